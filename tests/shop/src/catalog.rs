@@ -98,6 +98,8 @@ pub(crate) fn routes(release: &Release) -> Router<Arc<App>> {
     routes
 }
 
+type ReviewRow = (String, i64, String);
+
 type ProductRow = (i64, String, String, String, i64);
 
 fn product((id, sku, name, description, price_cents): ProductRow) -> Product {
@@ -163,7 +165,7 @@ async fn reviews(
     let product_id = number(id)?;
     let exists = "SELECT id FROM products WHERE id = $1";
     let select = "SELECT author, stars, text FROM reviews WHERE product_id = $1 ORDER BY id";
-    let (known, rows): (Option<(i64,)>, Vec<(String, i64, String)>) = on_pool!(app.store()?, pool => (
+    let (known, rows): (Option<(i64,)>, Vec<ReviewRow>) = on_pool!(app.store()?, pool => (
         sqlx::query_as(exists).bind(product_id).fetch_optional(pool).await?,
         sqlx::query_as(select).bind(product_id).fetch_all(pool).await?,
     ));
