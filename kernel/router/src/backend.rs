@@ -33,15 +33,18 @@ pub(crate) struct Backend {
     breaker: Mutex<Breaker>,
     in_flight: AtomicUsize,
     idle: Notify,
+    idle_limit: Duration,
 }
 
 impl Backend {
-    /// Returns a backend with nothing in flight.
+    /// Returns a backend with nothing in flight, whose unused connections are closed after
+    /// `idle_limit`.
     pub(crate) fn new(
         id: &str,
         release: &Arc<str>,
         address: SocketAddr,
         health: HealthStatus,
+        idle_limit: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
@@ -55,7 +58,13 @@ impl Backend {
             breaker: Mutex::new(Breaker::new()),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
+            idle_limit,
         })
+    }
+
+    /// Returns how long an unused connection to it is kept.
+    pub(crate) fn idle_limit(&self) -> Duration {
+        self.idle_limit
     }
 
     /// Tells whether it may get a request now.
@@ -78,7 +87,10 @@ impl Backend {
     pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> InFlight {
         lock(&self.breaker).admit(now);
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight { backend: Arc::clone(self), told: false }
+        InFlight {
+            backend: Arc::clone(self),
+            told: false,
+        }
     }
 
     /// Takes in the result of one health check; returns the new status if it changed.

@@ -20,7 +20,9 @@ enum State {
 impl Breaker {
     /// Returns a breaker that lets everything through.
     pub(crate) fn new() -> Self {
-        Self { state: State::Closed { failures: 0 } }
+        Self {
+            state: State::Closed { failures: 0 },
+        }
     }
 
     /// Tells whether a request may go to the backend now.
@@ -54,8 +56,12 @@ impl Breaker {
             State::Open { .. } => return false,
         };
         self.state = match self.state {
-            State::Closed { failures } if !opening => State::Closed { failures: failures + 1 },
-            _ => State::Open { until: later(now, config.open_for) },
+            State::Closed { failures } if !opening => State::Closed {
+                failures: failures + 1,
+            },
+            _ => State::Open {
+                until: later(now, config.open_for),
+            },
         };
         opening
     }
@@ -86,7 +92,11 @@ mod tests {
     use super::*;
 
     fn config() -> BreakerConfig {
-        BreakerConfig { failures: 3, open_for: Duration::from_secs(5), count_5xx: false }
+        BreakerConfig {
+            failures: 3,
+            open_for: Duration::from_secs(5),
+            count_5xx: false,
+        }
     }
 
     #[test]

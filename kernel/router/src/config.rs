@@ -22,7 +22,11 @@ pub struct RouterConfig {
     #[serde(default)]
     pub services: Vec<ServiceConfig>,
     /// How long requests may go on after a stop was asked for, before they are cut.
-    #[serde(default = "default_grace", with = "crate::millis", rename = "shutdown_grace_ms")]
+    #[serde(
+        default = "default_grace",
+        with = "crate::millis",
+        rename = "shutdown_grace_ms"
+    )]
     pub shutdown_grace: Duration,
 }
 
@@ -30,7 +34,12 @@ impl RouterConfig {
     /// Returns a configuration without services and with a shutdown grace of ten seconds.
     #[must_use]
     pub fn new(state_file: PathBuf, control_socket: PathBuf) -> Self {
-        Self { state_file, control_socket, services: Vec::new(), shutdown_grace: default_grace() }
+        Self {
+            state_file,
+            control_socket,
+            services: Vec::new(),
+            shutdown_grace: default_grace(),
+        }
     }
 }
 
@@ -94,7 +103,10 @@ impl ServiceConfig {
     pub fn check(&self) -> Result<(), Error> {
         names::check("service", &self.name)?;
         let bad = |what: &str| {
-            Err(Error::refused("bad-config", format!("service {}: {what}", self.name)))
+            Err(Error::refused(
+                "bad-config",
+                format!("service {}: {what}", self.name),
+            ))
         };
         if !self.listen.ip().is_loopback() {
             return bad("`listen` must be a loopback address");
@@ -114,14 +126,20 @@ impl ServiceConfig {
         if let Some(health) = &self.health
             && !health.is_valid()
         {
-            return bad("`health` needs a path that starts with `/`, thresholds of 1 to 100, an interval and a timeout longer than 0 ms");
+            return bad(
+                "`health` needs a path that starts with `/`, thresholds of 1 to 100, an interval and a timeout longer than 0 ms",
+            );
         }
         if let Some(digest) = &self.override_token_sha256
             && (digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()))
         {
             return bad("`override_token_sha256` must be 64 hexadecimal digits");
         }
-        if let Some(cookie) = self.sticky.as_ref().and_then(|sticky| sticky.cookie.as_deref()) {
+        if let Some(cookie) = self
+            .sticky
+            .as_ref()
+            .and_then(|sticky| sticky.cookie.as_deref())
+        {
             names::check("cookie", cookie)?;
         }
         Ok(())
@@ -155,9 +173,14 @@ pub struct Timeouts {
 
 impl Timeouts {
     fn any_zero(&self) -> bool {
-        [self.connect, self.response, self.upstream_idle, self.client_header]
-            .iter()
-            .any(Duration::is_zero)
+        [
+            self.connect,
+            self.response,
+            self.upstream_idle,
+            self.client_header,
+        ]
+        .iter()
+        .any(Duration::is_zero)
     }
 }
 
@@ -184,7 +207,10 @@ pub struct Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { max: 2, buffer_bytes: 64 * 1024 }
+        Self {
+            max: 2,
+            buffer_bytes: 64 * 1024,
+        }
     }
 }
 
@@ -202,7 +228,10 @@ pub struct Sticky {
 
 impl Default for Sticky {
     fn default() -> Self {
-        Self { cookie: None, max_age: Duration::from_secs(24 * 3600) }
+        Self {
+            cookie: None,
+            max_age: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -213,10 +242,18 @@ pub struct HealthCheck {
     /// Path and query, from `/`.
     pub path: String,
     /// Time between two checks; the first runs at once.
-    #[serde(default = "default_interval", with = "crate::millis", rename = "interval_ms")]
+    #[serde(
+        default = "default_interval",
+        with = "crate::millis",
+        rename = "interval_ms"
+    )]
     pub interval: Duration,
     /// Limit of one check.
-    #[serde(default = "default_check_timeout", with = "crate::millis", rename = "timeout_ms")]
+    #[serde(
+        default = "default_check_timeout",
+        with = "crate::millis",
+        rename = "timeout_ms"
+    )]
     pub timeout: Duration,
     /// Passes in a row that make an instance healthy.
     #[serde(default = "default_threshold")]
@@ -277,7 +314,11 @@ pub struct BreakerConfig {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self { failures: 5, open_for: Duration::from_secs(5), count_5xx: false }
+        Self {
+            failures: 5,
+            open_for: Duration::from_secs(5),
+            count_5xx: false,
+        }
     }
 }
 
@@ -293,6 +334,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes: 64 * 1024, connections: 8192 }
+        Self {
+            header_bytes: 64 * 1024,
+            connections: 8192,
+        }
     }
 }

@@ -19,7 +19,10 @@ pub(crate) struct Moved {
 impl Moved {
     /// Returns bytes sent and received so far.
     pub(crate) fn snapshot(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Acquire), self.received.load(Ordering::Acquire))
+        (
+            self.sent.load(Ordering::Acquire),
+            self.received.load(Ordering::Acquire),
+        )
     }
 
     /// Tells whether bytes were sent, and received, since a snapshot.
@@ -59,7 +62,9 @@ impl AsyncRead for CountingStream {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
         let bytes = buffer.filled().len().saturating_sub(before);
-        self.moved.received.fetch_add(bytes as u64, Ordering::AcqRel);
+        self.moved
+            .received
+            .fetch_add(bytes as u64, Ordering::AcqRel);
         read
     }
 }

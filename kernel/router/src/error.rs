@@ -140,7 +140,10 @@ pub enum Error {
 impl Error {
     /// Returns a refusal with a stable code and a reason in plain words.
     pub(crate) fn refused(code: &str, message: impl Into<String>) -> Self {
-        Self::Refused { code: code.to_owned(), message: message.into() }
+        Self::Refused {
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// Returns the stable word for this error, as control answers carry it.

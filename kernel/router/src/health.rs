@@ -26,7 +26,12 @@ pub(crate) struct Health {
 impl Health {
     /// Returns a state with the given beginning.
     pub(crate) fn new(status: HealthStatus) -> Self {
-        Self { status, passes: 0, failures: 0, last_error: None }
+        Self {
+            status,
+            passes: 0,
+            failures: 0,
+            last_error: None,
+        }
     }
 
     /// Takes in one result; returns the new status if it changed.
@@ -85,7 +90,10 @@ mod tests {
     fn one_failure_does_not_make_a_backend_unhealthy_and_it_recovers() {
         let mut health = Health::new(HealthStatus::Healthy);
         assert_eq!(health.record(Err("timeout".into()), 1, 2), None);
-        assert_eq!(health.record(Err("timeout".into()), 1, 2), Some(HealthStatus::Unhealthy));
+        assert_eq!(
+            health.record(Err("timeout".into()), 1, 2),
+            Some(HealthStatus::Unhealthy)
+        );
         assert_eq!(health.record(Ok(()), 1, 2), Some(HealthStatus::Healthy));
     }
 }

@@ -16,13 +16,17 @@ const MAX_LENGTH: usize = 64;
 /// [`Error::Refused`] with code `bad-name`.
 pub(crate) fn check(what: &str, name: &str) -> Result<(), Error> {
     let fits = (1..=MAX_LENGTH).contains(&name.len());
-    let clean = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
+    let clean = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
     if fits && clean {
         return Ok(());
     }
     let shown: String = name.chars().take(MAX_LENGTH).collect();
     Err(Error::refused(
         "bad-name",
-        format!("{what} name {shown:?} must be 1 to {MAX_LENGTH} letters, digits, `.`, `_`, `-` or `+`"),
+        format!(
+            "{what} name {shown:?} must be 1 to {MAX_LENGTH} letters, digits, `.`, `_`, `-` or `+`"
+        ),
     ))
 }

@@ -24,7 +24,9 @@ struct Idle {
 impl Pool {
     /// Returns an empty pool.
     pub(crate) fn new() -> Self {
-        Self { idle: Mutex::default() }
+        Self {
+            idle: Mutex::default(),
+        }
     }
 
     /// Takes a connection that was unused for less than `limit`.

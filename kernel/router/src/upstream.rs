@@ -55,7 +55,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// Returns a failure before anything moved.
     pub(crate) fn unsent(kind: FailureKind, request: Request<ForwardBody>) -> Self {
-        Self { kind, unsent: Some(request), sent: false, received: false, reused: false }
+        Self {
+            kind,
+            unsent: Some(request),
+            sent: false,
+            received: false,
+            reused: false,
+        }
     }
 }
 
@@ -107,7 +113,11 @@ impl Connection {
                 () = hard.cancelled() => {}
             }
         });
-        Ok(Self { sender, moved, reused: false })
+        Ok(Self {
+            sender,
+            moved,
+            reused: false,
+        })
     }
 
     /// Sends a request and waits for the head of its response.
@@ -146,6 +156,12 @@ impl Connection {
             () = cut.cancelled() => (FailureKind::Cut, None),
         };
         let (sent, received) = self.moved.since(before);
-        Err(Failure { kind, unsent, sent, received, reused: self.reused })
+        Err(Failure {
+            kind,
+            unsent,
+            sent,
+            received,
+            reused: self.reused,
+        })
     }
 }
