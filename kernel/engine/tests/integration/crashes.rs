@@ -37,9 +37,21 @@ async fn ends_whole_after_a_crash(events: u64) {
     runner.close().await;
     assert!(ended.is_done(), "after {events} events: {ended:?}");
     let state = stage.last_run().state().unwrap();
-    assert_eq!(state.finished.unwrap().0, RunOutcome::Succeeded, "after {events} events");
-    assert_eq!((stage.target.running("1.0.0"), stage.target.running("1.1.0")), (0, 4));
-    assert!(verify_folder(&stage.last_run()).unwrap().findings.is_empty());
+    assert_eq!(
+        state.finished.unwrap().0,
+        RunOutcome::Succeeded,
+        "after {events} events"
+    );
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (0, 4)
+    );
+    let report = verify_folder(&stage.last_run()).unwrap();
+    assert!(
+        report.findings.is_empty(),
+        "after {events} events: {:?}",
+        report.findings
+    );
 }
 
 async fn goes_back_whole_after_a_crash(events: u64) {
@@ -52,7 +64,10 @@ async fn goes_back_whole_after_a_crash(events: u64) {
     runner.close().await;
     let back = matches!(ended, Ended::RolledBack(_) | Ended::Refused(_));
     assert!(back, "after {events} events: {ended:?}");
-    assert_eq!((stage.target.running("1.0.0"), stage.target.running("1.1.0")), (4, 0));
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (4, 0)
+    );
 }
 
 /// The events of one whole run.
@@ -74,14 +89,18 @@ const EVERY: usize = 5;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashed_anywhere_ends_as_if_it_had_not() {
     let points = (4..length().await).step_by(EVERY);
-    futures::stream::iter(points).for_each_concurrent(AT_ONCE, ends_whole_after_a_crash).await;
+    futures::stream::iter(points)
+        .for_each_concurrent(AT_ONCE, ends_whole_after_a_crash)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashed_anywhere_can_be_taken_back() {
     let points = (4..length().await).step_by(EVERY);
     let points = futures::stream::iter(points);
-    points.for_each_concurrent(AT_ONCE, goes_back_whole_after_a_crash).await;
+    points
+        .for_each_concurrent(AT_ONCE, goes_back_whole_after_a_crash)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +108,10 @@ async fn a_rollback_that_crashed_goes_on_where_it_stood() {
     let mut stage = Stage::canary().await;
     stage.spec.strategy.health.deadline = code_deploy_engine::duration::Span::from_millis(200);
     let unready = Some("1.1.0".parse().unwrap());
-    stage.target.set_faults(Faults { unready, ..Faults::default() });
+    stage.target.set_faults(Faults {
+        unready,
+        ..Faults::default()
+    });
     let mut runner = stage.open("1.1.0").await;
     let handle = runner.handle();
     let going_back = async {
@@ -107,5 +129,8 @@ async fn a_rollback_that_crashed_goes_on_where_it_stood() {
     let ended = again.run_all().await.unwrap();
     again.close().await;
     assert_eq!(ended.exit_code(), 3, "{ended:?}");
-    assert_eq!((stage.target.running("1.0.0"), stage.target.running("1.1.0")), (4, 0));
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (4, 0)
+    );
 }

@@ -27,10 +27,18 @@ async fn the_same_inputs_give_the_same_digest_and_others_another() {
 
 #[tokio::test]
 async fn every_step_names_both_verifications_and_every_change_its_undo() {
-    for kind in [StrategyKind::Canary, StrategyKind::BlueGreen, StrategyKind::Rolling] {
+    for kind in [
+        StrategyKind::Canary,
+        StrategyKind::BlueGreen,
+        StrategyKind::Rolling,
+    ] {
         let stage = Stage::with(kind, &[(25, 1), (50, 1), (100, 0)], None).await;
         for step in Plan::make(&inputs(&stage, "1.1.0")).unwrap().planned() {
-            assert!(!step.inside.is_empty() && !step.outside.is_empty(), "{}", step.step);
+            assert!(
+                !step.inside.is_empty() && !step.outside.is_empty(),
+                "{}",
+                step.step
+            );
             assert_ne!(step.inside, step.outside, "{}", step.step);
             assert_eq!(step.changes, step.undo.is_some(), "{}", step.step);
         }
@@ -46,5 +54,12 @@ async fn a_section_brings_the_steps_between_its_own() {
         .iter()
         .map(|step| step.planned().step.to_string())
         .collect();
-    assert_eq!(names, ["release.traffic.5", "release.rehearsal", "release.traffic.50"]);
+    assert_eq!(
+        names,
+        [
+            "release.traffic.5",
+            "release.rehearsal",
+            "release.traffic.50"
+        ]
+    );
 }

@@ -14,8 +14,8 @@ use chrono::Utc;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::target::{
-    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
-    TargetError, TargetEvent, Wanted,
+    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
+    TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, Release, Sample, SampleWriter, Secret, Source};
 use tokio::net::TcpListener;
@@ -58,7 +58,11 @@ pub struct Simulated {
 impl Simulated {
     pub fn new(folder: PathBuf) -> Self {
         std::fs::create_dir_all(&folder).unwrap();
-        Self { world: Arc::default(), folder, tasks: TaskTracker::new() }
+        Self {
+            world: Arc::default(),
+            folder,
+            tasks: TaskTracker::new(),
+        }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -84,7 +88,11 @@ impl Simulated {
 
     pub fn running(&self, release: &str) -> usize {
         let world = self.world();
-        world.instances.values().filter(|(one, _)| one.release.as_str() == release).count()
+        world
+            .instances
+            .values()
+            .filter(|(one, _)| one.release.as_str() == release)
+            .count()
     }
 
     async fn listen(&self, service: String, release: Option<Release>) -> (SocketAddr, AbortHandle) {
@@ -147,11 +155,12 @@ impl Simulated {
     }
 
     fn write_samples(&self) {
-        let (folder, traffic, failing) = {
-            let world = self.world();
-            let Some(folder) = world.samples.clone() else { return };
-            (folder, world.traffic.clone(), world.faults.failing.clone())
+        // Held while writing: nothing is written after the target was told to stop.
+        let world = self.world();
+        let Some(folder) = world.samples.clone() else {
+            return;
         };
+        let (traffic, failing) = (world.traffic.clone(), world.faults.failing.clone());
         let mut samples = Vec::new();
         for (service, shares) in traffic {
             for (release, share) in shares.into_iter().filter(|(_, share)| *share > 0) {
@@ -167,12 +176,17 @@ impl Simulated {
                 samples.push(sample);
             }
         }
-        SampleWriter::open(&folder, "router").unwrap().append(&samples).unwrap();
+        SampleWriter::open(&folder, "router")
+            .unwrap()
+            .append(&samples)
+            .unwrap();
     }
 }
 
 fn route(world: &mut World, service: &str, headers: &HeaderMap) -> Option<Release> {
-    let named = headers.get(ON_PURPOSE).and_then(|value| value.to_str().ok());
+    let named = headers
+        .get(ON_PURPOSE)
+        .and_then(|value| value.to_str().ok());
     if let Some(named) = named {
         return named.parse().ok();
     }
@@ -199,7 +213,11 @@ fn reply(
     if path == "/ready" && unready.as_ref() == Some(&release) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    ([("x-release", release.to_string())], "simulated_requests_total 1\n").into_response()
+    (
+        [("x-release", release.to_string())],
+        "simulated_requests_total 1\n",
+    )
+        .into_response()
 }
 
 #[async_trait]
@@ -228,19 +246,31 @@ impl Target for Simulated {
 
     async fn observe(&self) -> Result<Observed, TargetError> {
         let world = self.world();
-        let instances: Vec<_> = world.instances.values().map(|(one, _)| one.clone()).collect();
-        let addresses = world.addresses.iter().map(|(service, address)| ServiceAddress {
-            service: service.clone(),
-            address: *address,
-            routing: code_deploy_engine::spec::Routing::default(),
-        });
+        let instances: Vec<_> = world
+            .instances
+            .values()
+            .map(|(one, _)| one.clone())
+            .collect();
+        let addresses = world
+            .addresses
+            .iter()
+            .map(|(service, address)| ServiceAddress {
+                service: service.clone(),
+                address: *address,
+                routing: code_deploy_engine::spec::Routing::default(),
+            });
         let whole = |shares: &Shares| {
-            shares.iter().find(|(_, share)| **share == 100).map(|(release, _)| release.clone())
+            shares
+                .iter()
+                .find(|(_, share)| **share == 100)
+                .map(|(release, _)| release.clone())
         };
         let stable: Vec<_> = world.traffic.values().map(whole).collect();
         let first = stable.first().cloned().flatten();
         let same = stable.iter().all(|one| *one == first);
-        let runs = instances.iter().any(|one| Some(&one.release) == first.as_ref());
+        let runs = instances
+            .iter()
+            .any(|one| Some(&one.release) == first.as_ref());
         Ok(Observed {
             addresses: addresses.collect(),
             traffic: world.traffic.clone(),
@@ -259,7 +289,9 @@ impl Target for Simulated {
     }
 
     async fn start(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
-        self.world().asked.push(format!("start {} {}", wanted.service, wanted.release));
+        self.world()
+            .asked
+            .push(format!("start {} {}", wanted.service, wanted.release));
         let mut started = Vec::new();
         for number in 1..=wanted.replicas {
             let id = format!("{}-{}-{number}", wanted.service, wanted.release);
@@ -338,7 +370,10 @@ impl Target for Simulated {
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         let mut world = self.world();
         let first = shares.values().next().cloned().unwrap_or_default();
-        let text: Vec<_> = first.iter().map(|(release, share)| format!("{release}={share}")).collect();
+        let text: Vec<_> = first
+            .iter()
+            .map(|(release, share)| format!("{release}={share}"))
+            .collect();
         world.asked.push(format!("traffic {}", text.join(" ")));
         world.traffic.extend(shares.clone());
         Ok(())
@@ -367,7 +402,11 @@ impl Target for Simulated {
         Ok(())
     }
 
-    async fn logs(&self, service: &str, release: &Release) -> Result<Vec<InstanceLog>, TargetError> {
+    async fn logs(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<Vec<InstanceLog>, TargetError> {
         let world = self.world();
         let own = world.instances.values().map(|(one, _)| one);
         let own = own.filter(|one| one.service == service && one.release == *release);

@@ -49,11 +49,21 @@ impl Stage {
         if let Some(from) = from {
             target.seed(&spec, from).await;
         }
-        Self { target, spec, steps: all_steps, folder }
+        Self {
+            target,
+            spec,
+            steps: all_steps,
+            folder,
+        }
     }
 
     pub async fn canary() -> Self {
-        Self::with(StrategyKind::Canary, &[(5, 0), (50, 0), (100, 0)], Some("1.0.0")).await
+        Self::with(
+            StrategyKind::Canary,
+            &[(5, 0), (50, 0), (100, 0)],
+            Some("1.0.0"),
+        )
+        .await
     }
 
     pub fn options(&self, to: &str, purpose: Purpose) -> OpenOptions {
@@ -64,7 +74,10 @@ impl Stage {
             target: Arc::new(self.target.clone()),
             to: Some(to.parse().unwrap()),
             purpose,
-            person: Person { name: "anna".to_owned(), host: "here".to_owned() },
+            person: Person {
+                name: "anna".to_owned(),
+                host: "here".to_owned(),
+            },
             program: PathBuf::from("/nowhere/code-deploy"),
             program_version: "0.0.0".to_owned(),
             clock: Arc::new(SystemClock),
@@ -95,12 +108,19 @@ impl Stage {
     }
 
     pub fn events(&self) -> Vec<Event> {
-        self.last_run().events().unwrap().map(Result::unwrap).collect()
+        self.last_run()
+            .events()
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     /// The events in short, for comparing their order.
     pub fn course(&self) -> Vec<String> {
-        self.events().iter().filter_map(|event| short(&event.body)).collect()
+        self.events()
+            .iter()
+            .filter_map(|event| short(&event.body))
+            .collect()
     }
 }
 
@@ -108,7 +128,9 @@ fn short(body: &EventBody) -> Option<String> {
     Some(match body {
         EventBody::RunStarted(_) => "run started".to_owned(),
         EventBody::Planned(_) => "planned".to_owned(),
-        EventBody::StepIntended { step, direction, .. } => format!("{direction:?} {step}"),
+        EventBody::StepIntended {
+            step, direction, ..
+        } => format!("{direction:?} {step}"),
         EventBody::StepFinished { step, outcome, .. } => format!("{step} {outcome:?}"),
         EventBody::GateEvaluated(gate) => format!("gate {} {}", gate.gate.word(), gate.passed),
         EventBody::RollbackStarted { trigger, .. } => format!("rollback {trigger:?}"),
@@ -140,10 +162,16 @@ pub fn code<T>(result: Result<T, Error>) -> String {
 
 fn spec(project: PathBuf, kind: StrategyKind, steps: &[(u16, u64)]) -> Spec {
     let file = serde_json::json!({ "application": "shop", "environments": { "dev": {} } });
-    let mut strategy = Strategy { kind, ..Strategy::default() };
+    let mut strategy = Strategy {
+        kind,
+        ..Strategy::default()
+    };
     strategy.steps = steps
         .iter()
-        .map(|(percent, soak)| TrafficStep { percent: *percent, soak: Span::from_secs(*soak) })
+        .map(|(percent, soak)| TrafficStep {
+            percent: *percent,
+            soak: Span::from_secs(*soak),
+        })
         .collect();
     strategy.health.interval = Span::from_millis(10);
     strategy.health.timeout = Span::from_secs(5);
