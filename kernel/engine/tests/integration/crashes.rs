@@ -1,6 +1,6 @@
 use code_deploy_engine::context::Notice;
 use code_deploy_engine::{Ended, Purpose};
-use code_deploy_record::{RunOutcome, verify_folder};
+use code_deploy_record::{EventBody, RunOutcome, verify_folder};
 use futures::StreamExt as _;
 
 use crate::simulated::Faults;
@@ -70,34 +70,43 @@ async fn goes_back_whole_after_a_crash(events: u64) {
     );
 }
 
-/// The events of one whole run.
-async fn length() -> u64 {
+/// Where a whole run is cut: in each part of each step, one in so many of them.
+async fn points(one_in: usize) -> Vec<u64> {
     let stage = Stage::canary().await;
     let mut runner = stage.open("1.1.0").await;
     assert!(runner.run_all().await.unwrap().is_done());
     runner.close().await;
-    stage.events().len() as u64
+    let events = stage.events();
+    let of_steps = events.iter().filter(|event| {
+        matches!(
+            event.body,
+            EventBody::StepIntended { .. }
+                | EventBody::StepApplied { .. }
+                | EventBody::StepVerified { .. }
+                | EventBody::StepFinished { .. }
+                | EventBody::TrafficShifted { .. }
+                | EventBody::PhaseFinished { .. }
+                | EventBody::SamplesClosed { .. }
+                | EventBody::RunFinished { .. }
+        )
+    });
+    of_steps.map(|event| event.seq + 1).step_by(one_in).collect()
 }
 
 /// Crashes that are looked at side by side.
 const AT_ONCE: usize = 8;
 
-/// Events that settle items one after the other at the end of each phase are alike; of every so
-/// many, one is looked at.
-const EVERY: usize = 5;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashed_anywhere_ends_as_if_it_had_not() {
-    let points = (4..length().await).step_by(EVERY);
-    futures::stream::iter(points)
+    let points = futures::stream::iter(points(3).await);
+    points
         .for_each_concurrent(AT_ONCE, ends_whole_after_a_crash)
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashed_anywhere_can_be_taken_back() {
-    let points = (4..length().await).step_by(EVERY);
-    let points = futures::stream::iter(points);
+    let points = futures::stream::iter(points(4).await);
     points
         .for_each_concurrent(AT_ONCE, goes_back_whole_after_a_crash)
         .await;
