@@ -1,0 +1,398 @@
+//! What was measured, second by second.
+//!
+//! A samples file holds one JSON object a line. Each is bounded however many requests it counts:
+//! latencies are an HDR histogram of microseconds (from 1 µs to 5 minutes, three significant
+//! digits). One process writes a file.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::create_private;
+use crate::{Error, Result};
+
+/// The longest latency that is told from longer ones, in microseconds.
+const HIGHEST_US: u64 = 5 * 60 * 1_000_000;
+
+/// Who measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The router, of the requests that passed it.
+    Router,
+    /// The outside client, of its own requests. Latency is counted from when a request was due.
+    Client,
+    /// The health probes.
+    Probe,
+    /// A load test. Latency is counted from when a request was due.
+    Load,
+    /// The platform: memory, processor time.
+    Platform,
+}
+
+impl Source {
+    /// Returns the source's name, which begins the names of its files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Client => "client",
+            Self::Probe => "probe",
+            Self::Load => "load",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// Latencies as a histogram of microseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latency(Histogram<u64>);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Latency {
+    /// Returns an empty histogram.
+    #[must_use]
+    pub fn new() -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds are constants that are valid"
+        )]
+        let histogram = Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("valid bounds");
+        Self(histogram)
+    }
+
+    /// Counts one latency in microseconds. Longer ones than five minutes count as five minutes.
+    pub fn count(&mut self, microseconds: u64) {
+        self.0.saturating_record(microseconds.max(1));
+    }
+
+    /// Adds everything that `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        #[expect(clippy::expect_used, reason = "both histograms have the same bounds")]
+        self.0.add(&other.0).expect("same bounds");
+    }
+
+    /// Returns how many were counted.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Returns whether none was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the latency in microseconds below or at which that share of the counted ones lies
+    /// (`0.99` for p99), or nothing when none was counted. Quantiles are never averaged: add
+    /// histograms and ask the sum.
+    #[must_use]
+    pub fn quantile_us(&self, share: f64) -> Option<u64> {
+        (!self.is_empty()).then(|| self.0.value_at_quantile(share))
+    }
+
+    /// Returns the longest in microseconds, or nothing when none was counted.
+    #[must_use]
+    pub fn max_us(&self) -> Option<u64> {
+        (!self.is_empty()).then(|| self.0.max())
+    }
+
+    /// Returns the counts between logarithmic bounds: `(upper bound in microseconds, count)`.
+    #[must_use]
+    pub fn buckets(&self, first_us: u64, base: f64) -> Vec<(u64, u64)> {
+        let bins = self.0.iter_log(first_us.max(1), base.max(1.01));
+        bins.map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()))
+            .collect()
+    }
+
+    /// Packs the histogram (HDR histogram V2, deflated, base64 without padding).
+    ///
+    /// # Errors
+    /// [`Error::Histogram`].
+    pub fn pack(&self) -> Result<String> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .map_err(|error| Error::Histogram {
+                what: error.to_string(),
+            })?;
+        Ok(STANDARD_NO_PAD.encode(bytes))
+    }
+
+    /// Unpacks what [`pack`](Self::pack) packed.
+    ///
+    /// # Errors
+    /// [`Error::Histogram`] when it is something else.
+    pub fn unpack(text: &str) -> Result<Self> {
+        let wrong = |error: String| Error::Histogram { what: error };
+        let bytes = STANDARD_NO_PAD
+            .decode(text)
+            .map_err(|error| wrong(error.to_string()))?;
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| wrong(error.to_string()))?;
+        let mut latency = Self::new();
+        latency
+            .0
+            .add(&histogram)
+            .map_err(|error| wrong(error.to_string()))?;
+        Ok(latency)
+    }
+}
+
+impl Serialize for Latency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.pack().map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::unpack(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One second of one service's release, as one source saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The second, as a Unix time.
+    pub second: i64,
+    /// The service.
+    pub service: String,
+    /// The release that answered; empty when none did.
+    pub release: String,
+    /// Who measured.
+    pub source: Source,
+    /// Requests (for probes: probes; for the platform: instances).
+    pub count: u64,
+    /// The failed ones by class: `5xx`, `connect`, `timeout`, `reset`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
+    /// Latency of the answered ones.
+    pub latency: Latency,
+    /// Other figures by name with its unit: `resident_bytes`, `cpu_millis`, `in_flight`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl Sample {
+    /// Returns a sample that has counted nothing yet.
+    #[must_use]
+    pub fn empty(second: i64, service: &str, release: &str, source: Source) -> Self {
+        Self {
+            second,
+            service: service.to_owned(),
+            release: release.to_owned(),
+            source,
+            count: 0,
+            errors: BTreeMap::new(),
+            latency: Latency::new(),
+            figures: BTreeMap::new(),
+        }
+    }
+
+    /// Returns how many failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+/// Appends samples to one file.
+#[derive(Debug)]
+pub struct SampleWriter {
+    file: File,
+    path: PathBuf,
+}
+
+impl SampleWriter {
+    /// Opens `folder/NAME.jsonl` for appending, or creates it, and ends a line that a crash left
+    /// torn, so that it does not damage the next.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(folder: &Path, name: &str) -> Result<Self> {
+        create_private(folder)?;
+        let path = folder.join(format!("{name}.jsonl"));
+        let mut options = OpenOptions::new();
+        options.append(true).read(true).create(true).mode(0o600);
+        let mut file = options.open(&path).map_err(Error::io("open", &path))?;
+        end_torn_line(&mut file, &path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Appends samples, all in one write.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Histogram`].
+    pub fn append(&mut self, samples: &[Sample]) -> Result<()> {
+        let mut lines = Vec::new();
+        for sample in samples {
+            serde_json::to_writer(&mut lines, sample)?;
+            lines.push(b'\n');
+        }
+        self.file
+            .write_all(&lines)
+            .map_err(Error::io("append to", &self.path))
+    }
+
+    /// Makes sure that everything appended is on disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(Error::io("flush", &self.path))
+    }
+
+    /// Returns the file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn end_torn_line(file: &mut File, path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)
+            .map_err(Error::io("read", path))?;
+    }
+    if last == [b'\n'] {
+        return Ok(());
+    }
+    file.write_all(b"\n").map_err(Error::io("append to", path))
+}
+
+/// Streams the samples of a file, or of all files of a folder one after the other.
+#[derive(Debug)]
+pub struct SampleReader {
+    waiting: Vec<PathBuf>,
+    current: Option<(BufReader<File>, PathBuf, u64)>,
+}
+
+impl SampleReader {
+    /// Opens one samples file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut reader = Self {
+            waiting: vec![path.to_owned()],
+            current: None,
+        };
+        reader.advance()?;
+        Ok(reader)
+    }
+
+    /// Opens all samples files of a folder whose names begin with `prefix` (a [`Source::word`],
+    /// or nothing for all), in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. A folder that is not there holds no samples, which is no error.
+    pub fn open_folder(folder: &Path, prefix: &str) -> Result<Self> {
+        let mut waiting = samples_files(folder, prefix)?;
+        waiting.reverse();
+        Ok(Self {
+            waiting,
+            current: None,
+        })
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        let Some(path) = self.waiting.pop() else {
+            self.current = None;
+            return Ok(false);
+        };
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        self.current = Some((BufReader::with_capacity(64 * 1024, file), path, 0));
+        Ok(true)
+    }
+
+    /// Returns the next sample, or nothing at the end. A last line without a line end is one that
+    /// is being written, or torn by a crash, and is left out; so is a torn line in the middle,
+    /// which a restarted writer ended.
+    ///
+    /// # Errors
+    /// [`Error::BadSample`], [`Error::Io`].
+    pub fn next_sample(&mut self) -> Result<Option<Sample>> {
+        loop {
+            let Some((reader, path, line)) = &mut self.current else {
+                if self.advance()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let mut text = Vec::new();
+            reader
+                .read_until(b'\n', &mut text)
+                .map_err(Error::io("read", path))?;
+            if text.pop() != Some(b'\n') {
+                self.current = None;
+                continue;
+            }
+            *line += 1;
+            match serde_json::from_slice(&text) {
+                Ok(sample) => return Ok(Some(sample)),
+                Err(error) if error.is_eof() => {}
+                Err(error) => {
+                    let (path, line) = (path.clone(), *line);
+                    return Err(Error::BadSample {
+                        path,
+                        line,
+                        what: error.to_string(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for SampleReader {
+    type Item = Result<Sample>;
+
+    fn next(&mut self) -> Option<Result<Sample>> {
+        self.next_sample().transpose()
+    }
+}
+
+/// Returns the samples files of a folder whose names begin with `prefix`, in order.
+pub(crate) fn samples_files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", folder)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.starts_with(prefix) && name.ends_with(".jsonl") && !name.contains("failures") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,444 @@
+//! Where a run stands: a pure fold over its events, and nothing else.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    Check, ClientCounted, Component, Digest, Direction, Event, EventBody, EvidenceRef, Gate,
+    ItemId, Outcome, PhaseNumber, Planned, PlannedStep, Probe, Problem, Release, RunOutcome,
+    RunStarted, Steering, StepName, Trigger, Verdict,
+};
+
+/// Where a run stands. Its size grows with the plan and the inventory, not with the journal.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunState {
+    /// How the run began; nothing before the first event.
+    pub started: Option<RunStarted>,
+    /// When the run began.
+    pub since: Option<DateTime<Utc>>,
+    /// The components of the inventory.
+    pub components: Vec<Component>,
+    /// The plan.
+    pub plan: Option<Planned>,
+    /// The phases that began.
+    pub phases: BTreeMap<PhaseNumber, PhaseState>,
+    /// The steps that were intended.
+    pub steps: BTreeMap<StepName, StepState>,
+    /// The order in which steps were applied, for going back.
+    pub applied: Vec<StepName>,
+    /// The last answer of each gate to each subject, in the order of the first answers.
+    pub gates: Vec<GateState>,
+    /// The share that each release of each service is served, with its stable release.
+    pub traffic: BTreeMap<String, (BTreeMap<Release, u16>, Release)>,
+    /// The items that are settled.
+    pub items: BTreeMap<ItemId, ItemState>,
+    /// The health of each instance's probes, by service, release, instance and probe.
+    pub health: BTreeMap<(String, Release, String, Probe), bool>,
+    /// The last count of each client.
+    pub clients: BTreeMap<String, ClientCounted>,
+    /// How long the rehearsed rollback took in microseconds, with the requests failed and
+    /// answered meanwhile.
+    pub rehearsed: Option<(u64, u64, u64)>,
+    /// What set a rollback off and why, when one began.
+    pub rollback: Option<(Trigger, String)>,
+    /// How the rollback ended.
+    pub rollback_outcome: Option<Outcome>,
+    /// The last answer to each approval: plan, by whom, go or no-go.
+    pub approvals: BTreeMap<String, (Digest, String, bool)>,
+    /// What was asked from outside and is not carried out yet, with who and why.
+    pub asked: Option<(Steering, String, String)>,
+    /// Whether the run stands still until somebody resumes it.
+    pub paused: bool,
+    /// How the run ended, in one sentence, and when.
+    pub finished: Option<(RunOutcome, String, DateTime<Utc>)>,
+    /// Whether the record is sealed.
+    pub sealed: bool,
+    /// How many events were folded.
+    pub events: u64,
+    /// The time of the last event.
+    pub last: Option<DateTime<Utc>>,
+}
+
+/// Where a phase stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseState {
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When and how it ended, if it did.
+    pub finished: Option<(DateTime<Utc>, Outcome)>,
+    /// Why it did not end well.
+    pub reason: String,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// Where it stands.
+    pub status: StepStatus,
+    /// The direction of the last intent.
+    pub direction: Direction,
+    /// The attempt of the last intent.
+    pub attempt: u32,
+    /// The last intent forward.
+    pub intent: serde_json::Value,
+    /// What the last apply forward gave; null before.
+    pub result: serde_json::Value,
+    /// When it was first intended.
+    pub started: DateTime<Utc>,
+    /// How long it took, in microseconds, when it ended.
+    pub duration_us: Option<u64>,
+    /// The checks of the last attempt.
+    pub checks: Vec<Check>,
+    /// The error it ended with.
+    pub problem: Option<Problem>,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepStatus {
+    /// Its intent is on disk; whether it acted is not known.
+    Intended,
+    /// It acted; the effect is not verified.
+    Applied,
+    /// Verified.
+    Done,
+    /// It ended with an error; it may have acted in part.
+    Failed,
+    /// Its undo is intended; whether that acted is not known.
+    Undoing,
+    /// It is undone, and that is verified.
+    Undone,
+    /// Its undo ended with an error.
+    UndoFailed,
+}
+
+/// A gate's last answer to one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateState {
+    /// Which gate.
+    pub gate: Gate,
+    /// What it was asked of.
+    pub subject: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// In one sentence.
+    pub reason: String,
+    /// When it answered.
+    pub time: DateTime<Utc>,
+}
+
+/// How an item is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemState {
+    /// How.
+    pub verdict: Verdict,
+    /// In words.
+    pub reason: String,
+    /// Where the evidence stands.
+    pub evidence: Vec<EvidenceRef>,
+    /// The event that settled it.
+    pub seq: u64,
+}
+
+impl RunState {
+    /// Folds one event in.
+    ///
+    /// # Errors
+    /// What is wrong, in words, when the event cannot follow from the ones before. The state is
+    /// then as it was.
+    pub fn apply(&mut self, event: &Event) -> Result<(), String> {
+        self.check_order(event)?;
+        match &event.body {
+            EventBody::RunStarted(started) => {
+                self.started = Some((**started).clone());
+                self.since = Some(event.time);
+            }
+            EventBody::InventoryTaken(taken) => self.components.clone_from(&taken.components),
+            EventBody::Planned(planned) => self.plan = Some(planned.clone()),
+            EventBody::PhaseStarted { .. } | EventBody::PhaseFinished { .. } => {
+                self.apply_phase(event);
+            }
+            EventBody::StepIntended { .. }
+            | EventBody::StepApplied { .. }
+            | EventBody::StepVerified { .. }
+            | EventBody::StepFinished { .. } => self.apply_step(event)?,
+            EventBody::GateEvaluated(gate) => self.apply_gate(gate, event.time),
+            EventBody::HealthChanged {
+                service,
+                release,
+                instance,
+                probe,
+                healthy,
+                ..
+            } => {
+                let key = (service.clone(), release.clone(), instance.clone(), *probe);
+                self.health.insert(key, *healthy);
+            }
+            EventBody::TrafficShifted {
+                service,
+                served,
+                stable,
+                ..
+            } => {
+                self.traffic
+                    .insert(service.clone(), (served.clone(), stable.clone()));
+            }
+            EventBody::ItemSettled {
+                item,
+                verdict,
+                reason,
+                evidence,
+            } => {
+                let (verdict, reason) = (verdict.clone(), reason.clone());
+                let (evidence, seq) = (evidence.clone(), event.seq);
+                self.items.insert(
+                    item.clone(),
+                    ItemState {
+                        verdict,
+                        reason,
+                        evidence,
+                        seq,
+                    },
+                );
+            }
+            EventBody::ClientCounted(counted) => {
+                self.clients.insert(counted.client.clone(), counted.clone());
+            }
+            _ => self.apply_course(event),
+        }
+        self.events = event.seq + 1;
+        self.last = Some(event.time);
+        Ok(())
+    }
+
+    fn check_order(&self, event: &Event) -> Result<(), String> {
+        if event.seq != self.events {
+            return Err(format!(
+                "event {} follows {} events",
+                event.seq, self.events
+            ));
+        }
+        let starts = matches!(event.body, EventBody::RunStarted(_));
+        if starts != self.started.is_none() {
+            return Err("a run starts once, with its first event".to_owned());
+        }
+        Ok(())
+    }
+
+    fn apply_phase(&mut self, event: &Event) {
+        match &event.body {
+            EventBody::PhaseStarted { phase } => {
+                let state = PhaseState {
+                    started: event.time,
+                    finished: None,
+                    reason: String::new(),
+                };
+                self.phases.insert(*phase, state);
+            }
+            EventBody::PhaseFinished {
+                phase,
+                outcome,
+                reason,
+            } => {
+                if let Some(state) = self.phases.get_mut(phase) {
+                    state.finished = Some((event.time, *outcome));
+                    state.reason.clone_from(reason);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_step(&mut self, event: &Event) -> Result<(), String> {
+        if let EventBody::StepIntended {
+            step,
+            direction,
+            attempt,
+            intent,
+        } = &event.body
+        {
+            self.intend(step, *direction, *attempt, intent, event.time);
+            return Ok(());
+        }
+        let (EventBody::StepApplied { step, .. }
+        | EventBody::StepVerified { step, .. }
+        | EventBody::StepFinished { step, .. }) = &event.body
+        else {
+            return Ok(());
+        };
+        let Some(state) = self.steps.get_mut(step) else {
+            return Err(format!("step {step} acts without an intent"));
+        };
+        match &event.body {
+            EventBody::StepApplied {
+                direction: Direction::Apply,
+                result,
+                ..
+            } => {
+                state.status = StepStatus::Applied;
+                state.result.clone_from(result);
+            }
+            EventBody::StepVerified { check, .. } => state.checks.push(check.clone()),
+            EventBody::StepFinished {
+                direction,
+                outcome,
+                duration_us,
+                problem,
+                ..
+            } => {
+                state.status = ended(*direction, *outcome);
+                state.duration_us = Some(*duration_us);
+                state.problem.clone_from(problem);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn intend(
+        &mut self,
+        step: &StepName,
+        direction: Direction,
+        attempt: u32,
+        intent: &serde_json::Value,
+        time: DateTime<Utc>,
+    ) {
+        let state = self.steps.entry(step.clone()).or_insert_with(|| StepState {
+            status: StepStatus::Intended,
+            direction,
+            attempt,
+            intent: serde_json::Value::Null,
+            result: serde_json::Value::Null,
+            started: time,
+            duration_us: None,
+            checks: Vec::new(),
+            problem: None,
+        });
+        (state.direction, state.attempt) = (direction, attempt);
+        state.checks.clear();
+        state.duration_us = None;
+        state.status = match direction {
+            Direction::Apply => StepStatus::Intended,
+            Direction::Undo => StepStatus::Undoing,
+        };
+        if direction == Direction::Apply {
+            state.intent.clone_from(intent);
+            if !self.applied.contains(step) {
+                self.applied.push(step.clone());
+            }
+        }
+    }
+
+    fn apply_gate(&mut self, gate: &crate::GateEvaluated, time: DateTime<Utc>) {
+        let answer = GateState {
+            gate: gate.gate,
+            subject: gate.subject.clone(),
+            passed: gate.passed,
+            reason: gate.reason.clone(),
+            time,
+        };
+        let known = self.gates.iter_mut();
+        match known
+            .into_iter()
+            .find(|g| g.gate == answer.gate && g.subject == answer.subject)
+        {
+            Some(before) => *before = answer,
+            None => self.gates.push(answer),
+        }
+    }
+
+    fn apply_course(&mut self, event: &Event) {
+        match &event.body {
+            EventBody::ApprovalGiven {
+                gate, plan, by, go, ..
+            } => {
+                self.approvals
+                    .insert(gate.clone(), (*plan, by.clone(), *go));
+            }
+            EventBody::SteeringAsked { verb, by, reason } => {
+                self.asked = Some((*verb, by.clone(), reason.clone()));
+            }
+            EventBody::Paused { .. } => (self.paused, self.asked) = (true, None),
+            EventBody::Resumed { .. } => (self.paused, self.asked) = (false, None),
+            EventBody::RollbackStarted { trigger, reason } => {
+                self.rollback = Some((*trigger, reason.clone()));
+                (self.paused, self.asked) = (false, None);
+            }
+            EventBody::RollbackFinished { outcome, .. } => self.rollback_outcome = Some(*outcome),
+            EventBody::RollbackRehearsed {
+                duration_us,
+                failed,
+                answered,
+            } => {
+                self.rehearsed = Some((*duration_us, *failed, *answered));
+            }
+            EventBody::RunFinished { outcome, summary } => {
+                self.finished = Some((*outcome, summary.clone(), event.time));
+            }
+            EventBody::Sealed { .. } => self.sealed = true,
+            _ => {}
+        }
+    }
+
+    /// Returns whether a phase ended well.
+    #[must_use]
+    pub fn phase_done(&self, phase: PhaseNumber) -> bool {
+        let finished = self.phases.get(&phase).and_then(|state| state.finished);
+        finished.is_some_and(|(_, outcome)| outcome == Outcome::Done)
+    }
+
+    /// Returns the phase that began last and has not ended.
+    #[must_use]
+    pub fn present_phase(&self) -> Option<PhaseNumber> {
+        let open = self
+            .phases
+            .iter()
+            .filter(|(_, state)| state.finished.is_none());
+        open.max_by_key(|(_, state)| state.started)
+            .map(|(phase, _)| *phase)
+    }
+
+    /// Returns whether a step is done.
+    #[must_use]
+    pub fn step_done(&self, step: &StepName) -> bool {
+        self.steps
+            .get(step)
+            .is_some_and(|state| state.status == StepStatus::Done)
+    }
+
+    /// Returns the planned step of that name.
+    #[must_use]
+    pub fn planned(&self, step: &StepName) -> Option<&PlannedStep> {
+        self.plan
+            .as_ref()
+            .and_then(|plan| plan.steps.iter().find(|planned| planned.step == *step))
+    }
+
+    /// Returns the steps that may have changed something and are not undone, last first: what a
+    /// rollback has to undo, in the order in which it does.
+    #[must_use]
+    pub fn to_undo(&self) -> Vec<StepName> {
+        let not_undone = |step: &&StepName| {
+            self.steps
+                .get(*step)
+                .is_some_and(|state| state.status != StepStatus::Undone)
+                && self.planned(step).is_none_or(|planned| planned.changes)
+        };
+        self.applied
+            .iter()
+            .rev()
+            .filter(not_undone)
+            .cloned()
+            .collect()
+    }
+}
+
+fn ended(direction: Direction, outcome: Outcome) -> StepStatus {
+    match (direction, outcome) {
+        (Direction::Apply, Outcome::Done) => StepStatus::Done,
+        (Direction::Apply, _) => StepStatus::Failed,
+        (Direction::Undo, Outcome::Done) => StepStatus::Undone,
+        (Direction::Undo, _) => StepStatus::UndoFailed,
+    }
+}
