@@ -57,14 +57,11 @@ impl Running {
     }
 
     /// Waits for the end of the service.
-    #[track_caller]
-    pub fn ended(self) -> impl Future<Output = Result<(), Error>> {
-        async {
-            tokio::time::timeout(LIMIT, self.task)
-                .await
-                .expect("ends in time")
-                .unwrap()
-        }
+    pub async fn ended(self) -> Result<(), Error> {
+        tokio::time::timeout(LIMIT, self.task)
+            .await
+            .expect("ends in time")
+            .unwrap()
     }
 
     /// Waits for a log line.

@@ -1,12 +1,13 @@
 use std::process::Stdio;
 
+use http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::kit::{LIMIT, get, migrate, sqlite_url};
+use crate::kit::{LIMIT, get, migrate, send, sqlite_url};
 
 fn shop(args: &[&str], env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
@@ -108,4 +109,22 @@ async fn a_port_that_is_taken_is_named() {
         complaint.contains(&format!("cannot listen on 127.0.0.1:{port}")),
         "{complaint}"
     );
+}
+
+#[tokio::test]
+async fn a_crashed_service_ends_with_70() {
+    let nobody = "http://127.0.0.1:1";
+    let env = [
+        ("CATALOG_URL", nobody),
+        ("ORDERS_URL", nobody),
+        ("SHOP_FAULT", "crash"),
+        ("SHOP_FAULT_AFTER", "0"),
+    ];
+    let (mut child, _lines, url) = started(shop(&["storefront"], &env).spawn().unwrap()).await;
+    let answer = send(Method::GET, &format!("{url}/"), &[], "").await;
+    assert!(answer.is_err(), "{answer:?}");
+    let ended = tokio::time::timeout(LIMIT, child.wait())
+        .await
+        .expect("ends in time");
+    assert_eq!(ended.unwrap().code(), Some(70));
 }
