@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::health::HealthStatus;
 use crate::lease::LeaseClock;
 use crate::names::{self, MAX_BACKENDS, MAX_RELEASES, MAX_SERVICES};
-use crate::samples::Recorder;
+use crate::samples::{self, Recorder};
 use crate::server::{self, Listener};
 use crate::shared::Shared;
 use crate::state::{ReleaseState, ServiceState, State, StateFile};
@@ -95,7 +95,10 @@ impl Router {
         }
         router.restore_lease(&state);
         if let Some(dir) = &state.record_dir {
-            router.recorder.switch(&router.shared, Some(dir)).await?;
+            match samples::open(dir).await {
+                Ok(writer) => router.recorder.install(&router.shared, Some(writer)).await,
+                Err(error) => router.recorder.fail(&error),
+            }
         }
         let missing: Vec<_> = config
             .services
@@ -412,8 +415,13 @@ impl Router {
         let mut control = self.control.lock().await;
         let mut next = control.state.clone();
         next.record_dir.clone_from(&dir);
-        self.recorder.switch(&self.shared, dir.as_deref()).await?;
-        control.commit(next).await
+        let writer = match &dir {
+            Some(dir) => Some(samples::open(dir).await?),
+            None => None,
+        };
+        control.commit(next).await?;
+        self.recorder.install(&self.shared, writer).await;
+        Ok(())
     }
 
     /// Stops the router, letting requests go on for a while.
