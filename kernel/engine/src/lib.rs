@@ -1,1 +1,20 @@
-//! stub
+//! The engine: a deployment file becomes a plan, the plan becomes steps with undo, the steps are
+//! carried out journal first on a [`Target`], between gates.
+//!
+//! The engine knows no concrete target and no face. Its state is the fold of the run's journal
+//! ([`code_deploy_record::RunState`]) and nothing else.
+
+pub mod context;
+pub mod duration;
+pub mod error;
+pub mod http;
+pub mod load;
+pub mod spec;
+pub mod step;
+pub mod target;
+
+pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
+pub use error::{Error, Result};
+pub use spec::Spec;
+pub use step::{Step, StepError};
+pub use target::Target;

@@ -113,7 +113,9 @@ impl TryFrom<PhaseRepr> for PhaseNumber {
             PhaseRepr::Number(number) => Some(number),
             PhaseRepr::Text(text) => text.parse().ok(),
         };
-        number.and_then(Self::new).ok_or_else(|| "a phase is a number from 1 to 9".to_owned())
+        number
+            .and_then(Self::new)
+            .ok_or_else(|| "a phase is a number from 1 to 9".to_owned())
     }
 }
 
@@ -187,7 +189,9 @@ impl Catalog {
     /// # Errors
     /// [`Error::Catalog`] if it is damaged, which a test rules out.
     pub fn shipped() -> Result<Self> {
-        serde_saphyr::from_str(SHIPPED).map_err(|error| Error::Catalog { what: error.to_string() })
+        serde_saphyr::from_str(SHIPPED).map_err(|error| Error::Catalog {
+            what: error.to_string(),
+        })
     }
 
     /// Returns all items with their groups, in order.
@@ -199,7 +203,9 @@ impl Catalog {
     /// Returns the item with that number.
     #[must_use]
     pub fn item(&self, id: &ItemId) -> Option<&Item> {
-        self.items().map(|(_, item)| item).find(|item| item.id == *id)
+        self.items()
+            .map(|(_, item)| item)
+            .find(|item| item.id == *id)
     }
 }
 

@@ -76,7 +76,9 @@ pub enum Error {
         holder: String,
     },
     /// Something that was about to be written holds a known secret.
-    #[error("an entry of kind `{kind}` was not written because it holds the value of secret `{name}`")]
+    #[error(
+        "an entry of kind `{kind}` was not written because it holds the value of secret `{name}`"
+    )]
     SecretInEntry {
         /// The kind of entry.
         kind: String,
@@ -104,6 +106,10 @@ impl Error {
     /// Wraps an error of the file system with what was attempted and where.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }

@@ -50,9 +50,12 @@ impl EvidenceStore {
         let bytes = file.metadata().map_err(Error::io("read", source))?.len();
         let target = self.path_of(&expected);
         if !target.exists() {
-            file.seek(SeekFrom::Start(0)).map_err(Error::io("read", source))?;
+            file.seek(SeekFrom::Start(0))
+                .map_err(Error::io("read", source))?;
             self.write(&target, |copy, path| {
-                std::io::copy(&mut file, copy).map(|_| ()).map_err(Error::io("write", path))
+                std::io::copy(&mut file, copy)
+                    .map(|_| ())
+                    .map_err(Error::io("write", path))
             })?;
         }
         self.check(&expected)?;
@@ -70,7 +73,10 @@ impl EvidenceStore {
         if found == *digest {
             return Ok(content);
         }
-        Err(Error::EvidenceChanged { expected: *digest, found })
+        Err(Error::EvidenceChanged {
+            expected: *digest,
+            found,
+        })
     }
 
     /// Checks that content is there and is what its digest says, without holding it in memory.
@@ -85,7 +91,10 @@ impl EvidenceStore {
         if found == *digest {
             return Ok(());
         }
-        Err(Error::EvidenceChanged { expected: *digest, found })
+        Err(Error::EvidenceChanged {
+            expected: *digest,
+            found,
+        })
     }
 
     fn write(
@@ -97,7 +106,9 @@ impl EvidenceStore {
         let temporary = target.with_extension(format!("{}.part", std::process::id()));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&temporary).map_err(Error::io("create", &temporary))?;
+        let mut file = options
+            .open(&temporary)
+            .map_err(Error::io("create", &temporary))?;
         fill(&mut file, &temporary)?;
         file.sync_all().map_err(Error::io("flush", &temporary))?;
         std::fs::rename(&temporary, target).map_err(Error::io("name", target))?;

@@ -23,7 +23,9 @@ impl RunsFolder {
     /// Returns the folder that belongs to the project in `project`. It need not exist.
     #[must_use]
     pub fn of_project(project: &Path) -> Self {
-        Self { path: project.join(Self::NAME) }
+        Self {
+            path: project.join(Self::NAME),
+        }
     }
 
     /// Returns the folder's path.
@@ -45,7 +47,10 @@ impl RunsFolder {
     pub fn run(&self, run: &RunId) -> Result<RunFolder> {
         let path = self.runs_path().join(run.as_str());
         if !path.is_dir() {
-            return Err(Error::NoSuchRun { run: run.clone(), path: self.runs_path() });
+            return Err(Error::NoSuchRun {
+                run: run.clone(),
+                path: self.runs_path(),
+            });
         }
         Ok(RunFolder { path })
     }
@@ -57,7 +62,10 @@ impl RunsFolder {
     pub fn create_run(&self, run: &RunId) -> Result<RunFolder> {
         let path = self.runs_path().join(run.as_str());
         create_private(&self.runs_path())?;
-        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(Error::io("create", &path))?;
         for part in ["samples", "evidence", "logs"] {
             create_private(&path.join(part))?;
         }
@@ -104,10 +112,15 @@ impl RunFolder {
     /// [`Error::NotARecord`] when there is no journal in it.
     pub fn at(path: &Path) -> Result<Self> {
         if path.join(Self::JOURNAL).is_file() {
-            return Ok(Self { path: path.to_owned() });
+            return Ok(Self {
+                path: path.to_owned(),
+            });
         }
         let what = format!("there is no `{}` in it", Self::JOURNAL);
-        Err(Error::NotARecord { path: path.to_owned(), what })
+        Err(Error::NotARecord {
+            path: path.to_owned(),
+            what,
+        })
     }
 
     /// Returns the folder's path.
@@ -170,7 +183,11 @@ impl RunFolder {
                 }
             })?;
         if let Some((seq, what)) = illegal {
-            return Err(Error::Broken { path: self.journal_path(), line: seq + 1, what });
+            return Err(Error::Broken {
+                path: self.journal_path(),
+                line: seq + 1,
+                what,
+            });
         }
         Ok((writer, state, recovered))
     }
@@ -211,7 +228,10 @@ impl RunFolder {
             Some(crate::EventBody::RunStarted(started)) => Ok(*started),
             _ => {
                 let what = "its journal does not begin with the start of a run".to_owned();
-                Err(Error::NotARecord { path: self.path.clone(), what })
+                Err(Error::NotARecord {
+                    path: self.path.clone(),
+                    what,
+                })
             }
         }
     }
@@ -226,7 +246,9 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
 
 /// Makes sure that the entry of `path` in its folder is on disk.
 pub(crate) fn sync_folder_of(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
     let file = File::open(folder).map_err(Error::io("open", folder))?;
     file.sync_all().map_err(Error::io("flush", folder))
 }

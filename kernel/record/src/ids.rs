@@ -81,7 +81,9 @@ fn is_slug(value: &str, extra: &[char]) -> bool {
     !value.is_empty()
         && value.len() <= 120
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && value.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
 }
 
 name!(

@@ -38,7 +38,10 @@ pub struct JournalWriter {
 
 impl std::fmt::Debug for JournalWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JournalWriter").field("path", &self.path).field("next", &self.next).finish()
+        f.debug_struct("JournalWriter")
+            .field("path", &self.path)
+            .field("next", &self.next)
+            .finish()
     }
 }
 
@@ -54,7 +57,16 @@ impl JournalWriter {
         sync_folder_of(path)?;
         let (head, next) = (Digest::ZERO, 0);
         let path = path.to_owned();
-        Ok(Self { file, path, clock, redactor, head, next, last_time: None, broken: false })
+        Ok(Self {
+            file,
+            path,
+            clock,
+            redactor,
+            head,
+            next,
+            last_time: None,
+            broken: false,
+        })
     }
 
     /// Opens a journal to go on writing: verifies every line, hands each event to `each`, and
@@ -75,16 +87,29 @@ impl JournalWriter {
             each(&event);
         }
         let mut options = OpenOptions::new();
-        let file = options.append(true).open(path).map_err(Error::io("append to", path))?;
+        let file = options
+            .append(true)
+            .open(path)
+            .map_err(Error::io("append to", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let torn_bytes = length.saturating_sub(reader.position);
         if torn_bytes > 0 {
-            file.set_len(reader.position).map_err(Error::io("cut", path))?;
+            file.set_len(reader.position)
+                .map_err(Error::io("cut", path))?;
             file.sync_all().map_err(Error::io("flush", path))?;
         }
         let (head, next) = (reader.head, reader.next);
         let path = path.to_owned();
-        let writer = Self { file, path, clock, redactor, head, next, last_time, broken: false };
+        let writer = Self {
+            file,
+            path,
+            clock,
+            redactor,
+            head,
+            next,
+            last_time,
+            broken: false,
+        };
         Ok((writer, Recovered { torn_bytes }))
     }
 
@@ -102,7 +127,13 @@ impl JournalWriter {
         let now = self.clock.now();
         let time = self.last_time.map_or(now, |last| last.max(now));
         let actor = actor.to_owned();
-        let event = Event { seq: self.next, time, actor, prev: self.head, body };
+        let event = Event {
+            seq: self.next,
+            time,
+            actor,
+            prev: self.head,
+            body,
+        };
         let mut line = serde_json::to_string(&event)?;
         if let Some(name) = self.redactor.find(&line) {
             let kind = kind_of(&line);
@@ -110,14 +141,19 @@ impl JournalWriter {
         }
         let head = Digest::of(line.as_bytes());
         line.push('\n');
-        self.write(line.as_bytes()).inspect_err(|_| self.broken = true)?;
+        self.write(line.as_bytes())
+            .inspect_err(|_| self.broken = true)?;
         (self.head, self.next, self.last_time) = (head, self.next + 1, Some(time));
         Ok(event)
     }
 
     fn write(&mut self, line: &[u8]) -> Result<()> {
-        self.file.write_all(line).map_err(Error::io("append to", &self.path))?;
-        self.file.sync_data().map_err(Error::io("flush", &self.path))
+        self.file
+            .write_all(line)
+            .map_err(Error::io("append to", &self.path))?;
+        self.file
+            .sync_data()
+            .map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the digest of the last line.
@@ -135,7 +171,11 @@ impl JournalWriter {
 
 fn kind_of(line: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-    value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("unknown").to_owned()
+    value
+        .get("kind")
+        .and_then(|kind| kind.as_str())
+        .unwrap_or("unknown")
+        .to_owned()
 }
 
 /// Reads a journal from its beginning, verifying every line. Works while a writer appends: a
@@ -159,7 +199,14 @@ impl JournalReader {
         let file = File::open(path).map_err(Error::io("read", path))?;
         let file = BufReader::with_capacity(64 * 1024, file);
         let path = path.to_owned();
-        Ok(Self { file, path, position: 0, head: Digest::ZERO, next: 0, last_time: None })
+        Ok(Self {
+            file,
+            path,
+            position: 0,
+            head: Digest::ZERO,
+            next: 0,
+            last_time: None,
+        })
     }
 
     /// Returns the next event, or nothing when there is none (yet).
@@ -169,7 +216,9 @@ impl JournalReader {
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         let mut line = Vec::new();
         let mut part = (&mut self.file).take(LONGEST_LINE);
-        let read = part.read_until(b'\n', &mut line).map_err(Error::io("read", &self.path))?;
+        let read = part
+            .read_until(b'\n', &mut line)
+            .map_err(Error::io("read", &self.path))?;
         if line.last() != Some(&b'\n') {
             if read as u64 == LONGEST_LINE {
                 return Err(self.broken("it is longer than any that this program writes"));
@@ -208,7 +257,11 @@ impl JournalReader {
     /// # Errors
     /// [`Error::Io`].
     pub fn unread(&self) -> Result<u64> {
-        let metadata = self.file.get_ref().metadata().map_err(Error::io("read", &self.path))?;
+        let metadata = self
+            .file
+            .get_ref()
+            .metadata()
+            .map_err(Error::io("read", &self.path))?;
         Ok(metadata.len().saturating_sub(self.position))
     }
 
@@ -225,7 +278,10 @@ impl JournalReader {
         let event: Event = serde_json::from_slice(line)
             .map_err(|error| self.broken(format!("it is not an event: {error}")))?;
         if event.seq != self.next {
-            let what = format!("its sequence number is {}, expected {}", event.seq, self.next);
+            let what = format!(
+                "its sequence number is {}, expected {}",
+                event.seq, self.next
+            );
             return Err(self.broken(what));
         }
         if event.prev != self.head {
@@ -240,7 +296,11 @@ impl JournalReader {
     }
 
     fn broken(&self, what: impl Into<String>) -> Error {
-        Error::Broken { path: self.path.clone(), line: self.next + 1, what: what.into() }
+        Error::Broken {
+            path: self.path.clone(),
+            line: self.next + 1,
+            what: what.into(),
+        }
     }
 }
 

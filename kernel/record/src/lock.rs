@@ -31,8 +31,17 @@ pub struct LockHolder {
 impl std::fmt::Display for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let since = self.since.format("%Y-%m-%d %H:%M:%S UTC");
-        let Self { run, pid, host, user, .. } = self;
-        write!(f, "{user} on {host} (process {pid}) for run {run} since {since}")
+        let Self {
+            run,
+            pid,
+            host,
+            user,
+            ..
+        } = self;
+        write!(
+            f,
+            "{user} on {host} (process {pid}) for run {run} since {since}"
+        )
     }
 }
 
@@ -59,7 +68,12 @@ impl RunLock {
         let path = lock_path(runs, application, environment);
         create_private(&runs.path().join("locks"))?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let mut file = options.open(&path).map_err(Error::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -70,7 +84,11 @@ impl RunLock {
                     |h| h.to_string(),
                 );
                 let (application, environment) = (application.to_owned(), environment.to_owned());
-                return Err(Error::Locked { application, environment, holder });
+                return Err(Error::Locked {
+                    application,
+                    environment,
+                    holder,
+                });
             }
             Err(std::fs::TryLockError::Error(source)) => {
                 return Err(Error::io("lock", &path)(source));
@@ -115,19 +133,28 @@ impl RunLock {
         let text = serde_json::to_vec(&self.holder)?;
         let path = &self.path;
         self.file.set_len(0).map_err(Error::io("write", path))?;
-        self.file.seek(SeekFrom::Start(0)).map_err(Error::io("write", path))?;
-        self.file.write_all(&text).map_err(Error::io("write", path))?;
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(Error::io("write", path))?;
+        self.file
+            .write_all(&text)
+            .map_err(Error::io("write", path))?;
         self.file.sync_all().map_err(Error::io("flush", path))
     }
 }
 
 fn lock_path(runs: &RunsFolder, application: &str, environment: &str) -> PathBuf {
-    runs.path().join("locks").join(format!("{application}--{environment}.lock"))
+    runs.path()
+        .join("locks")
+        .join(format!("{application}--{environment}.lock"))
 }
 
 fn read_holder(file: &mut File, path: &Path) -> Result<Option<LockHolder>> {
     let mut text = Vec::new();
-    file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
-    file.take(64 * 1024).read_to_end(&mut text).map_err(Error::io("read", path))?;
+    file.seek(SeekFrom::Start(0))
+        .map_err(Error::io("read", path))?;
+    file.take(64 * 1024)
+        .read_to_end(&mut text)
+        .map_err(Error::io("read", path))?;
     Ok(serde_json::from_slice(&text).ok())
 }

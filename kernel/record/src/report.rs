@@ -52,12 +52,18 @@ pub struct Column {
 impl Column {
     /// Returns a column of text.
     pub fn text(title: impl Into<String>) -> Self {
-        Self { title: title.into(), numeric: false }
+        Self {
+            title: title.into(),
+            numeric: false,
+        }
     }
 
     /// Returns a column of numbers.
     pub fn number(title: impl Into<String>) -> Self {
-        Self { title: title.into(), numeric: true }
+        Self {
+            title: title.into(),
+            numeric: true,
+        }
     }
 }
 
@@ -87,7 +93,11 @@ impl Report {
         for row in &mut rows {
             row.resize(columns.len(), String::new());
         }
-        self.blocks.push(Block::Table { caption: caption.into(), columns, rows });
+        self.blocks.push(Block::Table {
+            caption: caption.into(),
+            columns,
+            rows,
+        });
         self
     }
 

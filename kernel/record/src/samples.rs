@@ -66,7 +66,10 @@ impl Latency {
     /// Returns an empty histogram.
     #[must_use]
     pub fn new() -> Self {
-        #[expect(clippy::expect_used, reason = "the bounds are constants that are valid")]
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds are constants that are valid"
+        )]
         let histogram = Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("valid bounds");
         Self(histogram)
     }
@@ -112,7 +115,8 @@ impl Latency {
     #[must_use]
     pub fn buckets(&self, first_us: u64, base: f64) -> Vec<(u64, u64)> {
         let bins = self.0.iter_log(first_us.max(1), base.max(1.01));
-        bins.map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration())).collect()
+        bins.map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()))
+            .collect()
     }
 
     /// Packs the histogram (HDR histogram V2, deflated, base64 without padding).
@@ -123,7 +127,9 @@ impl Latency {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
             .serialize(&self.0, &mut bytes)
-            .map_err(|error| Error::Histogram { what: error.to_string() })?;
+            .map_err(|error| Error::Histogram {
+                what: error.to_string(),
+            })?;
         Ok(STANDARD_NO_PAD.encode(bytes))
     }
 
@@ -133,12 +139,17 @@ impl Latency {
     /// [`Error::Histogram`] when it is something else.
     pub fn unpack(text: &str) -> Result<Self> {
         let wrong = |error: String| Error::Histogram { what: error };
-        let bytes = STANDARD_NO_PAD.decode(text).map_err(|error| wrong(error.to_string()))?;
+        let bytes = STANDARD_NO_PAD
+            .decode(text)
+            .map_err(|error| wrong(error.to_string()))?;
         let histogram: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| wrong(error.to_string()))?;
         let mut latency = Self::new();
-        latency.0.add(&histogram).map_err(|error| wrong(error.to_string()))?;
+        latency
+            .0
+            .add(&histogram)
+            .map_err(|error| wrong(error.to_string()))?;
         Ok(latency)
     }
 }
@@ -236,7 +247,9 @@ impl SampleWriter {
             serde_json::to_writer(&mut lines, sample)?;
             lines.push(b'\n');
         }
-        self.file.write_all(&lines).map_err(Error::io("append to", &self.path))
+        self.file
+            .write_all(&lines)
+            .map_err(Error::io("append to", &self.path))
     }
 
     /// Makes sure that everything appended is on disk.
@@ -244,7 +257,9 @@ impl SampleWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("flush", &self.path))
+        self.file
+            .sync_data()
+            .map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the file.
@@ -259,7 +274,8 @@ fn end_torn_line(file: &mut File, path: &Path) -> Result<()> {
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     let mut last = [b'\n'];
     if length > 0 {
-        file.read_exact_at(&mut last, length - 1).map_err(Error::io("read", path))?;
+        file.read_exact_at(&mut last, length - 1)
+            .map_err(Error::io("read", path))?;
     }
     if last == [b'\n'] {
         return Ok(());
@@ -280,7 +296,10 @@ impl SampleReader {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
-        let mut reader = Self { waiting: vec![path.to_owned()], current: None };
+        let mut reader = Self {
+            waiting: vec![path.to_owned()],
+            current: None,
+        };
         reader.advance()?;
         Ok(reader)
     }
@@ -293,7 +312,10 @@ impl SampleReader {
     pub fn open_folder(folder: &Path, prefix: &str) -> Result<Self> {
         let mut waiting = samples_files(folder, prefix)?;
         waiting.reverse();
-        Ok(Self { waiting, current: None })
+        Ok(Self {
+            waiting,
+            current: None,
+        })
     }
 
     fn advance(&mut self) -> Result<bool> {
@@ -321,7 +343,9 @@ impl SampleReader {
                 return Ok(None);
             };
             let mut text = Vec::new();
-            reader.read_until(b'\n', &mut text).map_err(Error::io("read", path))?;
+            reader
+                .read_until(b'\n', &mut text)
+                .map_err(Error::io("read", path))?;
             if text.pop() != Some(b'\n') {
                 self.current = None;
                 continue;
@@ -332,7 +356,11 @@ impl SampleReader {
                 Err(error) if error.is_eof() => {}
                 Err(error) => {
                     let (path, line) = (path.clone(), *line);
-                    return Err(Error::BadSample { path, line, what: error.to_string() });
+                    return Err(Error::BadSample {
+                        path,
+                        line,
+                        what: error.to_string(),
+                    });
                 }
             }
         }
@@ -357,7 +385,10 @@ pub(crate) fn samples_files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>>
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::io("read", folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if name.starts_with(prefix) && name.ends_with(".jsonl") && !name.contains("failures") {
             files.push(path);
         }

@@ -55,7 +55,9 @@ impl Redactor {
     #[must_use]
     pub fn find(&self, text: &str) -> Option<String> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|(_, secret)| holds(text, secret.expose()));
+        let found = known
+            .iter()
+            .find(|(_, secret)| holds(text, secret.expose()));
         found.map(|(name, _)| name.clone())
     }
 
@@ -92,6 +94,9 @@ mod tests {
         let text = serde_json::json!({ "url": "x pa\"ss\nword y" }).to_string();
         assert_eq!(redactor.find(&text).as_deref(), Some("db"));
         assert!(redactor.find(&redactor.clean(&text)).is_none());
-        assert_eq!(format!("{:?}", Secret::new("hunter22".to_owned())), "Secret(…)");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter22".to_owned())),
+            "Secret(…)"
+        );
     }
 }

@@ -164,17 +164,43 @@ impl RunState {
             | EventBody::StepVerified { .. }
             | EventBody::StepFinished { .. } => self.apply_step(event)?,
             EventBody::GateEvaluated(gate) => self.apply_gate(gate, event.time),
-            EventBody::HealthChanged { service, release, instance, probe, healthy, .. } => {
+            EventBody::HealthChanged {
+                service,
+                release,
+                instance,
+                probe,
+                healthy,
+                ..
+            } => {
                 let key = (service.clone(), release.clone(), instance.clone(), *probe);
                 self.health.insert(key, *healthy);
             }
-            EventBody::TrafficShifted { service, served, stable, .. } => {
-                self.traffic.insert(service.clone(), (served.clone(), stable.clone()));
+            EventBody::TrafficShifted {
+                service,
+                served,
+                stable,
+                ..
+            } => {
+                self.traffic
+                    .insert(service.clone(), (served.clone(), stable.clone()));
             }
-            EventBody::ItemSettled { item, verdict, reason, evidence } => {
+            EventBody::ItemSettled {
+                item,
+                verdict,
+                reason,
+                evidence,
+            } => {
                 let (verdict, reason) = (verdict.clone(), reason.clone());
                 let (evidence, seq) = (evidence.clone(), event.seq);
-                self.items.insert(item.clone(), ItemState { verdict, reason, evidence, seq });
+                self.items.insert(
+                    item.clone(),
+                    ItemState {
+                        verdict,
+                        reason,
+                        evidence,
+                        seq,
+                    },
+                );
             }
             EventBody::ClientCounted(counted) => {
                 self.clients.insert(counted.client.clone(), counted.clone());
@@ -188,7 +214,10 @@ impl RunState {
 
     fn check_order(&self, event: &Event) -> Result<(), String> {
         if event.seq != self.events {
-            return Err(format!("event {} follows {} events", event.seq, self.events));
+            return Err(format!(
+                "event {} follows {} events",
+                event.seq, self.events
+            ));
         }
         let starts = matches!(event.body, EventBody::RunStarted(_));
         if starts != self.started.is_none() {
@@ -200,11 +229,18 @@ impl RunState {
     fn apply_phase(&mut self, event: &Event) {
         match &event.body {
             EventBody::PhaseStarted { phase } => {
-                let state =
-                    PhaseState { started: event.time, finished: None, reason: String::new() };
+                let state = PhaseState {
+                    started: event.time,
+                    finished: None,
+                    reason: String::new(),
+                };
                 self.phases.insert(*phase, state);
             }
-            EventBody::PhaseFinished { phase, outcome, reason } => {
+            EventBody::PhaseFinished {
+                phase,
+                outcome,
+                reason,
+            } => {
                 if let Some(state) = self.phases.get_mut(phase) {
                     state.finished = Some((event.time, *outcome));
                     state.reason.clone_from(reason);
@@ -215,7 +251,13 @@ impl RunState {
     }
 
     fn apply_step(&mut self, event: &Event) -> Result<(), String> {
-        if let EventBody::StepIntended { step, direction, attempt, intent } = &event.body {
+        if let EventBody::StepIntended {
+            step,
+            direction,
+            attempt,
+            intent,
+        } = &event.body
+        {
             self.intend(step, *direction, *attempt, intent, event.time);
             return Ok(());
         }
@@ -229,12 +271,22 @@ impl RunState {
             return Err(format!("step {step} acts without an intent"));
         };
         match &event.body {
-            EventBody::StepApplied { direction: Direction::Apply, result, .. } => {
+            EventBody::StepApplied {
+                direction: Direction::Apply,
+                result,
+                ..
+            } => {
                 state.status = StepStatus::Applied;
                 state.result.clone_from(result);
             }
             EventBody::StepVerified { check, .. } => state.checks.push(check.clone()),
-            EventBody::StepFinished { direction, outcome, duration_us, problem, .. } => {
+            EventBody::StepFinished {
+                direction,
+                outcome,
+                duration_us,
+                problem,
+                ..
+            } => {
                 state.status = ended(*direction, *outcome);
                 state.duration_us = Some(*duration_us);
                 state.problem.clone_from(problem);
@@ -287,7 +339,10 @@ impl RunState {
             time,
         };
         let known = self.gates.iter_mut();
-        match known.into_iter().find(|g| g.gate == answer.gate && g.subject == answer.subject) {
+        match known
+            .into_iter()
+            .find(|g| g.gate == answer.gate && g.subject == answer.subject)
+        {
             Some(before) => *before = answer,
             None => self.gates.push(answer),
         }
@@ -295,8 +350,11 @@ impl RunState {
 
     fn apply_course(&mut self, event: &Event) {
         match &event.body {
-            EventBody::ApprovalGiven { gate, plan, by, go, .. } => {
-                self.approvals.insert(gate.clone(), (*plan, by.clone(), *go));
+            EventBody::ApprovalGiven {
+                gate, plan, by, go, ..
+            } => {
+                self.approvals
+                    .insert(gate.clone(), (*plan, by.clone(), *go));
             }
             EventBody::SteeringAsked { verb, by, reason } => {
                 self.asked = Some((*verb, by.clone(), reason.clone()));
@@ -308,7 +366,11 @@ impl RunState {
                 (self.paused, self.asked) = (false, None);
             }
             EventBody::RollbackFinished { outcome, .. } => self.rollback_outcome = Some(*outcome),
-            EventBody::RollbackRehearsed { duration_us, failed, answered } => {
+            EventBody::RollbackRehearsed {
+                duration_us,
+                failed,
+                answered,
+            } => {
                 self.rehearsed = Some((*duration_us, *failed, *answered));
             }
             EventBody::RunFinished { outcome, summary } => {
@@ -329,20 +391,28 @@ impl RunState {
     /// Returns the phase that began last and has not ended.
     #[must_use]
     pub fn present_phase(&self) -> Option<PhaseNumber> {
-        let open = self.phases.iter().filter(|(_, state)| state.finished.is_none());
-        open.max_by_key(|(_, state)| state.started).map(|(phase, _)| *phase)
+        let open = self
+            .phases
+            .iter()
+            .filter(|(_, state)| state.finished.is_none());
+        open.max_by_key(|(_, state)| state.started)
+            .map(|(phase, _)| *phase)
     }
 
     /// Returns whether a step is done.
     #[must_use]
     pub fn step_done(&self, step: &StepName) -> bool {
-        self.steps.get(step).is_some_and(|state| state.status == StepStatus::Done)
+        self.steps
+            .get(step)
+            .is_some_and(|state| state.status == StepStatus::Done)
     }
 
     /// Returns the planned step of that name.
     #[must_use]
     pub fn planned(&self, step: &StepName) -> Option<&PlannedStep> {
-        self.plan.as_ref().and_then(|plan| plan.steps.iter().find(|planned| planned.step == *step))
+        self.plan
+            .as_ref()
+            .and_then(|plan| plan.steps.iter().find(|planned| planned.step == *step))
     }
 
     /// Returns the steps that may have changed something and are not undone, last first: what a
@@ -350,10 +420,17 @@ impl RunState {
     #[must_use]
     pub fn to_undo(&self) -> Vec<StepName> {
         let not_undone = |step: &&StepName| {
-            self.steps.get(*step).is_some_and(|state| state.status != StepStatus::Undone)
+            self.steps
+                .get(*step)
+                .is_some_and(|state| state.status != StepStatus::Undone)
                 && self.planned(step).is_none_or(|planned| planned.changes)
         };
-        self.applied.iter().rev().filter(not_undone).cloned().collect()
+        self.applied
+            .iter()
+            .rev()
+            .filter(not_undone)
+            .cloned()
+            .collect()
     }
 }
 

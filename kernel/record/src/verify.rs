@@ -78,7 +78,10 @@ pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
 
 impl VerifyReport {
     fn found(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.findings.push(Finding { place: place.into(), what: what.into() });
+        self.findings.push(Finding {
+            place: place.into(),
+            what: what.into(),
+        });
     }
 }
 
@@ -129,7 +132,10 @@ fn check_samples(
             if found == *expected {
                 report.samples += 1;
             } else {
-                report.found(place, "its content is not what its digest in the journal says");
+                report.found(
+                    place,
+                    "its content is not what its digest in the journal says",
+                );
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -151,7 +157,10 @@ fn find_unnamed_samples(
         return Ok(());
     }
     for path in samples_files(&run.samples_path(), "")? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if !closed.contains(name) {
             report.found(format!("samples/{name}"), "the journal does not name it");
         }

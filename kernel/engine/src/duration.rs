@@ -1,0 +1,147 @@
+//! Lengths of time as people write them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A length of time as it stands in a deployment file: a whole number with a unit, `500ms`,
+/// `10s`, `5m`, `1h`, or several of them, `1m30s`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^([0-9]+(ms|s|m|h|d))+$"))]
+pub struct Span(Duration);
+
+impl Span {
+    /// Returns a span of that many milliseconds.
+    #[must_use]
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(Duration::from_millis(milliseconds))
+    }
+
+    /// Returns a span of that many seconds.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// Returns the length.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+/// A text that is not a length of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{value}` is not a length of time: write a whole number with a unit, such as 500ms, 10s, 5m, 1h"
+)]
+pub struct InvalidSpan {
+    /// What was given.
+    pub value: String,
+}
+
+impl FromStr for Span {
+    type Err = InvalidSpan;
+
+    fn from_str(value: &str) -> Result<Self, InvalidSpan> {
+        let invalid = || InvalidSpan {
+            value: value.chars().take(80).collect(),
+        };
+        let mut rest = value.trim();
+        let mut total = Duration::ZERO;
+        if rest.is_empty() {
+            return Err(invalid());
+        }
+        while !rest.is_empty() {
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .ok_or_else(invalid)?;
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail
+                .find(|c: char| c.is_ascii_digit())
+                .unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(letters);
+            let number: u64 = number.parse().map_err(|_| invalid())?;
+            let milliseconds = match unit {
+                "ms" => Some(1),
+                "s" => Some(1_000),
+                "m" => Some(60_000),
+                "h" => Some(3_600_000),
+                "d" => Some(86_400_000),
+                _ => None,
+            };
+            let part = milliseconds
+                .and_then(|ms: u64| ms.checked_mul(number))
+                .ok_or_else(invalid)?;
+            total = total
+                .checked_add(Duration::from_millis(part))
+                .ok_or_else(invalid)?;
+            rest = tail;
+        }
+        Ok(Self(total))
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = InvalidSpan;
+
+    fn try_from(value: String) -> Result<Self, InvalidSpan> {
+        value.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_millis();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, length) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+            ("ms", 1),
+        ] {
+            let number = rest / length;
+            rest %= length;
+            if number > 0 {
+                write!(f, "{number}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_written_as_people_write_them() {
+        for text in ["500ms", "10s", "5m", "1h30m", "1m500ms", "0s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["", "5", "m", "5 m", "-5s", "5x", "99999999999999999999s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

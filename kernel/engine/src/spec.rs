@@ -1,0 +1,7 @@
+//! The deployment file, read and checked.
+
+mod error;
+mod model;
+
+pub use error::SpecError;
+pub use model::*;

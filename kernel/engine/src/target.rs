@@ -1,0 +1,247 @@
+//! What the engine asks of the place it deploys to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use code_deploy_record::{Finding, Problem, Release, RunId, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{Routing, Spec};
+
+/// A place to deploy to: processes of this machine, a Docker engine, a cluster, a cloud.
+///
+/// Every method states a wanted state and may be called again; none returns before the state is
+/// reached or its limit has passed. Names of what is created follow from application,
+/// environment, service and release, so that another process finds it again.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Returns the name by which the command line knows it: `local`.
+    fn name(&self) -> &'static str;
+
+    /// Returns what of the deployment file this target cannot honour, one finding each. A finding
+    /// of severity `Critical` refuses the run, others are shown.
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding>;
+
+    /// Measures what the place has: processors, memory, disk. Changes nothing.
+    async fn capacity(&self) -> Result<Capacity, TargetError>;
+
+    /// Finds out what runs now. Changes nothing, and works when nothing was ever deployed.
+    async fn observe(&self) -> Result<Observed, TargetError>;
+
+    /// Makes the place ready for services: router, networks, folders; puts each service's
+    /// address in place. Traffic of what runs already is not touched.
+    async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError>;
+
+    /// Takes back what [`open`](Self::open) made, if nothing is served any more.
+    async fn close(&self) -> Result<(), TargetError>;
+
+    /// Starts instances of a service's release until as many run as are wanted, and makes them
+    /// known to the router with no share of traffic. Instances that run already are kept.
+    async fn start(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError>;
+
+    /// Stops the instances of a service's release: no new requests first, then those in flight
+    /// are waited for up to the grace, then each is asked to end, and after the grace made to.
+    /// Logs are kept. Nothing to stop is no error.
+    async fn stop(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError>;
+
+    /// Sets the shares of traffic of all named services at once, in percent, and returns when
+    /// they are served so. A release with a share must have a healthy instance.
+    async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError>;
+
+    /// Reads the shares where they are served.
+    async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError>;
+
+    /// Renews the lease under which traffic may be split. When it is not renewed in time, all
+    /// traffic goes to the stable release without further asking. `None` ends the lease.
+    async fn renew_lease(&self, lease: Option<Lease>) -> Result<(), TargetError>;
+
+    /// Returns what happened on its own since the last call: a lease that ran out, an instance
+    /// that ended or was restarted.
+    async fn events(&self) -> Result<Vec<TargetEvent>, TargetError>;
+
+    /// Has per-second samples written into that folder, or no more.
+    async fn sample_into(&self, folder: Option<PathBuf>) -> Result<(), TargetError>;
+
+    /// Returns the log files of a service's release, one per instance.
+    async fn logs(&self, service: &str, release: &Release)
+    -> Result<Vec<InstanceLog>, TargetError>;
+
+    /// Returns the headers that make a request reach a release on purpose, whatever its share.
+    fn reach(&self, release: &Release) -> Vec<(String, Secret)>;
+
+    /// Stops everything of this application and environment. For `--stop`.
+    async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError>;
+}
+
+/// What a place has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// The machine's or the place's name.
+    pub host: String,
+    /// The operating system, in words.
+    pub system: String,
+    /// Processors.
+    pub processors: u32,
+    /// Share of the processors' time that is free, from 0 to 1.
+    pub processors_free: f64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Free memory in bytes.
+    pub memory_free: u64,
+    /// Free disk where data of runs and services is kept, in bytes.
+    pub disk_free: u64,
+    /// The path measured.
+    pub disk_path: PathBuf,
+    /// Network interfaces by name, with their speed in megabits a second where it is known.
+    pub network: BTreeMap<String, Option<u64>>,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The instances of the application in this environment.
+    pub instances: Vec<Instance>,
+    /// The address of each service.
+    pub addresses: Vec<ServiceAddress>,
+    /// The shares of traffic as served.
+    pub traffic: BTreeMap<String, Shares>,
+    /// The release that counts as stable: the one that has all traffic of all services. Nothing
+    /// when nothing runs or traffic is split.
+    pub stable: Option<Release>,
+    /// Ports on which what runs listens.
+    pub listening: Vec<SocketAddr>,
+}
+
+/// The share of each release in percent; they sum to 100.
+pub type Shares = BTreeMap<Release, u16>;
+
+/// Where a service is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceAddress {
+    /// The service.
+    pub service: String,
+    /// The address where clients and other services reach it, whatever release answers. Port 0
+    /// in what is wanted means any free one.
+    pub address: SocketAddr,
+    /// How requests are routed.
+    pub routing: Routing,
+}
+
+/// The instances wanted of a service's release.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The run that wants them.
+    pub run: RunId,
+    /// The service.
+    pub service: String,
+    /// The release.
+    pub release: Release,
+    /// How many.
+    pub replicas: u32,
+    /// How long a start may take until the instance is ready.
+    pub start_limit: Duration,
+}
+
+/// An instance that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name, unique in the target: `shop-dev-catalog-1.1.0-2`.
+    pub id: String,
+    /// The service.
+    pub service: String,
+    /// The release.
+    pub release: Release,
+    /// Where it listens itself.
+    pub address: SocketAddr,
+    /// The process, for targets that know processes.
+    pub pid: Option<u32>,
+    /// When it was started.
+    pub started: DateTime<Utc>,
+    /// Whether it runs now.
+    pub running: bool,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
+
+/// What stopping gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The service.
+    pub service: String,
+    /// The release.
+    pub release: Release,
+    /// How many instances ended when asked.
+    pub ended: u32,
+    /// How many had to be made to end.
+    pub forced: u32,
+    /// Requests in flight that were cut off.
+    pub cut: u64,
+}
+
+/// A lease under which traffic is split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// How long it holds without being renewed.
+    pub ttl: Duration,
+    /// Where all traffic goes when it runs out.
+    pub stable: Release,
+}
+
+/// Something that happened on its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetEvent {
+    /// When.
+    pub time: DateTime<Utc>,
+    /// The service, if it is about one.
+    pub service: Option<String>,
+    /// In words.
+    pub text: String,
+}
+
+/// The log of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceLog {
+    /// The instance.
+    pub instance: String,
+    /// The file; one JSON object or text line a line.
+    pub path: PathBuf,
+}
+
+/// What a target could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{service}: {what}", service = .service.as_deref().unwrap_or("the target"))]
+pub struct TargetError {
+    /// The stable code: `CD0501`.
+    pub code: &'static str,
+    /// The service it is about.
+    pub service: Option<String>,
+    /// What went wrong, with limits and paths.
+    pub what: String,
+    /// What to do next.
+    pub next: String,
+    /// Whether trying again may help.
+    pub transient: bool,
+}
+
+impl TargetError {
+    /// Returns the error as a person reads it.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (code, next) = (self.code.to_owned(), self.next.clone());
+        Problem {
+            code,
+            what: self.to_string(),
+            state: String::new(),
+            next,
+        }
+    }
+}
