@@ -22,7 +22,7 @@ use crate::sticky;
 use crate::table::{Pick, Want};
 use crate::tally::Measure;
 use crate::upgrade;
-use crate::upstream::{Connection, Failure, FailureKind};
+use crate::upstream::{Connection, Failure};
 
 /// Passes the requests of one service on.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Proxy {
             };
             let reason = Reason::Failed(failure.kind);
             let stale = retry::was_stale(&failure);
-            if !stale && failure.kind != FailureKind::Cut {
+            if !stale && failure.kind.is_backends() {
                 self.note_failure(config, &mut pick);
             }
             let next = failure.unsent.take().or(spare);

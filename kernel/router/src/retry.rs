@@ -54,7 +54,10 @@ impl Attempts {
 /// it is idempotent and no byte of a response came. A timeout is final: the time is up.
 pub(crate) fn may_follow(failure: &Failure, method: &Method) -> bool {
     match failure.kind {
-        FailureKind::Timeout | FailureKind::Cut => false,
+        FailureKind::Timeout
+        | FailureKind::Cut
+        | FailureKind::ClientBroke
+        | FailureKind::ClientSlow => false,
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Reset => {
             !failure.sent || (method.is_idempotent() && !failure.received)
         }

@@ -36,6 +36,17 @@ pub(crate) enum FailureKind {
     Timeout,
     /// Cut at the end of a drain.
     Cut,
+    /// The client broke its body off.
+    ClientBroke,
+    /// The client sent nothing of its body for as long as a response may take.
+    ClientSlow,
+}
+
+impl FailureKind {
+    /// Tells whether the backend is the one who failed.
+    pub(crate) fn is_backends(self) -> bool {
+        !matches!(self, Self::Cut | Self::ClientBroke | Self::ClientSlow)
+    }
 }
 
 /// An attempt that brought no response, with what a retry needs to know.
@@ -154,6 +165,11 @@ impl Connection {
             },
             () = timed_out => (FailureKind::Timeout, None),
             () = cut.cancelled() => (FailureKind::Cut, None),
+        };
+        let kind = match (kind, &progress) {
+            (FailureKind::Reset, Some(body)) if body.is_broken() => FailureKind::ClientBroke,
+            (FailureKind::Timeout, Some(body)) if body.is_awaited() => FailureKind::ClientSlow,
+            _ => kind,
         };
         let (sent, received) = self.moved.since(before);
         Err(Failure {

@@ -4,7 +4,8 @@ use std::time::Duration;
 use code_deploy_router::BackendAddress;
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
 
 use crate::kit::{App, Router, eventually};
 
@@ -21,7 +22,7 @@ async fn dead() -> SocketAddr {
 async fn breaking(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    TaskTracker::new().spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 4096];
@@ -162,6 +163,43 @@ async fn a_slow_response_ends_with_504_and_its_reason() {
     assert_eq!(
         (answer.status.as_u16(), answer.reason()),
         (504, Some("response-timeout"))
+    );
+}
+
+#[tokio::test]
+async fn clients_that_break_off_or_stall_do_not_count_against_the_backend() {
+    let app = App::start("app").await;
+    let router = Router::start().await;
+    let service = router
+        .service_with("web", |config| {
+            config.timeouts.response = Duration::from_millis(100);
+            config.breaker.failures = 1;
+        })
+        .await;
+    router.release("web", "1.0.0", &[&app]).await;
+    router.weights("web", &[("1.0.0", 100)]).await.unwrap();
+    let head = "POST /gated HTTP/1.1\r\nhost: web\r\ncontent-length: 100\r\n\r\nhalf";
+    let mut breaks = TcpStream::connect(service).await.unwrap();
+    breaks.write_all(head.as_bytes()).await.unwrap();
+    app.waiting(1).await;
+    drop(breaks);
+    let mut stalls = TcpStream::connect(service).await.unwrap();
+    stalls.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stalls.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    let router = &router;
+    eventually("both are ended", || async move {
+        router.status().await.services["web"].releases[0]
+            .counts
+            .requests
+            == 2
+    })
+    .await;
+    let release = &router.status().await.services["web"].releases[0];
+    assert_eq!(
+        (release.counts.failed, release.backends[0].breaker.as_str()),
+        (0, "closed")
     );
 }
 

@@ -38,23 +38,20 @@ type Body = BoxBody<Bytes, Infallible>;
 type Frames = Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync>>;
 
 /// Waits until a condition holds.
-#[track_caller]
-pub fn eventually<F, Fut>(what: &'static str, mut holds: F) -> impl Future<Output = ()>
+pub async fn eventually<F, Fut>(what: &'static str, mut holds: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
-    async move {
-        let polls = async {
-            while !holds().await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        assert!(
-            tokio::time::timeout(LIMIT, polls).await.is_ok(),
-            "never: {what}"
-        );
-    }
+    let polls = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(LIMIT, polls).await.is_ok(),
+        "never: {what}"
+    );
 }
 
 /// An application instance.
@@ -292,7 +289,7 @@ impl Router {
         let base: PathBuf = folder.path().join("router");
         let config = RouterConfig::new(base.join("state.json"), base.join("control.sock"));
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(config.clone(), stop.clone()));
+        let task = TaskTracker::new().spawn(run(config.clone(), stop.clone()));
         let control = ControlClient::new(&config.control_socket);
         let mut started = task;
         let up = async {
