@@ -27,7 +27,7 @@
 //! both are taken out. Such requests are counted apart and are in no sample.
 //!
 //! An answer that the router makes itself carries `x-code-deploy-router` with the reason:
-//! `no-release`, `no-healthy-backend` (503), `connect-failed`, `connection-reset`,
+//! `no-release`, `no-healthy-backend`, `router-stopping` (503), `connect-failed`, `connection-reset`,
 //! `unexpected-upgrade` (502), `connect-timeout`, `response-timeout`, `drain-limit` (504),
 //! `request-body-broken` (400), `method-not-supported` (405), `request-body-too-slow` (408).
 //!

@@ -188,7 +188,7 @@ impl Proxy {
             }
         };
         connection
-            .exchange(request, limits.response, &backend.cut)
+            .exchange(request, limits.response, &backend.cut, &self.shared.hard)
             .await
     }
 

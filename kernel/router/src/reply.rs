@@ -33,6 +33,9 @@ impl Reason {
             Self::Failed(FailureKind::Reset) => (StatusCode::BAD_GATEWAY, "connection-reset"),
             Self::Failed(FailureKind::Timeout) => (StatusCode::GATEWAY_TIMEOUT, "response-timeout"),
             Self::Failed(FailureKind::Cut) => (StatusCode::GATEWAY_TIMEOUT, "drain-limit"),
+            Self::Failed(FailureKind::Stopping) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "router-stopping")
+            }
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, "unexpected-upgrade"),
             Self::RequestBodyBroken | Self::Failed(FailureKind::ClientBroke) => {
                 (StatusCode::BAD_REQUEST, "request-body-broken")
@@ -52,9 +55,8 @@ impl Reason {
                 Some(FailureClass::Connect)
             }
             Self::Failed(FailureKind::Timeout) => Some(FailureClass::Timeout),
-            Self::Failed(FailureKind::Reset | FailureKind::Cut) | Self::UnexpectedUpgrade => {
-                Some(FailureClass::Reset)
-            }
+            Self::Failed(FailureKind::Reset | FailureKind::Cut | FailureKind::Stopping)
+            | Self::UnexpectedUpgrade => Some(FailureClass::Reset),
             Self::Failed(FailureKind::ClientBroke | FailureKind::ClientSlow)
             | Self::RequestBodyBroken
             | Self::RequestBodyTooSlow

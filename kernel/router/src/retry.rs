@@ -56,6 +56,7 @@ pub(crate) fn may_follow(failure: &Failure, method: &Method) -> bool {
     match failure.kind {
         FailureKind::Timeout
         | FailureKind::Cut
+        | FailureKind::Stopping
         | FailureKind::ClientBroke
         | FailureKind::ClientSlow => false,
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Reset => {

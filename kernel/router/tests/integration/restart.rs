@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use code_deploy_router::{ControlClient, Error, RouterConfig, run};
+use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{App, LIMIT, Router, fast_health};
@@ -70,10 +71,10 @@ async fn what_goes_on_after_the_grace_time_is_cut() {
     let address = router.service("web").await;
     router.release("web", "1.0.0", &[&app]).await;
     router.weights("web", &[("1.0.0", 100)]).await.unwrap();
-    let request = http::Request::get(format!("http://{address}/gated"));
-    let slow = router
-        .http
-        .request(request.body(Default::default()).unwrap());
+    let slow = router.get(address, "/gated");
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws"))
+        .await
+        .unwrap();
     let stop = async {
         app.waiting(1).await;
         router
@@ -83,7 +84,12 @@ async fn what_goes_on_after_the_grace_time_is_cut() {
             .unwrap();
     };
     let (slow, ()) = futures::future::join(slow, stop).await;
-    assert!(slow.is_err());
+    assert_eq!(
+        (slow.status.as_u16(), slow.reason()),
+        (503, Some("router-stopping"))
+    );
+    let end = tokio::time::timeout(LIMIT, socket.next()).await.unwrap();
+    assert!(!matches!(end, Some(Ok(_))));
     router.stop().await;
 }
 
