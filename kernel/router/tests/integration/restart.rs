@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use code_deploy_router::{ControlClient, Error, RouterConfig, run};
+use code_deploy_router::{ControlClient, Error, RouterConfig, ServiceConfig, run};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -146,4 +146,30 @@ async fn a_folder_that_lets_others_in_is_refused() {
         matches!(error, Error::FolderOpen { mode: 0o755, .. }),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn services_of_the_configuration_are_listened_for_and_known_ones_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("router");
+    let mut config = RouterConfig::new(base.join("state.json"), base.join("control.sock"));
+    let mut service = ServiceConfig::new("web", "127.0.0.1:0".parse().unwrap());
+    config.services.push(service.clone());
+    service.name = "api".to_owned();
+    let mut addresses = Vec::new();
+    for services in [1, 2] {
+        let stop = CancellationToken::new();
+        let control = ControlClient::new(&config.control_socket);
+        let asked = async {
+            crate::kit::eventually("it is up", || async { control.status().await.is_ok() }).await;
+            let status = control.status().await.unwrap();
+            assert_eq!(status.services.len(), services);
+            addresses.push(status.services["web"].address);
+            stop.cancel();
+        };
+        let (ended, ()) = futures::future::join(run(config.clone(), stop.clone()), asked).await;
+        ended.unwrap();
+        config.services.push(service.clone());
+    }
+    assert_eq!(addresses[0], addresses[1]);
 }

@@ -56,3 +56,31 @@ async fn samples_tell_every_request_of_the_split_by_release_and_nothing_else() {
         |old: u64, new: u64| BTreeMap::from([("1.0.0".to_owned(), old), ("1.1.0".to_owned(), new)]);
     assert_eq!((counts, errors, latencies), (of(150, 50), of(75, 25), 200));
 }
+
+#[tokio::test]
+async fn failures_are_told_by_class_and_do_not_make_a_release_look_fast() {
+    let router = Router::start().await;
+    let address = router.service("web").await;
+    let gone = App::start("app").await;
+    router.release("web", "1.0.0", &[&gone]).await;
+    router.weights("web", &[("1.0.0", 100)]).await.unwrap();
+    let folder = router.folder.as_ref().unwrap().path().join("samples");
+    router.control.record(Some(folder.clone())).await.unwrap();
+    gone.kill().await;
+    for _ in 0..7 {
+        assert!(router.get(address, "/id").await.status.is_server_error());
+    }
+    router.control.record(None).await.unwrap();
+    let (mut errors, mut latencies) = (BTreeMap::new(), 0);
+    for sample in SampleReader::open(&folder.join("router.jsonl")).unwrap() {
+        let sample = sample.unwrap();
+        assert_eq!(sample.failed(), sample.count);
+        assert_eq!(sample.figures["weight_percent"], 100.0);
+        latencies += sample.latency.len();
+        for (class, count) in sample.errors {
+            *errors.entry(class).or_insert(0) += count;
+        }
+    }
+    let expected = BTreeMap::from([("connect".to_owned(), 5), ("unavailable".to_owned(), 2)]);
+    assert_eq!((errors, latencies), (expected, 0));
+}

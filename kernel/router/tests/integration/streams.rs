@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -203,4 +204,34 @@ async fn http_2_clients_are_answered_and_headers_are_as_a_proxy_must_write_them(
     assert!(!answer.text().contains("x-private"));
     assert!(!answer.headers.contains_key("x-hop"));
     assert!(!answer.headers.contains_key("x-code-deploy-served-by"));
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_is_answered_and_its_connection_closed() {
+    let app = App::start("app").await;
+    let (_router, address) = one_service(&app).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /headers HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 OK") || answer.starts_with("HTTP/1.1 200 OK"));
+    assert!(answer.contains("host: localhost"));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_before_any_backend_sees_it() {
+    let app = App::start("app").await;
+    let (router, address) = one_service(&app).await;
+    let long = "a".repeat(100_000);
+    let answer = router
+        .send(Method::GET, address, "/id", &[("x-long", &long)], "")
+        .await;
+    assert_eq!(answer.status, 431);
+    assert_eq!(app.requests(), 0);
 }
