@@ -164,3 +164,6 @@ fn digest(project: &Path, files: &[PathBuf]) -> Result<Digest, Box<SpecError>> {
     }
     Ok(Digest::of(lines.concat().as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;
