@@ -8,6 +8,7 @@ use code_deploy_record::{Digest, ItemId, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::compose::ComposeFacts;
 use crate::duration::Span;
 
 /// A deployment file, `deploy.yaml`, as written.
@@ -381,7 +382,9 @@ pub struct EnvironmentFile {
 }
 
 /// The four policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyKind {
     /// Development: notes where others stop.
@@ -459,7 +462,7 @@ pub struct DatabaseFile {
 }
 
 /// Where a database is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum DatabaseUrl {
     /// A reference to a secret: `from: env:DATABASE_URL`.
@@ -468,7 +471,46 @@ pub enum DatabaseUrl {
         from: SecretRef,
     },
     /// `sqlite:PATH`, without any secret in it; `{data}` stands for the environment's data folder.
-    Plain(String),
+    Plain(#[schemars(extend("pattern" = "^sqlite:.+$"))] String),
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DatabaseUrlVisitor)
+    }
+}
+
+/// Reads both forms itself, so that an error names what is wrong and never the value.
+struct DatabaseUrlVisitor;
+
+impl<'de> serde::de::Visitor<'de> for DatabaseUrlVisitor {
+    type Value = DatabaseUrl;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("`sqlite:PATH` or `from: env:NAME`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<DatabaseUrl, E> {
+        if value.starts_with("sqlite:") && value.len() > "sqlite:".len() {
+            return Ok(DatabaseUrl::Plain(value.to_owned()));
+        }
+        Err(E::custom(
+            "a secret is a reference, never a value: write `url: sqlite:PATH` for a file, or \
+             `url: {from: env:NAME}` for an address that may hold a password",
+        ))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<DatabaseUrl, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Reference {
+            from: SecretRef,
+        }
+        let reference = Reference::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(DatabaseUrl::Reference {
+            from: reference.from,
+        })
+    }
 }
 
 /// A query with the result it must give.
@@ -693,6 +735,9 @@ pub struct Waiver {
     /// The day after which it no longer counts.
     #[schemars(with = "String")]
     pub expires: NaiveDate,
+    /// Who approved it, where the policy asks for an approver.
+    #[serde(default)]
+    pub approver: Option<String>,
 }
 
 /// A deployment file together with its Compose file, checked, for one environment and target:
@@ -727,6 +772,10 @@ pub struct Spec {
     pub file: DeployFile,
     /// What of the Compose file is not honoured by any target of this program, in words.
     pub compose_notes: Vec<String>,
+    /// What else the Compose file says.
+    pub compose: ComposeFacts,
+    /// The files that were read: the deployment file, and those it names.
+    pub files: Vec<PathBuf>,
 }
 
 impl Spec {
@@ -807,8 +856,22 @@ pub struct Policy {
     pub open: Reaction,
     /// What failed items do.
     pub failed: Reaction,
+    /// What a waiver needs to count.
+    pub waivers: WaiverRule,
     /// Whether waivers of mandatory and forbidden items count.
     pub waive_mandatory: bool,
+    /// Whether a failed item after traffic has moved sends the run back.
+    pub roll_back_on_failure: bool,
+}
+
+/// What a waiver needs to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaiverRule {
+    /// Nothing more.
+    Allowed,
+    /// The name of who approved it.
+    WithApprover,
 }
 
 /// A user journey: requests one after the other, each with what its answer must be.

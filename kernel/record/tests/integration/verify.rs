@@ -1,0 +1,92 @@
+use code_deploy_record::{Digest, EventBody, Sample, SampleWriter, Source, verify_folder};
+
+use crate::{Place, started};
+
+fn sealed() -> Place {
+    let place = Place::new();
+    let mut writer = place.writer();
+    writer.append("engine", started()).unwrap();
+    let digest = place.run.evidence().keep(b"log").unwrap();
+    let (name, media_type) = ("log".to_owned(), "text/plain".to_owned());
+    let kept = EventBody::EvidenceKept {
+        name,
+        digest,
+        bytes: 3,
+        media_type,
+    };
+    writer.append("engine", kept).unwrap();
+    let mut samples = SampleWriter::open(&place.run.samples_path(), "router").unwrap();
+    samples
+        .append(&[Sample::empty(1, "catalog", "1.0.0", Source::Router)])
+        .unwrap();
+    let digest = Digest::of(&std::fs::read(samples.path()).unwrap());
+    let file = "router.jsonl".to_owned();
+    writer
+        .append(
+            "engine",
+            EventBody::SamplesClosed {
+                file,
+                digest,
+                samples: 1,
+            },
+        )
+        .unwrap();
+    writer
+        .append("engine", EventBody::Sealed { events: 3 })
+        .unwrap();
+    place
+}
+
+fn places(place: &Place) -> Vec<String> {
+    let report = verify_folder(&place.run).unwrap();
+    report
+        .findings
+        .into_iter()
+        .map(|finding| finding.place)
+        .collect()
+}
+
+#[test]
+fn a_record_that_was_not_touched_verifies() {
+    let report = verify_folder(&sealed().run).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.events, report.evidence, report.samples), (4, 1, 1));
+    assert!(report.sealed);
+}
+
+#[test]
+fn changed_missing_and_added_files_are_named() {
+    let place = sealed();
+    let evidence = place.run.evidence().path_of(&Digest::of(b"log"));
+    std::fs::write(&evidence, b"gol").unwrap();
+    std::fs::write(place.run.samples_path().join("router.jsonl"), b"").unwrap();
+    std::fs::write(place.run.samples_path().join("client.jsonl"), b"").unwrap();
+    let named = places(&place);
+    assert_eq!(named.len(), 3, "{named:?}");
+    std::fs::remove_file(&evidence).unwrap();
+    assert!(places(&place)[0].starts_with("evidence/"));
+}
+
+#[test]
+fn every_flipped_byte_of_a_journal_is_noticed() {
+    let place = sealed();
+    let journal = place.journal();
+    for position in 0..journal.len() {
+        let mut damaged = journal.clone();
+        damaged[position] ^= 1;
+        place.write_journal(&damaged);
+        // A flip in the last line changes no digest that stands in a line behind it; the seal
+        // must then not verify as an event, or not as the same event.
+        let report = verify_folder(&place.run).unwrap();
+        let intact = report.findings.is_empty() && report.events == 4;
+        let in_last = position
+            >= journal[..journal.len() - 1]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .unwrap();
+        assert!(
+            !intact || in_last,
+            "byte {position} was flipped and nothing noticed"
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! What control requests do: check, save, then switch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::backend::Backend;
+use crate::checker;
+use crate::clock::unix_us;
+use crate::config::{RouterConfig, ServiceConfig};
+use crate::control::{BackendAddress, Bound, ServiceStatus, Status, Weights};
+use crate::error::Error;
+use crate::health::HealthStatus;
+use crate::lease::LeaseClock;
+use crate::names::{self, MAX_BACKENDS, MAX_RELEASES, MAX_SERVICES};
+use crate::samples::{self, Recorder};
+use crate::server::{self, Listener};
+use crate::shared::Shared;
+use crate::state::{ReleaseState, ServiceState, State, StateFile};
+use crate::sync::lock;
+
+/// A running router.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) shared: Arc<Shared>,
+    /// Changes are made one at a time: each holds this from its check to its switch.
+    pub(crate) control: tokio::sync::Mutex<Control>,
+    pub(crate) lease_clock: Mutex<LeaseClock>,
+    pub(crate) lease_changed: Notify,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) grace: Mutex<Duration>,
+    started_us: u64,
+}
+
+/// What only control requests touch.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) state: State,
+    pub(crate) listeners: HashMap<String, Listener>,
+    file: Arc<StateFile>,
+}
+
+impl Control {
+    /// Saves the state that is about to be in force. Saved first: a router that is killed between
+    /// the two comes back with what was asked for.
+    pub(crate) async fn commit(&mut self, next: State) -> Result<(), Error> {
+        let (file, copy) = (Arc::clone(&self.file), next.clone());
+        let saved = tokio::task::spawn_blocking(move || file.save(&copy)).await;
+        saved.map_err(|_| Error::TaskEnded {
+            task: "state writer",
+        })??;
+        self.state = next;
+        Ok(())
+    }
+}
+
+impl Router {
+    /// Restores what the state file holds: listeners on their ports, releases, weights, lease.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when a port is taken, [`Error::Refused`] for a service given in the
+    /// configuration that is not valid, or what the state file says.
+    pub(crate) async fn restore(
+        config: &RouterConfig,
+        file: StateFile,
+        state: State,
+        shared: Arc<Shared>,
+    ) -> Result<Arc<Self>, Error> {
+        let control = Control {
+            state: State::default(),
+            listeners: HashMap::new(),
+            file: Arc::new(file),
+        };
+        let router = Arc::new(Self {
+            shared,
+            control: tokio::sync::Mutex::new(control),
+            lease_clock: Mutex::default(),
+            lease_changed: Notify::new(),
+            recorder: Arc::default(),
+            grace: Mutex::new(config.shutdown_grace),
+            started_us: unix_us(),
+        });
+        let mut control = router.control.lock().await;
+        for service in state.services.values() {
+            let (socket, address) = server::bind(&service.config).await?;
+            let (sender, _) = watch::channel(Arc::new(service.config.clone()));
+            router.restore_releases(service, &sender);
+            let listener = Listener::start(&router.shared, socket, address, sender);
+            control
+                .listeners
+                .insert(service.config.name.clone(), listener);
+        }
+        router.restore_lease(&state);
+        if let Some(dir) = &state.record_dir {
+            match samples::open(dir).await {
+                Ok(writer) => router.recorder.install(&router.shared, Some(writer)).await,
+                Err(error) => router.recorder.fail(&error),
+            }
+        }
+        let missing: Vec<_> = config
+            .services
+            .iter()
+            .filter(|service| !state.services.contains_key(&service.name))
+            .cloned()
+            .collect();
+        control.state = state;
+        drop(control);
+        for service in missing {
+            router.put_service(service).await?;
+        }
+        Ok(router)
+    }
+
+    /// Releases that had traffic had a healthy instance when it was given to them, so theirs count
+    /// as healthy until checks say otherwise; else a restart would refuse traffic for seconds.
+    fn restore_releases(&self, service: &ServiceState, config: &watch::Sender<Arc<ServiceConfig>>) {
+        let name = &service.config.name;
+        self.shared.table.with_all(|services| {
+            services
+                .entry(name.clone())
+                .or_default()
+                .set_weights(&Weights::new())
+        });
+        for release in &service.releases {
+            let health = if release.weight > 0 {
+                HealthStatus::Healthy
+            } else {
+                HealthStatus::Unknown
+            };
+            self.put_backends(name, &release.name, &release.backends, health, config);
+        }
+        let weights = service
+            .releases
+            .iter()
+            .map(|r| (r.name.clone(), r.weight))
+            .collect();
+        self.shared
+            .table
+            .switch(&BTreeMap::from([(name.clone(), weights)]));
+    }
+
+    /// Puts new instances into the table and begins to check them; returns those they replace.
+    fn put_backends(
+        &self,
+        service: &str,
+        release: &str,
+        backends: &[BackendAddress],
+        health: HealthStatus,
+        config: &watch::Sender<Arc<ServiceConfig>>,
+    ) -> Vec<Arc<Backend>> {
+        let settings = Arc::clone(&config.borrow());
+        let health = if settings.health.is_none() {
+            HealthStatus::Healthy
+        } else {
+            health
+        };
+        let release: Arc<str> = release.into();
+        let mut replaced = Vec::new();
+        for backend in backends {
+            let idle = settings.timeouts.upstream_idle;
+            let backend = Backend::new(&backend.id, &release, backend.address, health, idle);
+            let tally = || self.shared.tallies.of(service, &release);
+            replaced.extend(
+                self.shared
+                    .table
+                    .with(service, |s| s.put(&backend, tally))
+                    .flatten(),
+            );
+            checker::start(&self.shared, &backend, config.subscribe());
+        }
+        replaced
+    }
+
+    /// Adds a service or changes its settings.
+    pub(crate) async fn put_service(&self, mut config: ServiceConfig) -> Result<Bound, Error> {
+        config.check()?;
+        let mut control = self.control.lock().await;
+        let name = config.name.clone();
+        let known = control
+            .listeners
+            .get(&name)
+            .map(|listener| listener.address);
+        if known.is_none() && control.listeners.len() >= MAX_SERVICES {
+            return Err(Error::refused(
+                "too-many",
+                format!("at most {MAX_SERVICES} services"),
+            ));
+        }
+        let stays = known.is_some_and(|bound| {
+            bound.ip() == config.listen.ip() && [0, bound.port()].contains(&config.listen.port())
+        });
+        let bound = if stays {
+            None
+        } else {
+            Some(server::bind(&config).await?)
+        };
+        let address = bound.as_ref().map(|(_, address)| *address).or(known);
+        config.listen = address.unwrap_or(config.listen);
+        let mut next = control.state.clone();
+        let releases = next
+            .services
+            .remove(&name)
+            .map(|s| s.releases)
+            .unwrap_or_default();
+        next.services.insert(
+            name.clone(),
+            ServiceState {
+                config: config.clone(),
+                releases,
+            },
+        );
+        control.commit(next).await?;
+        self.apply_service(&mut control, config.clone(), bound);
+        self.shared.events.push(
+            "service-put",
+            Some(&name),
+            format!("listening on {}", config.listen),
+        );
+        Ok(Bound {
+            address: config.listen,
+        })
+    }
+
+    fn apply_service(
+        &self,
+        control: &mut Control,
+        config: ServiceConfig,
+        bound: Option<(tokio::net::TcpListener, std::net::SocketAddr)>,
+    ) {
+        let name = config.name.clone();
+        let config = Arc::new(config);
+        self.shared.table.with_all(|services| {
+            services.entry(name.clone()).or_default();
+        });
+        let Some((socket, address)) = bound else {
+            if let Some(listener) = control.listeners.get(&name) {
+                listener.config.send_replace(config);
+            }
+            return;
+        };
+        let sender = match control.listeners.remove(&name) {
+            Some(old) => {
+                old.stop();
+                old.config.send_replace(config);
+                old.config
+            }
+            None => watch::channel(config).0,
+        };
+        let listener = Listener::start(&self.shared, socket, address, sender);
+        control.listeners.insert(name, listener);
+    }
+
+    /// Adds instances to a release, or moves them to other addresses.
+    pub(crate) async fn put_release(
+        self: &Arc<Self>,
+        service: &str,
+        release: &str,
+        backends: Vec<BackendAddress>,
+    ) -> Result<(), Error> {
+        names::check("release", release)?;
+        let mut control = self.control.lock().await;
+        let mut next = control.state.clone();
+        let stored = service_state(&mut next, service)?;
+        let fresh = merge(stored, release, &backends)?;
+        control.commit(next).await?;
+        let Some(listener) = control.listeners.get(service) else {
+            return Err(unknown_service(service));
+        };
+        let replaced = self.put_backends(
+            service,
+            release,
+            &fresh,
+            HealthStatus::Unknown,
+            &listener.config,
+        );
+        for backend in replaced {
+            self.drain_behind(service, backend);
+        }
+        let ids: Vec<_> = fresh
+            .iter()
+            .map(|b| format!("{} at {}", b.id, b.address))
+            .collect();
+        self.shared.events.push(
+            "release-put",
+            Some(service),
+            format!("{release}: {}", ids.join(", ")),
+        );
+        Ok(())
+    }
+
+    /// Begins or stops writing samples.
+    pub(crate) async fn record(&self, dir: Option<PathBuf>) -> Result<(), Error> {
+        if dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+            return Err(Error::refused(
+                "bad-path",
+                "the samples folder must be an absolute path",
+            ));
+        }
+        let mut control = self.control.lock().await;
+        let mut next = control.state.clone();
+        next.record_dir.clone_from(&dir);
+        let writer = match &dir {
+            Some(dir) => Some(samples::open(dir).await?),
+            None => None,
+        };
+        control.commit(next).await?;
+        self.recorder.install(&self.shared, writer).await;
+        Ok(())
+    }
+
+    /// Stops the router, letting requests go on for a while.
+    pub(crate) fn shutdown(&self, grace: Duration) {
+        *lock(&self.grace) = grace;
+        self.shared.stop.cancel();
+    }
+
+    /// Returns everything that is in force.
+    pub(crate) async fn status(&self) -> Status {
+        let control = self.control.lock().await;
+        let mut services = BTreeMap::new();
+        for (name, listener) in &control.listeners {
+            let seen = self.shared.table.with(name, |s| (s.weights(), s.status()));
+            let Some((weights, (releases, draining))) = seen else {
+                continue;
+            };
+            let connections = listener
+                .connections
+                .load(std::sync::atomic::Ordering::Relaxed);
+            let address = listener.address;
+            let status = ServiceStatus {
+                address,
+                weights,
+                releases,
+                draining,
+                connections,
+            };
+            services.insert(name.clone(), status);
+        }
+        Status {
+            pid: std::process::id(),
+            started_us: self.started_us,
+            services,
+            lease: self.lease_status(&control.state),
+            last_expiry: control.state.last_expiry.clone(),
+            recording: control.state.record_dir.clone(),
+            recording_error: self.recorder.problem(),
+            stopping: self.shared.stop.is_cancelled(),
+            last_event: self.shared.events.last(),
+        }
+    }
+}
+
+/// Returns the state of a service.
+pub(crate) fn service_state<'a>(
+    state: &'a mut State,
+    service: &str,
+) -> Result<&'a mut ServiceState, Error> {
+    state
+        .services
+        .get_mut(service)
+        .ok_or_else(|| unknown_service(service))
+}
+
+pub(crate) fn unknown_service(service: &str) -> Error {
+    Error::refused("no-such-service", format!("there is no service {service}"))
+}
+
+pub(crate) fn unknown_release(service: &str, release: &str) -> Error {
+    Error::refused(
+        "no-such-release",
+        format!("service {service} has no release {release}"),
+    )
+}
+
+/// Merges instances into the state of a release; returns those that are new or have moved.
+fn merge(
+    service: &mut ServiceState,
+    release: &str,
+    backends: &[BackendAddress],
+) -> Result<Vec<BackendAddress>, Error> {
+    let elsewhere = service
+        .releases
+        .iter()
+        .filter(|other| other.name != release);
+    let taken: Vec<String> = elsewhere
+        .flat_map(|other| &other.backends)
+        .map(|backend| backend.id.clone())
+        .collect();
+    if !service.releases.iter().any(|other| other.name == release) {
+        if service.releases.len() >= MAX_RELEASES {
+            let text = format!("at most {MAX_RELEASES} releases of a service at a time");
+            return Err(Error::refused("too-many", text));
+        }
+        let (name, backends) = (release.to_owned(), Vec::new());
+        service.releases.push(ReleaseState {
+            name,
+            weight: 0,
+            backends,
+        });
+    }
+    let mut fresh = Vec::new();
+    for stored in service
+        .releases
+        .iter_mut()
+        .filter(|stored| stored.name == release)
+    {
+        for backend in backends {
+            names::check("instance", &backend.id)?;
+            if taken.contains(&backend.id) {
+                let text = format!("instance {} belongs to another release", backend.id);
+                return Err(Error::refused("instance-taken", text));
+            }
+            if !stored.backends.contains(backend) {
+                stored.backends.retain(|other| other.id != backend.id);
+                stored.backends.push(backend.clone());
+                fresh.push(backend.clone());
+            }
+        }
+        if stored.backends.is_empty() || stored.backends.len() > MAX_BACKENDS {
+            let text = format!("a release has 1 to {MAX_BACKENDS} instances");
+            return Err(Error::refused("bad-backends", text));
+        }
+    }
+    Ok(fresh)
+}

@@ -1,0 +1,204 @@
+//! The listener of one service and its client connections.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServiceConfig;
+use crate::error::Error;
+use crate::proxy::Proxy;
+use crate::shared::Shared;
+
+/// Pause after the operating system refuses a connection, such as for lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection may take to end after everything under way was cut.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// Most requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+
+/// A service that is being listened for.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    pub(crate) config: watch::Sender<Arc<ServiceConfig>>,
+    pub(crate) connections: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+/// Binds the address of a service.
+///
+/// # Errors
+/// [`Error::Listen`] when the address is taken or not allowed.
+pub(crate) async fn bind(config: &ServiceConfig) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen {
+        service: config.name.clone(),
+        address: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+impl Listener {
+    /// Begins to accept connections.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        socket: TcpListener,
+        address: SocketAddr,
+        config: watch::Sender<Arc<ServiceConfig>>,
+    ) -> Self {
+        let stop = shared.stop.child_token();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let proxy = Arc::new(Proxy {
+            service: config.borrow().name.as_str().into(),
+            config: config.subscribe(),
+            shared: Arc::clone(shared),
+        });
+        let task = accept(socket, proxy, stop.clone(), Arc::clone(&connections));
+        shared.work.spawn(task);
+        Self {
+            address,
+            config,
+            connections,
+            stop,
+        }
+    }
+
+    /// Stops accepting; requests under way go on.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    proxy: Arc<Proxy>,
+    stop: CancellationToken,
+    open: Arc<AtomicUsize>,
+) {
+    let most = proxy.config.borrow().limits.connections;
+    let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    loop {
+        let next = async {
+            let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+            Some((permit, socket.accept().await))
+        };
+        // Cancel safe: an accepted connection is returned by the same poll that accepts it.
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Some((permit, accepted)) = accepted else {
+            return;
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(service = %proxy.service, %error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let work = proxy.shared.work.clone();
+        let (proxy, stop, open) = (Arc::clone(&proxy), stop.clone(), Arc::clone(&open));
+        work.spawn(async move {
+            open.fetch_add(1, Ordering::Relaxed);
+            serve(stream, peer, proxy, stop).await;
+            open.fetch_sub(1, Ordering::Relaxed);
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>, stop: CancellationToken) {
+    let config = Arc::clone(&proxy.config.borrow());
+    let hard = proxy.shared.hard.clone();
+    // Without it small responses can wait 40 ms for an acknowledgement.
+    if stream.set_nodelay(true).is_err() || !speaks(&stream, &config, &stop).await {
+        return;
+    }
+    let builder = builder(&config, &proxy.shared.work);
+    let service = service_fn(move |request| {
+        let proxy = Arc::clone(&proxy);
+        async move { Ok::<_, Infallible>(proxy.handle(request, peer).await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // Cancel safe: the connection is polled on in the second stage, and dropped only after it.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = hard.cancelled() => last_word(connection).await,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "client connection ended");
+    }
+}
+
+/// Lets the answer out that tells a client why its request was cut.
+async fn last_word<E>(connection: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    tokio::time::timeout(LAST_WORD, connection)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// Waits for the client's first byte, which hyper does without a limit.
+async fn speaks(stream: &TcpStream, config: &ServiceConfig, stop: &CancellationToken) -> bool {
+    let readable = tokio::time::timeout(config.timeouts.client_header, stream.readable());
+    // Cancel safe: both arms only wait.
+    tokio::select! {
+        readable = readable => matches!(readable, Ok(Ok(()))),
+        () = stop.cancelled() => false,
+    }
+}
+
+fn builder(config: &ServiceConfig, work: &TaskTracker) -> Builder<TrackedExecutor> {
+    let header_bytes = config.limits.header_bytes;
+    let mut builder = Builder::new(TrackedExecutor(work.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.timeouts.client_header)
+        .max_buf_size(header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(config.timeouts.client_header)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Runs hyper's tasks as tracked ones.
+#[derive(Clone, Debug)]
+struct TrackedExecutor(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}

@@ -1,0 +1,95 @@
+//! Where the parts of the stage are, as `cargo verify` tells in the environment.
+
+use std::env::VarError;
+use std::path::PathBuf;
+
+/// A real program that tests drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The built program under test.
+    CodeDeploy,
+    /// The interpreter of the environment with JupyterLab and the notebook tools.
+    Python,
+    /// The browser.
+    Chromium,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::CodeDeploy, Self::Python, Self::Chromium];
+
+    fn variable(self) -> &'static str {
+        match self {
+            Self::CodeDeploy => "CODE_DEPLOY_BIN",
+            Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
+            Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+        }
+    }
+
+    /// Returns where the part is.
+    ///
+    /// # Panics
+    /// If the part was not promised or is not there: a test that needs it has failed then.
+    #[track_caller]
+    pub fn path(self) -> PathBuf {
+        self.promised(std::env::var(self.variable()))
+            .unwrap_or_else(|missing| panic!("{missing}"))
+    }
+
+    fn is_promised(self) -> bool {
+        std::env::var_os(self.variable()).is_some()
+    }
+
+    fn promised(self, value: Result<String, VarError>) -> Result<PathBuf, String> {
+        let variable = self.variable();
+        let path = value.map(PathBuf::from).map_err(|error| {
+            format!("{self:?} is needed here, and {variable} does not say where it is ({error}): run `cargo verify --only tests`")
+        })?;
+        if path.is_file() {
+            Ok(path)
+        } else {
+            Err(format!(
+                "{variable} promises {self:?} at {}, and it is not there",
+                path.display()
+            ))
+        }
+    }
+}
+
+#[test]
+fn every_part_that_was_promised_answers() {
+    for part in Part::ALL.into_iter().filter(|part| part.is_promised()) {
+        let path = part.path();
+        let answer = std::process::Command::new(&path)
+            .arg("--version")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&answer.stdout).into_owned()
+            + &String::from_utf8_lossy(&answer.stderr);
+        assert!(
+            answer.status.success(),
+            "{} --version: {said}",
+            path.display()
+        );
+        assert!(
+            said.chars().any(|c| c.is_ascii_digit()),
+            "{} named no version",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn a_part_that_is_missing_is_named_with_the_way_to_get_it() {
+    let unset = Part::Python
+        .promised(Err(VarError::NotPresent))
+        .unwrap_err();
+    assert!(unset.contains("CODE_DEPLOY_STAGE_PYTHON"), "{unset}");
+    assert!(unset.contains("cargo verify --only tests"), "{unset}");
+    let gone = Part::Chromium
+        .promised(Ok("/nonexistent/chromium".into()))
+        .unwrap_err();
+    assert!(
+        gone.contains("promises Chromium at /nonexistent/chromium"),
+        "{gone}"
+    );
+}

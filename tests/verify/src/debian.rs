@@ -1,0 +1,142 @@
+//! Packages of the system, on Debian and what descends from it.
+
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::program::Program;
+use std::path::{Path, PathBuf};
+
+/// How often something that needs the network is tried.
+pub const TRIES: u32 = 3;
+
+/// Returns where a program is, as the search path has it.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Installs packages.
+///
+/// # Errors
+/// [`Error::Machine`] where there is no apt-get or no right to use it, with what a person can
+/// type; otherwise what apt-get says, after three tries.
+pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Error> {
+    let by_hand = |missing: String| Error::Machine {
+        missing,
+        remedy: format!(
+            "Install by hand what these Debian packages bring: {}",
+            packages.join(" ")
+        ),
+    };
+    let Some(apt) = find("apt-get") else {
+        return Err(by_hand(
+            "this is no Debian machine: there is no apt-get.".into(),
+        ));
+    };
+    let root = nix::unistd::Uid::effective().is_root();
+    let sudo = find("sudo");
+    if !root && sudo.is_none() {
+        return Err(by_hand(
+            "packages are missing, and only root can install them.".into(),
+        ));
+    }
+    let program = |words: &[&str]| {
+        let apt = apt.to_string_lossy().into_owned();
+        let (name, before) = match (root, &sudo) {
+            (false, Some(sudo)) => (
+                sudo.clone(),
+                vec!["-n", "DEBIAN_FRONTEND=noninteractive", &apt],
+            ),
+            _ => (PathBuf::from(&apt), Vec::new()),
+        };
+        Program::new(name, 20)
+            .args(before)
+            .args([
+                "-q",
+                "-o",
+                "Acquire::Retries=3",
+                "-o",
+                "DPkg::Lock::Timeout=300",
+            ])
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+    };
+    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    words.extend(packages);
+    let mut attempt = 1;
+    loop {
+        let tried = async {
+            program(&["update"]).show(interrupt).await?;
+            program(&words).show(interrupt).await
+        };
+        match tried.await {
+            Err(error @ Error::Command { .. }) if attempt < TRIES => {
+                crate::report::note(&format!("{error}; trying again ({attempt} of {TRIES})"));
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Makes sure that a C compiler, Python with its environments and a browser are there, as needed.
+///
+/// # Errors
+/// As [`install`]; also if a program is still missing after its package was installed.
+pub async fn ensure(needs: &[Need], interrupt: &Interrupt) -> Result<(), Error> {
+    let mut packages = Vec::new();
+    for need in needs {
+        if !need.is_met(interrupt).await {
+            packages.extend(need.packages());
+        }
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    install(&packages, interrupt).await?;
+    for need in needs {
+        if !need.is_met(interrupt).await {
+            return Err(Error::Machine {
+                missing: format!("{need:?} is still missing after its packages were installed."),
+                remedy: format!("Look at the output of apt-get above: {:?}", need.packages()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Something that Debian brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A C compiler, for the crates that bring C code with them.
+    CCompiler,
+    /// Python, able to make virtual environments.
+    Python,
+    /// The browser.
+    Chromium,
+}
+
+/// Where Debian puts the browser.
+pub const CHROMIUM: &str = "/usr/bin/chromium";
+
+impl Need {
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::CCompiler => &["gcc", "libc6-dev"],
+            Self::Python => &["python3", "python3-venv"],
+            Self::Chromium => &["chromium"],
+        }
+    }
+
+    async fn is_met(self, interrupt: &Interrupt) -> bool {
+        match self {
+            Self::CCompiler => find("cc").is_some(),
+            Self::Python => {
+                let probe = Program::new("python3", 1).args(["-c", "import venv, ensurepip"]);
+                probe.read(interrupt).await.is_ok()
+            }
+            Self::Chromium => Path::new(CHROMIUM).is_file(),
+        }
+    }
+}

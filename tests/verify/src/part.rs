@@ -1,0 +1,90 @@
+//! The real programs that some tests drive.
+
+/// A part of the stage on which the tests play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// JupyterLab and the notebook tools, in a virtual environment of their own.
+    Python,
+    /// The browser.
+    Chromium,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 2] = [Self::Python, Self::Chromium];
+
+    /// Returns the word that names the part on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Chromium => "chromium",
+        }
+    }
+
+    /// Returns what the part is, for the help text.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Python => {
+                "JupyterLab, nbclient, nbformat and others, from PyPI, in a cached environment"
+            }
+            Self::Chromium => "Chromium, from Debian",
+        }
+    }
+
+    /// Returns the variable that promises the part to the tests, and tells where it is.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
+            Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+        }
+    }
+
+    /// Returns the modules of the end-to-end tests that cannot run without the part.
+    pub fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Python => &["notebooks", "jupyter", "browser"],
+            Self::Chromium => &["browser"],
+        }
+    }
+
+    /// Returns the part that a word names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+}
+
+/// Returns the nextest expression for the tests that need one of `parts`; none for no part.
+pub fn tests_that_need(parts: &[Part]) -> Option<String> {
+    let mut modules: Vec<&str> = parts
+        .iter()
+        .flat_map(|part| part.modules())
+        .copied()
+        .collect();
+    modules.sort_unstable();
+    modules.dedup();
+    if modules.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "package(code-deploy-e2e) & test(/^({})::/)",
+        modules.join("|")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_test_needs_both_parts_and_is_named_once() {
+        assert_eq!(
+            tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
+            Some("package(code-deploy-e2e) & test(/^(browser|jupyter|notebooks)::/)")
+        );
+    }
+
+    #[test]
+    fn with_every_part_there_no_test_is_left_out() {
+        assert_eq!(tests_that_need(&[]), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Bringing up what the other stages need.
+
+use crate::args::Selection;
+use crate::cache::Cache;
+use crate::debian::{self, CHROMIUM, Need};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::part::Part;
+use crate::program::Program;
+use crate::stage::Stage;
+use crate::tools::{DENY, NEXTEST};
+use std::path::PathBuf;
+
+/// Where everything is that was brought up.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// cargo-deny.
+    pub deny: Option<PathBuf>,
+    /// cargo-nextest.
+    pub nextest: Option<PathBuf>,
+    /// The parts that the tests are promised.
+    pub parts: Vec<(Part, PathBuf)>,
+}
+
+/// Brings up what the selected stages need, or everything if only this was asked for.
+///
+/// # Errors
+/// What could not be brought up, and what a person can do about it.
+pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Setup, Error> {
+    let stages = selection.stages();
+    let all = selection.only == [Stage::Setup];
+    let wanted = |stage| all || stages.contains(&stage);
+    let parts = if wanted(Stage::Tests) {
+        selection.parts()
+    } else {
+        Vec::new()
+    };
+
+    let cache = Cache::from_variables(|name| std::env::var_os(name))?;
+    let _hold = cache.hold().await?;
+    check_toolchain(&stages, interrupt).await?;
+    debian::ensure(
+        &needs(&parts, wanted(Stage::Clippy) || wanted(Stage::Build)),
+        interrupt,
+    )
+    .await?;
+
+    let mut setup = Setup::default();
+    if wanted(Stage::Deny) {
+        setup.deny = Some(DENY.ensure(&cache, interrupt).await?);
+    }
+    if wanted(Stage::Tests) {
+        setup.nextest = Some(NEXTEST.ensure(&cache, interrupt).await?);
+    }
+    for part in parts {
+        let place = match part {
+            Part::Python => crate::python::ensure(&cache, interrupt).await?,
+            Part::Chromium => PathBuf::from(CHROMIUM),
+        };
+        crate::report::note(&format!("{}: {}", part.name(), place.display()));
+        setup.parts.push((part, place));
+    }
+    Ok(setup)
+}
+
+fn needs(parts: &[Part], compiles: bool) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if compiles {
+        needs.push(Need::CCompiler);
+    }
+    needs.extend(parts.iter().map(|part| match part {
+        Part::Python => Need::Python,
+        Part::Chromium => Need::Chromium,
+    }));
+    needs
+}
+
+async fn check_toolchain(stages: &[Stage], interrupt: &Interrupt) -> Result<(), Error> {
+    for (stage, word) in [(Stage::Fmt, "fmt"), (Stage::Clippy, "clippy")] {
+        if !stages.contains(&stage) {
+            continue;
+        }
+        match Program::new("cargo", 1)
+            .args([word, "--version"])
+            .read(interrupt)
+            .await
+        {
+            Err(Error::Command { .. }) => {
+                let component = if word == "fmt" { "rustfmt" } else { word };
+                return Err(Error::Machine {
+                    missing: format!("the Rust toolchain has no `cargo {word}`."),
+                    remedy: format!("Install it: rustup component add {component}"),
+                });
+            }
+            other => other.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_parts_and_compiling_nothing_is_needed_of_the_system() {
+        assert_eq!(needs(&[], false), []);
+        assert_eq!(
+            needs(&[Part::Python], true),
+            [Need::CCompiler, Need::Python]
+        );
+    }
+}
