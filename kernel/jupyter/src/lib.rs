@@ -19,12 +19,12 @@ mod heartbeat;
 mod history;
 mod interrupt;
 mod iopub;
-//KS
+pub mod kernelspec;
 mod output;
 mod parent_watch;
 mod publisher;
 mod router;
-//RC
+pub mod rust_cells;
 mod serve;
 mod shell;
 mod stdin;
