@@ -8,6 +8,7 @@ pub mod context;
 pub mod duration;
 pub mod error;
 pub mod http;
+pub mod inventory;
 pub mod load;
 pub mod spec;
 pub mod step;
@@ -15,6 +16,7 @@ pub mod target;
 
 pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
 pub use error::{Error, Result};
+pub use inventory::Inventory;
 pub use spec::Spec;
 pub use step::{Step, StepError};
 pub use target::Target;

@@ -22,10 +22,8 @@ pub use compose::{ComposeFacts, ComposeService, Feature};
 pub use error::{CODES, Excerpt, SpecDiagnostic, SpecError};
 pub use limits::local_limits;
 pub use model::*;
-pub(crate) use document::{Document, MAX_BYTES, read_text};
+pub(crate) use document::Document;
 pub(crate) use error::code;
-pub(crate) use node::Node;
-pub(crate) use secrets::has_password;
 
 use compose::Compose;
 use nearest::did_you_mean;

@@ -865,7 +865,7 @@ pub struct Policy {
 }
 
 /// What a waiver needs to count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaiverRule {
     /// Nothing more.

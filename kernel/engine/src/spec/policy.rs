@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::document::Document;
@@ -13,7 +14,7 @@ use super::model::{
 
 const DEFAULTS: &str = include_str!("../../../../templates/policy.yaml");
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Defaults {
     approval: ApprovalRule,

@@ -53,8 +53,10 @@ fn typed(compose: &Compose, name: &str, node: &Node) -> Found<compose_types::Ser
     let mut all = serde_json::Map::new();
     for entry in node.entries() {
         let key = entry.key.as_str();
-        if fate(key).is_none() {
-            return Err(unknown_key(compose, name, key));
+        match fate(key) {
+            None => return Err(unknown_key(compose, name, key)),
+            Some(Fate::Refused(why)) => return Err(refused(compose, name, key, why)),
+            Some(_) => {}
         }
         if NOT_TYPED.contains(&key) || matches!(entry.node.value, Value::Null) {
             continue;
@@ -62,7 +64,12 @@ fn typed(compose: &Compose, name: &str, node: &Node) -> Found<compose_types::Ser
         let json = normalised(key, &entry.node);
         let one = serde_json::Value::Object([(key.to_owned(), json.clone())].into_iter().collect());
         if let Err(error) = serde_json::from_value::<compose_types::Service>(one) {
-            let what = format!("`{key}` of `{name}` has a form that Compose does not know: {error}");
+            let detail = error.to_string();
+            let detail = match detail.strip_prefix("data did not match") {
+                Some(_) => String::new(),
+                None => format!(": {detail}"),
+            };
+            let what = format!("`{key}` of `{name}` has a form that Compose does not know{detail}");
             let help = format!(
                 "See https://docs.docker.com/reference/compose-file/services/#{key} for its forms."
             );
@@ -74,6 +81,14 @@ fn typed(compose: &Compose, name: &str, node: &Node) -> Found<compose_types::Ser
         let what = format!("`{name}` has a form that Compose does not know: {error}");
         compose.error(code::COMPOSE, &["services", name], what, "Compare it with the specification.")
     })
+}
+
+fn refused(compose: &Compose, name: &str, key: &str, why: &str) -> Box<SpecError> {
+    let path = ["services", name, key];
+    let what = format!("`{key}` of `{name}` is not supported: {why}");
+    let help = "Take it out, or write what it stands for: `docker compose config` prints a file \
+                with everything resolved.";
+    compose.document.error_at_key(code::NOT_HONOURED, &path, what, help)
 }
 
 /// Returns a key's value with numbers as texts where Compose takes both.
@@ -158,14 +173,7 @@ fn features(
                 feature(None, why);
                 compose.note(entry.at.line, &format!("`{key}` of `{name}` is not honoured: {why}"));
             }
-            Some(Fate::Refused(why)) => {
-                let path = ["services", name, key];
-                let what = format!("`{key}` of `{name}` is not supported: {why}");
-                let help = "Take it out, or write what it stands for: `docker compose config` \
-                            prints a file with everything resolved.";
-                return Err(compose.document.error_at_key(code::NOT_HONOURED, &path, what, help));
-            }
-            Some(Fate::Honoured) | None => {}
+            Some(Fate::Honoured | Fate::Refused(_)) | None => {}
         }
     }
     deploy_features(compose, name, node)

@@ -40,7 +40,7 @@ fn keys_and_forms_that_compose_does_not_know_are_refused() {
     Did you mean `image`? Extensions begin with `x-`.
     "#);
     insta::assert_snapshot!(with_compose("services:\n  web:\n    command: {a: b}\n"), @r#"
-    CD0119 compose.yaml:3:5: `command` of `web` has a form that Compose does not know: data did not match any variant of untagged enum Command (at `services.web.command`)
+    CD0119 compose.yaml:3:5: `command` of `web` has a form that Compose does not know (at `services.web.command`)
     See https://docs.docker.com/reference/compose-file/services/#command for its forms.
     "#);
     insta::assert_snapshot!(with_compose("services:\n  web:\n    ports: ['http']\n"), @r#"
@@ -69,8 +69,8 @@ fn what_would_be_left_out_unseen_is_refused() {
     insta::assert_snapshot!(
         with_compose("services:\n  web:\n    image: w\n    extends: {file: x.yaml, service: y}\n"),
         @r#"
-        CD0119 compose.yaml:4:5: `extends` of `web` has a form that Compose does not know: extends must must have string type for both Keys and Values (at `services.web.extends`)
-        See https://docs.docker.com/reference/compose-file/services/#extends for its forms.
+        CD0121 compose.yaml:4:5: `extends` of `web` is not supported: settings of another service or file would be left out (at `services.web.extends`)
+        Take it out, or write what it stands for: `docker compose config` prints a file with everything resolved.
         "#
     );
     insta::assert_snapshot!(with_compose("include: [x.yaml]\nservices: {}\n"), @r#"
