@@ -249,6 +249,11 @@ pub fn take(spec: &Spec, observed: Option<&Observed>) -> Result<Inventory> {
     })
 }
 
+/// Returns the OpenAPI documents of a project, relative to its folder.
+pub(crate) fn openapi_documents(project: &std::path::Path) -> Result<Vec<PathBuf>> {
+    Ok(files::walk(project)?.documents)
+}
+
 impl Inventory {
     /// Returns the components as the record refers to them.
     #[must_use]

@@ -8,6 +8,7 @@ pub mod context;
 pub mod duration;
 pub mod error;
 pub mod http;
+pub mod init;
 pub mod inventory;
 pub mod load;
 pub mod spec;

@@ -24,6 +24,8 @@ use crate::duration::Span;
 pub struct ComposeFacts {
     /// The file.
     pub path: PathBuf,
+    /// The project's name, if it gives one.
+    pub name: Option<String>,
     /// Its services by name.
     pub services: BTreeMap<String, ComposeService>,
     /// What of it not every target honours.
@@ -92,6 +94,19 @@ pub struct Feature {
     pub why: String,
 }
 
+impl ComposeFacts {
+    /// Reads a Compose file by itself.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(
+        path: &Path,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        Compose::read(path, vars).map(|compose| compose.facts)
+    }
+}
+
 /// A Compose file, read.
 pub(crate) struct Compose {
     pub(crate) facts: ComposeFacts,
@@ -125,6 +140,7 @@ impl Compose {
         };
         let root = compose.interpolated(&lookup)?;
         compose.check_top()?;
+        compose.facts.name = root.get("name").and_then(Node::text);
         compose.facts.volumes = root.get("volumes").map(keys_of).unwrap_or_default();
         let services = root.get("services").cloned();
         for entry in services.iter().flat_map(Node::entries) {
