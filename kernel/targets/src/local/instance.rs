@@ -1,0 +1,205 @@
+//! An instance on disk: what it is, and how its process is doing.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use code_deploy_engine::spec::Restart;
+use code_deploy_record::{Release, RunId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::process::ProcessId;
+
+/// What an instance is: written before it is started, never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceConfig {
+    /// Its name, unique on this machine: `shop-dev-catalog-1.1.0-2`.
+    pub id: String,
+    /// The run that started it.
+    pub run: RunId,
+    /// The service.
+    pub service: String,
+    /// The release.
+    pub release: Release,
+    /// Which of the service's instances of that release it is, from 1.
+    pub index: u32,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The folder in which it is started.
+    pub folder: PathBuf,
+    /// Its whole environment. Secrets stand in files of their own; here are their paths.
+    pub environment: BTreeMap<String, String>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What happens when its process ends.
+    pub restart: Restart,
+    /// How long its process may take to end when asked, in milliseconds.
+    pub stop_grace_ms: u64,
+}
+
+/// How an instance is doing, as its supervisor last wrote it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceState {
+    /// The supervisor.
+    pub supervisor: ProcessId,
+    /// The instance's own process, when it runs.
+    pub process: Option<ProcessId>,
+    /// When its process was last started.
+    pub started: DateTime<Utc>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How its process last ended, in words.
+    pub last_end: Option<String>,
+    /// Whether the supervisor has given up or was asked to end.
+    pub ended: bool,
+}
+
+/// The folder of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceFolder {
+    path: PathBuf,
+}
+
+impl InstanceFolder {
+    /// Returns the folder of an instance among those of an environment. It need not exist.
+    #[must_use]
+    pub fn new(instances: &Path, id: &str) -> Self {
+        Self {
+            path: instances.join(id),
+        }
+    }
+
+    /// Returns the folder at `path`.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Returns the folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the file to which the instance's output is written.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.jsonl")
+    }
+
+    /// Returns the file to which the supervisor's own output is written.
+    #[must_use]
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    /// Returns the file that holds a secret for the instance.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> PathBuf {
+        self.path.join("secrets").join(name)
+    }
+
+    /// Creates the folder, private to the user.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn create(&self) -> std::io::Result<()> {
+        create_private(&self.path)
+    }
+
+    /// Reads what the instance is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn config(&self) -> std::io::Result<InstanceConfig> {
+        read_json(&self.path.join("config.json"))
+    }
+
+    /// Writes what the instance is.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn write_config(&self, config: &InstanceConfig) -> std::io::Result<()> {
+        write_json(&self.path.join("config.json"), config)
+    }
+
+    /// Reads how the instance is doing; nothing when its supervisor never wrote.
+    #[must_use]
+    pub fn state(&self) -> Option<InstanceState> {
+        read_json(&self.path.join("state.json")).ok()
+    }
+
+    /// Writes how the instance is doing.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn write_state(&self, state: &InstanceState) -> std::io::Result<()> {
+        write_json(&self.path.join("state.json"), state)
+    }
+
+    /// Returns whether a supervisor looks after the instance now.
+    #[must_use]
+    pub fn supervised(&self) -> bool {
+        self.state()
+            .is_some_and(|state| !state.ended && state.supervisor.runs())
+    }
+
+    /// Returns the last lines of the instance's log, at most that many.
+    #[must_use]
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        let text = tail(&self.log(), 64 * 1024).unwrap_or_default();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let from = lines.len().saturating_sub(count);
+        lines.get(from..).unwrap_or_default().to_vec()
+    }
+}
+
+fn tail(path: &Path, bytes: u64) -> std::io::Result<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let mut text = Vec::new();
+    file.take(bytes).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Creates a folder and those above it, private to the user.
+pub(crate) fn create_private(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// Reads a file of JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> std::io::Result<T> {
+    let text = std::fs::read(path)?;
+    serde_json::from_slice(&text).map_err(std::io::Error::other)
+}
+
+/// Writes a file of JSON so that a reader sees the old or the new content, never a part.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;
+    write_private(path, &text)
+}
+
+/// Writes a file, private to the user, so that a reader sees the old or the new content.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension(format!("{}.part", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,414 @@
+//! The router's process as the local target sees it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::DateTime;
+use code_deploy_engine::spec::{Routing, Service};
+use code_deploy_engine::target::{Lease, Shares, TargetError, TargetEvent};
+use code_deploy_record::{Release, Secret};
+use code_deploy_router::{BackendAddress, Lease as RouterLease, Status};
+use code_deploy_router::{
+    BreakerConfig, ControlClient, HealthCheck, Retries, RouterConfig, ServiceConfig, Sticky,
+    Timeouts, token_digest,
+};
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::failed;
+use super::instance::{create_private, read_json, write_json};
+use super::places::Places;
+use super::process::ProcessId;
+
+/// The header that names the release to reach.
+pub const RELEASE_HEADER: &str = "x-code-deploy-release";
+
+/// The header with the token that makes the former count.
+pub const TOKEN_HEADER: &str = "x-code-deploy-token";
+
+/// How long the router may take until it answers after its start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// The pause between two tries to reach a router that is starting.
+const KNOCK: Duration = Duration::from_millis(20);
+
+/// How long every instance of a release may take to be found healthy by the router.
+const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
+
+/// The router's process, which outlives this one.
+pub struct RouterProcess {
+    places: Places,
+    program: PathBuf,
+    client: ControlClient,
+    seen: AtomicU64,
+}
+
+/// What stands on disk of a router that was started.
+#[derive(Debug, Serialize, Deserialize)]
+struct Started {
+    process: ProcessId,
+}
+
+impl RouterProcess {
+    pub fn new(places: Places, program: PathBuf) -> Self {
+        let client = ControlClient::new(places.router_socket());
+        Self {
+            places,
+            program,
+            client,
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        let started: Started = read_json(&self.places.router().join("process.json")).ok()?;
+        Some(started.process).filter(ProcessId::runs)
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.process().map(|process| process.pid)
+    }
+
+    /// Starts the router if it does not run, and waits until it answers.
+    pub async fn start(&self) -> Result<(), TargetError> {
+        if self.process().is_some() {
+            return self.wait_answers().await;
+        }
+        let folder = self.places.router();
+        let refused = |error: std::io::Error| {
+            failed(None, format!("cannot start the router: {error}"), "", false)
+        };
+        create_private(&folder).map_err(refused)?;
+        create_private(self.places.runtime()).map_err(refused)?;
+        let config = folder.join("config.json");
+        let settings = RouterConfig::new(folder.join("state.json"), self.places.router_socket());
+        write_json(&config, &settings).map_err(refused)?;
+        let log = append_private(&folder.join("router.log")).map_err(refused)?;
+        let child = Command::new(&self.program)
+            .args(["internal", "router", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(refused)?)
+            .stderr(log)
+            .spawn()
+            .map_err(refused)?;
+        let process = child.id().and_then(ProcessId::of);
+        let process = process.ok_or_else(|| self.no_start("its process ended at once"))?;
+        write_json(&folder.join("process.json"), &Started { process }).map_err(refused)?;
+        self.wait_answers().await
+    }
+
+    async fn wait_answers(&self) -> Result<(), TargetError> {
+        let until = tokio::time::Instant::now() + START_LIMIT;
+        loop {
+            let error = match self.client.status().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if tokio::time::Instant::now() >= until || self.process().is_none() {
+                return Err(self.no_start(&code_deploy_engine::error::with_sources(&error)));
+            }
+            tokio::time::sleep(KNOCK).await;
+        }
+    }
+
+    fn no_start(&self, what: &str) -> TargetError {
+        let log = self.places.router().join("router.log");
+        let what = format!("the router does not answer within {START_LIMIT:?}: {what}");
+        failed(None, what, format!("Look at {}.", log.display()), false)
+    }
+
+    async fn status(&self) -> Result<Option<Status>, TargetError> {
+        if self.process().is_none() {
+            return Ok(None);
+        }
+        self.client
+            .status()
+            .await
+            .map(Some)
+            .map_err(|error| refusal(None, &error))
+    }
+
+    /// Returns where services are reached; nothing when no router runs.
+    pub async fn addresses(&self) -> Result<Option<BTreeMap<String, SocketAddr>>, TargetError> {
+        let status = self.status().await?;
+        let services = status.map(|status| status.services);
+        Ok(services.map(|services| {
+            services
+                .into_iter()
+                .map(|(name, service)| (name, service.address))
+                .collect()
+        }))
+    }
+
+    /// Returns the shares as served; nothing when no router runs.
+    pub async fn traffic(&self) -> Result<Option<BTreeMap<String, Shares>>, TargetError> {
+        let Some(status) = self.status().await? else {
+            return Ok(None);
+        };
+        let mut traffic = BTreeMap::new();
+        for (name, service) in status.services {
+            let mut shares = Shares::new();
+            for (release, weight) in service.weights {
+                let parsed: Result<Release, _> = release.parse();
+                let release =
+                    parsed.map_err(|error| failed(Some(&name), error.to_string(), "", false))?;
+                shares.insert(release, weight);
+            }
+            traffic.insert(name, shares);
+        }
+        Ok(Some(traffic))
+    }
+
+    /// Puts a service's settings in place; returns where it is reached.
+    pub async fn put_service(
+        &self,
+        service: &Service,
+        routing: &Routing,
+        wanted: SocketAddr,
+        token: &Secret,
+    ) -> Result<SocketAddr, TargetError> {
+        let port = if routing.port != 0 {
+            routing.port
+        } else {
+            wanted.port()
+        };
+        let known = self
+            .addresses()
+            .await?
+            .unwrap_or_default()
+            .get(&service.name)
+            .copied();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listen = known
+            .filter(|known| port == 0 || known.port() == port)
+            .unwrap_or(listen);
+        let config = service_config(service, routing, listen, token);
+        let bound = self.client.put_service(config).await;
+        bound
+            .map(|bound| bound.address)
+            .map_err(|error| refusal(Some(&service.name), &error))
+    }
+
+    /// Makes instances known with their release, and waits until the router finds all healthy.
+    pub async fn put_release(
+        &self,
+        service: &str,
+        release: &Release,
+        backends: Vec<(String, SocketAddr)>,
+    ) -> Result<(), TargetError> {
+        let backends = backends
+            .into_iter()
+            .map(|(id, address)| BackendAddress::new(id, address))
+            .collect();
+        let put = self
+            .client
+            .put_release(service, release.as_str(), backends)
+            .await;
+        put.map_err(|error| refusal(Some(service), &error))
+    }
+
+    /// Drains a release and forgets it; returns how many requests were cut off.
+    pub async fn remove_release(
+        &self,
+        service: &str,
+        release: &Release,
+        limit: Duration,
+    ) -> Result<u64, TargetError> {
+        let Some(status) = self.status().await? else {
+            return Ok(0);
+        };
+        let known = status.services.get(service).is_some_and(|service| {
+            service
+                .releases
+                .iter()
+                .any(|known| known.release == release.as_str())
+        });
+        if !known {
+            return Ok(0);
+        }
+        let drained = self
+            .client
+            .remove_release(service, release.as_str(), limit)
+            .await;
+        drained
+            .map(|drained| drained.cut as u64)
+            .map_err(|error| refusal(Some(service), &error))
+    }
+
+    /// Sets shares, and returns when they are served. A release that is given a share must be
+    /// healthy first.
+    pub async fn set_weights(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
+        for (service, shares) in shares {
+            for (release, _) in shares.iter().filter(|(_, share)| **share > 0) {
+                let healthy = self
+                    .client
+                    .wait_healthy(service, release.as_str(), HEALTHY_LIMIT);
+                healthy
+                    .await
+                    .map_err(|error| refusal(Some(service), &error))?;
+            }
+        }
+        let weights = shares.iter().map(|(service, shares)| {
+            let shares = shares
+                .iter()
+                .map(|(release, share)| (release.to_string(), *share));
+            (service.clone(), shares.collect())
+        });
+        self.client
+            .set_weights(weights.collect())
+            .await
+            .map_err(|error| refusal(None, &error))
+    }
+
+    pub async fn renew_lease(
+        &self,
+        lease: Option<Lease>,
+        services: &[String],
+    ) -> Result<(), TargetError> {
+        let lease = lease.map(|lease| RouterLease {
+            holder: "engine".to_owned(),
+            ttl: lease.ttl,
+            stable: services
+                .iter()
+                .map(|s| (s.clone(), lease.stable.to_string()))
+                .collect(),
+        });
+        if lease.is_none() && self.process().is_none() {
+            return Ok(());
+        }
+        self.client
+            .lease(lease)
+            .await
+            .map_err(|error| refusal(None, &error))
+    }
+
+    /// Returns what happened on its own since the last call.
+    pub async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
+        if self.process().is_none() {
+            return Ok(Vec::new());
+        }
+        let since = self.seen.load(Ordering::Relaxed);
+        let events = self
+            .client
+            .events(since)
+            .await
+            .map_err(|error| refusal(None, &error))?;
+        if let Some(last) = events.last() {
+            self.seen.store(last.number, Ordering::Relaxed);
+        }
+        let time = |us: u64| DateTime::from_timestamp_micros(i64::try_from(us).unwrap_or(i64::MAX));
+        Ok(events
+            .into_iter()
+            .map(|event| TargetEvent {
+                time: time(event.at_us).unwrap_or_default(),
+                service: event.service,
+                text: event.text,
+            })
+            .collect())
+    }
+
+    pub async fn record(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {
+        if folder.is_none() && self.process().is_none() {
+            return Ok(());
+        }
+        self.client
+            .record(folder)
+            .await
+            .map_err(|error| refusal(None, &error))
+    }
+
+    /// Ends the router, after requests in flight or that long.
+    pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
+        let Some(process) = self.process() else {
+            return Ok(());
+        };
+        self.client
+            .shutdown(grace)
+            .await
+            .map_err(|error| refusal(None, &error))?;
+        let refused = |error: std::io::Error| {
+            failed(None, format!("cannot end the router: {error}"), "", true)
+        };
+        if !process
+            .ended_within(grace + START_LIMIT)
+            .await
+            .map_err(refused)?
+        {
+            process.kill().map_err(refused)?;
+        }
+        let folder = self.places.router();
+        for file in ["process.json", "state.json"] {
+            match std::fs::remove_file(folder.join(file)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(refused(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn service_config(
+    service: &Service,
+    routing: &Routing,
+    listen: SocketAddr,
+    token: &Secret,
+) -> ServiceConfig {
+    let mut config = ServiceConfig::new(&service.name, listen);
+    config.timeouts = Timeouts {
+        response: routing.timeout.get(),
+        ..Timeouts::default()
+    };
+    config.retries = Retries {
+        max: u32::from(routing.retries),
+        ..Retries::default()
+    };
+    config.sticky = routing.sticky.then(Sticky::default);
+    config.health = service
+        .file
+        .probes
+        .readiness
+        .as_deref()
+        .map(|path| HealthCheck {
+            interval: Duration::from_millis(250),
+            ..HealthCheck::new(path)
+        });
+    if routing.breaker_failures > 0 {
+        config.breaker = BreakerConfig {
+            failures: routing.breaker_failures,
+            ..BreakerConfig::default()
+        };
+    }
+    config.override_token_sha256 = Some(token_digest(token.expose()));
+    config
+}
+
+fn refusal(service: Option<&str>, error: &code_deploy_router::Error) -> TargetError {
+    let what = format!(
+        "the router: {}",
+        code_deploy_engine::error::with_sources(error)
+    );
+    failed(
+        service,
+        what,
+        "Look at the router's log in the environment's folder.",
+        true,
+    )
+}
+
+/// Opens a file for appending, private to the user.
+pub fn append_private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
