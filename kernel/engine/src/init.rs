@@ -33,11 +33,17 @@ pub fn init(folder: &Path, vars: &dyn Fn(&str) -> Option<String>) -> Result<Stri
     if path.exists() {
         return Err(Error::Spec(exists(&path)));
     }
-    let Some(compose) = COMPOSE_NAMES.iter().find(|name| folder.join(name).is_file()) else {
+    let Some(compose) = COMPOSE_NAMES
+        .iter()
+        .find(|name| folder.join(name).is_file())
+    else {
         return Err(Error::Spec(SpecError::of_file(
             crate::spec::code::UNREADABLE,
             folder,
-            format!("there is no Compose file here ({})", COMPOSE_NAMES.join(", ")),
+            format!(
+                "there is no Compose file here ({})",
+                COMPOSE_NAMES.join(", ")
+            ),
             "Write one with the services, or change to the folder that has it.",
         )));
     };
@@ -72,7 +78,10 @@ pub fn write(folder: &Path, text: &str) -> Result<PathBuf> {
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
     file.write_all(text.as_bytes())
         // The file belongs to the project, to be read by whoever works on it.
-        .and_then(|()| file.as_file().set_permissions(fs::Permissions::from_mode(0o644)))
+        .and_then(|()| {
+            file.as_file()
+                .set_permissions(fs::Permissions::from_mode(0o644))
+        })
         .and_then(|()| file.as_file().sync_all())
         .map_err(|error| failed(&error))?;
     if let Err(error) = file.persist_noclobber(&path) {
@@ -102,7 +111,10 @@ fn exists(path: &Path) -> Box<SpecError> {
 fn application(facts: &ComposeFacts, folder: &Path) -> String {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let name = facts.name.clone().unwrap_or_else(|| {
-        full.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        full.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     });
     let name: String = name
         .to_lowercase()
@@ -115,7 +127,11 @@ fn application(facts: &ComposeFacts, folder: &Path) -> String {
         .chars()
         .take(40)
         .collect();
-    if name.is_empty() { "app".to_owned() } else { name }
+    if name.is_empty() {
+        "app".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Returns the folder of migrations, if there is one in a usual place.

@@ -1,7 +1,7 @@
 //! The inventory: what an application consists of, as its files declare it and as it runs.
 
-mod components;
 mod compare;
+mod components;
 mod endpoints;
 mod files;
 mod locks;
@@ -274,7 +274,9 @@ impl Inventory {
 
     /// Returns the components of a role.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &InventoryComponent> {
-        self.components.iter().filter(move |component| component.role == role)
+        self.components
+            .iter()
+            .filter(move |component| component.role == role)
     }
 
     fn endpoints_of(&self, name: &str) -> Option<u32> {

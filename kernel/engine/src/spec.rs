@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use code_deploy_record::Digest;
 
 pub use compose::{ComposeFacts, ComposeService, Feature};
+pub(crate) use document::Document;
+pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecDiagnostic, SpecError};
 pub use limits::local_limits;
 pub use model::*;
-pub(crate) use document::Document;
-pub(crate) use error::code;
 pub(crate) use role::guess as guess_role;
 
 use compose::Compose;
@@ -36,13 +36,13 @@ pub const FILE_NAME: &str = "deploy.yaml";
 ///
 /// # Errors
 /// There is none.
-pub fn find(start: &Path) -> Result<PathBuf, SpecError> {
+pub fn find(start: &Path) -> Result<PathBuf, Box<SpecError>> {
     start
         .ancestors()
         .map(|folder| folder.join(FILE_NAME))
         .find(|path| path.is_file())
         .ok_or_else(|| {
-            *SpecError::of_file(
+            SpecError::of_file(
                 code::NOT_FOUND,
                 start,
                 format!("there is no {FILE_NAME} here or in a folder above"),
@@ -112,7 +112,10 @@ impl Spec {
             return Err(document.error(
                 code::UNREADABLE,
                 &["compose"],
-                format!("the Compose file `{}` does not exist", file.compose.display()),
+                format!(
+                    "the Compose file `{}` does not exist",
+                    file.compose.display()
+                ),
                 "Write `compose:` with its path, relative to this file.",
             ));
         }
@@ -121,7 +124,10 @@ impl Spec {
         let services = services::services(document, &file, chosen, &compose)?;
         check::check(document, &file, &compose, &project)?;
         let journeys = check::journeys(document, &file, &compose, &project)?;
-        let strategy = chosen.strategy.clone().unwrap_or_else(|| file.strategy.clone());
+        let strategy = chosen
+            .strategy
+            .clone()
+            .unwrap_or_else(|| file.strategy.clone());
         let mut files = vec![path.to_owned(), compose_path];
         files.extend(compose.files.iter().cloned());
         files.extend(check::files(document, &file, &project)?);
@@ -163,7 +169,11 @@ fn environment_of<'a>(
             code::UNKNOWN_ENVIRONMENT,
             &["environments"],
             format!("there is no environment `{name}`"),
-            did_you_mean(name, "environments", file.environments.keys().map(String::as_str)),
+            did_you_mean(
+                name,
+                "environments",
+                file.environments.keys().map(String::as_str),
+            ),
         )
     })
 }
@@ -174,7 +184,10 @@ fn digest(
     project: &Path,
     files: &[PathBuf],
 ) -> Result<Digest, Box<SpecError>> {
-    let mut lines = vec![format!("{} {FILE_NAME}\n", Digest::of(document.text.as_bytes()))];
+    let mut lines = vec![format!(
+        "{} {FILE_NAME}\n",
+        Digest::of(document.text.as_bytes())
+    )];
     for path in files.iter().filter(|path| **path != document.path) {
         let content = std::fs::read(path).map_err(|error| {
             SpecError::of_file(

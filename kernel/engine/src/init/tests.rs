@@ -58,8 +58,14 @@ fn a_deployment_file_is_never_overwritten() {
     let folder = folder(COMPOSE);
     let path = folder.path().join(FILE_NAME);
     std::fs::write(&path, "mine").unwrap();
-    assert_eq!(init(folder.path(), &|_| None).unwrap_err().problem().code, "CD0122");
-    assert_eq!(write(folder.path(), "other").unwrap_err().problem().code, "CD0122");
+    assert_eq!(
+        init(folder.path(), &|_| None).unwrap_err().problem().code,
+        "CD0122"
+    );
+    assert_eq!(
+        write(folder.path(), "other").unwrap_err().problem().code,
+        "CD0122"
+    );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 
@@ -68,7 +74,11 @@ fn a_folder_without_a_compose_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let problem = init(folder.path(), &|_| None).unwrap_err().problem();
     assert_eq!(problem.code, "CD0102");
-    assert!(problem.what.contains("docker-compose.yml"), "{}", problem.what);
+    assert!(
+        problem.what.contains("docker-compose.yml"),
+        "{}",
+        problem.what
+    );
 }
 
 #[test]
@@ -76,6 +86,10 @@ fn a_compose_file_that_is_not_right_is_refused_where_it_is_wrong() {
     let folder = folder("services:\n  web:\n    imaeg: w\n");
     let problem = init(folder.path(), &|_| None).unwrap_err().problem();
     assert_eq!(problem.code, "CD0107");
-    assert!(problem.what.contains("docker-compose.yml:3:5"), "{}", problem.what);
+    assert!(
+        problem.what.contains("docker-compose.yml:3:5"),
+        "{}",
+        problem.what
+    );
     assert!(!folder.path().join(FILE_NAME).exists());
 }

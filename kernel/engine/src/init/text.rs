@@ -70,7 +70,10 @@ const TAIL: &str = "
 pub(super) fn write(found: &Found<'_>) -> String {
     let mut out = Lines(String::from(HEAD));
     out.add(0, &format!("application: {}", quoted(&found.application)));
-    out.add(0, "# The release to deploy when the command line names none.");
+    out.add(
+        0,
+        "# The release to deploy when the command line names none.",
+    );
     out.add(0, "release: \"1.0.0\"");
     out.add(0, &format!("compose: {}", quoted(found.compose)));
     out.add(0, "");
@@ -125,25 +128,43 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
         Some(path) => {
             out.add(4, "# From the health check of the Compose file.");
             let path = quoted(path);
-            out.add(4, &format!("probes: {{ startup: {path}, readiness: {path}, liveness: {path} }}"));
+            out.add(
+                4,
+                &format!("probes: {{ startup: {path}, readiness: {path}, liveness: {path} }}"),
+            );
         }
         None => {
             out.add(4, "# A probe without a path is not made.");
-            out.add(4, "# probes: { startup: /startupz, readiness: /readyz, liveness: /livez }");
+            out.add(
+                4,
+                "# probes: { startup: /startupz, readiness: /readyz, liveness: /livez }",
+            );
         }
     }
     if matches!(role, Role::Frontend | Role::Backend) {
         out.add(4, "# metrics: /metrics");
-        let document = found.documents.iter().find(|path| path.display().to_string().contains(name));
+        let document = found
+            .documents
+            .iter()
+            .find(|path| path.display().to_string().contains(name));
         match document {
             Some(path) => {
-                out.add(4, &format!("# The project has {}; where does the service give it?", path.display()));
+                out.add(
+                    4,
+                    &format!(
+                        "# The project has {}; where does the service give it?",
+                        path.display()
+                    ),
+                );
                 out.add(4, "# openapi: /openapi.json");
             }
             None => out.add(4, "# openapi: /openapi.json"),
         }
     }
-    out.add(4, "# How it is started as a process of this machine, for the target `local`:");
+    out.add(
+        4,
+        "# How it is started as a process of this machine, for the target `local`:",
+    );
     out.add(4, "# process:");
     out.add(4, "#   command: [path/to/program, --port, \"{port}\"]");
     for need in service.depends_on.iter().take(1) {
@@ -156,9 +177,17 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
 fn usual_port(service: &ComposeService) -> u16 {
     let image = service.image.as_deref().unwrap_or_default();
     let known = [
-        ("postgres", 5432), ("mysql", 3306), ("mariadb", 3306), ("mongo", 27017),
-        ("redis", 6379), ("valkey", 6379), ("memcached", 11211), ("rabbitmq", 5672),
-        ("kafka", 9092), ("nats", 4222), ("nginx", 80),
+        ("postgres", 5432),
+        ("mysql", 3306),
+        ("mariadb", 3306),
+        ("mongo", 27017),
+        ("redis", 6379),
+        ("valkey", 6379),
+        ("memcached", 11211),
+        ("rabbitmq", 5672),
+        ("kafka", 9092),
+        ("nats", 4222),
+        ("nginx", 80),
     ];
     known
         .iter()
@@ -169,7 +198,9 @@ fn usual_port(service: &ComposeService) -> u16 {
 /// Returns the path of the URL that the health check asks.
 fn health_path(service: &ComposeService) -> Option<&str> {
     let (_, rest) = service.health_url.as_deref()?.split_once("://")?;
-    let path = rest.find('/').map_or("/", |at| rest.get(at..).unwrap_or("/"));
+    let path = rest
+        .find('/')
+        .map_or("/", |at| rest.get(at..).unwrap_or("/"));
     path.split('?').next()
 }
 
@@ -188,11 +219,16 @@ fn databases(out: &mut Lines, found: &Found<'_>) {
                 users.insert(name);
             }
         }
-        let files = service.environment.values().filter_map(|value| sqlite_file(value));
+        let files = service
+            .environment
+            .values()
+            .filter_map(|value| sqlite_file(value));
         for file in files {
             let database = file.split('.').next().unwrap_or(file);
             let url = quoted(&format!("sqlite:{{data}}/{file}"));
-            let entry = all.entry(database.to_owned()).or_insert((url, BTreeSet::new()));
+            let entry = all
+                .entry(database.to_owned())
+                .or_insert((url, BTreeSet::new()));
             entry.1.insert(name);
         }
     }
@@ -200,7 +236,10 @@ fn databases(out: &mut Lines, found: &Found<'_>) {
         return;
     }
     out.add(0, "");
-    out.add(0, "# Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.");
+    out.add(
+        0,
+        "# Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.",
+    );
     out.add(0, "databases:");
     for (index, (name, (url, users))) in all.iter().enumerate() {
         let users: Vec<String> = users.iter().map(|user| quoted(user)).collect();
@@ -238,10 +277,19 @@ fn traffic(out: &mut Lines, found: &Found<'_>) {
     out.add(0, "");
     out.add(0, "# What the application promises; measured in every run.");
     out.add(0, "objectives:");
-    out.add(2, &format!("- {{ name: availability, service: {name}, availability: 99.9 }}"));
-    out.add(2, &format!("- {{ name: speed, service: {name}, latency: {{ percent: 99, below: 500ms }} }}"));
+    out.add(
+        2,
+        &format!("- {{ name: availability, service: {name}, availability: 99.9 }}"),
+    );
+    out.add(
+        2,
+        &format!("- {{ name: speed, service: {name}, latency: {{ percent: 99, below: 500ms }} }}"),
+    );
     out.add(0, "");
-    out.add(0, "# The outside client, which sends from before the first change to after the last.");
+    out.add(
+        0,
+        "# The outside client, which sends from before the first change to after the last.",
+    );
     out.add(0, "client:");
     out.add(2, &format!("service: {name}"));
     out.add(2, "# Requests a second.");

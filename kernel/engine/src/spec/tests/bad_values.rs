@@ -221,7 +221,10 @@ fn names_must_exist() {
 #[test]
 fn an_application_is_named_so_that_every_target_can_use_the_name() {
     let project = Project::new();
-    project.write(FILE_NAME, DEPLOY.replace("application: app", "application: My App"));
+    project.write(
+        FILE_NAME,
+        DEPLOY.replace("application: app", "application: My App"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0109 deploy.yaml:1:14: `My App` is not a name for an application (at `application`)
     Write lower-case letters, digits and `-`, a letter first, at most 40.
