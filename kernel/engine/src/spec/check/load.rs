@@ -47,7 +47,13 @@ fn one_objective(check: &Check<'_>, objective: &Objective, index: &str) -> Check
 fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
     check.known(&profile.service, &[key, "service"])?;
     let rate = f64::from(profile.rate);
-    check.range(rate, 1.0, 100_000.0, &[key, "rate"], "a number of requests a second")?;
+    check.range(
+        rate,
+        1.0,
+        100_000.0,
+        &[key, "rate"],
+        "a number of requests a second",
+    )?;
     for (part, span) in [("duration", profile.duration), ("timeout", profile.timeout)] {
         if span.get().is_zero() {
             let help = "Write a length of time such as 5s.";
@@ -60,7 +66,11 @@ fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
         check.url_path(&request.path, &[key, "requests", &index, "path"])?;
         method(check, &request.method, &[key, "requests", &index, "method"])?;
     }
-    let weights: u64 = profile.requests.iter().map(|one| u64::from(one.weight)).sum();
+    let weights: u64 = profile
+        .requests
+        .iter()
+        .map(|one| u64::from(one.weight))
+        .sum();
     if weights == 0 {
         return Err(check.error(
             code::MISSING_KEY,

@@ -18,8 +18,14 @@ fn a_misspelt_key_names_the_nearest_one() {
 fn a_missing_key_is_named_with_its_place() {
     let project = Project::new();
     project.write(FILE_NAME, "environments: {dev: {}}\n");
-    insta::assert_snapshot!(project.refused(), @"");
-    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests:\n    - {path: /}\n"), @"");
+    insta::assert_snapshot!(project.refused(), @r#"
+    CD0108 deploy.yaml:1:1: the key `application` is missing (at `application`)
+    Write `application:`; the file that `code-deploy init` writes shows what it is for.
+    "#);
+    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests:\n    - {path: /}\n"), @r#"
+    CD0108 deploy.yaml:8:1: the key `service` is missing (at `client.service`)
+    Write `service:`; the file that `code-deploy init` writes shows what it is for.
+    "#);
 }
 
 #[test]
@@ -215,7 +221,10 @@ fn names_must_exist() {
 #[test]
 fn an_application_is_named_so_that_every_target_can_use_the_name() {
     let project = Project::new();
-    project.write(FILE_NAME, DEPLOY.replace("application: app", "application: My App"));
+    project.write(
+        FILE_NAME,
+        DEPLOY.replace("application: app", "application: My App"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0109 deploy.yaml:1:14: `My App` is not a name for an application (at `application`)
     Write lower-case letters, digits and `-`, a letter first, at most 40.

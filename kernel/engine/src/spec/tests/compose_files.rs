@@ -210,11 +210,20 @@ volumes: {data: }
     assert_eq!(web.owner.as_deref(), Some("web-team"));
     assert_eq!(web.restart, Restart::UnlessStopped);
     assert_eq!(web.stop_grace, Span::from_secs(90));
-    let environment: Vec<String> =
-        web.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let environment: Vec<String> = web
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     assert_eq!(
         environment,
-        ["A=1", "B=x=y", "C=from outside", "FROM_FILE=a b", "OVER=file"]
+        [
+            "A=1",
+            "B=x=y",
+            "C=from outside",
+            "FROM_FILE=a b",
+            "OVER=file"
+        ]
     );
     assert_eq!((api.port, api.replicas), (9000, 3));
     assert_eq!(api.restart, Restart::OnFailure(Some(2)));
@@ -223,7 +232,10 @@ volumes: {data: }
     assert_eq!(api.environment["OVER"], "compose");
     assert_eq!(api.environment["F"], "1.5");
     let facts = &spec.compose.services["web"];
-    assert_eq!(facts.health_url.as_deref(), Some("http://localhost:80/healthz"));
+    assert_eq!(
+        facts.health_url.as_deref(),
+        Some("http://localhost:80/healthz")
+    );
     assert_eq!(facts.volumes, ["data:/data", "./x:/x"]);
 }
 

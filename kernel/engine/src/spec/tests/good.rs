@@ -23,14 +23,22 @@ fn the_shop_loads_in_every_environment() {
         assert_eq!(critical, None);
     }
     let spec = load(&path, "dev");
-    assert_eq!(spec.service("storefront").unwrap().owner.as_deref(), Some("team-web"));
+    assert_eq!(
+        spec.service("storefront").unwrap().owner.as_deref(),
+        Some("team-web")
+    );
     assert_eq!(spec.service("storefront").unwrap().published, Some(8080));
 }
 
 #[test]
 fn the_shop_watches_a_canary_in_dev_for_seconds() {
     let spec = load(&of_repository("tests/shop/deploy.yaml"), "dev");
-    let soak: u64 = spec.strategy.steps.iter().map(|step| step.soak.get().as_secs()).sum();
+    let soak: u64 = spec
+        .strategy
+        .steps
+        .iter()
+        .map(|step| step.soak.get().as_secs())
+        .sum();
     assert!((10..=20).contains(&soak), "{soak}");
     assert!(spec.strategy.rehearse_rollback);
     assert_eq!(spec.file.client.unwrap().rate, 150);
@@ -53,10 +61,16 @@ fn each_environment_has_its_policy() {
 #[test]
 fn an_environment_overrides_its_policy() {
     let project = Project::new();
-    let deploy = DEPLOY.replace("dev: {}", "dev: {overrides: {open: stop, approval: anybody}}");
+    let deploy = DEPLOY.replace(
+        "dev: {}",
+        "dev: {overrides: {open: stop, approval: anybody}}",
+    );
     project.write(FILE_NAME, deploy);
     let policy = project.load().unwrap().policy;
-    assert_eq!((policy.open, policy.approval), (Reaction::Stop, ApprovalRule::Anybody));
+    assert_eq!(
+        (policy.open, policy.approval),
+        (Reaction::Stop, ApprovalRule::Anybody)
+    );
 }
 
 #[test]
