@@ -9,6 +9,8 @@ pub mod duration;
 pub mod error;
 pub mod gate;
 pub mod http;
+pub mod init;
+pub mod inventory;
 mod lease;
 pub mod load;
 pub mod plan;
@@ -24,6 +26,7 @@ pub mod target;
 
 pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
 pub use error::{Error, Result};
+pub use inventory::Inventory;
 pub use plan::{Inputs, Plan};
 pub use runner::{Ended, OpenOptions, Person, Purpose, Runner};
 pub use spec::Spec;

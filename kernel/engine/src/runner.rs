@@ -13,6 +13,7 @@ use std::sync::Arc;
 use code_deploy_record::{Catalog, EventBody, RunFolder, RunId, RunLock, RunState, Steering};
 use tokio_util::sync::CancellationToken;
 
+pub use course::phase_of;
 pub use ended::{Ended, VerbDone};
 pub use options::{ItemFacts, OpenOptions, Person, Purpose};
 

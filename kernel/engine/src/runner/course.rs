@@ -482,7 +482,11 @@ fn is_final(step: &PlannedStep) -> bool {
     crate::plan::verb_of(&step.step) == "finish"
 }
 
-fn phase_of(verb: &str) -> Result<PhaseNumber> {
+/// Returns the phase that a verb belongs to.
+///
+/// # Errors
+/// [`Error::Refused`] (`CD0421`) when there is no such verb.
+pub fn phase_of(verb: &str) -> Result<PhaseNumber> {
     let named =
         |phase: &PhaseNumber| phase.verb() == verb || (verb == "inventory" && phase.get() == 1);
     PhaseNumber::all().find(named).ok_or_else(|| {

@@ -1,0 +1,161 @@
+//! What templates may say of a run.
+
+use code_deploy_record::{PhaseNumber, Role, Severity};
+use minijinja::value::{Serde, Value};
+use serde::Serialize;
+
+use crate::Result;
+use crate::facts::Facts;
+use crate::page::ReadySettings;
+use crate::view::{self, ItemLine, items_of};
+
+/// Notable items that are listed at the top of a notebook.
+const MOST_NOTABLE: usize = 60;
+
+#[derive(Debug, Default, Serialize)]
+struct Context {
+    ready: bool,
+    phase: String,
+    application: String,
+    environment: String,
+    target: String,
+    strategy: String,
+    run: String,
+    from: String,
+    to: String,
+    verdict: String,
+    facts: Vec<(String, String)>,
+    items: Items,
+    findings: Vec<FindingLine>,
+    more_findings: usize,
+    services: Vec<String>,
+    databases: Vec<String>,
+    alerts: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Items {
+    all: usize,
+    tally: String,
+    notable: Vec<Notable>,
+    more: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Notable {
+    id: String,
+    text: String,
+    verdict: &'static str,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct FindingLine {
+    severity: String,
+    rule: String,
+    place: String,
+    message: String,
+    cure: String,
+}
+
+/// Returns what the template of a ready notebook may say.
+pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Value {
+    Value::from(Serde(Context {
+        ready: true,
+        phase: phase.map(|phase| phase.to_string()).unwrap_or_default(),
+        application: settings.application.clone(),
+        environment: settings.environment.clone(),
+        target: settings.target.clone(),
+        services: settings.services.clone(),
+        ..Context::default()
+    }))
+}
+
+/// Returns what the template of an executed notebook may say.
+pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Value> {
+    let started = &facts.started;
+    let (lines, tally) = items_of(facts, phase)?;
+    let named = |roles: &[Role]| -> Vec<String> {
+        let components = facts.state.components.iter();
+        let matching = components.filter(|component| roles.contains(&component.role));
+        matching.map(|component| component.name.clone()).collect()
+    };
+    let (findings, more_findings) = findings(facts);
+    Ok(Value::from(Serde(Context {
+        ready: false,
+        phase: phase.map(|phase| phase.to_string()).unwrap_or_default(),
+        application: started.application.clone(),
+        environment: started.environment.clone(),
+        target: started.target.clone(),
+        strategy: started.strategy.clone(),
+        run: started.run.to_string(),
+        from: started.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        to: started.to.to_string(),
+        verdict: view::verdict(facts),
+        facts: view::fact_lines(facts),
+        items: notable(&lines, tally, phase.is_some()),
+        findings,
+        more_findings,
+        services: named(&[Role::Frontend, Role::Backend]),
+        databases: named(&[Role::Database]),
+        alerts: alerts(facts),
+    })))
+}
+
+/// Failed items first, then waived, then open ones. Notebooks of no phase list no open ones, which
+/// stand in the phases' notebooks.
+fn notable(lines: &[ItemLine], tally: view::Tally, with_open: bool) -> Items {
+    let mut notable: Vec<&ItemLine> = Vec::new();
+    for verdict in ["failed", "waived", "open"] {
+        if verdict != "open" || with_open {
+            notable.extend(lines.iter().filter(|line| line.verdict == verdict));
+        }
+    }
+    let more = notable.len().saturating_sub(MOST_NOTABLE);
+    let shown = notable.iter().take(MOST_NOTABLE).map(|line| Notable {
+        id: line.id.clone(),
+        text: line.text.clone(),
+        verdict: line.verdict,
+        reason: line.reason.clone(),
+    });
+    Items {
+        all: lines.len(),
+        tally: tally.to_string(),
+        notable: shown.collect(),
+        more,
+    }
+}
+
+/// Returns the findings that a person must look at, and how many more there are.
+fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
+    let mut serious: Vec<_> = facts
+        .findings
+        .iter()
+        .filter(|finding| finding.what.severity >= Severity::Medium)
+        .collect();
+    serious.sort_by_key(|finding| (std::cmp::Reverse(finding.what.severity), finding.seq));
+    let lines = serious.iter().take(20).map(|finding| FindingLine {
+        severity: format!("{:?}", finding.what.severity).to_lowercase(),
+        rule: finding.what.rule.clone(),
+        place: finding.what.place.clone(),
+        message: finding.what.message.clone(),
+        cure: finding.what.cure.clone(),
+    });
+    let lines: Vec<FindingLine> = lines.collect();
+    let more = facts.findings.len() - lines.len();
+    (lines, more)
+}
+
+/// Returns the names of the alerts, from the first column of the alerts' table.
+fn alerts(facts: &Facts) -> Vec<String> {
+    let section = facts.sections.iter().find(|section| {
+        section.phase == PhaseNumber::new(7) && section.what.name == "alerts"
+    });
+    let blocks = section.map(|section| section.what.report.blocks.as_slice());
+    let tables = blocks.unwrap_or_default().iter().filter_map(|block| match block {
+        code_deploy_record::Block::Table { rows, .. } => Some(rows),
+        _ => None,
+    });
+    let rows = tables.take(1).flatten().take(60);
+    rows.filter_map(|row| row.first().cloned()).collect()
+}
