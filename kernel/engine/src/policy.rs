@@ -54,11 +54,10 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
         let text = format!("{} {}", item.id, settled.reason);
         match settled.verdict {
             Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
-            Verdict::Open if item.by == Basis::Attested => {
-                if policy.unattested == Reaction::Stop {
-                    stops.unattested.push(text);
-                }
+            Verdict::Open if item.by == Basis::Attested && policy.unattested == Reaction::Stop => {
+                stops.unattested.push(text);
             }
+            Verdict::Open if item.by == Basis::Attested => {}
             Verdict::Open if policy.open == Reaction::Stop => stops.open.push(text),
             _ => {}
         }

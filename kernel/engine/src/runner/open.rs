@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun, Recovered,
-    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
-    Steering, StepStatus,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun,
+    Recovered, Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder,
+    Severity, Steering, StepStatus,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -90,7 +90,10 @@ async fn points(one_in: usize) -> Vec<u64> {
                 | EventBody::RunFinished { .. }
         )
     });
-    of_steps.map(|event| event.seq + 1).step_by(one_in).collect()
+    of_steps
+        .map(|event| event.seq + 1)
+        .step_by(one_in)
+        .collect()
 }
 
 /// Crashes that are looked at side by side.
