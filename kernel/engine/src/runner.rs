@@ -10,7 +10,7 @@ mod options;
 
 use std::sync::Arc;
 
-use code_deploy_record::{EventBody, RunFolder, RunId, RunLock, RunState, Steering};
+use code_deploy_record::{Catalog, EventBody, RunFolder, RunId, RunLock, RunState, Steering};
 use tokio_util::sync::CancellationToken;
 
 pub use course::phase_of;
@@ -41,6 +41,7 @@ pub struct Runner {
     plan: Arc<Plan>,
     inputs: Inputs,
     item_facts: ItemFacts,
+    catalog: Catalog,
     person: Person,
     leave: CancellationToken,
     live: Live,

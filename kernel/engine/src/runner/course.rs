@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Catalog, EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus,
+    EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus,
     Trigger,
 };
 use futures::StreamExt as _;
@@ -274,7 +274,6 @@ impl Runner {
             return Ok(Ended::Done(done));
         }
         settle::settle_rest(&self.context, &self.inputs, self.item_facts, Some(phase)).await?;
-        let catalog = Catalog::shipped()?;
         let stops = policy::stops(&self.context.spec.policy, &catalog, &self.state(), phase);
         if stops.is_empty() {
             self.finish_phase(phase, Outcome::Done, "").await?;
