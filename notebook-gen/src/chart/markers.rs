@@ -98,7 +98,7 @@ pub(super) fn place<'a>(markers: &'a [Marker], panel: &Panel) -> (Vec<Placed<'a>
     for marker in markers {
         let width = text_width(&cut(&marker.label, 24), 10.0);
         let x = panel.x(marker.at);
-        let left = (x + 2.0).min(panel.right - width);
+        let left = (x + 3.0).min(panel.right - width);
         let lane = ends.iter().position(|end| *end + 8.0 <= left);
         if let Some(end) = lane.and_then(|lane| ends.get_mut(lane)) {
             *end = left + width;
@@ -109,34 +109,41 @@ pub(super) fn place<'a>(markers: &'a [Marker], panel: &Panel) -> (Vec<Placed<'a>
     (placed, used)
 }
 
-/// Draws the marks' lines through the panel and, above it, their labels.
+/// Draws the marks' lines through the panel and, above it, their labels, each on a white ground so
+/// that no line runs through its words.
 pub(super) fn draw(
     canvas: &Canvas<'_>,
     panel: &Panel,
     placed: &[Placed<'_>],
     labels: bool,
 ) -> Result<()> {
-    for Placed { marker, lane, left } in placed {
+    for Placed { marker, lane, .. } in placed {
         let x = panel.x(marker.at);
-        let row = |lane: usize| {
-            #[expect(clippy::cast_precision_loss, reason = "four rows")]
-            let above = lane as f64 * LANE;
-            panel.top - 9.0 - above
-        };
         let top = match lane {
-            Some(lane) if labels => row(*lane) - 4.0,
+            Some(lane) if labels => row(panel, *lane) - 4.0,
             _ => panel.top,
         };
-        let (colour, dash) = (marker.colour(), marker.dash());
         let width = if marker.alarm { 1.6 } else { 1.0 };
-        canvas.line(&[(x, top), (x, panel.bottom)], colour, width, dash)?;
+        let line = [(x, top), (x, panel.bottom)];
+        canvas.line(&line, marker.colour(), width, marker.dash())?;
+    }
+    for Placed { marker, lane, left } in placed {
         let Some(lane) = lane.filter(|_| labels) else {
             continue;
         };
-        let text = cut(&marker.label, 24);
-        canvas.text(&text, (*left, row(lane)), 10.0, INK, Anchor::Left)?;
+        let (text, y) = (cut(&marker.label, 24), row(panel, lane));
+        let right = left + text_width(&text, 10.0);
+        let ground = (left - 1.0, y - 6.0, right + 2.0, y + 6.5);
+        canvas.rectangle(ground, plotters::style::WHITE, 1.0)?;
+        canvas.text(&text, (*left, y), 10.0, INK, Anchor::Left)?;
     }
     Ok(())
+}
+
+/// Returns the height of a row of labels.
+fn row(panel: &Panel, lane: usize) -> f64 {
+    let lane = u32::try_from(lane).unwrap_or(0);
+    panel.top - 9.0 - f64::from(lane) * LANE
 }
 
 /// Returns the sentence of a caption that names the marks.

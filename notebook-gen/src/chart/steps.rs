@@ -15,7 +15,7 @@ const TITLE: &str = "Steps over time";
 const LEFT: f64 = 260.0;
 const ROW: f64 = 16.0;
 /// Steps that are drawn: the longest ones, in the order in which they ran.
-const MOST_ROWS: usize = 45;
+const MOST_ROWS: usize = 32;
 
 pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let kind = ChartKind::Steps;
