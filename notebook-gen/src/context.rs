@@ -12,6 +12,9 @@ use crate::view::{self, ItemLine, items_of};
 /// Notable items that are listed at the top of a notebook.
 const MOST_NOTABLE: usize = 60;
 
+/// Open items with one reason in common from which on they share a line.
+const MANY: usize = 4;
+
 #[derive(Debug, Default, Serialize)]
 struct Context {
     ready: bool,
@@ -24,6 +27,7 @@ struct Context {
     from: String,
     to: String,
     verdict: String,
+    outcome: String,
     facts: Vec<(String, String)>,
     items: Items,
     findings: Vec<FindingLine>,
@@ -92,6 +96,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         from: started.from.as_ref().map(ToString::to_string).unwrap_or_default(),
         to: started.to.to_string(),
         verdict: view::verdict(facts),
+        outcome: view::verdict_word(facts).to_owned(),
         facts: view::fact_lines(facts),
         items: notable(&lines, tally, phase.is_some()),
         findings,
@@ -111,19 +116,42 @@ fn notable(lines: &[ItemLine], tally: view::Tally, with_open: bool) -> Items {
             notable.extend(lines.iter().filter(|line| line.verdict == verdict));
         }
     }
-    let more = notable.len().saturating_sub(MOST_NOTABLE);
-    let shown = notable.iter().take(MOST_NOTABLE).map(|line| Notable {
-        id: line.id.clone(),
-        text: line.text.clone(),
-        verdict: line.verdict,
-        reason: line.reason.clone(),
-    });
+    let gathered = gather(&notable);
+    let more = gathered.len().saturating_sub(MOST_NOTABLE);
     Items {
         all: lines.len(),
         tally: tally.to_string(),
-        notable: shown.collect(),
+        notable: gathered.into_iter().take(MOST_NOTABLE).collect(),
         more,
     }
+}
+
+/// Puts open items that have one reason in common into one line, so that what stands out does.
+fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
+    let mut lines: Vec<Notable> = Vec::new();
+    for item in notable {
+        let same = |line: &&ItemLine| {
+            line.verdict == "open" && item.verdict == "open" && line.reason == item.reason
+        };
+        let together: Vec<&&ItemLine> = notable.iter().filter(|line| same(line)).collect();
+        if together.len() < MANY {
+            lines.push(Notable {
+                id: item.id.clone(),
+                text: item.text.clone(),
+                verdict: item.verdict,
+                reason: item.reason.clone(),
+            });
+        } else if together.first().is_some_and(|first| first.id == item.id) {
+            let ids: Vec<&str> = together.iter().map(|line| line.id.as_str()).collect();
+            lines.push(Notable {
+                id: ids.join(", "),
+                text: format!("{} items, each in the table of all items", ids.len()),
+                verdict: item.verdict,
+                reason: item.reason.clone(),
+            });
+        }
+    }
+    lines
 }
 
 /// Returns the findings that a person must look at, and how many more there are.

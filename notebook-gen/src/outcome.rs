@@ -70,6 +70,12 @@ impl<'a> Outcomes<'a> {
         own.or_else(whole).or_else(last).map(|(place, _)| place)
     }
 
+    /// Returns whether the cell at `place` is the section's own, whose heading names it already.
+    fn is_own(&self, place: usize, section: &str) -> bool {
+        let cell = self.cells.get(place).and_then(Option::as_ref);
+        cell.is_some_and(|(_, own)| own.as_deref() == Some(section))
+    }
+
     fn home_of_step(&self, step: &StepName) -> Option<usize> {
         let (verb, section) = verb_and_section(step);
         self.home(phase_of(verb)?, Some(verb), section)
@@ -123,7 +129,9 @@ impl<'a> Outcomes<'a> {
         for section in &self.facts.sections {
             let home = self.home(phase, None, &section.what.name);
             if section.phase == Some(phase) && here(home) {
-                report = report.with_text(format!("{}.", section.what.title.trim_end_matches('.')));
+                if !self.is_own(place, &section.what.name) {
+                    report = report.with_text(format!("{}:", section.what.title));
+                }
                 report.blocks.extend(section.what.report.blocks.iter().cloned());
             }
         }

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 pub use criteria::{Criterion, criteria};
 pub use items::{ItemLine, Tally, items_of, tally};
 pub(crate) use overview::fact_lines;
-pub use overview::{verdict, verdict_word};
+pub use overview::{opening, verdict, verdict_word};
 pub(crate) use steps::{gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.

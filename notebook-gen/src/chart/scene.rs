@@ -159,7 +159,7 @@ pub(super) fn draw_series(
 
 /// Returns the time without samples after which a line breaks, in seconds.
 pub(super) fn gap(bins: &Bins) -> f64 {
-    (width(bins) * 2.5).max(3.5)
+    (width(bins) * 2.5).max(2.5)
 }
 
 /// Returns the sentence of a caption that says what a point stands for.

@@ -1,6 +1,6 @@
 //! What every finished run must show.
 
-use code_deploy_record::{Catalog, Gate, Report, Role, Severity, Verdict};
+use code_deploy_record::{Gate, Report, Role, Severity, Verdict};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -93,6 +93,10 @@ fn components(facts: &Facts) -> Criterion {
     if !missing.is_empty() {
         how.push_str(&format!("; not seen so: {}", missing.join(", ")));
     }
+    if *release != facts.started.to {
+        let how = format!("{} is not deployed; {how}", facts.started.to);
+        return Criterion::new(name, Some(false), how);
+    }
     let none_probed = facts.state.health.is_empty();
     let shown = (!none_probed).then_some(missing.is_empty());
     Criterion::new(name, shown, how)
@@ -157,7 +161,7 @@ fn scans(facts: &Facts) -> Criterion {
 
 fn runbooks(facts: &Facts) -> Result<Criterion> {
     let name = "runbooks complete";
-    let catalog = Catalog::shipped()?;
+    let catalog = crate::view::items::catalog()?;
     let items = catalog.items().filter(|(group, _)| group.id == "10.2");
     let states: Vec<_> = items.map(|(_, item)| facts.state.items.get(&item.id)).collect();
     let met = states.iter().flatten().filter(|s| matches!(s.verdict, Verdict::Met { .. })).count();

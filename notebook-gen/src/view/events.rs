@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Direction, Event, EventBody, Outcome, PhaseNumber, Report, RunState};
+use code_deploy_record::{Direction, Event, EventBody, PhaseNumber, Report, RunState};
 
 use crate::Result;
 use crate::facts::Facts;
+use crate::view::steps::outcome_word;
 use crate::format::{count, counted, cut, duration, fine_clock};
 
 /// Lines of one phase that are shown. What is left out is counted by kind, and the journal's
@@ -70,14 +71,6 @@ fn ended_phase(event: &Event) -> Option<PhaseNumber> {
     }
 }
 
-fn ending(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Failed => "failed",
-        Outcome::Stopped => "stopped",
-    }
-}
-
 fn back(direction: Direction) -> &'static str {
     match direction {
         Direction::Apply => "",
@@ -113,7 +106,7 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
             phase,
             outcome,
             reason,
-        } => ("phases", format!("phase {phase} {} {reason}", ending(*outcome))),
+        } => ("phases", format!("phase {phase} {} {reason}", outcome_word(*outcome))),
         EventBody::SectionReported { section, title, .. } => {
             ("reports", format!("report of section {section}: {title}"))
         }
@@ -203,7 +196,7 @@ fn describe_step(body: &EventBody) -> String {
             format!(
                 "{}{step} {} after {}{}",
                 back(*direction),
-                ending(*outcome),
+                outcome_word(*outcome),
                 duration(*duration_us),
                 problem.unwrap_or_default()
             )
@@ -244,7 +237,7 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             outcome,
             duration_us,
         } => {
-            let text = format!("rollback {} after {}", ending(*outcome), duration(*duration_us));
+            let text = format!("rollback {} after {}", outcome_word(*outcome), duration(*duration_us));
             ("rollback", text)
         }
         EventBody::RollbackRehearsed {

@@ -91,6 +91,21 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
     lines
 }
 
+/// Returns the sentence that opening or joining a run says.
+pub fn opening(facts: &Facts) -> String {
+    let started = &facts.started;
+    format!(
+        "Run {} of {} in {} on {}: {}, begun by {} at {}.",
+        started.run,
+        started.application,
+        started.environment,
+        started.target,
+        releases(started),
+        started.user,
+        moment(facts.since())
+    )
+}
+
 fn when(facts: &Facts) -> String {
     let end = if facts.state.finished.is_some() {
         format!("to {}", clock(facts.until()))

@@ -1,7 +1,7 @@
 //! Steps with their checks, and gates with what each looked at.
 
 use code_deploy_record::{
-    Check, Column, Direction, PhaseNumber, Report, StepName, StepState, StepStatus, Vantage,
+    Check, Column, Direction, Outcome, PhaseNumber, Report, StepName, StepState, StepStatus, Vantage,
 };
 
 use crate::facts::{At, Facts};
@@ -38,6 +38,16 @@ fn step_row(facts: &Facts, name: &StepName, state: &StepState) -> Vec<String> {
     let mut status = status_word(state.status).to_owned();
     if state.attempt > 1 {
         status.push_str(&format!(" (attempt {})", state.attempt));
+    }
+    if state.direction == Direction::Undo {
+        let forward = facts.steps.iter().rev().find(|end| {
+            end.what.step == *name && end.what.direction == Direction::Apply
+        });
+        if let Some(end) = forward {
+            let word = outcome_word(end.what.outcome);
+            let took = duration(end.what.duration_us);
+            status.push_str(&format!("; forward it was {word} after {took}"));
+        }
     }
     vec![
         name.to_string(),
@@ -120,6 +130,15 @@ pub(super) fn belongs(name: &StepName, prefixes: &[&str]) -> bool {
         let rest = name.as_str().strip_prefix(prefix);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
+}
+
+/// Returns the word for how a step ended.
+pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::Stopped => "stopped",
+    }
 }
 
 /// Returns the direction's word.

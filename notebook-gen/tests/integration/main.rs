@@ -12,6 +12,7 @@
 )]
 
 mod charts;
+mod hour;
 mod pages;
 mod python;
 mod synthetic;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_record::*;
@@ -40,6 +40,8 @@ pub struct Synthetic {
 }
 
 const SERVICES: [&str; 3] = ["storefront", "catalog", "orders"];
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::shipped().unwrap());
 
 fn release(text: &str) -> Release {
     text.parse().unwrap()
@@ -204,7 +206,7 @@ impl Synthetic {
     }
 
     fn settle(&mut self, group: &str, verdict: &Verdict, reason: &str, evidence: u64) {
-        let catalog = Catalog::shipped().unwrap();
+        let catalog = &*CATALOG;
         let items: Vec<ItemId> = catalog
             .items()
             .filter(|(g, _)| g.id == group)
@@ -221,7 +223,7 @@ impl Synthetic {
     }
 
     fn settle_notebook(&mut self, number: u8, evidence: u64) {
-        let catalog = Catalog::shipped().unwrap();
+        let catalog = &*CATALOG;
         let groups: Vec<String> = catalog
             .phases
             .iter()
