@@ -93,7 +93,11 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         target: started.target.clone(),
         strategy: started.strategy.clone(),
         run: started.run.to_string(),
-        from: started.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        from: started
+            .from
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         to: started.to.to_string(),
         verdict: view::verdict(facts),
         outcome: view::verdict_word(facts).to_owned(),
@@ -176,14 +180,18 @@ fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
 
 /// Returns the names of the alerts, from the first column of the alerts' table.
 fn alerts(facts: &Facts) -> Vec<String> {
-    let section = facts.sections.iter().find(|section| {
-        section.phase == PhaseNumber::new(7) && section.what.name == "alerts"
-    });
+    let section = facts
+        .sections
+        .iter()
+        .find(|section| section.phase == PhaseNumber::new(7) && section.what.name == "alerts");
     let blocks = section.map(|section| section.what.report.blocks.as_slice());
-    let tables = blocks.unwrap_or_default().iter().filter_map(|block| match block {
-        code_deploy_record::Block::Table { rows, .. } => Some(rows),
-        _ => None,
-    });
+    let tables = blocks
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|block| match block {
+            code_deploy_record::Block::Table { rows, .. } => Some(rows),
+            _ => None,
+        });
     let rows = tables.take(1).flatten().take(60);
     rows.filter_map(|row| row.first().cloned()).collect()
 }

@@ -179,14 +179,12 @@ impl Writer<'_> {
             }
             Command::Record(view) => (Some(vec![self.view(*view)?]), None),
             Command::Chart(kind) => (Some(drawn(self.chart(*kind)?)), None),
-            Command::Verb { verb, section } => {
-                match outcomes.of(place, verb, section.as_deref()) {
-                    Shown::Executed(outputs) => (Some(outputs), None),
-                    Shown::NotReached(why) => {
-                        (None, Some(format!("*{}*", crate::markdown::escape(&why))))
-                    }
+            Command::Verb { verb, section } => match outcomes.of(place, verb, section.as_deref()) {
+                Shown::Executed(outputs) => (Some(outputs), None),
+                Shown::NotReached(why) => {
+                    (None, Some(format!("*{}*", crate::markdown::escape(&why))))
                 }
-            }
+            },
             Command::Procedure => (None, None),
         })
     }

@@ -4,9 +4,7 @@ use code_deploy_record::Outcome;
 use plotters::style::RGBColor;
 
 use crate::Result;
-use crate::chart::canvas::{
-    Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width,
-};
+use crate::chart::canvas::{Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width};
 use crate::chart::panel::Panel;
 use crate::facts::Facts;
 use crate::format::{clock, cut};
@@ -50,7 +48,12 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
     };
     let mut before = (String::new(), None);
     for shift in &facts.shifts {
-        let share = shift.what.served.get(&facts.started.to).copied().unwrap_or(0);
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
         let same_step = before.0 == shift.what.reason && before.1 == Some(share);
         before = (shift.what.reason.clone(), Some(share));
         if same_step {
@@ -68,14 +71,22 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
         add(shift.time, label, false);
     }
     for gate in facts.gates.iter().filter(|gate| !gate.what.passed) {
-        add(gate.time, format!("✕ {} gate failed", gate.what.gate.word()), true);
+        add(
+            gate.time,
+            format!("✕ {} gate failed", gate.what.gate.word()),
+            true,
+        );
     }
     for rollback in &facts.rollbacks {
         add(rollback.time, "rollback begins".to_owned(), true);
     }
     for end in &facts.rollback_ends {
         let done = end.what.0 == Outcome::Done;
-        let label = if done { "rolled back" } else { "rollback failed" };
+        let label = if done {
+            "rolled back"
+        } else {
+            "rollback failed"
+        };
         add(end.time, label.to_owned(), true);
     }
     markers.sort_by(|one, other| one.at.total_cmp(&other.at));

@@ -77,7 +77,11 @@ pub fn tally(facts: &Facts) -> Tally {
                 tally.add(facts.state.items.get(&item.id));
             }
         }
-        Err(_) => facts.state.items.values().for_each(|state| tally.add(Some(state))),
+        Err(_) => facts
+            .state
+            .items
+            .values()
+            .for_each(|state| tally.add(Some(state))),
     }
     tally
 }

@@ -29,11 +29,13 @@ fn colours(png: &[u8]) -> ((u32, u32), BTreeMap<[u8; 3], u32>) {
 
 #[test]
 fn every_chart_of_a_full_run_is_drawn_and_not_blank() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     for kind in ChartKind::ALL {
         let chart = chart(&run, kind).unwrap();
-        let picture = chart.picture.unwrap_or_else(|| panic!("{kind}: {}", chart.sentence));
+        let picture = chart
+            .picture
+            .unwrap_or_else(|| panic!("{kind}: {}", chart.sentence));
         let (size, counts) = colours(&picture.png);
         assert_eq!(size, (picture.width * 2, picture.height * 2), "{kind}");
         let white = counts[&[255, 255, 255]];
@@ -41,17 +43,23 @@ fn every_chart_of_a_full_run_is_drawn_and_not_blank() {
         assert!(white > all / 2, "{kind}: the ground is white");
         assert!(white < all - all / 200, "{kind}: something is drawn");
         assert!(counts.len() > 20, "{kind}: {} colours", counts.len());
-        let coloured = counts.iter().filter(|([r, g, b], _)| {
-            r.max(g).max(b) - r.min(g).min(b) > 60
-        });
-        assert!(coloured.map(|(_, n)| n).sum::<u32>() > 200, "{kind}: data in colour");
-        assert!(chart.sentence.chars().any(|c| c.is_ascii_digit()), "{kind}: figures");
+        let coloured = counts
+            .iter()
+            .filter(|([r, g, b], _)| r.max(g).max(b) - r.min(g).min(b) > 60);
+        assert!(
+            coloured.map(|(_, n)| n).sum::<u32>() > 200,
+            "{kind}: data in colour"
+        );
+        assert!(
+            chart.sentence.chars().any(|c| c.is_ascii_digit()),
+            "{kind}: figures"
+        );
     }
 }
 
 #[test]
 fn releases_keep_their_colour_in_all_charts() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
         let svg = chart(&run, kind).unwrap().picture.unwrap().svg;
@@ -62,18 +70,27 @@ fn releases_keep_their_colour_in_all_charts() {
 
 #[test]
 fn without_samples_a_sentence_stands_in_place_of_a_chart() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Refused);
-    for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic, ChartKind::Load] {
+    for kind in [
+        ChartKind::Latency,
+        ChartKind::Errors,
+        ChartKind::Traffic,
+        ChartKind::Load,
+    ] {
         let chart = chart(&run, kind).unwrap();
         assert!(chart.picture.is_none(), "{kind}");
-        assert!(chart.sentence.starts_with("No chart: "), "{kind}: {}", chart.sentence);
+        assert!(
+            chart.sentence.starts_with("No chart: "),
+            "{kind}: {}",
+            chart.sentence
+        );
     }
 }
 
 #[test]
 fn the_sentence_of_the_latency_chart_has_the_figures_of_the_samples() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
     let facts = code_deploy_notebook_gen::Facts::read(&run).unwrap();
     let bins = code_deploy_notebook_gen::Bins::read(&facts).unwrap();
@@ -86,10 +103,18 @@ fn the_sentence_of_the_latency_chart_has_the_figures_of_the_samples() {
         }
     }
     let by_release = bins.by_release(code_deploy_record::Source::Client);
-    let (_, new) = by_release.iter().find(|(release, _)| *release == "1.1.0").unwrap();
+    let (_, new) = by_release
+        .iter()
+        .find(|(release, _)| *release == "1.1.0")
+        .unwrap();
     assert_eq!(Some(new.total.unwrap().p99), all.quantile_us(0.99));
     assert_eq!(Some(new.total.unwrap().max), all.max_us());
-    let longest = new.points.iter().filter_map(|p| p.latency).map(|q| q.max).max();
+    let longest = new
+        .points
+        .iter()
+        .filter_map(|p| p.latency)
+        .map(|q| q.max)
+        .max();
     assert_eq!(longest, all.max_us(), "no spike is lost in the bins");
     let sentence = chart(&run, ChartKind::Latency).unwrap().sentence;
     let p99 = code_deploy_notebook_gen::format::duration(all.quantile_us(0.99).unwrap());

@@ -10,7 +10,7 @@ use crate::synthetic::{self, Story};
 #[test]
 #[ignore = "measures; run alone: cargo test --release -p code-deploy-notebook-gen hour -- --ignored --nocapture"]
 fn eighteen_notebooks_of_an_hour_with_three_services() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let begin = synthetic::start();
     let run = synthetic::run_of(project.path(), "hour", Story::Succeeded, 3600.0, begin);
     let before = peak_kib();
@@ -32,6 +32,9 @@ fn eighteen_notebooks_of_an_hour_with_three_services() {
 
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -19,6 +19,13 @@ mod synthetic;
 
 use std::path::Path;
 
+/// Returns a folder for records and pages: in memory where the system offers that, because a
+/// journal is flushed to disk with every event.
+pub fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// Returns the text of all cells and outputs of a notebook, in order.
 pub fn text_of(page: &code_deploy_notebook_gen::Page) -> String {
     let notebook: serde_json::Value = serde_json::from_str(&page.text).unwrap();

@@ -15,7 +15,7 @@ fn settings() -> ReadySettings {
 }
 
 fn pages_of(story: Story) -> (tempfile::TempDir, Vec<Page>) {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", story);
     let pages = executed(&run, &[]).unwrap();
     keep(&pages, &format!("{story:?}"));
@@ -28,21 +28,107 @@ fn page<'a>(pages: &'a [Page], name: &str) -> &'a Page {
 
 /// The sections that the protocol lists, in order.
 const SECTIONS: [(&str, &[&str]); 9] = [
-    ("01_Deployment_Plan", &["Scope and strategy", "Component inventory", "Dependency map", "Risk assessment", "Rollback procedures"]),
-    ("02_Pre_Deployment_Validation", &["System health", "Resource availability", "Dependency checks", "Security validation", "Go/no-go decision"]),
-    ("03_Build_Process", &["Build logs", "Artifact inventory", "Security scan results", "Quality metrics", "Registry status"]),
-    ("04_Infrastructure_Setup", &["Resource provisioning", "Network configuration", "Security hardening", "Load balancer", "TLS"]),
-    ("05_Database_Migration", &["Backup verification", "Migration execution", "Data validation", "Performance", "Rollback procedures"]),
-    ("06_Application_Deployment", &["Progress", "Health checks", "Traffic routing", "Performance", "Errors"]),
-    ("07_Monitoring_Setup", &["Metrics", "Dashboards", "Alert rules", "Log aggregation", "Traces"]),
-    ("08_Validation_Results", &["Functional", "Performance", "Security", "Integration", "User acceptance"]),
-    ("09_Operational_Handover", &["Runbook links", "Contacts", "Escalation", "Maintenance windows", "Known issues"]),
+    (
+        "01_Deployment_Plan",
+        &[
+            "Scope and strategy",
+            "Component inventory",
+            "Dependency map",
+            "Risk assessment",
+            "Rollback procedures",
+        ],
+    ),
+    (
+        "02_Pre_Deployment_Validation",
+        &[
+            "System health",
+            "Resource availability",
+            "Dependency checks",
+            "Security validation",
+            "Go/no-go decision",
+        ],
+    ),
+    (
+        "03_Build_Process",
+        &[
+            "Build logs",
+            "Artifact inventory",
+            "Security scan results",
+            "Quality metrics",
+            "Registry status",
+        ],
+    ),
+    (
+        "04_Infrastructure_Setup",
+        &[
+            "Resource provisioning",
+            "Network configuration",
+            "Security hardening",
+            "Load balancer",
+            "TLS",
+        ],
+    ),
+    (
+        "05_Database_Migration",
+        &[
+            "Backup verification",
+            "Migration execution",
+            "Data validation",
+            "Performance",
+            "Rollback procedures",
+        ],
+    ),
+    (
+        "06_Application_Deployment",
+        &[
+            "Progress",
+            "Health checks",
+            "Traffic routing",
+            "Performance",
+            "Errors",
+        ],
+    ),
+    (
+        "07_Monitoring_Setup",
+        &[
+            "Metrics",
+            "Dashboards",
+            "Alert rules",
+            "Log aggregation",
+            "Traces",
+        ],
+    ),
+    (
+        "08_Validation_Results",
+        &[
+            "Functional",
+            "Performance",
+            "Security",
+            "Integration",
+            "User acceptance",
+        ],
+    ),
+    (
+        "09_Operational_Handover",
+        &[
+            "Runbook links",
+            "Contacts",
+            "Escalation",
+            "Maintenance windows",
+            "Known issues",
+        ],
+    ),
 ];
 
 #[test]
 fn all_eighteen_notebooks_have_all_sections_in_order_in_both_states_and_every_story() {
     let mut states = vec![ready(&settings()).unwrap()];
-    for story in [Story::Succeeded, Story::RolledBack, Story::Refused, Story::Initial] {
+    for story in [
+        Story::Succeeded,
+        Story::RolledBack,
+        Story::Refused,
+        Story::Initial,
+    ] {
         states.push(pages_of(story).1);
     }
     for pages in states {
@@ -63,7 +149,7 @@ fn all_eighteen_notebooks_have_all_sections_in_order_in_both_states_and_every_st
 
 #[test]
 fn the_same_record_gives_the_same_bytes() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     assert_eq!(executed(&run, &[]).unwrap(), executed(&run, &[]).unwrap());
 }
@@ -98,13 +184,22 @@ fn cells_are_valid_and_counted_in_order() {
             let mut count = 0;
             for cell in notebook["cells"].as_array().unwrap() {
                 let id = cell["id"].as_str().unwrap();
-                assert!(id.len() <= 64 && ids.insert(id.to_owned()), "{}: {id}", page.name);
+                assert!(
+                    id.len() <= 64 && ids.insert(id.to_owned()),
+                    "{}: {id}",
+                    page.name
+                );
                 if let Some(number) = cell.get("execution_count").and_then(|n| n.as_i64()) {
                     count += 1;
                     assert_eq!(number, count, "{}", page.name);
                 }
             }
-            assert!(page.text.len() < 300_000, "{} has {} bytes", page.name, page.text.len());
+            assert!(
+                page.text.len() < 300_000,
+                "{} has {} bytes",
+                page.name,
+                page.text.len()
+            );
             assert!(!page.text.contains("image/svg") && !page.text.contains("text/html"));
         }
     }
@@ -139,7 +234,10 @@ fn a_picture_stands_alone_in_its_bundle_with_its_size_and_its_sentence() {
 fn a_rolled_back_run_says_what_happened_when_and_what_was_not_reached() {
     let (_project, pages) = pages_of(Story::RolledBack);
     let release = text_of(page(&pages, "06_Application_Deployment"));
-    assert!(release.contains("was rolled back from dev (local) at 14:00:44 UTC"), "{release}");
+    assert!(
+        release.contains("was rolled back from dev (local) at 14:00:44 UTC"),
+        "{release}"
+    );
     assert!(release.contains("CD0412: catalog 1.1.0: 7.9 % of requests failed"));
     assert!(release.contains("Not reached: the phase ended at 14:00:38 UTC before this section"));
     let validation = text_of(page(&pages, "08_Validation_Results"));
@@ -168,12 +266,15 @@ fn an_initial_run_does_not_speak_of_a_release_before() {
 
 #[test]
 fn the_report_holds_the_eight_criteria_the_matrices_and_the_four_keys() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let before = start_minus(project.path());
     let run = synthetic::run(project.path(), "run-2", Story::Succeeded);
     let pages = executed(&run, &[before, run.clone()]).unwrap();
     let text = text_of(page(&pages, "Post_Deployment_Report"));
-    assert!(text.contains("What every finished run must show: 8 of 8 shown"), "{text}");
+    assert!(
+        text.contains("What every finished run must show: 8 of 8 shown"),
+        "{text}"
+    );
     for words in [
         "Deployment readiness",
         "Environment validation",
@@ -218,7 +319,8 @@ fn templates_hold_no_typed_in_figure() {
         looked_at += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         for line in text.lines() {
-            let words = line.split(|c: char| !(c.is_alphanumeric() || c == '.' || c == '%' || c == '_'));
+            let words =
+                line.split(|c: char| !(c.is_alphanumeric() || c == '.' || c == '%' || c == '_'));
             for word in words {
                 let digits = word.chars().filter(char::is_ascii_digit).count();
                 let is_phase = word.len() <= 3 && word.starts_with('0');
@@ -249,7 +351,7 @@ fn nothing_of_a_record_becomes_a_cell_or_markup() {
 #[test]
 fn files_are_private_whole_and_charts_stand_beside() {
     let (_project, pages) = pages_of(Story::Succeeded);
-    let out = tempfile::tempdir().unwrap();
+    let out = crate::folder();
     let folder = out.path().join("deployments/run-1");
     let paths = write(&pages, &folder).unwrap();
     write(&pages, &folder).unwrap();
@@ -258,7 +360,10 @@ fn files_are_private_whole_and_charts_stand_beside() {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert!(folder.join("charts/latency.svg").is_file());
-    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        folder.metadata().unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     let all = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(all, 19, "no temporary file is left");
 }
@@ -267,21 +372,30 @@ fn files_are_private_whole_and_charts_stand_beside() {
 fn a_view_with_a_wrong_word_is_refused_with_the_known_ones() {
     for word in ["gatez", "gates 03", "items 10", "items 01 02"] {
         let error = word.parse::<code_deploy_notebook_gen::View>().unwrap_err();
-        assert!(error.to_string().contains("the views are run, items"), "{error}");
+        assert!(
+            error.to_string().contains("the views are run, items"),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_live_run_says_where_it_stands() {
-    let project = tempfile::tempdir().unwrap();
+    let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     let journal = std::fs::read_to_string(run.journal_path()).unwrap();
     let lines: Vec<&str> = journal.lines().collect();
-    let half = lines.iter().position(|line| line.contains("canary 25 %")).unwrap();
+    let half = lines
+        .iter()
+        .position(|line| line.contains("canary 25 %"))
+        .unwrap();
     std::fs::write(run.journal_path(), lines[..=half].join("\n") + "\n").unwrap();
     let report = view(&run, &[], "status".parse().unwrap()).unwrap();
     let text = code_deploy_notebook_gen::report_to_text(&report);
-    assert!(text.contains("is being deployed to dev (local): the run is in phase 06"), "{text}");
+    assert!(
+        text.contains("is being deployed to dev (local): the run is in phase 06"),
+        "{text}"
+    );
     let pages = executed(&run, &[]).unwrap();
     let validation = text_of(page(&pages, "08_Validation_Results"));
     assert!(validation.contains("Not run yet: the run has not come to this phase."));

@@ -26,8 +26,8 @@ fn pythons_nbformat_finds_every_notebook_valid_and_writes_it_byte_for_byte() {
     let Some(python) = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON") else {
         return;
     };
-    let project = tempfile::tempdir().unwrap();
-    let out = tempfile::tempdir().unwrap();
+    let project = crate::folder();
+    let out = crate::folder();
     for (name, story) in [
         ("run-1", Story::Succeeded),
         ("run-2", Story::RolledBack),
@@ -44,7 +44,12 @@ fn pythons_nbformat_finds_every_notebook_valid_and_writes_it_byte_for_byte() {
         services: vec!["catalog".to_owned()],
     };
     write(&ready(&settings).unwrap(), &out.path().join("ready")).unwrap();
-    let output = Command::new(python).arg("-c").arg(CHECK).arg(out.path()).output().unwrap();
+    let output = Command::new(python)
+        .arg("-c")
+        .arg(CHECK)
+        .arg(out.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "90");

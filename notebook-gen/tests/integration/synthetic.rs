@@ -132,13 +132,19 @@ impl Synthetic {
 
     fn begin_phase(&mut self, number: u8, second: f64) {
         self.at(second);
-        self.say(EventBody::PhaseStarted { phase: phase(number) });
+        self.say(EventBody::PhaseStarted {
+            phase: phase(number),
+        });
     }
 
     fn end_phase(&mut self, number: u8, second: f64, outcome: Outcome, reason: &str) {
         self.at(second);
         let reason = reason.to_owned();
-        self.say(EventBody::PhaseFinished { phase: phase(number), outcome, reason });
+        self.say(EventBody::PhaseFinished {
+            phase: phase(number),
+            outcome,
+            reason,
+        });
     }
 
     fn report(&mut self, number: u8, section: &str, title: &str, report: Report) {
@@ -153,10 +159,20 @@ impl Synthetic {
     fn plain_report(&mut self, number: u8, section: &str, title: &str) {
         let text = format!("Synthetic report of {section}: pipes | and *stars* stay text.");
         let rows = SERVICES.iter().enumerate().map(|(i, service)| {
-            vec![(*service).to_owned(), (17 * (i + 1)).to_string(), "as wanted".to_owned()]
+            vec![
+                (*service).to_owned(),
+                (17 * (i + 1)).to_string(),
+                "as wanted".to_owned(),
+            ]
         });
-        let columns = vec![Column::text("Service"), Column::number("Figure"), Column::text("State")];
-        let report = Report::new().with_text(text).with_table(title, columns, rows.collect());
+        let columns = vec![
+            Column::text("Service"),
+            Column::number("Figure"),
+            Column::text("State"),
+        ];
+        let report = Report::new()
+            .with_text(text)
+            .with_table(title, columns, rows.collect());
         self.report(number, section, title, report);
     }
 
@@ -164,7 +180,14 @@ impl Synthetic {
         self.directed(name, from, to, outcome, Direction::Apply)
     }
 
-    fn directed(&mut self, name: &str, from: f64, to: f64, outcome: Outcome, direction: Direction) -> u64 {
+    fn directed(
+        &mut self,
+        name: &str,
+        from: f64,
+        to: f64,
+        outcome: Outcome,
+        direction: Direction,
+    ) -> u64 {
         let step: StepName = name.parse().unwrap();
         self.at(from);
         self.say(EventBody::StepIntended {
@@ -202,7 +225,13 @@ impl Synthetic {
             state: "25 % of traffic is on 1.1.0".to_owned(),
             next: "the run goes back by itself; see Rollback_Procedures".to_owned(),
         });
-        self.say(EventBody::StepFinished { step, direction, outcome, duration_us, problem })
+        self.say(EventBody::StepFinished {
+            step,
+            direction,
+            outcome,
+            duration_us,
+            problem,
+        })
     }
 
     fn settle(&mut self, group: &str, verdict: &Verdict, reason: &str, evidence: u64) {
@@ -231,7 +260,9 @@ impl Synthetic {
             .filter(|g| g.notebook == phase(number))
             .map(|g| g.id.clone())
             .collect();
-        let met = Verdict::Met { basis: Basis::Observed };
+        let met = Verdict::Met {
+            basis: Basis::Observed,
+        };
         for (place, group) in groups.iter().enumerate() {
             match place % 4 {
                 2 => self.settle(group, &Verdict::Open, "nobody attested it", evidence),
@@ -263,33 +294,61 @@ impl Synthetic {
             component("shop-db", Role::Database, &[]),
         ];
         let evidence = Digest::of(b"inventory");
-        self.say(EventBody::InventoryTaken(InventoryTaken { evidence, components }));
+        self.say(EventBody::InventoryTaken(InventoryTaken {
+            evidence,
+            components,
+        }));
         for section in ["components", "dependencies", "infrastructure", "network"] {
             self.step(&format!("inventory.{section}"), 0.5, 0.8, Outcome::Done);
             self.plain_report(1, section, &format!("Inventory: {section}"));
         }
-        let planned = |name: &str, number: u8, service: Option<&str>, undo: Option<&str>| PlannedStep {
-            step: name.parse().unwrap(),
-            title: format!("does {name}"),
-            phase: phase(number),
-            service: service.map(str::to_owned),
-            after: Vec::new(),
-            items: Vec::new(),
-            undo: undo.map(str::to_owned),
-            changes: undo.is_some(),
-            inside: "process table".to_owned(),
-            outside: "through the router".to_owned(),
-            expected_ms: 1500,
-        };
-        let mut steps = vec![planned("migrate.execution", 5, None, Some("take the migration back"))];
+        let planned =
+            |name: &str, number: u8, service: Option<&str>, undo: Option<&str>| PlannedStep {
+                step: name.parse().unwrap(),
+                title: format!("does {name}"),
+                phase: phase(number),
+                service: service.map(str::to_owned),
+                after: Vec::new(),
+                items: Vec::new(),
+                undo: undo.map(str::to_owned),
+                changes: undo.is_some(),
+                inside: "process table".to_owned(),
+                outside: "through the router".to_owned(),
+                expected_ms: 1500,
+            };
+        let mut steps = vec![planned(
+            "migrate.execution",
+            5,
+            None,
+            Some("take the migration back"),
+        )];
         for service in SERVICES {
             let name = format!("release.green.{service}");
-            steps.push(planned(&name, 6, Some(service), Some("stop the instance of 1.1.0")));
+            steps.push(planned(
+                &name,
+                6,
+                Some(service),
+                Some("stop the instance of 1.1.0"),
+            ));
         }
-        steps.push(planned("release.traffic.5", 6, None, Some("set 1.1.0 to 0 %")));
-        steps.push(planned("release.traffic.25", 6, None, Some("set 1.1.0 to 0 %")));
+        steps.push(planned(
+            "release.traffic.5",
+            6,
+            None,
+            Some("set 1.1.0 to 0 %"),
+        ));
+        steps.push(planned(
+            "release.traffic.25",
+            6,
+            None,
+            Some("set 1.1.0 to 0 %"),
+        ));
         let (digest, evidence) = (Digest::of(b"plan"), Digest::of(b"plan file"));
-        self.say(EventBody::Planned(Planned { digest, evidence, steps }));
+        self.say(EventBody::Planned(Planned {
+            digest,
+            evidence,
+            steps,
+        }));
         let mut last = 0;
         for section in ["scope", "steps", "risks", "rollback"] {
             last = self.step(&format!("plan.{section}"), 0.9, 1.2, Outcome::Done);
@@ -321,9 +380,19 @@ impl Synthetic {
         self.begin_phase(2, 2.0);
         let refused = self.story == Story::Refused;
         let mut last = 0;
-        for section in ["health", "resources", "dependencies", "security", "go-no-go"] {
+        for section in [
+            "health",
+            "resources",
+            "dependencies",
+            "security",
+            "go-no-go",
+        ] {
             let fails = refused && section == "resources";
-            let outcome = if fails { Outcome::Failed } else { Outcome::Done };
+            let outcome = if fails {
+                Outcome::Failed
+            } else {
+                Outcome::Done
+            };
             last = self.step(&format!("preflight.{section}"), 2.0, 3.0, outcome);
             if fails {
                 let reason = "storage: 2 GiB are wanted, 1 GiB is free";
@@ -342,7 +411,13 @@ impl Synthetic {
             message: "a shell script in the tree".to_owned(),
             cure: "remove it or switch the rule off by name".to_owned(),
         }));
-        self.gate(Gate::Security, "shop 1.1.0", 3.4, true, "no critical finding");
+        self.gate(
+            Gate::Security,
+            "shop 1.1.0",
+            3.4,
+            true,
+            "no critical finding",
+        );
         self.settle_notebook(2, last);
         self.end_phase(2, 3.5, Outcome::Done, "");
         true
@@ -351,7 +426,14 @@ impl Synthetic {
     fn building(&mut self) {
         self.begin_phase(3, 4.0);
         let mut last = 0;
-        for section in ["source", "logs", "artifacts", "security", "quality", "registry"] {
+        for section in [
+            "source",
+            "logs",
+            "artifacts",
+            "security",
+            "quality",
+            "registry",
+        ] {
             last = self.step(&format!("build.{section}"), 4.0, 5.0, Outcome::Done);
             let log = "compiling\n```\nfinished";
             let report = Report::new().with_code(format!("{section} log"), "text", log);
@@ -360,7 +442,12 @@ impl Synthetic {
         let digest = self.folder.evidence().keep(b"scan").unwrap();
         let name = "scan of shop 1.1.0".to_owned();
         let media_type = "application/json".to_owned();
-        self.say(EventBody::EvidenceKept { name, digest, bytes: 4, media_type });
+        self.say(EventBody::EvidenceKept {
+            name,
+            digest,
+            bytes: 4,
+            media_type,
+        });
         self.settle_notebook(3, last);
         self.end_phase(3, 5.5, Outcome::Done, "");
     }
@@ -368,7 +455,13 @@ impl Synthetic {
     fn provisioning(&mut self) {
         self.begin_phase(4, 6.0);
         let sections = [
-            "outside-client", "resources", "network", "load-balancer", "hardening", "tls", "connectivity",
+            "outside-client",
+            "resources",
+            "network",
+            "load-balancer",
+            "hardening",
+            "tls",
+            "connectivity",
         ];
         let mut last = 0;
         for section in sections {
@@ -382,7 +475,13 @@ impl Synthetic {
     fn migrating(&mut self) {
         self.begin_phase(5, 9.0);
         let mut last = 0;
-        for section in ["backup", "execution", "validation", "performance", "rollback"] {
+        for section in [
+            "backup",
+            "execution",
+            "validation",
+            "performance",
+            "rollback",
+        ] {
             last = self.step(&format!("migrate.{section}"), 9.0, 10.0, Outcome::Done);
             self.plain_report(5, section, &format!("Migration: {section}"));
         }
@@ -421,7 +520,12 @@ impl Synthetic {
             }
             let stable = self.from().unwrap_or_else(|| release("1.1.0"));
             let (service, reason) = (service.to_owned(), reason.to_owned());
-            self.say(EventBody::TrafficShifted { service, served, stable, reason });
+            self.say(EventBody::TrafficShifted {
+                service,
+                served,
+                stable,
+                reason,
+            });
         }
     }
 
@@ -435,7 +539,12 @@ impl Synthetic {
         }
         for (place, service) in SERVICES.into_iter().enumerate() {
             let begin = 12.5 + place as f64;
-            self.step(&format!("release.green.{service}"), begin, begin + 1.5, Outcome::Done);
+            self.step(
+                &format!("release.green.{service}"),
+                begin,
+                begin + 1.5,
+                Outcome::Done,
+            );
             self.healthy(service, "1.1.0", begin + 1.5, Probe::Liveness, true);
             self.healthy(service, "1.1.0", begin + 1.5, Probe::Readiness, false);
             self.healthy(service, "1.1.0", begin + 4.5, Probe::Readiness, true);
@@ -447,9 +556,21 @@ impl Synthetic {
             self.gate(Gate::Health, &subject, 22.0, true, "3 passes in a row");
         }
         self.step("release.smoke", 22.0, 23.0, Outcome::Done);
-        self.gate(Gate::Smoke, "shop 1.1.0", 23.0, true, "4 of 4 journeys passed");
+        self.gate(
+            Gate::Smoke,
+            "shop 1.1.0",
+            23.0,
+            true,
+            "4 of 4 journeys passed",
+        );
         self.step("release.monitoring", 23.0, 25.0, Outcome::Done);
-        self.gate(Gate::Monitoring, "shop 1.1.0", 25.0, true, "3 of 3 services observed");
+        self.gate(
+            Gate::Monitoring,
+            "shop 1.1.0",
+            25.0,
+            true,
+            "3 of 3 services observed",
+        );
         if self.story == Story::Initial {
             self.shift(100, 26.0, "initial");
             self.step("release.promotion", 26.0, 28.0, Outcome::Done);
@@ -459,20 +580,42 @@ impl Synthetic {
         }
         self.shift(5, 26.0, "canary 5 %");
         self.step("release.traffic.5", 26.0, 31.0, Outcome::Done);
-        self.gate(Gate::Analysis, "canary at 5 %", 31.0, true, "no worse than 1.0.0");
+        self.gate(
+            Gate::Analysis,
+            "canary at 5 %",
+            31.0,
+            true,
+            "no worse than 1.0.0",
+        );
         self.shift(0, 32.0, "rehearsal");
         self.at(32.4);
-        self.say(EventBody::RollbackRehearsed { duration_us: 412_000, failed: 0, answered: 21 });
+        self.say(EventBody::RollbackRehearsed {
+            duration_us: 412_000,
+            failed: 0,
+            answered: 21,
+        });
         self.step("release.rehearsal", 32.0, 33.0, Outcome::Done);
         self.shift(25, 34.0, "canary 25 %");
         if self.story == Story::RolledBack {
             return self.roll_back();
         }
         self.step("release.traffic.25", 34.0, 44.0, Outcome::Done);
-        self.gate(Gate::Analysis, "canary at 25 %", 44.0, true, "no worse than 1.0.0");
+        self.gate(
+            Gate::Analysis,
+            "canary at 25 %",
+            44.0,
+            true,
+            "no worse than 1.0.0",
+        );
         self.shift(50, 44.5, "canary 50 %");
         self.step("release.traffic.50", 44.5, 54.0, Outcome::Done);
-        self.gate(Gate::Analysis, "canary at 50 %", 54.0, true, "no worse than 1.0.0");
+        self.gate(
+            Gate::Analysis,
+            "canary at 50 %",
+            54.0,
+            true,
+            "no worse than 1.0.0",
+        );
         self.shift(100, 55.0, "promotion");
         self.step("release.promotion", 55.0, 60.0, Outcome::Done);
         for section in ["traffic", "rehearsal", "promotion"] {
@@ -490,19 +633,43 @@ impl Synthetic {
         self.end_phase(6, 38.3, Outcome::Failed, reason);
         self.at(38.4);
         let trigger = Trigger::Gate;
-        self.say(EventBody::RollbackStarted { trigger, reason: reason.to_owned() });
+        self.say(EventBody::RollbackStarted {
+            trigger,
+            reason: reason.to_owned(),
+        });
         self.shift(0, 38.8, "rollback");
-        self.directed("release.traffic.25", 38.4, 38.9, Outcome::Done, Direction::Undo);
-        self.directed("release.traffic.5", 38.9, 39.0, Outcome::Done, Direction::Undo);
+        self.directed(
+            "release.traffic.25",
+            38.4,
+            38.9,
+            Outcome::Done,
+            Direction::Undo,
+        );
+        self.directed(
+            "release.traffic.5",
+            38.9,
+            39.0,
+            Outcome::Done,
+            Direction::Undo,
+        );
         for service in SERVICES {
             let name = format!("release.green.{service}");
             self.directed(&name, 39.0, 41.0, Outcome::Done, Direction::Undo);
             self.healthy(service, "1.1.0", 41.0, Probe::Liveness, false);
         }
-        self.directed("migrate.execution", 41.0, 41.5, Outcome::Done, Direction::Undo);
+        self.directed(
+            "migrate.execution",
+            41.0,
+            41.5,
+            Outcome::Done,
+            Direction::Undo,
+        );
         self.at(42.0);
         let outcome = Outcome::Done;
-        self.say(EventBody::RollbackFinished { outcome, duration_us: 3_600_000 });
+        self.say(EventBody::RollbackFinished {
+            outcome,
+            duration_us: 3_600_000,
+        });
         self.count(43.0, 37);
         self.at(44.0);
         self.say(EventBody::RunFinished {
@@ -524,8 +691,20 @@ impl Synthetic {
             failed,
             causes: BTreeMap::from([("5xx".to_owned(), failed)]),
             releases: BTreeMap::from([
-                ("1.0.0".to_owned(), ReleaseCount { answered: sent / 2, failed: 0 }),
-                ("1.1.0".to_owned(), ReleaseCount { answered: sent - sent / 2, failed }),
+                (
+                    "1.0.0".to_owned(),
+                    ReleaseCount {
+                        answered: sent / 2,
+                        failed: 0,
+                    },
+                ),
+                (
+                    "1.1.0".to_owned(),
+                    ReleaseCount {
+                        answered: sent - sent / 2,
+                        failed,
+                    },
+                ),
             ]),
             longest_gap_us: 61_000,
             goes_on: false,
@@ -534,28 +713,73 @@ impl Synthetic {
 
     fn after(&mut self) {
         let sections: [(u8, &str, &[&str], f64); 3] = [
-            (7, "observe", &["metrics", "dashboards", "alerts", "logs", "traces"], 62.0),
-            (8, "validate", &["functional", "performance", "security", "integration", "acceptance"], 66.0),
-            (9, "handover", &["runbooks", "contacts", "escalation", "maintenance", "known-issues"], 82.0),
+            (
+                7,
+                "observe",
+                &["metrics", "dashboards", "alerts", "logs", "traces"],
+                62.0,
+            ),
+            (
+                8,
+                "validate",
+                &[
+                    "functional",
+                    "performance",
+                    "security",
+                    "integration",
+                    "acceptance",
+                ],
+                66.0,
+            ),
+            (
+                9,
+                "handover",
+                &[
+                    "runbooks",
+                    "contacts",
+                    "escalation",
+                    "maintenance",
+                    "known-issues",
+                ],
+                82.0,
+            ),
         ];
         for (number, verb, names, second) in sections {
             self.begin_phase(number, second);
             let mut last = 0;
             for (place, section) in names.iter().enumerate() {
                 let begin = second + place as f64 * 0.6;
-                last = self.step(&format!("{verb}.{section}"), begin, begin + 0.6, Outcome::Done);
+                last = self.step(
+                    &format!("{verb}.{section}"),
+                    begin,
+                    begin + 0.6,
+                    Outcome::Done,
+                );
                 self.plain_report(number, section, &format!("{verb}: {section}"));
             }
             if number == 8 {
                 self.load_tests();
-                self.gate(Gate::Baseline, "shop 1.1.0", 80.0, true, "all objectives met");
+                self.gate(
+                    Gate::Baseline,
+                    "shop 1.1.0",
+                    80.0,
+                    true,
+                    "all objectives met",
+                );
             }
             self.settle_notebook(number, last);
             let end = if number == 8 { 81.0 } else { second + 3.5 };
             self.end_phase(number, end, Outcome::Done, "");
         }
         self.settle("9.1", &waiver(), "accepted until the next release", 0);
-        self.settle("10.2", &Verdict::Met { basis: Basis::Performed }, "written", 0);
+        self.settle(
+            "10.2",
+            &Verdict::Met {
+                basis: Basis::Performed,
+            },
+            "written",
+            0,
+        );
         self.count(88.0, 0);
         self.at(89.0);
         self.say(EventBody::RunFinished {
@@ -607,10 +831,15 @@ impl Synthetic {
     }
 
     fn samples(&self) {
-        let end = if self.story == Story::RolledBack { 43.0 } else { 88.0 };
+        let end = if self.story == Story::RolledBack {
+            43.0
+        } else {
+            88.0
+        };
         let seconds = (end * self.stretch) as i64;
         let open = |name: &str| SampleWriter::open(&self.folder.samples_path(), name).unwrap();
-        let (mut client, mut router, mut platform) = (open("client"), open("router"), open("platform"));
+        let (mut client, mut router, mut platform) =
+            (open("client"), open("router"), open("platform"));
         for second in (6.0 * self.stretch) as i64..seconds {
             let share = self.share(second as f64 / self.stretch);
             let unix = self.begin.timestamp() + second;
@@ -640,7 +869,14 @@ impl Synthetic {
         }
     }
 
-    fn sample(&self, unix: i64, service: &str, version: &str, source: Source, count: u64) -> Sample {
+    fn sample(
+        &self,
+        unix: i64,
+        service: &str,
+        version: &str,
+        source: Source,
+        count: u64,
+    ) -> Sample {
         let mut sample = Sample::empty(unix, service, version, source);
         sample.count = count;
         let new = version == "1.1.0";
