@@ -1,6 +1,6 @@
 //! What templates may say of a run.
 
-use code_deploy_record::{PhaseNumber, Role, Severity};
+use code_deploy_record::{Component, PhaseNumber, Role, Severity};
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
@@ -32,9 +32,20 @@ struct Context {
     items: Items,
     findings: Vec<FindingLine>,
     more_findings: usize,
-    services: Vec<String>,
+    services: Vec<Service>,
     databases: Vec<String>,
     alerts: Vec<String>,
+}
+
+/// A service as a runbook speaks of it.
+#[derive(Debug, Default, Serialize)]
+struct Service {
+    name: String,
+    owner: String,
+    needs: String,
+    called_by: String,
+    /// Steps of the plan that were done for it, with what their undo does.
+    steps: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -70,7 +81,14 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
         application: settings.application.clone(),
         environment: settings.environment.clone(),
         target: settings.target.clone(),
-        services: settings.services.clone(),
+        services: settings
+            .services
+            .iter()
+            .map(|name| Service {
+                name: name.clone(),
+                ..Service::default()
+            })
+            .collect(),
         ..Context::default()
     }))
 }
@@ -84,7 +102,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         let matching = components.filter(|component| roles.contains(&component.role));
         matching.map(|component| component.name.clone()).collect()
     };
-    let (findings, more_findings) = findings(facts);
+    let (findings, more_findings) = findings(facts, phase);
     Ok(Value::from(Serde(Context {
         ready: false,
         phase: phase.map(|phase| phase.to_string()).unwrap_or_default(),
@@ -105,7 +123,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         items: notable(&lines, tally, phase.is_some()),
         findings,
         more_findings,
-        services: named(&[Role::Frontend, Role::Backend]),
+        services: services(facts),
         databases: named(&[Role::Database]),
         alerts: alerts(facts),
     })))
@@ -158,11 +176,43 @@ fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
     lines
 }
 
-/// Returns the findings that a person must look at, and how many more there are.
-fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
-    let mut serious: Vec<_> = facts
-        .findings
+fn services(facts: &Facts) -> Vec<Service> {
+    let components = &facts.state.components;
+    let is_service = |role: Role| matches!(role, Role::Frontend | Role::Backend);
+    let service = |component: &Component| {
+        let name = component.name.as_str();
+        let calling = components
+            .iter()
+            .filter(|other| other.needs.iter().any(|n| n == name));
+        let calling: Vec<&str> = calling.map(|other| other.name.as_str()).collect();
+        let planned = facts.state.plan.iter().flat_map(|plan| &plan.steps);
+        let own = planned.filter(|step| step.service.as_deref() == Some(name));
+        let steps = own.filter_map(|step| Some((step.step.to_string(), step.undo.clone()?)));
+        Service {
+            name: name.to_owned(),
+            owner: component
+                .owner
+                .clone()
+                .unwrap_or_else(|| "nobody is named".to_owned()),
+            needs: component.needs.join(", "),
+            called_by: calling.join(", "),
+            steps: steps.take(40).collect(),
+        }
+    };
+    components
         .iter()
+        .filter(|c| is_service(c.role))
+        .map(service)
+        .collect()
+}
+
+/// Returns the findings that a person must look at, of one phase or all, and how many more there
+/// are.
+fn findings(facts: &Facts, phase: Option<PhaseNumber>) -> (Vec<FindingLine>, usize) {
+    let here = facts.findings.iter();
+    let here = here.filter(|finding| phase.is_none() || finding.phase == phase);
+    let all = here.clone().count();
+    let mut serious: Vec<_> = here
         .filter(|finding| finding.what.severity >= Severity::Medium)
         .collect();
     serious.sort_by_key(|finding| (std::cmp::Reverse(finding.what.severity), finding.seq));
@@ -174,7 +224,7 @@ fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
         cure: finding.what.cure.clone(),
     });
     let lines: Vec<FindingLine> = lines.collect();
-    let more = facts.findings.len() - lines.len();
+    let more = all - lines.len();
     (lines, more)
 }
 

@@ -248,6 +248,30 @@ fn a_rolled_back_run_says_what_happened_when_and_what_was_not_reached() {
 }
 
 #[test]
+fn runbooks_speak_of_this_system_and_run_all_changes_nothing() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let text = text_of(page(&pages, "Operational_Runbooks"));
+    for service in ["storefront", "catalog", "orders"] {
+        assert!(text.contains(&format!("\n### {service}\n")), "{service}");
+        let undo = format!("| release.green.{service} | stop the instance of 1.1.0 |");
+        assert!(text.contains(&undo), "{undo}");
+    }
+    assert!(text.contains("| Is called by | storefront |"));
+    for name in ["Operational_Runbooks", "Rollback_Procedures"] {
+        let notebook: serde_json::Value = serde_json::from_str(&page(&pages, name).text).unwrap();
+        for cell in notebook["cells"].as_array().unwrap() {
+            let source = cell["source"][0].as_str().unwrap_or_default();
+            let changes = source.contains("%rollback") || source.contains("%pause");
+            let is_code = cell["cell_type"] == "code";
+            assert!(
+                !(is_code && changes) || source.starts_with("// "),
+                "{name}: {source}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_refused_run_says_that_nothing_was_changed() {
     let (_project, pages) = pages_of(Story::Refused);
     let text = text_of(page(&pages, "02_Pre_Deployment_Validation"));
