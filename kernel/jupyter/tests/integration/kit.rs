@@ -27,7 +27,7 @@ pub fn echo_kernel() -> PathBuf {
 pub struct Kernel {
     pub child: Child,
     pub info: ConnectionInfo,
-    pub folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Kernel {
@@ -52,7 +52,7 @@ impl Kernel {
         adjust(&mut command);
         drop(listeners);
         let child = command.spawn().unwrap();
-        let kernel = Self { child, info, folder };
+        let kernel = Self { child, info, _folder: folder };
         for port in ports {
             kernel.listens(port).await;
         }
@@ -93,7 +93,6 @@ impl Drop for Kernel {
 }
 
 /// Polls a condition of another process until it holds.
-#[track_caller]
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
