@@ -1,4 +1,7 @@
-"""nbclient, the engine of papermill and nbconvert: no output lost, and a failing cell ends the run."""
+"""nbclient, the engine of papermill and nbconvert: no output lost, and a failing cell ends the run.
+
+iopub_timeout is raised because nbclient itself stops reading 4 s after a reply, however much is still on its way.
+"""
 
 import nbformat
 from nbclient import NotebookClient
@@ -10,7 +13,7 @@ def notebook(*cells):
 
 
 def run(book):
-    return NotebookClient(book, kernel_name="echo", timeout=60).execute()
+    return NotebookClient(book, kernel_name="echo", timeout=120, iopub_timeout=60).execute()
 
 
 book = run(notebook("%prints 10000", "%flood 2000", "%live 50", "%update"))
