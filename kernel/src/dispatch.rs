@@ -284,7 +284,8 @@ impl Dispatcher {
 
     fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {
         let folder = self.machine.folder.join(&arguments.folder);
-        let text = code_deploy_engine::init::init(&folder)?;
+        let lookup = |name: &str| self.machine.variable(name);
+        let text = code_deploy_engine::init::init(&folder, &lookup)?;
         if arguments.print {
             self.face.text(text.trim_end());
             return Ok(Exit::Done);

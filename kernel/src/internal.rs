@@ -66,7 +66,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn std::error::Error
 /// reach it, until it ends or is asked to.
 async fn with_stop<F: Future<Output = Ended>>(run: impl FnOnce(CancellationToken) -> F) -> Ended {
     // This fails only for the leader of a process group, which has what is wanted.
-    drop(nix::unistd::setsid());
+    if let Err(error) = nix::unistd::setsid() {
+        tracing::debug!(%error, "no session of its own");
+    }
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -93,3 +93,138 @@ fn a_compose_file_that_is_not_right_is_refused_where_it_is_wrong() {
     );
     assert!(!folder.path().join(FILE_NAME).exists());
 }
+
+#[test]
+fn init_writes_a_file_for_the_shop_that_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shop");
+    std::fs::copy(
+        shop.join("compose.yaml"),
+        folder.path().join("compose.yaml"),
+    )
+    .unwrap();
+    std::fs::create_dir(folder.path().join("migrations")).unwrap();
+    for entry in std::fs::read_dir(shop.join("migrations")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        std::fs::copy(&path, folder.path().join("migrations").join(name)).unwrap();
+    }
+    let text = init(folder.path(), &|_| None).unwrap();
+    insta::assert_snapshot!(text, @r#"
+    # How this project is deployed. What the Compose file says is not repeated here.
+    # Lengths of time are a whole number with a unit: 500ms, 10s, 5m, 1h.
+    # Secrets are references, never values: env:NAME or file:PATH.
+    application: shop
+    # The release to deploy when the command line names none.
+    release: "1.0.0"
+    compose: compose.yaml
+
+    # What the Compose file cannot say of each service.
+    services:
+      catalog:
+        # Guessed from name, image and port.
+        role: backend
+        # From the health check of the Compose file.
+        probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
+        # metrics: /metrics
+        # openapi: /openapi.json
+        # How it is started as a process of this machine, for the target `local`:
+        # process:
+        #   command: [path/to/program, --port, "{port}"]
+      orders:
+        # Guessed from name, image and port.
+        role: backend
+        # From the health check of the Compose file.
+        probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
+        # metrics: /metrics
+        # openapi: /openapi.json
+        # How it is started as a process of this machine, for the target `local`:
+        # process:
+        #   command: [path/to/program, --port, "{port}"]
+        #   environment:
+        #     CATALOG_URL: "{address:catalog}"
+      storefront:
+        # Guessed from name, image and port.
+        role: frontend
+        # From the health check of the Compose file.
+        probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
+        # metrics: /metrics
+        # openapi: /openapi.json
+        # How it is started as a process of this machine, for the target `local`:
+        # process:
+        #   command: [path/to/program, --port, "{port}"]
+        #   environment:
+        #     CATALOG_URL: "{address:catalog}"
+
+    # How a new release gets its traffic: canary, blue-green or rolling.
+    strategy:
+      kind: canary
+      # Shares of traffic that grow up to 100, and how long each is watched.
+      steps:
+        - { percent: 5, soak: 5m }
+        - { percent: 25, soak: 15m }
+        - { percent: 50, soak: 30m }
+        - { percent: 100, soak: 0s }
+      # Go back to 0 % once, on purpose, after the first step.
+      rehearse_rollback: true
+      health: { interval: 10s, passes: 3, timeout: 5s, deadline: 5m }
+
+    # The environments. These four names have the policies of the same name.
+    environments:
+      dev:
+        # Seconds instead of minutes.
+        strategy:
+          steps: [{ percent: 10, soak: 5s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
+          health: { interval: 1s, passes: 3, timeout: 1s, deadline: 1m }
+      test: {}
+      staging: {}
+      prod:
+        # The same release must have succeeded there before.
+        requires: [staging]
+
+    # Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.
+    databases:
+      shop:
+        url: "sqlite:{data}/shop.db"
+        used_by: [catalog, orders]
+        migrations: migrations
+        # The last migration of each release.
+        # release_migrations: { 1.0.0: 1 }
+
+    # What the application promises; measured in every run.
+    objectives:
+      - { name: availability, service: storefront, availability: 99.9 }
+      - { name: speed, service: storefront, latency: { percent: 99, below: 500ms } }
+
+    # The outside client, which sends from before the first change to after the last.
+    client:
+      service: storefront
+      # Requests a second.
+      rate: 20
+      duration: 2h
+      # What users ask for, in place of this.
+      requests:
+        - path: /readyz
+
+    # The load test.
+    load:
+      service: storefront
+      rate: 50
+      duration: 10s
+      requests:
+        - path: /readyz
+
+    # User journeys, a file each: requests, each with what its answer must be.
+    # journeys: [journeys/sign-in.yaml]
+
+    # People to turn to, and who is called when.
+    # contacts:
+    #   - { name: Anna, role: web, reach: anna@example.org }
+    # escalation:
+    #   - { after: 0s, contact: Anna }
+
+    # What is known not to work.
+    # known_issues:
+    #   - { title: Search is slow after a restart, workaround: Wait an hour }
+    "#);
+}

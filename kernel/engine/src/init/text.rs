@@ -295,6 +295,7 @@ fn traffic(out: &mut Lines, found: &Found<'_>) {
     out.add(2, "# Requests a second.");
     out.add(2, "rate: 20");
     out.add(2, "duration: 2h");
+    out.add(2, "# What users ask for, in place of this.");
     out.add(2, "requests:");
     out.add(4, &format!("- path: {path}"));
     out.add(0, "");

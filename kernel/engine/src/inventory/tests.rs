@@ -288,3 +288,31 @@ async fn endpoints_are_confirmed_by_the_running_service() {
         ]
     );
 }
+
+#[test]
+fn the_shop_is_mapped() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shop");
+    let inventory = take(&spec(&shop), None).unwrap();
+    let names: Vec<String> = inventory
+        .components
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["catalog", "orders", "storefront", "orders-database"]
+    );
+    let edge = |from: &str, to: &str| {
+        let mut edges = inventory.edges.iter();
+        edges.any(|edge| edge.from == from && edge.to == to)
+    };
+    assert!(edge("storefront", "catalog") && edge("storefront", "orders"));
+    assert!(edge("orders", "catalog") && edge("catalog", "orders-database"));
+    let cargo = &inventory.dependencies[0];
+    assert_eq!(
+        (cargo.ecosystem, cargo.file.as_path()),
+        (Ecosystem::Cargo, Path::new("../../Cargo.lock"))
+    );
+    assert!(cargo.count > 100);
+    assert_eq!(inventory.unread, Vec::<String>::new());
+}

@@ -1,7 +1,9 @@
 //! Objectives and streams of requests.
 
 use super::super::error::code;
-use super::super::model::{LoadProfile, Objective};
+use super::super::model::{LoadProfile, LoadRequest, Objective};
+use super::super::nearest::did_you_mean;
+use super::super::placeholder::placeholders;
 use super::{Check, Checked};
 
 pub(super) fn check(check: &Check<'_>) -> Checked {
@@ -66,6 +68,9 @@ fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
         check.url_path(&request.path, &[key, "requests", &index, "path"])?;
         method(check, &request.method, &[key, "requests", &index, "method"])?;
     }
+    for (index, request) in profile.requests.iter().enumerate() {
+        texts(check, request, key, &index.to_string())?;
+    }
     let weights: u64 = profile
         .requests
         .iter()
@@ -82,11 +87,28 @@ fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
     Ok(())
 }
 
+/// Checks that what stands in braces stands for something.
+fn texts(check: &Check<'_>, request: &LoadRequest, key: &str, index: &str) -> Checked {
+    const KNOWN: [&str; 2] = ["n", "uuid"];
+    let mut all = vec![("path", &request.path)];
+    all.extend(request.body.iter().map(|body| ("body", body)));
+    all.extend(request.headers.values().map(|header| ("headers", header)));
+    for (part, text) in all {
+        if let Some(name) = placeholders(text).find(|name| !KNOWN.contains(name)) {
+            let what = format!("`{{{name}}}` stands for nothing here");
+            let help = did_you_mean(name, "placeholders", KNOWN.into_iter());
+            let path = [key, "requests", index, part];
+            return Err(check.error(code::UNKNOWN_NAME, &path, what, help));
+        }
+    }
+    Ok(())
+}
+
 fn method(check: &Check<'_>, method: &str, path: &[&str]) -> Checked {
     if super::journey::METHODS.contains(&method) {
         return Ok(());
     }
     let what = format!("`{}` is not a method", super::shortened(method));
-    let help = super::did_you_mean(method, "methods", super::journey::METHODS.into_iter());
+    let help = did_you_mean(method, "methods", super::journey::METHODS.into_iter());
     Err(check.error(code::WRONG_TYPE, path, what, help))
 }

@@ -5,7 +5,7 @@ use docker_compose_types as compose_types;
 use super::super::error::{SpecError, code};
 use super::super::node::{Node, Value};
 use super::keys::{Fate, NOT_TYPED, fate};
-use super::{Compose, unknown_key};
+use super::{Compose, units, unknown_key};
 
 type Found<T> = Result<T, Box<SpecError>>;
 
@@ -63,7 +63,9 @@ fn refused(compose: &Compose, name: &str, key: &str, why: &str) -> Box<SpecError
 fn normalised(key: &str, node: &Node) -> serde_json::Value {
     let mut json = node.json();
     match key {
-        "ports" if node.items().iter().any(|item| !item.entries().is_empty()) => {}
+        "ports" if node.items().iter().any(|item| !item.entries().is_empty()) => {
+            long_ports(&mut json);
+        }
         "expose" | "ports" | "labels" | "command" | "entrypoint" | "depends_on" | "user"
         | "mem_limit" | "mem_reservation" | "restart" | "stop_grace_period" | "shm_size"
         | "image" | "container_name" | "hostname" => texts(&mut json, key == "depends_on"),
@@ -98,6 +100,20 @@ fn normalised(key: &str, node: &Node) -> serde_json::Value {
         _ => {}
     }
     json
+}
+
+/// Writes short ports beside long ones in the long form: the library takes one form a list.
+fn long_ports(json: &mut serde_json::Value) {
+    for item in json.as_array_mut().into_iter().flatten() {
+        let text = match item {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => continue,
+        };
+        if let Some(port) = units::port(&text) {
+            *item = serde_json::json!({"target": port.target, "published": port.published});
+        }
+    }
 }
 
 /// Keys of `deploy` that the specification knows and the library does not, or not in each form.

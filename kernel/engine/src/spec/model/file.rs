@@ -29,12 +29,15 @@ pub struct DeployFile {
     #[serde(default = "default_compose")]
     pub compose: PathBuf,
     /// What the Compose file cannot say of each service.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_nothing")]
+    #[schemars(with = "BTreeMap<String, Option<ServiceFile>>")]
     pub services: BTreeMap<String, ServiceFile>,
     /// The rollout strategy of all environments that name none.
     #[serde(default)]
     pub strategy: Strategy,
     /// The environments by name.
+    #[serde(deserialize_with = "maybe_nothing")]
+    #[schemars(with = "BTreeMap<String, Option<EnvironmentFile>>")]
     pub environments: BTreeMap<String, EnvironmentFile>,
     /// The databases by name.
     #[serde(default)]
@@ -82,4 +85,17 @@ pub struct DeployFile {
 
 fn default_compose() -> PathBuf {
     PathBuf::from("compose.yaml")
+}
+
+/// Reads a name with nothing behind it (`test:`) as one with nothing set.
+fn maybe_nothing<'de, T, D>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: serde::Deserializer<'de>,
+{
+    let found = BTreeMap::<String, Option<T>>::deserialize(deserializer)?;
+    Ok(found
+        .into_iter()
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect())
 }

@@ -69,10 +69,12 @@ pub struct ProbesFile {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct ProcessFile {
     /// The program and its arguments. The program is looked up relative to this file, then on
-    /// the path.
+    /// the path. `{program}` stands for the running `code-deploy`; the placeholders of
+    /// `environment` hold here too.
     pub command: Vec<String>,
     /// Environment on top of the Compose file's. Values may hold `{port}`, `{release}`,
-    /// `{address:SERVICE}` (where SERVICE is reached) and `{data}` (a folder kept over releases).
+    /// `{address:SERVICE}` (where SERVICE is reached, as `http://host:port`), `{program}` and
+    /// `{data}` (a folder kept over releases).
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Secrets by the name of the variable that gets the path of a private file with the value.

@@ -219,6 +219,31 @@ fn names_must_exist() {
 }
 
 #[test]
+fn a_request_of_the_client_must_be_one() {
+    let request = |request: &str| {
+        with_deploy(&format!(
+            "client:\n  service: web\n  rate: 1\n  requests:\n    - {request}\n"
+        ))
+    };
+    insta::assert_snapshot!(request("path: /thing/{id}"), @r#"
+    CD0118 deploy.yaml:12:13: `{id}` stands for nothing here (at `client.requests[0].path`)
+    The placeholders are `n` or `uuid`.
+    "#);
+    insta::assert_snapshot!(request("path: thing"), @r#"
+    CD0109 deploy.yaml:12:13: `thing` is not the path of a request (at `client.requests[0].path`)
+    Write what follows the host and port, beginning with `/`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, method: get}"), @r#"
+    CD0109 deploy.yaml:12:25: `get` is not a method (at `client.requests[0].method`)
+    Did you mean `GET`? The methods are `DELETE`, `GET`, `HEAD`, `OPTIONS`, `PATCH`, `POST` or `PUT`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, weight: 0}"), @r#"
+    CD0108 deploy.yaml:11:3: nothing would be requested (at `client.requests`)
+    Write at least one request with its `path` and a `weight` above 0.
+    "#);
+}
+
+#[test]
 fn an_application_is_named_so_that_every_target_can_use_the_name() {
     let project = Project::new();
     project.write(
@@ -229,4 +254,35 @@ fn an_application_is_named_so_that_every_target_can_use_the_name() {
     CD0109 deploy.yaml:1:14: `My App` is not a name for an application (at `application`)
     Write lower-case letters, digits and `-`, a letter first, at most 40.
     "#);
+}
+
+#[test]
+fn lines_that_end_as_on_windows_have_the_same_places() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        format!("{DEPLOY}xyzzys: 1\n").replace('\n', "\r\n"),
+    );
+    let error = project.load().unwrap_err();
+    assert_eq!(
+        (error.code, error.line, error.column),
+        ("CD0107", Some(8), Some(1))
+    );
+}
+
+#[test]
+fn a_byte_order_mark_does_no_harm() {
+    let project = Project::new();
+    project.write(FILE_NAME, format!("\u{feff}{DEPLOY}"));
+    project.load().unwrap();
+}
+
+#[test]
+fn an_environment_without_settings_needs_no_braces() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        "application: app\nenvironments:\n  dev:\n  test:\n",
+    );
+    project.load().unwrap();
 }

@@ -151,3 +151,38 @@ fn every_code_is_listed_once() {
     let codes: std::collections::BTreeSet<&str> = CODES.iter().map(|(code, _)| *code).collect();
     assert_eq!(codes.len(), CODES.len());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Whatever a slip of the hand does to a file, the answer is a Spec or an error with a code
+    /// from the table and a help.
+    #[test]
+    fn a_damaged_file_is_read_or_refused_with_a_code(
+        at in 0_usize..4000,
+        cut in 0_usize..40,
+        put in "[ -~\n]{0,6}",
+        compose in proptest::bool::ANY,
+    ) {
+        let project = Project::new();
+        let name = if compose { "compose.yaml" } else { FILE_NAME };
+        let text = std::fs::read_to_string(
+            of_repository("tests/shop").join(name)
+        ).unwrap();
+        let at = at % text.len();
+        let (before, after) = (&text[..at], &text[(at + cut).min(text.len())..]);
+        for file in ["compose.yaml", FILE_NAME] {
+            let whole = std::fs::read(of_repository("tests/shop").join(file)).unwrap();
+            project.write(file, whole);
+        }
+        project.write(name, format!("{before}{put}{after}"));
+        if let Err(error) = project.load() {
+            assert!(CODES.iter().any(|(code, _)| *code == error.code));
+            assert!(!error.what.is_empty() && !error.help.is_empty(), "{error:?}");
+        }
+    }
+}
