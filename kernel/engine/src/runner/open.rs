@@ -60,12 +60,12 @@ impl Runner {
         match last_run(&runs, &options)? {
             Some(last) if !last.is_ended() => join(options, last, lock).await,
             last => {
+                seal_if_cut_off(last.as_ref(), &options)?;
                 match options.purpose {
                     Purpose::Deploy | Purpose::Begin => {}
                     Purpose::Resume => return Err(nothing("CD0417", "resume", &options)),
                     Purpose::GoBack => return Err(nothing("CD0418", "go back from", &options)),
                 }
-                seal_if_cut_off(last.as_ref(), &options)?;
                 begin(options, &runs, last, lock).await
             }
         }
