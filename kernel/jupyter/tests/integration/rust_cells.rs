@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::kit::{Client, Kernel};
+use crate::kit::{Client, Kernel, until};
 
 /// The compiler starts and compiles, perhaps in a debug build on a busy machine.
 const COMPILE_LIMIT: Duration = Duration::from_secs(300);
@@ -44,13 +44,33 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
 async fn an_interrupt_kills_an_endless_loop_and_says_that_the_state_is_lost() {
     let kernel = Kernel::start().await;
     let mut client = patient(&kernel).await;
-    let id = client.send_cell("println!(\"looping\"); loop { std::hint::spin_loop(); }").await;
-    client.started().await;
+    let id = client
+        .send_cell("println!(\"{}\", std::process::id()); loop { std::hint::spin_loop(); }")
+        .await;
+    let looping = client.started().await.trim().to_owned();
     client.control("interrupt_request", json!({})).await;
     let reply = client.ran(&id).await.reply;
     assert_eq!(reply["ename"], "Interrupted");
     assert!(reply["evalue"].as_str().unwrap().contains("lost"), "{reply}");
+    until("the computation is gone", async || !runs(&looping)).await;
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
+}
+
+/// A process that nobody has waited for yet runs no more.
+fn runs(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
+}
+
+#[tokio::test]
+async fn a_killed_kernel_leaves_no_computation_behind() {
+    let mut kernel = Kernel::start().await;
+    let mut client = patient(&kernel).await;
+    client.send_cell("println!(\"{}\", std::process::id()); loop { std::hint::spin_loop(); }").await;
+    let looping = client.started().await.trim().to_owned();
+    assert!(runs(&looping));
+    kernel.child.kill().unwrap();
+    until("the computation is gone", async || !runs(&looping)).await;
 }
 
 #[tokio::test]
