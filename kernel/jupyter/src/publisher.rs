@@ -64,7 +64,9 @@ impl Publisher {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
-        let publisher = Self { readers: Arc::default() };
+        let publisher = Self {
+            readers: Arc::default(),
+        };
         let acceptor = Acceptor {
             publisher: publisher.clone(),
             welcome,
@@ -90,7 +92,12 @@ impl Publisher {
     ///
     /// # Cancel safety
     /// Some readers may have it and others not when this is dropped.
-    pub(crate) async fn publish(&self, frames: &[Bytes], weight: Weight, notice: Option<Notice<'_>>) {
+    pub(crate) async fn publish(
+        &self,
+        frames: &[Bytes],
+        weight: Weight,
+        notice: Option<Notice<'_>>,
+    ) {
         let topic = frames.first().cloned().unwrap_or_default();
         let readers: Vec<_> = self.lock().clone();
         if readers.is_empty() {
@@ -117,7 +124,10 @@ impl Publisher {
             }
         };
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!(?limit, "a reader of iopub did not take the last messages in time");
+            tracing::warn!(
+                ?limit,
+                "a reader of iopub did not take the last messages in time"
+            );
         }
     }
 
@@ -218,17 +228,12 @@ impl Acceptor {
     }
 }
 
-async fn serve_reader<S>(
-    publisher: &Publisher,
-    welcome: &Welcome,
-    stream: S,
-) -> std::io::Result<()>
+async fn serve_reader<S>(publisher: &Publisher, welcome: &Welcome, stream: S) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (mut input, mut output) = tokio::io::split(stream);
-    let greeted =
-        tokio::time::timeout(HANDSHAKE_LIMIT, zmtp::greet(&mut input, &mut output)).await;
+    let greeted = tokio::time::timeout(HANDSHAKE_LIMIT, zmtp::greet(&mut input, &mut output)).await;
     greeted.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let mailbox = Arc::new(Mailbox::default());
     if !publisher.add(Arc::clone(&mailbox)) {
