@@ -1,1 +1,38 @@
-//! s
+//! Pages of a run: nine phase notebooks and nine deliverables, from templates, ready to be run or
+//! executed from the record of a run; with the charts and tables that live cells show too.
+//!
+//! This crate knows the record and the templates. It starts nothing, asks no clock and no machine:
+//! every figure comes from the record, and the same record gives the same bytes.
+//!
+//! - [`ready`] and [`executed`] make the notebooks, [`write()`] puts them on disk.
+//! - [`chart()`] and [`view()`] make what `%chart` and `%record` show.
+//! - [`report_to_markdown`] and [`report_to_text`] show a report the same way everywhere.
+
+mod cell;
+mod chart;
+mod context;
+mod document;
+mod error;
+mod facts;
+pub mod format;
+mod markdown;
+mod outcome;
+mod page;
+mod series;
+mod template;
+mod view;
+mod write;
+
+pub use chart::{Chart, ChartKind, Picture, chart, draw as draw_chart};
+pub use document::KERNEL;
+pub use error::{Error, Result};
+pub use facts::{At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
+pub use markdown::{escape, report_to_markdown, report_to_text};
+pub use outcome::error_lines;
+pub use page::{Page, ReadySettings, executed, names, ready};
+pub use series::{Bins, Key, Point, Quantiles, Series};
+pub use view::{
+    Criterion, ItemLine, Material, Tally, VIEWS, View, criteria, items_of, opening, tally, verdict,
+    verdict_word, view,
+};
+pub use write::write;

@@ -1,7 +1,207 @@
 //! The deployment file, read and checked.
 
+mod check;
+mod compose;
+mod document;
 mod error;
+mod limits;
 mod model;
+mod nearest;
+mod node;
+mod placeholder;
+mod policy;
+mod role;
+mod secrets;
+mod services;
 
-pub use error::SpecError;
+use std::path::{Path, PathBuf};
+
+use code_deploy_record::Digest;
+
+pub use compose::{ComposeFacts, ComposeService, Feature};
+pub(crate) use document::Document;
+pub(crate) use error::code;
+pub use error::{CODES, Excerpt, SpecDiagnostic, SpecError};
+pub use limits::local_limits;
 pub use model::*;
+pub(crate) use role::guess as guess_role;
+
+use compose::Compose;
+use nearest::did_you_mean;
+
+/// The name of a deployment file.
+pub const FILE_NAME: &str = "deploy.yaml";
+
+/// Finds the deployment file: `deploy.yaml` in a folder or the nearest one above it.
+///
+/// # Errors
+/// There is none.
+pub fn find(start: &Path) -> Result<PathBuf, Box<SpecError>> {
+    start
+        .ancestors()
+        .map(|folder| folder.join(FILE_NAME))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            SpecError::of_file(
+                code::NOT_FOUND,
+                start,
+                format!("there is no {FILE_NAME} here or in a folder above"),
+                "Change to the project's folder, or write one with `code-deploy init`.",
+            )
+        })
+}
+
+/// Returns the JSON Schema of the deployment file, for editors.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(DeployFile).to_value()
+}
+
+impl DeployFile {
+    /// Reads a deployment file and nothing else: what it names is not looked at.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not what a deployment file must be.
+    pub fn read(path: &Path) -> Result<Self, Box<SpecError>> {
+        Document::read(path, "deployment file")?.typed()
+    }
+}
+
+impl Spec {
+    /// Reads a deployment file with everything it names, for one environment and target. `vars`
+    /// gives the variables of the process, for the Compose file's `${NAME}`; those that the
+    /// environment sets come first, those of a `.env` file last.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and what would be right. Nothing is changed.
+    pub fn load(
+        path: &Path,
+        environment: &str,
+        target: &str,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let document = Document::read(path, "deployment file")?;
+        Self::of_document(&document, environment, target, vars)
+    }
+
+    /// Checks the text of a deployment file that is not written yet, as if it stood at `path`.
+    pub(crate) fn load_text(
+        path: &Path,
+        text: String,
+        environment: &str,
+        target: &str,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let document = Document::parse(path, text, "deployment file")?;
+        Self::of_document(&document, environment, target, vars)
+    }
+
+    fn of_document(
+        document: &Document,
+        environment: &str,
+        target: &str,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let path = document.path.as_path();
+        let file: DeployFile = document.typed()?;
+        let chosen = environment_of(document, &file, environment)?;
+        let project = project_of(path);
+        let lookup = |name: &str| chosen.variables.get(name).cloned().or_else(|| vars(name));
+        let compose_path = project.join(&file.compose);
+        if !compose_path.is_file() {
+            return Err(document.error(
+                code::UNREADABLE,
+                &["compose"],
+                format!(
+                    "the Compose file `{}` does not exist",
+                    file.compose.display()
+                ),
+                "Write `compose:` with its path, relative to this file.",
+            ));
+        }
+        let compose = Compose::read(&compose_path, &lookup)?;
+        let policy = policy::policy(document, &file, environment, chosen)?;
+        let services = services::services(document, &file, chosen, &compose)?;
+        check::check(document, &file, &compose, &project)?;
+        let journeys = check::journeys(document, &file, &compose, &project)?;
+        let strategy = chosen
+            .strategy
+            .clone()
+            .unwrap_or_else(|| file.strategy.clone());
+        let mut files = vec![path.to_owned(), compose_path];
+        files.extend(compose.files.iter().cloned());
+        files.extend(check::files(document, &file, &project)?);
+        Ok(Self {
+            path: path.to_owned(),
+            digest: digest(document, &project, &files)?,
+            project,
+            application: file.application.clone(),
+            environment: environment.to_owned(),
+            target: target.to_owned(),
+            release: file.release.clone(),
+            services,
+            strategy,
+            policy,
+            requires: chosen.requires.clone(),
+            journeys,
+            compose_notes: compose.notes,
+            compose: compose.facts,
+            file,
+            files,
+        })
+    }
+}
+
+fn project_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn environment_of<'a>(
+    document: &Document,
+    file: &'a DeployFile,
+    name: &str,
+) -> Result<&'a EnvironmentFile, Box<SpecError>> {
+    file.environments.get(name).ok_or_else(|| {
+        document.error(
+            code::UNKNOWN_ENVIRONMENT,
+            &["environments"],
+            format!("there is no environment `{name}`"),
+            did_you_mean(
+                name,
+                "environments",
+                file.environments.keys().map(String::as_str),
+            ),
+        )
+    })
+}
+
+/// Returns the digest over the names and contents of the files.
+fn digest(
+    document: &Document,
+    project: &Path,
+    files: &[PathBuf],
+) -> Result<Digest, Box<SpecError>> {
+    let mut lines = vec![format!(
+        "{} {FILE_NAME}\n",
+        Digest::of(document.text.as_bytes())
+    )];
+    for path in files.iter().filter(|path| **path != document.path) {
+        let content = std::fs::read(path).map_err(|error| {
+            SpecError::of_file(
+                code::UNREADABLE,
+                path,
+                format!("the file cannot be read: {error}"),
+                "Check the permissions.",
+            )
+        })?;
+        let name = path.strip_prefix(project).unwrap_or(path);
+        lines.push(format!("{} {}\n", Digest::of(&content), name.display()));
+    }
+    Ok(Digest::of(lines.concat().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! A step: the smallest thing that is planned, done, verified twice and undone.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use code_deploy_record::{Check, PlannedStep, Problem};
 use serde_json::Value;
 
 use crate::Context;
+
+/// What an attempt may take on top of ten times its expected duration.
+const SLACK: Duration = Duration::from_secs(600);
 
 /// A step of a plan.
 ///
@@ -30,6 +35,12 @@ use crate::Context;
 pub trait Step: Send + Sync {
     /// Returns the step as it stands in the plan.
     fn planned(&self) -> &PlannedStep;
+
+    /// Returns how long one attempt may take; ten times what is expected and ten minutes unless
+    /// the step says otherwise.
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.planned().expected_ms.saturating_mul(10)) + SLACK
+    }
 
     /// Returns what is going to be done, for the journal. Holds no secret.
     fn intent(&self, context: &Context) -> Value;

@@ -53,6 +53,31 @@ pub trait Target: Send + Sync {
         grace: Duration,
     ) -> Result<Stopped, TargetError>;
 
+    /// Runs fewer instances of a release than now, draining each that goes as
+    /// [`stop`](Self::stop) does; none is started. A target that cannot do that refuses, and a
+    /// rolling strategy is then not possible on it.
+    async fn scale_down(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        if replicas == 0 {
+            return self.stop(service, release, grace).await;
+        }
+        Err(TargetError {
+            code: "CD0590",
+            service: Some(service.to_owned()),
+            what: format!(
+                "target {} cannot run {replicas} instances of {release} when more are running",
+                self.name()
+            ),
+            next: "Use the strategy canary or blue-green on this target.".to_owned(),
+            transient: false,
+        })
+    }
+
     /// Sets the shares of traffic of all named services at once, in percent, and returns when
     /// they are served so. A release with a share must have a healthy instance.
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError>;

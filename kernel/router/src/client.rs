@@ -48,7 +48,10 @@ impl ControlClient {
     /// # Errors
     /// See [`ControlClient`]; refused with `bad-config`, `bad-name`, `too-many` or `listen`.
     pub async fn put_service(&self, service: ServiceConfig) -> Result<Bound, Error> {
-        self.ask(Request::PutService { service }).await
+        self.ask(Request::PutService {
+            service: Box::new(service),
+        })
+        .await
     }
 
     /// Stops listening for a service, drains its instances and forgets it.

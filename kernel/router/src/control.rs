@@ -24,7 +24,7 @@ pub enum Request {
     /// Adds a service or changes its settings; answers [`Bound`].
     PutService {
         /// The service.
-        service: ServiceConfig,
+        service: Box<ServiceConfig>,
     },
     /// Drains every instance of a service and stops listening for it; answers [`Drained`].
     RemoveService {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
@@ -18,6 +19,8 @@ use crate::router::Router;
 const MAX_SOCKET_PATH: usize = 107;
 /// Most control connections at once: the engine, a few people, a few tools.
 const MAX_CONNECTIONS: usize = 64;
+/// Pause after the operating system refuses a connection, such as for lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The socket, removed when this is dropped.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ impl ControlSocket {
                     Ok((stream, _)) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a control connection");
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
                 },
@@ -213,7 +216,7 @@ async fn answer(router: &Arc<Router>, request: Request) -> Answer {
 
 async fn carry_out(router: &Arc<Router>, request: Request) -> Result<serde_json::Value, Error> {
     match request {
-        Request::PutService { service } => json(router.put_service(service).await?),
+        Request::PutService { service } => json(router.put_service(*service).await?),
         Request::RemoveService { service, limit } => {
             json(router.remove_service(&service, limit).await?)
         }

@@ -90,6 +90,9 @@ pub(crate) fn prepare<B>(request: &mut Request<B>, peer: SocketAddr, upgrade: Op
     headers.remove(EXPECT);
     if let Some(authority) = authority {
         headers.insert(HOST, authority);
+    } else if !headers.contains_key(HOST) {
+        // HTTP/1.0 clients need not send one; HTTP/1.1 backends may insist.
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -23,6 +23,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct LeaseClock {
     deadline: Option<Instant>,
+    /// Whether it was told that traffic waits for a stable release to go back to.
+    told: bool,
 }
 
 impl Router {
@@ -138,7 +140,11 @@ impl Router {
     }
 
     fn set_deadline(&self, lease: Option<&Lease>) {
-        lock(&self.lease_clock).deadline = lease.map(|lease| Instant::now() + lease.ttl);
+        let deadline = lease.map(|lease| Instant::now() + lease.ttl);
+        *lock(&self.lease_clock) = LeaseClock {
+            deadline,
+            told: false,
+        };
         self.lease_changed.notify_one();
     }
 
@@ -186,6 +192,7 @@ impl Router {
         }
         let (returned, waiting) = self.what_returns(&lease);
         if returned.is_empty() && !waiting.is_empty() {
+            self.tell_waiting(&lease, &waiting);
             return false;
         }
         let weights: BTreeMap<String, Weights> = returned
@@ -225,6 +232,14 @@ impl Router {
         waiting.is_empty()
     }
 
+    fn tell_waiting(&self, lease: &Lease, waiting: &BTreeMap<String, String>) {
+        let told = std::mem::replace(&mut lock(&self.lease_clock).told, true);
+        if !told {
+            let reason = expiry(lease, &BTreeMap::new(), waiting).reason;
+            self.shared.events.push("lease-expired", None, reason);
+        }
+    }
+
     /// Returns services whose traffic goes back now, and those whose stable release has no healthy
     /// instance to go back to.
     fn what_returns(&self, lease: &Lease) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -261,10 +276,12 @@ fn expiry(
         "{} did not renew its lease within {:?}",
         lease.holder, lease.ttl
     );
-    reason = match returned.is_empty() {
-        true => format!("{reason}; all traffic was at the stable releases already"),
-        false => format!("{reason}; all traffic went back: {}", list(returned)),
-    };
+    if returned.is_empty() && waiting.is_empty() {
+        reason = format!("{reason}; all traffic was at the stable releases already");
+    }
+    if !returned.is_empty() {
+        reason = format!("{reason}; all traffic went back: {}", list(returned));
+    }
     if !waiting.is_empty() {
         reason = format!(
             "{reason}; no healthy instance yet to go back to: {}",

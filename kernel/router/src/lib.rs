@@ -27,9 +27,15 @@
 //! both are taken out. Such requests are counted apart and are in no sample.
 //!
 //! An answer that the router makes itself carries `x-code-deploy-router` with the reason:
-//! `no-release`, `no-healthy-backend` (503), `connect-failed`, `connection-reset`,
+//! `no-release`, `no-healthy-backend`, `router-stopping` (503), `connect-failed`, `connection-reset`,
 //! `unexpected-upgrade` (502), `connect-timeout`, `response-timeout`, `drain-limit` (504),
 //! `request-body-broken` (400), `method-not-supported` (405), `request-body-too-slow` (408).
+//!
+//! Samples (`router.jsonl`, one a second for each release) tell failures by class: `5xx`, `connect`,
+//! `timeout`, `reset` and `unavailable` (no healthy instance); and as figures `weight_percent`,
+//! `in_flight`, `healthy_instances` and `status_NNN` for each status from 500 on. Latency is that of
+//! requests that a backend answered, to the last byte of the response (for tunnels and event streams
+//! to its head); a request that its client gives up counts with the time until then, and not as failed.
 //!
 //! Not here: TLS, HTTP/2 towards backends, WebSocket over HTTP/2, and a limit on pauses within a
 //! response body (a body ends when the backend, the client, a drain limit or a shutdown ends it).
@@ -56,6 +62,7 @@ mod names;
 mod outgoing;
 mod pool;
 mod proxy;
+mod readiness;
 mod reply;
 mod retry;
 mod route;
@@ -71,6 +78,7 @@ mod table;
 mod tally;
 mod upgrade;
 mod upstream;
+mod weights;
 
 pub use client::ControlClient;
 pub use config::{

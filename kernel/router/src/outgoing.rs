@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,11 +24,13 @@ pub(crate) enum ForwardBody {
     Streamed(Incoming, Arc<Progress>),
 }
 
-/// When a streamed body last moved.
+/// How a streamed body moves.
 #[derive(Debug)]
 pub(crate) struct Progress {
     base: Instant,
     last_us: AtomicU64,
+    awaited: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl Progress {
@@ -36,7 +38,28 @@ impl Progress {
         Arc::new(Self {
             base: Instant::now(),
             last_us: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
         })
+    }
+
+    fn note<T>(&self, polled: &Poll<Option<Result<T, hyper::Error>>>) {
+        self.awaited.store(polled.is_pending(), Ordering::Release);
+        match polled {
+            Poll::Ready(Some(Err(_))) => self.broken.store(true, Ordering::Release),
+            Poll::Ready(_) => self.moved(),
+            Poll::Pending => {}
+        }
+    }
+
+    /// Tells whether the client broke the body off.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the client is the one who is waited for.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Acquire)
     }
 
     fn moved(&self) {
@@ -85,7 +108,7 @@ impl ForwardBody {
         }
     }
 
-    /// Returns the handle that tells when a streamed body last moved.
+    /// Returns the handle that tells how a streamed body moves.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match self {
             Self::Streamed(_, progress) => Some(Arc::clone(progress)),
@@ -123,9 +146,7 @@ impl Body for ForwardBody {
             Self::Kept(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(incoming, progress) => {
                 let polled = Pin::new(incoming).poll_frame(cx);
-                if polled.is_ready() {
-                    progress.moved();
-                }
+                progress.note(&polled);
                 polled
             }
         }

@@ -15,14 +15,14 @@ use crate::config::ServiceConfig;
 use crate::headers::{self, SERVED_BY};
 use crate::outgoing::{self, BodyNotRead, ForwardBody};
 use crate::reply::Reason;
-use crate::retry;
+use crate::retry::{self, Attempts};
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::sticky;
 use crate::table::{Pick, Want};
 use crate::tally::Measure;
 use crate::upgrade;
-use crate::upstream::{Connection, Failure, FailureKind};
+use crate::upstream::{Connection, Failure};
 
 /// Passes the requests of one service on.
 #[derive(Debug)]
@@ -84,16 +84,16 @@ impl Proxy {
     ) -> Result<Delivered, (Reason, Measure)> {
         let method = request.method().clone();
         let mut pick = self.first_pick(&route.want, started)?;
-        let mut measure = measure_of(&pick, started);
-        let mut tried: Vec<Arc<str>> = Vec::new();
-        let mut fresh = false;
-        for left in (0..=config.retries.max).rev() {
-            let spare = if left > 0 {
+        let measure = measure_of(&pick, started);
+        let mut attempts = Attempts::new(config.retries.max);
+        loop {
+            let spare = if attempts.may_follow() {
                 outgoing::again(&request)
             } else {
                 None
             };
-            let mut failure = match self.attempt(config, &pick, request, fresh).await {
+            let answer = self.attempt(config, &pick, request, attempts.fresh).await;
+            let mut failure = match answer {
                 Ok((response, connection)) => {
                     return Ok(Delivered {
                         response,
@@ -104,33 +104,38 @@ impl Proxy {
                 }
                 Err(failure) => failure,
             };
-            fresh = retry::was_stale(&failure);
-            if !fresh && failure.kind != FailureKind::Cut {
-                self.note_failure(config, &mut pick);
-                tried.push(Arc::clone(&pick.in_flight.backend().id));
-            }
             let reason = Reason::Failed(failure.kind);
+            let stale = retry::was_stale(&failure);
+            if !stale && failure.kind.is_backends() {
+                self.note_failure(config, &mut pick);
+            }
             let next = failure.unsent.take().or(spare);
-            let (true, Some(next)) = (left > 0 && retry::may_follow(&failure, &method), next)
-            else {
+            let allowed = retry::may_follow(&failure, &method) && attempts.take(stale);
+            let (true, Some(next)) = (allowed, next) else {
                 return Err((reason, measure));
             };
-            let same = Want::Same(Arc::clone(&pick.in_flight.backend().release));
-            let tally = Arc::clone(&pick.tally);
-            drop(pick);
-            pick = match self
-                .shared
-                .table
-                .pick(&self.service, &same, &tried, Instant::now())
-            {
-                Ok(pick) => pick,
-                Err(_) => return Err((reason, measure)),
-            };
-            tally.retried();
+            // After a stale connection the pick stays: it is still counted, so no drain passes it.
+            if !stale {
+                let Some(other) = self.next_pick(pick, &mut attempts.tried) else {
+                    return Err((reason, measure));
+                };
+                pick = other;
+            }
+            pick.tally.retried();
             request = next;
         }
-        measure.end();
-        Err((Reason::NoHealthyBackend, measure))
+    }
+
+    /// Gives a failed instance up for another of the same release.
+    fn next_pick(&self, pick: Pick, tried: &mut Vec<Arc<str>>) -> Option<Pick> {
+        let backend = Arc::clone(pick.in_flight.backend());
+        drop(pick);
+        tried.push(Arc::clone(&backend.id));
+        let same = Want::Same(Arc::clone(&backend.release));
+        self.shared
+            .table
+            .pick(&self.service, &same, tried, Instant::now())
+            .ok()
     }
 
     fn first_pick(&self, want: &Want, started: Instant) -> Result<Pick, (Reason, Measure)> {
@@ -183,7 +188,7 @@ impl Proxy {
             }
         };
         connection
-            .exchange(request, limits.response, &backend.cut)
+            .exchange(request, limits.response, &backend.cut, &self.shared.hard)
             .await
     }
 

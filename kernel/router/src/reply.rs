@@ -33,9 +33,16 @@ impl Reason {
             Self::Failed(FailureKind::Reset) => (StatusCode::BAD_GATEWAY, "connection-reset"),
             Self::Failed(FailureKind::Timeout) => (StatusCode::GATEWAY_TIMEOUT, "response-timeout"),
             Self::Failed(FailureKind::Cut) => (StatusCode::GATEWAY_TIMEOUT, "drain-limit"),
+            Self::Failed(FailureKind::Stopping) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "router-stopping")
+            }
             Self::UnexpectedUpgrade => (StatusCode::BAD_GATEWAY, "unexpected-upgrade"),
-            Self::RequestBodyBroken => (StatusCode::BAD_REQUEST, "request-body-broken"),
-            Self::RequestBodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "request-body-too-slow"),
+            Self::RequestBodyBroken | Self::Failed(FailureKind::ClientBroke) => {
+                (StatusCode::BAD_REQUEST, "request-body-broken")
+            }
+            Self::RequestBodyTooSlow | Self::Failed(FailureKind::ClientSlow) => {
+                (StatusCode::REQUEST_TIMEOUT, "request-body-too-slow")
+            }
             Self::MethodNotSupported => (StatusCode::METHOD_NOT_ALLOWED, "method-not-supported"),
         }
     }
@@ -48,10 +55,12 @@ impl Reason {
                 Some(FailureClass::Connect)
             }
             Self::Failed(FailureKind::Timeout) => Some(FailureClass::Timeout),
-            Self::Failed(FailureKind::Reset | FailureKind::Cut) | Self::UnexpectedUpgrade => {
-                Some(FailureClass::Reset)
-            }
-            Self::RequestBodyBroken | Self::RequestBodyTooSlow | Self::MethodNotSupported => None,
+            Self::Failed(FailureKind::Reset | FailureKind::Cut | FailureKind::Stopping)
+            | Self::UnexpectedUpgrade => Some(FailureClass::Reset),
+            Self::Failed(FailureKind::ClientBroke | FailureKind::ClientSlow)
+            | Self::RequestBodyBroken
+            | Self::RequestBodyTooSlow
+            | Self::MethodNotSupported => None,
         }
     }
 

@@ -1,14 +1,64 @@
 //! Which failed attempts may be followed by another.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use crate::upstream::{Failure, FailureKind};
+
+/// The attempts that one request still has.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: u32,
+    stale_left: u32,
+    /// Whether the next one opens a connection of its own.
+    pub(crate) fresh: bool,
+    /// Instances that failed.
+    pub(crate) tried: Vec<Arc<str>>,
+}
+
+impl Attempts {
+    /// Returns `retries` attempts after the first, and one more for a kept connection that the
+    /// backend has closed in the meantime, which is nobody's failure.
+    pub(crate) fn new(retries: u32) -> Self {
+        Self {
+            left: retries,
+            stale_left: 1,
+            fresh: false,
+            tried: Vec::new(),
+        }
+    }
+
+    /// Tells whether another attempt may be possible.
+    pub(crate) fn may_follow(&self) -> bool {
+        self.left > 0 || self.stale_left > 0
+    }
+
+    /// Takes an attempt; returns whether there was one left.
+    pub(crate) fn take(&mut self, stale: bool) -> bool {
+        self.fresh = stale;
+        let from = if stale {
+            &mut self.stale_left
+        } else {
+            &mut self.left
+        };
+        match from.checked_sub(1) {
+            Some(rest) => *from = rest,
+            None => return false,
+        }
+        true
+    }
+}
 
 /// Tells whether a request may be sent again: always when no byte of it left, otherwise only when
 /// it is idempotent and no byte of a response came. A timeout is final: the time is up.
 pub(crate) fn may_follow(failure: &Failure, method: &Method) -> bool {
     match failure.kind {
-        FailureKind::Timeout | FailureKind::Cut => false,
+        FailureKind::Timeout
+        | FailureKind::Cut
+        | FailureKind::Stopping
+        | FailureKind::ClientBroke
+        | FailureKind::ClientSlow => false,
         FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Reset => {
             !failure.sent || (method.is_idempotent() && !failure.received)
         }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::health::HealthStatus;
 use crate::lease::LeaseClock;
 use crate::names::{self, MAX_BACKENDS, MAX_RELEASES, MAX_SERVICES};
-use crate::samples::Recorder;
+use crate::samples::{self, Recorder};
 use crate::server::{self, Listener};
 use crate::shared::Shared;
 use crate::state::{ReleaseState, ServiceState, State, StateFile};
@@ -95,7 +95,10 @@ impl Router {
         }
         router.restore_lease(&state);
         if let Some(dir) = &state.record_dir {
-            router.recorder.switch(&router.shared, Some(dir)).await?;
+            match samples::open(dir).await {
+                Ok(writer) => router.recorder.install(&router.shared, Some(writer)).await,
+                Err(error) => router.recorder.fail(&error),
+            }
         }
         let missing: Vec<_> = config
             .services
@@ -288,119 +291,6 @@ impl Router {
         Ok(())
     }
 
-    /// Switches weights of several services at once.
-    pub(crate) async fn set_weights(&self, wanted: BTreeMap<String, Weights>) -> Result<(), Error> {
-        let mut control = self.control.lock().await;
-        let mut next = control.state.clone();
-        for (service, weights) in &wanted {
-            self.check_weights(&control, service, weights)?;
-            for release in &mut service_state(&mut next, service)?.releases {
-                release.weight = weights.get(&release.name).copied().unwrap_or_default();
-            }
-        }
-        control.commit(next).await?;
-        self.shared.table.switch(&wanted);
-        for (service, weights) in &wanted {
-            self.shared
-                .events
-                .push("weights-set", Some(service), describe(weights));
-        }
-        Ok(())
-    }
-
-    fn check_weights(
-        &self,
-        control: &Control,
-        service: &str,
-        weights: &Weights,
-    ) -> Result<(), Error> {
-        if !control.state.services.contains_key(service) {
-            return Err(unknown_service(service));
-        }
-        let sum: u32 = weights.values().map(|weight| u32::from(*weight)).sum();
-        if sum != 100 {
-            let text = format!("the weights of {service} sum to {sum}, not 100");
-            return Err(Error::refused("bad-weights", text));
-        }
-        for (release, weight) in weights {
-            let (known, healthy) = self
-                .shared
-                .table
-                .with(service, |s| {
-                    (s.weight(release).is_some(), s.has_healthy(release))
-                })
-                .unwrap_or_default();
-            if !known {
-                return Err(unknown_release(service, release));
-            }
-            if *weight > 0 && !healthy {
-                let text = format!(
-                    "release {release} of {service} has no healthy instance, so it cannot get {weight} % of the traffic"
-                );
-                return Err(Error::refused("no-healthy-backend", text));
-            }
-        }
-        let split = weights.values().filter(|weight| **weight > 0).count() > 1;
-        let leased = control
-            .state
-            .lease
-            .as_ref()
-            .is_some_and(|l| l.stable.contains_key(service));
-        if split && !(leased && self.lease_runs()) {
-            let text = format!(
-                "traffic of {service} can be split only under a lease that names its stable release; take one first"
-            );
-            return Err(Error::refused("lease-required", text));
-        }
-        Ok(())
-    }
-
-    /// Waits until every instance of a release is healthy.
-    pub(crate) async fn wait_healthy(
-        &self,
-        service: &str,
-        release: &str,
-        limit: Duration,
-    ) -> Result<(), Error> {
-        let healthy = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.health_changed.notified());
-                changed.as_mut().enable();
-                let backends = self.backends(service, release)?;
-                if !backends.is_empty() && backends.iter().all(|backend| backend.is_healthy()) {
-                    return Ok(());
-                }
-                changed.await;
-            }
-        };
-        match tokio::time::timeout(limit, healthy).await {
-            Ok(result) => result,
-            Err(_) => Err(self.not_healthy(service, release, limit)),
-        }
-    }
-
-    fn backends(&self, service: &str, release: &str) -> Result<Vec<Arc<Backend>>, Error> {
-        match self.shared.table.with(service, |s| s.backends(release)) {
-            None => Err(unknown_service(service)),
-            Some(None) => Err(unknown_release(service, release)),
-            Some(Some(backends)) => Ok(backends),
-        }
-    }
-
-    fn not_healthy(&self, service: &str, release: &str, limit: Duration) -> Error {
-        let mut text = format!("release {release} of {service} is not healthy after {limit:?}");
-        for backend in self.backends(service, release).unwrap_or_default() {
-            let status = backend.status();
-            let why = status
-                .last_check_error
-                .unwrap_or_else(|| "not yet checked enough".to_owned());
-            if status.health != HealthStatus::Healthy {
-                text = format!("{text}; instance {}: {why}", status.id);
-            }
-        }
-        Error::refused("not-healthy", text)
-    }
-
     /// Begins or stops writing samples.
     pub(crate) async fn record(&self, dir: Option<PathBuf>) -> Result<(), Error> {
         if dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
@@ -412,8 +302,13 @@ impl Router {
         let mut control = self.control.lock().await;
         let mut next = control.state.clone();
         next.record_dir.clone_from(&dir);
-        self.recorder.switch(&self.shared, dir.as_deref()).await?;
-        control.commit(next).await
+        let writer = match &dir {
+            Some(dir) => Some(samples::open(dir).await?),
+            None => None,
+        };
+        control.commit(next).await?;
+        self.recorder.install(&self.shared, writer).await;
+        Ok(())
     }
 
     /// Stops the router, letting requests go on for a while.
@@ -478,14 +373,6 @@ pub(crate) fn unknown_release(service: &str, release: &str) -> Error {
         "no-such-release",
         format!("service {service} has no release {release}"),
     )
-}
-
-pub(crate) fn describe(weights: &Weights) -> String {
-    let parts: Vec<_> = weights
-        .iter()
-        .map(|(release, w)| format!("{release} {w} %"))
-        .collect();
-    parts.join(", ")
 }
 
 /// Merges instances into the state of a release; returns those that are new or have moved.

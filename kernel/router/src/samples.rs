@@ -23,19 +23,17 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins to write into a folder, or stops after writing what was measured so far.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with code `cannot-record` when the folder cannot be written to.
-    pub(crate) async fn switch(&self, shared: &Shared, dir: Option<&Path>) -> Result<(), Error> {
+    /// Ends what is being written, with what was measured so far, and begins anew.
+    pub(crate) async fn install(&self, shared: &Shared, writer: Option<SampleWriter>) {
         self.write(take(shared, second_now())).await;
-        let opened = match dir.map(PathBuf::from) {
-            None => None,
-            Some(dir) => Some(open(dir).await?),
-        };
-        *lock(&self.writer) = opened;
+        *lock(&self.writer) = writer;
         *lock(&self.problem) = None;
-        Ok(())
+    }
+
+    /// Notes that samples cannot be written where they should be.
+    pub(crate) fn fail(&self, problem: &Error) {
+        tracing::error!(%problem, "samples cannot be written");
+        *lock(&self.problem) = Some(problem.to_string());
     }
 
     /// Returns why the last samples could not be written.
@@ -82,7 +80,12 @@ impl Recorder {
     }
 }
 
-async fn open(dir: PathBuf) -> Result<SampleWriter, Error> {
+/// Opens the samples file of a folder.
+///
+/// # Errors
+/// [`Error::Refused`] with code `cannot-record` when the folder cannot be written to.
+pub(crate) async fn open(dir: &Path) -> Result<SampleWriter, Error> {
+    let dir: PathBuf = dir.to_owned();
     let opened = tokio::task::spawn_blocking(move || SampleWriter::open(&dir, NAME)).await;
     match opened {
         Ok(Ok(writer)) => Ok(writer),

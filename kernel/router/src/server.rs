@@ -21,6 +21,8 @@ use crate::shared::Shared;
 
 /// Pause after the operating system refuses a connection, such as for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection may take to end after everything under way was cut.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// Most requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -137,21 +139,27 @@ async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>, stop: Can
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => None,
-        () = hard.cancelled() => return,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
-                ended = connection => ended,
-                () = hard.cancelled() => return,
+                ended = connection.as_mut() => ended,
+                () = hard.cancelled() => last_word(connection).await,
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "client connection ended");
     }
+}
+
+/// Lets the answer out that tells a client why its request was cut.
+async fn last_word<E>(connection: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    tokio::time::timeout(LAST_WORD, connection)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 /// Waits for the client's first byte, which hyper does without a limit.

@@ -82,14 +82,16 @@ impl Tally {
         }
     }
 
-    fn ended(&self, class: Option<FailureClass>, status: Option<u16>, micros: u64) {
+    fn ended(&self, class: Option<FailureClass>, status: Option<u16>, micros: Option<u64>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut window = lock(&self.window);
         window.count += 1;
-        window
-            .latency
-            .get_or_insert_with(Latency::new)
-            .count(micros);
+        if let Some(micros) = micros {
+            window
+                .latency
+                .get_or_insert_with(Latency::new)
+                .count(micros);
+        }
         if let Some(class) = class {
             self.failed.fetch_add(1, Ordering::Relaxed);
             *window.errors.entry(class).or_default() += 1;
@@ -167,6 +169,7 @@ pub(crate) struct Measure {
     started: Instant,
     class: Option<FailureClass>,
     status: Option<u16>,
+    answered: bool,
 }
 
 impl Measure {
@@ -177,6 +180,7 @@ impl Measure {
             started,
             class: None,
             status: None,
+            answered: false,
         }
     }
 
@@ -187,12 +191,14 @@ impl Measure {
             started,
             class: None,
             status: None,
+            answered: false,
         }
     }
 
     /// Notes the status of the answer.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
+        self.answered = true;
         if status >= 500 {
             self.class = Some(FailureClass::Status5xx);
         }
@@ -212,7 +218,9 @@ impl Measure {
     pub(crate) fn end(&mut self) {
         if let Some(tally) = self.tally.take() {
             let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tally.ended(self.class, self.status, micros);
+            // A backend that refuses at once must not look fast.
+            let counts = self.answered || self.class.is_none();
+            tally.ended(self.class, self.status, counts.then_some(micros));
         }
     }
 }

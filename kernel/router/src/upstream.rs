@@ -36,6 +36,22 @@ pub(crate) enum FailureKind {
     Timeout,
     /// Cut at the end of a drain.
     Cut,
+    /// The router stops and cannot wait any longer.
+    Stopping,
+    /// The client broke its body off.
+    ClientBroke,
+    /// The client sent nothing of its body for as long as a response may take.
+    ClientSlow,
+}
+
+impl FailureKind {
+    /// Tells whether the backend is the one who failed.
+    pub(crate) fn is_backends(self) -> bool {
+        !matches!(
+            self,
+            Self::Cut | Self::Stopping | Self::ClientBroke | Self::ClientSlow
+        )
+    }
 }
 
 /// An attempt that brought no response, with what a retry needs to know.
@@ -129,6 +145,7 @@ impl Connection {
         request: Request<ForwardBody>,
         limit: Duration,
         cut: &CancellationToken,
+        hard: &CancellationToken,
     ) -> Result<(Response<Incoming>, Self), Failure> {
         let before = self.moved.snapshot();
         let progress = request.body().progress();
@@ -143,8 +160,12 @@ impl Connection {
                 }
             }
         };
-        // Cancel safe: whichever arm loses is dropped, and with it the connection.
+        // Cancel safe: whichever arm loses is dropped, and with it the connection. In order, because
+        // the connection ends at a hard stop too, which is not the backend's doing.
         let (kind, unsent) = tokio::select! {
+            biased;
+            () = hard.cancelled() => (FailureKind::Stopping, None),
+            () = cut.cancelled() => (FailureKind::Cut, None),
             answered = &mut answer => match answered {
                 Ok(response) => {
                     self.reused = true;
@@ -153,7 +174,11 @@ impl Connection {
                 Err(mut error) => (FailureKind::Reset, error.take_message()),
             },
             () = timed_out => (FailureKind::Timeout, None),
-            () = cut.cancelled() => (FailureKind::Cut, None),
+        };
+        let kind = match (kind, &progress) {
+            (FailureKind::Reset, Some(body)) if body.is_broken() => FailureKind::ClientBroke,
+            (FailureKind::Timeout, Some(body)) if body.is_awaited() => FailureKind::ClientSlow,
+            _ => kind,
         };
         let (sent, received) = self.moved.since(before);
         Err(Failure {

@@ -1,0 +1,220 @@
+//! One step, forward or back, journal first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use code_deploy_record::{Check, Direction, EventBody, Outcome, Problem, StepName, Vantage};
+use serde_json::Value;
+
+use crate::step::{StepError, StepErrorKind};
+use crate::{Context, Step};
+
+/// How often a step is tried before its error stands.
+const ATTEMPTS: u32 = 4;
+
+/// The pause before the second attempt; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest that one check may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Carries a step out and verifies it twice.
+pub(crate) async fn forward(context: &Context, step: &Arc<dyn Step>) -> Result<(), StepError> {
+    run(context, step, Direction::Apply).await
+}
+
+/// Takes a step back and verifies twice that it is gone.
+pub(crate) async fn back(context: &Context, step: &Arc<dyn Step>) -> Result<(), StepError> {
+    run(context, step, Direction::Undo).await
+}
+
+async fn run(
+    context: &Context,
+    step: &Arc<dyn Step>,
+    direction: Direction,
+) -> Result<(), StepError> {
+    let name = step.planned().step.clone();
+    let began = context.clock.now();
+    let first = next_attempt(context, &name, direction);
+    let mut pause = FIRST_PAUSE;
+    for attempt in first.. {
+        let tried = attempt_once(context, step, direction, attempt).await;
+        let Err(error) = tried else {
+            return finished(context, &name, direction, Outcome::Done, began, None).await;
+        };
+        let last = attempt + 1 >= first + ATTEMPTS;
+        if error.kind == StepErrorKind::Transient && !last {
+            let text = format!("{name}: attempt {attempt} failed ({error}); tried again");
+            note(context, text).await?;
+            wait(context, direction, pause).await;
+            pause *= 2;
+            continue;
+        }
+        let outcome = match error.kind {
+            StepErrorKind::Steered => Outcome::Stopped,
+            _ => Outcome::Failed,
+        };
+        let problem = Some(error.problem.clone());
+        finished(context, &name, direction, outcome, began, problem).await?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// A forward step that waits for its next attempt is at a safe point; a rollback is not stopped.
+async fn wait(context: &Context, direction: Direction, pause: Duration) {
+    match direction {
+        Direction::Apply => {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = context.interruption.wait() => {}
+            }
+        }
+        Direction::Undo => tokio::time::sleep(pause).await,
+    }
+}
+
+fn next_attempt(context: &Context, name: &StepName, direction: Direction) -> u32 {
+    let state = context.state();
+    let before = state
+        .steps
+        .get(name)
+        .filter(|step| step.direction == direction);
+    before.map_or(1, |step| step.attempt + 1)
+}
+
+async fn attempt_once(
+    context: &Context,
+    step: &Arc<dyn Step>,
+    direction: Direction,
+    attempt: u32,
+) -> Result<(), StepError> {
+    let name = step.planned().step.clone();
+    if direction == Direction::Apply {
+        context.safe_point()?;
+    }
+    let intent = step.intent(context);
+    let body = EventBody::StepIntended {
+        step: name.clone(),
+        direction,
+        attempt,
+        intent,
+    };
+    context.journal.append("engine", body).await?;
+    let result = act(context, step, direction).await?;
+    let body = EventBody::StepApplied {
+        step: name.clone(),
+        direction,
+        result,
+    };
+    context.journal.append("engine", body).await?;
+    for vantage in [Vantage::Inside, Vantage::Outside] {
+        let checked = check(context, step, direction, vantage).await?;
+        let (passed, failure) = (checked.passed, not_passed(&name, direction, &checked));
+        let body = EventBody::StepVerified {
+            step: name.clone(),
+            direction,
+            check: checked,
+        };
+        context.journal.append("engine", body).await?;
+        if !passed {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+async fn act(
+    context: &Context,
+    step: &Arc<dyn Step>,
+    direction: Direction,
+) -> Result<Value, StepError> {
+    let limit = step.limit();
+    let acted = match direction {
+        Direction::Apply => tokio::time::timeout(limit, step.apply(context)).await,
+        Direction::Undo => tokio::time::timeout(limit, step.undo(context)).await,
+    };
+    acted.unwrap_or_else(|_| Err(timed_out(&step.planned().step, "did not end", limit)))
+}
+
+async fn check(
+    context: &Context,
+    step: &Arc<dyn Step>,
+    direction: Direction,
+    vantage: Vantage,
+) -> Result<Check, StepError> {
+    let asked = async {
+        match (direction, vantage) {
+            (Direction::Apply, Vantage::Inside) => step.verify(context).await,
+            (Direction::Apply, Vantage::Outside) => step.cross_check(context).await,
+            (Direction::Undo, Vantage::Inside) => step.verify_undone(context).await,
+            (Direction::Undo, Vantage::Outside) => step.cross_check_undone(context).await,
+        }
+    };
+    let checked = tokio::time::timeout(CHECK_LIMIT, asked).await;
+    checked.unwrap_or_else(|_| {
+        Err(timed_out(
+            &step.planned().step,
+            "was not verified",
+            CHECK_LIMIT,
+        ))
+    })
+}
+
+fn timed_out(name: &StepName, what: &str, limit: Duration) -> StepError {
+    let what = format!(
+        "step {name} {what} within its limit of {} s",
+        limit.as_secs()
+    );
+    StepError::permanent(
+        "CD0430",
+        what,
+        "Look at what the step waited for in the run's log.",
+    )
+}
+
+fn not_passed(name: &StepName, direction: Direction, check: &Check) -> StepError {
+    let done = match direction {
+        Direction::Apply => "was done but",
+        Direction::Undo => "was undone but",
+    };
+    let Check { method, detail, .. } = check;
+    let what = format!("step {name} {done} its check by {method} did not pass: {detail}");
+    StepError::permanent("CD0431", what, "The check says what was seen.")
+}
+
+async fn finished(
+    context: &Context,
+    step: &StepName,
+    direction: Direction,
+    outcome: Outcome,
+    began: chrono::DateTime<chrono::Utc>,
+    problem: Option<Problem>,
+) -> Result<(), StepError> {
+    if !context.state().steps.contains_key(step) {
+        return Ok(());
+    }
+    let took = (context.clock.now() - began)
+        .num_microseconds()
+        .unwrap_or(0);
+    let duration_us = u64::try_from(took).unwrap_or(0);
+    let step = step.clone();
+    let body = EventBody::StepFinished {
+        step,
+        direction,
+        outcome,
+        duration_us,
+        problem,
+    };
+    context.journal.append("engine", body).await?;
+    Ok(())
+}
+
+async fn note(context: &Context, text: String) -> Result<(), StepError> {
+    let severity = code_deploy_record::Severity::Low;
+    context
+        .journal
+        .append("engine", EventBody::Noted { severity, text })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,610 @@
+//! Opening a runner: begins a run, or joins one that is not ended.
+
+use std::sync::Arc;
+
+use code_deploy_record::{
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun, Recovered,
+    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
+    Steering, StepStatus,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::live::Live;
+use super::{OpenOptions, Purpose, Runner};
+use crate::lease::LeasedTarget;
+use crate::plan::{Inputs, Plan};
+use crate::target::Observed;
+use crate::{Context, Error, Interruption, Journal, Result, Target};
+
+/// The last run of an application in an environment.
+struct Last {
+    folder: RunFolder,
+    state: RunState,
+}
+
+impl Last {
+    fn run(&self) -> String {
+        self.state
+            .started
+            .as_ref()
+            .map_or_else(String::new, |started| started.run.to_string())
+    }
+
+    fn is_ended(&self) -> bool {
+        let finished = self.state.finished.as_ref();
+        finished.is_some_and(|(outcome, ..)| *outcome != RunOutcome::NeedsPerson)
+    }
+}
+
+impl Runner {
+    /// Begins a run, or joins the one that is not ended.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with nothing changed: `CD0402` the target cannot honour the deployment
+    /// file; `CD0410` another process holds the lock; `CD0411` the release is deployed already;
+    /// `CD0412` another run is not ended; `CD0413` a record is damaged or foreign; `CD0414` what
+    /// runs has no stable release; `CD0415` a required run in another environment is missing;
+    /// `CD0416` the plan is not the one that the run began with; `CD0417` there is nothing to
+    /// resume; `CD0418` there is nothing to go back from; `CD0424` no release is named.
+    pub async fn open(options: OpenOptions) -> Result<Self> {
+        refuse_what_cannot_be_honoured(&options)?;
+        let runs = RunsFolder::of_project(&options.spec.project);
+        let seen = last_run(&runs, &options)?;
+        let id = match &seen {
+            Some(last) if !last.is_ended() => last.state.started.as_ref().map(|s| s.run.clone()),
+            _ => None,
+        };
+        let id = id.map_or_else(|| new_id(&options), Ok)?;
+        let lock = Arc::new(take_lock(&runs, &options, id)?);
+        // Looked at again under the lock: another process may have ended its run meanwhile.
+        match last_run(&runs, &options)? {
+            Some(last) if !last.is_ended() => join(options, last, lock).await,
+            last => {
+                match options.purpose {
+                    Purpose::Deploy | Purpose::Begin => {}
+                    Purpose::Resume => return Err(nothing("CD0417", "resume", &options)),
+                    Purpose::GoBack => return Err(nothing("CD0418", "go back from", &options)),
+                }
+                seal_if_cut_off(last.as_ref(), &options)?;
+                begin(options, &runs, last, lock).await
+            }
+        }
+    }
+}
+
+fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
+    let (application, environment) = (&options.spec.application, &options.spec.environment);
+    Error::refused(
+        code,
+        format!("there is no unfinished run of {application} in {environment} to {what}"),
+        "`code-deploy runs` lists the runs; `code-deploy rollback RUN` goes back from a finished \
+         one.",
+    )
+}
+
+fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
+    let findings = options.target.cannot_honour(&options.spec);
+    let critical: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Critical)
+        .collect();
+    let Some(first) = critical.first() else {
+        return Ok(());
+    };
+    let texts: Vec<_> = critical
+        .iter()
+        .map(|f| format!("{}: {}", f.place, f.message))
+        .collect();
+    let what = format!(
+        "target {} cannot do this: {}",
+        options.target.name(),
+        texts.join("; ")
+    );
+    Err(Error::refused("CD0402", what, first.cure.clone()))
+}
+
+fn new_id(options: &OpenOptions) -> Result<RunId> {
+    let now = options.clock.now();
+    let salt = format!("{}-{}", now.timestamp_micros(), std::process::id());
+    let salt: String = Digest::of(salt.as_bytes())
+        .short()
+        .chars()
+        .take(4)
+        .collect();
+    let spec = &options.spec;
+    let time = now.format("%Y%m%dT%H%M%SZ");
+    let id = format!("{time}-{}-{}-{salt}", spec.environment, spec.target);
+    id.parse().map_err(|error| {
+        let help = "Use letters, digits and `-` in the names of environments.";
+        Error::refused("CD0404", format!("a run cannot be named: {error}"), help)
+    })
+}
+
+fn take_lock(runs: &RunsFolder, options: &OpenOptions, run: RunId) -> Result<RunLock> {
+    let holder = LockHolder {
+        run,
+        pid: std::process::id(),
+        host: options.person.host.clone(),
+        user: options.person.name.clone(),
+        since: options.clock.now(),
+        fencing: 0,
+    };
+    let spec = &options.spec;
+    let taken = RunLock::take(runs, &spec.application, &spec.environment, holder);
+    taken.map_err(|error| match error {
+        error @ code_deploy_record::Error::Locked { .. } => Error::refused(
+            "CD0410",
+            error.to_string(),
+            "Wait until it has ended, or steer it from here: `code-deploy status`, `pause` and \
+             `rollback` reach a run that is alive.",
+        ),
+        error => Error::Record(error),
+    })
+}
+
+/// Finds the last run of the application in the environment.
+fn last_run(runs: &RunsFolder, options: &OpenOptions) -> Result<Option<Last>> {
+    let spec = &options.spec;
+    for id in runs.list()?.into_iter().rev() {
+        let folder = runs.run(&id)?;
+        let Some(started) = started(&folder)? else {
+            continue;
+        };
+        if started.application != spec.application || started.environment != spec.environment {
+            continue;
+        }
+        let state = folder.state().map_err(|error| damaged(&folder, &error))?;
+        return Ok(Some(Last { folder, state }));
+    }
+    Ok(None)
+}
+
+/// Returns how a run began; nothing when it was cut off before its first event, which is as if it
+/// had never been.
+fn started(folder: &RunFolder) -> Result<Option<RunStarted>> {
+    match folder.started() {
+        Ok(started) => Ok(Some(started)),
+        Err(error) => {
+            let nothing_written = folder
+                .events()
+                .and_then(|mut events| events.next_event())
+                .is_ok_and(|first| first.is_none());
+            if nothing_written {
+                Ok(None)
+            } else {
+                Err(damaged(folder, &error))
+            }
+        }
+    }
+}
+
+fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
+    let what = format!(
+        "the record in {} cannot be relied on: {}",
+        folder.path().display(),
+        crate::error::with_sources(error)
+    );
+    Error::refused(
+        "CD0413",
+        what,
+        "Restore the folder from a copy, or move it out of the runs folder once you know what \
+         runs.",
+    )
+}
+
+/// Seals a run that ended but was cut off before its seal.
+fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions) -> Result<()> {
+    let Some(last) = last.filter(|last| !last.state.sealed) else {
+        return Ok(());
+    };
+    let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
+    let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
+    writer.append(
+        "engine",
+        EventBody::Sealed {
+            events: state.events,
+        },
+    )?;
+    Ok(())
+}
+
+async fn begin(
+    options: OpenOptions,
+    runs: &RunsFolder,
+    last: Option<Last>,
+    lock: Arc<RunLock>,
+) -> Result<Runner> {
+    let observed = options.target.observe().await?;
+    let from = stable(&observed, &options)?;
+    let to = wanted_release(&options)?;
+    if from.as_ref() == Some(&to) {
+        return Err(Error::refused(
+            "CD0411",
+            format!("release {to} is deployed already and has all traffic"),
+            "Name another release, or see what runs with `code-deploy status`.",
+        ));
+    }
+    require_earlier(&options, runs, &to)?;
+    let inputs = Inputs {
+        spec: Arc::clone(&options.spec),
+        inventory: Arc::clone(&options.inventory),
+        initial: from.is_none(),
+        from,
+        to,
+        reverts: options.reverts.clone(),
+    };
+    let plan = Plan::of(&inputs, options.steps)?;
+    let folder = runs.create_run(&lock.holder().run)?;
+    let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
+    let mut writer = folder.create_journal(clock, redactor)?;
+    let mut state = RunState::default();
+    let started = run_started(&options, &inputs, &lock, last.as_ref())?;
+    let event = writer.append("engine", EventBody::RunStarted(Box::new(started)))?;
+    state.apply(&event).map_err(|what| unfit(&folder, what))?;
+    let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
+    let runner = assemble(options, inputs, plan, folder, journal, lock)?;
+    runner.journal_plan().await?;
+    runner.start_live().await?;
+    Ok(runner)
+}
+
+fn unfit(folder: &RunFolder, what: String) -> Error {
+    Error::Record(code_deploy_record::Error::Broken {
+        path: folder.journal_path(),
+        line: 1,
+        what,
+    })
+}
+
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::refused(
+        "CD0405",
+        format!("the thread that writes the journal could not be started: {error}"),
+        "Look at the limits of processes and memory of this user.",
+    )
+}
+
+fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>> {
+    let runs = observed.instances.iter().any(|instance| instance.running);
+    if observed.stable.is_none() && runs {
+        let releases: std::collections::BTreeSet<_> = observed
+            .instances
+            .iter()
+            .map(|instance| instance.release.as_str())
+            .collect();
+        let what = format!(
+            "{} runs in {} in the releases {}, but none of them has all traffic of all services, \
+             and no unfinished run explains it",
+            options.spec.application,
+            options.spec.environment,
+            releases.into_iter().collect::<Vec<_>>().join(", "),
+        );
+        let next = "Stop it with `code-deploy --stop`, or restore the record of the run that \
+                    started it.";
+        return Err(Error::refused("CD0414", what, next));
+    }
+    Ok(observed.stable.clone())
+}
+
+fn wanted_release(options: &OpenOptions) -> Result<Release> {
+    if let Some(to) = &options.to {
+        return Ok(to.clone());
+    }
+    let named = options.spec.release.as_ref().ok_or_else(|| {
+        let next = "Write `release: 1.2.3` into the deployment file or give `--release 1.2.3`.";
+        Error::refused("CD0424", "no release to deploy is named", next)
+    })?;
+    named.parse().map_err(|error| {
+        Error::refused(
+            "CD0424",
+            format!("{error}"),
+            "Correct `release` in the deployment file.",
+        )
+    })
+}
+
+fn require_earlier(options: &OpenOptions, runs: &RunsFolder, to: &Release) -> Result<()> {
+    for environment in &options.spec.requires {
+        let mut other_file = false;
+        let mut found = false;
+        for id in runs.list()?.into_iter().rev() {
+            let folder = runs.run(&id)?;
+            let Some(started) = started(&folder)? else {
+                continue;
+            };
+            let same = started.application == options.spec.application
+                && started.environment == *environment
+                && started.to == *to;
+            if !same || !succeeded(&folder) {
+                continue;
+            }
+            if started.deployment_file == options.spec.digest {
+                found = true;
+                break;
+            }
+            other_file = true;
+        }
+        if !found {
+            return Err(required_missing(options, environment, to, other_file));
+        }
+    }
+    Ok(())
+}
+
+fn succeeded(folder: &RunFolder) -> bool {
+    let state = folder.state();
+    state.is_ok_and(|state| {
+        state
+            .finished
+            .is_some_and(|(outcome, ..)| outcome == RunOutcome::Succeeded)
+    })
+}
+
+fn required_missing(
+    options: &OpenOptions,
+    environment: &str,
+    to: &Release,
+    other_file: bool,
+) -> Error {
+    let own = &options.spec.environment;
+    let why = if other_file {
+        "it did, but with another deployment file, Compose file or journey than now"
+    } else {
+        "no such run is recorded here"
+    };
+    Error::refused(
+        "CD0415",
+        format!("{own} requires that release {to} succeeded in {environment} before: {why}"),
+        format!("Deploy release {to} to {environment} first."),
+    )
+}
+
+fn run_started(
+    options: &OpenOptions,
+    inputs: &Inputs,
+    lock: &RunLock,
+    last: Option<&Last>,
+) -> Result<RunStarted> {
+    let spec = &options.spec;
+    let previous = last.map(|last| -> Result<PreviousRun> {
+        let mut journal: JournalReader = last.folder.events()?;
+        while journal.next_event()?.is_some() {}
+        let run = last.run().parse().map_err(|_| damaged_name(&last.folder))?;
+        Ok(PreviousRun {
+            run,
+            head: journal.head(),
+        })
+    });
+    Ok(RunStarted {
+        run: lock.holder().run.clone(),
+        application: spec.application.clone(),
+        environment: spec.environment.clone(),
+        target: spec.target.clone(),
+        strategy: spec.strategy.kind.word().to_owned(),
+        initial: inputs.initial,
+        from: inputs.from.clone(),
+        to: inputs.to.clone(),
+        program: options.program_version.clone(),
+        host: options.person.host.clone(),
+        user: options.person.name.clone(),
+        deployment_file: spec.digest,
+        previous: previous.transpose()?,
+        planted_fault: options.planted_fault.clone(),
+        reverts: inputs.reverts.clone(),
+    })
+}
+
+fn damaged_name(folder: &RunFolder) -> Error {
+    let what = format!(
+        "the record in {} has no valid run name",
+        folder.path().display()
+    );
+    Error::refused("CD0413", what, "Move the folder out of the runs folder.")
+}
+
+async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Runner> {
+    let Some(started) = last.state.started.clone() else {
+        return Err(damaged_name(&last.folder));
+    };
+    refuse_other_run(&options, &started, &last)?;
+    let inputs = Inputs {
+        spec: Arc::clone(&options.spec),
+        inventory: Arc::clone(&options.inventory),
+        from: started.from.clone(),
+        to: started.to.clone(),
+        initial: started.initial,
+        reverts: started.reverts.clone(),
+    };
+    let plan = Plan::of(&inputs, options.steps)?;
+    let going_back = options.purpose == Purpose::GoBack || last.state.rollback.is_some();
+    refuse_changed_plan(&plan, &last, going_back)?;
+    let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
+    let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
+    let found = found_text(&state, recovered);
+    let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
+    let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
+    let asked = runner.state().asked.clone();
+    runner
+        .context
+        .journal
+        .append("engine", EventBody::Resumed { found })
+        .await?;
+    if let Some((Steering::Rollback, by, reason)) = asked {
+        runner
+            .context
+            .interruption
+            .ask(Steering::Rollback, &by, &reason);
+    }
+    runner.journal_plan().await?;
+    runner.start_live().await?;
+    crate::release::traffic::converge_record(&runner.context).await?;
+    Ok(runner)
+}
+
+fn refuse_other_run(options: &OpenOptions, started: &RunStarted, last: &Last) -> Result<()> {
+    let run = &started.run;
+    let stands = last.state.present_phase().map_or_else(
+        || "it stands between two phases".to_owned(),
+        |phase| format!("it stands in phase {phase} ({})", phase.verb()),
+    );
+    let next = "Go on with it by `code-deploy resume`, or go back by `code-deploy rollback`.";
+    let other = options.to.as_ref().is_some_and(|to| *to != started.to);
+    let deploys = matches!(options.purpose, Purpose::Deploy | Purpose::Begin);
+    if started.target != options.spec.target || (deploys && other) {
+        let (to, target) = (&started.to, &started.target);
+        let what = format!(
+            "run {run}, which deploys release {to} to target {target}, is not ended: {stands}"
+        );
+        return Err(Error::refused("CD0412", what, next));
+    }
+    if options.purpose == Purpose::Begin {
+        let what = format!("run {run} of the same release is not ended: {stands}");
+        return Err(Error::refused("CD0412", what, next));
+    }
+    Ok(())
+}
+
+/// A run goes on with the plan it began with. Going back needs only that every step that has to
+/// be undone is known.
+fn refuse_changed_plan(plan: &Plan, last: &Last, going_back: bool) -> Result<()> {
+    let Some(planned) = &last.state.plan else {
+        return Ok(());
+    };
+    let unknown = last
+        .state
+        .to_undo()
+        .into_iter()
+        .find(|step| plan.step(step).is_none());
+    let what = match (going_back, unknown) {
+        (true, None) => return Ok(()),
+        (true, Some(step)) => format!("step {step}, which has to be undone, is not in it any more"),
+        (false, _) if planned.digest == plan.digest => return Ok(()),
+        (false, _) => format!(
+            "it has the digest {} now and had {} when the run began",
+            plan.digest.short(),
+            planned.digest.short()
+        ),
+    };
+    Err(Error::refused(
+        "CD0416",
+        format!(
+            "the plan of run {} is not the one it began with: {what}",
+            last.run()
+        ),
+        "Put the deployment file and what it names back as they were, or go back by \
+         `code-deploy rollback`.",
+    ))
+}
+
+fn found_text(state: &RunState, recovered: Recovered) -> String {
+    let open = state.steps.iter().find(|(_, step)| {
+        matches!(
+            step.status,
+            StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing
+        )
+    });
+    let mut text = match open {
+        None => format!("{} events; no step was under way", state.events),
+        Some((name, step)) => {
+            let known = match step.status {
+                StepStatus::Intended => "was intended; whether it acted is not known",
+                StepStatus::Applied => "had acted; its checks were not complete",
+                _ => "was being undone; whether that acted is not known",
+            };
+            format!(
+                "{} events; step {name} {known}, so it is carried out again",
+                state.events
+            )
+        }
+    };
+    if recovered.torn_bytes > 0 {
+        text.push_str(&format!(
+            "; a torn last line of {} bytes was cut",
+            recovered.torn_bytes
+        ));
+    }
+    text
+}
+
+fn assemble(
+    options: OpenOptions,
+    inputs: Inputs,
+    plan: Plan,
+    run: RunFolder,
+    journal: Journal,
+    lock: Arc<RunLock>,
+) -> Result<Runner> {
+    let catalog = Catalog::shipped()?;
+    let live = Live::new(Arc::clone(&lock));
+    let target = LeasedTarget::new(options.target, &live.tracker, live.stop.clone());
+    let context = Context {
+        spec: options.spec,
+        from: inputs.from.clone(),
+        to: inputs.to.clone(),
+        target: Arc::new(target) as Arc<dyn Target>,
+        run,
+        journal,
+        clock: options.clock,
+        interruption: Interruption::default(),
+        redactor: options.redactor,
+        approver: options.approver,
+        program: options.program,
+    };
+    Ok(Runner {
+        context,
+        plan: Arc::new(plan),
+        inputs,
+        item_facts: options.item_facts,
+        catalog,
+        person: options.person,
+        leave: CancellationToken::new(),
+        live,
+        lock,
+    })
+}
+
+impl Runner {
+    /// Journals inventory and plan, unless that was done before.
+    async fn journal_plan(&self) -> Result<()> {
+        if self.state().plan.is_some() {
+            return Ok(());
+        }
+        let found = &self.inputs.inventory;
+        let document = serde_json::to_vec_pretty(&found.document).map_err(json)?;
+        let evidence = self
+            .context
+            .keep("inventory", "application/json", document)
+            .await?;
+        let components = found.components.clone();
+        let body = EventBody::InventoryTaken(InventoryTaken {
+            evidence,
+            components,
+        });
+        self.context.journal.append("engine", body).await?;
+        let (digest, steps) = (self.plan.digest, self.plan.planned());
+        let document = serde_json::json!({ "digest": digest, "steps": steps });
+        let document = serde_json::to_vec_pretty(&document).map_err(json)?;
+        let evidence = self
+            .context
+            .keep("plan", "application/json", document)
+            .await?;
+        let body = EventBody::Planned(Planned {
+            digest,
+            evidence,
+            steps,
+        });
+        self.context.journal.append("engine", body).await?;
+        Ok(())
+    }
+
+    async fn start_live(&self) -> Result<()> {
+        self.live.watch(&self.context);
+        let server = crate::steer::Server::bind(&self.context, &self.person).await?;
+        self.live.spawn(server.serve());
+        Ok(())
+    }
+}
+
+fn json(error: serde_json::Error) -> Error {
+    Error::Record(error.into())
+}

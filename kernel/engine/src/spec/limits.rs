@@ -1,0 +1,91 @@
+//! What of a Compose file the local target does not honour.
+
+use std::collections::BTreeSet;
+
+use code_deploy_record::{Finding, Severity};
+
+use super::model::{Service, Spec};
+
+/// Returns what of a deployment the local target, which runs processes of this machine, does not
+/// honour: one finding each, with service and line. Critical ones refuse a run.
+#[must_use]
+pub fn local_limits(spec: &Spec) -> Vec<Finding> {
+    let name = spec.compose.path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let mut findings: Vec<Finding> = spec
+        .compose
+        .features
+        .iter()
+        .filter_map(|feature| {
+            let severity = feature.local?;
+            Some(Finding {
+                rule: format!("compose/{}", feature.key),
+                severity,
+                place: format!("{name}:{} {}", feature.line, feature.service),
+                message: format!(
+                    "`{}` of `{}` is not honoured by the local target: {}",
+                    feature.key, feature.service, feature.why
+                ),
+                cure: cure(severity, &feature.key),
+            })
+        })
+        .collect();
+    for service in &spec.services {
+        findings.extend(of_service(spec, service, &name));
+    }
+    findings
+}
+
+fn cure(severity: Severity, key: &str) -> String {
+    if severity == Severity::Critical {
+        format!("Take `{key}` out of the Compose file, or deploy to docker-desktop.")
+    } else {
+        "Nothing, if that is meant; otherwise deploy to docker-desktop.".to_owned()
+    }
+}
+
+fn of_service(spec: &Spec, service: &Service, file: &str) -> Vec<Finding> {
+    let line = spec
+        .compose
+        .services
+        .get(&service.name)
+        .map_or(0, |found| found.line);
+    let place = format!("{file}:{line} {}", service.name);
+    let Some(process) = &service.file.process else {
+        return vec![Finding {
+            rule: "local/no-process".to_owned(),
+            severity: Severity::Critical,
+            place,
+            message: format!(
+                "`{}` has no program that this machine could start",
+                service.name
+            ),
+            cure: format!(
+                "Write `services.{}.process.command` in the deployment file.",
+                service.name
+            ),
+        }];
+    };
+    let given: BTreeSet<&str> = process.secrets.keys().map(String::as_str).collect();
+    let secrets = spec.compose.services.get(&service.name);
+    secrets
+        .iter()
+        .flat_map(|found| found.secret_variables.keys())
+        .filter(|name| !given.contains(name.as_str()))
+        .filter(|name| !given.contains(format!("{name}_FILE").as_str()))
+        .map(|name| Finding {
+            rule: "local/secret-variable".to_owned(),
+            severity: Severity::Critical,
+            place: place.clone(),
+            message: format!(
+                "`{name}` of `{}` is a secret, and processes get secrets as private files only",
+                service.name
+            ),
+            cure: format!(
+                "Write `services.{}.process.secrets.{name}_FILE: env:{name}`: the variable then \
+                 holds the path of a private file with the value.",
+                service.name
+            ),
+        })
+        .collect()
+}

@@ -1,0 +1,13 @@
+//! A whole router on loopback, between real clients and real backends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod control;
+mod drain;
+mod faults;
+mod health;
+mod kit;
+mod lease;
+mod restart;
+mod samples;
+mod split;
+mod streams;

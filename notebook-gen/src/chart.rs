@@ -1,0 +1,193 @@
+//! Charts of a run, drawn from its record: an SVG by plotters, rasterised at twice its size to a
+//! palette PNG on white, with one sentence that says the same in figures.
+//!
+//! A release keeps its colour in all charts; quantiles differ by dash pattern, so that nothing is
+//! told by colour alone.
+
+mod canvas;
+mod errors;
+mod gates;
+mod health;
+mod latency;
+mod load;
+mod markers;
+mod migrations;
+mod panel;
+mod raster;
+mod scene;
+mod steps;
+mod ticks;
+mod traffic;
+
+use std::fmt;
+use std::str::FromStr;
+
+use code_deploy_record::RunFolder;
+
+use crate::facts::Facts;
+use crate::series::Bins;
+use crate::{Error, Result};
+
+/// What a chart shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChartKind {
+    /// Latency quantiles over time by release, with traffic steps, gates and rollbacks marked.
+    Latency,
+    /// Share of failed requests over time by release.
+    Errors,
+    /// Requests a second and the share of each release.
+    Traffic,
+    /// Health of every instance over time.
+    Health,
+    /// The gates' answers over time.
+    Gates,
+    /// Latency distribution of the load tests.
+    Load,
+    /// Durations of the migrations.
+    Migrations,
+    /// When each step ran and how long.
+    Steps,
+}
+
+impl ChartKind {
+    /// All kinds, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Latency,
+        Self::Errors,
+        Self::Traffic,
+        Self::Health,
+        Self::Gates,
+        Self::Load,
+        Self::Migrations,
+        Self::Steps,
+    ];
+
+    /// Returns the name: the word after `%chart` and the SVG's file name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Errors => "errors",
+            Self::Traffic => "traffic",
+            Self::Health => "health",
+            Self::Gates => "gates",
+            Self::Load => "load",
+            Self::Migrations => "migrations",
+            Self::Steps => "steps",
+        }
+    }
+}
+
+impl fmt::Display for ChartKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ChartKind {
+    type Err = Error;
+
+    fn from_str(value: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == value);
+        found.ok_or_else(|| Error::UnknownView {
+            command: format!("chart {}", crate::format::cut(value, 80)),
+            expected: format!("the charts are {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
+/// A chart, or the sentence that says why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// What it shows.
+    pub kind: ChartKind,
+    /// Its title.
+    pub title: String,
+    /// One sentence with its key figures: the text alternative and the caption. Without a picture:
+    /// why there is none.
+    pub sentence: String,
+    /// How to read it: bins, marks, sources. Empty without a picture.
+    pub notes: Vec<String>,
+    /// The picture, when there is something to draw.
+    pub picture: Option<Picture>,
+}
+
+/// A drawn chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// The drawing; it names a font, which a viewer may replace.
+    pub svg: String,
+    /// The same as PNG, at twice the size.
+    pub png: Vec<u8>,
+    /// The width at which it is shown, in CSS pixels.
+    pub width: u32,
+    /// The height at which it is shown, in CSS pixels.
+    pub height: u32,
+}
+
+impl Chart {
+    pub(crate) fn absent(kind: ChartKind, title: &str, sentence: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title: title.to_owned(),
+            sentence: sentence.into(),
+            notes: Vec::new(),
+            picture: None,
+        }
+    }
+
+    /// Returns the caption as Markdown: the sentence, and how to read the chart.
+    #[must_use]
+    pub fn caption_markdown(&self) -> String {
+        let sentence = crate::markdown::escape(&self.sentence);
+        if self.picture.is_none() {
+            return format!("*{}*: {sentence}", crate::markdown::escape(&self.title));
+        }
+        let notes: Vec<String> = self
+            .notes
+            .iter()
+            .map(|n| crate::markdown::escape(n))
+            .collect();
+        let title = crate::markdown::escape(&self.title);
+        format!("**{title}.** {sentence}\n\n{}", notes.join(" "))
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Returns the caption as plain text.
+    #[must_use]
+    pub fn caption_text(&self) -> String {
+        let text = format!("{}. {}", self.title, self.sentence);
+        if self.notes.is_empty() {
+            return text;
+        }
+        format!("{text}\n{}", self.notes.join(" "))
+    }
+}
+
+/// Draws a chart of a run as its record stands now.
+///
+/// # Errors
+/// [`Error::Record`] when the record cannot be read; [`Error::Drawing`].
+pub fn chart(run: &RunFolder, kind: ChartKind) -> Result<Chart> {
+    let facts = Facts::read(run)?;
+    let bins = Bins::read(&facts)?;
+    draw(&facts, &bins, kind)
+}
+
+/// Draws a chart from what was read already.
+///
+/// # Errors
+/// [`Error::Drawing`].
+pub fn draw(facts: &Facts, bins: &Bins, kind: ChartKind) -> Result<Chart> {
+    match kind {
+        ChartKind::Latency => latency::draw(facts, bins),
+        ChartKind::Errors => errors::draw(facts, bins),
+        ChartKind::Traffic => traffic::draw(facts, bins),
+        ChartKind::Health => health::draw(facts),
+        ChartKind::Gates => gates::draw(facts),
+        ChartKind::Load => load::draw(facts),
+        ChartKind::Migrations => migrations::draw(facts),
+        ChartKind::Steps => steps::draw(facts),
+    }
+}

@@ -1,0 +1,143 @@
+//! Share of failed requests over time by release.
+
+use crate::Result;
+use crate::chart::canvas::{Canvas, DASHED, DOTTED, Dash, SOLID, paint};
+use crate::chart::latency::lane_height;
+use crate::chart::panel::Panel;
+use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::facts::Facts;
+use crate::format::{count, percent, ratio};
+use crate::series::{Bins, Key, Series};
+
+const TITLE: &str = "Failed requests over time, by release";
+const HEIGHT: u32 = 320;
+
+/// What no release answered.
+const UNANSWERED: &str = "no release (not answered)";
+
+pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+    let kind = ChartKind::Errors;
+    let series = all(bins);
+    if series.is_empty() {
+        let sentence = "No chart: the record holds no samples of requests.";
+        return Ok(Chart::absent(kind, TITLE, sentence));
+    }
+    let markers = markers::of(facts);
+    let legend = |(release, _): &(&str, &Series)| {
+        let sign = Sign::Line(dash_of(facts, release), 2.0);
+        Entry::new(name_of(release), scene::colour_of(facts, release), sign)
+    };
+    let entries: Vec<Entry> = series.iter().map(legend).collect();
+    let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
+        let highest = series.iter().flat_map(|(_, s)| &s.points);
+        let highest = highest.map(|p| ratio(p.failed, p.count) * 100.0);
+        let (top, up_ticks) = ticks::linear(highest.fold(1.0, f64::max), "");
+        let span = scene::span(facts, Some(bins));
+        let mut panel = Panel {
+            left: scene::LEFT,
+            top: scene::header_height(&entries),
+            right: scene::RIGHT,
+            bottom: f64::from(HEIGHT) - scene::FOOT,
+            across: (0.0, span),
+            up: (0.0, top),
+            logarithmic: false,
+        };
+        let (placed, lanes) = markers::place(&markers, &panel);
+        panel.top += lane_height(lanes);
+        scene::draw_header(canvas, TITLE, &entries)?;
+        panel.draw_up(canvas, &up_ticks, "failed (% of requests)")?;
+        panel.draw_across(canvas, &ticks::time(bins.start, span), "time (UTC)")?;
+        markers::draw(canvas, &panel, &placed, true)?;
+        for one in &series {
+            draw_release(canvas, &panel, facts, bins, *one)?;
+        }
+        panel.draw_frame(canvas)
+    })?;
+    let mut notes = vec![scene::bins_note(bins)];
+    notes.extend(markers::note(&markers));
+    Ok(Chart {
+        kind,
+        title: TITLE.to_owned(),
+        sentence: sentence(&series),
+        notes,
+        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+    })
+}
+
+/// Returns the series of all releases, and of what none answered.
+fn all(bins: &Bins) -> Vec<(&str, &Series)> {
+    let source = bins.vantage();
+    let mut series = bins.by_release(source);
+    let unanswered = Key {
+        source,
+        service: String::new(),
+        release: String::new(),
+    };
+    let found = bins.series.get(&unanswered);
+    series.extend(found.filter(|s| s.count > 0).map(|s| ("", s)));
+    series
+}
+
+fn name_of(release: &str) -> &str {
+    if release.is_empty() {
+        UNANSWERED
+    } else {
+        release
+    }
+}
+
+fn dash_of(facts: &Facts, release: &str) -> Dash {
+    if release == facts.started.to.as_str() {
+        SOLID
+    } else if release.is_empty() {
+        DOTTED
+    } else {
+        DASHED
+    }
+}
+
+fn draw_release(
+    canvas: &Canvas<'_>,
+    panel: &Panel,
+    facts: &Facts,
+    bins: &Bins,
+    (release, series): (&str, &Series),
+) -> Result<()> {
+    let points = series.points.iter().map(|point| {
+        let middle = scene::since(bins, point) + scene::width(bins) / 2.0;
+        (middle, ratio(point.failed, point.count) * 100.0)
+    });
+    let values: Vec<(f64, f64)> = points.collect();
+    let colour = scene::colour_of(facts, release);
+    let style = (colour, 2.0, dash_of(facts, release));
+    scene::draw_series(canvas, panel, &values, scene::gap(bins), style)?;
+    for (x, y) in values.iter().filter(|(_, y)| *y > 0.0) {
+        canvas.dot((panel.x(*x), panel.y(*y)), 1.8, colour)?;
+    }
+    Ok(())
+}
+
+fn sentence(series: &[(&str, &Series)]) -> String {
+    let figures = series.iter().map(|(release, series)| {
+        let causes: Vec<String> = series
+            .errors
+            .iter()
+            .filter(|(_, number)| **number > 0)
+            .map(|(class, number)| format!("{} {class}", count(*number)))
+            .collect();
+        let causes = if causes.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", causes.join(", "))
+        };
+        format!(
+            "{} of {} requests failed with {} ({}{causes})",
+            count(series.failed()),
+            count(series.count),
+            name_of(release),
+            percent(series.failed(), series.count)
+        )
+    });
+    format!("{}.", figures.collect::<Vec<_>>().join("; "))
+}

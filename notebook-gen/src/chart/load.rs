@@ -1,0 +1,146 @@
+//! Latency distribution of the load tests.
+
+use code_deploy_record::LoadTested;
+use plotters::style::RGBColor;
+
+use crate::Result;
+use crate::chart::canvas::{DASHED, DOTTED, Dash, GREEN, ORANGE, SKY, SOLID, VERMILLION, paint};
+use crate::chart::panel::Panel;
+use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::facts::{At, Facts};
+use crate::format::{count, duration, ratio};
+
+const TITLE: &str = "Latency distribution under load";
+const HEIGHT: u32 = 360;
+/// Tests that are drawn: as many as there are distinct lines.
+const MOST: usize = 8;
+
+/// The shares on the axis, each with its label.
+const SHARES: [(f64, &str); 6] = [
+    (0.0, "0 %"),
+    (0.5, "50 %"),
+    (0.9, "90 %"),
+    (0.99, "99 %"),
+    (0.999, "99.9 %"),
+    (0.9999, "99.99 %"),
+];
+
+pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+    let kind = ChartKind::Load;
+    let tests: Vec<&At<LoadTested>> = facts
+        .loads
+        .iter()
+        .filter(|test| !test.what.latency.is_empty())
+        .take(MOST)
+        .collect();
+    if tests.is_empty() {
+        let sentence = "No chart: no load test of this run had an answer.";
+        return Ok(Chart::absent(kind, TITLE, sentence));
+    }
+    let entries: Vec<Entry> = tests
+        .iter()
+        .enumerate()
+        .map(|(place, test)| {
+            let label = format!("{} ({})", test.what.name, test.what.release);
+            let (colour, dash) = style(facts, place, test);
+            Entry::new(label, colour, Sign::Line(dash, 1.9))
+        })
+        .collect();
+    let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
+        let curves: Vec<Vec<(f64, f64)>> = tests.iter().map(|test| curve(&test.what)).collect();
+        let values = || curves.iter().flatten().map(|(_, latency)| *latency);
+        let low = values().fold(f64::INFINITY, f64::min);
+        let (up, up_ticks) = ticks::logarithmic(low, values().fold(low, f64::max));
+        let panel = Panel {
+            left: scene::LEFT,
+            top: scene::header_height(&entries) + 6.0,
+            right: scene::RIGHT - 12.0,
+            bottom: f64::from(HEIGHT) - scene::FOOT,
+            across: (0.0, 4.0),
+            up,
+            logarithmic: true,
+        };
+        scene::draw_header(canvas, TITLE, &entries)?;
+        panel.draw_up(canvas, &up_ticks, "latency (ms, logarithmic)")?;
+        let across = SHARES.map(|(share, label)| (nines(share), label.to_owned()));
+        panel.draw_across(
+            canvas,
+            &across,
+            "share of answers that took at most that long",
+        )?;
+        for (place, (curve, test)) in curves.iter().zip(&tests).enumerate() {
+            let (colour, dash) = style(facts, place, test);
+            let pixels = curve.iter().map(|(x, y)| (panel.x(*x), panel.y(*y)));
+            let pixels: Vec<(f64, f64)> = pixels.collect();
+            canvas.line(&pixels, colour, 1.9, dash)?;
+        }
+        panel.draw_frame(canvas)
+    })?;
+    Ok(Chart {
+        kind,
+        title: TITLE.to_owned(),
+        sentence: sentence(&tests),
+        notes: vec![
+            "Latency is counted from when a request was due, so that a slow answer does not hide \
+             the wait of those behind it."
+                .to_owned(),
+        ],
+        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+    })
+}
+
+fn style(facts: &Facts, place: usize, test: &At<LoadTested>) -> (RGBColor, Dash) {
+    let dash = match place % 3 {
+        0 => SOLID,
+        1 => DASHED,
+        _ => DOTTED,
+    };
+    let colour = scene::colour_of(facts, test.what.release.as_str());
+    let others = [VERMILLION, GREEN, SKY, ORANGE];
+    let colour = match place {
+        0 => colour,
+        _ if colour != VERMILLION => colour,
+        _ => others.get(place % others.len()).copied().unwrap_or(colour),
+    };
+    (colour, dash)
+}
+
+/// Stretches shares so that each nine takes as much room as the one before.
+fn nines(share: f64) -> f64 {
+    -(1.0 - share).max(1e-9).log10()
+}
+
+fn curve(test: &LoadTested) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    let mut place = 0.0_f64;
+    while place <= 4.0 {
+        let share = 1.0 - 10_f64.powf(-place);
+        if let Some(latency) = test.latency.quantile_us(share) {
+            points.push((place, ratio(latency, 1000)));
+        }
+        place += 0.05;
+    }
+    points
+}
+
+fn sentence(tests: &[&At<LoadTested>]) -> String {
+    let figures = tests.iter().map(|test| {
+        let test = &test.what;
+        let quantile = |share| duration(test.latency.quantile_us(share).unwrap_or(0));
+        format!(
+            "{} of {}: {} requests due at {} a second, {} failed, {:.1} good answers a second, \
+             p50 {}, p99 {}, longest {}",
+            test.name,
+            test.release,
+            count(test.sent),
+            count(u64::from(test.rate)),
+            count(test.failed),
+            test.throughput,
+            quantile(0.5),
+            quantile(0.99),
+            duration(test.latency.max_us().unwrap_or(0))
+        )
+    });
+    format!("{}.", figures.collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,127 @@
+//! From the drawing to a small picture: resvg at twice the size, at most 256 colours, no chunk
+//! that tells time or program.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use resvg::tiny_skia::{Color, Pixmap, Transform};
+use resvg::usvg::{self, fontdb};
+
+use crate::chart::canvas::{FONT, FONT_NAME};
+use crate::chart::{ChartKind, Picture};
+use crate::{Error, Result};
+
+/// How many pixels of the picture stand for one of the page.
+const DENSITY: u32 = 2;
+
+type Rgb = [u8; 3];
+
+fn fonts() -> Arc<fontdb::Database> {
+    static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
+    let fonts = FONTS.get_or_init(|| {
+        let mut fonts = fontdb::Database::new();
+        fonts.load_font_source(fontdb::Source::Binary(Arc::new(FONT)));
+        fonts.set_sans_serif_family(FONT_NAME);
+        Arc::new(fonts)
+    });
+    Arc::clone(fonts)
+}
+
+/// Turns a drawing of `width` times `height` into a picture.
+pub(super) fn picture(
+    kind: ChartKind,
+    svg: String,
+    (width, height): (u32, u32),
+) -> Result<Picture> {
+    let failed = |what: String| Error::Drawing {
+        chart: kind.name().to_owned(),
+        what,
+    };
+    let options = usvg::Options {
+        font_family: FONT_NAME.to_owned(),
+        fontdb: fonts(),
+        ..usvg::Options::default()
+    };
+    let tree = usvg::Tree::from_str(&svg, &options).map_err(|error| failed(error.to_string()))?;
+    let size = (width * DENSITY, height * DENSITY);
+    let mut pixels = Pixmap::new(size.0, size.1).ok_or_else(|| failed("it has no size".into()))?;
+    pixels.fill(Color::WHITE);
+    #[expect(clippy::cast_precision_loss, reason = "the density is a small number")]
+    let scale = Transform::from_scale(DENSITY as f32, DENSITY as f32);
+    resvg::render(&tree, scale, &mut pixels.as_mut());
+    let colours = pixels.data().chunks_exact(4);
+    let colours: Vec<Rgb> = colours
+        .map(|pixel| match pixel {
+            [red, green, blue, ..] => [*red, *green, *blue],
+            _ => [255; 3],
+        })
+        .collect();
+    let png = encode(&colours, size).map_err(|error| failed(error.to_string()))?;
+    Ok(Picture {
+        svg,
+        png,
+        width,
+        height,
+    })
+}
+
+fn encode(colours: &[Rgb], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
+    let (palette, places) = palette(colours);
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_filter(png::Filter::NoFilter);
+    encoder.set_compression(png::Compression::Balanced);
+    encoder.set_palette(palette.concat());
+    let mut writer = encoder.write_header()?;
+    let mut last = ([255; 3], places.get(&[255; 3]).copied().unwrap_or(0));
+    let mut indexed = Vec::with_capacity(colours.len());
+    for colour in colours {
+        if *colour != last.0 {
+            last = (*colour, places.get(colour).copied().unwrap_or(0));
+        }
+        indexed.push(last.1);
+    }
+    writer.write_image_data(&indexed)?;
+    writer.finish()?;
+    Ok(file)
+}
+
+/// Returns the 256 most frequent colours and, for each colour, the place of the nearest one.
+fn palette(colours: &[Rgb]) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
+    let mut counts: BTreeMap<Rgb, u32> = BTreeMap::new();
+    let mut run = ([255; 3], 0);
+    for colour in colours {
+        if *colour == run.0 {
+            run.1 += 1;
+            continue;
+        }
+        *counts.entry(run.0).or_default() += run.1;
+        run = (*colour, 1);
+    }
+    *counts.entry(run.0).or_default() += run.1;
+    let mut frequent: Vec<(Rgb, u32)> = counts.into_iter().collect();
+    frequent.sort_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
+    let palette: Vec<Rgb> = frequent
+        .iter()
+        .take(256)
+        .map(|(colour, _)| *colour)
+        .collect();
+    let nearest = |colour: &Rgb| {
+        let distances = palette.iter().map(|other| distance(colour, other));
+        let best = distances.enumerate().min_by_key(|(_, distance)| *distance);
+        best.and_then(|(place, _)| u8::try_from(place).ok())
+            .unwrap_or(0)
+    };
+    let places = frequent
+        .iter()
+        .map(|(colour, _)| (*colour, nearest(colour)))
+        .collect();
+    (palette, places)
+}
+
+fn distance(one: &Rgb, other: &Rgb) -> u32 {
+    let pairs = one.iter().zip(other);
+    pairs.map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
+}

@@ -1,0 +1,188 @@
+//! What charts share: sizes, title, legend, colours of releases, the axis of time.
+
+use plotters::style::RGBColor;
+
+use crate::Result;
+use crate::chart::canvas::{
+    Anchor, BLUE, Canvas, Dash, GREEN, GREY, INK, ORANGE, PURPLE, SKY, SOLID, VERMILLION,
+    text_width,
+};
+use crate::chart::panel::Panel;
+use crate::facts::Facts;
+use crate::series::{Bins, Point};
+
+/// The width of every chart in pixels.
+pub(super) const WIDTH: u32 = 860;
+/// The right edge of the data.
+pub(super) const RIGHT: f64 = 838.0;
+/// The left edge of the data where labels are numbers.
+pub(super) const LEFT: f64 = 74.0;
+/// The room below the data for ticks and title.
+pub(super) const FOOT: f64 = 44.0;
+
+/// How an entry of the legend is drawn.
+#[derive(Clone, Copy)]
+pub(super) enum Sign {
+    Line(Dash, f64),
+    Dot,
+    Bar(f64),
+    Cross,
+}
+
+/// An entry of the legend.
+pub(super) struct Entry {
+    pub(super) label: String,
+    pub(super) colour: RGBColor,
+    pub(super) sign: Sign,
+}
+
+impl Entry {
+    pub(super) fn new(label: impl Into<String>, colour: RGBColor, sign: Sign) -> Self {
+        let label = crate::format::cut(&label.into(), 40);
+        Self {
+            label,
+            colour,
+            sign,
+        }
+    }
+}
+
+/// The colour of a release, the same in every chart of a run.
+pub(super) fn colour_of(facts: &Facts, release: &str) -> RGBColor {
+    if release.is_empty() {
+        return PURPLE;
+    }
+    if release == facts.started.to.as_str() {
+        return VERMILLION;
+    }
+    if facts
+        .started
+        .from
+        .as_ref()
+        .is_some_and(|from| from.as_str() == release)
+    {
+        return BLUE;
+    }
+    let others = [GREEN, SKY, ORANGE];
+    let sum: usize = release.bytes().map(usize::from).sum();
+    others.get(sum % others.len()).copied().unwrap_or(GREY)
+}
+
+/// Returns the height of title and legend.
+pub(super) fn header_height(entries: &[Entry]) -> f64 {
+    let rows = entries.iter().fold((1_u32, LEFT), |(rows, x), entry| {
+        let wide = entry_width(entry);
+        if x + wide > RIGHT {
+            (rows + 1, LEFT + wide)
+        } else {
+            (rows, x + wide)
+        }
+    });
+    34.0 + f64::from(rows.0) * 17.0
+}
+
+fn entry_width(entry: &Entry) -> f64 {
+    26.0 + text_width(&entry.label, 11.0) + 18.0
+}
+
+/// Draws title and legend.
+pub(super) fn draw_header(canvas: &Canvas<'_>, title: &str, entries: &[Entry]) -> Result<()> {
+    canvas.text(title, (LEFT, 17.0), 14.0, INK, Anchor::Left)?;
+    let (mut x, mut y) = (LEFT, 40.0);
+    for entry in entries {
+        let wide = entry_width(entry);
+        if x + wide > RIGHT && x > LEFT {
+            (x, y) = (LEFT, y + 17.0);
+        }
+        match entry.sign {
+            Sign::Line(dash, width) => {
+                canvas.line(&[(x, y), (x + 22.0, y)], entry.colour, width, dash)?;
+            }
+            Sign::Dot => canvas.dot((x + 11.0, y), 2.6, entry.colour)?,
+            Sign::Bar(opacity) => {
+                canvas.rectangle((x, y - 5.0, x + 22.0, y + 5.0), entry.colour, opacity)?;
+            }
+            Sign::Cross => canvas.cross((x + 11.0, y), 4.0, entry.colour)?,
+        }
+        canvas.text(&entry.label, (x + 27.0, y), 11.0, INK, Anchor::Left)?;
+        x += wide;
+    }
+    Ok(())
+}
+
+/// Returns how many seconds the axis of time spans.
+pub(super) fn span(facts: &Facts, bins: Option<&Bins>) -> f64 {
+    let run = crate::format::between(facts.since(), facts.until());
+    let run = crate::format::ratio(run, 1_000_000);
+    let points = bins.iter().flat_map(|bins| {
+        let ends = bins
+            .series
+            .values()
+            .filter_map(|series| series.points.last());
+        ends.map(|point| since(bins, point) + width(bins))
+    });
+    points.fold(run.max(1.0), f64::max)
+}
+
+/// Returns the seconds from the start of the run to a point.
+pub(super) fn since(bins: &Bins, point: &Point) -> f64 {
+    seconds(point.second - bins.start)
+}
+
+/// Returns the width of a bin in seconds.
+pub(super) fn width(bins: &Bins) -> f64 {
+    seconds(bins.width)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of one run")]
+fn seconds(number: i64) -> f64 {
+    number as f64
+}
+
+/// Draws values over time as a line that breaks where nothing was measured.
+pub(super) fn draw_series(
+    canvas: &Canvas<'_>,
+    panel: &Panel,
+    values: &[(f64, f64)],
+    gap: f64,
+    (colour, width, dash): (RGBColor, f64, Dash),
+) -> Result<()> {
+    let mut part: Vec<(f64, f64)> = Vec::new();
+    let mut last = f64::NEG_INFINITY;
+    let draw = |part: &[(f64, f64)]| match part {
+        [] => Ok(()),
+        [(x, y)] => canvas.line(&[(x - 1.5, *y), (x + 1.5, *y)], colour, width, SOLID),
+        _ => canvas.line(part, colour, width, dash),
+    };
+    for (second, value) in values {
+        if second - last > gap {
+            draw(&part)?;
+            part.clear();
+        }
+        part.push((panel.x(*second), panel.y(*value)));
+        last = *second;
+    }
+    draw(&part)
+}
+
+/// Returns the time without samples after which a line breaks, in seconds.
+pub(super) fn gap(bins: &Bins) -> f64 {
+    (width(bins) * 2.5).max(2.5)
+}
+
+/// Returns the sentence of a caption that says what a point stands for.
+pub(super) fn bins_note(bins: &Bins) -> String {
+    let source = match bins.vantage() {
+        code_deploy_record::Source::Client => "the outside client",
+        _ => "the router",
+    };
+    let width = if bins.width == 1 {
+        "one second".to_owned()
+    } else {
+        format!("{} seconds", bins.width)
+    };
+    format!(
+        "Measured by {source}; each point covers {width}. Within a point histograms are added, \
+         never quantiles averaged, and the longest answer is kept, so that no spike is lost."
+    )
+}

@@ -1,0 +1,148 @@
+//! When each step ran and how long.
+
+use code_deploy_record::{Direction, Outcome};
+
+use crate::Result;
+use crate::chart::canvas::{Anchor, BLUE, Canvas, INK, ORANGE, PALE, SOLID, paint, text_width};
+use crate::chart::health::pixels;
+use crate::chart::panel::Panel;
+use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::facts::{At, Facts, StepEnd};
+use crate::format::{between, counted, cut, duration, ratio};
+
+const TITLE: &str = "Steps over time";
+const LEFT: f64 = 260.0;
+const ROW: f64 = 16.0;
+/// Steps that are drawn: the longest ones, in the order in which they ran.
+const MOST_ROWS: usize = 32;
+
+pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+    let kind = ChartKind::Steps;
+    if facts.steps.is_empty() {
+        let sentence = "No chart: no step of this run has ended.";
+        return Ok(Chart::absent(kind, TITLE, sentence));
+    }
+    let drawn = longest(facts);
+    let entries = [
+        Entry::new("done", BLUE, Sign::Bar(0.9)),
+        Entry::new("undone", ORANGE, Sign::Bar(0.6)),
+        Entry::new("failed", INK, Sign::Cross),
+    ];
+    let top = scene::header_height(&entries) + 4.0;
+    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
+    let bottom = top + drawn.len() as f64 * ROW;
+    let panel = Panel {
+        left: LEFT,
+        top,
+        right: scene::RIGHT,
+        bottom,
+        across: (0.0, scene::span(facts, None)),
+        up: (0.0, 1.0),
+        logarithmic: false,
+    };
+    let height = pixels(bottom + scene::FOOT);
+    let svg = paint(kind, (scene::WIDTH, height), |canvas| {
+        scene::draw_header(canvas, TITLE, &entries)?;
+        let across = ticks::time(facts.since().timestamp(), panel.across.1);
+        panel.draw_across(canvas, &across, "time (UTC)")?;
+        let mut y = panel.top + ROW / 2.0;
+        for step in &drawn {
+            draw_step(canvas, &panel, facts, y, step)?;
+            y += ROW;
+        }
+        panel.draw_frame(canvas)
+    })?;
+    let mut notes = Vec::new();
+    if drawn.len() < facts.steps.len() {
+        let (some, all) = (drawn.len(), facts.steps.len());
+        notes.push(format!(
+            "The {some} longest of {all} steps are drawn, in order of time."
+        ));
+    }
+    Ok(Chart {
+        kind,
+        title: TITLE.to_owned(),
+        sentence: sentence(facts),
+        notes,
+        picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
+    })
+}
+
+fn longest(facts: &Facts) -> Vec<&At<StepEnd>> {
+    let mut steps: Vec<&At<StepEnd>> = facts.steps.iter().collect();
+    let important = |step: &&At<StepEnd>| {
+        let failed = step.what.outcome == Outcome::Failed;
+        (
+            std::cmp::Reverse(failed),
+            std::cmp::Reverse(step.what.duration_us),
+            step.seq,
+        )
+    };
+    steps.sort_by_key(important);
+    steps.truncate(MOST_ROWS);
+    let began = |step: &&At<StepEnd>| {
+        step.time
+            - chrono::TimeDelta::microseconds(i64::try_from(step.what.duration_us).unwrap_or(0))
+    };
+    steps.sort_by_key(|step| (began(step), step.seq));
+    steps
+}
+
+fn draw_step(
+    canvas: &Canvas<'_>,
+    panel: &Panel,
+    facts: &Facts,
+    y: f64,
+    step: &At<StepEnd>,
+) -> Result<()> {
+    let name = cut(step.what.step.as_str(), 42);
+    canvas.text(&name, (panel.left - 8.0, y), 10.0, INK, Anchor::Right)?;
+    canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.6, SOLID)?;
+    let ended = between(facts.since(), step.time);
+    let began = ended.saturating_sub(step.what.duration_us);
+    let to = panel.x(ratio(ended, 1_000_000));
+    let from = panel
+        .x(ratio(began, 1_000_000))
+        .min(to - 1.5)
+        .max(panel.left);
+    let (colour, opacity, half) = match step.what.direction {
+        Direction::Apply => (BLUE, 0.9, 5.0),
+        Direction::Undo => (ORANGE, 0.6, 3.5),
+    };
+    canvas.rectangle((from, y - half, to, y + half), colour, opacity)?;
+    let mut after = to + 5.0;
+    if step.what.outcome == Outcome::Failed {
+        canvas.cross((to + 6.0, y), 4.0, INK)?;
+        after += 9.0;
+    }
+    let text = duration(step.what.duration_us);
+    if after + text_width(&text, 9.5) < panel.right {
+        canvas.text(&text, (after, y), 9.5, INK, Anchor::Left)
+    } else {
+        canvas.text(&text, (from - 5.0, y), 9.5, INK, Anchor::Right)
+    }
+}
+
+fn sentence(facts: &Facts) -> String {
+    let of = |outcome| {
+        facts
+            .steps
+            .iter()
+            .filter(|s| s.what.outcome == outcome)
+            .count()
+    };
+    let number = u64::try_from(facts.steps.len()).unwrap_or(u64::MAX);
+    let slowest = facts.steps.iter().max_by_key(|step| step.what.duration_us);
+    let slowest = slowest.map(|step| {
+        let took = duration(step.what.duration_us);
+        format!("; the longest was {} with {took}", step.what.step)
+    });
+    format!(
+        "{} ended, {} as intended and {} failed{}.",
+        counted(number, "step"),
+        of(Outcome::Done),
+        of(Outcome::Failed),
+        slowest.unwrap_or_default()
+    )
+}

@@ -1,0 +1,211 @@
+//! Requests a second by release, and each release's share of them.
+
+use std::collections::BTreeMap;
+
+use crate::Result;
+use crate::chart::canvas::{Canvas, DASHED, Dash, INK, SOLID, paint};
+use crate::chart::latency::lane_height;
+use crate::chart::panel::Panel;
+use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::facts::Facts;
+use crate::format::{clock, count, percent, ratio};
+use crate::series::{Bins, Series};
+
+const TITLE: &str = "Request rate and traffic share, by release";
+const HEIGHT: u32 = 440;
+const GAP_BETWEEN: f64 = 16.0;
+
+pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+    let kind = ChartKind::Traffic;
+    let series = bins.by_release(bins.vantage());
+    if series.is_empty() {
+        let sentence = "No chart: the record holds no samples of requests.";
+        return Ok(Chart::absent(kind, TITLE, sentence));
+    }
+    let markers = markers::of(facts);
+    let entries = legend(facts, &series);
+    let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
+        let span = scene::span(facts, Some(bins));
+        let head = scene::header_height(&entries);
+        let panel = |top: f64, bottom: f64, highest: f64| Panel {
+            left: scene::LEFT,
+            top,
+            right: scene::RIGHT,
+            bottom,
+            across: (0.0, span),
+            up: (0.0, highest),
+            logarithmic: false,
+        };
+        let foot = f64::from(HEIGHT) - scene::FOOT;
+        let (placed, lanes) = markers::place(&markers, &panel(head, foot, 1.0));
+        let top = head + lane_height(lanes);
+        let middle = f64::midpoint(top, foot);
+        let rates = series.iter().flat_map(|(_, s)| rates(bins, s));
+        let (highest, rate_ticks) = ticks::linear(rates.map(|(_, r)| r).fold(1.0, f64::max), "");
+        let upper = panel(top, middle - GAP_BETWEEN / 2.0, highest);
+        let lower = panel(middle + GAP_BETWEEN / 2.0, foot, 100.0);
+        scene::draw_header(canvas, TITLE, &entries)?;
+        let across = ticks::time(bins.start, span);
+        upper.draw_up(canvas, &rate_ticks, "requests/s")?;
+        upper.draw_across(canvas, &across, "")?;
+        let shares = ticks::linear(100.0, "").1;
+        lower.draw_up(canvas, &shares, "share (%)")?;
+        lower.draw_across(canvas, &across, "time (UTC)")?;
+        markers::draw(canvas, &upper, &placed, true)?;
+        markers::draw(canvas, &lower, &placed, false)?;
+        draw_series(canvas, (&upper, &lower), facts, bins, &series)?;
+        draw_set_share(canvas, &lower, facts)?;
+        upper.draw_frame(canvas)?;
+        lower.draw_frame(canvas)
+    })?;
+    let mut notes = vec![scene::bins_note(bins)];
+    if !facts.shifts.is_empty() {
+        let to = &facts.started.to;
+        notes.push(format!(
+            "The black line is the share of {to} as read back where it is served, averaged over \
+             the services; the coloured lines are what was measured."
+        ));
+    }
+    notes.extend(markers::note(&markers));
+    Ok(Chart {
+        kind,
+        title: TITLE.to_owned(),
+        sentence: sentence(facts, &series),
+        notes,
+        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+    })
+}
+
+fn dash_of(facts: &Facts, release: &str) -> Dash {
+    if release == facts.started.to.as_str() {
+        SOLID
+    } else {
+        DASHED
+    }
+}
+
+fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
+    let entry = |(release, _): &(&str, &Series)| {
+        let sign = Sign::Line(dash_of(facts, release), 1.8);
+        Entry::new(*release, scene::colour_of(facts, release), sign)
+    };
+    let mut entries: Vec<Entry> = series.iter().map(entry).collect();
+    if !facts.shifts.is_empty() {
+        let label = format!("share of {} as set", facts.started.to);
+        entries.push(Entry::new(label, INK, Sign::Line(SOLID, 1.0)));
+    }
+    entries
+}
+
+fn rates(bins: &Bins, series: &Series) -> Vec<(f64, f64)> {
+    let width = scene::width(bins);
+    let points = series.points.iter();
+    points
+        .map(|point| {
+            (
+                scene::since(bins, point) + width / 2.0,
+                ratio(point.count, 1) / width,
+            )
+        })
+        .collect()
+}
+
+fn draw_series(
+    canvas: &Canvas<'_>,
+    (upper, lower): (&Panel, &Panel),
+    facts: &Facts,
+    bins: &Bins,
+    series: &[(&str, &Series)],
+) -> Result<()> {
+    let mut all: BTreeMap<i64, u64> = BTreeMap::new();
+    for point in series.iter().flat_map(|(_, series)| &series.points) {
+        *all.entry(point.second).or_default() += point.count;
+    }
+    for (release, series) in series {
+        let style = (
+            scene::colour_of(facts, release),
+            1.8,
+            dash_of(facts, release),
+        );
+        scene::draw_series(canvas, upper, &rates(bins, series), scene::gap(bins), style)?;
+        let own: BTreeMap<i64, u64> = series.points.iter().map(|p| (p.second, p.count)).collect();
+        let shares = all.iter().map(|(second, whole)| {
+            let part = own.get(second).copied().unwrap_or(0);
+            let point = crate::series::Point {
+                second: *second,
+                ..Default::default()
+            };
+            let middle = scene::since(bins, &point) + scene::width(bins) / 2.0;
+            (middle, ratio(part, *whole) * 100.0)
+        });
+        let shares: Vec<(f64, f64)> = shares.collect();
+        scene::draw_series(canvas, lower, &shares, scene::gap(bins), style)?;
+    }
+    Ok(())
+}
+
+/// Returns the share of the new release over time as read back, averaged over services: seconds
+/// since the start, and percent.
+fn set_share(facts: &Facts) -> Vec<(f64, f64)> {
+    let mut shares: BTreeMap<&str, u16> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for shift in &facts.shifts {
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
+        shares.insert(&shift.what.service, share);
+        let sum: u64 = shares.values().map(|share| u64::from(*share)).sum();
+        let services = u64::try_from(shares.len()).unwrap_or(1).max(1);
+        let since = crate::format::between(facts.since(), shift.time);
+        steps.push((ratio(since, 1_000_000), ratio(sum, services)));
+    }
+    steps
+}
+
+fn draw_set_share(canvas: &Canvas<'_>, panel: &Panel, facts: &Facts) -> Result<()> {
+    let mut line: Vec<(f64, f64)> = Vec::new();
+    for (at, share) in set_share(facts) {
+        let x = panel.x(at);
+        if let Some((_, before)) = line.last().copied() {
+            line.push((x, before));
+        }
+        line.push((x, panel.y(share)));
+    }
+    if let Some((_, last)) = line.last().copied() {
+        line.push((panel.right, last));
+        canvas.line(&line, INK, 1.0, SOLID)?;
+    }
+    Ok(())
+}
+
+fn sentence(facts: &Facts, series: &[(&str, &Series)]) -> String {
+    let all: u64 = series.iter().map(|(_, series)| series.count).sum();
+    let parts = series.iter().map(|(release, series)| {
+        let share = percent(series.count, all);
+        format!("{release} answered {} ({share})", count(series.count))
+    });
+    let parts: Vec<String> = parts.collect();
+    let last = facts.shifts.last().map(|shift| {
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
+        format!(
+            "; at the last change, {} UTC, {} was set to {share} % of traffic",
+            clock(shift.time),
+            facts.started.to
+        )
+    });
+    format!(
+        "Of {} requests {}{}.",
+        count(all),
+        parts.join(", "),
+        last.unwrap_or_default()
+    )
+}

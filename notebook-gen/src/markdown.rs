@@ -1,0 +1,230 @@
+//! Reports as Markdown and as plain text, the same for pages, live cells and the terminal.
+
+use code_deploy_record::{Block, Column, Report};
+
+/// Lines of a file or log that are shown; the whole of it stands in the record.
+const LONGEST_CODE: usize = 200;
+
+/// Returns text in which nothing is markup any more: no emphasis, link, HTML, formula or table
+/// border. Line ends become spaces.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '$' => escaped.push_str("&#36;"),
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            other if other.is_control() => {}
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// Returns a report as Markdown (tables in the form that JupyterLab, nbconvert and code hosts
+/// read).
+#[must_use]
+pub fn report_to_markdown(report: &Report) -> String {
+    let blocks: Vec<String> = report.blocks.iter().map(block_to_markdown).collect();
+    blocks.join("\n\n")
+}
+
+fn block_to_markdown(block: &Block) -> String {
+    match block {
+        Block::Text { text } => {
+            let paragraphs = text.split("\n\n").map(escape_start);
+            paragraphs.collect::<Vec<_>>().join("\n\n")
+        }
+        Block::Table {
+            caption,
+            columns,
+            rows,
+        } => {
+            let table = table_to_markdown(columns, rows);
+            if caption.is_empty() {
+                return table;
+            }
+            format!("**{}**\n\n{table}", escape(caption))
+        }
+        Block::Code {
+            caption,
+            language,
+            text,
+        } => {
+            let fence = fence_for(text);
+            let language: String = language
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .collect();
+            let text = shorten(text);
+            let caption = if caption.is_empty() {
+                String::new()
+            } else {
+                format!("**{}**\n\n", escape(caption))
+            };
+            format!("{caption}{fence}{language}\n{text}\n{fence}")
+        }
+    }
+}
+
+/// Escapes a paragraph, so that its beginning is not taken for a heading, a list or a quotation.
+fn escape_start(text: &str) -> String {
+    let escaped = escape(text.trim());
+    if escaped.starts_with(['#', '-', '+', '=']) {
+        return format!("\\{escaped}");
+    }
+    escaped
+}
+
+fn table_to_markdown(columns: &[Column], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = String::from("|");
+    for column in columns {
+        text.push_str(&format!(" {} |", escape(&column.title)));
+    }
+    text.push_str("\n|");
+    for column in columns {
+        text.push_str(if column.numeric { "---:|" } else { ":---|" });
+    }
+    for row in rows {
+        text.push_str("\n|");
+        for entry in row {
+            text.push_str(&format!(" {} |", escape(entry)));
+        }
+    }
+    text
+}
+
+/// Returns a fence that is longer than any run of backticks in `text`.
+fn fence_for(text: &str) -> String {
+    let mut longest = 0;
+    let mut run = 0;
+    for character in text.chars() {
+        run = if character == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    "`".repeat((longest + 1).max(3))
+}
+
+/// Cuts code after its first lines, and says how many follow.
+fn shorten(text: &str) -> String {
+    let text = text.trim_end_matches('\n');
+    let lines = text.lines().count();
+    if lines <= LONGEST_CODE {
+        return text.to_owned();
+    }
+    let kept: Vec<&str> = text.lines().take(LONGEST_CODE).collect();
+    let more = lines - LONGEST_CODE;
+    format!("{}\n[{more} further lines in the record]", kept.join("\n"))
+}
+
+/// Returns a report as plain text with aligned columns.
+#[must_use]
+pub fn report_to_text(report: &Report) -> String {
+    let blocks: Vec<String> = report.blocks.iter().map(block_to_text).collect();
+    blocks.join("\n\n")
+}
+
+fn block_to_text(block: &Block) -> String {
+    match block {
+        Block::Text { text } => text.clone(),
+        Block::Table {
+            caption,
+            columns,
+            rows,
+        } => {
+            let table = table_to_text(columns, rows);
+            if caption.is_empty() {
+                return table;
+            }
+            format!("{caption}\n{table}")
+        }
+        Block::Code { caption, text, .. } => {
+            let indented: Vec<String> = shorten(text)
+                .lines()
+                .map(|line| format!("    {line}"))
+                .collect();
+            format!("{caption}\n{}", indented.join("\n"))
+        }
+    }
+}
+
+fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return "  none".to_owned();
+    }
+    let clean = |entry: &String| entry.replace(['\n', '\r', '\t'], " ");
+    let width = |index: usize| {
+        let entries = rows.iter().filter_map(|row| row.get(index));
+        let longest = entries.map(|entry| entry.chars().count()).max();
+        let title = columns
+            .get(index)
+            .map(|column| column.title.chars().count());
+        longest.max(title).unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |entries: Vec<String>| {
+        let mut text = String::new();
+        for ((entry, column), width) in entries.iter().zip(columns).zip(&widths) {
+            text.push_str("  ");
+            if column.numeric {
+                text.push_str(&format!("{entry:>width$}"));
+            } else {
+                text.push_str(&format!("{entry:<width$}"));
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    let mut lines = vec![line(columns.iter().map(|c| c.title.clone()).collect())];
+    lines.push(line(widths.iter().map(|w| "-".repeat(*w)).collect()));
+    for row in rows {
+        lines.push(line(row.iter().map(clean).collect()));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_report_cannot_become_markup() {
+        let report = Report::new().with_table(
+            "sizes | 1",
+            vec![Column::text("name"), Column::number("n")],
+            vec![vec!["a|b <i> `x` $y$\n*z*".to_owned(), "3".to_owned()]],
+        );
+        let expected = "**sizes \\| 1**\n\n| name | n |\n|:---|---:|\n\
+            | a\\|b &lt;i&gt; \\`x\\` &#36;y&#36; \\*z\\* | 3 |";
+        assert_eq!(report_to_markdown(&report), expected);
+    }
+
+    #[test]
+    fn code_with_fences_stays_inside_its_fence() {
+        let report = Report::new().with_code("", "text", "```\nx\n```");
+        assert_eq!(report_to_markdown(&report), "````text\n```\nx\n```\n````");
+    }
+
+    #[test]
+    fn plain_text_tables_are_aligned() {
+        let report = Report::new().with_table(
+            "",
+            vec![Column::text("name"), Column::number("n")],
+            vec![
+                vec!["a".to_owned(), "10".to_owned()],
+                vec!["long".to_owned(), "3".to_owned()],
+            ],
+        );
+        let expected = "  name   n\n  ----  --\n  a     10\n  long   3";
+        assert_eq!(report_to_text(&report), expected);
+    }
+}

@@ -1,0 +1,293 @@
+//! Samples in bins, made in one pass over the samples files.
+//!
+//! Within a bin histograms are added, never quantiles averaged, and the longest latency of each
+//! bin is kept, so that no spike is lost. Only the bin under way holds histograms: memory depends
+//! on the number of services and releases, not on the length of the run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use code_deploy_record::{Error as RecordError, Latency, Sample, SampleReader, Source};
+
+use crate::Result;
+use crate::facts::Facts;
+
+/// Bins that a run is parted into at most, while its journal's span is known.
+const MOST_BINS: i64 = 400;
+
+/// Series that are kept; samples of further services and releases are counted as left out.
+const MOST_SERIES: usize = 600;
+
+/// What a series is of. An empty service stands for all services together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Who measured.
+    pub source: Source,
+    /// The service, or nothing for all.
+    pub service: String,
+    /// The release that answered; empty when none did.
+    pub release: String,
+}
+
+/// One bin of a series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Point {
+    /// The first second of the bin, as a Unix time.
+    pub second: i64,
+    /// Requests.
+    pub count: u64,
+    /// The failed ones.
+    pub failed: u64,
+    /// Latency quantiles and the longest, in microseconds, when any was counted.
+    pub latency: Option<Quantiles>,
+}
+
+/// Latency quantiles in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Half of the answers took at most this.
+    pub p50: u64,
+    /// 95 % of the answers took at most this.
+    pub p95: u64,
+    /// 99 % of the answers took at most this.
+    pub p99: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl Quantiles {
+    /// Returns the quantiles of a histogram, or nothing for an empty one.
+    #[must_use]
+    pub fn of(latency: &Latency) -> Option<Self> {
+        Some(Self {
+            p50: latency.quantile_us(0.50)?,
+            p95: latency.quantile_us(0.95)?,
+            p99: latency.quantile_us(0.99)?,
+            max: latency.max_us()?,
+        })
+    }
+}
+
+/// A series: its bins in order, and its sums.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// The bins that have samples, in order.
+    pub points: Vec<Point>,
+    /// Requests in all.
+    pub count: u64,
+    /// The failed ones by class.
+    pub errors: BTreeMap<String, u64>,
+    /// Latency over all bins.
+    pub total: Option<Quantiles>,
+    /// The highest value of each other figure.
+    pub peaks: BTreeMap<String, f64>,
+}
+
+impl Series {
+    /// Returns how many failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+/// All series of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Bins {
+    /// The first second.
+    pub start: i64,
+    /// The seconds in a bin.
+    pub width: i64,
+    /// The series.
+    pub series: BTreeMap<Key, Series>,
+    /// Samples read.
+    pub samples: u64,
+    /// Samples that belong to no series because there are too many.
+    pub left_out: u64,
+}
+
+#[derive(Default)]
+struct Open {
+    bin: i64,
+    point: Point,
+    latency: Latency,
+    total: Latency,
+}
+
+impl Bins {
+    /// Reads all samples of a run.
+    ///
+    /// # Errors
+    /// [`crate::Error::Record`] when a samples file cannot be read.
+    pub fn read(facts: &Facts) -> Result<Self> {
+        let start = facts.since().timestamp();
+        let span = (facts.until().timestamp() - start).max(1);
+        let mut bins = Self {
+            start,
+            width: (span + MOST_BINS - 1) / MOST_BINS,
+            ..Self::default()
+        };
+        for source in [
+            Source::Router,
+            Source::Client,
+            Source::Probe,
+            Source::Load,
+            Source::Platform,
+        ] {
+            bins.read_source(facts, source)?;
+        }
+        Ok(bins)
+    }
+
+    /// Merges the files of a source by time, so that a bin is complete when the next one begins.
+    fn read_source(&mut self, facts: &Facts, source: Source) -> Result<()> {
+        let mut readers = Vec::new();
+        for path in files(facts, source)? {
+            let mut reader = SampleReader::open(&path)?;
+            if let Some(sample) = reader.next_sample()? {
+                readers.push((sample, reader));
+            }
+        }
+        let mut open = BTreeMap::new();
+        while let Some(first) = earliest(&readers) {
+            let Some((waiting, reader)) = readers.get_mut(first) else {
+                break;
+            };
+            match reader.next_sample()? {
+                Some(next) => {
+                    let sample = std::mem::replace(waiting, next);
+                    self.take(&mut open, sample);
+                }
+                None => {
+                    let (sample, _) = readers.remove(first);
+                    self.take(&mut open, sample);
+                }
+            }
+        }
+        for (key, last) in open {
+            self.close(&key, last);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, open: &mut BTreeMap<Key, Open>, sample: Sample) {
+        self.samples += 1;
+        let key = |service: &str| Key {
+            source: sample.source,
+            service: service.to_owned(),
+            release: sample.release.clone(),
+        };
+        let bin = (sample.second - self.start).max(0) / self.width;
+        self.add(open, key(&sample.service), bin, &sample);
+        if matches!(
+            sample.source,
+            Source::Router | Source::Client | Source::Load
+        ) {
+            self.add(open, key(""), bin, &sample);
+        }
+    }
+
+    fn add(&mut self, open: &mut BTreeMap<Key, Open>, key: Key, bin: i64, sample: &Sample) {
+        if !self.series.contains_key(&key) && self.series.len() >= MOST_SERIES {
+            self.left_out += 1;
+            return;
+        }
+        let series = self.series.entry(key.clone()).or_default();
+        let under_way = open.entry(key).or_insert_with(|| Open {
+            bin,
+            ..Open::default()
+        });
+        if bin > under_way.bin {
+            series
+                .points
+                .extend(finish(under_way, self.start, self.width));
+            under_way.bin = bin;
+        }
+        under_way.point.count += sample.count;
+        under_way.point.failed += sample.failed();
+        if !sample.latency.is_empty() {
+            under_way.latency.add(&sample.latency);
+        }
+        series.count += sample.count;
+        for (class, count) in &sample.errors {
+            *series.errors.entry(class.clone()).or_default() += count;
+        }
+        for (name, value) in &sample.figures {
+            let peak = series.peaks.entry(name.clone()).or_insert(*value);
+            *peak = peak.max(*value);
+        }
+    }
+
+    fn close(&mut self, key: &Key, mut last: Open) {
+        if let Some(series) = self.series.get_mut(key) {
+            series
+                .points
+                .extend(finish(&mut last, self.start, self.width));
+            series.total = Quantiles::of(&last.total);
+        }
+    }
+
+    /// Returns the series of a source over all services together, by release; releases that did
+    /// not answer a request are left out.
+    #[must_use]
+    pub fn by_release(&self, source: Source) -> Vec<(&str, &Series)> {
+        let matching = self.series.iter().filter(move |(key, series)| {
+            key.source == source && key.service.is_empty() && series.count > 0
+        });
+        matching
+            .map(|(key, series)| (key.release.as_str(), series))
+            .filter(|(release, _)| !release.is_empty())
+            .collect()
+    }
+
+    /// Returns who saw the users' requests: the outside client, or the router where there is no
+    /// sample of a client.
+    #[must_use]
+    pub fn vantage(&self) -> Source {
+        if self.by_release(Source::Client).is_empty() {
+            return Source::Router;
+        }
+        Source::Client
+    }
+}
+
+/// Closes the bin under way and returns its point, unless nothing was counted in it.
+fn finish(open: &mut Open, start: i64, width: i64) -> Option<Point> {
+    let mut point = std::mem::take(&mut open.point);
+    point.second = start + open.bin * width;
+    if !open.latency.is_empty() {
+        point.latency = Quantiles::of(&open.latency);
+        open.total.add(&open.latency);
+        open.latency = Latency::new();
+    }
+    (point.count > 0).then_some(point)
+}
+
+fn earliest(readers: &[(Sample, SampleReader)]) -> Option<usize> {
+    let seconds = readers.iter().enumerate();
+    seconds
+        .min_by_key(|(place, (sample, _))| (sample.second, *place))
+        .map(|(place, _)| place)
+}
+
+fn files(facts: &Facts, source: Source) -> Result<Vec<PathBuf>> {
+    let folder = facts.folder.samples_path();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(RecordError::io("read", &folder)(error).into()),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(RecordError::io("read", &folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let matches = name.is_some_and(|name| {
+            name.starts_with(source.word())
+                && name.ends_with(".jsonl")
+                && !name.contains("failures")
+        });
+        files.extend(matches.then_some(path));
+    }
+    files.sort();
+    Ok(files)
+}

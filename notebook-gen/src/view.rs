@@ -1,0 +1,335 @@
+//! Views of a run: the tables that pages and live cells show alike, each a [`Report`] made from
+//! the record alone.
+
+mod criteria;
+mod dora;
+mod events;
+mod items;
+mod lessons;
+mod lists;
+mod matrices;
+mod overview;
+mod rollback;
+mod steps;
+
+use std::fmt;
+use std::str::FromStr;
+
+use code_deploy_record::{PhaseNumber, Report};
+
+use crate::facts::Facts;
+use crate::series::Bins;
+use crate::{Error, Result};
+
+pub use criteria::{Criterion, criteria};
+pub use items::{ItemLine, Tally, items_of, tally};
+pub(crate) use overview::fact_lines;
+pub use overview::{opening, verdict, verdict_word};
+pub(crate) use steps::{gates_table, steps_table};
+
+/// What a view shows: the words after `record`, or `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// Where the run stands.
+    Status,
+    /// How the run began and ended.
+    Run,
+    /// The catalogue's items, of one notebook or all.
+    Items(Option<PhaseNumber>),
+    /// Findings.
+    Findings,
+    /// Waivers.
+    Waivers,
+    /// Gates with what each looked at.
+    Gates,
+    /// Steps with their checks, of one phase or all.
+    Steps(Option<PhaseNumber>),
+    /// The phases.
+    Phases,
+    /// Moves of traffic.
+    Traffic,
+    /// Health of every instance.
+    Health,
+    /// Resources that instances took.
+    Resources,
+    /// The outside client.
+    Client,
+    /// Load tests.
+    Load,
+    /// Latency of the new release and the one it replaces.
+    Comparison,
+    /// Migrations.
+    Migrations,
+    /// Approvals.
+    Approvals,
+    /// Files of the evidence.
+    Evidence,
+    /// The journal as text, of one phase or all.
+    Events(Option<PhaseNumber>),
+    /// What every finished run must show.
+    Criteria,
+    /// The deployment readiness matrix.
+    Readiness,
+    /// The environment validation matrix.
+    Environments,
+    /// The operational metrics matrix.
+    Metrics,
+    /// The four DORA keys.
+    Dora,
+    /// The eight stages of the loop.
+    Loop,
+    /// How to go back.
+    Rollback,
+    /// What to learn from the run.
+    Lessons,
+    /// The components with what runs of each.
+    Components,
+}
+
+/// The views' words with what each shows, for help and completion.
+pub const VIEWS: [(&str, &str); 26] = [
+    ("run", "how the run began and ended"),
+    (
+        "items",
+        "the catalogue's items; a phase's number may follow",
+    ),
+    ("findings", "findings, the most serious first"),
+    ("waivers", "items that a named person waived"),
+    ("gates", "gates with what each looked at"),
+    (
+        "steps",
+        "steps with their checks; a phase's number may follow",
+    ),
+    ("phases", "the nine phases with their times"),
+    ("traffic", "moves of traffic, as read back"),
+    ("health", "health of every instance"),
+    ("resources", "the most that each instance's release took"),
+    ("client", "the outside client's requests and failures"),
+    ("load", "load tests"),
+    (
+        "comparison",
+        "latency and failures of the new release and the one it replaces",
+    ),
+    ("migrations", "migrations, forward and back"),
+    ("approvals", "who said go or no-go, and why"),
+    ("evidence", "files kept as evidence, with their digests"),
+    ("events", "the journal; a phase's number may follow"),
+    ("criteria", "what every finished run must show"),
+    (
+        "readiness",
+        "components against built, tested, scanned, deployed, verified",
+    ),
+    ("environments", "checks against environments"),
+    ("metrics", "figures against their targets"),
+    ("dora", "the four DORA keys of the runs in this folder"),
+    ("loop", "the eight stages of the delivery loop"),
+    ("rollback", "how to go back from where the run stands"),
+    (
+        "lessons",
+        "what took longest, failed, was retried or waived",
+    ),
+    ("components", "the components with what runs of each"),
+];
+
+impl View {
+    /// Returns the view's word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Run => "run",
+            Self::Items(_) => "items",
+            Self::Findings => "findings",
+            Self::Waivers => "waivers",
+            Self::Gates => "gates",
+            Self::Steps(_) => "steps",
+            Self::Phases => "phases",
+            Self::Traffic => "traffic",
+            Self::Health => "health",
+            Self::Resources => "resources",
+            Self::Client => "client",
+            Self::Load => "load",
+            Self::Comparison => "comparison",
+            Self::Migrations => "migrations",
+            Self::Approvals => "approvals",
+            Self::Evidence => "evidence",
+            Self::Events(_) => "events",
+            Self::Criteria => "criteria",
+            Self::Readiness => "readiness",
+            Self::Environments => "environments",
+            Self::Metrics => "metrics",
+            Self::Dora => "dora",
+            Self::Loop => "loop",
+            Self::Rollback => "rollback",
+            Self::Lessons => "lessons",
+            Self::Components => "components",
+        }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        if let Self::Items(Some(phase)) | Self::Steps(Some(phase)) | Self::Events(Some(phase)) =
+            self
+        {
+            write!(f, " {phase}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for View {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let word = words.next().unwrap_or("run");
+        let number = words.next();
+        let phase = number
+            .and_then(|n| n.parse().ok())
+            .and_then(PhaseNumber::new);
+        let unknown = || Error::UnknownView {
+            command: format!("record {}", crate::format::cut(text, 80)),
+            expected: format!("the views are {}", VIEWS.map(|(word, _)| word).join(", ")),
+        };
+        let takes_phase = matches!(word, "items" | "steps" | "events");
+        if words.next().is_some() || (number.is_some() && (phase.is_none() || !takes_phase)) {
+            return Err(unknown());
+        }
+        Ok(match word {
+            "status" => Self::Status,
+            "run" => Self::Run,
+            "items" => Self::Items(phase),
+            "findings" => Self::Findings,
+            "waivers" => Self::Waivers,
+            "gates" => Self::Gates,
+            "steps" => Self::Steps(phase),
+            "phases" => Self::Phases,
+            "traffic" => Self::Traffic,
+            "health" => Self::Health,
+            "resources" => Self::Resources,
+            "client" => Self::Client,
+            "load" => Self::Load,
+            "comparison" => Self::Comparison,
+            "migrations" => Self::Migrations,
+            "approvals" => Self::Approvals,
+            "evidence" => Self::Evidence,
+            "events" => Self::Events(phase),
+            "criteria" => Self::Criteria,
+            "readiness" => Self::Readiness,
+            "environments" => Self::Environments,
+            "metrics" => Self::Metrics,
+            "dora" => Self::Dora,
+            "loop" => Self::Loop,
+            "rollback" => Self::Rollback,
+            "lessons" => Self::Lessons,
+            "components" => Self::Components,
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+/// What a view may look at: the run, its samples, and the other runs that were given.
+#[derive(Debug, Clone, Copy)]
+pub struct Material<'a> {
+    /// The run.
+    pub facts: &'a Facts,
+    /// Its samples.
+    pub bins: &'a Bins,
+    /// Other runs of the same application, in order of time.
+    pub others: &'a [Facts],
+}
+
+impl Material<'_> {
+    /// Makes the report of a view.
+    ///
+    /// # Errors
+    /// [`Error::Record`] when the journal or the catalogue cannot be read.
+    pub fn report(&self, view: View) -> Result<Report> {
+        let facts = self.facts;
+        Ok(match view {
+            View::Status => overview::status(facts),
+            View::Run => overview::run(facts),
+            View::Items(phase) => items::items(facts, phase)?,
+            View::Findings => lists::findings(facts),
+            View::Waivers => lists::waivers(facts),
+            View::Gates => steps::gates(facts),
+            View::Steps(phase) => steps::steps(facts, phase),
+            View::Phases => overview::phases(facts),
+            View::Traffic => lists::traffic(facts),
+            View::Health => lists::health(facts),
+            View::Resources => lists::resources(self.bins),
+            View::Client => lists::client(facts),
+            View::Load => lists::load(facts),
+            View::Comparison => lists::comparison(facts, self.bins),
+            View::Migrations => lists::migrations(facts),
+            View::Approvals => lists::approvals(facts),
+            View::Evidence => lists::evidence(facts),
+            View::Events(phase) => events::events(facts, phase)?,
+            View::Criteria => criteria::report(facts)?,
+            View::Readiness => matrices::readiness(facts),
+            View::Environments => matrices::environments(facts, self.others),
+            View::Metrics => matrices::metrics(facts),
+            View::Dora => dora::dora(facts, self.others),
+            View::Loop => matrices::delivery_loop(facts),
+            View::Rollback => rollback::rollback(facts),
+            View::Lessons => lessons::lessons(facts, self.others),
+            View::Components => matrices::components(facts),
+        })
+    }
+}
+
+/// Makes the report of a view of a run as its record stands now.
+///
+/// # Errors
+/// [`Error::Record`] when a record cannot be read.
+pub fn view(
+    run: &code_deploy_record::RunFolder,
+    others: &[code_deploy_record::RunFolder],
+    view: View,
+) -> Result<Report> {
+    let facts = Facts::read(run)?;
+    let bins = if matches!(view, View::Resources | View::Comparison) {
+        Bins::read(&facts)?
+    } else {
+        Bins::default()
+    };
+    let others = read_others(&facts, others)?;
+    let material = Material {
+        facts: &facts,
+        bins: &bins,
+        others: &others,
+    };
+    material.report(view)
+}
+
+/// Reads other runs; the run itself, when it is among them, is left out.
+pub(crate) fn read_others(
+    facts: &Facts,
+    others: &[code_deploy_record::RunFolder],
+) -> Result<Vec<Facts>> {
+    let mut read = Vec::new();
+    for other in others {
+        let other = Facts::read(other)?;
+        let same_run = other.started.run == facts.started.run;
+        if !same_run && other.started.application == facts.started.application {
+            read.push(other);
+        }
+    }
+    read.sort_by_key(Facts::since);
+    Ok(read)
+}
+
+/// Returns a row of a table.
+pub(crate) fn row<const N: usize>(entries: [&str; N]) -> Vec<String> {
+    entries.into_iter().map(str::to_owned).collect()
+}
+
+/// Returns columns of text.
+pub(crate) fn columns<const N: usize>(titles: [&str; N]) -> Vec<code_deploy_record::Column> {
+    titles
+        .into_iter()
+        .map(code_deploy_record::Column::text)
+        .collect()
+}

@@ -1,0 +1,208 @@
+//! The catalogue's items with what became of each.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use code_deploy_record::{
+    Catalog, EvidenceRef, Item, ItemKind, ItemState, PhaseNumber, Report, Verdict,
+};
+
+use crate::Result;
+use crate::facts::Facts;
+use crate::view::columns;
+
+/// Returns the catalogue, read once.
+pub(crate) fn catalog() -> Result<&'static Catalog> {
+    static CATALOG: OnceLock<Catalog> = OnceLock::new();
+    if let Some(catalog) = CATALOG.get() {
+        return Ok(catalog);
+    }
+    let catalog = Catalog::shipped()?;
+    Ok(CATALOG.get_or_init(|| catalog))
+}
+
+/// How many items ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// They hold, with evidence.
+    pub met: u32,
+    /// They do not hold.
+    pub failed: u32,
+    /// They cannot apply.
+    pub not_applicable: u32,
+    /// A person accepted that they do not hold.
+    pub waived: u32,
+    /// Not established, or not settled by this run.
+    pub open: u32,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            met,
+            failed,
+            not_applicable,
+            waived,
+            open,
+        } = self;
+        write!(
+            f,
+            "{met} met, {failed} failed, {waived} waived, {open} open, {not_applicable} not \
+             applicable"
+        )
+    }
+}
+
+impl Tally {
+    fn add(&mut self, state: Option<&ItemState>) {
+        let count = match state.map(|state| &state.verdict) {
+            Some(Verdict::Met { .. }) => &mut self.met,
+            Some(Verdict::Failed) => &mut self.failed,
+            Some(Verdict::NotApplicable { .. }) => &mut self.not_applicable,
+            Some(Verdict::Waived { .. }) => &mut self.waived,
+            Some(Verdict::Open) | None => &mut self.open,
+        };
+        *count += 1;
+    }
+}
+
+/// Returns how many of all items ended how. Without a catalogue, which a test rules out, only the
+/// settled ones are counted.
+#[must_use]
+pub fn tally(facts: &Facts) -> Tally {
+    let mut tally = Tally::default();
+    match catalog() {
+        Ok(catalog) => {
+            for (_, item) in catalog.items() {
+                tally.add(facts.state.items.get(&item.id));
+            }
+        }
+        Err(_) => facts
+            .state
+            .items
+            .values()
+            .for_each(|state| tally.add(Some(state))),
+    }
+    tally
+}
+
+/// An item with what became of it.
+#[derive(Debug, Clone)]
+pub struct ItemLine {
+    /// Its number.
+    pub id: String,
+    /// Its text; a forbidden condition is marked as such.
+    pub text: String,
+    /// The group it belongs to.
+    pub group: String,
+    /// The verdict's word.
+    pub verdict: &'static str,
+    /// How it is known.
+    pub basis: String,
+    /// Why.
+    pub reason: String,
+    /// Where the evidence stands.
+    pub evidence: String,
+}
+
+/// Returns the items that a notebook shows, or all, in order.
+///
+/// # Errors
+/// [`crate::Error::Record`] when the catalogue cannot be read.
+pub fn items_of(facts: &Facts, phase: Option<PhaseNumber>) -> Result<(Vec<ItemLine>, Tally)> {
+    let catalog = catalog()?;
+    let mut tally = Tally::default();
+    let mut lines = Vec::new();
+    for (group, item) in catalog.items() {
+        if phase.is_none_or(|phase| group.notebook == phase) {
+            let state = facts.state.items.get(&item.id);
+            tally.add(state);
+            lines.push(line(facts, &group.title, item, state));
+        }
+    }
+    Ok((lines, tally))
+}
+
+fn line(facts: &Facts, group: &str, item: &Item, state: Option<&ItemState>) -> ItemLine {
+    let text = match item.kind {
+        ItemKind::Forbidden => format!("Must not be: {}", item.text),
+        ItemKind::Mandatory => format!("Must hold: {}", item.text),
+        _ => item.text.clone(),
+    };
+    let mut line = ItemLine {
+        id: item.id.to_string(),
+        text,
+        group: group.to_owned(),
+        verdict: "open",
+        basis: String::new(),
+        reason: unsettled(facts),
+        evidence: String::new(),
+    };
+    let Some(state) = state else {
+        return line;
+    };
+    line.verdict = state.verdict.word();
+    line.reason.clone_from(&state.reason);
+    match &state.verdict {
+        Verdict::Met { basis } => line.basis = basis.to_string(),
+        Verdict::NotApplicable { fact } => line.basis = format!("inventory: {fact}"),
+        Verdict::Waived { by, expires } => line.basis = format!("by {by} until {expires}"),
+        _ => {}
+    }
+    line.evidence = evidence(state);
+    line
+}
+
+fn unsettled(facts: &Facts) -> String {
+    match &facts.state.finished {
+        Some((outcome, ..)) => format!("not settled by this run, which {}", past(*outcome)),
+        None => "not settled yet".to_owned(),
+    }
+}
+
+fn past(outcome: code_deploy_record::RunOutcome) -> &'static str {
+    use code_deploy_record::RunOutcome as O;
+    match outcome {
+        O::Succeeded => "succeeded",
+        O::RolledBack => "was rolled back",
+        O::Refused => "was refused",
+        _ => "needs a person",
+    }
+}
+
+fn evidence(state: &ItemState) -> String {
+    let mut texts: Vec<String> = state
+        .evidence
+        .iter()
+        .take(6)
+        .map(|reference| match reference {
+            EvidenceRef::Event(seq) => format!("event {seq}"),
+            EvidenceRef::File(digest) => format!("file {}", digest.short()),
+        })
+        .collect();
+    if texts.is_empty() {
+        texts.push(format!("event {}", state.seq));
+    }
+    if state.evidence.len() > 6 {
+        texts.push(format!("{} more", state.evidence.len() - 6));
+    }
+    texts.join(", ")
+}
+
+pub(super) fn items(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Report> {
+    let (lines, tally) = items_of(facts, phase)?;
+    let all = lines.len();
+    let rows = lines.into_iter().map(|line| {
+        vec![
+            line.id,
+            line.text,
+            line.verdict.to_owned(),
+            line.basis,
+            line.reason,
+            line.evidence,
+        ]
+    });
+    let titles = ["Item", "What", "Verdict", "Basis", "Reason", "Evidence"];
+    let caption = format!("{all} items: {tally}");
+    Ok(Report::new().with_table(caption, columns(titles), rows.collect()))
+}

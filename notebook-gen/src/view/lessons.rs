@@ -1,0 +1,181 @@
+//! What to learn from a run: derived from its record, each with its event.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{Column, Outcome, PhaseNumber, Report, Verdict};
+
+use crate::facts::{At, Facts, StepEnd};
+use crate::format::{between, clock, duration};
+use crate::view::{columns, row};
+
+pub(super) fn lessons(facts: &Facts, others: &[Facts]) -> Report {
+    let report = slowest(facts, Report::new());
+    let report = failed(facts, report);
+    let report = gates(facts, report);
+    let report = flapping(facts, report);
+    let report = waived(facts, report);
+    against_before(facts, others, report)
+}
+
+fn slowest(facts: &Facts, report: Report) -> Report {
+    let mut steps: Vec<&At<StepEnd>> = facts.steps.iter().collect();
+    steps.sort_by_key(|step| (std::cmp::Reverse(step.what.duration_us), step.seq));
+    if steps.is_empty() {
+        return report.with_text("What took longest: no step of this run has ended.");
+    }
+    let rows = steps.iter().take(10).map(|step| {
+        let planned = facts.state.planned(&step.what.step);
+        let expected = planned.map(|planned| duration(planned.expected_ms * 1000));
+        vec![
+            step.what.step.to_string(),
+            duration(step.what.duration_us),
+            expected.unwrap_or_default(),
+            step.what.attempts.to_string(),
+            step.seq.to_string(),
+        ]
+    });
+    let mut titles = columns(["Step"]);
+    titles.extend(
+        ["Took", "Expected", "Attempts", "Event"]
+            .into_iter()
+            .map(Column::number),
+    );
+    report.with_table("What took longest", titles, rows.collect())
+}
+
+fn failed(facts: &Facts, report: Report) -> Report {
+    let bad = |step: &&At<StepEnd>| step.what.outcome != Outcome::Done || step.what.attempts > 1;
+    let rows: Vec<_> = facts
+        .steps
+        .iter()
+        .filter(bad)
+        .take(50)
+        .map(|step| {
+            let outcome = format!("{:?}", step.what.outcome).to_lowercase();
+            let problem = step
+                .what
+                .problem
+                .as_ref()
+                .map(|p| format!("{} {}", p.code, p.what));
+            let (attempts, seq) = (step.what.attempts.to_string(), step.seq.to_string());
+            let time = clock(step.time);
+            row([
+                &time,
+                step.what.step.as_str(),
+                &outcome,
+                &attempts,
+                &problem.unwrap_or_default(),
+                &seq,
+            ])
+        })
+        .collect();
+    if rows.is_empty() {
+        return report.with_text("What failed or was retried: no step.");
+    }
+    let titles = columns([
+        "Time (UTC)",
+        "Step",
+        "Outcome",
+        "Attempts",
+        "Error",
+        "Event",
+    ]);
+    report.with_table("What failed or was retried", titles, rows)
+}
+
+fn gates(facts: &Facts, report: Report) -> Report {
+    let failed: Vec<_> = facts
+        .gates
+        .iter()
+        .filter(|gate| !gate.what.passed)
+        .take(50)
+        .collect();
+    if failed.is_empty() {
+        return report.with_text(format!(
+            "Gates without a pass: none of {}.",
+            crate::format::counted(u64::try_from(facts.gates.len()).unwrap_or(0), "answer")
+        ));
+    }
+    let rows = failed.iter().map(|gate| {
+        let (time, seq) = (clock(gate.time), gate.seq.to_string());
+        row([
+            &time,
+            gate.what.gate.word(),
+            &gate.what.subject,
+            &gate.what.reason,
+            &seq,
+        ])
+    });
+    let titles = columns(["Time (UTC)", "Gate", "Of", "Reason", "Event"]);
+    report.with_table("Gates without a pass", titles, rows.collect())
+}
+
+fn flapping(facts: &Facts, report: Report) -> Report {
+    let mut falls: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    let mut healthy: BTreeMap<(&str, &str, code_deploy_record::Probe), bool> = BTreeMap::new();
+    for note in &facts.health {
+        let what = &note.what;
+        let before = healthy.insert((&what.service, &what.instance, what.probe), what.healthy);
+        if before == Some(true) && !what.healthy {
+            *falls.entry((&what.service, &what.instance)).or_default() += 1;
+        }
+    }
+    if falls.is_empty() {
+        return report.with_text("Health lost after it was there: by no instance.");
+    }
+    let rows = falls
+        .iter()
+        .map(|((service, instance), number)| row([service, instance, &number.to_string()]));
+    let titles = columns(["Service", "Instance", "Times"]);
+    report.with_table("Health lost after it was there", titles, rows.collect())
+}
+
+fn waived(facts: &Facts, report: Report) -> Report {
+    let is_waived =
+        |state: &&code_deploy_record::ItemState| matches!(state.verdict, Verdict::Waived { .. });
+    let number = facts.state.items.values().filter(is_waived).count();
+    if number == 0 {
+        return report.with_text("Waived: no item.");
+    }
+    let mut report = report;
+    report.blocks.extend(super::lists::waivers(facts).blocks);
+    report
+}
+
+fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
+    let same = |other: &&Facts| {
+        other.started.environment == facts.started.environment && other.since() < facts.since()
+    };
+    let Some(before) = others.iter().filter(same).max_by_key(|other| other.since()) else {
+        return report
+            .with_text("Against earlier runs: no earlier run of this environment was given.");
+    };
+    let time = |run: &Facts, phase: PhaseNumber| {
+        let state = run.state.phases.get(&phase)?;
+        let (end, _) = state.finished?;
+        Some(between(state.started, end))
+    };
+    let rows = PhaseNumber::all().map(|phase| {
+        let (now, then) = (time(facts, phase), time(before, phase));
+        let change = now
+            .zip(then)
+            .filter(|(_, then)| *then > 0)
+            .map(|(now, then)| {
+                format!("{:+.0} %", (crate::format::ratio(now, then) - 1.0) * 100.0)
+            });
+        vec![
+            phase.notebook().replace('_', " "),
+            now.map_or("not reached".to_owned(), duration),
+            then.map_or("not reached".to_owned(), duration),
+            change.unwrap_or_default(),
+        ]
+    });
+    let mut titles = columns(["Phase"]);
+    titles.extend(
+        ["This run", "Before", "Change"]
+            .into_iter()
+            .map(Column::number),
+    );
+    let caption = format!("Durations against run {}", before.started.run);
+    report.with_table(caption, titles, rows.collect())
+}

@@ -1,0 +1,360 @@
+//! Lists of one kind of entry each.
+
+use code_deploy_record::{Column, Report, Source, Verdict};
+
+use crate::facts::Facts;
+use crate::format::{bytes, clock, count, duration, percent};
+use crate::series::Bins;
+use crate::view::steps::direction_word;
+use crate::view::{columns, row};
+
+/// Rows of a list that are shown; the caption says how many there are.
+const MOST: usize = 300;
+
+fn table(caption: &str, titles: Vec<Column>, mut rows: Vec<Vec<String>>, none: &str) -> Report {
+    if rows.is_empty() {
+        return Report::new().with_text(none);
+    }
+    let all = rows.len();
+    rows.truncate(MOST);
+    let caption = if all > MOST {
+        format!("{caption} (the first {MOST} of {all}; the record holds all)")
+    } else {
+        caption.to_owned()
+    };
+    Report::new().with_table(caption, titles, rows)
+}
+
+pub(super) fn findings(facts: &Facts) -> Report {
+    let mut findings: Vec<_> = facts.findings.iter().collect();
+    findings.sort_by_key(|finding| (std::cmp::Reverse(finding.what.severity), finding.seq));
+    let rows = findings.iter().map(|finding| {
+        let what = &finding.what;
+        let severity = format!("{:?}", what.severity).to_lowercase();
+        let seq = finding.seq.to_string();
+        row([
+            &severity,
+            &what.rule,
+            &what.place,
+            &what.message,
+            &what.cure,
+            &seq,
+        ])
+    });
+    let titles = columns(["Severity", "Rule", "Where", "What", "Cure", "Event"]);
+    table("Findings", titles, rows.collect(), "Nothing was found.")
+}
+
+pub(super) fn waivers(facts: &Facts) -> Report {
+    let mut rows = Vec::new();
+    for (item, state) in &facts.state.items {
+        if let Verdict::Waived { by, expires } = &state.verdict {
+            let (item, expires) = (item.to_string(), expires.to_string());
+            rows.push(row([
+                &item,
+                by,
+                &expires,
+                &state.reason,
+                &state.seq.to_string(),
+            ]));
+        }
+    }
+    let titles = columns(["Item", "By", "Until", "Why", "Event"]);
+    table("Waivers", titles, rows, "No item was waived.")
+}
+
+pub(super) fn traffic(facts: &Facts) -> Report {
+    let rows = facts.shifts.iter().map(|shift| {
+        let served = shift.what.served.iter();
+        let served: Vec<String> = served.map(|(r, share)| format!("{r}: {share} %")).collect();
+        let (time, seq) = (clock(shift.time), shift.seq.to_string());
+        let stable = shift.what.stable.as_str();
+        row([
+            &time,
+            &shift.what.service,
+            &served.join(", "),
+            stable,
+            &shift.what.reason,
+            &seq,
+        ])
+    });
+    let titles = columns([
+        "Time (UTC)",
+        "Service",
+        "Served, as read back",
+        "Stable",
+        "Why",
+        "Event",
+    ]);
+    table(
+        "Moves of traffic",
+        titles,
+        rows.collect(),
+        "No traffic was moved.",
+    )
+}
+
+pub(super) fn health(facts: &Facts) -> Report {
+    let rows = facts
+        .state
+        .health
+        .iter()
+        .map(|((service, release, instance, probe), healthy)| {
+            let probe = format!("{probe:?}").to_lowercase();
+            let last = facts.health.iter().rev().find(|note| {
+                let what = &note.what;
+                what.service == *service && what.instance == *instance && what.healthy == *healthy
+            });
+            let since = last.map(|note| clock(note.time)).unwrap_or_default();
+            let detail = last
+                .map(|note| note.what.detail.as_str())
+                .unwrap_or_default();
+            let word = if *healthy { "passes" } else { "fails" };
+            row([
+                service,
+                release.as_str(),
+                instance,
+                &probe,
+                word,
+                &since,
+                detail,
+            ])
+        });
+    let titles = [
+        "Service",
+        "Release",
+        "Instance",
+        "Probe",
+        "Now",
+        "Since (UTC)",
+        "Seen",
+    ];
+    let none = "No instance was probed.";
+    table(
+        "Health when last seen",
+        columns(titles),
+        rows.collect(),
+        none,
+    )
+}
+
+pub(super) fn resources(bins: &Bins) -> Report {
+    let mut rows = Vec::new();
+    for (key, series) in &bins.series {
+        for (figure, peak) in &series.peaks {
+            let value = if figure.ends_with("bytes") {
+                bytes(*peak)
+            } else {
+                format!("{peak:.1}")
+            };
+            let source = key.source.word();
+            rows.push(row([&key.service, &key.release, figure, &value, source]));
+        }
+    }
+    let titles = columns(["Service", "Release", "Figure", "Highest", "Measured by"]);
+    let none = "The record holds no figures of memory or processor time.";
+    table("The highest of each figure in the run", titles, rows, none)
+}
+
+pub(super) fn client(facts: &Facts) -> Report {
+    let mut rows = Vec::new();
+    let mut releases = Vec::new();
+    for client in facts.state.clients.values() {
+        let causes = client.causes.iter().filter(|(_, number)| **number > 0);
+        let causes: Vec<String> = causes.map(|(c, n)| format!("{} {c}", count(*n))).collect();
+        let (first, last) = (clock(client.first), clock(client.last));
+        let gap = duration(client.longest_gap_us);
+        let (sent, failed) = (count(client.sent), count(client.failed));
+        rows.push(row([
+            &client.client,
+            &first,
+            &last,
+            &sent,
+            &failed,
+            &causes.join(", "),
+            &gap,
+        ]));
+        for (release, part) in &client.releases {
+            let share = percent(part.failed, part.answered);
+            let (answered, failed) = (count(part.answered), count(part.failed));
+            releases.push(row([&client.client, release, &answered, &failed, &share]));
+        }
+    }
+    let titles = vec![
+        Column::text("Client"),
+        Column::text("First (UTC)"),
+        Column::text("Last (UTC)"),
+        Column::number("Sent"),
+        Column::number("Failed"),
+        Column::text("Causes"),
+        Column::number("Longest gap"),
+    ];
+    let none = "No client outside measured this run.";
+    let report = table("Clients outside", titles, rows, none);
+    if releases.is_empty() {
+        return report;
+    }
+    let titles = vec![
+        Column::text("Client"),
+        Column::text("Release"),
+        Column::number("Answered"),
+        Column::number("Failed"),
+        Column::number("Failed share"),
+    ];
+    report.with_table("By release", titles, releases)
+}
+
+pub(super) fn load(facts: &Facts) -> Report {
+    let rows = facts.loads.iter().map(|load| {
+        let load_test = &load.what;
+        let quantile = |share| {
+            load_test
+                .latency
+                .quantile_us(share)
+                .map(duration)
+                .unwrap_or_default()
+        };
+        vec![
+            load_test.name.clone(),
+            load_test.release.to_string(),
+            count(u64::from(load_test.rate)),
+            duration(load_test.duration_us),
+            count(load_test.sent),
+            count(load_test.failed),
+            format!("{:.1}", load_test.throughput),
+            quantile(0.5),
+            quantile(0.95),
+            quantile(0.99),
+            load_test.latency.max_us().map(duration).unwrap_or_default(),
+        ]
+    });
+    let mut titles = columns(["Test", "Release"]);
+    let numbers = [
+        "Due (1/s)",
+        "Lasted",
+        "Sent",
+        "Failed",
+        "Good (1/s)",
+        "p50",
+        "p95",
+        "p99",
+        "Longest",
+    ];
+    titles.extend(numbers.into_iter().map(Column::number));
+    table(
+        "Load tests",
+        titles,
+        rows.collect(),
+        "No load test ended in this run.",
+    )
+}
+
+pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
+    let mut rows = Vec::new();
+    for source in [Source::Client, Source::Router] {
+        for (release, series) in bins.by_release(source) {
+            let quantile = |pick: fn(&crate::Quantiles) -> u64| {
+                series
+                    .total
+                    .as_ref()
+                    .map(pick)
+                    .map(duration)
+                    .unwrap_or_default()
+            };
+            rows.push(vec![
+                source.word().to_owned(),
+                release.to_owned(),
+                count(series.count),
+                count(series.failed()),
+                percent(series.failed(), series.count),
+                quantile(|q| q.p50),
+                quantile(|q| q.p95),
+                quantile(|q| q.p99),
+                quantile(|q| q.max),
+            ]);
+        }
+    }
+    let mut titles = columns(["Measured by", "Release"]);
+    let numbers = [
+        "Requests",
+        "Failed",
+        "Failed share",
+        "p50",
+        "p95",
+        "p99",
+        "Longest",
+    ];
+    titles.extend(numbers.into_iter().map(Column::number));
+    let caption = match &facts.started.from {
+        Some(from) => format!("{} against {from}, measured the same way", facts.started.to),
+        None => format!(
+            "{}; there is no release before to compare with",
+            facts.started.to
+        ),
+    };
+    table(
+        &caption,
+        titles,
+        rows,
+        "The record holds no samples of requests.",
+    )
+}
+
+pub(super) fn migrations(facts: &Facts) -> Report {
+    let rows = facts.migrations.iter().map(|migration| {
+        let what = &migration.what;
+        vec![
+            clock(migration.time),
+            what.database.clone(),
+            what.version.to_string(),
+            what.description.clone(),
+            direction_word(what.direction).to_owned(),
+            duration(what.duration_us),
+            count(what.rows),
+            migration.seq.to_string(),
+        ]
+    });
+    let mut titles = columns(["Time (UTC)", "Database", "Version", "What", "Direction"]);
+    titles.extend(["Took", "Rows", "Event"].into_iter().map(Column::number));
+    let none = "No migration was carried out in this run.";
+    table("Migrations", titles, rows.collect(), none)
+}
+
+pub(super) fn approvals(facts: &Facts) -> Report {
+    let rows = facts.approvals.iter().map(|approval| {
+        let (gate, by, go, reason) = &approval.what;
+        let word = if *go { "go" } else { "no-go" };
+        let (time, seq) = (clock(approval.time), approval.seq.to_string());
+        row([&time, gate, by, word, reason, &seq])
+    });
+    let titles = columns(["Time (UTC)", "Of", "By", "Answer", "Why", "Event"]);
+    table(
+        "Approvals",
+        titles,
+        rows.collect(),
+        "No approval was given in this run.",
+    )
+}
+
+pub(super) fn evidence(facts: &Facts) -> Report {
+    let rows = facts.evidence.iter().map(|kept| {
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        let size = bytes(kept.what.bytes as f64);
+        let digest = kept.what.digest.to_string();
+        let seq = kept.seq.to_string();
+        row([&kept.what.name, &kept.what.media_type, &size, &digest, &seq])
+    });
+    let titles = columns([
+        "What",
+        "Type",
+        "Size",
+        "SHA-256, which is its name in the record",
+        "Event",
+    ]);
+    table(
+        "Evidence",
+        titles,
+        rows.collect(),
+        "No file was kept as evidence.",
+    )
+}

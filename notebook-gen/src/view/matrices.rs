@@ -1,0 +1,402 @@
+//! The three matrices, the delivery loop, and the components with what runs of each.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{
+    Component, Gate, PhaseNumber, Report, RunOutcome, StepState, StepStatus, Vantage,
+};
+
+use crate::facts::Facts;
+use crate::format::{count, duration};
+use crate::view::steps::{belongs, status_word};
+use crate::view::{columns, row};
+
+/// What a component must have gone through, with the steps that show it.
+const STAGES: [(&str, &[&str]); 5] = [
+    ("Built", &["build.source", "build.artifacts", "build.logs"]),
+    (
+        "Tested",
+        &["build.quality", "release.smoke", "validate.functional"],
+    ),
+    ("Scanned", &["build.security", "preflight.security"]),
+    (
+        "Deployed",
+        &[
+            "release.green",
+            "release.traffic",
+            "release.promotion",
+            "migrate.execution",
+        ],
+    ),
+    (
+        "Verified",
+        &["release.health", "validate", "migrate.validation"],
+    ),
+];
+
+/// Deployment readiness: component by stage.
+pub(super) fn readiness(facts: &Facts) -> Report {
+    let components = &facts.state.components;
+    if components.is_empty() {
+        return Report::new().with_text("No readiness matrix: the inventory was not taken.");
+    }
+    let rows = components.iter().map(|component| {
+        let cells: Vec<String> = STAGES
+            .iter()
+            .map(|(_, prefixes)| stage(facts, component, prefixes))
+            .collect();
+        let bad = cells
+            .iter()
+            .any(|cell| cell.starts_with("failed") || cell.starts_with("undo failed"));
+        let undone = cells.iter().any(|cell| cell.starts_with("undone"));
+        let all = cells.iter().all(|cell| cell.starts_with("done"));
+        let status = match (bad, undone, all) {
+            (true, ..) => "not ready",
+            (_, true, _) => "taken back",
+            (_, _, true) => "ready",
+            _ => "open",
+        };
+        let role = format!("{:?}", component.role).to_lowercase();
+        let mut row = vec![component.name.clone(), role];
+        row.extend(cells);
+        row.push(status.to_owned());
+        row
+    });
+    let mut titles = columns(["Component", "Role"]);
+    titles.extend(columns(STAGES.map(|(name, _)| name)));
+    titles.extend(columns(["Status"]));
+    Report::new()
+        .with_table("Deployment readiness", titles, rows.collect())
+        .with_text(
+            "Each entry gives the steps of that stage for the component, or, where none is its \
+             own, those for all components together. A stage without a step in the record is open.",
+        )
+}
+
+fn stage(facts: &Facts, component: &Component, prefixes: &[&str]) -> String {
+    let mut own: Vec<&StepState> = Vec::new();
+    let mut shared: Vec<&StepState> = Vec::new();
+    for (name, state) in &facts.state.steps {
+        if !belongs(name, prefixes) {
+            continue;
+        }
+        let service = facts
+            .state
+            .planned(name)
+            .and_then(|planned| planned.service.as_deref());
+        let ends_so = name.as_str().rsplit('.').next() == Some(component.name.as_str());
+        if service == Some(component.name.as_str()) || ends_so {
+            own.push(state);
+        } else if service.is_none() {
+            shared.push(state);
+        }
+    }
+    if own.is_empty() {
+        return summary(&shared, " (all components)");
+    }
+    summary(&own, "")
+}
+
+fn summary(steps: &[&StepState], suffix: &str) -> String {
+    if steps.is_empty() {
+        return "open".to_owned();
+    }
+    let worst = [
+        StepStatus::UndoFailed,
+        StepStatus::Failed,
+        StepStatus::Undone,
+        StepStatus::Undoing,
+        StepStatus::Applied,
+        StepStatus::Intended,
+    ];
+    for status in worst {
+        let number = steps.iter().filter(|step| step.status == status).count();
+        if number > 0 {
+            return format!(
+                "{}: {number} of {}{suffix}",
+                status_word(status),
+                steps.len()
+            );
+        }
+    }
+    format!("done: {}{suffix}", steps.len())
+}
+
+/// Environment validation: check by environment, from the last run in each.
+pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
+    let mut last: BTreeMap<&str, &Facts> = BTreeMap::new();
+    let mut all: Vec<&Facts> = others.iter().chain([facts]).collect();
+    all.sort_by_key(|run| run.since());
+    for run in all {
+        last.insert(&run.started.environment, run);
+    }
+    last.insert(&facts.started.environment, facts);
+    let mut names = vec!["dev", "test", "staging", "prod"];
+    names.extend(
+        last.keys()
+            .filter(|name| !["dev", "test", "staging", "prod"].contains(name)),
+    );
+    let line = |label: &str, cell: &dyn Fn(&Facts) -> String| {
+        let cells = names
+            .iter()
+            .map(|name| last.get(name).map_or("no run".to_owned(), |run| cell(run)));
+        let mut line = vec![label.to_owned()];
+        line.extend(cells);
+        line
+    };
+    let mut rows = vec![
+        line("run", &|run| run.started.run.to_string()),
+        line("release", &|run| run.started.to.to_string()),
+        line("outcome", &|run| super::verdict_word(run).to_owned()),
+    ];
+    for gate in [
+        Gate::Security,
+        Gate::Approval,
+        Gate::Health,
+        Gate::Smoke,
+        Gate::Monitoring,
+        Gate::Analysis,
+        Gate::Baseline,
+    ] {
+        rows.push(line(&format!("{} gate", gate.word()), &|run| {
+            gate_cell(run, gate)
+        }));
+    }
+    rows.push(line("outside client", &|run| {
+        let client = run.state.clients.get("client");
+        client.map_or("none".to_owned(), |c| {
+            format!("{} failed of {}", count(c.failed), count(c.sent))
+        })
+    }));
+    rows.push(line("rollback rehearsal", &|run| {
+        run.state
+            .rehearsed
+            .map_or("none".to_owned(), |(time, ..)| duration(time))
+    }));
+    rows.push(line("items", &|run| super::tally(run).to_string()));
+    let mut titles = columns(["Check"]);
+    titles.extend(
+        names
+            .iter()
+            .map(|name| code_deploy_record::Column::text(*name)),
+    );
+    Report::new().with_table(
+        "Environment validation, from the last run in each",
+        titles,
+        rows,
+    )
+}
+
+fn gate_cell(run: &Facts, gate: Gate) -> String {
+    let answers: Vec<bool> = run
+        .state
+        .gates
+        .iter()
+        .filter(|answer| answer.gate == gate)
+        .map(|answer| answer.passed)
+        .collect();
+    if answers.is_empty() {
+        return "not asked".to_owned();
+    }
+    let passed = answers.iter().filter(|passed| **passed).count();
+    let word = if passed == answers.len() {
+        "passed"
+    } else {
+        "did not pass"
+    };
+    format!("{word}: {passed} of {}", answers.len())
+}
+
+/// Operational metrics: figure by target, from the last checks of the gates that measure.
+pub(super) fn metrics(facts: &Facts) -> Report {
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for gate in &facts.gates {
+        let answer = &gate.what;
+        if !matches!(
+            answer.gate,
+            Gate::Baseline | Gate::Analysis | Gate::Monitoring
+        ) {
+            continue;
+        }
+        for check in &answer.checks {
+            let key = format!("{} {} {}", answer.gate.word(), answer.subject, check.name);
+            let status = if check.passed { "met" } else { "not met" };
+            let alert = if check.passed {
+                ""
+            } else {
+                "gate did not pass"
+            };
+            let source = format!("{} gate, event {}", answer.gate.word(), gate.seq);
+            let name = format!("{} ({})", check.name, answer.subject);
+            let line = row([&name, &check.limit, &check.measured, status, alert, &source]);
+            match rows.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, known)) => *known = line,
+                None => rows.push((key, line)),
+            }
+        }
+    }
+    if let Some(client) = facts.state.clients.get("client") {
+        let actual = format!("{} of {}", count(client.failed), count(client.sent));
+        let met = client.failed == 0;
+        let (status, alert) = if met {
+            ("met", "")
+        } else {
+            ("not met", "requests failed")
+        };
+        let name = "failed requests of the outside client";
+        rows.insert(
+            0,
+            (
+                name.to_owned(),
+                row([name, "0", &actual, status, alert, "outside client"]),
+            ),
+        );
+    }
+    if rows.is_empty() {
+        return Report::new().with_text(
+            "No metrics matrix: no gate that measures was asked, and no client outside measured.",
+        );
+    }
+    let titles = columns(["Metric", "Target", "Actual", "Status", "Alert", "Source"]);
+    let rows = rows.into_iter().map(|(_, row)| row).take(300).collect();
+    Report::new().with_table("Operational metrics", titles, rows)
+}
+
+/// The eight stages of the delivery loop with the steps of each.
+pub(super) fn delivery_loop(facts: &Facts) -> Report {
+    const LOOP: [(&str, &[&str]); 8] = [
+        ("plan", &["inventory", "plan"]),
+        ("code", &["build.source"]),
+        (
+            "build",
+            &["build.logs", "build.artifacts", "build.registry"],
+        ),
+        (
+            "test",
+            &[
+                "build.quality",
+                "release.smoke",
+                "validate.functional",
+                "validate.integration",
+                "validate.acceptance",
+                "validate.performance",
+            ],
+        ),
+        ("deploy", &["provision", "migrate", "release"]),
+        (
+            "secure",
+            &[
+                "preflight.security",
+                "build.security",
+                "provision.hardening",
+                "provision.tls",
+                "validate.security",
+            ],
+        ),
+        ("operate", &["handover"]),
+        ("monitor", &["observe", "release.monitoring"]),
+    ];
+    let rows = LOOP.iter().map(|(stage, prefixes)| {
+        let steps: Vec<_> = facts
+            .state
+            .steps
+            .iter()
+            .filter(|(name, _)| belongs(name, prefixes))
+            .collect();
+        let done = steps
+            .iter()
+            .filter(|(_, s)| s.status == StepStatus::Done)
+            .count();
+        let names: Vec<&str> = steps
+            .iter()
+            .take(6)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let checks = |vantage| {
+            let checks = steps.iter().flat_map(|(_, step)| &step.checks);
+            let checks: Vec<bool> = checks
+                .filter(|c| c.vantage == vantage)
+                .map(|c| c.passed)
+                .collect();
+            format!(
+                "{} of {} passed",
+                checks.iter().filter(|p| **p).count(),
+                checks.len()
+            )
+        };
+        let more = if steps.len() > 6 {
+            format!(" and {} more", steps.len() - 6)
+        } else {
+            String::new()
+        };
+        let what = if steps.is_empty() {
+            "no step of this stage in the record".to_owned()
+        } else {
+            format!(
+                "{done} of {} steps done: {}{more}",
+                steps.len(),
+                names.join(", ")
+            )
+        };
+        row([
+            stage,
+            &what,
+            &checks(Vantage::Inside),
+            &checks(Vantage::Outside),
+        ])
+    });
+    let titles = columns([
+        "Stage",
+        "What was done",
+        "Verified inside",
+        "Verified outside",
+    ]);
+    Report::new().with_table("The delivery loop", titles, rows.collect())
+}
+
+/// The components with what runs of each.
+pub(super) fn components(facts: &Facts) -> Report {
+    if facts.state.components.is_empty() {
+        return Report::new().with_text("The inventory was not taken.");
+    }
+    let rows = facts.state.components.iter().map(|component| {
+        let ports: Vec<String> = component.ports.iter().map(u16::to_string).collect();
+        let served = facts.state.traffic.get(&component.name).map(|(served, _)| {
+            let served: Vec<String> = served.iter().map(|(r, s)| format!("{r}: {s} %")).collect();
+            served.join(", ")
+        });
+        vec![
+            component.name.clone(),
+            format!("{:?}", component.role).to_lowercase(),
+            component
+                .owner
+                .clone()
+                .unwrap_or_else(|| "nobody is named".to_owned()),
+            component.needs.join(", "),
+            ports.join(", "),
+            component.replicas.to_string(),
+            component
+                .endpoints
+                .map_or("no document".to_owned(), |n| n.to_string()),
+            served.unwrap_or_default(),
+        ]
+    });
+    let titles = [
+        "Component",
+        "Role",
+        "Owner",
+        "Needs",
+        "Ports",
+        "Instances",
+        "Endpoints",
+        "Traffic served",
+    ];
+    let outcome = facts.state.finished.as_ref().map(|(outcome, ..)| *outcome);
+    let report = Report::new().with_table("Components", columns(titles), rows.collect());
+    if outcome == Some(RunOutcome::Refused)
+        && PhaseNumber::new(1).is_some_and(|p| facts.state.phase_done(p))
+    {
+        return report.with_text("Nothing of it was changed by this run.");
+    }
+    report
+}

@@ -1,0 +1,222 @@
+//! The run as a whole: its verdict in a sentence, its facts, its phases.
+
+use code_deploy_record::{Outcome, PhaseNumber, Report, RunOutcome, RunStarted};
+
+use crate::facts::Facts;
+use crate::format::{between, clock, count, counted, duration, moment};
+use crate::view::{columns, row, tally};
+
+/// Returns how the run ended in one word or two; `not finished` while it goes on.
+#[must_use]
+pub fn verdict_word(facts: &Facts) -> &'static str {
+    match &facts.state.finished {
+        Some((outcome, ..)) => outcome.words(),
+        None => "not finished",
+    }
+}
+
+/// Returns the run's verdict in one sentence with its figures.
+#[must_use]
+pub fn verdict(facts: &Facts) -> String {
+    let started = &facts.started;
+    let application = format!("{} {}", started.application, started.to);
+    let place = format!("{} ({})", started.environment, started.target);
+    let took = duration(between(facts.since(), facts.until()));
+    let client = facts.state.clients.get("client").map(|client| {
+        format!(
+            "; the outside client sent {} and {} failed",
+            counted(client.sent, "request"),
+            count(client.failed)
+        )
+    });
+    let client = client.unwrap_or_else(|| "; no outside client measured it".to_owned());
+    let Some((outcome, summary, at)) = &facts.state.finished else {
+        let phase = facts.state.present_phase();
+        let phase = phase.map_or("between phases".to_owned(), |p| format!("in phase {p}"));
+        let waits = if facts.state.paused { ", paused" } else { "" };
+        return format!(
+            "{application} is being deployed to {place}: the run is {phase}{waits}{client}."
+        );
+    };
+    let summary = summary.trim().trim_end_matches('.');
+    match outcome {
+        RunOutcome::Succeeded => {
+            format!("{application} is deployed to {place} in {took}{client}.")
+        }
+        RunOutcome::RolledBack => format!(
+            "{application} was rolled back from {place} at {} UTC: {summary}{client}.",
+            clock(*at)
+        ),
+        RunOutcome::Refused => {
+            format!(
+                "{application} was not deployed to {place}, and nothing was changed: {summary}."
+            )
+        }
+        _ => format!("{application} in {place} needs a person to decide: {summary}{client}."),
+    }
+}
+
+/// Returns the facts of a run as label and value, at most eleven.
+pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
+    let started = &facts.started;
+    let state = &facts.state;
+    let tally = tally(facts);
+    let mut lines = vec![
+        ("Run".to_owned(), started.run.to_string()),
+        (
+            "Who".to_owned(),
+            format!(
+                "{} on {}, code-deploy {}",
+                started.user, started.host, started.program
+            ),
+        ),
+        ("When".to_owned(), when(facts)),
+        ("Release".to_owned(), releases(started)),
+        (
+            "Where".to_owned(),
+            format!(
+                "{}, target {}, strategy {}",
+                started.environment, started.target, started.strategy
+            ),
+        ),
+        ("Outcome".to_owned(), outcome(facts)),
+        ("Outside client".to_owned(), client(facts)),
+        ("Rollback rehearsal".to_owned(), rehearsal(facts)),
+        ("Items".to_owned(), tally.to_string()),
+        (
+            "Journal".to_owned(),
+            format!("{}, head {}", counted(state.events, "event"), facts.head),
+        ),
+    ];
+    if let Some(fault) = &started.planted_fault {
+        let text = format!("{fault}, chosen on purpose for a demonstration");
+        lines.insert(6, ("Planted fault".to_owned(), text));
+    }
+    lines
+}
+
+/// Returns the sentence that opening or joining a run says.
+pub fn opening(facts: &Facts) -> String {
+    let started = &facts.started;
+    format!(
+        "Run {} of {} in {} on {}: {}, begun by {} at {}.",
+        started.run,
+        started.application,
+        started.environment,
+        started.target,
+        releases(started),
+        started.user,
+        moment(facts.since())
+    )
+}
+
+fn when(facts: &Facts) -> String {
+    let end = if facts.state.finished.is_some() {
+        format!("to {}", clock(facts.until()))
+    } else {
+        format!("(last event {})", clock(facts.until()))
+    };
+    let took = duration(between(facts.since(), facts.until()));
+    format!("{} {end}, {took}", moment(facts.since()))
+}
+
+fn releases(started: &RunStarted) -> String {
+    match &started.from {
+        Some(from) => format!("from {from} to {}", started.to),
+        None => format!("{}, the first: nothing ran before", started.to),
+    }
+}
+
+fn outcome(facts: &Facts) -> String {
+    match &facts.state.finished {
+        Some((outcome, summary, _)) => format!("{}: {summary}", outcome.words()),
+        None => "not finished".to_owned(),
+    }
+}
+
+fn client(facts: &Facts) -> String {
+    let Some(client) = facts.state.clients.get("client") else {
+        return "none measured this run".to_owned();
+    };
+    format!(
+        "{}, {} failed, longest gap between good answers {}",
+        counted(client.sent, "request"),
+        count(client.failed),
+        duration(client.longest_gap_us)
+    )
+}
+
+fn rehearsal(facts: &Facts) -> String {
+    match facts.state.rehearsed {
+        Some((time, failed, answered)) => format!(
+            "{} until all traffic was back; {} failed of {}",
+            duration(time),
+            count(failed),
+            counted(failed + answered, "request")
+        ),
+        None if facts.started.from.is_none() => {
+            "not applicable: no release ran before to go back to".to_owned()
+        }
+        None => "not reached".to_owned(),
+    }
+}
+
+pub(super) fn run(facts: &Facts) -> Report {
+    let rows = fact_lines(facts);
+    let rows = rows.into_iter().map(|(label, value)| vec![label, value]);
+    Report::new().with_text(verdict(facts)).with_table(
+        "",
+        columns(["Fact", "Value"]),
+        rows.collect(),
+    )
+}
+
+pub(super) fn phases(facts: &Facts) -> Report {
+    let rows = PhaseNumber::all().map(|phase| {
+        let number = phase.to_string();
+        let name = phase
+            .notebook()
+            .get(3..)
+            .unwrap_or_default()
+            .replace('_', " ");
+        let Some(state) = facts.state.phases.get(&phase) else {
+            return row([&number, &name, "not reached", "", "", ""]);
+        };
+        let (end, word) = match state.finished {
+            None => (facts.until(), "under way"),
+            Some((end, Outcome::Done)) => (end, "done"),
+            Some((end, Outcome::Failed)) => (end, "failed"),
+            Some((end, Outcome::Stopped)) => (end, "stopped"),
+        };
+        let took = duration(between(state.started, end));
+        row([
+            &number,
+            &name,
+            word,
+            &clock(state.started),
+            &took,
+            &state.reason,
+        ])
+    });
+    let titles = ["Phase", "Name", "State", "Began (UTC)", "Took", "Reason"];
+    Report::new().with_table("Phases", columns(titles), rows.collect())
+}
+
+pub(super) fn status(facts: &Facts) -> Report {
+    let traffic = facts
+        .state
+        .traffic
+        .iter()
+        .map(|(service, (served, stable))| {
+            let served: Vec<String> = served.iter().map(|(r, p)| format!("{r}: {p} %")).collect();
+            row([service, &served.join(", "), stable.as_str()])
+        });
+    let traffic: Vec<_> = traffic.collect();
+    let mut report = Report::new().with_text(verdict(facts));
+    report.blocks.extend(phases(facts).blocks);
+    if traffic.is_empty() {
+        return report.with_text("No traffic was moved.");
+    }
+    let titles = ["Service", "Served", "Stable"];
+    report.with_table("Traffic as read back", columns(titles), traffic)
+}
