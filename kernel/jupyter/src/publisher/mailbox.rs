@@ -22,8 +22,10 @@ const STALL_LIMIT: Duration = Duration::from_millis(500);
 
 /// What became of a message offered to a mailbox.
 pub(super) enum Offer {
-    /// It is in, or it could be left out and was, or the reader has left.
+    /// It is in, or the reader has left.
     Taken,
+    /// The reader has stalled and does without it.
+    LeftOut,
     /// Full, but the reader moves: offer again when it [`Mailbox::moved`], or after this time.
     Wait(Duration),
     /// Full beyond the hard limit.
@@ -47,7 +49,15 @@ struct State {
     writing: bool,
     last_progress: Instant,
     left_out: u64,
+    notice: Option<Bytes>,
     closed: bool,
+}
+
+impl State {
+    fn push(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.queue.push_back(message);
+    }
 }
 
 impl Default for State {
@@ -59,6 +69,7 @@ impl Default for State {
             writing: false,
             last_progress: Instant::now(),
             left_out: 0,
+            notice: None,
             closed: false,
         }
     }
@@ -66,7 +77,10 @@ impl Default for State {
 
 impl Mailbox {
     pub(super) fn wants(&self, topic: &[u8]) -> bool {
-        self.lock().topics.iter().any(|prefix| topic.starts_with(prefix))
+        self.lock()
+            .topics
+            .iter()
+            .any(|prefix| topic.starts_with(prefix))
     }
 
     pub(super) fn subscribe(&self, topic: &Bytes) {
@@ -92,7 +106,7 @@ impl Mailbox {
             }
             if weight == Weight::Passing {
                 state.left_out += 1;
-                return Offer::Taken;
+                return Offer::LeftOut;
             }
             if state.bytes >= HARD_BYTES {
                 return Offer::Refused;
@@ -102,11 +116,22 @@ impl Mailbox {
             // The time a reader had nothing to read does not count as stalling.
             state.last_progress = now;
         }
-        state.bytes += message.len();
-        state.queue.push_back(message.clone());
+        if let Some(notice) = state.notice.take() {
+            state.push(notice);
+        }
+        state.push(message.clone());
         drop(state);
         self.filled.notify_one();
         Offer::Taken
+    }
+
+    /// Keeps what tells the reader, where the messages left out would have been, that they were; the first
+    /// of a gap stands for all.
+    pub(super) fn explain(&self, notice: impl FnOnce() -> Bytes) {
+        let mut state = self.lock();
+        if state.notice.is_none() {
+            state.notice = Some(notice());
+        }
     }
 
     /// Waits until the reader took something, at most `limit`.
@@ -159,7 +184,13 @@ impl Mailbox {
         state.writing = false;
         if state.queue.is_empty() && state.left_out > 0 {
             let left_out = std::mem::take(&mut state.left_out);
-            tracing::warn!(left_out, "a reader of iopub stalled; passing messages were left out");
+            tracing::warn!(
+                left_out,
+                "a reader of iopub stalled; passing messages were left out"
+            );
+            if let Some(notice) = state.notice.take() {
+                state.push(notice);
+            }
         }
         drop(state);
         self.taken.notify_one();
@@ -224,7 +255,10 @@ mod tests {
         let now = Instant::now();
         assert_eq!(fill(&mailbox, now), SOFT_BYTES / MESSAGE_BYTES);
         let text = Bytes::from_static(b"text");
-        assert!(matches!(mailbox.offer(&text, Weight::Passing, now), Offer::Wait(_)));
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Passing, now),
+            Offer::Wait(_)
+        ));
     }
 
     #[test]
@@ -234,17 +268,48 @@ mod tests {
         fill(&mailbox, now);
         let later = now + STALL_LIMIT;
         let text = Bytes::from_static(b"text");
-        assert!(matches!(mailbox.offer(&text, Weight::Passing, later), Offer::Taken));
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Passing, later),
+            Offer::LeftOut
+        ));
         assert_eq!(mailbox.lock().left_out, 1);
-        assert_eq!(fill(&mailbox, later), (HARD_BYTES - SOFT_BYTES) / MESSAGE_BYTES);
-        assert!(matches!(mailbox.offer(&text, Weight::Kept, later), Offer::Refused));
+        assert_eq!(
+            fill(&mailbox, later),
+            (HARD_BYTES - SOFT_BYTES) / MESSAGE_BYTES
+        );
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Kept, later),
+            Offer::Refused
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stalled_is_told_where_something_was_left_out() {
+        let mailbox = Mailbox::default();
+        let now = Instant::now();
+        fill(&mailbox, now);
+        let later = now + STALL_LIMIT;
+        for text in ["lost", "lost too"] {
+            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Passing, later);
+            mailbox.explain(|| Bytes::from_static(b"[gap]"));
+        }
+        mailbox.offer(&Bytes::from_static(b"idle"), Weight::Kept, later);
+        let mut last = Bytes::new();
+        for _ in 0..=SOFT_BYTES / MESSAGE_BYTES {
+            last = mailbox.next_batch().await.unwrap();
+        }
+        assert_eq!(last, "[gap]idle");
     }
 
     #[tokio::test]
     async fn batches_hold_the_messages_in_order() {
         let mailbox = Mailbox::default();
         for text in ["a", "b", "c"] {
-            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Kept, Instant::now());
+            mailbox.offer(
+                &Bytes::from_static(text.as_bytes()),
+                Weight::Kept,
+                Instant::now(),
+            );
         }
         assert_eq!(mailbox.next_batch().await.unwrap(), "abc");
         mailbox.close();

@@ -28,6 +28,10 @@ const LINES_LIMIT: usize = 50_000;
 const TEXT_LIMIT: usize = 64 * 1024;
 /// A result larger than this would stop the page that shows it.
 const RESULT_LIMIT: usize = 32 * 1024 * 1024;
+/// What evcxr says where there is no help.
+const NO_HELP: &str = "No documentation found";
+/// The value of a cell that has none, such as a loop; shown, it would say nothing.
+const NO_VALUE: &str = "()";
 /// How often output is collected while a cell runs.
 const COLLECT: Duration = Duration::from_millis(1);
 
@@ -38,7 +42,9 @@ const COLLECT: Duration = Duration::from_millis(1);
 /// environment, and must not.
 pub fn early_hook() {
     let mut words = std::env::args_os().skip(1);
-    let runtime = RUNTIME_WORDS.iter().all(|word| words.next().is_some_and(|next| next == *word));
+    let runtime = RUNTIME_WORDS
+        .iter()
+        .all(|word| words.next().is_some_and(|next| next == *word));
     if runtime || std::env::var_os(RUSTC_WRAPPER).is_some() {
         evcxr::runtime_hook();
     }
@@ -63,7 +69,11 @@ pub fn host_main() -> ExitCode {
     };
     let collector = Collector::start(outputs, events.clone());
     events.send(&Event::Ready);
-    let mut host = Host { context, collector, events };
+    let mut host = Host {
+        context,
+        collector,
+        events,
+    };
     while let Ok(request) = requests.recv() {
         let answer = host.answer(request);
         host.events.send(&answer);
@@ -82,11 +92,15 @@ fn start() -> Result<(CommandContext, EvalContextOutputs), evcxr::Error> {
 fn missing_toolchain() -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<_> = std::env::split_paths(&path).collect();
-    let in_home = |name: &str, rest: &str| std::env::var_os(name).map(|home| Path::new(&home).join(rest));
+    let in_home =
+        |name: &str, rest: &str| std::env::var_os(name).map(|home| Path::new(&home).join(rest));
     folders.extend(in_home("CARGO_HOME", "bin"));
     folders.extend(in_home("HOME", ".cargo/bin"));
     let found = |tool: &OsString| folders.iter().any(|folder| folder.join(tool).is_file());
-    let missing: Vec<_> = ["cargo", "rustc"].iter().filter(|tool| !found(&tool.into())).collect();
+    let missing: Vec<_> = ["cargo", "rustc"]
+        .iter()
+        .filter(|tool| !found(&tool.into()))
+        .collect();
     if missing.is_empty() {
         return None;
     }
@@ -138,7 +152,11 @@ struct Host {
 
 impl Host {
     fn runtime_pid(&self) -> u32 {
-        self.context.process_handle().lock().unwrap_or_else(PoisonError::into_inner).id()
+        self.context
+            .process_handle()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id()
     }
 
     fn answer(&mut self, request: Request) -> Event {
@@ -148,7 +166,10 @@ impl Host {
                 let result = self.context.execute(&code);
                 let panicked = self.collector.finish();
                 match (result, panicked) {
-                    (Ok(_), Some(text)) => Event::Failed { error: panic_error(&text), lost: false },
+                    (Ok(_), Some(text)) => Event::Failed {
+                        error: panic_error(&text),
+                        lost: false,
+                    },
                     (Ok(outputs), None) => done(outputs),
                     (Err(error), _) => {
                         let (error, lost) = render::cell_error(&error, &code);
@@ -158,22 +179,31 @@ impl Host {
             }
             Request::Complete { code, position } => {
                 let position = floor(&code, position);
-                let found = self.context.completions(&code, position).unwrap_or_else(|error| {
-                    tracing::debug!(%error, "no completion");
-                    Completions { start_offset: position, end_offset: position, ..Default::default() }
-                });
+                let found = self
+                    .context
+                    .completions(&code, position)
+                    .unwrap_or_else(|error| {
+                        tracing::debug!(%error, "no completion");
+                        Completions {
+                            start_offset: position,
+                            end_offset: position,
+                            ..Default::default()
+                        }
+                    });
                 let candidates = found.completions.into_iter();
                 Event::Completed {
-                    matches: candidates.map(|found| (found.code, found.kind.to_owned())).collect(),
+                    matches: candidates
+                        .map(|found| (found.code, found.kind.to_owned()))
+                        .collect(),
                     start: found.start_offset,
                     end: found.end_offset,
                 }
             }
             Request::Inspect { code, position } => {
-                let found = self.context.hover_at(&code, floor(&code, position));
-                let bundle = found.ok().map(|(markdown, plain)| {
-                    MimeBundle::text(plain).with("text/markdown", markdown)
-                });
+                let found = self.context.hover_at(&code, floor(&code, position)).ok();
+                let bundle = found
+                    .filter(|(text, _)| text != NO_HELP)
+                    .map(|(text, html)| MimeBundle::text(text).with("text/html", html));
                 Event::Inspected { bundle }
             }
         }
@@ -182,11 +212,17 @@ impl Host {
 
 /// evcxr reports a panic as text on standard error only; a cell that panicked has failed all the same.
 fn panic_error(text: &str) -> CellError {
-    CellError::new("Panic", format!("{text}; variables this cell had defined or taken are lost"))
+    CellError::new(
+        "Panic",
+        format!("{text}; variables this cell had defined or taken are lost"),
+    )
 }
 
 fn failed(error: impl ToString) -> Event {
-    Event::Failed { error: CellError::new("RustError", error.to_string()), lost: false }
+    Event::Failed {
+        error: CellError::new("RustError", error.to_string()),
+        lost: false,
+    }
 }
 
 fn floor(code: &str, position: usize) -> usize {
@@ -203,6 +239,9 @@ fn done(outputs: EvalOutputs) -> Event {
         return failed(text);
     }
     let mut bundle = MimeBundle::default();
+    if outputs.content_by_mime_type.len() == 1 && outputs.get("text/plain") == Some(NO_VALUE) {
+        return Event::Done { bundle };
+    }
     for (mime, text) in outputs.content_by_mime_type {
         let json = mime == "application/json" || mime.ends_with("+json");
         let value = json.then(|| serde_json::from_str(&text).ok()).flatten();
@@ -221,7 +260,9 @@ impl Events {
     /// Where the kernel has gone there is nobody to tell; the reader of requests ends the process.
     fn send(&self, event: &Event) {
         let _one_at_a_time = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(mut line) = serde_json::to_vec(event) else { return };
+        let Ok(mut line) = serde_json::to_vec(event) else {
+            return;
+        };
         line.push(b'\n');
         let mut output = std::io::stdout().lock();
         let _ = output.write_all(&line).and_then(|()| output.flush());
@@ -260,11 +301,17 @@ impl Collector {
                 }
             }
         });
-        Self { shared, thread: handle.thread().clone() }
+        Self {
+            shared,
+            thread: handle.thread().clone(),
+        }
     }
 
     fn resume(&self, runtime_pid: u32) {
-        *self.shared.panics() = Panics { runtime_pid, ..Panics::default() };
+        *self.shared.panics() = Panics {
+            runtime_pid,
+            ..Panics::default()
+        };
         self.shared.active.store(true, Ordering::Release);
         self.thread.unpark();
     }
@@ -324,7 +371,9 @@ impl Shared {
         (0..left_out).for_each(|_| drop(next()));
         let mut text = match left_out {
             0 => String::new(),
-            count => format!("[{count} lines left out: the cell writes faster than they can be shown]\n"),
+            count => {
+                format!("[{count} lines left out: the cell writes faster than they can be shown]\n")
+            }
         };
         while let Some(line) = next() {
             for piece in pieces(&line) {
@@ -362,7 +411,10 @@ mod tests {
 
     #[test]
     fn only_a_panic_of_the_cells_own_thread_fails_the_cell() {
-        let mut panics = Panics { runtime_pid: 42, ..Panics::default() };
+        let mut panics = Panics {
+            runtime_pid: 42,
+            ..Panics::default()
+        };
         panics.look_at("thread '<unnamed>' (43) panicked at src/lib.rs:1:1:");
         panics.look_at("not ours");
         assert_eq!(panics.text, None);
