@@ -437,7 +437,7 @@ fn a_live_run_says_where_it_stands() {
 }
 
 #[test]
-fn the_traces_notebook_of_a_refused_run_is_as_it_was() {
+fn the_lessons_of_a_refused_run_are_as_they_were() {
     let (_project, pages) = pages_of(Story::Refused);
     let text = &page(&pages, "Lessons_Learned").text;
     let notebook: serde_json::Value = serde_json::from_str(text).unwrap();
