@@ -10,9 +10,10 @@ mod options;
 
 use std::sync::Arc;
 
-use code_deploy_record::{EventBody, RunFolder, RunId, RunLock, RunState, Steering};
+use code_deploy_record::{Catalog, EventBody, RunFolder, RunId, RunLock, RunState, Steering};
 use tokio_util::sync::CancellationToken;
 
+pub use course::phase_of;
 pub use ended::{Ended, VerbDone};
 pub use options::{ItemFacts, OpenOptions, Person, Purpose};
 
@@ -40,6 +41,7 @@ pub struct Runner {
     plan: Arc<Plan>,
     inputs: Inputs,
     item_facts: ItemFacts,
+    catalog: Catalog,
     person: Person,
     leave: CancellationToken,
     live: Live,
@@ -78,7 +80,11 @@ impl Handle {
     /// When the journal cannot be written.
     pub async fn ask(&self, verb: Steering, by: &str, reason: &str) -> Result<()> {
         let (by_text, reason_text) = (by.to_owned(), reason.to_owned());
-        let body = EventBody::SteeringAsked { verb, by: by_text, reason: reason_text };
+        let body = EventBody::SteeringAsked {
+            verb,
+            by: by_text,
+            reason: reason_text,
+        };
         self.journal.append(&format!("person:{by}"), body).await?;
         self.interruption.ask(verb, by, reason);
         Ok(())
@@ -136,7 +142,10 @@ impl Runner {
     /// Returns the run's name.
     #[must_use]
     pub fn run_id(&self) -> Option<RunId> {
-        self.state().started.as_ref().map(|started| started.run.clone())
+        self.state()
+            .started
+            .as_ref()
+            .map(|started| started.run.clone())
     }
 
     /// Returns the fencing number under which this runner holds the lock.

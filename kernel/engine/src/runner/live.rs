@@ -7,7 +7,7 @@ use code_deploy_record::{EventBody, RunLock, Severity};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::{Context, Target};
+use crate::Context;
 
 /// The time between two questions to the target what happened on its own.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Live {
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
-    probing: Option<CancellationToken>,
+    probing: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     lock: Arc<RunLock>,
     _guard: DropGuard,
 }
@@ -26,7 +26,13 @@ impl Live {
     pub(super) fn new(lock: Arc<RunLock>) -> Self {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        Self { tracker: TaskTracker::new(), stop, probing: None, lock, _guard: guard }
+        Self {
+            tracker: TaskTracker::new(),
+            stop,
+            probing: None,
+            lock,
+            _guard: guard,
+        }
     }
 
     /// Spawns a task that holds the lock and ends when the runner does.
@@ -55,17 +61,23 @@ impl Live {
             return;
         }
         let stop = self.stop.child_token();
-        self.probing = Some(stop.clone());
-        let context = context.clone();
-        self.spawn(async move {
-            crate::gate::probe::keep_probing(&context, stop).await;
+        let (context, lock) = (context.clone(), Arc::clone(&self.lock));
+        let told = stop.clone();
+        // It ends by itself when told, after what it is writing is written.
+        let task = self.tracker.spawn(async move {
+            crate::gate::probe::keep_probing(&context, told).await;
+            drop(lock);
         });
+        self.probing = Some((stop, task));
     }
 
-    /// Stops the probes.
-    pub(super) fn stop_probing(&mut self) {
-        if let Some(probing) = self.probing.take() {
-            probing.cancel();
+    /// Stops the probes, and waits until what they are writing is written.
+    pub(super) async fn stop_probing(&mut self) {
+        if let Some((stop, task)) = self.probing.take() {
+            stop.cancel();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the probes broke off");
+            }
         }
     }
 
@@ -85,9 +97,15 @@ async fn note_events(context: &Context) {
         }
     };
     for event in events {
-        let service = event.service.map(|name| format!("{name}: ")).unwrap_or_default();
+        let service = event
+            .service
+            .map(|name| format!("{name}: "))
+            .unwrap_or_default();
         let text = format!("{service}{}", event.text);
-        let body = EventBody::Noted { severity: Severity::Medium, text };
+        let body = EventBody::Noted {
+            severity: Severity::Medium,
+            text,
+        };
         if let Err(error) = context.journal.append(context.target.name(), body).await {
             tracing::error!(%error, "an event of the target was not noted");
         }

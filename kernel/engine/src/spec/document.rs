@@ -5,6 +5,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Error as Yaml;
 
@@ -68,9 +71,38 @@ impl Document {
     }
 
     /// Returns the file's content as a type.
-    pub(crate) fn typed<T: DeserializeOwned>(&self) -> Result<T, Box<SpecError>> {
-        serde_saphyr::from_str_with_options(&self.text, options())
-            .map_err(|error| self.yaml_error(&error))
+    pub(crate) fn typed<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, Box<SpecError>> {
+        serde_saphyr::from_str_with_options(&self.text, options()).map_err(|error| {
+            match error.without_snippet() {
+                Yaml::SerdeMissingField { field, .. } => self.missing::<T>(field),
+                error => self.yaml_error(error),
+            }
+        })
+    }
+
+    /// Returns the error of a missing key. The reader only knows where the mapping ends; the
+    /// schema knows which mapping it is.
+    fn missing<T: JsonSchema>(&self, field: &str) -> Box<SpecError> {
+        let schema = schemars::schema_for!(T).to_value();
+        let json = self.root.json();
+        let found = jsonschema::validator_for(&schema)
+            .ok()
+            .and_then(|validator| {
+                let mut errors = validator.iter_errors(&json);
+                errors.find_map(|error| lacking(&error, field))
+            });
+        let mut path: Vec<String> = found
+            .iter()
+            .flat_map(|pointer| pointer.split('/').skip(1))
+            .map(|part| part.replace("~1", "/").replace("~0", "~"))
+            .collect();
+        path.push(field.to_owned());
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        let what = format!("the key `{field}` is missing");
+        let help = format!(
+            "Write `{field}:`; the file that `code-deploy init` writes shows what it is for."
+        );
+        self.error(code::MISSING_KEY, &parts, what, help)
     }
 
     /// Returns an error at the value that the keys lead to, or as near to it as the file goes.
@@ -176,9 +208,6 @@ impl Document {
         if let Some(key) = &key
             && parts.last() != Some(&key.as_str())
         {
-            if code == code::MISSING_KEY && self.node(&parts).is_some_and(|node| !is_map(node)) {
-                parts.pop();
-            }
             parts.push(key);
         }
         found.key = (!parts.is_empty()).then(|| self.key(&parts));
@@ -186,8 +215,18 @@ impl Document {
     }
 }
 
-fn is_map(node: &Node) -> bool {
-    matches!(node.value, Value::Map(_))
+/// Returns where a schema's error says that a key is missing, also inside what may be left out.
+fn lacking(error: &ValidationError<'_>, field: &str) -> Option<String> {
+    match error.kind() {
+        ValidationErrorKind::Required { property } if property == field => {
+            Some(error.instance_path().to_string())
+        }
+        ValidationErrorKind::AnyOf { context } => {
+            let mut inside = context.iter().flatten();
+            inside.find_map(|error| lacking(error, field))
+        }
+        _ => None,
+    }
 }
 
 /// Reads a file of text within [`MAX_BYTES`].
@@ -286,12 +325,6 @@ fn describe(error: &Yaml) -> (&'static str, String, String, Option<String>) {
             };
             (code::UNKNOWN_KEY, what, help, Some(field.clone()))
         }
-        Yaml::SerdeMissingField { field, .. } => (
-            code::MISSING_KEY,
-            format!("the key `{field}` is missing"),
-            format!("Write `{field}:`; `code-deploy init` shows what it is for."),
-            Some((*field).to_owned()),
-        ),
         Yaml::SerdeUnknownVariant {
             variant, expected, ..
         } => {
@@ -312,17 +345,45 @@ fn describe(error: &Yaml) -> (&'static str, String, String, Option<String>) {
                 None,
             )
         }
+        Yaml::AliasError { error, .. } => describe(error),
         Yaml::Budget { .. }
         | Yaml::AliasReplayLimitExceeded { .. }
         | Yaml::AliasExpansionLimitExceeded { .. }
-        | Yaml::AliasReplayStackDepthExceeded { .. } => (
-            code::SYNTAX,
-            "the file nests or repeats itself more than any real one does".to_owned(),
-            "Write values out instead of repeating them by aliases (`*name`).".to_owned(),
-            None,
-        ),
+        | Yaml::AliasReplayStackDepthExceeded { .. } => too_much(),
+        Yaml::InvalidScalar { ty, .. } => needed(ty),
+        Yaml::Unexpected { expected, .. } => needed(expected),
+        Yaml::NullIntoString { .. } => needed("string"),
         other => describe_message(other),
     }
+}
+
+fn too_much() -> (&'static str, String, String, Option<String>) {
+    (
+        code::SYNTAX,
+        "the file nests or repeats itself more than any real one does".to_owned(),
+        "Write values out instead of repeating them by aliases (`*name`).".to_owned(),
+        None,
+    )
+}
+
+/// Returns the error of a value of the wrong type, in the words of the file and not the program's.
+fn needed(expected: &str) -> (&'static str, String, String, Option<String>) {
+    let (what, help) = match expected {
+        "bool" | "boolean" => ("true or false", "Write true or false."),
+        "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" => (
+            "a whole number",
+            "Write a whole number within its range, without quotes.",
+        ),
+        "f32" | "f64" => ("a number", "Write a number, such as 99.9."),
+        list if list.contains("sequence") => ("a list", "Write `- item` lines, or [a, b]."),
+        map if map.contains("mapping") => ("a mapping", "Write `key: value` lines below it."),
+        _ => (
+            "a text",
+            "Write a text, in quotes if it looks like something else.",
+        ),
+    };
+    let what = format!("{what} is needed here");
+    (code::WRONG_TYPE, what, help.to_owned(), None)
 }
 
 fn describe_message(error: &Yaml) -> (&'static str, String, String, Option<String>) {
@@ -352,11 +413,11 @@ fn describe_message(error: &Yaml) -> (&'static str, String, String, Option<Strin
             | Yaml::SerdeInvalidType { .. }
             | Yaml::SerdeInvalidValue { .. }
             | Yaml::SerdeInvalidLength { .. }
-            | Yaml::InvalidScalar { .. }
             | Yaml::InvalidBooleanStrict { .. }
-            | Yaml::NullIntoString { .. }
-            | Yaml::Unexpected { .. }
     );
+    if message.contains("recursion limit") {
+        return too_much();
+    }
     if typed {
         let help = "Give the value the type that the key takes; the commented example that \
                     `code-deploy init` writes shows each.";

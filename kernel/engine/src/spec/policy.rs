@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::document::Document;
@@ -13,7 +14,7 @@ use super::model::{
 
 const DEFAULTS: &str = include_str!("../../../../templates/policy.yaml");
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Defaults {
     approval: ApprovalRule,
@@ -83,7 +84,10 @@ fn check_waivers(
     name: &str,
     policy: &Policy,
 ) -> Result<(), Box<SpecError>> {
-    let lacking = file.waivers.iter().position(|waiver| waiver.approver.is_none());
+    let lacking = file
+        .waivers
+        .iter()
+        .position(|waiver| waiver.approver.is_none());
     match lacking {
         Some(index) if policy.waivers == WaiverRule::WithApprover => Err(document.error(
             code::MISSING_KEY,

@@ -116,8 +116,8 @@ fn a_yaml_bomb_is_refused_soon() {
         bomb.push_str(&format!("a{level}: &a{level} [{before}]\n"));
     }
     insta::assert_snapshot!(with_deploy(&bomb), @r#"
-    CD0106 deploy.yaml:12:45: this is not YAML: alias replay limit exceeded: total_replayed_events=100001 > 100000 at line 8, column 22 (defined at line 11, column 9) (used
-    Check indentation, quotes and colons at this place.
+    CD0106 deploy.yaml:12:45: the file nests or repeats itself more than any real one does
+    Write values out instead of repeating them by aliases (`*name`).
     "#);
 }
 
@@ -125,8 +125,8 @@ fn a_yaml_bomb_is_refused_soon() {
 fn a_file_that_nests_without_end_is_refused() {
     let deep = format!("journeys: {}\n", "[".repeat(50_000));
     insta::assert_snapshot!(with_deploy(&deep), @r#"
-    CD0106 deploy.yaml:8:266: this is not YAML: recursion limit exceeded
-    Check indentation, quotes and colons at this place.
+    CD0106 deploy.yaml:8:266: the file nests or repeats itself more than any real one does
+    Write values out instead of repeating them by aliases (`*name`).
     "#);
 }
 
@@ -141,12 +141,18 @@ fn a_missing_compose_file_is_refused_where_it_is_named() {
 #[test]
 fn a_journey_with_a_syntax_error_is_refused_in_its_own_file() {
     let project = Project::new();
-    project.write(FILE_NAME, format!("{DEPLOY}journeys: [journeys/buy.yaml]\n"));
+    project.write(
+        FILE_NAME,
+        format!("{DEPLOY}journeys: [journeys/buy.yaml]\n"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0102 deploy.yaml:8:12: the journey `journeys/buy.yaml` does not exist (at `journeys[0]`)
     Write its path, relative to this file.
     "#);
-    project.write("journeys/buy.yaml", "name: buy\nservice: web\nsteps:\n  - name: [a\n");
+    project.write(
+        "journeys/buy.yaml",
+        "name: buy\nservice: web\nsteps:\n  - name: [a\n",
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0106 journeys/buy.yaml:4:11: this is not YAML: unclosed bracket '['
     Check indentation, quotes and colons at this place.

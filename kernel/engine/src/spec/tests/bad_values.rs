@@ -19,24 +19,24 @@ fn a_missing_key_is_named_with_its_place() {
     let project = Project::new();
     project.write(FILE_NAME, "environments: {dev: {}}\n");
     insta::assert_snapshot!(project.refused(), @r#"
-    CD0108 deploy.yaml:1:1: the key `application` is missing (at `environments.application`)
-    Write `application:`; `code-deploy init` shows what it is for.
+    CD0108 deploy.yaml:1:1: the key `application` is missing (at `application`)
+    Write `application:`; the file that `code-deploy init` writes shows what it is for.
     "#);
-    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests: []\n"), @r#"
-    CD0108 deploy.yaml:10:3: the key `service` is missing (at `client.service`)
-    Write `service:`; `code-deploy init` shows what it is for.
+    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests:\n    - {path: /}\n"), @r#"
+    CD0108 deploy.yaml:8:1: the key `service` is missing (at `client.service`)
+    Write `service:`; the file that `code-deploy init` writes shows what it is for.
     "#);
 }
 
 #[test]
 fn a_value_of_the_wrong_type_is_refused() {
     insta::assert_snapshot!(with_deploy("    port: eighty\n"), @r#"
-    CD0109 deploy.yaml:8:11: invalid u16 (at `services.web.port`)
-    Give the value the type that the key takes; the commented example that `code-deploy init` writes shows each.
+    CD0109 deploy.yaml:8:11: a whole number is needed here (at `services.web.port`)
+    Write a whole number within its range, without quotes.
     "#);
     insta::assert_snapshot!(with_deploy("contacts: Anna\n"), @r#"
-    CD0109 deploy.yaml:8:11: expected sequence start (at `contacts`)
-    Give the value the type that the key takes; the commented example that `code-deploy init` writes shows each.
+    CD0109 deploy.yaml:8:11: a list is needed here (at `contacts`)
+    Write `- item` lines, or [a, b].
     "#);
     insta::assert_snapshot!(with_deploy("strategy: {kind: canery}\n"), @r#"
     CD0109 deploy.yaml:8:18: `canery` is not a value that this key takes (at `strategy.kind`)
@@ -219,11 +219,70 @@ fn names_must_exist() {
 }
 
 #[test]
+fn a_request_of_the_client_must_be_one() {
+    let request = |request: &str| {
+        with_deploy(&format!(
+            "client:\n  service: web\n  rate: 1\n  requests:\n    - {request}\n"
+        ))
+    };
+    insta::assert_snapshot!(request("path: /thing/{id}"), @r#"
+    CD0118 deploy.yaml:12:13: `{id}` stands for nothing here (at `client.requests[0].path`)
+    The placeholders are `n` or `uuid`.
+    "#);
+    insta::assert_snapshot!(request("path: thing"), @r#"
+    CD0109 deploy.yaml:12:13: `thing` is not the path of a request (at `client.requests[0].path`)
+    Write what follows the host and port, beginning with `/`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, method: get}"), @r#"
+    CD0109 deploy.yaml:12:25: `get` is not a method (at `client.requests[0].method`)
+    Did you mean `GET`? The methods are `DELETE`, `GET`, `HEAD`, `OPTIONS`, `PATCH`, `POST` or `PUT`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, weight: 0}"), @r#"
+    CD0108 deploy.yaml:11:3: nothing would be requested (at `client.requests`)
+    Write at least one request with its `path` and a `weight` above 0.
+    "#);
+}
+
+#[test]
 fn an_application_is_named_so_that_every_target_can_use_the_name() {
     let project = Project::new();
-    project.write(FILE_NAME, DEPLOY.replace("application: app", "application: My App"));
+    project.write(
+        FILE_NAME,
+        DEPLOY.replace("application: app", "application: My App"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0109 deploy.yaml:1:14: `My App` is not a name for an application (at `application`)
     Write lower-case letters, digits and `-`, a letter first, at most 40.
     "#);
+}
+
+#[test]
+fn lines_that_end_as_on_windows_have_the_same_places() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        format!("{DEPLOY}xyzzys: 1\n").replace('\n', "\r\n"),
+    );
+    let error = project.load().unwrap_err();
+    assert_eq!(
+        (error.code, error.line, error.column),
+        ("CD0107", Some(8), Some(1))
+    );
+}
+
+#[test]
+fn a_byte_order_mark_does_no_harm() {
+    let project = Project::new();
+    project.write(FILE_NAME, format!("\u{feff}{DEPLOY}"));
+    project.load().unwrap();
+}
+
+#[test]
+fn an_environment_without_settings_needs_no_braces() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        "application: app\nenvironments:\n  dev:\n  test:\n",
+    );
+    project.load().unwrap();
 }

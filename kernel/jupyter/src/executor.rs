@@ -1,0 +1,343 @@
+//! One shell: requests in the order they came, one at a time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use jupyter_protocol::messaging::{
+    CompleteRequest, ExecuteRequest, InspectRequest, IsCompleteRequest,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use crate::cells::{Cell, CellError, IsComplete};
+use crate::history::HistoryRequest;
+use crate::iopub::{Output, Scope};
+use crate::output::CellOutput;
+use crate::shell::Kernel;
+use crate::wire::{Incoming, WireError, now};
+
+/// *Run All* sends its cells in one go: what was sent with a failing cell has arrived this long after.
+const ABORT_WINDOW: Duration = Duration::from_millis(3);
+
+/// What a request came to.
+enum Answer {
+    Reply(Value),
+    /// Nothing is sent back (comm messages, unknown ones).
+    Silence,
+}
+
+/// Handles the requests of a shell until it is closed or the kernel ends.
+pub(crate) async fn run(
+    kernel: Arc<Kernel>,
+    subshell: Option<String>,
+    mut requests: mpsc::Receiver<Incoming>,
+) {
+    loop {
+        // Only waits: a request that was received is handled below.
+        let request = tokio::select! {
+            () = kernel.hard_stop.cancelled() => return,
+            request = requests.recv() => request,
+        };
+        let Some(request) = request else { return };
+        handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
+    }
+}
+
+async fn handle(
+    kernel: &Arc<Kernel>,
+    subshell: Option<&str>,
+    request: &Incoming,
+    requests: &mut mpsc::Receiver<Incoming>,
+) {
+    if request.kind() != "execute_request" {
+        return handle_other(kernel, request).await;
+    }
+    let waiting = execute(kernel, subshell, request, requests).await;
+    for request in waiting {
+        if request.kind() == "execute_request" {
+            abort(kernel, &request).await;
+        } else {
+            handle_other(kernel, &request).await;
+        }
+    }
+}
+
+/// Runs a cell. Where it failed and its request says so, returns the requests that waited behind it.
+async fn execute(
+    kernel: &Arc<Kernel>,
+    subshell: Option<&str>,
+    request: &Incoming,
+    requests: &mut mpsc::Receiver<Incoming>,
+) -> Vec<Incoming> {
+    let started = now();
+    let parsed: Result<ExecuteRequest, WireError> = request.content();
+    let silent = parsed.as_ref().is_ok_and(|execute| execute.silent);
+    let scope = Scope::new(Arc::clone(&request.parent), silent);
+    kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
+    let mut waiting = Vec::new();
+    let reply = match parsed {
+        Ok(execute) => {
+            let stop_on_error = execute.stop_on_error;
+            let reply = run_cell(kernel, subshell, request, execute, &scope).await;
+            if stop_on_error && reply["status"] == "error" {
+                waiting = take_waiting(requests).await;
+            }
+            reply
+        }
+        Err(error) => bad_request(request, &error),
+    };
+    let metadata = json!({
+        "started": started, "status": reply["status"], "dependencies_met": true,
+        "engine": kernel.wire.session(),
+    });
+    kernel.reply(request, &metadata, &reply).await;
+    kernel.iopub.send(Output::Idle(scope)).await;
+    waiting
+}
+
+async fn take_waiting(requests: &mut mpsc::Receiver<Incoming>) -> Vec<Incoming> {
+    tokio::time::sleep(ABORT_WINDOW).await;
+    std::iter::from_fn(|| requests.try_recv().ok()).collect()
+}
+
+async fn run_cell(
+    kernel: &Arc<Kernel>,
+    subshell: Option<&str>,
+    request: &Incoming,
+    execute: ExecuteRequest,
+    scope: &Arc<Scope>,
+) -> Value {
+    let cell = cell(kernel, subshell, request, &execute);
+    if !cell.silent {
+        let content = json!({"code": cell.code, "execution_count": cell.execution_count});
+        kernel.iopub.message(scope, "execute_input", content).await;
+    }
+    let execution_count = cell.execution_count;
+    let (running, interrupt) = kernel.running.start(subshell.is_none());
+    let asker = execute.allow_stdin.then(|| kernel.asker.clone());
+    let out = CellOutput::new(
+        kernel.iopub.clone(),
+        Arc::clone(scope),
+        execution_count,
+        asker,
+        interrupt.clone(),
+    );
+    let result = if cell.code.trim().is_empty() {
+        Ok(())
+    } else {
+        let cells = Arc::clone(&kernel.cells);
+        let out = out.clone();
+        guarded(kernel, async move { cells.execute(cell, out, interrupt).await }).await
+    };
+    drop(running);
+    match result {
+        Ok(()) => json!({
+            "status": "ok",
+            "execution_count": execution_count,
+            "payload": out.take_pages(),
+            "user_expressions": expressions(kernel, execute.user_expressions.unwrap_or_default()).await,
+        }),
+        Err(error) => {
+            let mut content = error_fields(&error);
+            kernel.iopub.message(scope, "error", Value::Object(content.clone())).await;
+            content.insert("status".into(), "error".into());
+            content.insert("execution_count".into(), execution_count.into());
+            content.insert("payload".into(), json!([]));
+            content.insert("user_expressions".into(), json!({}));
+            Value::Object(content)
+        }
+    }
+}
+
+fn cell(
+    kernel: &Kernel,
+    subshell: Option<&str>,
+    request: &Incoming,
+    execute: &ExecuteRequest,
+) -> Cell {
+    let store_history =
+        execute.store_history && !execute.silent && !execute.code.trim().is_empty();
+    let execution_count = if store_history {
+        kernel.execution_count.fetch_add(1, Ordering::Relaxed) + 1
+    } else {
+        kernel.execution_count.load(Ordering::Relaxed) + 1
+    };
+    if store_history {
+        let mut history = kernel.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.add(execution_count, &execute.code);
+    }
+    let text = |key: &str| request.metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+    Cell {
+        code: execute.code.clone(),
+        execution_count,
+        silent: execute.silent,
+        store_history,
+        cell_id: text("cellId").or_else(|| text("cell_id")),
+        msg_id: request.parent.header.msg_id.clone(),
+        session: request.parent.header.session.clone(),
+        subshell: subshell.map(str::to_owned),
+    }
+}
+
+/// Runs the program's part in a task of its own, so that a panic there fails the cell and not the kernel.
+async fn guarded<F>(kernel: &Kernel, work: F) -> Result<(), CellError>
+where
+    F: Future<Output = Result<(), CellError>> + Send + 'static,
+{
+    let mut task = kernel.tasks.spawn_on(work, &kernel.runtime);
+    // Dropping the wait for the task does not end it: the second arm does.
+    let joined = tokio::select! {
+        joined = &mut task => joined,
+        () = kernel.hard_stop.cancelled() => {
+            task.abort();
+            return Err(CellError::new("KernelEnded", "the kernel ended while this cell ran"));
+        }
+    };
+    joined.unwrap_or_else(|failure| {
+        tracing::error!(%failure, "a cell panicked");
+        Err(CellError::new(
+            "InternalError",
+            "this cell met a fault of the kernel itself (a panic); what it did before may stand; the \
+             kernel goes on and its log has the details",
+        ))
+    })
+}
+
+async fn expressions(
+    kernel: &Kernel,
+    wanted: std::collections::HashMap<String, String>,
+) -> Map<String, Value> {
+    let mut values = Map::new();
+    let ordered: BTreeMap<_, _> = wanted.into_iter().collect();
+    for (name, expression) in ordered {
+        let value = match kernel.cells.expression(&expression).await {
+            Ok(bundle) => json!({"status": "ok", "data": bundle.to_value(), "metadata": {}}),
+            Err(error) => {
+                let mut fields = error_fields(&error);
+                fields.insert("status".into(), "error".into());
+                Value::Object(fields)
+            }
+        };
+        values.insert(name, value);
+    }
+    values
+}
+
+fn error_fields(error: &CellError) -> Map<String, Value> {
+    let fields = [
+        ("ename", json!(error.ename)),
+        ("evalue", json!(error.evalue)),
+        ("traceback", json!(error.traceback)),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+async fn abort(kernel: &Kernel, request: &Incoming) {
+    let scope = Scope::new(Arc::clone(&request.parent), false);
+    kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
+    let reply = json!({
+        "status": "aborted",
+        "execution_count": kernel.execution_count.load(Ordering::Relaxed),
+        "payload": [],
+        "user_expressions": {},
+    });
+    let metadata = json!({"status": "aborted", "engine": kernel.wire.session()});
+    kernel.reply(request, &metadata, &reply).await;
+    kernel.iopub.send(Output::Idle(scope)).await;
+}
+
+async fn handle_other(kernel: &Arc<Kernel>, request: &Incoming) {
+    let scope = Scope::new(Arc::clone(&request.parent), false);
+    kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
+    match answer(kernel, request, &scope).await {
+        Ok(Answer::Reply(content)) => kernel.reply(request, &json!({}), &content).await,
+        Ok(Answer::Silence) => {}
+        Err(error) => {
+            let content = bad_request(request, &error);
+            if request.kind().ends_with("_request") {
+                kernel.reply(request, &json!({}), &content).await;
+            }
+        }
+    }
+    kernel.iopub.send(Output::Idle(scope)).await;
+}
+
+async fn answer(
+    kernel: &Arc<Kernel>,
+    request: &Incoming,
+    scope: &Arc<Scope>,
+) -> Result<Answer, WireError> {
+    let reply = match request.kind() {
+        "kernel_info_request" => kernel.info.clone(),
+        "complete_request" => complete(kernel, request.content()?).await,
+        "inspect_request" => inspect(kernel, request.content()?).await,
+        "is_complete_request" => is_complete(kernel, request.content()?).await,
+        "history_request" => {
+            let wanted: HistoryRequest = request.content()?;
+            let history = kernel.history.lock().unwrap_or_else(PoisonError::into_inner);
+            json!({"status": "ok", "history": history.find(&wanted)})
+        }
+        // This kernel opens no comms of its own.
+        "comm_info_request" => json!({"status": "ok", "comms": {}}),
+        "comm_open" => {
+            let open: Value = request.content()?;
+            let content = json!({"comm_id": open["comm_id"], "data": {}});
+            kernel.iopub.message(scope, "comm_close", content).await;
+            return Ok(Answer::Silence);
+        }
+        "comm_msg" | "comm_close" => return Ok(Answer::Silence),
+        "shutdown_request" => kernel.shutdown(request)?,
+        kind => {
+            let unknown = kernel.unknown.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::warn!(kind, unknown, "unknown message on shell");
+            return Ok(Answer::Silence);
+        }
+    };
+    Ok(Answer::Reply(reply))
+}
+
+async fn complete(kernel: &Kernel, request: CompleteRequest) -> Value {
+    let cursor = request.cursor_pos.min(request.code.chars().count());
+    let completion = kernel.cells.complete(&request.code, cursor).await;
+    let (start, end) = (completion.start.min(cursor), completion.end.max(completion.start));
+    let matches: Vec<&str> = completion.matches.iter().map(|found| found.text.as_str()).collect();
+    let types: Vec<Value> = completion
+        .matches
+        .iter()
+        .map(|found| json!({"start": start, "end": end, "text": found.text, "type": found.kind}))
+        .collect();
+    json!({
+        "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
+        "metadata": {"_jupyter_types_experimental": types},
+    })
+}
+
+async fn inspect(kernel: &Kernel, request: InspectRequest) -> Value {
+    let detail = request.detail_level.map_or(0, |level| u8::try_from(level).unwrap_or(1));
+    let cursor = request.cursor_pos.min(request.code.chars().count());
+    let found = kernel.cells.inspect(&request.code, cursor, detail).await;
+    json!({
+        "status": "ok",
+        "found": found.is_some(),
+        "data": found.map_or_else(|| json!({}), |bundle| bundle.to_value()),
+        "metadata": {},
+    })
+}
+
+async fn is_complete(kernel: &Kernel, request: IsCompleteRequest) -> Value {
+    match kernel.cells.is_complete(&request.code).await {
+        IsComplete::Complete => json!({"status": "complete"}),
+        IsComplete::Incomplete { indent } => json!({"status": "incomplete", "indent": indent}),
+        IsComplete::Invalid => json!({"status": "invalid"}),
+        IsComplete::Unknown => json!({"status": "unknown"}),
+    }
+}
+
+pub(crate) fn bad_request(request: &Incoming, error: &WireError) -> Value {
+    tracing::warn!(kind = request.kind(), %error, "a request could not be read");
+    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let evalue = format!("{error}: {source}; the request was not carried out");
+    json!({"status": "error", "ename": "BadRequest", "evalue": evalue, "traceback": []})
+}

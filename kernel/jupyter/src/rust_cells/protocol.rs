@@ -1,0 +1,30 @@
+use serde::{Deserialize, Serialize};
+
+use crate::cells::{CellError, MimeBundle};
+
+/// What the kernel asks of the host; one at a time. Positions are in bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(super) enum Request {
+    Execute { code: String },
+    Complete { code: String, position: usize },
+    Inspect { code: String, position: usize },
+}
+
+/// What the host says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// The host can take requests.
+    Ready,
+    /// There will be no Rust on this machine.
+    Unavailable { reason: String },
+    Stdout { text: String },
+    Stderr { text: String },
+    /// The answer to [`Request::Execute`].
+    Done { bundle: MimeBundle },
+    /// The answer to any request that failed; `lost` where variables are gone.
+    Failed { error: CellError, lost: bool },
+    Completed { matches: Vec<(String, String)>, start: usize, end: usize },
+    Inspected { bundle: Option<MimeBundle> },
+}

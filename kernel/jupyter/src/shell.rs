@@ -1,0 +1,187 @@
+//! What the channels share, and the owner of shell, which hands each request to the shell it is for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cells::{Cells, KernelInfo};
+use crate::executor;
+use crate::history::History;
+use crate::interrupt::Running;
+use crate::iopub::Iopub;
+use crate::router::{Receiver, Replies};
+use crate::serve::Ended;
+use crate::stdin::Asker;
+use crate::wire::{Incoming, Wire, WireError};
+
+/// Requests that wait in one shell: *Run All* on a very long notebook.
+const QUEUE: usize = 4096;
+/// Subshells at once; a page opens a few.
+const SUBSHELLS_LIMIT: usize = 64;
+
+/// What the parts of the kernel share.
+pub(crate) struct Kernel {
+    pub(crate) cells: Arc<dyn Cells>,
+    pub(crate) info: Value,
+    pub(crate) wire: Wire,
+    pub(crate) iopub: Iopub,
+    pub(crate) asker: Asker,
+    pub(crate) replies: Replies,
+    pub(crate) running: Running,
+    pub(crate) history: Mutex<History>,
+    pub(crate) execution_count: AtomicU64,
+    pub(crate) unknown: AtomicU64,
+    pub(crate) tasks: TaskTracker,
+    /// Where cells run; the sockets have a thread of their own.
+    pub(crate) runtime: Handle,
+    /// Ends cells that did not end when asked.
+    pub(crate) hard_stop: CancellationToken,
+    pub(crate) ended: watch::Sender<Option<Ended>>,
+    shells: Mutex<BTreeMap<Option<String>, mpsc::Sender<Incoming>>>,
+}
+
+pub(crate) struct Parts {
+    pub(crate) cells: Arc<dyn Cells>,
+    pub(crate) wire: Wire,
+    pub(crate) iopub: Iopub,
+    pub(crate) asker: Asker,
+    pub(crate) replies: Replies,
+    pub(crate) ended: watch::Sender<Option<Ended>>,
+}
+
+impl Kernel {
+    /// Must be called on the runtime where cells are to run.
+    pub(crate) fn start(parts: Parts) -> Arc<Self> {
+        let info = kernel_info(&parts.cells.info());
+        let kernel = Arc::new(Self {
+            cells: parts.cells,
+            info,
+            wire: parts.wire,
+            iopub: parts.iopub,
+            asker: parts.asker,
+            replies: parts.replies,
+            running: Running::default(),
+            history: Mutex::default(),
+            execution_count: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+            hard_stop: CancellationToken::new(),
+            ended: parts.ended,
+            shells: Mutex::default(),
+        });
+        kernel.open_shell(None);
+        kernel
+    }
+
+    pub(crate) async fn reply(&self, request: &Incoming, metadata: &Value, content: &Value) {
+        let frames = self.wire.reply(&request.parent, metadata, content);
+        // Nobody is left to tell when the channel has gone: the kernel has ended.
+        let _ = self.replies.send(frames).await;
+    }
+
+    /// Marks the kernel as ended and returns the reply, which is sent before the process exits.
+    pub(crate) fn shutdown(&self, request: &Incoming) -> Result<Value, WireError> {
+        let content: Value = request.content()?;
+        let restart = content.get("restart").and_then(Value::as_bool).unwrap_or(false);
+        self.end(if restart { Ended::Restart } else { Ended::Shutdown });
+        Ok(json!({"status": "ok", "restart": restart}))
+    }
+
+    pub(crate) fn end(&self, ended: Ended) {
+        self.ended.send_modify(|state| {
+            state.get_or_insert(ended);
+        });
+    }
+
+    /// Opens a subshell and returns its id; `None` where there are too many.
+    pub(crate) fn create_subshell(self: &Arc<Self>) -> Option<String> {
+        if self.lock().len() > SUBSHELLS_LIMIT {
+            return None;
+        }
+        let id = self.wire.next_id();
+        self.open_shell(Some(id.clone()));
+        Some(id)
+    }
+
+    /// Closes a subshell: what runs in it goes on to its end, what waits is still handled.
+    pub(crate) fn delete_subshell(&self, id: &str) -> bool {
+        self.lock().remove(&Some(id.to_owned())).is_some()
+    }
+
+    pub(crate) fn subshells(&self) -> Vec<String> {
+        self.lock().keys().flatten().cloned().collect()
+    }
+
+    fn open_shell(self: &Arc<Self>, id: Option<String>) {
+        let (sender, requests) = mpsc::channel(QUEUE);
+        self.lock().insert(id.clone(), sender);
+        self.tasks.spawn_on(executor::run(Arc::clone(self), id, requests), &self.runtime);
+    }
+
+    /// Closes every shell, so that no new cell starts.
+    pub(crate) fn close_shells(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, mpsc::Sender<Incoming>>> {
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads shell until `stop` and hands each request to its shell.
+pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: CancellationToken) {
+    loop {
+        // Only waits: a request that was received is handled below.
+        let request = tokio::select! {
+            () = stop.cancelled() => return,
+            request = receiver.next() => request,
+        };
+        let shell = kernel.lock().get(&request.parent.header.subshell_id).cloned();
+        let Some(shell) = shell else {
+            let content = json!({
+                "status": "error", "ename": "NoSuchSubshell", "traceback": [],
+                "evalue": "the subshell of this request does not exist (any more)",
+            });
+            kernel.reply(&request, &json!({}), &content).await;
+            continue;
+        };
+        // A shell that ended leaves nobody to answer: the kernel is about to end.
+        let _ = shell.send(request).await;
+    }
+}
+
+fn kernel_info(info: &KernelInfo) -> Value {
+    let language = &info.language;
+    let mut language_info = json!({
+        "name": language.name,
+        "version": language.version,
+        "mimetype": language.mimetype,
+        "file_extension": language.file_extension,
+    });
+    if let Some(lexer) = &language.pygments_lexer {
+        language_info["pygments_lexer"] = json!(lexer);
+    }
+    if let Some(mode) = &language.codemirror_mode {
+        language_info["codemirror_mode"] = json!(mode);
+    }
+    let links: Vec<Value> =
+        info.help_links.iter().map(|link| json!({"text": link.text, "url": link.url})).collect();
+    json!({
+        "status": "ok",
+        "protocol_version": crate::PROTOCOL_VERSION,
+        "implementation": info.implementation,
+        "implementation_version": info.implementation_version,
+        "language_info": language_info,
+        "banner": info.banner,
+        "debugger": false,
+        "help_links": links,
+        "supported_features": ["kernel subshells"],
+    })
+}

@@ -1,0 +1,125 @@
+//! The owner of stdin: questions of cells out, answers of people in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::AskError;
+use crate::router::{Receiver, Sender};
+use crate::wire::{Incoming, Parent, Wire};
+
+/// One question for each shell at a time, and some.
+pub(crate) const QUEUE: usize = 16;
+/// People sleep before they approve; longer, and the page is not open any more.
+const ANSWER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) struct Question {
+    pub(crate) parent: Arc<Parent>,
+    pub(crate) prompt: String,
+    pub(crate) password: bool,
+}
+
+pub(crate) struct Asked {
+    question: Question,
+    answer: oneshot::Sender<String>,
+}
+
+/// Hands questions to the owner.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    sender: mpsc::Sender<Asked>,
+}
+
+impl Asker {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Asked>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self { sender }, receiver)
+    }
+
+    pub(crate) async fn ask(&self, question: Question) -> Result<String, AskError> {
+        let prompt = question.prompt.clone();
+        let (answer, answered) = oneshot::channel();
+        if self.sender.send(Asked { question, answer }).await.is_err() {
+            return Err(AskError::Closed { prompt });
+        }
+        match tokio::time::timeout(ANSWER_LIMIT, answered).await {
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err(_)) => Err(AskError::Closed { prompt }),
+            Err(_) => Err(AskError::TimedOut { prompt, limit: ANSWER_LIMIT }),
+        }
+    }
+}
+
+struct Pending {
+    request_id: String,
+    identity: Option<Bytes>,
+    answer: oneshot::Sender<String>,
+}
+
+pub(crate) async fn run(
+    wire: Wire,
+    mut receiver: Receiver,
+    mut sender: Sender,
+    mut questions: mpsc::Receiver<Asked>,
+    stop: CancellationToken,
+) {
+    let mut pending: Vec<Pending> = Vec::new();
+    loop {
+        // Every arm only waits; what came is handled after the select.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            asked = questions.recv() => {
+                let Some(asked) = asked else { return };
+                pending.retain(|pending| !pending.answer.is_closed());
+                pending.push(send(&wire, &mut sender, asked).await);
+            }
+            incoming = receiver.next() => settle(&mut pending, &incoming),
+        }
+    }
+}
+
+async fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
+    let Question { parent, prompt, password } = asked.question;
+    let request_id = wire.next_id();
+    let content = json!({"prompt": prompt, "password": password});
+    let frames = wire.encode_as(
+        &request_id,
+        &parent.identities,
+        "input_request",
+        Some(&parent),
+        &json!({}),
+        &content,
+    );
+    sender.send(frames).await;
+    Pending { request_id, identity: parent.identities.first().cloned(), answer: asked.answer }
+}
+
+fn settle(pending: &mut Vec<Pending>, incoming: &Incoming) {
+    if incoming.kind() != "input_reply" {
+        tracing::warn!(kind = incoming.kind(), "unknown message on stdin");
+        return;
+    }
+    pending.retain(|pending| !pending.answer.is_closed());
+    let by_id = incoming.answers.as_ref().and_then(|id| {
+        pending.iter().position(|pending| pending.request_id == *id)
+    });
+    // Some clients send no parent: then the oldest question put to this client is meant.
+    let identity = incoming.parent.identities.first();
+    let position =
+        by_id.or_else(|| pending.iter().position(|pending| pending.identity.as_ref() == identity));
+    let Some(position) = position else {
+        tracing::info!("an answer came to no question");
+        return;
+    };
+    match incoming.content::<Value>() {
+        Ok(content) => {
+            let value = content.get("value").and_then(Value::as_str).unwrap_or_default();
+            let _ = pending.remove(position).answer.send(value.to_owned());
+        }
+        Err(error) => tracing::warn!(%error, "an answer could not be read"),
+    }
+}
