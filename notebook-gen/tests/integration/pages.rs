@@ -272,6 +272,24 @@ fn runbooks_speak_of_this_system_and_run_all_changes_nothing() {
 }
 
 #[test]
+fn deliverables_only_show() {
+    for page in ready(&settings()).unwrap().iter().skip(9) {
+        let notebook: serde_json::Value = serde_json::from_str(&page.text).unwrap();
+        for cell in notebook["cells"].as_array().unwrap() {
+            if cell["cell_type"] == "code" {
+                let source = cell["source"][0].as_str().unwrap();
+                let word = source.split_whitespace().next().unwrap();
+                let shows = ["%code-deploy", "%record", "%chart", "%status", "//"];
+                assert!(shows.contains(&word), "{}: {source}", page.name);
+            }
+        }
+    }
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let text = text_of(page(&pages, "Security_Audit_Report"));
+    assert!(text.contains("Synthetic report of hardening"));
+}
+
+#[test]
 fn a_refused_run_says_that_nothing_was_changed() {
     let (_project, pages) = pages_of(Story::Refused);
     let text = text_of(page(&pages, "02_Pre_Deployment_Validation"));
@@ -405,7 +423,13 @@ fn files_are_private_whole_and_charts_stand_beside() {
 
 #[test]
 fn a_view_with_a_wrong_word_is_refused_with_the_known_ones() {
-    for word in ["gatez", "gates 03", "items 10", "items 01 02"] {
+    for word in [
+        "gatez",
+        "gates 03",
+        "items 10",
+        "items 01 02",
+        "section 02 tls",
+    ] {
         let error = word.parse::<code_deploy_notebook_gen::View>().unwrap_err();
         assert!(
             error.to_string().contains("the views are run, items"),
