@@ -7,16 +7,27 @@
 pub mod context;
 pub mod duration;
 pub mod error;
+pub mod gate;
 pub mod http;
 pub mod inventory;
+mod lease;
 pub mod load;
+pub mod plan;
+pub mod policy;
+pub mod release;
+pub mod rollback;
+pub mod runner;
+mod settle;
 pub mod spec;
+pub mod steer;
 pub mod step;
 pub mod target;
 
 pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
 pub use error::{Error, Result};
 pub use inventory::Inventory;
+pub use plan::{Inputs, Plan};
+pub use runner::{Ended, OpenOptions, Person, Purpose, Runner};
 pub use spec::Spec;
 pub use step::{Step, StepError};
 pub use target::Target;
