@@ -12,6 +12,7 @@ pub mod http;
 pub mod inventory;
 mod lease;
 pub mod load;
+pub mod phases;
 pub mod plan;
 pub mod policy;
 pub mod release;
