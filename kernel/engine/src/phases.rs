@@ -1,4 +1,7 @@
 //! The steps of the phases, section by section.
 
+pub mod inventory;
+pub(crate) mod look;
 pub mod migrate;
+pub mod planning;
 pub(crate) mod work;
