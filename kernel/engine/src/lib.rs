@@ -19,6 +19,7 @@ pub mod release;
 pub mod rollback;
 pub mod runner;
 mod settle;
+pub mod source;
 pub mod spec;
 pub mod steer;
 pub mod step;
