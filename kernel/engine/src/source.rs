@@ -165,6 +165,12 @@ pub fn check(folder: &Path, development: Option<&str>, off: &[String]) -> Result
     Ok(Report { repository, tree, outcomes, unknown_off })
 }
 
+/// Returns the kind of secret that a line of text seems to hold, if it seems to hold one.
+#[must_use]
+pub fn secret_in(line: &str) -> Option<&'static str> {
+    secrets::find(line)
+}
+
 fn breach(rule: &str, place: impl Into<String>, message: impl Into<String>) -> Breach {
     Breach { rule: rule.to_owned(), place: place.into(), message: message.into() }
 }

@@ -22,6 +22,9 @@ use std::sync::Arc;
 use crate::plan::Inputs;
 use crate::{Context, Step};
 
+pub(crate) use database::path_of;
+pub(crate) use sqlite::Sqlite;
+
 /// The name of the step that takes the backups.
 const BACKUP: &str = "migrate.backup";
 
