@@ -1,5 +1,6 @@
 //! The steps of the phases, section by section.
 
+pub mod build;
 pub mod inventory;
 pub(crate) mod look;
 pub mod migrate;

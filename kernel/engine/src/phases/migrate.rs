@@ -16,10 +16,12 @@ mod statements;
 mod tests;
 mod validation;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::database::Database;
 use crate::plan::Inputs;
+use crate::step::StepError;
 use crate::{Context, Step};
 
 pub(crate) use database::path_of;
@@ -52,4 +54,16 @@ fn folder(context: &Context) -> PathBuf {
 /// Returns microseconds as milliseconds with one decimal.
 fn milliseconds(microseconds: u64) -> String {
     format!("{:.1}", microseconds as f64 / 1000.0)
+}
+
+/// Makes every database of the deployment file anew in another data folder, with the migrations
+/// of the release. For trying artifacts out.
+pub(crate) async fn prepare(context: &Context, data: &Path) -> Result<(), StepError> {
+    for database in Database::all(context).await? {
+        let Some(path) = database::path_in(data, database.file) else { continue };
+        let mut scratch = Sqlite::open(database.name, &path, true).await?;
+        scratch.migrate_to(&database.migrations, database.wanted).await?;
+        scratch.close().await?;
+    }
+    Ok(())
 }

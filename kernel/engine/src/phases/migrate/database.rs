@@ -77,11 +77,15 @@ fn is_forward(migration: &Migration) -> bool {
 
 /// Returns where a database's SQLite file is; nothing for one given by reference.
 pub(crate) fn path_of(spec: &Spec, file: &DatabaseFile) -> Option<PathBuf> {
+    let data = spec.data_folder();
+    path_in(&std::path::absolute(&data).unwrap_or(data), file)
+}
+
+/// Returns where a database's SQLite file is when `{data}` is that folder.
+pub(super) fn path_in(data: &Path, file: &DatabaseFile) -> Option<PathBuf> {
     let DatabaseUrl::Plain(url) = &file.url else {
         return None;
     };
-    let data = spec.data_folder();
-    let data = std::path::absolute(&data).unwrap_or(data);
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     Some(data.join(path.replace("{data}", &data.to_string_lossy())))
