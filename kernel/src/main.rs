@@ -1,2 +1,159 @@
-//! s
-fn main(){}
+//! The program `code-deploy`: one table of commands behind terminal and notebook cells.
+
+mod cells;
+mod commands;
+mod demo;
+mod dispatch;
+mod face;
+mod failure;
+mod internal;
+mod kernel_spec;
+mod lines;
+mod machine;
+mod magic;
+mod pages;
+mod plan;
+mod project;
+mod run;
+mod session;
+mod show;
+mod summary;
+mod terminal;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use commands::{Command, CommandLine, KernelAction};
+use dispatch::Dispatcher;
+use face::Face;
+use failure::{Exit, Failure};
+use machine::Machine;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Printing help to a reader that went away is no failure.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match line.command {
+        Some(Command::Internal(internal)) => return internal::run(internal.process),
+        Some(Command::Kernel(ref kernel)) => {
+            if let KernelAction::Launch { connection_file } = &kernel.action {
+                return cells::launch(connection_file);
+            }
+        }
+        _ => {}
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::refused("CD0002", format!("cannot start: {error}"), "");
+            Terminal::new(line.global.json, String::new()).problem(&failure.problem);
+            return ExitCode::from(Exit::Refused.code());
+        }
+    };
+    let exit = runtime.block_on(run(line));
+    // A thread that waits for a person's line, or on a file, must not keep the program.
+    runtime.shutdown_background();
+    ExitCode::from(exit.code())
+}
+
+async fn run(line: CommandLine) -> Exit {
+    let json = line.global.json;
+    let machine = match Machine::present() {
+        Ok(machine) => machine,
+        Err(failure) => {
+            Terminal::new(json, String::new()).problem(&failure.problem);
+            return failure.exit;
+        }
+    };
+    log_to_stderr(&machine);
+    let terminal = Arc::new(Terminal::new(json, machine.user.clone()));
+    let face: Arc<dyn Face> = Arc::<Terminal>::clone(&terminal);
+    let interrupt = CancellationToken::new();
+    let global = line.global.clone();
+    let dispatcher =
+        Dispatcher { machine, global, face, opened: None, interrupt: interrupt.clone() };
+    let work = async {
+        match line.command {
+            Some(command) => dispatcher.carry_out(command).await,
+            None => dispatcher.whole(&line.run).await,
+        }
+    };
+    let exit = match until_interrupted_twice(work, &interrupt).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            show(&terminal, &failure);
+            failure.exit
+        }
+    };
+    terminal.finish();
+    exit
+}
+
+fn show(terminal: &Terminal, failure: &Failure) {
+    match failure.rendered() {
+        Some(rendered) if !terminal.is_json() => terminal.diagnostic(&rendered),
+        _ => terminal.problem(&failure.problem),
+    }
+}
+
+/// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
+/// now. What was done stands in the record either way.
+async fn until_interrupted_twice(
+    work: impl Future<Output = Result<Exit, Failure>>,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let lost = |error: std::io::Error| {
+        Failure::refused("CD0002", format!("signals cannot be watched: {error}"), "")
+    };
+    let mut ctrl_c = signal(SignalKind::interrupt()).map_err(lost)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(lost)?;
+    let tasks = TaskTracker::new();
+    let first = interrupt.clone();
+    let second = CancellationToken::new();
+    let now = second.clone();
+    let watch = tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = ctrl_c.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first.is_cancelled() {
+                now.cancel();
+            }
+            first.cancel();
+        }
+    });
+    let done = tokio::select! {
+        done = work => done,
+        () = second.cancelled() => Err(Failure {
+            problem: code_deploy_record::Problem {
+                code: "CD0402".to_owned(),
+                what: "interrupted twice: this process ended at once".to_owned(),
+                state: "The record holds everything up to its last complete line.".to_owned(),
+                next: "`code-deploy resume` goes on, `code-deploy rollback` goes back.".to_owned(),
+            },
+            exit: Exit::Interrupted,
+            spec: None,
+        }),
+    };
+    watch.abort();
+    done
+}
+
+fn log_to_stderr(machine: &Machine) {
+    let filter = machine.variable("CODE_DEPLOY_LOG").unwrap_or_else(|| "warn".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

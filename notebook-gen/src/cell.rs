@@ -26,24 +26,99 @@ pub(crate) enum Command {
 
 /// The verbs with their phases and sections, in order.
 const VERBS: [(&str, u8, &[&str]); 10] = [
-    ("inventory", 1, &["components", "dependencies", "infrastructure", "network"]),
+    (
+        "inventory",
+        1,
+        &["components", "dependencies", "infrastructure", "network"],
+    ),
     ("plan", 1, &["scope", "steps", "risks", "rollback"]),
-    ("preflight", 2, &["health", "resources", "dependencies", "security", "go-no-go"]),
-    ("build", 3, &["source", "logs", "artifacts", "security", "quality", "registry"]),
+    (
+        "preflight",
+        2,
+        &[
+            "health",
+            "resources",
+            "dependencies",
+            "security",
+            "go-no-go",
+        ],
+    ),
+    (
+        "build",
+        3,
+        &[
+            "source",
+            "logs",
+            "artifacts",
+            "security",
+            "quality",
+            "registry",
+        ],
+    ),
     (
         "provision",
         4,
-        &["outside-client", "resources", "network", "load-balancer", "hardening", "tls", "connectivity"],
+        &[
+            "outside-client",
+            "resources",
+            "network",
+            "load-balancer",
+            "hardening",
+            "tls",
+            "connectivity",
+        ],
     ),
-    ("migrate", 5, &["backup", "execution", "validation", "performance", "rollback"]),
+    (
+        "migrate",
+        5,
+        &[
+            "backup",
+            "execution",
+            "validation",
+            "performance",
+            "rollback",
+        ],
+    ),
     (
         "release",
         6,
-        &["green", "health", "smoke", "monitoring", "traffic", "rehearsal", "promotion"],
+        &[
+            "green",
+            "health",
+            "smoke",
+            "monitoring",
+            "traffic",
+            "rehearsal",
+            "promotion",
+        ],
     ),
-    ("observe", 7, &["metrics", "dashboards", "alerts", "logs", "traces"]),
-    ("validate", 8, &["functional", "performance", "security", "integration", "acceptance"]),
-    ("handover", 9, &["runbooks", "contacts", "escalation", "maintenance", "known-issues"]),
+    (
+        "observe",
+        7,
+        &["metrics", "dashboards", "alerts", "logs", "traces"],
+    ),
+    (
+        "validate",
+        8,
+        &[
+            "functional",
+            "performance",
+            "security",
+            "integration",
+            "acceptance",
+        ],
+    ),
+    (
+        "handover",
+        9,
+        &[
+            "runbooks",
+            "contacts",
+            "escalation",
+            "maintenance",
+            "known-issues",
+        ],
+    ),
 ];
 
 impl Command {

@@ -143,7 +143,11 @@ impl Chart {
         if self.picture.is_none() {
             return format!("*{}*: {sentence}", crate::markdown::escape(&self.title));
         }
-        let notes: Vec<String> = self.notes.iter().map(|n| crate::markdown::escape(n)).collect();
+        let notes: Vec<String> = self
+            .notes
+            .iter()
+            .map(|n| crate::markdown::escape(n))
+            .collect();
         let title = crate::markdown::escape(&self.title);
         format!("**{title}.** {sentence}\n\n{}", notes.join(" "))
             .trim_end()

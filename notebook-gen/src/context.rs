@@ -1,6 +1,6 @@
 //! What templates may say of a run.
 
-use code_deploy_record::{PhaseNumber, Role, Severity};
+use code_deploy_record::{Component, PhaseNumber, Role, Severity};
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
@@ -11,6 +11,9 @@ use crate::view::{self, ItemLine, items_of};
 
 /// Notable items that are listed at the top of a notebook.
 const MOST_NOTABLE: usize = 60;
+
+/// Open items with one reason in common from which on they share a line.
+const MANY: usize = 4;
 
 #[derive(Debug, Default, Serialize)]
 struct Context {
@@ -24,13 +27,25 @@ struct Context {
     from: String,
     to: String,
     verdict: String,
+    outcome: String,
     facts: Vec<(String, String)>,
     items: Items,
     findings: Vec<FindingLine>,
     more_findings: usize,
-    services: Vec<String>,
+    services: Vec<Service>,
     databases: Vec<String>,
     alerts: Vec<String>,
+}
+
+/// A service as a runbook speaks of it.
+#[derive(Debug, Default, Serialize)]
+struct Service {
+    name: String,
+    owner: String,
+    needs: String,
+    called_by: String,
+    /// Steps of the plan that were done for it, with what their undo does.
+    steps: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -66,7 +81,14 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
         application: settings.application.clone(),
         environment: settings.environment.clone(),
         target: settings.target.clone(),
-        services: settings.services.clone(),
+        services: settings
+            .services
+            .iter()
+            .map(|name| Service {
+                name: name.clone(),
+                ..Service::default()
+            })
+            .collect(),
         ..Context::default()
     }))
 }
@@ -80,7 +102,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         let matching = components.filter(|component| roles.contains(&component.role));
         matching.map(|component| component.name.clone()).collect()
     };
-    let (findings, more_findings) = findings(facts);
+    let (findings, more_findings) = findings(facts, phase);
     Ok(Value::from(Serde(Context {
         ready: false,
         phase: phase.map(|phase| phase.to_string()).unwrap_or_default(),
@@ -89,14 +111,19 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         target: started.target.clone(),
         strategy: started.strategy.clone(),
         run: started.run.to_string(),
-        from: started.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        from: started
+            .from
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         to: started.to.to_string(),
         verdict: view::verdict(facts),
+        outcome: view::verdict_word(facts).to_owned(),
         facts: view::fact_lines(facts),
         items: notable(&lines, tally, phase.is_some()),
         findings,
         more_findings,
-        services: named(&[Role::Frontend, Role::Backend]),
+        services: services(facts),
         databases: named(&[Role::Database]),
         alerts: alerts(facts),
     })))
@@ -111,26 +138,81 @@ fn notable(lines: &[ItemLine], tally: view::Tally, with_open: bool) -> Items {
             notable.extend(lines.iter().filter(|line| line.verdict == verdict));
         }
     }
-    let more = notable.len().saturating_sub(MOST_NOTABLE);
-    let shown = notable.iter().take(MOST_NOTABLE).map(|line| Notable {
-        id: line.id.clone(),
-        text: line.text.clone(),
-        verdict: line.verdict,
-        reason: line.reason.clone(),
-    });
+    let gathered = gather(&notable);
+    let more = gathered.len().saturating_sub(MOST_NOTABLE);
     Items {
         all: lines.len(),
         tally: tally.to_string(),
-        notable: shown.collect(),
+        notable: gathered.into_iter().take(MOST_NOTABLE).collect(),
         more,
     }
 }
 
-/// Returns the findings that a person must look at, and how many more there are.
-fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
-    let mut serious: Vec<_> = facts
-        .findings
+/// Puts open items that have one reason in common into one line, so that what stands out does.
+fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
+    let mut lines: Vec<Notable> = Vec::new();
+    for item in notable {
+        let same = |line: &&ItemLine| {
+            line.verdict == "open" && item.verdict == "open" && line.reason == item.reason
+        };
+        let together: Vec<&&ItemLine> = notable.iter().filter(|line| same(line)).collect();
+        if together.len() < MANY {
+            lines.push(Notable {
+                id: item.id.clone(),
+                text: item.text.clone(),
+                verdict: item.verdict,
+                reason: item.reason.clone(),
+            });
+        } else if together.first().is_some_and(|first| first.id == item.id) {
+            let ids: Vec<&str> = together.iter().map(|line| line.id.as_str()).collect();
+            lines.push(Notable {
+                id: ids.join(", "),
+                text: format!("{} items, each in the table of all items", ids.len()),
+                verdict: item.verdict,
+                reason: item.reason.clone(),
+            });
+        }
+    }
+    lines
+}
+
+fn services(facts: &Facts) -> Vec<Service> {
+    let components = &facts.state.components;
+    let is_service = |role: Role| matches!(role, Role::Frontend | Role::Backend);
+    let service = |component: &Component| {
+        let name = component.name.as_str();
+        let calling = components
+            .iter()
+            .filter(|other| other.needs.iter().any(|n| n == name));
+        let calling: Vec<&str> = calling.map(|other| other.name.as_str()).collect();
+        let planned = facts.state.plan.iter().flat_map(|plan| &plan.steps);
+        let own = planned.filter(|step| step.service.as_deref() == Some(name));
+        let steps = own.filter_map(|step| Some((step.step.to_string(), step.undo.clone()?)));
+        Service {
+            name: name.to_owned(),
+            owner: component
+                .owner
+                .clone()
+                .unwrap_or_else(|| "nobody is named".to_owned()),
+            needs: component.needs.join(", "),
+            called_by: calling.join(", "),
+            steps: steps.take(40).collect(),
+        }
+    };
+    components
         .iter()
+        .filter(|c| is_service(c.role))
+        .map(service)
+        .collect()
+}
+
+/// Returns the findings that a person must look at, of one phase or all, and how many more there
+/// are.
+fn findings(facts: &Facts, phase: Option<PhaseNumber>) -> (Vec<FindingLine>, usize) {
+    let here = facts.findings.iter();
+    let here = here.filter(|finding| phase.is_none() || finding.phase == phase);
+    let all = here.clone().count();
+    let mut serious: Vec<_> = here
         .filter(|finding| finding.what.severity >= Severity::Medium)
         .collect();
     serious.sort_by_key(|finding| (std::cmp::Reverse(finding.what.severity), finding.seq));
@@ -142,20 +224,24 @@ fn findings(facts: &Facts) -> (Vec<FindingLine>, usize) {
         cure: finding.what.cure.clone(),
     });
     let lines: Vec<FindingLine> = lines.collect();
-    let more = facts.findings.len() - lines.len();
+    let more = all - lines.len();
     (lines, more)
 }
 
 /// Returns the names of the alerts, from the first column of the alerts' table.
 fn alerts(facts: &Facts) -> Vec<String> {
-    let section = facts.sections.iter().find(|section| {
-        section.phase == PhaseNumber::new(7) && section.what.name == "alerts"
-    });
+    let section = facts
+        .sections
+        .iter()
+        .find(|section| section.phase == PhaseNumber::new(7) && section.what.name == "alerts");
     let blocks = section.map(|section| section.what.report.blocks.as_slice());
-    let tables = blocks.unwrap_or_default().iter().filter_map(|block| match block {
-        code_deploy_record::Block::Table { rows, .. } => Some(rows),
-        _ => None,
-    });
+    let tables = blocks
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|block| match block {
+            code_deploy_record::Block::Table { rows, .. } => Some(rows),
+            _ => None,
+        });
     let rows = tables.take(1).flatten().take(60);
     rows.filter_map(|row| row.first().cloned()).collect()
 }

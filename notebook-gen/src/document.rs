@@ -37,7 +37,10 @@ impl Document {
     }
 
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        let heading = text.lines().find(|line| line.starts_with('#')).unwrap_or(text);
+        let heading = text
+            .lines()
+            .find(|line| line.starts_with('#'))
+            .unwrap_or(text);
         let id = self.id("text", heading)?;
         self.cells.push(Cell::Markdown {
             id,

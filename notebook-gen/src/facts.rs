@@ -378,11 +378,7 @@ impl Facts {
         }
     }
 
-    fn report(
-        &mut self,
-        (seq, time, phase): (u64, DateTime<Utc>, PhaseNumber),
-        section: Section,
-    ) {
+    fn report(&mut self, (seq, time, phase): (u64, DateTime<Utc>, PhaseNumber), section: Section) {
         let known = self
             .sections
             .iter_mut()

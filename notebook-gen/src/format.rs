@@ -130,7 +130,14 @@ mod tests {
             .into_iter()
             .map(duration)
             .collect();
-        let expected = ["0 µs", "840 µs", "12.4 ms", "3.2 s", "4 min 07 s", "2 h 05 min"];
+        let expected = [
+            "0 µs",
+            "840 µs",
+            "12.4 ms",
+            "3.2 s",
+            "4 min 07 s",
+            "2 h 05 min",
+        ];
         assert_eq!(texts, expected);
     }
 

@@ -26,15 +26,13 @@ mod write;
 pub use chart::{Chart, ChartKind, Picture, chart, draw as draw_chart};
 pub use document::KERNEL;
 pub use error::{Error, Result};
-pub use facts::{
-    At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd,
-};
+pub use facts::{At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
 pub use markdown::{escape, report_to_markdown, report_to_text};
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, names, ready};
 pub use series::{Bins, Key, Point, Quantiles, Series};
 pub use view::{
-    Criterion, ItemLine, Material, Tally, VIEWS, View, criteria, items_of, tally, verdict,
+    Criterion, ItemLine, Material, Tally, VIEWS, View, criteria, items_of, opening, tally, verdict,
     verdict_word, view,
 };
 pub use write::write;

@@ -166,7 +166,9 @@ fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
     let width = |index: usize| {
         let entries = rows.iter().filter_map(|row| row.get(index));
         let longest = entries.map(|entry| entry.chars().count()).max();
-        let title = columns.get(index).map(|column| column.title.chars().count());
+        let title = columns
+            .get(index)
+            .map(|column| column.title.chars().count());
         longest.max(title).unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();

@@ -40,7 +40,10 @@ pub fn error_lines(problem: &Problem) -> (String, String, Vec<String>) {
 
 fn verb_and_section(step: &StepName) -> (&str, &str) {
     let mut parts = step.as_str().split('.');
-    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    )
 }
 
 impl<'a> Outcomes<'a> {
@@ -62,12 +65,24 @@ impl<'a> Outcomes<'a> {
             let mut verbs = verbs_of(phase).into_iter();
             verbs.find(|verb| sections_of(verb).contains(&section))
         });
-        let cells = || self.cells.iter().enumerate().filter_map(|(i, cell)| Some((i, cell.as_ref()?)));
+        let cells = || {
+            self.cells
+                .iter()
+                .enumerate()
+                .filter_map(|(i, cell)| Some((i, cell.as_ref()?)))
+        };
         let of_verb = |known: &str| verb.is_none_or(|verb| verb == known);
         let own = cells().find(|(_, (v, s))| of_verb(v) && s.as_deref() == Some(section));
-        let whole = || cells().find(|(_, (v, s))| of_verb(v) && s.is_none() && phase_of(v) == Some(phase));
-        let last = || cells().filter(|(_, (v, _))| phase_of(v) == Some(phase)).last();
+        let whole =
+            || cells().find(|(_, (v, s))| of_verb(v) && s.is_none() && phase_of(v) == Some(phase));
+        let last = || cells().rfind(|(_, (v, _))| phase_of(v) == Some(phase));
         own.or_else(whole).or_else(last).map(|(place, _)| place)
+    }
+
+    /// Returns whether the cell at `place` is the section's own, whose heading names it already.
+    fn is_own(&self, place: usize, section: &str) -> bool {
+        let cell = self.cells.get(place).and_then(Option::as_ref);
+        cell.is_some_and(|(_, own)| own.as_deref() == Some(section))
     }
 
     fn home_of_step(&self, step: &StepName) -> Option<usize> {
@@ -91,7 +106,10 @@ impl<'a> Outcomes<'a> {
             return Shown::Executed(Vec::new());
         };
         let report = self.report(place, phase);
-        let failure = self.failure(phase).filter(|(home, _)| *home == place).map(|(_, error)| error);
+        let failure = self
+            .failure(phase)
+            .filter(|(home, _)| *home == place)
+            .map(|(_, error)| error);
         let begun = self.facts.state.phases.contains_key(&phase);
         if report.blocks.is_empty() && failure.is_none() {
             let whole_with_parts = section.is_none() && begun;
@@ -123,29 +141,40 @@ impl<'a> Outcomes<'a> {
         for section in &self.facts.sections {
             let home = self.home(phase, None, &section.what.name);
             if section.phase == Some(phase) && here(home) {
-                report = report.with_text(format!("{}.", section.what.title.trim_end_matches('.')));
-                report.blocks.extend(section.what.report.blocks.iter().cloned());
+                if !self.is_own(place, &section.what.name) {
+                    report = report.with_text(format!("{}:", section.what.title));
+                }
+                report
+                    .blocks
+                    .extend(section.what.report.blocks.iter().cloned());
             }
         }
         let wanted = |step: &StepName| {
             phase_of(verb_and_section(step).0) == Some(phase) && here(self.home_of_step(step))
         };
         let steps = steps_table(self.facts, "Steps", wanted);
-        report.blocks.extend(steps.into_iter().flat_map(|steps| steps.blocks));
+        report
+            .blocks
+            .extend(steps.into_iter().flat_map(|steps| steps.blocks));
         let gates = self.facts.gates.iter().enumerate();
-        let gates = gates.filter(|(index, gate)| {
-            gate.phase == Some(phase) && here(self.home_of_gate(*index))
-        });
+        let gates = gates
+            .filter(|(index, gate)| gate.phase == Some(phase) && here(self.home_of_gate(*index)));
         let gates = gates_table("Gates", gates.map(|(_, gate)| gate));
-        report.blocks.extend(gates.into_iter().flat_map(|gates| gates.blocks));
+        report
+            .blocks
+            .extend(gates.into_iter().flat_map(|gates| gates.blocks));
         report
     }
 
     /// Puts a line about all steps of a verb before what its whole cell shows itself.
     fn summary(&self, verb: &str, rest: Report) -> Report {
         let steps = self.facts.state.steps.iter();
-        let steps: Vec<_> = steps.filter(|(name, _)| verb_and_section(name).0 == verb).collect();
-        let done = steps.iter().filter(|(_, step)| step.status == code_deploy_record::StepStatus::Done);
+        let steps: Vec<_> = steps
+            .filter(|(name, _)| verb_and_section(name).0 == verb)
+            .collect();
+        let done = steps
+            .iter()
+            .filter(|(_, step)| step.status == code_deploy_record::StepStatus::Done);
         let number = u64::try_from(steps.len()).unwrap_or(u64::MAX);
         let text = format!(
             "{} of {verb} begun, {} done; each is shown with its section.",
@@ -179,7 +208,10 @@ impl<'a> Outcomes<'a> {
         }
         let gate = self.facts.gates.iter().enumerate().rev();
         let gate = gate.filter(|(_, gate)| gate.phase == Some(phase) && !gate.what.passed);
-        let home = gate.map(|(index, _)| self.home_of_gate(index)).next().flatten();
+        let home = gate
+            .map(|(index, _)| self.home_of_gate(index))
+            .next()
+            .flatten();
         let reached = |place: &usize| !self.report(*place, phase).blocks.is_empty();
         let of_phase = |place: &usize| {
             let cell = self.cells.get(*place).and_then(Option::as_ref);
@@ -198,7 +230,9 @@ impl<'a> Outcomes<'a> {
                 return "Not run yet: the phase is under way.".to_owned();
             };
             let (time, reason) = (clock(time), sentence(&state.reason));
-            return format!("Not reached: the phase ended at {time} UTC before this section. {reason}");
+            return format!(
+                "Not reached: the phase ended at {time} UTC before this section. {reason}"
+            );
         }
         let Some((outcome, summary, time)) = &self.facts.state.finished else {
             return "Not run yet: the run has not come to this phase.".to_owned();
@@ -209,7 +243,11 @@ impl<'a> Outcomes<'a> {
             RunOutcome::Succeeded => "ended",
             _ => "stopped and needs a person",
         };
-        format!("Not reached: the run {what} at {} UTC. {}", clock(*time), sentence(summary))
+        format!(
+            "Not reached: the run {what} at {} UTC. {}",
+            clock(*time),
+            sentence(summary)
+        )
     }
 }
 
@@ -227,7 +265,11 @@ fn plain(reason: &str) -> (String, String, Vec<String>) {
     } else {
         reason.to_owned()
     };
-    ("PhaseFailed".to_owned(), value.clone(), vec![format!("PhaseFailed: {value}")])
+    (
+        "PhaseFailed".to_owned(),
+        value.clone(),
+        vec![format!("PhaseFailed: {value}")],
+    )
 }
 
 /// The section to which a gate belongs when no step was under way.

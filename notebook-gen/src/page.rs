@@ -172,17 +172,19 @@ impl Writer<'_> {
         command: &Command,
     ) -> Result<(Option<Vec<Output>>, Option<String>)> {
         Ok(match command {
-            Command::Open => (Some(vec![self.view(View::Run)?]), None),
+            Command::Open => {
+                let text = crate::view::opening(self.material.facts);
+                let markdown = crate::markdown::escape(&text);
+                (Some(vec![shown(markdown, text)]), None)
+            }
             Command::Record(view) => (Some(vec![self.view(*view)?]), None),
             Command::Chart(kind) => (Some(drawn(self.chart(*kind)?)), None),
-            Command::Verb { verb, section } => {
-                match outcomes.of(place, verb, section.as_deref()) {
-                    Shown::Executed(outputs) => (Some(outputs), None),
-                    Shown::NotReached(why) => {
-                        (None, Some(format!("*{}*", crate::markdown::escape(&why))))
-                    }
+            Command::Verb { verb, section } => match outcomes.of(place, verb, section.as_deref()) {
+                Shown::Executed(outputs) => (Some(outputs), None),
+                Shown::NotReached(why) => {
+                    (None, Some(format!("*{}*", crate::markdown::escape(&why))))
                 }
-            }
+            },
             Command::Procedure => (None, None),
         })
     }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use code_deploy_record::{Error as RecordError, Latency, Sample, SampleReader, Source};
 
-use crate::facts::Facts;
 use crate::Result;
+use crate::facts::Facts;
 
 /// Bins that a run is parted into at most, while its journal's span is known.
 const MOST_BINS: i64 = 400;
@@ -179,7 +179,10 @@ impl Bins {
         };
         let bin = (sample.second - self.start).max(0) / self.width;
         self.add(open, key(&sample.service), bin, &sample);
-        if matches!(sample.source, Source::Router | Source::Client | Source::Load) {
+        if matches!(
+            sample.source,
+            Source::Router | Source::Client | Source::Load
+        ) {
             self.add(open, key(""), bin, &sample);
         }
     }
@@ -195,7 +198,9 @@ impl Bins {
             ..Open::default()
         });
         if bin > under_way.bin {
-            series.points.extend(finish(under_way, self.start, self.width));
+            series
+                .points
+                .extend(finish(under_way, self.start, self.width));
             under_way.bin = bin;
         }
         under_way.point.count += sample.count;
@@ -215,7 +220,9 @@ impl Bins {
 
     fn close(&mut self, key: &Key, mut last: Open) {
         if let Some(series) = self.series.get_mut(key) {
-            series.points.extend(finish(&mut last, self.start, self.width));
+            series
+                .points
+                .extend(finish(&mut last, self.start, self.width));
             series.total = Quantiles::of(&last.total);
         }
     }

@@ -40,8 +40,14 @@ pub(crate) const TEMPLATES: &[(&str, &str)] = templates![
 
 /// Texts that templates include.
 const PARTS: &[(&str, &str)] = &[
-    ("top", include_str!("../../templates/notebooks/parts/top.md")),
-    ("items", include_str!("../../templates/notebooks/parts/items.md")),
+    (
+        "top",
+        include_str!("../../templates/notebooks/parts/top.md"),
+    ),
+    (
+        "items",
+        include_str!("../../templates/notebooks/parts/items.md"),
+    ),
 ];
 
 /// The line that is replaced by links to the notebook's sections.
@@ -101,7 +107,9 @@ fn write_escaped(
 
 /// Makes a name fit for a command: what is not a letter, a digit or one of `.`, `-`, `_` goes.
 fn word(value: &str) -> Value {
-    let kept = value.chars().filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c));
+    let kept = value
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c));
     Value::from_safe_string(kept.collect())
 }
 

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 pub use criteria::{Criterion, criteria};
 pub use items::{ItemLine, Tally, items_of, tally};
 pub(crate) use overview::fact_lines;
-pub use overview::{verdict, verdict_word};
+pub use overview::{opening, verdict, verdict_word};
 pub(crate) use steps::{gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.
@@ -89,30 +89,45 @@ pub enum View {
 /// The views' words with what each shows, for help and completion.
 pub const VIEWS: [(&str, &str); 26] = [
     ("run", "how the run began and ended"),
-    ("items", "the catalogue's items; a phase's number may follow"),
+    (
+        "items",
+        "the catalogue's items; a phase's number may follow",
+    ),
     ("findings", "findings, the most serious first"),
     ("waivers", "items that a named person waived"),
     ("gates", "gates with what each looked at"),
-    ("steps", "steps with their checks; a phase's number may follow"),
+    (
+        "steps",
+        "steps with their checks; a phase's number may follow",
+    ),
     ("phases", "the nine phases with their times"),
     ("traffic", "moves of traffic, as read back"),
     ("health", "health of every instance"),
     ("resources", "the most that each instance's release took"),
     ("client", "the outside client's requests and failures"),
     ("load", "load tests"),
-    ("comparison", "latency and failures of the new release and the one it replaces"),
+    (
+        "comparison",
+        "latency and failures of the new release and the one it replaces",
+    ),
     ("migrations", "migrations, forward and back"),
     ("approvals", "who said go or no-go, and why"),
     ("evidence", "files kept as evidence, with their digests"),
     ("events", "the journal; a phase's number may follow"),
     ("criteria", "what every finished run must show"),
-    ("readiness", "components against built, tested, scanned, deployed, verified"),
+    (
+        "readiness",
+        "components against built, tested, scanned, deployed, verified",
+    ),
     ("environments", "checks against environments"),
     ("metrics", "figures against their targets"),
     ("dora", "the four DORA keys of the runs in this folder"),
     ("loop", "the eight stages of the delivery loop"),
     ("rollback", "how to go back from where the run stands"),
-    ("lessons", "what took longest, failed, was retried or waived"),
+    (
+        "lessons",
+        "what took longest, failed, was retried or waived",
+    ),
     ("components", "the components with what runs of each"),
 ];
 
@@ -171,7 +186,9 @@ impl FromStr for View {
         let mut words = text.split_whitespace();
         let word = words.next().unwrap_or("run");
         let number = words.next();
-        let phase = number.and_then(|n| n.parse().ok()).and_then(PhaseNumber::new);
+        let phase = number
+            .and_then(|n| n.parse().ok())
+            .and_then(PhaseNumber::new);
         let unknown = || Error::UnknownView {
             command: format!("record {}", crate::format::cut(text, 80)),
             expected: format!("the views are {}", VIEWS.map(|(word, _)| word).join(", ")),
@@ -311,5 +328,8 @@ pub(crate) fn row<const N: usize>(entries: [&str; N]) -> Vec<String> {
 
 /// Returns columns of text.
 pub(crate) fn columns<const N: usize>(titles: [&str; N]) -> Vec<code_deploy_record::Column> {
-    titles.into_iter().map(code_deploy_record::Column::text).collect()
+    titles
+        .into_iter()
+        .map(code_deploy_record::Column::text)
+        .collect()
 }

@@ -50,8 +50,11 @@ fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("{}.part", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&temporary).map_err(Error::io("create", &temporary))?;
-    file.write_all(content).map_err(Error::io("write", &temporary))?;
+    let mut file = options
+        .open(&temporary)
+        .map_err(Error::io("create", &temporary))?;
+    file.write_all(content)
+        .map_err(Error::io("write", &temporary))?;
     file.sync_all().map_err(Error::io("flush", &temporary))?;
     std::fs::rename(&temporary, path).map_err(Error::io("name", path))
 }

@@ -1,7 +1,7 @@
 //! The inventory: what an application consists of, as its files declare it and as it runs.
 
-mod components;
 mod compare;
+mod components;
 mod endpoints;
 mod files;
 mod locks;
@@ -249,6 +249,11 @@ pub fn take(spec: &Spec, observed: Option<&Observed>) -> Result<Inventory> {
     })
 }
 
+/// Returns the OpenAPI documents of a project, relative to its folder.
+pub(crate) fn openapi_documents(project: &std::path::Path) -> Result<Vec<PathBuf>> {
+    Ok(files::walk(project)?.documents)
+}
+
 impl Inventory {
     /// Returns the components as the record refers to them.
     #[must_use]
@@ -269,7 +274,9 @@ impl Inventory {
 
     /// Returns the components of a role.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &InventoryComponent> {
-        self.components.iter().filter(move |component| component.role == role)
+        self.components
+            .iter()
+            .filter(move |component| component.role == role)
     }
 
     fn endpoints_of(&self, name: &str) -> Option<u32> {

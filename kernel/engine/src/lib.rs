@@ -9,6 +9,7 @@ pub mod duration;
 pub mod error;
 pub mod gate;
 pub mod http;
+pub mod init;
 pub mod inventory;
 mod lease;
 pub mod load;

@@ -26,9 +26,9 @@ impl Stops {
     #[must_use]
     pub fn reason(&self) -> String {
         let parts = [
-            ("do not hold", &self.failed),
-            ("must be attested by a named person", &self.unattested),
-            ("cannot be established", &self.open),
+            ("that were looked at and found not to hold", &self.failed),
+            ("that a named person must attest", &self.unattested),
+            ("that cannot be established", &self.open),
         ];
         let parts = parts.into_iter().filter(|(_, items)| !items.is_empty());
         let texts = parts.map(|(what, items)| {

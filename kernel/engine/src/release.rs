@@ -86,11 +86,10 @@ fn moves(inputs: &Inputs) -> Vec<TrafficStep> {
             }
         }
     }
-    if shares.is_empty() {
-        let soak = strategy
-            .steps
-            .last()
-            .map_or(crate::duration::Span::from_secs(0), |s| s.soak);
+    // A rolling update reaches its full size in a last wave of its own.
+    if shares.is_empty() || strategy.kind == StrategyKind::Rolling {
+        let last = strategy.steps.last().filter(|step| step.percent == 100);
+        let soak = last.map_or(crate::duration::Span::from_secs(0), |step| step.soak);
         shares.push(TrafficStep { percent: 100, soak });
     }
     shares

@@ -10,9 +10,10 @@ mod options;
 
 use std::sync::Arc;
 
-use code_deploy_record::{EventBody, RunFolder, RunId, RunLock, RunState, Steering};
+use code_deploy_record::{Catalog, EventBody, RunFolder, RunId, RunLock, RunState, Steering};
 use tokio_util::sync::CancellationToken;
 
+pub use course::phase_of;
 pub use ended::{Ended, VerbDone};
 pub use options::{ItemFacts, OpenOptions, Person, Purpose};
 
@@ -40,6 +41,7 @@ pub struct Runner {
     plan: Arc<Plan>,
     inputs: Inputs,
     item_facts: ItemFacts,
+    catalog: Catalog,
     person: Person,
     leave: CancellationToken,
     live: Live,

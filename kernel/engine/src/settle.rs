@@ -14,9 +14,9 @@ pub(crate) async fn settle_rest(
     context: &Context,
     inputs: &Inputs,
     facts: ItemFacts,
+    catalog: &Catalog,
     phase: Option<PhaseNumber>,
 ) -> Result<()> {
-    let catalog = Catalog::shipped()?;
     for (group, item) in catalog.items() {
         if phase.is_some_and(|phase| phase != group.notebook) {
             continue;

@@ -19,11 +19,12 @@ use std::path::{Path, PathBuf};
 use code_deploy_record::Digest;
 
 pub use compose::{ComposeFacts, ComposeService, Feature};
+pub(crate) use document::Document;
+pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecDiagnostic, SpecError};
 pub use limits::local_limits;
 pub use model::*;
-pub(crate) use document::Document;
-pub(crate) use error::code;
+pub(crate) use role::guess as guess_role;
 
 use compose::Compose;
 use nearest::did_you_mean;
@@ -35,13 +36,13 @@ pub const FILE_NAME: &str = "deploy.yaml";
 ///
 /// # Errors
 /// There is none.
-pub fn find(start: &Path) -> Result<PathBuf, SpecError> {
+pub fn find(start: &Path) -> Result<PathBuf, Box<SpecError>> {
     start
         .ancestors()
         .map(|folder| folder.join(FILE_NAME))
         .find(|path| path.is_file())
         .ok_or_else(|| {
-            *SpecError::of_file(
+            SpecError::of_file(
                 code::NOT_FOUND,
                 start,
                 format!("there is no {FILE_NAME} here or in a folder above"),
@@ -80,8 +81,30 @@ impl Spec {
         vars: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Box<SpecError>> {
         let document = Document::read(path, "deployment file")?;
+        Self::of_document(&document, environment, target, vars)
+    }
+
+    /// Checks the text of a deployment file that is not written yet, as if it stood at `path`.
+    pub(crate) fn load_text(
+        path: &Path,
+        text: String,
+        environment: &str,
+        target: &str,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let document = Document::parse(path, text, "deployment file")?;
+        Self::of_document(&document, environment, target, vars)
+    }
+
+    fn of_document(
+        document: &Document,
+        environment: &str,
+        target: &str,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let path = document.path.as_path();
         let file: DeployFile = document.typed()?;
-        let chosen = environment_of(&document, &file, environment)?;
+        let chosen = environment_of(document, &file, environment)?;
         let project = project_of(path);
         let lookup = |name: &str| chosen.variables.get(name).cloned().or_else(|| vars(name));
         let compose_path = project.join(&file.compose);
@@ -89,22 +112,28 @@ impl Spec {
             return Err(document.error(
                 code::UNREADABLE,
                 &["compose"],
-                format!("the Compose file `{}` does not exist", file.compose.display()),
+                format!(
+                    "the Compose file `{}` does not exist",
+                    file.compose.display()
+                ),
                 "Write `compose:` with its path, relative to this file.",
             ));
         }
         let compose = Compose::read(&compose_path, &lookup)?;
-        let policy = policy::policy(&document, &file, environment, chosen)?;
-        let services = services::services(&document, &file, chosen, &compose)?;
-        check::check(&document, &file, &compose, &project)?;
-        let journeys = check::journeys(&document, &file, &compose, &project)?;
-        let strategy = chosen.strategy.clone().unwrap_or_else(|| file.strategy.clone());
+        let policy = policy::policy(document, &file, environment, chosen)?;
+        let services = services::services(document, &file, chosen, &compose)?;
+        check::check(document, &file, &compose, &project)?;
+        let journeys = check::journeys(document, &file, &compose, &project)?;
+        let strategy = chosen
+            .strategy
+            .clone()
+            .unwrap_or_else(|| file.strategy.clone());
         let mut files = vec![path.to_owned(), compose_path];
         files.extend(compose.files.iter().cloned());
-        files.extend(check::files(&document, &file, &project)?);
+        files.extend(check::files(document, &file, &project)?);
         Ok(Self {
             path: path.to_owned(),
-            digest: digest(&project, &files)?,
+            digest: digest(document, &project, &files)?,
             project,
             application: file.application.clone(),
             environment: environment.to_owned(),
@@ -140,15 +169,26 @@ fn environment_of<'a>(
             code::UNKNOWN_ENVIRONMENT,
             &["environments"],
             format!("there is no environment `{name}`"),
-            did_you_mean(name, "environments", file.environments.keys().map(String::as_str)),
+            did_you_mean(
+                name,
+                "environments",
+                file.environments.keys().map(String::as_str),
+            ),
         )
     })
 }
 
 /// Returns the digest over the names and contents of the files.
-fn digest(project: &Path, files: &[PathBuf]) -> Result<Digest, Box<SpecError>> {
-    let mut lines = Vec::new();
-    for path in files {
+fn digest(
+    document: &Document,
+    project: &Path,
+    files: &[PathBuf],
+) -> Result<Digest, Box<SpecError>> {
+    let mut lines = vec![format!(
+        "{} {FILE_NAME}\n",
+        Digest::of(document.text.as_bytes())
+    )];
+    for path in files.iter().filter(|path| **path != document.path) {
         let content = std::fs::read(path).map_err(|error| {
             SpecError::of_file(
                 code::UNREADABLE,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,8 +26,6 @@ use mailbox::{Mailbox, Offer};
 
 /// A reader that cannot take the greeting in this time is not a client.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// A reader with a full mailbox that took no byte for this long has stalled.
-const STALL_LIMIT: Duration = Duration::from_millis(500);
 /// Readers at once: pages, consoles and tools on one kernel; more is a fault of the clients.
 const READERS_LIMIT: usize = 256;
 
@@ -141,7 +140,7 @@ impl Publisher {
 /// Returns false where the reader is beyond help.
 async fn deliver(reader: &Mailbox, message: &Bytes, weight: Weight) -> bool {
     loop {
-        match reader.offer(message, weight, STALL_LIMIT) {
+        match reader.offer(message, weight, Instant::now()) {
             Offer::Taken => return true,
             Offer::Refused => return false,
             Offer::Wait(limit) => reader.moved(limit).await,
@@ -239,11 +238,11 @@ async fn read_subscriptions(
             zmtp::Request::Subscribe(topic) => {
                 mailbox.subscribe(&topic);
                 let message = zmtp::message(&welcome(&topic));
-                mailbox.offer(&message, Weight::Kept, STALL_LIMIT);
+                mailbox.offer(&message, Weight::Kept, Instant::now());
             }
             zmtp::Request::Cancel(topic) => mailbox.cancel(&topic),
             zmtp::Request::Ping(context) => {
-                mailbox.offer(&zmtp::pong(&context), Weight::Kept, STALL_LIMIT);
+                mailbox.offer(&zmtp::pong(&context), Weight::Kept, Instant::now());
             }
             zmtp::Request::Other => {}
         }

@@ -413,7 +413,7 @@ impl Target for LocalTarget {
     }
 
     fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
-        Vec::new() //SPEC
+        code_deploy_engine::spec::local_limits(spec)
     }
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {

@@ -169,13 +169,26 @@ impl Canvas<'_> {
 
     pub(super) fn dot(&self, at: (f64, f64), radius: f64, colour: RGBColor) -> Result<()> {
         let place = (px(at.0), px(at.1));
-        self.put(self.area.draw(&Circle::new(place, px(radius), colour.filled())))
+        self.put(
+            self.area
+                .draw(&Circle::new(place, px(radius), colour.filled())),
+        )
     }
 
     /// Draws a cross, which tells failure without colour.
     pub(super) fn cross(&self, (x, y): (f64, f64), half: f64, colour: RGBColor) -> Result<()> {
-        self.line(&[(x - half, y - half), (x + half, y + half)], colour, 1.8, SOLID)?;
-        self.line(&[(x - half, y + half), (x + half, y - half)], colour, 1.8, SOLID)
+        self.line(
+            &[(x - half, y - half), (x + half, y + half)],
+            colour,
+            1.8,
+            SOLID,
+        )?;
+        self.line(
+            &[(x - half, y + half), (x + half, y - half)],
+            colour,
+            1.8,
+            SOLID,
+        )
     }
 
     pub(super) fn text(
@@ -229,7 +242,9 @@ fn dashes(points: &[(f64, f64)], dash: Dash) -> Vec<Vec<(f64, f64)>> {
     let mut part = vec![*first];
     let (mut place, mut left) = (0, dash.first().copied().unwrap_or(1.0));
     for pair in points.windows(2) {
-        let [(mut x, mut y), to] = *pair else { continue };
+        let [(mut x, mut y), to] = *pair else {
+            continue;
+        };
         loop {
             let (dx, dy) = (to.0 - x, to.1 - y);
             let length = dx.hypot(dy);
@@ -248,7 +263,11 @@ fn dashes(points: &[(f64, f64)], dash: Dash) -> Vec<Vec<(f64, f64)>> {
                 part = vec![(x, y)];
             }
             place += 1;
-            left = dash.get(place % dash.len()).copied().unwrap_or(1.0).max(0.5);
+            left = dash
+                .get(place % dash.len())
+                .copied()
+                .unwrap_or(1.0)
+                .max(0.5);
         }
     }
     if part.len() > 1 {

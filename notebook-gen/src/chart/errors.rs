@@ -80,7 +80,11 @@ fn all(bins: &Bins) -> Vec<(&str, &Series)> {
 }
 
 fn name_of(release: &str) -> &str {
-    if release.is_empty() { UNANSWERED } else { release }
+    if release.is_empty() {
+        UNANSWERED
+    } else {
+        release
+    }
 }
 
 fn dash_of(facts: &Facts, release: &str) -> Dash {

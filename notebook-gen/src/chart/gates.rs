@@ -87,9 +87,16 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
 
 fn sentence(facts: &Facts) -> String {
     let answers = u64::try_from(facts.gates.len()).unwrap_or(u64::MAX);
-    let failed: Vec<_> = facts.gates.iter().filter(|gate| !gate.what.passed).collect();
+    let failed: Vec<_> = facts
+        .gates
+        .iter()
+        .filter(|gate| !gate.what.passed)
+        .collect();
     let Some(first) = failed.first() else {
-        return format!("Gates answered {}, each time with a pass.", counted(answers, "time"));
+        return format!(
+            "Gates answered {}, each time with a pass.",
+            counted(answers, "time")
+        );
     };
     format!(
         "Gates answered {}, {} without a pass; first the {} gate of {} at {} UTC: {}",

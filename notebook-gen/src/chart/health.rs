@@ -80,7 +80,9 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let mut notes = Vec::new();
     if rows.len() > drawn.len() {
         let all = rows.len();
-        notes.push(format!("The first {MOST_ROWS} of {all} instances are drawn."));
+        notes.push(format!(
+            "The first {MOST_ROWS} of {all} instances are drawn."
+        ));
     }
     notes.extend(markers::note(&markers));
     Ok(Chart {
@@ -110,7 +112,11 @@ fn rows(facts: &Facts) -> Vec<Row<'_>> {
     let mut seen: BTreeMap<(&str, &str, &str), Vec<&At<HealthNote>>> = BTreeMap::new();
     for note in &facts.health {
         let what = &note.what;
-        let key = (what.service.as_str(), what.release.as_str(), what.instance.as_str());
+        let key = (
+            what.service.as_str(),
+            what.release.as_str(),
+            what.instance.as_str(),
+        );
         seen.entry(key).or_default().push(note);
     }
     let row = |((service, release, instance), notes): (_, Vec<&At<HealthNote>>)| Row {
@@ -150,7 +156,13 @@ fn draw_row(canvas: &Canvas<'_>, panel: &Panel, y: f64, row: &Row<'_>) -> Result
     } else {
         label
     };
-    canvas.text(&cut(&label, 32), (panel.left - 8.0, y), 10.5, INK, Anchor::Right)?;
+    canvas.text(
+        &cut(&label, 32),
+        (panel.left - 8.0, y),
+        10.5,
+        INK,
+        Anchor::Right,
+    )?;
     canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.8, SOLID)?;
     for (place, (from, state)) in row.spans.iter().enumerate() {
         let next = row.spans.get(place + 1).map(|(next, _)| *next);
@@ -174,12 +186,15 @@ fn draw_row(canvas: &Canvas<'_>, panel: &Panel, y: f64, row: &Row<'_>) -> Result
 
 fn sentence(rows: &[Row<'_>]) -> String {
     let last = |state: State| {
-        let matching = rows.iter().filter(|row| row.spans.last().is_some_and(|s| s.1 == state));
+        let matching = rows
+            .iter()
+            .filter(|row| row.spans.last().is_some_and(|s| s.1 == state));
         matching.count()
     };
     let falls = |row: &Row<'_>| {
         let pairs = row.spans.windows(2);
-        let fallen = pairs.filter(|pair| matches!(pair, [(_, State::Healthy), (_, s)] if *s != State::Healthy));
+        let fallen = pairs
+            .filter(|pair| matches!(pair, [(_, State::Healthy), (_, s)] if *s != State::Healthy));
         fallen.count()
     };
     let fallen: usize = rows.iter().map(falls).sum();

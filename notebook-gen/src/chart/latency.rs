@@ -147,7 +147,11 @@ fn sentence(facts: &Facts, bins: &Bins, series: &[(&str, &Series)]) -> String {
         let time = chrono::DateTime::from_timestamp(second, 0)?;
         Some(format!(
             "; the highest p99 of {} was {} of {release} at {} UTC",
-            if bins.width == 1 { "a second".to_owned() } else { format!("{} s", bins.width) },
+            if bins.width == 1 {
+                "a second".to_owned()
+            } else {
+                format!("{} s", bins.width)
+            },
             duration(p99),
             crate::format::clock(time)
         ))
@@ -158,5 +162,9 @@ fn sentence(facts: &Facts, bins: &Bins, series: &[(&str, &Series)]) -> String {
     } else {
         format!("; {to} answered none")
     };
-    format!("{}{}{absent}.", figures.join("; "), worst.unwrap_or_default())
+    format!(
+        "{}{}{absent}.",
+        figures.join("; "),
+        worst.unwrap_or_default()
+    )
 }

@@ -4,9 +4,7 @@ use code_deploy_record::LoadTested;
 use plotters::style::RGBColor;
 
 use crate::Result;
-use crate::chart::canvas::{
-    DASHED, DOTTED, Dash, GREEN, ORANGE, SKY, SOLID, VERMILLION, paint,
-};
+use crate::chart::canvas::{DASHED, DOTTED, Dash, GREEN, ORANGE, SKY, SOLID, VERMILLION, paint};
 use crate::chart::panel::Panel;
 use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, raster, ticks};
@@ -66,7 +64,11 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         scene::draw_header(canvas, TITLE, &entries)?;
         panel.draw_up(canvas, &up_ticks, "latency (ms, logarithmic)")?;
         let across = SHARES.map(|(share, label)| (nines(share), label.to_owned()));
-        panel.draw_across(canvas, &across, "share of answers that took at most that long")?;
+        panel.draw_across(
+            canvas,
+            &across,
+            "share of answers that took at most that long",
+        )?;
         for (place, (curve, test)) in curves.iter().zip(&tests).enumerate() {
             let (colour, dash) = style(facts, place, test);
             let pixels = curve.iter().map(|(x, y)| (panel.x(*x), panel.y(*y)));

@@ -4,9 +4,7 @@ use code_deploy_record::Outcome;
 use plotters::style::RGBColor;
 
 use crate::Result;
-use crate::chart::canvas::{
-    Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width,
-};
+use crate::chart::canvas::{Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width};
 use crate::chart::panel::Panel;
 use crate::facts::Facts;
 use crate::format::{clock, cut};
@@ -50,7 +48,12 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
     };
     let mut before = (String::new(), None);
     for shift in &facts.shifts {
-        let share = shift.what.served.get(&facts.started.to).copied().unwrap_or(0);
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
         let same_step = before.0 == shift.what.reason && before.1 == Some(share);
         before = (shift.what.reason.clone(), Some(share));
         if same_step {
@@ -68,14 +71,22 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
         add(shift.time, label, false);
     }
     for gate in facts.gates.iter().filter(|gate| !gate.what.passed) {
-        add(gate.time, format!("✕ {} gate failed", gate.what.gate.word()), true);
+        add(
+            gate.time,
+            format!("✕ {} gate failed", gate.what.gate.word()),
+            true,
+        );
     }
     for rollback in &facts.rollbacks {
         add(rollback.time, "rollback begins".to_owned(), true);
     }
     for end in &facts.rollback_ends {
         let done = end.what.0 == Outcome::Done;
-        let label = if done { "rolled back" } else { "rollback failed" };
+        let label = if done {
+            "rolled back"
+        } else {
+            "rollback failed"
+        };
         add(end.time, label.to_owned(), true);
     }
     markers.sort_by(|one, other| one.at.total_cmp(&other.at));
@@ -98,7 +109,7 @@ pub(super) fn place<'a>(markers: &'a [Marker], panel: &Panel) -> (Vec<Placed<'a>
     for marker in markers {
         let width = text_width(&cut(&marker.label, 24), 10.0);
         let x = panel.x(marker.at);
-        let left = (x + 2.0).min(panel.right - width);
+        let left = (x + 3.0).min(panel.right - width);
         let lane = ends.iter().position(|end| *end + 8.0 <= left);
         if let Some(end) = lane.and_then(|lane| ends.get_mut(lane)) {
             *end = left + width;
@@ -109,34 +120,41 @@ pub(super) fn place<'a>(markers: &'a [Marker], panel: &Panel) -> (Vec<Placed<'a>
     (placed, used)
 }
 
-/// Draws the marks' lines through the panel and, above it, their labels.
+/// Draws the marks' lines through the panel and, above it, their labels, each on a white ground so
+/// that no line runs through its words.
 pub(super) fn draw(
     canvas: &Canvas<'_>,
     panel: &Panel,
     placed: &[Placed<'_>],
     labels: bool,
 ) -> Result<()> {
-    for Placed { marker, lane, left } in placed {
+    for Placed { marker, lane, .. } in placed {
         let x = panel.x(marker.at);
-        let row = |lane: usize| {
-            #[expect(clippy::cast_precision_loss, reason = "four rows")]
-            let above = lane as f64 * LANE;
-            panel.top - 9.0 - above
-        };
         let top = match lane {
-            Some(lane) if labels => row(*lane) - 4.0,
+            Some(lane) if labels => row(panel, *lane) - 4.0,
             _ => panel.top,
         };
-        let (colour, dash) = (marker.colour(), marker.dash());
         let width = if marker.alarm { 1.6 } else { 1.0 };
-        canvas.line(&[(x, top), (x, panel.bottom)], colour, width, dash)?;
+        let line = [(x, top), (x, panel.bottom)];
+        canvas.line(&line, marker.colour(), width, marker.dash())?;
+    }
+    for Placed { marker, lane, left } in placed {
         let Some(lane) = lane.filter(|_| labels) else {
             continue;
         };
-        let text = cut(&marker.label, 24);
-        canvas.text(&text, (*left, row(lane)), 10.0, INK, Anchor::Left)?;
+        let (text, y) = (cut(&marker.label, 24), row(panel, lane));
+        let right = left + text_width(&text, 10.0);
+        let ground = (left - 1.0, y - 6.0, right + 2.0, y + 6.5);
+        canvas.rectangle(ground, plotters::style::WHITE, 1.0)?;
+        canvas.text(&text, (*left, y), 10.0, INK, Anchor::Left)?;
     }
     Ok(())
+}
+
+/// Returns the height of a row of labels.
+fn row(panel: &Panel, lane: usize) -> f64 {
+    let lane = u32::try_from(lane).unwrap_or(0);
+    panel.top - 9.0 - f64::from(lane) * LANE
 }
 
 /// Returns the sentence of a caption that names the marks.

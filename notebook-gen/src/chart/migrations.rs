@@ -31,7 +31,11 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let top = scene::header_height(&entries) + 4.0;
     #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
     let bottom = top + drawn.len() as f64 * ROW;
-    let longest = drawn.iter().map(|one| one.what.duration_us).max().unwrap_or(1);
+    let longest = drawn
+        .iter()
+        .map(|one| one.what.duration_us)
+        .max()
+        .unwrap_or(1);
     let (highest, across) = ticks::linear(ratio(longest, 1000) * 1.12, "");
     let panel = Panel {
         left: LEFT,
@@ -73,7 +77,10 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
 }
 
 fn sentence(all: &[At<Migration>]) -> String {
-    let of = |direction| all.iter().filter(move |one| one.what.direction == direction);
+    let of = |direction| {
+        all.iter()
+            .filter(move |one| one.what.direction == direction)
+    };
     let time = |direction| -> u64 { of(direction).map(|one| one.what.duration_us).sum() };
     let number = |direction| u64::try_from(of(direction).count()).unwrap_or(u64::MAX);
     let rows = all.iter().map(|one| one.what.rows).max().unwrap_or(0);

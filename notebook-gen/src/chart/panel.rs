@@ -47,18 +47,34 @@ impl Panel {
     }
 
     /// Draws ticks and labels of the axis across, and its title where there is one.
-    pub(super) fn draw_across(&self, canvas: &Canvas<'_>, ticks: &[Tick], title: &str) -> Result<()> {
+    pub(super) fn draw_across(
+        &self,
+        canvas: &Canvas<'_>,
+        ticks: &[Tick],
+        title: &str,
+    ) -> Result<()> {
         for (value, label) in ticks {
             let x = self.x(*value);
             canvas.line(&[(x, self.top), (x, self.bottom)], PALE, 0.8, SOLID)?;
-            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], GREY, 1.0, SOLID)?;
+            canvas.line(
+                &[(x, self.bottom), (x, self.bottom + 4.0)],
+                GREY,
+                1.0,
+                SOLID,
+            )?;
             if !title.is_empty() {
                 canvas.text(label, (x, self.bottom + 13.0), 11.0, INK, Anchor::Middle)?;
             }
         }
         if !title.is_empty() {
             let middle = f64::midpoint(self.left, self.right);
-            canvas.text(title, (middle, self.bottom + 31.0), 11.5, INK, Anchor::Middle)?;
+            canvas.text(
+                title,
+                (middle, self.bottom + 31.0),
+                11.5,
+                INK,
+                Anchor::Middle,
+            )?;
         }
         Ok(())
     }

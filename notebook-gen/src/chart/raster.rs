@@ -28,7 +28,11 @@ fn fonts() -> Arc<fontdb::Database> {
 }
 
 /// Turns a drawing of `width` times `height` into a picture.
-pub(super) fn picture(kind: ChartKind, svg: String, (width, height): (u32, u32)) -> Result<Picture> {
+pub(super) fn picture(
+    kind: ChartKind,
+    svg: String,
+    (width, height): (u32, u32),
+) -> Result<Picture> {
     let failed = |what: String| Error::Drawing {
         chart: kind.name().to_owned(),
         what,
@@ -99,13 +103,21 @@ fn palette(colours: &[Rgb]) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
     *counts.entry(run.0).or_default() += run.1;
     let mut frequent: Vec<(Rgb, u32)> = counts.into_iter().collect();
     frequent.sort_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
-    let palette: Vec<Rgb> = frequent.iter().take(256).map(|(colour, _)| *colour).collect();
+    let palette: Vec<Rgb> = frequent
+        .iter()
+        .take(256)
+        .map(|(colour, _)| *colour)
+        .collect();
     let nearest = |colour: &Rgb| {
         let distances = palette.iter().map(|other| distance(colour, other));
         let best = distances.enumerate().min_by_key(|(_, distance)| *distance);
-        best.and_then(|(place, _)| u8::try_from(place).ok()).unwrap_or(0)
+        best.and_then(|(place, _)| u8::try_from(place).ok())
+            .unwrap_or(0)
     };
-    let places = frequent.iter().map(|(colour, _)| (*colour, nearest(colour))).collect();
+    let places = frequent
+        .iter()
+        .map(|(colour, _)| (*colour, nearest(colour)))
+        .collect();
     (palette, places)
 }
 

@@ -55,7 +55,12 @@ pub(super) fn colour_of(facts: &Facts, release: &str) -> RGBColor {
     if release == facts.started.to.as_str() {
         return VERMILLION;
     }
-    if facts.started.from.as_ref().is_some_and(|from| from.as_str() == release) {
+    if facts
+        .started
+        .from
+        .as_ref()
+        .is_some_and(|from| from.as_str() == release)
+    {
         return BLUE;
     }
     let others = [GREEN, SKY, ORANGE];
@@ -110,7 +115,10 @@ pub(super) fn span(facts: &Facts, bins: Option<&Bins>) -> f64 {
     let run = crate::format::between(facts.since(), facts.until());
     let run = crate::format::ratio(run, 1_000_000);
     let points = bins.iter().flat_map(|bins| {
-        let ends = bins.series.values().filter_map(|series| series.points.last());
+        let ends = bins
+            .series
+            .values()
+            .filter_map(|series| series.points.last());
         ends.map(|point| since(bins, point) + width(bins))
     });
     points.fold(run.max(1.0), f64::max)
@@ -159,7 +167,7 @@ pub(super) fn draw_series(
 
 /// Returns the time without samples after which a line breaks, in seconds.
 pub(super) fn gap(bins: &Bins) -> f64 {
-    (width(bins) * 2.5).max(3.5)
+    (width(bins) * 2.5).max(2.5)
 }
 
 /// Returns the sentence of a caption that says what a point stands for.

@@ -15,7 +15,7 @@ const TITLE: &str = "Steps over time";
 const LEFT: f64 = 260.0;
 const ROW: f64 = 16.0;
 /// Steps that are drawn: the longest ones, in the order in which they ran.
-const MOST_ROWS: usize = 45;
+const MOST_ROWS: usize = 32;
 
 pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let kind = ChartKind::Steps;
@@ -56,7 +56,9 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let mut notes = Vec::new();
     if drawn.len() < facts.steps.len() {
         let (some, all) = (drawn.len(), facts.steps.len());
-        notes.push(format!("The {some} longest of {all} steps are drawn, in order of time."));
+        notes.push(format!(
+            "The {some} longest of {all} steps are drawn, in order of time."
+        ));
     }
     Ok(Chart {
         kind,
@@ -71,12 +73,17 @@ fn longest(facts: &Facts) -> Vec<&At<StepEnd>> {
     let mut steps: Vec<&At<StepEnd>> = facts.steps.iter().collect();
     let important = |step: &&At<StepEnd>| {
         let failed = step.what.outcome == Outcome::Failed;
-        (std::cmp::Reverse(failed), std::cmp::Reverse(step.what.duration_us), step.seq)
+        (
+            std::cmp::Reverse(failed),
+            std::cmp::Reverse(step.what.duration_us),
+            step.seq,
+        )
     };
     steps.sort_by_key(important);
     steps.truncate(MOST_ROWS);
     let began = |step: &&At<StepEnd>| {
-        step.time - chrono::TimeDelta::microseconds(i64::try_from(step.what.duration_us).unwrap_or(0))
+        step.time
+            - chrono::TimeDelta::microseconds(i64::try_from(step.what.duration_us).unwrap_or(0))
     };
     steps.sort_by_key(|step| (began(step), step.seq));
     steps
@@ -95,7 +102,10 @@ fn draw_step(
     let ended = between(facts.since(), step.time);
     let began = ended.saturating_sub(step.what.duration_us);
     let to = panel.x(ratio(ended, 1_000_000));
-    let from = panel.x(ratio(began, 1_000_000)).min(to - 1.5).max(panel.left);
+    let from = panel
+        .x(ratio(began, 1_000_000))
+        .min(to - 1.5)
+        .max(panel.left);
     let (colour, opacity, half) = match step.what.direction {
         Direction::Apply => (BLUE, 0.9, 5.0),
         Direction::Undo => (ORANGE, 0.6, 3.5),
@@ -115,7 +125,13 @@ fn draw_step(
 }
 
 fn sentence(facts: &Facts) -> String {
-    let of = |outcome| facts.steps.iter().filter(|s| s.what.outcome == outcome).count();
+    let of = |outcome| {
+        facts
+            .steps
+            .iter()
+            .filter(|s| s.what.outcome == outcome)
+            .count()
+    };
     let number = u64::try_from(facts.steps.len()).unwrap_or(u64::MAX);
     let slowest = facts.steps.iter().max_by_key(|step| step.what.duration_us);
     let slowest = slowest.map(|step| {

@@ -63,7 +63,10 @@ fn decade_steps(value: f64) -> [f64; 4] {
 
 fn step_down(value: f64) -> f64 {
     let steps = decade_steps(value);
-    let below = steps.into_iter().rev().find(|step| *step <= value * 1.000_001);
+    let below = steps
+        .into_iter()
+        .rev()
+        .find(|step| *step <= value * 1.000_001);
     below.unwrap_or(value)
 }
 
@@ -121,7 +124,10 @@ mod tests {
 
     #[test]
     fn ticks_stand_at_round_values() {
-        assert_eq!(labels(linear(87.0, "").1), ["0", "20", "40", "60", "80", "100"]);
+        assert_eq!(
+            labels(linear(87.0, "").1),
+            ["0", "20", "40", "60", "80", "100"]
+        );
         let (bounds, ticks) = logarithmic(3.1, 47.0);
         assert_eq!(bounds, (2.0, 50.0));
         assert_eq!(labels(ticks), ["2", "5", "10", "20", "50"]);

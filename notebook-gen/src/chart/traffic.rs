@@ -78,7 +78,11 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
 }
 
 fn dash_of(facts: &Facts, release: &str) -> Dash {
-    if release == facts.started.to.as_str() { SOLID } else { DASHED }
+    if release == facts.started.to.as_str() {
+        SOLID
+    } else {
+        DASHED
+    }
 }
 
 fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
@@ -98,7 +102,12 @@ fn rates(bins: &Bins, series: &Series) -> Vec<(f64, f64)> {
     let width = scene::width(bins);
     let points = series.points.iter();
     points
-        .map(|point| (scene::since(bins, point) + width / 2.0, ratio(point.count, 1) / width))
+        .map(|point| {
+            (
+                scene::since(bins, point) + width / 2.0,
+                ratio(point.count, 1) / width,
+            )
+        })
         .collect()
 }
 
@@ -114,7 +123,11 @@ fn draw_series(
         *all.entry(point.second).or_default() += point.count;
     }
     for (release, series) in series {
-        let style = (scene::colour_of(facts, release), 1.8, dash_of(facts, release));
+        let style = (
+            scene::colour_of(facts, release),
+            1.8,
+            dash_of(facts, release),
+        );
         scene::draw_series(canvas, upper, &rates(bins, series), scene::gap(bins), style)?;
         let own: BTreeMap<i64, u64> = series.points.iter().map(|p| (p.second, p.count)).collect();
         let shares = all.iter().map(|(second, whole)| {
@@ -138,7 +151,12 @@ fn set_share(facts: &Facts) -> Vec<(f64, f64)> {
     let mut shares: BTreeMap<&str, u16> = BTreeMap::new();
     let mut steps = Vec::new();
     for shift in &facts.shifts {
-        let share = shift.what.served.get(&facts.started.to).copied().unwrap_or(0);
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
         shares.insert(&shift.what.service, share);
         let sum: u64 = shares.values().map(|share| u64::from(*share)).sum();
         let services = u64::try_from(shares.len()).unwrap_or(1).max(1);
@@ -172,12 +190,22 @@ fn sentence(facts: &Facts, series: &[(&str, &Series)]) -> String {
     });
     let parts: Vec<String> = parts.collect();
     let last = facts.shifts.last().map(|shift| {
-        let share = shift.what.served.get(&facts.started.to).copied().unwrap_or(0);
+        let share = shift
+            .what
+            .served
+            .get(&facts.started.to)
+            .copied()
+            .unwrap_or(0);
         format!(
             "; at the last change, {} UTC, {} was set to {share} % of traffic",
             clock(shift.time),
             facts.started.to
         )
     });
-    format!("Of {} requests {}{}.", count(all), parts.join(", "), last.unwrap_or_default())
+    format!(
+        "Of {} requests {}{}.",
+        count(all),
+        parts.join(", "),
+        last.unwrap_or_default()
+    )
 }

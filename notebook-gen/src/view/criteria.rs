@@ -1,6 +1,6 @@
 //! What every finished run must show.
 
-use code_deploy_record::{Catalog, Gate, Report, Role, Severity, Verdict};
+use code_deploy_record::{Gate, Report, Role, Severity, Verdict};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -53,9 +53,17 @@ pub fn criteria(facts: &Facts) -> Result<Vec<Criterion>> {
 
 pub(super) fn report(facts: &Facts) -> Result<Report> {
     let criteria = criteria(facts)?;
-    let shown = criteria.iter().filter(|one| one.shown == Some(true)).count();
-    let rows = criteria.iter().map(|one| row([one.name, one.word(), &one.how]));
-    let caption = format!("What every finished run must show: {shown} of {} shown", criteria.len());
+    let shown = criteria
+        .iter()
+        .filter(|one| one.shown == Some(true))
+        .count();
+    let rows = criteria
+        .iter()
+        .map(|one| row([one.name, one.word(), &one.how]));
+    let caption = format!(
+        "What every finished run must show: {shown} of {} shown",
+        criteria.len()
+    );
     let titles = columns(["Criterion", "State", "How it is shown"]);
     Ok(Report::new().with_table(caption, titles, rows.collect()))
 }
@@ -84,7 +92,11 @@ fn components(facts: &Facts) -> Criterion {
         seen(true) && all && probes.next().is_some()
     };
     let running: Vec<&str> = wanted.iter().filter(runs).copied().collect();
-    let missing: Vec<&str> = wanted.iter().filter(|one| !running.contains(one)).copied().collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|one| !running.contains(one))
+        .copied()
+        .collect();
     let mut how = format!(
         "{} of {} are healthy on {release} and serve all their traffic from it",
         running.len(),
@@ -92,6 +104,10 @@ fn components(facts: &Facts) -> Criterion {
     );
     if !missing.is_empty() {
         how.push_str(&format!("; not seen so: {}", missing.join(", ")));
+    }
+    if *release != facts.started.to {
+        let how = format!("{} is not deployed; {how}", facts.started.to);
+        return Criterion::new(name, Some(false), how);
     }
     let none_probed = facts.state.health.is_empty();
     let shown = (!none_probed).then_some(missing.is_empty());
@@ -120,7 +136,12 @@ fn interruption(facts: &Facts) -> Criterion {
 
 /// The last answer of a gate to each of its subjects.
 fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
-    let answers: Vec<_> = facts.state.gates.iter().filter(|one| one.gate == gate).collect();
+    let answers: Vec<_> = facts
+        .state
+        .gates
+        .iter()
+        .filter(|one| one.gate == gate)
+        .collect();
     if answers.is_empty() {
         let how = format!("the {} gate was not asked in this run", gate.word());
         return Criterion::new(name, None, how);
@@ -140,14 +161,27 @@ fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
 
 fn scans(facts: &Facts) -> Criterion {
     let name = "all scans clean";
-    let of = |severity| facts.findings.iter().filter(move |f| f.what.severity == severity).count();
+    let of = |severity| {
+        facts
+            .findings
+            .iter()
+            .filter(move |f| f.what.severity == severity)
+            .count()
+    };
     let (critical, high) = (of(Severity::Critical), of(Severity::High));
     let mut criterion = gate(facts, name, Gate::Security);
-    let kept = facts.evidence.iter().filter(|kept| kept.what.name.contains("scan"));
+    let kept = facts
+        .evidence
+        .iter()
+        .filter(|kept| kept.what.name.contains("scan"));
     let kept: Vec<String> = kept.map(|k| k.what.digest.short()).take(6).collect();
-    criterion.how.push_str(&format!("; {critical} critical and {high} high findings"));
+    criterion
+        .how
+        .push_str(&format!("; {critical} critical and {high} high findings"));
     if !kept.is_empty() {
-        criterion.how.push_str(&format!("; scan results {}", kept.join(", ")));
+        criterion
+            .how
+            .push_str(&format!("; scan results {}", kept.join(", ")));
     }
     if critical > 0 {
         criterion.shown = Some(false);
@@ -157,12 +191,24 @@ fn scans(facts: &Facts) -> Criterion {
 
 fn runbooks(facts: &Facts) -> Result<Criterion> {
     let name = "runbooks complete";
-    let catalog = Catalog::shipped()?;
+    let catalog = crate::view::items::catalog()?;
     let items = catalog.items().filter(|(group, _)| group.id == "10.2");
-    let states: Vec<_> = items.map(|(_, item)| facts.state.items.get(&item.id)).collect();
-    let met = states.iter().flatten().filter(|s| matches!(s.verdict, Verdict::Met { .. })).count();
-    let failed = states.iter().flatten().any(|s| matches!(s.verdict, Verdict::Failed));
-    let how = format!("{met} of {} items of operational documentation are met", states.len());
+    let states: Vec<_> = items
+        .map(|(_, item)| facts.state.items.get(&item.id))
+        .collect();
+    let met = states
+        .iter()
+        .flatten()
+        .filter(|s| matches!(s.verdict, Verdict::Met { .. }))
+        .count();
+    let failed = states
+        .iter()
+        .flatten()
+        .any(|s| matches!(s.verdict, Verdict::Failed));
+    let how = format!(
+        "{met} of {} items of operational documentation are met",
+        states.len()
+    );
     let shown = match (failed, met == states.len()) {
         (true, _) => Some(false),
         (false, true) => Some(true),

@@ -13,22 +13,42 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
     runs.push(facts);
     runs.sort_by_key(|run| run.since());
     let outcome = |run: &Facts| run.state.finished.as_ref().map(|(outcome, ..)| *outcome);
-    let of = |wanted: RunOutcome| runs.iter().filter(|run| outcome(run) == Some(wanted)).count();
+    let of = |wanted: RunOutcome| {
+        runs.iter()
+            .filter(|run| outcome(run) == Some(wanted))
+            .count()
+    };
     let succeeded = number(of(RunOutcome::Succeeded));
     let failed = number(of(RunOutcome::RolledBack) + of(RunOutcome::NeedsPerson));
     let rows = vec![
-        row(["Deployment frequency", &frequency(&runs, succeeded), "successful runs over the time they span"]),
-        row(["Lead time for changes", &lead_time(&runs), "from the commit to its release serving all traffic"]),
+        row([
+            "Deployment frequency",
+            &frequency(&runs, succeeded),
+            "successful runs over the time they span",
+        ]),
+        row([
+            "Lead time for changes",
+            &lead_time(&runs),
+            "from the commit to its release serving all traffic",
+        ]),
         row([
             "Change failure rate",
             &if succeeded + failed == 0 {
                 "open: no run has changed anything yet".to_owned()
             } else {
-                format!("{} ({failed} of {})", percent(failed, succeeded + failed), succeeded + failed)
+                format!(
+                    "{} ({failed} of {})",
+                    percent(failed, succeeded + failed),
+                    succeeded + failed
+                )
             },
             "runs rolled back or left to a person, of those that changed something",
         ]),
-        row(["Failed deployment recovery time", &recovery(&runs), "median time from the start of a rollback to its end"]),
+        row([
+            "Failed deployment recovery time",
+            &recovery(&runs),
+            "median time from the start of a rollback to its end",
+        ]),
     ];
     let caption = format!(
         "The four DORA keys of {} in {}, from {}",
@@ -40,7 +60,13 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
         let took = duration(between(run.since(), run.until()));
         let outcome = crate::view::verdict_word(run);
         let name = run.started.run.to_string();
-        row([&name, run.started.to.as_str(), outcome, &moment(run.since()), &took])
+        row([
+            &name,
+            run.started.to.as_str(),
+            outcome,
+            &moment(run.since()),
+            &took,
+        ])
     });
     let titles = columns(["Run", "Release", "Outcome", "Began", "Took"]);
     Report::new()
@@ -60,7 +86,10 @@ fn frequency(runs: &[&Facts], succeeded: u64) -> String {
     let days = ratio(span, 86_400_000_000);
     if runs.len() < 2 || days < 1.0 {
         let span = duration(span);
-        return format!("{} in {span}; a rate needs runs over more than a day", count(succeeded));
+        return format!(
+            "{} in {span}; a rate needs runs over more than a day",
+            count(succeeded)
+        );
     }
     format!("{:.2} a day", ratio(succeeded, 1) / days)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Direction, Event, EventBody, Outcome, PhaseNumber, Report, RunState};
+use code_deploy_record::{Direction, Event, EventBody, PhaseNumber, Report, RunState};
 
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{count, counted, cut, duration, fine_clock};
+use crate::view::steps::outcome_word;
 
 /// Lines of one phase that are shown. What is left out is counted by kind, and the journal's
 /// digest names the whole.
@@ -51,7 +52,10 @@ pub(super) fn events(facts: &Facts, wanted: Option<PhaseNumber>) -> Result<Repor
         report = report.with_code("", "text", part.join("\n"));
     }
     if !left_out.is_empty() {
-        let kinds: Vec<String> = left_out.iter().map(|(k, n)| format!("{} {k}", count(*n))).collect();
+        let kinds: Vec<String> = left_out
+            .iter()
+            .map(|(k, n)| format!("{} {k}", count(*n)))
+            .collect();
         return Ok(report.with_text(format!(
             "{} shown; left out here and in the journal: {}. The journal's last line has the \
              digest {}.",
@@ -70,14 +74,6 @@ fn ended_phase(event: &Event) -> Option<PhaseNumber> {
     }
 }
 
-fn ending(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "done",
-        Outcome::Failed => "failed",
-        Outcome::Stopped => "stopped",
-    }
-}
-
 fn back(direction: Direction) -> &'static str {
     match direction {
         Direction::Apply => "",
@@ -89,7 +85,10 @@ fn back(direction: Direction) -> &'static str {
 pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
     match body {
         EventBody::RunStarted(started) => {
-            let from = started.from.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+            let from = started
+                .from
+                .as_ref()
+                .map_or("nothing".to_owned(), ToString::to_string);
             let text = format!(
                 "run {} of {} began: {from} -> {} in {} on {}, {}",
                 started.run,
@@ -101,11 +100,16 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
             );
             ("run", text)
         }
-        EventBody::InventoryTaken(taken) => {
-            ("inventory", format!("inventory taken: {} components", taken.components.len()))
-        }
+        EventBody::InventoryTaken(taken) => (
+            "inventory",
+            format!("inventory taken: {} components", taken.components.len()),
+        ),
         EventBody::Planned(plan) => {
-            let text = format!("plan {} made: {} steps", plan.digest.short(), plan.steps.len());
+            let text = format!(
+                "plan {} made: {} steps",
+                plan.digest.short(),
+                plan.steps.len()
+            );
             ("plan", text)
         }
         EventBody::PhaseStarted { phase } => ("phases", format!("phase {phase} began")),
@@ -113,7 +117,10 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
             phase,
             outcome,
             reason,
-        } => ("phases", format!("phase {phase} {} {reason}", ending(*outcome))),
+        } => (
+            "phases",
+            format!("phase {phase} {} {reason}", outcome_word(*outcome)),
+        ),
         EventBody::SectionReported { section, title, .. } => {
             ("reports", format!("report of section {section}: {title}"))
         }
@@ -122,9 +129,16 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
         | EventBody::StepVerified { .. }
         | EventBody::StepFinished { .. } => ("steps", describe_step(body)),
         EventBody::GateEvaluated(gate) => {
-            let word = if gate.passed { "passed" } else { "DID NOT PASS" };
+            let word = if gate.passed {
+                "passed"
+            } else {
+                "DID NOT PASS"
+            };
             let name = gate.gate.word();
-            ("gates", format!("{name} gate of {} {word}: {}", gate.subject, gate.reason))
+            (
+                "gates",
+                format!("{name} gate of {} {word}: {}", gate.subject, gate.reason),
+            )
         }
         EventBody::HealthChanged {
             release,
@@ -136,7 +150,10 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
         } => {
             let word = if *healthy { "passes" } else { "FAILS" };
             let probe = format!("{probe:?}").to_lowercase();
-            ("health", format!("{probe} of {instance} ({release}) {word}: {detail}"))
+            (
+                "health",
+                format!("{probe} of {instance} ({release}) {word}: {detail}"),
+            )
         }
         EventBody::TrafficShifted {
             service,
@@ -145,7 +162,10 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
             ..
         } => {
             let served: Vec<String> = served.iter().map(|(r, s)| format!("{r} {s} %")).collect();
-            ("traffic", format!("traffic of {service}: {} ({reason})", served.join(", ")))
+            (
+                "traffic",
+                format!("traffic of {service}: {} ({reason})", served.join(", ")),
+            )
         }
         EventBody::ItemSettled {
             item,
@@ -155,7 +175,10 @@ pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
         } => ("items", format!("item {item} {}: {reason}", verdict.word())),
         EventBody::FindingRaised(finding) => {
             let severity = format!("{:?}", finding.severity).to_lowercase();
-            let text = format!("{severity} finding {} at {}: {}", finding.rule, finding.place, finding.message);
+            let text = format!(
+                "{severity} finding {} at {}: {}",
+                finding.rule, finding.place, finding.message
+            );
             ("findings", text)
         }
         EventBody::EvidenceKept {
@@ -190,7 +213,10 @@ fn describe_step(body: &EventBody) -> String {
             let word = if check.passed { "passed" } else { "FAILED" };
             let vantage = format!("{:?}", check.vantage).to_lowercase();
             let (method, detail) = (&check.method, &check.detail);
-            format!("{}{step} {word} {vantage}: {method}: {detail}", back(*direction))
+            format!(
+                "{}{step} {word} {vantage}: {method}: {detail}",
+                back(*direction)
+            )
         }
         EventBody::StepFinished {
             step,
@@ -203,7 +229,7 @@ fn describe_step(body: &EventBody) -> String {
             format!(
                 "{}{step} {} after {}{}",
                 back(*direction),
-                ending(*outcome),
+                outcome_word(*outcome),
                 duration(*duration_us),
                 problem.unwrap_or_default()
             )
@@ -233,18 +259,28 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         }
         EventBody::Paused { after } => {
             let after = after.as_ref().map(|step| format!(" after {step}"));
-            ("steering", format!("the run stands still{}", after.unwrap_or_default()))
+            (
+                "steering",
+                format!("the run stands still{}", after.unwrap_or_default()),
+            )
         }
         EventBody::Resumed { found } => ("steering", format!("the run goes on: {found}")),
         EventBody::RollbackStarted { trigger, reason } => {
             let trigger = format!("{trigger:?}").to_lowercase();
-            ("rollback", format!("rollback begins, set off by {trigger}: {reason}"))
+            (
+                "rollback",
+                format!("rollback begins, set off by {trigger}: {reason}"),
+            )
         }
         EventBody::RollbackFinished {
             outcome,
             duration_us,
         } => {
-            let text = format!("rollback {} after {}", ending(*outcome), duration(*duration_us));
+            let text = format!(
+                "rollback {} after {}",
+                outcome_word(*outcome),
+                duration(*duration_us)
+            );
             ("rollback", text)
         }
         EventBody::RollbackRehearsed {
@@ -253,7 +289,9 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             answered,
         } => {
             let took = duration(*duration_us);
-            let text = format!("rollback rehearsed in {took}: {failed} requests failed, {answered} answered");
+            let text = format!(
+                "rollback rehearsed in {took}: {failed} requests failed, {answered} answered"
+            );
             ("rollback", text)
         }
         EventBody::Migrated {
@@ -265,21 +303,33 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         } => {
             let way = crate::view::steps::direction_word(*direction);
             let took = duration(*duration_us);
-            ("migrations", format!("migration {version} of {database} {way} in {took}"))
+            (
+                "migrations",
+                format!("migration {version} of {database} {way} in {took}"),
+            )
         }
-        EventBody::ClientStarted { client, rate, url } => {
-            ("clients", format!("{client} begins to send {rate} requests a second to {url}"))
-        }
-        EventBody::ClientCounted(c) => {
-            ("clients", format!("{}: {} requests sent, {} failed", c.client, c.sent, c.failed))
-        }
+        EventBody::ClientStarted { client, rate, url } => (
+            "clients",
+            format!("{client} begins to send {rate} requests a second to {url}"),
+        ),
+        EventBody::ClientCounted(c) => (
+            "clients",
+            format!(
+                "{}: {} requests sent, {} failed",
+                c.client, c.sent, c.failed
+            ),
+        ),
         EventBody::LoadTested(load) => {
-            let text = format!("load test {}: {} requests sent, {} failed", load.name, load.sent, load.failed);
+            let text = format!(
+                "load test {}: {} requests sent, {} failed",
+                load.name, load.sent, load.failed
+            );
             ("load tests", text)
         }
-        EventBody::SamplesClosed { file, samples, .. } => {
-            ("samples", format!("samples file {file} complete: {samples} samples"))
-        }
+        EventBody::SamplesClosed { file, samples, .. } => (
+            "samples",
+            format!("samples file {file} complete: {samples} samples"),
+        ),
         EventBody::Noted { severity, text } => {
             let severity = format!("{severity:?}").to_lowercase();
             ("notes", format!("{severity}: {text}"))

@@ -1,6 +1,7 @@
 //! The catalogue's items with what became of each.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use code_deploy_record::{
     Catalog, EvidenceRef, Item, ItemKind, ItemState, PhaseNumber, Report, Verdict,
@@ -9,6 +10,16 @@ use code_deploy_record::{
 use crate::Result;
 use crate::facts::Facts;
 use crate::view::columns;
+
+/// Returns the catalogue, read once.
+pub(crate) fn catalog() -> Result<&'static Catalog> {
+    static CATALOG: OnceLock<Catalog> = OnceLock::new();
+    if let Some(catalog) = CATALOG.get() {
+        return Ok(catalog);
+    }
+    let catalog = Catalog::shipped()?;
+    Ok(CATALOG.get_or_init(|| catalog))
+}
 
 /// How many items ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,13 +71,17 @@ impl Tally {
 #[must_use]
 pub fn tally(facts: &Facts) -> Tally {
     let mut tally = Tally::default();
-    match Catalog::shipped() {
+    match catalog() {
         Ok(catalog) => {
             for (_, item) in catalog.items() {
                 tally.add(facts.state.items.get(&item.id));
             }
         }
-        Err(_) => facts.state.items.values().for_each(|state| tally.add(Some(state))),
+        Err(_) => facts
+            .state
+            .items
+            .values()
+            .for_each(|state| tally.add(Some(state))),
     }
     tally
 }
@@ -95,7 +110,7 @@ pub struct ItemLine {
 /// # Errors
 /// [`crate::Error::Record`] when the catalogue cannot be read.
 pub fn items_of(facts: &Facts, phase: Option<PhaseNumber>) -> Result<(Vec<ItemLine>, Tally)> {
-    let catalog = Catalog::shipped()?;
+    let catalog = catalog()?;
     let mut tally = Tally::default();
     let mut lines = Vec::new();
     for (group, item) in catalog.items() {

@@ -35,7 +35,11 @@ fn slowest(facts: &Facts, report: Report) -> Report {
         ]
     });
     let mut titles = columns(["Step"]);
-    titles.extend(["Took", "Expected", "Attempts", "Event"].into_iter().map(Column::number));
+    titles.extend(
+        ["Took", "Expected", "Attempts", "Event"]
+            .into_iter()
+            .map(Column::number),
+    );
     report.with_table("What took longest", titles, rows.collect())
 }
 
@@ -48,7 +52,11 @@ fn failed(facts: &Facts, report: Report) -> Report {
         .take(50)
         .map(|step| {
             let outcome = format!("{:?}", step.what.outcome).to_lowercase();
-            let problem = step.what.problem.as_ref().map(|p| format!("{} {}", p.code, p.what));
+            let problem = step
+                .what
+                .problem
+                .as_ref()
+                .map(|p| format!("{} {}", p.code, p.what));
             let (attempts, seq) = (step.what.attempts.to_string(), step.seq.to_string());
             let time = clock(step.time);
             row([
@@ -64,12 +72,24 @@ fn failed(facts: &Facts, report: Report) -> Report {
     if rows.is_empty() {
         return report.with_text("What failed or was retried: no step.");
     }
-    let titles = columns(["Time (UTC)", "Step", "Outcome", "Attempts", "Error", "Event"]);
+    let titles = columns([
+        "Time (UTC)",
+        "Step",
+        "Outcome",
+        "Attempts",
+        "Error",
+        "Event",
+    ]);
     report.with_table("What failed or was retried", titles, rows)
 }
 
 fn gates(facts: &Facts, report: Report) -> Report {
-    let failed: Vec<_> = facts.gates.iter().filter(|gate| !gate.what.passed).take(50).collect();
+    let failed: Vec<_> = facts
+        .gates
+        .iter()
+        .filter(|gate| !gate.what.passed)
+        .take(50)
+        .collect();
     if failed.is_empty() {
         return report.with_text(format!(
             "Gates without a pass: none of {}.",
@@ -78,7 +98,13 @@ fn gates(facts: &Facts, report: Report) -> Report {
     }
     let rows = failed.iter().map(|gate| {
         let (time, seq) = (clock(gate.time), gate.seq.to_string());
-        row([&time, gate.what.gate.word(), &gate.what.subject, &gate.what.reason, &seq])
+        row([
+            &time,
+            gate.what.gate.word(),
+            &gate.what.subject,
+            &gate.what.reason,
+            &seq,
+        ])
     });
     let titles = columns(["Time (UTC)", "Gate", "Of", "Reason", "Event"]);
     report.with_table("Gates without a pass", titles, rows.collect())
@@ -97,17 +123,16 @@ fn flapping(facts: &Facts, report: Report) -> Report {
     if falls.is_empty() {
         return report.with_text("Health lost after it was there: by no instance.");
     }
-    let rows = falls.iter().map(|((service, instance), number)| {
-        row([service, instance, &number.to_string()])
-    });
+    let rows = falls
+        .iter()
+        .map(|((service, instance), number)| row([service, instance, &number.to_string()]));
     let titles = columns(["Service", "Instance", "Times"]);
     report.with_table("Health lost after it was there", titles, rows.collect())
 }
 
 fn waived(facts: &Facts, report: Report) -> Report {
-    let is_waived = |state: &&code_deploy_record::ItemState| {
-        matches!(state.verdict, Verdict::Waived { .. })
-    };
+    let is_waived =
+        |state: &&code_deploy_record::ItemState| matches!(state.verdict, Verdict::Waived { .. });
     let number = facts.state.items.values().filter(is_waived).count();
     if number == 0 {
         return report.with_text("Waived: no item.");
@@ -122,7 +147,8 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
         other.started.environment == facts.started.environment && other.since() < facts.since()
     };
     let Some(before) = others.iter().filter(same).max_by_key(|other| other.since()) else {
-        return report.with_text("Against earlier runs: no earlier run of this environment was given.");
+        return report
+            .with_text("Against earlier runs: no earlier run of this environment was given.");
     };
     let time = |run: &Facts, phase: PhaseNumber| {
         let state = run.state.phases.get(&phase)?;
@@ -131,9 +157,12 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
     };
     let rows = PhaseNumber::all().map(|phase| {
         let (now, then) = (time(facts, phase), time(before, phase));
-        let change = now.zip(then).filter(|(_, then)| *then > 0).map(|(now, then)| {
-            format!("{:+.0} %", (crate::format::ratio(now, then) - 1.0) * 100.0)
-        });
+        let change = now
+            .zip(then)
+            .filter(|(_, then)| *then > 0)
+            .map(|(now, then)| {
+                format!("{:+.0} %", (crate::format::ratio(now, then) - 1.0) * 100.0)
+            });
         vec![
             phase.notebook().replace('_', " "),
             now.map_or("not reached".to_owned(), duration),
@@ -142,7 +171,11 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
         ]
     });
     let mut titles = columns(["Phase"]);
-    titles.extend(["This run", "Before", "Change"].into_iter().map(Column::number));
+    titles.extend(
+        ["This run", "Before", "Change"]
+            .into_iter()
+            .map(Column::number),
+    );
     let caption = format!("Durations against run {}", before.started.run);
     report.with_table(caption, titles, rows.collect())
 }

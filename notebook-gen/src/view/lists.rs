@@ -32,7 +32,14 @@ pub(super) fn findings(facts: &Facts) -> Report {
         let what = &finding.what;
         let severity = format!("{:?}", what.severity).to_lowercase();
         let seq = finding.seq.to_string();
-        row([&severity, &what.rule, &what.place, &what.message, &what.cure, &seq])
+        row([
+            &severity,
+            &what.rule,
+            &what.place,
+            &what.message,
+            &what.cure,
+            &seq,
+        ])
     });
     let titles = columns(["Severity", "Rule", "Where", "What", "Cure", "Event"]);
     table("Findings", titles, rows.collect(), "Nothing was found.")
@@ -43,7 +50,13 @@ pub(super) fn waivers(facts: &Facts) -> Report {
     for (item, state) in &facts.state.items {
         if let Verdict::Waived { by, expires } = &state.verdict {
             let (item, expires) = (item.to_string(), expires.to_string());
-            rows.push(row([&item, by, &expires, &state.reason, &state.seq.to_string()]));
+            rows.push(row([
+                &item,
+                by,
+                &expires,
+                &state.reason,
+                &state.seq.to_string(),
+            ]));
         }
     }
     let titles = columns(["Item", "By", "Until", "Why", "Event"]);
@@ -56,27 +69,73 @@ pub(super) fn traffic(facts: &Facts) -> Report {
         let served: Vec<String> = served.map(|(r, share)| format!("{r}: {share} %")).collect();
         let (time, seq) = (clock(shift.time), shift.seq.to_string());
         let stable = shift.what.stable.as_str();
-        row([&time, &shift.what.service, &served.join(", "), stable, &shift.what.reason, &seq])
+        row([
+            &time,
+            &shift.what.service,
+            &served.join(", "),
+            stable,
+            &shift.what.reason,
+            &seq,
+        ])
     });
-    let titles = columns(["Time (UTC)", "Service", "Served, as read back", "Stable", "Why", "Event"]);
-    table("Moves of traffic", titles, rows.collect(), "No traffic was moved.")
+    let titles = columns([
+        "Time (UTC)",
+        "Service",
+        "Served, as read back",
+        "Stable",
+        "Why",
+        "Event",
+    ]);
+    table(
+        "Moves of traffic",
+        titles,
+        rows.collect(),
+        "No traffic was moved.",
+    )
 }
 
 pub(super) fn health(facts: &Facts) -> Report {
-    let rows = facts.state.health.iter().map(|((service, release, instance, probe), healthy)| {
-        let probe = format!("{probe:?}").to_lowercase();
-        let last = facts.health.iter().rev().find(|note| {
-            let what = &note.what;
-            what.service == *service && what.instance == *instance && what.healthy == *healthy
+    let rows = facts
+        .state
+        .health
+        .iter()
+        .map(|((service, release, instance, probe), healthy)| {
+            let probe = format!("{probe:?}").to_lowercase();
+            let last = facts.health.iter().rev().find(|note| {
+                let what = &note.what;
+                what.service == *service && what.instance == *instance && what.healthy == *healthy
+            });
+            let since = last.map(|note| clock(note.time)).unwrap_or_default();
+            let detail = last
+                .map(|note| note.what.detail.as_str())
+                .unwrap_or_default();
+            let word = if *healthy { "passes" } else { "fails" };
+            row([
+                service,
+                release.as_str(),
+                instance,
+                &probe,
+                word,
+                &since,
+                detail,
+            ])
         });
-        let since = last.map(|note| clock(note.time)).unwrap_or_default();
-        let detail = last.map(|note| note.what.detail.as_str()).unwrap_or_default();
-        let word = if *healthy { "passes" } else { "fails" };
-        row([service, release.as_str(), instance, &probe, word, &since, detail])
-    });
-    let titles = ["Service", "Release", "Instance", "Probe", "Now", "Since (UTC)", "Seen"];
+    let titles = [
+        "Service",
+        "Release",
+        "Instance",
+        "Probe",
+        "Now",
+        "Since (UTC)",
+        "Seen",
+    ];
     let none = "No instance was probed.";
-    table("Health when last seen", columns(titles), rows.collect(), none)
+    table(
+        "Health when last seen",
+        columns(titles),
+        rows.collect(),
+        none,
+    )
 }
 
 pub(super) fn resources(bins: &Bins) -> Report {
@@ -106,7 +165,15 @@ pub(super) fn client(facts: &Facts) -> Report {
         let (first, last) = (clock(client.first), clock(client.last));
         let gap = duration(client.longest_gap_us);
         let (sent, failed) = (count(client.sent), count(client.failed));
-        rows.push(row([&client.client, &first, &last, &sent, &failed, &causes.join(", "), &gap]));
+        rows.push(row([
+            &client.client,
+            &first,
+            &last,
+            &sent,
+            &failed,
+            &causes.join(", "),
+            &gap,
+        ]));
         for (release, part) in &client.releases {
             let share = percent(part.failed, part.answered);
             let (answered, failed) = (count(part.answered), count(part.failed));
@@ -140,7 +207,13 @@ pub(super) fn client(facts: &Facts) -> Report {
 pub(super) fn load(facts: &Facts) -> Report {
     let rows = facts.loads.iter().map(|load| {
         let load_test = &load.what;
-        let quantile = |share| load_test.latency.quantile_us(share).map(duration).unwrap_or_default();
+        let quantile = |share| {
+            load_test
+                .latency
+                .quantile_us(share)
+                .map(duration)
+                .unwrap_or_default()
+        };
         vec![
             load_test.name.clone(),
             load_test.release.to_string(),
@@ -157,10 +230,23 @@ pub(super) fn load(facts: &Facts) -> Report {
     });
     let mut titles = columns(["Test", "Release"]);
     let numbers = [
-        "Due (1/s)", "Lasted", "Sent", "Failed", "Good (1/s)", "p50", "p95", "p99", "Longest",
+        "Due (1/s)",
+        "Lasted",
+        "Sent",
+        "Failed",
+        "Good (1/s)",
+        "p50",
+        "p95",
+        "p99",
+        "Longest",
     ];
     titles.extend(numbers.into_iter().map(Column::number));
-    table("Load tests", titles, rows.collect(), "No load test ended in this run.")
+    table(
+        "Load tests",
+        titles,
+        rows.collect(),
+        "No load test ended in this run.",
+    )
 }
 
 pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
@@ -168,7 +254,12 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
     for source in [Source::Client, Source::Router] {
         for (release, series) in bins.by_release(source) {
             let quantile = |pick: fn(&crate::Quantiles) -> u64| {
-                series.total.as_ref().map(pick).map(duration).unwrap_or_default()
+                series
+                    .total
+                    .as_ref()
+                    .map(pick)
+                    .map(duration)
+                    .unwrap_or_default()
             };
             rows.push(vec![
                 source.word().to_owned(),
@@ -184,13 +275,29 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
         }
     }
     let mut titles = columns(["Measured by", "Release"]);
-    let numbers = ["Requests", "Failed", "Failed share", "p50", "p95", "p99", "Longest"];
+    let numbers = [
+        "Requests",
+        "Failed",
+        "Failed share",
+        "p50",
+        "p95",
+        "p99",
+        "Longest",
+    ];
     titles.extend(numbers.into_iter().map(Column::number));
     let caption = match &facts.started.from {
         Some(from) => format!("{} against {from}, measured the same way", facts.started.to),
-        None => format!("{}; there is no release before to compare with", facts.started.to),
+        None => format!(
+            "{}; there is no release before to compare with",
+            facts.started.to
+        ),
     };
-    table(&caption, titles, rows, "The record holds no samples of requests.")
+    table(
+        &caption,
+        titles,
+        rows,
+        "The record holds no samples of requests.",
+    )
 }
 
 pub(super) fn migrations(facts: &Facts) -> Report {
@@ -221,7 +328,12 @@ pub(super) fn approvals(facts: &Facts) -> Report {
         row([&time, gate, by, word, reason, &seq])
     });
     let titles = columns(["Time (UTC)", "Of", "By", "Answer", "Why", "Event"]);
-    table("Approvals", titles, rows.collect(), "No approval was given in this run.")
+    table(
+        "Approvals",
+        titles,
+        rows.collect(),
+        "No approval was given in this run.",
+    )
 }
 
 pub(super) fn evidence(facts: &Facts) -> Report {
@@ -232,6 +344,17 @@ pub(super) fn evidence(facts: &Facts) -> Report {
         let seq = kept.seq.to_string();
         row([&kept.what.name, &kept.what.media_type, &size, &digest, &seq])
     });
-    let titles = columns(["What", "Type", "Size", "SHA-256, which is its name in the record", "Event"]);
-    table("Evidence", titles, rows.collect(), "No file was kept as evidence.")
+    let titles = columns([
+        "What",
+        "Type",
+        "Size",
+        "SHA-256, which is its name in the record",
+        "Event",
+    ]);
+    table(
+        "Evidence",
+        titles,
+        rows.collect(),
+        "No file was kept as evidence.",
+    )
 }

@@ -14,10 +14,24 @@ use crate::view::{columns, row};
 /// What a component must have gone through, with the steps that show it.
 const STAGES: [(&str, &[&str]); 5] = [
     ("Built", &["build.source", "build.artifacts", "build.logs"]),
-    ("Tested", &["build.quality", "release.smoke", "validate.functional"]),
+    (
+        "Tested",
+        &["build.quality", "release.smoke", "validate.functional"],
+    ),
     ("Scanned", &["build.security", "preflight.security"]),
-    ("Deployed", &["release.green", "release.traffic", "release.promotion", "migrate.execution"]),
-    ("Verified", &["release.health", "validate", "migrate.validation"]),
+    (
+        "Deployed",
+        &[
+            "release.green",
+            "release.traffic",
+            "release.promotion",
+            "migrate.execution",
+        ],
+    ),
+    (
+        "Verified",
+        &["release.health", "validate", "migrate.validation"],
+    ),
 ];
 
 /// Deployment readiness: component by stage.
@@ -31,7 +45,9 @@ pub(super) fn readiness(facts: &Facts) -> Report {
             .iter()
             .map(|(_, prefixes)| stage(facts, component, prefixes))
             .collect();
-        let bad = cells.iter().any(|cell| cell.starts_with("failed") || cell.starts_with("undo failed"));
+        let bad = cells
+            .iter()
+            .any(|cell| cell.starts_with("failed") || cell.starts_with("undo failed"));
         let undone = cells.iter().any(|cell| cell.starts_with("undone"));
         let all = cells.iter().all(|cell| cell.starts_with("done"));
         let status = match (bad, undone, all) {
@@ -64,7 +80,10 @@ fn stage(facts: &Facts, component: &Component, prefixes: &[&str]) -> String {
         if !belongs(name, prefixes) {
             continue;
         }
-        let service = facts.state.planned(name).and_then(|planned| planned.service.as_deref());
+        let service = facts
+            .state
+            .planned(name)
+            .and_then(|planned| planned.service.as_deref());
         let ends_so = name.as_str().rsplit('.').next() == Some(component.name.as_str());
         if service == Some(component.name.as_str()) || ends_so {
             own.push(state);
@@ -93,7 +112,11 @@ fn summary(steps: &[&StepState], suffix: &str) -> String {
     for status in worst {
         let number = steps.iter().filter(|step| step.status == status).count();
         if number > 0 {
-            return format!("{}: {number} of {}{suffix}", status_word(status), steps.len());
+            return format!(
+                "{}: {number} of {}{suffix}",
+                status_word(status),
+                steps.len()
+            );
         }
     }
     format!("done: {}{suffix}", steps.len())
@@ -109,9 +132,14 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
     }
     last.insert(&facts.started.environment, facts);
     let mut names = vec!["dev", "test", "staging", "prod"];
-    names.extend(last.keys().filter(|name| !["dev", "test", "staging", "prod"].contains(name)));
+    names.extend(
+        last.keys()
+            .filter(|name| !["dev", "test", "staging", "prod"].contains(name)),
+    );
     let line = |label: &str, cell: &dyn Fn(&Facts) -> String| {
-        let cells = names.iter().map(|name| last.get(name).map_or("no run".to_owned(), |run| cell(run)));
+        let cells = names
+            .iter()
+            .map(|name| last.get(name).map_or("no run".to_owned(), |run| cell(run)));
         let mut line = vec![label.to_owned()];
         line.extend(cells);
         line
@@ -130,7 +158,9 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
         Gate::Analysis,
         Gate::Baseline,
     ] {
-        rows.push(line(&format!("{} gate", gate.word()), &|run| gate_cell(run, gate)));
+        rows.push(line(&format!("{} gate", gate.word()), &|run| {
+            gate_cell(run, gate)
+        }));
     }
     rows.push(line("outside client", &|run| {
         let client = run.state.clients.get("client");
@@ -139,12 +169,22 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
         })
     }));
     rows.push(line("rollback rehearsal", &|run| {
-        run.state.rehearsed.map_or("none".to_owned(), |(time, ..)| duration(time))
+        run.state
+            .rehearsed
+            .map_or("none".to_owned(), |(time, ..)| duration(time))
     }));
     rows.push(line("items", &|run| super::tally(run).to_string()));
     let mut titles = columns(["Check"]);
-    titles.extend(names.iter().map(|name| code_deploy_record::Column::text(*name)));
-    Report::new().with_table("Environment validation, from the last run in each", titles, rows)
+    titles.extend(
+        names
+            .iter()
+            .map(|name| code_deploy_record::Column::text(*name)),
+    );
+    Report::new().with_table(
+        "Environment validation, from the last run in each",
+        titles,
+        rows,
+    )
 }
 
 fn gate_cell(run: &Facts, gate: Gate) -> String {
@@ -159,7 +199,11 @@ fn gate_cell(run: &Facts, gate: Gate) -> String {
         return "not asked".to_owned();
     }
     let passed = answers.iter().filter(|passed| **passed).count();
-    let word = if passed == answers.len() { "passed" } else { "did not pass" };
+    let word = if passed == answers.len() {
+        "passed"
+    } else {
+        "did not pass"
+    };
     format!("{word}: {passed} of {}", answers.len())
 }
 
@@ -168,7 +212,10 @@ pub(super) fn metrics(facts: &Facts) -> Report {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     for gate in &facts.gates {
         let answer = &gate.what;
-        if !matches!(answer.gate, Gate::Baseline | Gate::Analysis | Gate::Monitoring) {
+        if !matches!(
+            answer.gate,
+            Gate::Baseline | Gate::Analysis | Gate::Monitoring
+        ) {
             continue;
         }
         for check in &answer.checks {
@@ -191,9 +238,19 @@ pub(super) fn metrics(facts: &Facts) -> Report {
     if let Some(client) = facts.state.clients.get("client") {
         let actual = format!("{} of {}", count(client.failed), count(client.sent));
         let met = client.failed == 0;
-        let (status, alert) = if met { ("met", "") } else { ("not met", "requests failed") };
+        let (status, alert) = if met {
+            ("met", "")
+        } else {
+            ("not met", "requests failed")
+        };
         let name = "failed requests of the outside client";
-        rows.insert(0, (name.to_owned(), row([name, "0", &actual, status, alert, "outside client"])));
+        rows.insert(
+            0,
+            (
+                name.to_owned(),
+                row([name, "0", &actual, status, alert, "outside client"]),
+            ),
+        );
     }
     if rows.is_empty() {
         return Report::new().with_text(
@@ -210,31 +267,90 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
     const LOOP: [(&str, &[&str]); 8] = [
         ("plan", &["inventory", "plan"]),
         ("code", &["build.source"]),
-        ("build", &["build.logs", "build.artifacts", "build.registry"]),
-        ("test", &["build.quality", "release.smoke", "validate.functional", "validate.integration", "validate.acceptance", "validate.performance"]),
+        (
+            "build",
+            &["build.logs", "build.artifacts", "build.registry"],
+        ),
+        (
+            "test",
+            &[
+                "build.quality",
+                "release.smoke",
+                "validate.functional",
+                "validate.integration",
+                "validate.acceptance",
+                "validate.performance",
+            ],
+        ),
         ("deploy", &["provision", "migrate", "release"]),
-        ("secure", &["preflight.security", "build.security", "provision.hardening", "provision.tls", "validate.security"]),
+        (
+            "secure",
+            &[
+                "preflight.security",
+                "build.security",
+                "provision.hardening",
+                "provision.tls",
+                "validate.security",
+            ],
+        ),
         ("operate", &["handover"]),
         ("monitor", &["observe", "release.monitoring"]),
     ];
     let rows = LOOP.iter().map(|(stage, prefixes)| {
-        let steps: Vec<_> = facts.state.steps.iter().filter(|(name, _)| belongs(name, prefixes)).collect();
-        let done = steps.iter().filter(|(_, s)| s.status == StepStatus::Done).count();
-        let names: Vec<&str> = steps.iter().take(6).map(|(name, _)| name.as_str()).collect();
+        let steps: Vec<_> = facts
+            .state
+            .steps
+            .iter()
+            .filter(|(name, _)| belongs(name, prefixes))
+            .collect();
+        let done = steps
+            .iter()
+            .filter(|(_, s)| s.status == StepStatus::Done)
+            .count();
+        let names: Vec<&str> = steps
+            .iter()
+            .take(6)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let checks = |vantage| {
             let checks = steps.iter().flat_map(|(_, step)| &step.checks);
-            let checks: Vec<bool> = checks.filter(|c| c.vantage == vantage).map(|c| c.passed).collect();
-            format!("{} of {} passed", checks.iter().filter(|p| **p).count(), checks.len())
+            let checks: Vec<bool> = checks
+                .filter(|c| c.vantage == vantage)
+                .map(|c| c.passed)
+                .collect();
+            format!(
+                "{} of {} passed",
+                checks.iter().filter(|p| **p).count(),
+                checks.len()
+            )
         };
-        let more = if steps.len() > 6 { format!(" and {} more", steps.len() - 6) } else { String::new() };
+        let more = if steps.len() > 6 {
+            format!(" and {} more", steps.len() - 6)
+        } else {
+            String::new()
+        };
         let what = if steps.is_empty() {
             "no step of this stage in the record".to_owned()
         } else {
-            format!("{done} of {} steps done: {}{more}", steps.len(), names.join(", "))
+            format!(
+                "{done} of {} steps done: {}{more}",
+                steps.len(),
+                names.join(", ")
+            )
         };
-        row([stage, &what, &checks(Vantage::Inside), &checks(Vantage::Outside)])
+        row([
+            stage,
+            &what,
+            &checks(Vantage::Inside),
+            &checks(Vantage::Outside),
+        ])
     });
-    let titles = columns(["Stage", "What was done", "Verified inside", "Verified outside"]);
+    let titles = columns([
+        "Stage",
+        "What was done",
+        "Verified inside",
+        "Verified outside",
+    ]);
     Report::new().with_table("The delivery loop", titles, rows.collect())
 }
 
@@ -252,18 +368,34 @@ pub(super) fn components(facts: &Facts) -> Report {
         vec![
             component.name.clone(),
             format!("{:?}", component.role).to_lowercase(),
-            component.owner.clone().unwrap_or_else(|| "nobody is named".to_owned()),
+            component
+                .owner
+                .clone()
+                .unwrap_or_else(|| "nobody is named".to_owned()),
             component.needs.join(", "),
             ports.join(", "),
             component.replicas.to_string(),
-            component.endpoints.map_or("no document".to_owned(), |n| n.to_string()),
+            component
+                .endpoints
+                .map_or("no document".to_owned(), |n| n.to_string()),
             served.unwrap_or_default(),
         ]
     });
-    let titles = ["Component", "Role", "Owner", "Needs", "Ports", "Instances", "Endpoints", "Traffic served"];
+    let titles = [
+        "Component",
+        "Role",
+        "Owner",
+        "Needs",
+        "Ports",
+        "Instances",
+        "Endpoints",
+        "Traffic served",
+    ];
     let outcome = facts.state.finished.as_ref().map(|(outcome, ..)| *outcome);
     let report = Report::new().with_table("Components", columns(titles), rows.collect());
-    if outcome == Some(RunOutcome::Refused) && PhaseNumber::new(1).is_some_and(|p| facts.state.phase_done(p)) {
+    if outcome == Some(RunOutcome::Refused)
+        && PhaseNumber::new(1).is_some_and(|p| facts.state.phase_done(p))
+    {
         return report.with_text("Nothing of it was changed by this run.");
     }
     report

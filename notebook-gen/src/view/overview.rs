@@ -34,7 +34,9 @@ pub fn verdict(facts: &Facts) -> String {
         let phase = facts.state.present_phase();
         let phase = phase.map_or("between phases".to_owned(), |p| format!("in phase {p}"));
         let waits = if facts.state.paused { ", paused" } else { "" };
-        return format!("{application} is being deployed to {place}: the run is {phase}{waits}{client}.");
+        return format!(
+            "{application} is being deployed to {place}: the run is {phase}{waits}{client}."
+        );
     };
     let summary = summary.trim().trim_end_matches('.');
     match outcome {
@@ -46,7 +48,9 @@ pub fn verdict(facts: &Facts) -> String {
             clock(*at)
         ),
         RunOutcome::Refused => {
-            format!("{application} was not deployed to {place}, and nothing was changed: {summary}.")
+            format!(
+                "{application} was not deployed to {place}, and nothing was changed: {summary}."
+            )
         }
         _ => format!("{application} in {place} needs a person to decide: {summary}{client}."),
     }
@@ -89,6 +93,21 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
         lines.insert(6, ("Planted fault".to_owned(), text));
     }
     lines
+}
+
+/// Returns the sentence that opening or joining a run says.
+pub fn opening(facts: &Facts) -> String {
+    let started = &facts.started;
+    format!(
+        "Run {} of {} in {} on {}: {}, begun by {} at {}.",
+        started.run,
+        started.application,
+        started.environment,
+        started.target,
+        releases(started),
+        started.user,
+        moment(facts.since())
+    )
 }
 
 fn when(facts: &Facts) -> String {
@@ -145,15 +164,21 @@ fn rehearsal(facts: &Facts) -> String {
 pub(super) fn run(facts: &Facts) -> Report {
     let rows = fact_lines(facts);
     let rows = rows.into_iter().map(|(label, value)| vec![label, value]);
-    Report::new()
-        .with_text(verdict(facts))
-        .with_table("", columns(["Fact", "Value"]), rows.collect())
+    Report::new().with_text(verdict(facts)).with_table(
+        "",
+        columns(["Fact", "Value"]),
+        rows.collect(),
+    )
 }
 
 pub(super) fn phases(facts: &Facts) -> Report {
     let rows = PhaseNumber::all().map(|phase| {
         let number = phase.to_string();
-        let name = phase.notebook().get(3..).unwrap_or_default().replace('_', " ");
+        let name = phase
+            .notebook()
+            .get(3..)
+            .unwrap_or_default()
+            .replace('_', " ");
         let Some(state) = facts.state.phases.get(&phase) else {
             return row([&number, &name, "not reached", "", "", ""]);
         };
@@ -164,17 +189,28 @@ pub(super) fn phases(facts: &Facts) -> Report {
             Some((end, Outcome::Stopped)) => (end, "stopped"),
         };
         let took = duration(between(state.started, end));
-        row([&number, &name, word, &clock(state.started), &took, &state.reason])
+        row([
+            &number,
+            &name,
+            word,
+            &clock(state.started),
+            &took,
+            &state.reason,
+        ])
     });
     let titles = ["Phase", "Name", "State", "Began (UTC)", "Took", "Reason"];
     Report::new().with_table("Phases", columns(titles), rows.collect())
 }
 
 pub(super) fn status(facts: &Facts) -> Report {
-    let traffic = facts.state.traffic.iter().map(|(service, (served, stable))| {
-        let served: Vec<String> = served.iter().map(|(r, p)| format!("{r}: {p} %")).collect();
-        row([service, &served.join(", "), stable.as_str()])
-    });
+    let traffic = facts
+        .state
+        .traffic
+        .iter()
+        .map(|(service, (served, stable))| {
+            let served: Vec<String> = served.iter().map(|(r, p)| format!("{r}: {p} %")).collect();
+            row([service, &served.join(", "), stable.as_str()])
+        });
     let traffic: Vec<_> = traffic.collect();
     let mut report = Report::new().with_text(verdict(facts));
     report.blocks.extend(phases(facts).blocks);

@@ -52,7 +52,11 @@ fn undo(facts: &Facts, report: Report) -> Report {
         let planned = facts.state.planned(step);
         let text = planned.and_then(|planned| planned.undo.clone());
         let none = "changes nothing that has to be taken back";
-        let took = facts.state.steps.get(step).and_then(|state| state.duration_us);
+        let took = facts
+            .state
+            .steps
+            .get(step)
+            .and_then(|state| state.duration_us);
         vec![
             (place + 1).to_string(),
             step.to_string(),
@@ -85,25 +89,41 @@ fn measured(facts: &Facts, report: Report) -> Report {
         ]
     });
     let mut titles = columns(["Time (UTC)"]);
-    let numbers = ["All traffic back in", "Failed meanwhile", "Answered meanwhile", "Event"];
+    let numbers = [
+        "All traffic back in",
+        "Failed meanwhile",
+        "Answered meanwhile",
+        "Event",
+    ];
     titles.extend(numbers.into_iter().map(Column::number));
     report.with_table("Rehearsal, as measured", titles, rows.collect())
 }
 
 fn carried_out(facts: &Facts, mut report: Report) -> Report {
     for (began, end) in facts.rollbacks.iter().zip(
-        facts.rollback_ends.iter().map(Some).chain(std::iter::repeat(None)),
+        facts
+            .rollback_ends
+            .iter()
+            .map(Some)
+            .chain(std::iter::repeat(None)),
     ) {
         let (trigger, reason) = &began.what;
         let trigger = format!("{trigger:?}").to_lowercase();
         let end = match end {
             Some(end) if end.what.0 == Outcome::Done => {
-                format!("done at {} UTC after {}", clock(end.time), duration(end.what.1))
+                format!(
+                    "done at {} UTC after {}",
+                    clock(end.time),
+                    duration(end.what.1)
+                )
             }
             Some(end) => format!("not brought to its end: failed at {} UTC", clock(end.time)),
             None => "still under way".to_owned(),
         };
-        let undone = facts.steps.iter().filter(|step| step.what.direction == Direction::Undo);
+        let undone = facts
+            .steps
+            .iter()
+            .filter(|step| step.what.direction == Direction::Undo);
         let undone = u64::try_from(undone.count()).unwrap_or(u64::MAX);
         report = report.with_text(format!(
             "This run went back at {} UTC (set off by {trigger}): {reason} It was {end}; {} undone.",

@@ -1,7 +1,8 @@
 //! Steps with their checks, and gates with what each looked at.
 
 use code_deploy_record::{
-    Check, Column, Direction, PhaseNumber, Report, StepName, StepState, StepStatus, Vantage,
+    Check, Column, Direction, Outcome, PhaseNumber, Report, StepName, StepState, StepStatus,
+    Vantage,
 };
 
 use crate::facts::{At, Facts};
@@ -33,11 +34,26 @@ fn check_text(checks: &[Check], vantage: Vantage) -> String {
 }
 
 fn step_row(facts: &Facts, name: &StepName, state: &StepState) -> Vec<String> {
-    let title = facts.state.planned(name).map(|planned| planned.title.as_str());
+    let title = facts
+        .state
+        .planned(name)
+        .map(|planned| planned.title.as_str());
     let took = state.duration_us.map(duration).unwrap_or_default();
     let mut status = status_word(state.status).to_owned();
     if state.attempt > 1 {
         status.push_str(&format!(" (attempt {})", state.attempt));
+    }
+    if state.direction == Direction::Undo {
+        let forward = facts
+            .steps
+            .iter()
+            .rev()
+            .find(|end| end.what.step == *name && end.what.direction == Direction::Apply);
+        if let Some(end) = forward {
+            let word = outcome_word(end.what.outcome);
+            let took = duration(end.what.duration_us);
+            status.push_str(&format!("; forward it was {word} after {took}"));
+        }
     }
     vec![
         name.to_string(),
@@ -56,12 +72,19 @@ pub(crate) fn steps_table(
     caption: &str,
     wanted: impl Fn(&StepName) -> bool,
 ) -> Option<Report> {
-    let mut steps: Vec<_> = facts.state.steps.iter().filter(|(name, _)| wanted(name)).collect();
+    let mut steps: Vec<_> = facts
+        .state
+        .steps
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .collect();
     steps.sort_by_key(|(name, state)| (state.started, (*name).clone()));
     if steps.is_empty() {
         return None;
     }
-    let rows = steps.iter().map(|(name, state)| step_row(facts, name, state));
+    let rows = steps
+        .iter()
+        .map(|(name, state)| step_row(facts, name, state));
     let mut titles = columns(["Step", "What", "State", "", "Inside", "Outside"]);
     if let Some(took) = titles.get_mut(3) {
         *took = Column::number("Took");
@@ -75,9 +98,8 @@ pub(super) fn steps(facts: &Facts, phase: Option<PhaseNumber>) -> Report {
         let verb = name.as_str().split('.').next().unwrap_or_default();
         verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb))
     };
-    steps_table(facts, "Steps", wanted).unwrap_or_else(|| {
-        Report::new().with_text("No step was begun.")
-    })
+    steps_table(facts, "Steps", wanted)
+        .unwrap_or_else(|| Report::new().with_text("No step was begun."))
 }
 
 /// Returns the table of some gates' answers with what each looked at.
@@ -88,27 +110,65 @@ pub(crate) fn gates_table<'a>(
     let mut rows = Vec::new();
     for gate in gates {
         let answer = &gate.what;
-        let word = if answer.passed { "passed" } else { "did not pass" };
+        let word = if answer.passed {
+            "passed"
+        } else {
+            "did not pass"
+        };
         let time = clock(gate.time);
         let seq = gate.seq.to_string();
         let name = answer.gate.word();
-        rows.push(row([&time, name, &answer.subject, word, &answer.reason, "", "", &seq]));
+        rows.push(row([
+            &time,
+            name,
+            &answer.subject,
+            word,
+            &answer.reason,
+            "",
+            "",
+            &seq,
+        ]));
         for check in answer.checks.iter().take(40) {
-            let mark = if check.passed { "holds" } else { "does not hold" };
+            let mark = if check.passed {
+                "holds"
+            } else {
+                "does not hold"
+            };
             let what = format!("- {}", check.name);
-            rows.push(row(["", "", &what, mark, "", &check.measured, &check.limit, ""]));
+            rows.push(row([
+                "",
+                "",
+                &what,
+                mark,
+                "",
+                &check.measured,
+                &check.limit,
+                "",
+            ]));
         }
     }
     if rows.is_empty() {
         return None;
     }
-    let titles = ["Time (UTC)", "Gate", "Of", "Answer", "Reason", "Measured", "Limit", "Event"];
+    let titles = [
+        "Time (UTC)",
+        "Gate",
+        "Of",
+        "Answer",
+        "Reason",
+        "Measured",
+        "Limit",
+        "Event",
+    ];
     Some(Report::new().with_table(caption, columns(titles), rows))
 }
 
 pub(super) fn gates(facts: &Facts) -> Report {
     let failed = facts.gates.iter().filter(|gate| !gate.what.passed).count();
-    let caption = format!("{} answers of gates, {failed} without a pass", facts.gates.len());
+    let caption = format!(
+        "{} answers of gates, {failed} without a pass",
+        facts.gates.len()
+    );
     gates_table(&caption, facts.gates.iter())
         .unwrap_or_else(|| Report::new().with_text("No gate was asked in this run."))
 }
@@ -120,6 +180,15 @@ pub(super) fn belongs(name: &StepName, prefixes: &[&str]) -> bool {
         let rest = name.as_str().strip_prefix(prefix);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
+}
+
+/// Returns the word for how a step ended.
+pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::Stopped => "stopped",
+    }
 }
 
 /// Returns the direction's word.

@@ -3,6 +3,13 @@
 /// Relative path and content of each file that belongs to the demonstration.
 pub const FILES: &[(&str, &str)] = &[
     ("compose.yaml", include_str!("../compose.yaml")),
+    ("deploy.yaml", include_str!("../deploy.yaml")),
+    ("journeys/browse.yaml", include_str!("../journeys/browse.yaml")),
+    ("journeys/buy.yaml", include_str!("../journeys/buy.yaml")),
+    (
+        "journeys/order-lookup.yaml",
+        include_str!("../journeys/order-lookup.yaml"),
+    ),
     (
         "migrations/0001_base.up.sql",
         include_str!("../migrations/0001_base.up.sql"),

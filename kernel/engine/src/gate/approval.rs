@@ -43,9 +43,8 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
                 },
             )
             .await?;
-        ask_here(context, subject, plan, summary_of(context, subject)).await?;
     }
-    let (by, go) = wait(context, subject, plan).await?;
+    let (by, go) = answered(context, subject, plan, known.is_none()).await?;
     let word = if go { "go" } else { "no-go" };
     let checks = vec![GateCheck {
         name: format!("answer of {by}"),
@@ -56,6 +55,28 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
     let reason = format!("{by} said {word} to plan {}", plan.short());
     let answer = gate::Answer { checks, reason };
     gate::answer(context, Gate::Approval, "CD0454", subject, since, answer).await
+}
+
+/// Waits for the answer, from here or from elsewhere, whichever comes first.
+async fn answered(
+    context: &Context,
+    subject: &str,
+    plan: Digest,
+    ask: bool,
+) -> Result<(String, bool), StepError> {
+    let summary = summary_of(context, subject);
+    let here = async {
+        if ask {
+            ask_here(context, subject, plan, summary).await?;
+        }
+        // An answer given here is seen by the other arm.
+        std::future::pending::<Result<(String, bool), StepError>>().await
+    };
+    tokio::select! {
+        // A prompt that is cut off because somebody answered elsewhere loses nothing.
+        failed = here => failed,
+        answer = wait(context, subject, plan) => answer,
+    }
 }
 
 fn summary_of(context: &Context, subject: &str) -> String {

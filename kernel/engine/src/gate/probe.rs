@@ -133,46 +133,51 @@ pub(crate) async fn keep_probing(context: &Context, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failures: BTreeMap<(String, Probe), u32> = BTreeMap::new();
     loop {
-        // Cancel safe: no tick is lost that mattered.
-        tokio::select! {
+        // Cancel safe: no tick is lost that mattered, and an answer that nobody records is as if
+        // it had not been asked for. What is being recorded is always recorded whole.
+        let answers = tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = probe_all(context, &client, &mut failures).await {
+            answers = async { ticks.tick().await; ask_all(context, &client).await } => answers,
+        };
+        let recorded = match answers {
+            Ok(answers) => record(context, &answers, &mut failures).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
             tracing::warn!(%error, "a round of probes was not recorded");
         }
     }
 }
 
-async fn probe_all(
+/// Asks all instances all their probes.
+async fn ask_all(
     context: &Context,
     client: &HttpClient,
-    failures: &mut BTreeMap<(String, Probe), u32>,
-) -> Result<(), StepError> {
+) -> Result<Vec<(Instance, Vec<Probed>)>, StepError> {
     let observed = context.target.observe().await?;
     let timeout = context.spec.strategy.health.timeout.get();
-    let asked = observed.instances.iter().filter_map(|instance| {
+    let asked = observed.instances.into_iter().filter_map(|instance| {
         let service = context.spec.service(&instance.service)?;
         Some(async move {
-            (
-                instance,
-                probe_instance(client, service, instance, timeout).await,
-            )
+            let probed = probe_instance(client, service, &instance, timeout).await;
+            (instance, probed)
         })
     });
-    let answers = join_all(asked).await;
+    Ok(join_all(asked).await)
+}
+
+async fn record(
+    context: &Context,
+    answers: &[(Instance, Vec<Probed>)],
+    failures: &mut BTreeMap<(String, Probe), u32>,
+) -> Result<(), StepError> {
     let second = context.clock.now().timestamp();
     let mut samples: BTreeMap<(String, Release), Sample> = BTreeMap::new();
-    for (instance, probed) in &answers {
+    for (instance, probed) in answers {
         let key = (instance.service.clone(), instance.release.clone());
-        let sample = samples.entry(key).or_insert_with(|| {
-            Sample::empty(
-                second,
-                &instance.service,
-                instance.release.as_str(),
-                Source::Probe,
-            )
-        });
+        let (service, release) = (&instance.service, instance.release.as_str());
+        let empty = || Sample::empty(second, service, release, Source::Probe);
+        let sample = samples.entry(key).or_insert_with(empty);
         for probed in probed {
             count(sample, probed);
             let failed = failures

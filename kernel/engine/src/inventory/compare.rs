@@ -23,7 +23,11 @@ pub(super) fn differences(spec: &Spec, observed: &Observed) -> Vec<Difference> {
         }
     }
     let mut others: BTreeMap<&str, u32> = BTreeMap::new();
-    for instance in observed.instances.iter().filter(|instance| instance.running) {
+    for instance in observed
+        .instances
+        .iter()
+        .filter(|instance| instance.running)
+    {
         if spec.service(&instance.service).is_none() {
             *others.entry(&instance.service).or_default() += 1;
         }
@@ -39,7 +43,10 @@ pub(super) fn differences(spec: &Spec, observed: &Observed) -> Vec<Difference> {
 /// Returns how many instances of each release run.
 fn releases(observed: &Observed, service: &str) -> BTreeMap<String, u32> {
     let mut releases = BTreeMap::new();
-    let running = observed.instances.iter().filter(|instance| instance.running);
+    let running = observed
+        .instances
+        .iter()
+        .filter(|instance| instance.running);
     for instance in running.filter(|instance| instance.service == service) {
         *releases.entry(instance.release.to_string()).or_default() += 1;
     }

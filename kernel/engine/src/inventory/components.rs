@@ -39,17 +39,21 @@ pub(super) fn components(spec: &Spec) -> Vec<InventoryComponent> {
             }
         })
         .collect();
-    let databases = spec.file.databases.iter().map(|(name, database)| InventoryComponent {
-        name: database_name(spec, name),
-        role: Role::Database,
-        owner: None,
-        image: None,
-        needs: Vec::new(),
-        ports: port_of(database).into_iter().collect(),
-        replicas: 1,
-        declared: format!("{} databases.{name}", file_name(&spec.path)),
-        deployed: false,
-    });
+    let databases = spec
+        .file
+        .databases
+        .iter()
+        .map(|(name, database)| InventoryComponent {
+            name: database_name(spec, name),
+            role: Role::Database,
+            owner: None,
+            image: None,
+            needs: Vec::new(),
+            ports: port_of(database).into_iter().collect(),
+            replicas: 1,
+            declared: format!("{} databases.{name}", file_name(&spec.path)),
+            deployed: false,
+        });
     all.extend(databases);
     all
 }
@@ -86,14 +90,24 @@ pub(super) fn configuration(spec: &Spec) -> Vec<ConfigurationSource> {
     };
     for (component, found) in &spec.compose.services {
         for name in found.environment.keys() {
-            add(component, ConfigurationKind::Variable, name, compose.clone());
+            add(
+                component,
+                ConfigurationKind::Variable,
+                name,
+                compose.clone(),
+            );
         }
         for (name, from) in &found.secret_variables {
             add(component, ConfigurationKind::Secret, name, reference(from));
         }
         for file in &found.env_files {
             let name = file.display().to_string();
-            add(component, ConfigurationKind::EnvironmentFile, &name, compose.clone());
+            add(
+                component,
+                ConfigurationKind::EnvironmentFile,
+                &name,
+                compose.clone(),
+            );
         }
         for name in &found.configs {
             add(component, ConfigurationKind::Config, name, compose.clone());
@@ -103,18 +117,35 @@ pub(super) fn configuration(spec: &Spec) -> Vec<ConfigurationSource> {
         }
     }
     for service in &spec.services {
-        let Some(process) = &service.file.process else { continue };
+        let Some(process) = &service.file.process else {
+            continue;
+        };
         for name in process.environment.keys() {
-            add(&service.name, ConfigurationKind::Variable, name, deploy.clone());
+            add(
+                &service.name,
+                ConfigurationKind::Variable,
+                name,
+                deploy.clone(),
+            );
         }
         for (name, from) in &process.secrets {
-            add(&service.name, ConfigurationKind::Secret, name, reference(from));
+            add(
+                &service.name,
+                ConfigurationKind::Secret,
+                name,
+                reference(from),
+            );
         }
     }
     for (name, database) in &spec.file.databases {
         if let DatabaseUrl::Reference { from } = &database.url {
             let component = database_name(spec, name);
-            add(&component, ConfigurationKind::Secret, "url", reference(from));
+            add(
+                &component,
+                ConfigurationKind::Secret,
+                "url",
+                reference(from),
+            );
         }
     }
     all.into_iter().collect()
@@ -125,5 +156,8 @@ fn reference(from: &SecretRef) -> String {
 }
 
 fn file_name(path: &std::path::Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -10,8 +10,9 @@ use crate::http::HttpClient;
 use crate::spec::{Document, Spec};
 use crate::target::ServiceAddress;
 
-const METHODS: [&str; 8] =
-    ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+const METHODS: [&str; 8] = [
+    "get", "put", "post", "delete", "options", "head", "patch", "trace",
+];
 
 /// The most endpoints of one document.
 const MAX_ENDPOINTS: usize = 10_000;
@@ -51,7 +52,10 @@ fn read(project: &Path, path: &Path) -> Result<serde_json::Value, String> {
 }
 
 fn is_openapi(document: &serde_json::Value) -> bool {
-    document.get("openapi").or_else(|| document.get("swagger")).is_some()
+    document
+        .get("openapi")
+        .or_else(|| document.get("swagger"))
+        .is_some()
 }
 
 fn operations(document: &serde_json::Value) -> Vec<Endpoint> {
@@ -83,12 +87,16 @@ fn service_of(spec: &Spec, path: &Path) -> Option<String> {
         .components()
         .flat_map(|part| {
             let text = part.as_os_str().to_string_lossy().to_lowercase();
-            text.split(['.', '_']).map(str::to_owned).collect::<Vec<_>>()
+            text.split(['.', '_'])
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         })
         .collect();
     let mut found = spec.services.iter().filter(|service| {
         let name = service.name.to_lowercase();
-        parts.iter().any(|part| *part == name || part.ends_with(&format!("-{name}")))
+        parts
+            .iter()
+            .any(|part| *part == name || part.ends_with(&format!("-{name}")))
     });
     match (found.next(), found.next(), spec.services.as_slice()) {
         (Some(service), None, _) | (None, _, [service]) => Some(service.name.clone()),
@@ -110,7 +118,9 @@ pub async fn confirm_live(
     limit: Duration,
 ) {
     for service in &spec.services {
-        let Some(path) = &service.file.openapi else { continue };
+        let Some(path) = &service.file.openapi else {
+            continue;
+        };
         let Some(found) = addresses.iter().find(|found| found.service == service.name) else {
             continue;
         };
@@ -125,7 +135,9 @@ pub async fn confirm_live(
                 _ => format!("status {}, and no OpenAPI document", answer.status.as_u16()),
             },
         };
-        inventory.unread.push(format!("{} {path}: {why}", service.name));
+        inventory
+            .unread
+            .push(format!("{} {path}: {why}", service.name));
     }
 }
 
@@ -139,10 +151,12 @@ fn merge(inventory: &mut Inventory, service: &str, document: &serde_json::Value)
         known.live = Some(live.iter().any(same));
         live.retain(|one| !same(one));
     }
-    inventory.endpoints.extend(live.into_iter().map(|one| Endpoint {
-        service: Some(service.to_owned()),
-        live: Some(true),
-        ..one
-    }));
+    inventory
+        .endpoints
+        .extend(live.into_iter().map(|one| Endpoint {
+            service: Some(service.to_owned()),
+            live: Some(true),
+            ..one
+        }));
     inventory.endpoints.sort();
 }

@@ -14,13 +14,27 @@ const MAX_ENTRIES: usize = 50_000;
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Folders whose content belongs to others or was made by programs.
 const SKIPPED: &[&str] = &[
-    "target", "node_modules", "vendor", "dist", "build", "venv", "__pycache__", "deployments",
+    "target",
+    "node_modules",
+    "vendor",
+    "dist",
+    "build",
+    "venv",
+    "__pycache__",
+    "deployments",
     "site-packages",
 ];
 /// Lock files, by name.
 const LOCKS: &[&str] = &[
-    "Cargo.lock", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "requirements.txt",
-    "poetry.lock", "uv.lock", "go.sum", "go.mod",
+    "Cargo.lock",
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "yarn.lock",
+    "requirements.txt",
+    "poetry.lock",
+    "uv.lock",
+    "go.sum",
+    "go.mod",
 ];
 
 /// What a project's folder holds. Paths are relative to it.
@@ -55,18 +69,16 @@ pub(super) fn walk(project: &Path) -> Result<Found> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(entry.file_name());
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => {
-                    if !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
-                        folders.push((path, depth + 1));
-                    }
-                }
+                Ok(kind) if kind.is_dir() && !is_skipped(&name) => folders.push((path, depth + 1)),
                 Ok(kind) if kind.is_file() => found.add(&name, path),
                 _ => {}
             }
         }
         if seen > MAX_ENTRIES {
-            let text = format!("more than {MAX_ENTRIES} files: those after {} are left out",
-                folder.display());
+            let text = format!(
+                "more than {MAX_ENTRIES} files: those after {} are left out",
+                folder.display()
+            );
             found.left_out.push(text);
             break;
         }
@@ -76,6 +88,10 @@ pub(super) fn walk(project: &Path) -> Result<Found> {
     }
     found.of_workspace(project);
     Ok(found)
+}
+
+fn is_skipped(folder: &str) -> bool {
+    folder.starts_with('.') || SKIPPED.contains(&folder)
 }
 
 impl Found {
@@ -98,7 +114,9 @@ impl Found {
         if !self.locks.is_empty() || project.join(".git").exists() {
             return;
         }
-        let Ok(full) = project.canonicalize() else { return };
+        let Ok(full) = project.canonicalize() else {
+            return;
+        };
         let Some(root) = full.ancestors().find(|folder| folder.join(".git").exists()) else {
             return;
         };
@@ -117,7 +135,10 @@ impl Found {
 fn unlistable(project: &Path, error: &std::io::Error) -> Error {
     Error::refused(
         "CD0130",
-        format!("the project's folder {} cannot be listed: {error}", project.display()),
+        format!(
+            "the project's folder {} cannot be listed: {error}",
+            project.display()
+        ),
         "Check the path and the permissions.",
     )
 }

@@ -91,8 +91,13 @@ fn of_npm(text: &str) -> Result<Packages, String> {
     if let Some(packages) = lock.get("packages").and_then(|value| value.as_object()) {
         for (path, one) in packages {
             // The project itself has the empty path, its own parts one outside node_modules.
-            let Some((_, name)) = path.rsplit_once("node_modules/") else { continue };
-            let name = one.get("name").and_then(|name| name.as_str()).unwrap_or(name);
+            let Some((_, name)) = path.rsplit_once("node_modules/") else {
+                continue;
+            };
+            let name = one
+                .get("name")
+                .and_then(|name| name.as_str())
+                .unwrap_or(name);
             all.insert(package(name, one.get("version").and_then(|v| v.as_str())));
         }
         return Ok(all);
@@ -113,7 +118,11 @@ fn of_yarn(text: &str) -> Packages {
     let mut name: Option<String> = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if !line.starts_with(' ') {
-            let spec = line.trim_end_matches(':').split(',').next().unwrap_or_default();
+            let spec = line
+                .trim_end_matches(':')
+                .split(',')
+                .next()
+                .unwrap_or_default();
             let spec = spec.trim().trim_matches('"');
             name = spec.rfind('@').filter(|at| *at > 0).and_then(|at| {
                 let found = spec.get(..at)?;
@@ -143,7 +152,9 @@ fn of_requirements(text: &str) -> Packages {
         if line.is_empty() || line.starts_with(['#', '-']) {
             continue;
         }
-        let end = line.find(['=', '<', '>', '!', '~', ' ', '@', '[']).unwrap_or(line.len());
+        let end = line
+            .find(['=', '<', '>', '!', '~', ' ', '@', '['])
+            .unwrap_or(line.len());
         let (name, rest) = line.split_at(end);
         let pinned = rest
             .split_once("==")

@@ -8,10 +8,7 @@ use crate::spec::Spec;
 use crate::target::Observed;
 
 /// Returns the edges, and the names of hosts outside.
-pub(super) fn edges(
-    spec: &Spec,
-    components: &[InventoryComponent],
-) -> (Vec<Edge>, Vec<HostName>) {
+pub(super) fn edges(spec: &Spec, components: &[InventoryComponent]) -> (Vec<Edge>, Vec<HostName>) {
     let mut edges = BTreeSet::new();
     let mut names = BTreeSet::new();
     for service in &spec.services {
@@ -19,14 +16,23 @@ pub(super) fn edges(
         for needed in &service.needs {
             edges.insert(edge(from, needed, port_of(spec, needed), "depends_on"));
         }
-        let process = service.file.process.iter().flat_map(|process| &process.environment);
+        let process = service
+            .file
+            .process
+            .iter()
+            .flat_map(|process| &process.environment);
         for (variable, value) in service.environment.iter().chain(process) {
             if let Some(to) = address_of(value) {
                 edges.insert(edge(from, to, port_of(spec, to), variable));
                 continue;
             }
-            let Some(url) = Url::parse(value) else { continue };
-            if components.iter().any(|component| component.name == url.host) {
+            let Some(url) = Url::parse(value) else {
+                continue;
+            };
+            if components
+                .iter()
+                .any(|component| component.name == url.host)
+            {
                 let port = url.port.or_else(|| port_of(spec, &url.host));
                 edges.insert(edge(from, &url.host, port, variable));
             } else if url.is_outside() {
@@ -85,7 +91,9 @@ impl Url {
             return None;
         }
         let authority = rest.split(['/', '?', '#']).next()?;
-        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        let place = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, place)| place);
         let (host, port) = match place.rsplit_once(':') {
             Some((host, port)) if !host.ends_with(':') => (host, port.parse().ok()),
             _ => (place, None),
@@ -99,7 +107,10 @@ impl Url {
     }
 
     fn is_outside(&self) -> bool {
-        let named = self.host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+        let named = self
+            .host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
         named && self.host != "localhost" && self.host.parse::<std::net::IpAddr>().is_err()
     }
 

@@ -38,9 +38,18 @@ fn project() -> tempfile::TempDir {
             r#"{"packages": {"": {"name": "web"}, "node_modules/a": {"version": "1.0.0"},
                 "node_modules/a/node_modules/@b/c": {"version": "2.0.0"}}}"#,
         ),
-        ("jobs/requirements.txt", "# jobs\nrequests==2.32.0 ; python_version > '3'\nflask>=3\n"),
-        ("old/yarn.lock", "# v1\n\n\"@b/c@^2\", \"@b/c@^3\":\n  version \"3.1.0\"\n  dependencies:\n    version \"9\"\n"),
-        ("tool/go.sum", "m.org/x v1.2.0 h1:a=\nm.org/x v1.2.0/go.mod h1:b=\n"),
+        (
+            "jobs/requirements.txt",
+            "# jobs\nrequests==2.32.0 ; python_version > '3'\nflask>=3\n",
+        ),
+        (
+            "old/yarn.lock",
+            "# v1\n\n\"@b/c@^2\", \"@b/c@^3\":\n  version \"3.1.0\"\n  dependencies:\n    version \"9\"\n",
+        ),
+        (
+            "tool/go.sum",
+            "m.org/x v1.2.0 h1:a=\nm.org/x v1.2.0/go.mod h1:b=\n",
+        ),
         ("tool/go.mod", "module t\nrequire m.org/x v1.2.0\n"),
         ("broken/Cargo.lock", "[[package"),
         ("node_modules/x/package-lock.json", "{}"),
@@ -65,7 +74,10 @@ fn components_come_from_both_files_with_roles_needs_and_ports() {
         .components()
         .iter()
         .map(|c| {
-            format!("{} {:?} {:?} {:?} {} {:?}", c.name, c.role, c.needs, c.ports, c.replicas, c.endpoints)
+            format!(
+                "{} {:?} {:?} {:?} {} {:?}",
+                c.name, c.role, c.needs, c.ports, c.replicas, c.endpoints
+            )
         })
         .collect();
     assert_eq!(
@@ -87,11 +99,18 @@ fn dependencies_of_every_ecosystem_are_counted() {
         .dependencies
         .iter()
         .map(|d| {
-            let packages = d.packages.iter().map(|one| {
-                format!("{} {}", one.name, one.version.as_deref().unwrap_or("any"))
-            });
+            let packages = d
+                .packages
+                .iter()
+                .map(|one| format!("{} {}", one.name, one.version.as_deref().unwrap_or("any")));
             let packages: Vec<String> = packages.collect();
-            format!("{} {:?} {}: {}", d.file.display(), d.ecosystem, d.unpinned, packages.join(", "))
+            format!(
+                "{} {:?} {}: {}",
+                d.file.display(),
+                d.ecosystem,
+                d.unpinned,
+                packages.join(", ")
+            )
         })
         .collect();
     assert_eq!(
@@ -105,8 +124,14 @@ fn dependencies_of_every_ecosystem_are_counted() {
         ]
     );
     let unread = inventory.unread.join("\n");
-    assert!(unread.contains("broken/Cargo.lock: not a lock file of its kind"), "{unread}");
-    assert!(unread.contains("web/openapi.json: not an OpenAPI document"), "{unread}");
+    assert!(
+        unread.contains("broken/Cargo.lock: not a lock file of its kind"),
+        "{unread}"
+    );
+    assert!(
+        unread.contains("web/openapi.json: not an OpenAPI document"),
+        "{unread}"
+    );
     assert_eq!(inventory.certificates, [Path::new("tls/site.crt")]);
 }
 
@@ -117,7 +142,12 @@ fn the_network_is_mapped_from_dependencies_and_urls() {
     let lines: Vec<String> = inventory
         .edges
         .iter()
-        .map(|e| format!("{} -> {} {:?} {} {}", e.from, e.to, e.port, e.outside, e.reason))
+        .map(|e| {
+            format!(
+                "{} -> {} {:?} {} {}",
+                e.from, e.to, e.port, e.outside, e.reason
+            )
+        })
         .collect();
     assert_eq!(
         lines,
@@ -198,7 +228,10 @@ fn the_same_files_give_the_same_inventory() {
     let folder = project();
     let spec = spec(folder.path());
     let text = |inventory: Inventory| serde_json::to_string(&inventory).unwrap();
-    assert_eq!(text(take(&spec, None).unwrap()), text(take(&spec, None).unwrap()));
+    assert_eq!(
+        text(take(&spec, None).unwrap()),
+        text(take(&spec, None).unwrap())
+    );
 }
 
 #[tokio::test]
@@ -207,27 +240,44 @@ async fn endpoints_are_confirmed_by_the_running_service() {
     let folder = project();
     let deploy = folder.path().join("deploy.yaml");
     let text = std::fs::read_to_string(&deploy).unwrap();
-    std::fs::write(&deploy, format!("{text}services: {{api: {{openapi: /openapi.json}}}}\n")).unwrap();
+    std::fs::write(
+        &deploy,
+        format!("{text}services: {{api: {{openapi: /openapi.json}}}}\n"),
+    )
+    .unwrap();
     let spec = spec(folder.path());
     let document = serde_json::json!({"openapi": "3.1.0", "paths": {
         "/things": {"get": {}}, "/more": {"get": {}}}});
-    let routes = axum::Router::new()
-        .route("/openapi.json", get(move || async move { axum::Json(document) }));
+    let routes = axum::Router::new().route(
+        "/openapi.json",
+        get(move || async move { axum::Json(document) }),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = ServiceAddress {
         service: "api".to_owned(),
         address: listener.local_addr().unwrap(),
         routing: crate::spec::Routing::default(),
     };
-    let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+    let server = std::future::IntoFuture::into_future(axum::serve(listener, routes));
     let mut inventory = take(&spec, None).unwrap();
     let (client, limit) = (HttpClient::new(), std::time::Duration::from_secs(10));
-    confirm_live(&mut inventory, &spec, &[address], &client, limit).await;
-    server.abort();
+    let addresses = [address];
+    tokio::select! {
+        ended = server => panic!("the server ended: {ended:?}"),
+        () = confirm_live(&mut inventory, &spec, &addresses, &client, limit) => {}
+    }
     let lines: Vec<String> = inventory
         .endpoints
         .iter()
-        .map(|e| format!("{} {} {:?} {}", e.method, e.path, e.live, e.declared.is_some()))
+        .map(|e| {
+            format!(
+                "{} {} {:?} {}",
+                e.method,
+                e.path,
+                e.live,
+                e.declared.is_some()
+            )
+        })
         .collect();
     assert_eq!(
         lines,
@@ -237,4 +287,32 @@ async fn endpoints_are_confirmed_by_the_running_service() {
             "POST /things Some(false) true",
         ]
     );
+}
+
+#[test]
+fn the_shop_is_mapped() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shop");
+    let inventory = take(&spec(&shop), None).unwrap();
+    let names: Vec<String> = inventory
+        .components
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["catalog", "orders", "storefront", "orders-database"]
+    );
+    let edge = |from: &str, to: &str| {
+        let mut edges = inventory.edges.iter();
+        edges.any(|edge| edge.from == from && edge.to == to)
+    };
+    assert!(edge("storefront", "catalog") && edge("storefront", "orders"));
+    assert!(edge("orders", "catalog") && edge("catalog", "orders-database"));
+    let cargo = &inventory.dependencies[0];
+    assert_eq!(
+        (cargo.ecosystem, cargo.file.as_path()),
+        (Ecosystem::Cargo, Path::new("../../Cargo.lock"))
+    );
+    assert!(cargo.count > 100);
+    assert_eq!(inventory.unread, Vec::<String>::new());
 }

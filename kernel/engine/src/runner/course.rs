@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Catalog, EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus,
+    EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus,
     Trigger,
 };
 use futures::StreamExt as _;
@@ -274,7 +274,6 @@ impl Runner {
             return Ok(Ended::Done(done));
         }
         settle::settle_rest(&self.context, &self.inputs, self.item_facts, Some(phase)).await?;
-        let catalog = Catalog::shipped()?;
         let stops = policy::stops(&self.context.spec.policy, &catalog, &self.state(), phase);
         if stops.is_empty() {
             self.finish_phase(phase, Outcome::Done, "").await?;
@@ -483,7 +482,11 @@ fn is_final(step: &PlannedStep) -> bool {
     crate::plan::verb_of(&step.step) == "finish"
 }
 
-fn phase_of(verb: &str) -> Result<PhaseNumber> {
+/// Returns the phase that a verb belongs to.
+///
+/// # Errors
+/// [`Error::Refused`] (`CD0421`) when there is no such verb.
+pub fn phase_of(verb: &str) -> Result<PhaseNumber> {
     let named =
         |phase: &PhaseNumber| phase.verb() == verb || (verb == "inventory" && phase.get() == 1);
     PhaseNumber::all().find(named).ok_or_else(|| {

@@ -106,9 +106,9 @@ impl Runner {
     /// Writes the end of a run into its record. A run that needs a person is not sealed: it goes
     /// on when somebody resumes it or rolls it back.
     pub(crate) async fn conclude(&mut self, outcome: RunOutcome, summary: String) -> Result<()> {
-        self.live.stop_probing();
+        self.live.stop_probing().await;
         if outcome != RunOutcome::NeedsPerson {
-            settle::settle_rest(&self.context, &self.inputs, self.item_facts, None).await?;
+            settle::settle_rest(&self.context, &self.inputs, self.item_facts, &self.catalog, None).await?;
             self.end_open_phase().await?;
             self.close_samples().await?;
         }

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Live {
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
-    probing: Option<CancellationToken>,
+    probing: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
     lock: Arc<RunLock>,
     _guard: DropGuard,
 }
@@ -61,17 +61,23 @@ impl Live {
             return;
         }
         let stop = self.stop.child_token();
-        self.probing = Some(stop.clone());
-        let context = context.clone();
-        self.spawn(async move {
-            crate::gate::probe::keep_probing(&context, stop).await;
+        let (context, lock) = (context.clone(), Arc::clone(&self.lock));
+        let told = stop.clone();
+        // It ends by itself when told, after what it is writing is written.
+        let task = self.tracker.spawn(async move {
+            crate::gate::probe::keep_probing(&context, told).await;
+            drop(lock);
         });
+        self.probing = Some((stop, task));
     }
 
-    /// Stops the probes.
-    pub(super) fn stop_probing(&mut self) {
-        if let Some(probing) = self.probing.take() {
-            probing.cancel();
+    /// Stops the probes, and waits until what they are writing is written.
+    pub(super) async fn stop_probing(&mut self) {
+        if let Some((stop, task)) = self.probing.take() {
+            stop.cancel();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the probes broke off");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun, Recovered,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun, Recovered,
     Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
     Steering, StepStatus,
 };
@@ -242,7 +242,7 @@ async fn begin(
     let event = writer.append("engine", EventBody::RunStarted(Box::new(started)))?;
     state.apply(&event).map_err(|what| unfit(&folder, what))?;
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
-    let runner = assemble(options, inputs, plan, folder, journal, lock);
+    let runner = assemble(options, inputs, plan, folder, journal, lock)?;
     runner.journal_plan().await?;
     runner.start_live().await?;
     Ok(runner)
@@ -422,7 +422,7 @@ async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Ru
     let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
     let found = found_text(&state, recovered);
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
-    let runner = assemble(options, inputs, plan, last.folder, journal, lock);
+    let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
     let asked = runner.state().asked.clone();
     runner
         .context
@@ -533,7 +533,8 @@ fn assemble(
     run: RunFolder,
     journal: Journal,
     lock: Arc<RunLock>,
-) -> Runner {
+) -> Result<Runner> {
+    let catalog = Catalog::shipped()?;
     let live = Live::new(Arc::clone(&lock));
     let target = LeasedTarget::new(options.target, &live.tracker, live.stop.clone());
     let context = Context {
@@ -549,16 +550,17 @@ fn assemble(
         approver: options.approver,
         program: options.program,
     };
-    Runner {
+    Ok(Runner {
         context,
         plan: Arc::new(plan),
         inputs,
         item_facts: options.item_facts,
+        catalog,
         person: options.person,
         leave: CancellationToken::new(),
         live,
         lock,
-    }
+    })
 }
 
 impl Runner {

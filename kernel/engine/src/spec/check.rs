@@ -56,7 +56,11 @@ pub(super) fn files(
     file: &DeployFile,
     project: &Path,
 ) -> Result<Vec<PathBuf>, Box<SpecError>> {
-    let mut files: Vec<PathBuf> = file.journeys.iter().map(|path| project.join(path)).collect();
+    let mut files: Vec<PathBuf> = file
+        .journeys
+        .iter()
+        .map(|path| project.join(path))
+        .collect();
     for (name, database) in &file.databases {
         if let Some(folder) = &database.migrations {
             files.extend(migrations(document, name, &project.join(folder))?);
@@ -112,7 +116,12 @@ impl Check<'_> {
                 ));
             }
         }
-        match self.file.release.as_ref().map(|text| text.parse::<Release>()) {
+        match self
+            .file
+            .release
+            .as_ref()
+            .map(|text| text.parse::<Release>())
+        {
             Some(Err(error)) => {
                 let help = "Write it as `1.1.0`, in quotes.";
                 Err(self.error(code::WRONG_TYPE, &["release"], error.to_string(), help))
@@ -177,7 +186,8 @@ impl Check<'_> {
         let base = ["services", name, "process"];
         if process.command.is_empty() {
             let what = format!("`{name}` has no program to start");
-            let help = "Write the program and its arguments: [\"bin/server\", \"--port\", \"{port}\"].";
+            let help =
+                "Write the program and its arguments: [\"bin/server\", \"--port\", \"{port}\"].";
             let path: Vec<&str> = base.iter().chain(&["command"]).copied().collect();
             return Err(self.error(code::MISSING_KEY, &path, what, help));
         }
@@ -187,12 +197,20 @@ impl Check<'_> {
             self.placeholders(word, &path)?;
         }
         for (variable, value) in &process.environment {
-            let path: Vec<&str> =
-                base.iter().copied().chain(["environment", variable.as_str()]).collect();
-            self.no_secret(variable, value, &path, &format!(
-                "Move it to `services.{name}.process.secrets`: `{variable}: env:{variable}` or \
+            let path: Vec<&str> = base
+                .iter()
+                .copied()
+                .chain(["environment", variable.as_str()])
+                .collect();
+            self.no_secret(
+                variable,
+                value,
+                &path,
+                &format!(
+                    "Move it to `services.{name}.process.secrets`: `{variable}: env:{variable}` or \
                  `{variable}: file:PATH`. The service then gets the path of a private file."
-            ))?;
+                ),
+            )?;
             self.placeholders(value, &path)?;
         }
         Ok(())
@@ -237,18 +255,29 @@ impl Check<'_> {
             for (service, replicas) in &environment.replicas {
                 let path = ["environments", name, "replicas", service];
                 self.known(service, &path)?;
-                self.range(f64::from(*replicas), 1.0, 1000.0, &path, "a number of instances")?;
+                self.range(
+                    f64::from(*replicas),
+                    1.0,
+                    1000.0,
+                    &path,
+                    "a number of instances",
+                )?;
             }
             for (variable, value) in &environment.variables {
                 let path = ["environments", name, "variables", variable];
-                self.no_secret(variable, value, &path, &format!(
-                    "Take it out and set `{variable}` where the program is started."
-                ))?;
+                self.no_secret(
+                    variable,
+                    value,
+                    &path,
+                    &format!("Take it out and set `{variable}` where the program is started."),
+                )?;
             }
         }
         let needs = |name: &str| {
             let found = self.file.environments.get(name);
-            found.map(|found| found.requires.clone()).unwrap_or_default()
+            found
+                .map(|found| found.requires.clone())
+                .unwrap_or_default()
         };
         let circle = find_cycle(self.file.environments.keys().cloned(), &needs);
         match circle.first() {
@@ -256,7 +285,10 @@ impl Check<'_> {
             Some(first) => Err(self.error(
                 code::CYCLE,
                 &["environments", first, "requires"],
-                format!("environments require each other in a circle: {}", circle.join(" -> ")),
+                format!(
+                    "environments require each other in a circle: {}",
+                    circle.join(" -> ")
+                ),
                 "Take one of them out: none could ever be deployed first.",
             )),
         }
@@ -291,8 +323,10 @@ impl Check<'_> {
             };
         };
         let files = migrations(self.document, name, &self.project.join(folder))?;
-        let numbers: std::collections::BTreeSet<i64> =
-            files.iter().filter_map(|path| migration_number(path)).collect();
+        let numbers: std::collections::BTreeSet<i64> = files
+            .iter()
+            .filter_map(|path| migration_number(path))
+            .collect();
         for (release, last) in &database.release_migrations {
             if *last == 0 || numbers.contains(last) {
                 continue;
@@ -302,7 +336,10 @@ impl Check<'_> {
                 code::UNKNOWN_NAME,
                 &["databases", name, "release_migrations", release],
                 format!("there is no migration {last} in `{}`", folder.display()),
-                format!("The migrations are {}.", or_list(list.iter().map(String::as_str))),
+                format!(
+                    "The migrations are {}.",
+                    or_list(list.iter().map(String::as_str))
+                ),
             ));
         }
         Ok(())
@@ -315,7 +352,12 @@ impl Check<'_> {
                 self.known(service, &["contacts", &index, "services", &which])?;
             }
         }
-        let names = || self.file.contacts.iter().map(|contact| contact.name.as_str());
+        let names = || {
+            self.file
+                .contacts
+                .iter()
+                .map(|contact| contact.name.as_str())
+        };
         for (index, step) in self.file.escalation.iter().enumerate() {
             if !names().any(|name| name == step.contact) {
                 let path = ["escalation", &index.to_string(), "contact"];
@@ -328,7 +370,12 @@ impl Check<'_> {
     }
 
     fn items(&self) -> Checked {
-        let attested = self.file.attestations.iter().map(|one| &one.item).enumerate();
+        let attested = self
+            .file
+            .attestations
+            .iter()
+            .map(|one| &one.item)
+            .enumerate();
         let waived = self.file.waivers.iter().map(|one| &one.item).enumerate();
         let all = attested
             .map(|(index, item)| ("attestations", index, item))
@@ -377,7 +424,10 @@ fn migrations(
         document.error(
             code::UNREADABLE,
             &path,
-            format!("the folder of migrations `{}` cannot be read: {error}", folder.display()),
+            format!(
+                "the folder of migrations `{}` cannot be read: {error}",
+                folder.display()
+            ),
             "Write its path, relative to this file.",
         )
     })?;

@@ -1,9 +1,12 @@
 //! The Compose file: which services there are, and what of it no target or not the local one
 //! honours.
 
+mod environment;
+mod features;
 mod interpolate;
 mod keys;
 mod service;
+mod typed;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +27,8 @@ use crate::duration::Span;
 pub struct ComposeFacts {
     /// The file.
     pub path: PathBuf,
+    /// The project's name, if it gives one.
+    pub name: Option<String>,
     /// Its services by name.
     pub services: BTreeMap<String, ComposeService>,
     /// What of it not every target honours.
@@ -92,6 +97,19 @@ pub struct Feature {
     pub why: String,
 }
 
+impl ComposeFacts {
+    /// Reads a Compose file by itself.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(
+        path: &Path,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        Compose::read(path, vars).map(|compose| compose.facts)
+    }
+}
+
 /// A Compose file, read.
 pub(crate) struct Compose {
     pub(crate) facts: ComposeFacts,
@@ -125,6 +143,7 @@ impl Compose {
         };
         let root = compose.interpolated(&lookup)?;
         compose.check_top()?;
+        compose.facts.name = root.get("name").and_then(Node::text);
         compose.facts.volumes = root.get("volumes").map(keys_of).unwrap_or_default();
         let services = root.get("services").cloned();
         for entry in services.iter().flat_map(Node::entries) {
@@ -173,7 +192,9 @@ impl Compose {
                 _ => {
                     let help = did_you_mean(key, "keys here", keys::TOP.iter().copied());
                     let what = format!("the Compose specification has no key `{key}`");
-                    let error = self.document.error_at_key(code::UNKNOWN_KEY, &[key], what, help);
+                    let error = self
+                        .document
+                        .error_at_key(code::UNKNOWN_KEY, &[key], what, help);
                     return Err(error);
                 }
             }
@@ -208,7 +229,9 @@ impl Compose {
                     })
                     .map(|index| index.to_string());
                 path.push(index.as_deref().unwrap_or(needed));
-                let error = self.document.error_at_key(code::UNKNOWN_SERVICE, &path, what, help);
+                let error = self
+                    .document
+                    .error_at_key(code::UNKNOWN_SERVICE, &path, what, help);
                 return Err(error);
             }
         }
@@ -267,16 +290,31 @@ fn unknown_key(compose: &Compose, service: &str, key: &str) -> Box<SpecError> {
         Some(near) => format!("Did you mean `{near}`? Extensions begin with `x-`."),
         None => format!(
             "Take it out or begin it with `x-`. The usual keys are {}.",
-            or_list(["image", "command", "environment", "ports", "depends_on", "deploy"].into_iter())
+            or_list(
+                [
+                    "image",
+                    "command",
+                    "environment",
+                    "ports",
+                    "depends_on",
+                    "deploy"
+                ]
+                .into_iter()
+            )
         ),
     };
     let what = format!("the Compose specification has no key `{key}` for a service");
     let path = ["services", service, key];
-    compose.document.error_at_key(code::UNKNOWN_KEY, &path, what, help)
+    compose
+        .document
+        .error_at_key(code::UNKNOWN_KEY, &path, what, help)
 }
 
 fn keys_of(node: &Node) -> Vec<String> {
-    node.entries().iter().map(|entry| entry.key.clone()).collect()
+    node.entries()
+        .iter()
+        .map(|entry| entry.key.clone())
+        .collect()
 }
 
 /// Reads the `.env` beside a Compose file, if there is one.
@@ -288,7 +326,7 @@ fn dot_env(
     if !path.is_file() {
         return Ok(BTreeMap::new());
     }
-    let found = service::env_file(&path)?;
+    let found = environment::env_file(&path)?;
     files.push(path);
     Ok(found
         .into_iter()

@@ -85,10 +85,12 @@ impl Document {
     fn missing<T: JsonSchema>(&self, field: &str) -> Box<SpecError> {
         let schema = schemars::schema_for!(T).to_value();
         let json = self.root.json();
-        let found = jsonschema::validator_for(&schema).ok().and_then(|validator| {
-            let mut errors = validator.iter_errors(&json);
-            errors.find_map(|error| lacking(&error, field))
-        });
+        let found = jsonschema::validator_for(&schema)
+            .ok()
+            .and_then(|validator| {
+                let mut errors = validator.iter_errors(&json);
+                errors.find_map(|error| lacking(&error, field))
+            });
         let mut path: Vec<String> = found
             .iter()
             .flat_map(|pointer| pointer.split('/').skip(1))
@@ -368,13 +370,17 @@ fn too_much() -> (&'static str, String, String, Option<String>) {
 fn needed(expected: &str) -> (&'static str, String, String, Option<String>) {
     let (what, help) = match expected {
         "bool" | "boolean" => ("true or false", "Write true or false."),
-        "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" => {
-            ("a whole number", "Write a whole number within its range, without quotes.")
-        }
+        "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" => (
+            "a whole number",
+            "Write a whole number within its range, without quotes.",
+        ),
         "f32" | "f64" => ("a number", "Write a number, such as 99.9."),
         list if list.contains("sequence") => ("a list", "Write `- item` lines, or [a, b]."),
         map if map.contains("mapping") => ("a mapping", "Write `key: value` lines below it."),
-        _ => ("a text", "Write a text, in quotes if it looks like something else."),
+        _ => (
+            "a text",
+            "Write a text, in quotes if it looks like something else.",
+        ),
     };
     let what = format!("{what} is needed here");
     (code::WRONG_TYPE, what, help.to_owned(), None)

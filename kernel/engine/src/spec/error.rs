@@ -11,26 +11,59 @@ use miette::{LabeledSpan, SourceCode};
 /// This is the one place that lists them.
 pub const CODES: &[(&str, &str)] = &[
     (code::NOT_FOUND, "no deployment file in the folder or above"),
-    (code::UNREADABLE, "a file is missing, is not a file or cannot be read"),
+    (
+        code::UNREADABLE,
+        "a file is missing, is not a file or cannot be read",
+    ),
     (code::TOO_LARGE, "a file is larger than its limit"),
     (code::NOT_UTF8, "a file is not UTF-8"),
     (code::EMPTY, "a file is empty"),
-    (code::SYNTAX, "a file is not YAML, or nests or repeats itself too much"),
+    (
+        code::SYNTAX,
+        "a file is not YAML, or nests or repeats itself too much",
+    ),
     (code::UNKNOWN_KEY, "a key that does not exist"),
     (code::MISSING_KEY, "a key that must be there"),
     (code::WRONG_TYPE, "a value of the wrong type or form"),
-    (code::BAD_DURATION, "a length of time without a unit or with a wrong one"),
-    (code::SECRET_VALUE, "a secret given as a value instead of a reference"),
-    (code::UNKNOWN_SERVICE, "a service that the Compose file does not have"),
-    (code::UNKNOWN_ENVIRONMENT, "an environment that the deployment file does not have"),
-    (code::CYCLE, "services or environments that need each other in a circle"),
-    (code::TRAFFIC_STEPS, "traffic steps that do not grow up to 100"),
+    (
+        code::BAD_DURATION,
+        "a length of time without a unit or with a wrong one",
+    ),
+    (
+        code::SECRET_VALUE,
+        "a secret given as a value instead of a reference",
+    ),
+    (
+        code::UNKNOWN_SERVICE,
+        "a service that the Compose file does not have",
+    ),
+    (
+        code::UNKNOWN_ENVIRONMENT,
+        "an environment that the deployment file does not have",
+    ),
+    (
+        code::CYCLE,
+        "services or environments that need each other in a circle",
+    ),
+    (
+        code::TRAFFIC_STEPS,
+        "traffic steps that do not grow up to 100",
+    ),
     (code::OUT_OF_RANGE, "a number outside its range"),
     (code::JOURNEY, "a journey that cannot be carried out"),
     (code::UNKNOWN_NAME, "a name that nothing in the file has"),
-    (code::COMPOSE, "a Compose file that does not follow the Compose specification"),
-    (code::VARIABLE, "a variable of the Compose file without a value or badly written"),
-    (code::NOT_HONOURED, "a Compose feature that no target honours"),
+    (
+        code::COMPOSE,
+        "a Compose file that does not follow the Compose specification",
+    ),
+    (
+        code::VARIABLE,
+        "a variable of the Compose file without a value or badly written",
+    ),
+    (
+        code::NOT_HONOURED,
+        "a Compose feature that no target honours",
+    ),
     (code::EXISTS, "a file that would be overwritten"),
 ];
 

@@ -45,14 +45,21 @@ fn cure(severity: Severity, key: &str) -> String {
 }
 
 fn of_service(spec: &Spec, service: &Service, file: &str) -> Vec<Finding> {
-    let line = spec.compose.services.get(&service.name).map_or(0, |found| found.line);
+    let line = spec
+        .compose
+        .services
+        .get(&service.name)
+        .map_or(0, |found| found.line);
     let place = format!("{file}:{line} {}", service.name);
     let Some(process) = &service.file.process else {
         return vec![Finding {
             rule: "local/no-process".to_owned(),
             severity: Severity::Critical,
             place,
-            message: format!("`{}` has no program that this machine could start", service.name),
+            message: format!(
+                "`{}` has no program that this machine could start",
+                service.name
+            ),
             cure: format!(
                 "Write `services.{}.process.command` in the deployment file.",
                 service.name

@@ -84,7 +84,10 @@ fn check_waivers(
     name: &str,
     policy: &Policy,
 ) -> Result<(), Box<SpecError>> {
-    let lacking = file.waivers.iter().position(|waiver| waiver.approver.is_none());
+    let lacking = file
+        .waivers
+        .iter()
+        .position(|waiver| waiver.approver.is_none());
     match lacking {
         Some(index) if policy.waivers == WaiverRule::WithApprover => Err(document.error(
             code::MISSING_KEY,

@@ -3,18 +3,63 @@
 use code_deploy_record::Role;
 
 const DATABASES: &[&str] = &[
-    "postgres", "postgis", "timescale", "mysql", "mariadb", "percona", "mongo", "cockroach",
-    "cassandra", "scylla", "clickhouse", "influxdb", "neo4j", "elasticsearch", "opensearch",
-    "mssql", "oracle", "couchdb", "dynamodb", "etcd", "surrealdb",
+    "postgres",
+    "postgis",
+    "timescale",
+    "mysql",
+    "mariadb",
+    "percona",
+    "mongo",
+    "cockroach",
+    "cassandra",
+    "scylla",
+    "clickhouse",
+    "influxdb",
+    "neo4j",
+    "elasticsearch",
+    "opensearch",
+    "mssql",
+    "oracle",
+    "couchdb",
+    "dynamodb",
+    "etcd",
+    "surrealdb",
 ];
-const CACHES: &[&str] = &["redis", "valkey", "memcached", "keydb", "dragonfly", "varnish"];
+const CACHES: &[&str] = &[
+    "redis",
+    "valkey",
+    "memcached",
+    "keydb",
+    "dragonfly",
+    "varnish",
+];
 const QUEUES: &[&str] = &[
-    "rabbitmq", "kafka", "redpanda", "nats", "activemq", "artemis", "pulsar", "mosquitto",
-    "zookeeper", "elasticmq", "nsq",
+    "rabbitmq",
+    "kafka",
+    "redpanda",
+    "nats",
+    "activemq",
+    "artemis",
+    "pulsar",
+    "mosquitto",
+    "zookeeper",
+    "elasticmq",
+    "nsq",
 ];
 const FRONTENDS: &[&str] = &[
-    "frontend", "front-end", "storefront", "web", "www", "ui", "webapp", "portal", "site",
-    "dashboard", "nginx", "httpd", "caddy",
+    "frontend",
+    "front-end",
+    "storefront",
+    "web",
+    "www",
+    "ui",
+    "webapp",
+    "portal",
+    "site",
+    "dashboard",
+    "nginx",
+    "httpd",
+    "caddy",
 ];
 
 /// Returns what a service probably is.
@@ -61,7 +106,12 @@ mod tests {
     #[test]
     fn roles_are_guessed_from_image_name_and_port() {
         for (name, image, port, role) in [
-            ("db", Some("docker.io/library/postgres:16"), 5432, Role::Database),
+            (
+                "db",
+                Some("docker.io/library/postgres:16"),
+                5432,
+                Role::Database,
+            ),
             ("sessions", Some("valkey/valkey:8"), 6379, Role::Cache),
             ("bus", Some("nats:2"), 4222, Role::Queue),
             ("storefront", Some("shop:1"), 8080, Role::Frontend),

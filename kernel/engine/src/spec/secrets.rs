@@ -17,7 +17,13 @@ const SECRET_WORDS: &[&str] = &[
 ];
 
 /// Names that end like a secret and are none.
-const HARMLESS: &[&str] = &["PUBLIC_KEY", "PWD", "PRIMARY_KEY", "PARTITION_KEY", "SORT_KEY"];
+const HARMLESS: &[&str] = &[
+    "PUBLIC_KEY",
+    "PWD",
+    "PRIMARY_KEY",
+    "PARTITION_KEY",
+    "SORT_KEY",
+];
 
 /// Returns whether a variable's name says that its value is secret. Names of files that hold
 /// a secret (`..._FILE`, `..._PATH`) are not.
@@ -58,11 +64,24 @@ mod tests {
 
     #[test]
     fn names_and_urls_that_hold_secrets_are_known() {
-        for name in ["DB_PASSWORD", "api-key", "GITHUB_TOKEN", "Client.Secret", "PGPASSWORD", "KEY"]
-        {
+        for name in [
+            "DB_PASSWORD",
+            "api-key",
+            "GITHUB_TOKEN",
+            "Client.Secret",
+            "PGPASSWORD",
+            "KEY",
+        ] {
             assert!(gives_away(name, "hunter2"), "{name}");
         }
-        for name in ["PUBLIC_KEY", "DB_PASSWORD_FILE", "KEYBOARD", "PORT", "PWD", "MONKEY_NAME"] {
+        for name in [
+            "PUBLIC_KEY",
+            "DB_PASSWORD_FILE",
+            "KEYBOARD",
+            "PORT",
+            "PWD",
+            "MONKEY_NAME",
+        ] {
             assert!(!gives_away(name, "hunter2"), "{name}");
         }
         assert!(!gives_away("DB_PASSWORD", ""));

@@ -41,7 +41,12 @@ pub(super) fn known(
     if compose.facts.services.contains_key(name) {
         return Ok(());
     }
-    let file = compose.facts.path.file_name().unwrap_or_default().to_string_lossy();
+    let file = compose
+        .facts
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     if compose.profiled.contains(name) {
         let what = format!("the service `{name}` belongs to profiles of {file}, which are not run");
         let help = "Take `profiles` out of the Compose file, or the service out of this one.";
@@ -67,9 +72,7 @@ fn service(
             code::MISSING_KEY,
             &["services", name, "port"],
             format!("nothing says on which port `{name}` listens"),
-            format!(
-                "Write `services.{name}.port`, or `expose` or `ports` in the Compose file."
-            ),
+            format!("Write `services.{name}.port`, or `expose` or `ports` in the Compose file."),
         ));
     };
     let replicas = environment.replicas.get(name).copied();
@@ -128,7 +131,10 @@ fn circle(compose: &Compose, waiting: &BTreeMap<&str, Service>) -> Box<SpecError
     compose.document.error_at_key(
         code::CYCLE,
         &["services", first, "depends_on"],
-        format!("services need each other in a circle: {}", path.join(" -> ")),
+        format!(
+            "services need each other in a circle: {}",
+            path.join(" -> ")
+        ),
         "Take one of these dependencies out: none of them could be started first.",
     )
 }

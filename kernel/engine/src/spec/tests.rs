@@ -88,5 +88,7 @@ pub(super) fn with_compose(text: &str) -> String {
 
 /// Returns a file of the repository.
 pub(super) fn of_repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path)
 }

@@ -17,6 +17,9 @@ pub(super) const HARD_BYTES: usize = 64 * 1024 * 1024;
 /// What one write takes at most, so that progress is seen often.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// A reader with a full mailbox that took no byte for this long has stalled.
+const STALL_LIMIT: Duration = Duration::from_millis(500);
+
 /// What became of a message offered to a mailbox.
 pub(super) enum Offer {
     /// It is in, or it could be left out and was, or the reader has left.
@@ -77,15 +80,15 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn offer(&self, message: &Bytes, weight: Weight, stall_limit: Duration) -> Offer {
+    pub(super) fn offer(&self, message: &Bytes, weight: Weight, now: Instant) -> Offer {
         let mut state = self.lock();
         if state.closed {
             return Offer::Taken;
         }
         if state.bytes >= SOFT_BYTES || state.queue.len() >= SOFT_MESSAGES {
-            let quiet = state.last_progress.elapsed();
-            if quiet < stall_limit {
-                return Offer::Wait(stall_limit.saturating_sub(quiet));
+            let quiet = now.saturating_duration_since(state.last_progress);
+            if quiet < STALL_LIMIT {
+                return Offer::Wait(STALL_LIMIT.saturating_sub(quiet));
             }
             if weight == Weight::Passing {
                 state.left_out += 1;
@@ -97,7 +100,7 @@ impl Mailbox {
         }
         if state.queue.is_empty() && !state.writing {
             // The time a reader had nothing to read does not count as stalling.
-            state.last_progress = Instant::now();
+            state.last_progress = now;
         }
         state.bytes += message.len();
         state.queue.push_back(message.clone());
@@ -204,41 +207,44 @@ mod tests {
 
     use super::*;
 
-    const STALL: Duration = Duration::from_millis(500);
+    const MESSAGE_BYTES: usize = 1024 * 1024;
 
-    fn fill(mailbox: &Mailbox, message: &Bytes) -> usize {
+    fn fill(mailbox: &Mailbox, now: Instant) -> usize {
+        let message = Bytes::from(vec![0; MESSAGE_BYTES]);
         let mut taken = 0;
-        while matches!(mailbox.offer(message, Weight::Kept, STALL), Offer::Taken) {
+        while matches!(mailbox.offer(&message, Weight::Kept, now), Offer::Taken) {
             taken += 1;
         }
         taken
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_full_mailbox_of_a_moving_reader_makes_the_publisher_wait() {
+    #[test]
+    fn a_full_mailbox_of_a_moving_reader_makes_the_publisher_wait() {
         let mailbox = Mailbox::default();
-        let message = Bytes::from(vec![0; 1024 * 1024]);
-        assert_eq!(fill(&mailbox, &message), 8);
-        assert!(matches!(mailbox.offer(&message, Weight::Passing, STALL), Offer::Wait(_)));
+        let now = Instant::now();
+        assert_eq!(fill(&mailbox, now), SOFT_BYTES / MESSAGE_BYTES);
+        let text = Bytes::from_static(b"text");
+        assert!(matches!(mailbox.offer(&text, Weight::Passing, now), Offer::Wait(_)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stalled_reader_loses_passing_messages_and_keeps_the_others_up_to_the_hard_limit() {
+    #[test]
+    fn a_stalled_reader_loses_passing_messages_and_keeps_the_others_up_to_the_hard_limit() {
         let mailbox = Mailbox::default();
-        let message = Bytes::from(vec![0; 1024 * 1024]);
-        fill(&mailbox, &message);
-        tokio::time::advance(STALL).await;
-        assert!(matches!(mailbox.offer(&message, Weight::Passing, STALL), Offer::Taken));
+        let now = Instant::now();
+        fill(&mailbox, now);
+        let later = now + STALL_LIMIT;
+        let text = Bytes::from_static(b"text");
+        assert!(matches!(mailbox.offer(&text, Weight::Passing, later), Offer::Taken));
         assert_eq!(mailbox.lock().left_out, 1);
-        assert_eq!(fill(&mailbox, &message), 64 - 8);
-        assert!(matches!(mailbox.offer(&message, Weight::Kept, STALL), Offer::Refused));
+        assert_eq!(fill(&mailbox, later), (HARD_BYTES - SOFT_BYTES) / MESSAGE_BYTES);
+        assert!(matches!(mailbox.offer(&text, Weight::Kept, later), Offer::Refused));
     }
 
     #[tokio::test]
     async fn batches_hold_the_messages_in_order() {
         let mailbox = Mailbox::default();
         for text in ["a", "b", "c"] {
-            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Kept, STALL);
+            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Kept, Instant::now());
         }
         assert_eq!(mailbox.next_batch().await.unwrap(), "abc");
         mailbox.close();

@@ -124,21 +124,11 @@ impl RustCells {
         CellError::new("Interrupted", format!("the Rust computation was stopped; {LOST}"))
     }
 
+    /// An answer that comes too late is skipped when it comes: the Tab key must not cost the variables.
     async fn help(&self, request: &Request) -> Option<Event> {
         let mut slot = self.host.try_lock().ok()?;
-        let mut host = slot.take().filter(|host| !host.busy)?;
-        let answered = tokio::time::timeout(HELP_LIMIT, async {
-            host.send(request).await.ok()?;
-            host.next().await.ok()
-        })
-        .await;
-        if let Ok(Some(event)) = answered {
-            *slot = Some(host);
-            return Some(event);
-        }
-        tracing::warn!(limit = ?HELP_LIMIT, "the Rust host did not answer and was ended");
-        host.end().await;
-        None
+        let host = slot.as_mut().filter(|host| !host.busy)?;
+        tokio::time::timeout(HELP_LIMIT, host.help(request)).await.ok()?.ok()
     }
 }
 
@@ -150,6 +140,8 @@ struct Host {
     input: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
     busy: bool,
+    /// Answers about completion and help that nobody waits for any more.
+    owed: usize,
 }
 
 impl Host {
@@ -188,7 +180,7 @@ impl Host {
         match (child.stdin.take(), child.stdout.take()) {
             (Some(input), Some(output)) => {
                 let events = BufReader::new(output).lines();
-                Ok(Self { child, group, input, events, busy: false })
+                Ok(Self { child, group, input, events, busy: false, owed: 0 })
             }
             _ => Err(no_host("it has no pipes".into())),
         }
@@ -215,9 +207,24 @@ impl Host {
                     tracing::debug!(lost, ename = error.ename, "a Rust cell failed");
                     return Ok(Err(error));
                 }
+                Event::Completed { .. } | Event::Inspected { .. } if self.owed > 0 => {
+                    self.owed -= 1;
+                }
                 event => return Err(unexpected(&event)),
             }
         }
+    }
+
+    async fn help(&mut self, request: &Request) -> Result<Event, CellError> {
+        while self.owed > 0 {
+            self.next().await?;
+            self.owed -= 1;
+        }
+        self.send(request).await?;
+        self.owed += 1;
+        let event = self.next().await?;
+        self.owed -= 1;
+        Ok(event)
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), CellError> {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evcxr::{CommandContext, EvalContext, EvalContextOutputs, EvalOutputs};
+use evcxr::{CommandContext, Completions, EvalContext, EvalContextOutputs, EvalOutputs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
 use serde_json::Value;
@@ -137,31 +137,37 @@ struct Host {
 }
 
 impl Host {
+    fn runtime_pid(&self) -> u32 {
+        self.context.process_handle().lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
     fn answer(&mut self, request: Request) -> Event {
         match request {
             Request::Execute { code } => {
-                self.collector.resume();
+                self.collector.resume(self.runtime_pid());
                 let result = self.context.execute(&code);
-                self.collector.finish();
-                match result {
-                    Ok(outputs) => done(outputs),
-                    Err(error) => {
+                let panicked = self.collector.finish();
+                match (result, panicked) {
+                    (Ok(_), Some(text)) => Event::Failed { error: panic_error(&text), lost: false },
+                    (Ok(outputs), None) => done(outputs),
+                    (Err(error), _) => {
                         let (error, lost) = render::cell_error(&error, &code);
                         Event::Failed { error, lost }
                     }
                 }
             }
             Request::Complete { code, position } => {
-                let found = self.context.completions(&code, floor(&code, position));
-                found.map_or_else(failed, |found| Event::Completed {
-                    matches: found
-                        .completions
-                        .into_iter()
-                        .map(|candidate| (candidate.code, candidate.kind.to_owned()))
-                        .collect(),
+                let position = floor(&code, position);
+                let found = self.context.completions(&code, position).unwrap_or_else(|error| {
+                    tracing::debug!(%error, "no completion");
+                    Completions { start_offset: position, end_offset: position, ..Default::default() }
+                });
+                let candidates = found.completions.into_iter();
+                Event::Completed {
+                    matches: candidates.map(|found| (found.code, found.kind.to_owned())).collect(),
                     start: found.start_offset,
                     end: found.end_offset,
-                })
+                }
             }
             Request::Inspect { code, position } => {
                 let found = self.context.hover_at(&code, floor(&code, position));
@@ -172,6 +178,11 @@ impl Host {
             }
         }
     }
+}
+
+/// evcxr reports a panic as text on standard error only; a cell that panicked has failed all the same.
+fn panic_error(text: &str) -> CellError {
+    CellError::new("Panic", format!("{text}; variables this cell had defined or taken are lost"))
 }
 
 fn failed(error: impl ToString) -> Event {
@@ -227,6 +238,7 @@ struct Shared {
     outputs: Mutex<EvalContextOutputs>,
     events: Events,
     active: AtomicBool,
+    panics: Mutex<Panics>,
 }
 
 impl Collector {
@@ -235,6 +247,7 @@ impl Collector {
             outputs: Mutex::new(outputs),
             events,
             active: AtomicBool::new(false),
+            panics: Mutex::default(),
         });
         let collecting = Arc::clone(&shared);
         let handle = std::thread::spawn(move || {
@@ -250,17 +263,40 @@ impl Collector {
         Self { shared, thread: handle.thread().clone() }
     }
 
-    fn resume(&self) {
+    fn resume(&self, runtime_pid: u32) {
+        *self.shared.panics() = Panics { runtime_pid, ..Panics::default() };
         self.shared.active.store(true, Ordering::Release);
         self.thread.unpark();
     }
 
-    /// Sends what is left. Standard error comes through a thread of evcxr's: it gets a moment more.
-    fn finish(&self) {
+    /// Sends what is left and returns what the cell panicked with. Standard error comes through a thread of
+    /// evcxr's: it gets a moment more.
+    fn finish(&self) -> Option<String> {
         self.shared.active.store(false, Ordering::Release);
         self.shared.collect();
         std::thread::park_timeout(COLLECT * 3);
         self.shared.collect();
+        self.shared.panics().text.take()
+    }
+}
+
+/// Finds the panic of a cell in what it writes to standard error.
+#[derive(Debug, Default)]
+struct Panics {
+    /// Cells run on the first thread of their process, whose thread id is the process id; panics of threads a cell
+    /// started are its own affair.
+    runtime_pid: u32,
+    head_seen: bool,
+    text: Option<String>,
+}
+
+impl Panics {
+    fn look_at(&mut self, line: &str) {
+        if std::mem::take(&mut self.head_seen) {
+            self.text = Some(format!("the cell panicked: {line}"));
+        } else if line.starts_with("thread '") && line.contains(" panicked at ") {
+            self.head_seen = line.contains(&format!("({}) panicked at ", self.runtime_pid));
+        }
     }
 }
 
@@ -269,9 +305,13 @@ impl Shared {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let stdout = || outputs.stdout.try_recv().ok();
         let stderr = || outputs.stderr.try_recv().ok();
+        let stderr = || stderr().inspect(|line| self.panics().look_at(line));
         self.forward(stdout, outputs.stdout.len(), |text| Event::Stdout { text });
         self.forward(stderr, outputs.stderr.len(), |text| Event::Stderr { text });
-        drop::<MutexGuard<'_, _>>(outputs);
+    }
+
+    fn panics(&self) -> MutexGuard<'_, Panics> {
+        self.panics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forward(
@@ -312,4 +352,30 @@ fn pieces(line: &str) -> impl Iterator<Item = &str> {
         rest = after;
         Some(piece)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn only_a_panic_of_the_cells_own_thread_fails_the_cell() {
+        let mut panics = Panics { runtime_pid: 42, ..Panics::default() };
+        panics.look_at("thread '<unnamed>' (43) panicked at src/lib.rs:1:1:");
+        panics.look_at("not ours");
+        assert_eq!(panics.text, None);
+        panics.look_at("thread '<unnamed>' (42) panicked at src/lib.rs:1:1:");
+        panics.look_at("boom");
+        assert_eq!(panics.text.unwrap(), "the cell panicked: boom");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let line = "é".repeat(TEXT_LIMIT);
+        let cut: Vec<&str> = pieces(&line).collect();
+        assert_eq!(cut.concat(), line);
+        assert!(cut.iter().all(|piece| piece.len() <= TEXT_LIMIT));
+    }
 }

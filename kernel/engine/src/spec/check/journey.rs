@@ -12,8 +12,7 @@ use super::super::placeholder::placeholders;
 use super::Checked;
 
 /// The methods of HTTP that a request may have.
-pub(super) const METHODS: [&str; 7] =
-    ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+pub(super) const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 /// Reads the journeys of a deployment file.
 pub(in super::super) fn journeys(
@@ -74,7 +73,11 @@ fn check_step(
     };
     if !METHODS.contains(&step.method.as_str()) {
         let help = did_you_mean(&step.method, "methods", METHODS.into_iter());
-        return refuse(&["method"], format!("`{}` is not a method", step.method), &help);
+        return refuse(
+            &["method"],
+            format!("`{}` is not a method", step.method),
+            &help,
+        );
     }
     if !step.path.starts_with('/') {
         let help = "Write what follows the host and port, beginning with `/`.";
@@ -82,7 +85,11 @@ fn check_step(
     }
     if !(100..=599).contains(&step.expect.status) {
         let what = format!("{} is not a status of HTTP", step.expect.status);
-        return refuse(&["expect", "status"], what, "Write a number from 100 to 599.");
+        return refuse(
+            &["expect", "status"],
+            what,
+            "Write a number from 100 to 599.",
+        );
     }
     let pointers = step.save.values().map(|pointer| ("save", pointer));
     let expected = step.expect.json.keys().map(|pointer| ("expect", pointer));

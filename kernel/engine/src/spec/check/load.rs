@@ -1,7 +1,9 @@
 //! Objectives and streams of requests.
 
 use super::super::error::code;
-use super::super::model::{LoadProfile, Objective};
+use super::super::model::{LoadProfile, LoadRequest, Objective};
+use super::super::nearest::did_you_mean;
+use super::super::placeholder::placeholders;
 use super::{Check, Checked};
 
 pub(super) fn check(check: &Check<'_>) -> Checked {
@@ -47,7 +49,13 @@ fn one_objective(check: &Check<'_>, objective: &Objective, index: &str) -> Check
 fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
     check.known(&profile.service, &[key, "service"])?;
     let rate = f64::from(profile.rate);
-    check.range(rate, 1.0, 100_000.0, &[key, "rate"], "a number of requests a second")?;
+    check.range(
+        rate,
+        1.0,
+        100_000.0,
+        &[key, "rate"],
+        "a number of requests a second",
+    )?;
     for (part, span) in [("duration", profile.duration), ("timeout", profile.timeout)] {
         if span.get().is_zero() {
             let help = "Write a length of time such as 5s.";
@@ -60,7 +68,14 @@ fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
         check.url_path(&request.path, &[key, "requests", &index, "path"])?;
         method(check, &request.method, &[key, "requests", &index, "method"])?;
     }
-    let weights: u64 = profile.requests.iter().map(|one| u64::from(one.weight)).sum();
+    for (index, request) in profile.requests.iter().enumerate() {
+        texts(check, request, key, &index.to_string())?;
+    }
+    let weights: u64 = profile
+        .requests
+        .iter()
+        .map(|one| u64::from(one.weight))
+        .sum();
     if weights == 0 {
         return Err(check.error(
             code::MISSING_KEY,
@@ -72,11 +87,28 @@ fn one_profile(check: &Check<'_>, profile: &LoadProfile, key: &str) -> Checked {
     Ok(())
 }
 
+/// Checks that what stands in braces stands for something.
+fn texts(check: &Check<'_>, request: &LoadRequest, key: &str, index: &str) -> Checked {
+    const KNOWN: [&str; 2] = ["n", "uuid"];
+    let mut all = vec![("path", &request.path)];
+    all.extend(request.body.iter().map(|body| ("body", body)));
+    all.extend(request.headers.values().map(|header| ("headers", header)));
+    for (part, text) in all {
+        if let Some(name) = placeholders(text).find(|name| !KNOWN.contains(name)) {
+            let what = format!("`{{{name}}}` stands for nothing here");
+            let help = did_you_mean(name, "placeholders", KNOWN.into_iter());
+            let path = [key, "requests", index, part];
+            return Err(check.error(code::UNKNOWN_NAME, &path, what, help));
+        }
+    }
+    Ok(())
+}
+
 fn method(check: &Check<'_>, method: &str, path: &[&str]) -> Checked {
     if super::journey::METHODS.contains(&method) {
         return Ok(());
     }
     let what = format!("`{}` is not a method", super::shortened(method));
-    let help = super::did_you_mean(method, "methods", super::journey::METHODS.into_iter());
+    let help = did_you_mean(method, "methods", super::journey::METHODS.into_iter());
     Err(check.error(code::WRONG_TYPE, path, what, help))
 }

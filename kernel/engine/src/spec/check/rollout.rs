@@ -31,7 +31,11 @@ fn strategy(check: &Check<'_>, strategy: &Strategy, path: &[&str]) -> Checked {
 fn steps(check: &Check<'_>, strategy: &Strategy, path: &[String]) -> Checked {
     let help = "Write shares that grow up to 100, such as 5, 25, 50, 100, each with its `soak`.";
     let refuse = |last: &[&str], what: String| {
-        let keys: Vec<&str> = path.iter().map(String::as_str).chain(last.iter().copied()).collect();
+        let keys: Vec<&str> = path
+            .iter()
+            .map(String::as_str)
+            .chain(last.iter().copied())
+            .collect();
         Err(check.error(code::TRAFFIC_STEPS, &keys, what, help))
     };
     let mut before = 0;
@@ -75,15 +79,30 @@ fn health(check: &Check<'_>, health: &HealthPolicy, path: &[String]) -> Checked 
         }
     }
     let passes = f64::from(health.passes);
-    check.range(passes, 1.0, 1000.0, &keys(path, "passes"), "a number of passes")
+    check.range(
+        passes,
+        1.0,
+        1000.0,
+        &keys(path, "passes"),
+        "a number of passes",
+    )
 }
 
 fn analysis(check: &Check<'_>, analysis: &AnalysisPolicy, path: &[String]) -> Checked {
     let margin = analysis.error_share_margin;
     let at = keys(path, "error_share_margin");
     check.range(margin, 0.0, 100.0, &at, "a difference in percentage points")?;
-    for (key, ratio) in [("p99_ratio", analysis.p99_ratio), ("p50_ratio", analysis.p50_ratio)] {
-        check.range(ratio, 1.0, 1000.0, &keys(path, key), "a ratio that can be accepted")?;
+    for (key, ratio) in [
+        ("p99_ratio", analysis.p99_ratio),
+        ("p50_ratio", analysis.p50_ratio),
+    ] {
+        check.range(
+            ratio,
+            1.0,
+            1000.0,
+            &keys(path, key),
+            "a ratio that can be accepted",
+        )?;
     }
     Ok(())
 }

@@ -108,11 +108,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-fn value(
-    name: &str,
-    vars: &dyn Fn(&str) -> Option<String>,
-    unset: &mut Vec<String>,
-) -> String {
+fn value(name: &str, vars: &dyn Fn(&str) -> Option<String>, unset: &mut Vec<String>) -> String {
     vars(name).unwrap_or_else(|| {
         unset.push(name.to_owned());
         String::new()
@@ -193,7 +189,9 @@ mod tests {
 
     #[test]
     fn what_is_no_variable_or_must_be_set_is_an_error() {
-        for text in ["${", "${}", "$", "$ x", "${SET:}", "${1X}", "${SET!x}", "${SET"] {
+        for text in [
+            "${", "${}", "$", "$ x", "${SET:}", "${1X}", "${SET!x}", "${SET",
+        ] {
             assert!(
                 matches!(interpolate(text, &vars), Err(Fault::Form { .. })),
                 "{text}"

@@ -81,7 +81,11 @@ pub(super) fn env_line(line: &str) -> Result<Option<(&str, Option<String>)>, ()>
         None => (line, None),
     };
     let valid = !name.is_empty() && !name.contains(char::is_whitespace);
-    if valid { Ok(Some((name, value))) } else { Err(()) }
+    if valid {
+        Ok(Some((name, value)))
+    } else {
+        Err(())
+    }
 }
 
 fn unquote(value: &str) -> String {
@@ -128,8 +132,14 @@ mod tests {
 
     #[test]
     fn lines_of_environment_files_are_read() {
-        assert_eq!(env_line("A=b # c").unwrap(), Some(("A", Some("b".to_owned()))));
-        assert_eq!(env_line("export A=\"b # c\"").unwrap(), Some(("A", Some("b # c".to_owned()))));
+        assert_eq!(
+            env_line("A=b # c").unwrap(),
+            Some(("A", Some("b".to_owned())))
+        );
+        assert_eq!(
+            env_line("export A=\"b # c\"").unwrap(),
+            Some(("A", Some("b # c".to_owned())))
+        );
         assert_eq!(env_line("A").unwrap(), Some(("A", None)));
         assert_eq!(env_line(" # x").unwrap(), None);
         assert!(env_line("no name = x").is_err());

@@ -141,12 +141,18 @@ fn a_missing_compose_file_is_refused_where_it_is_named() {
 #[test]
 fn a_journey_with_a_syntax_error_is_refused_in_its_own_file() {
     let project = Project::new();
-    project.write(FILE_NAME, format!("{DEPLOY}journeys: [journeys/buy.yaml]\n"));
+    project.write(
+        FILE_NAME,
+        format!("{DEPLOY}journeys: [journeys/buy.yaml]\n"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0102 deploy.yaml:8:12: the journey `journeys/buy.yaml` does not exist (at `journeys[0]`)
     Write its path, relative to this file.
     "#);
-    project.write("journeys/buy.yaml", "name: buy\nservice: web\nsteps:\n  - name: [a\n");
+    project.write(
+        "journeys/buy.yaml",
+        "name: buy\nservice: web\nsteps:\n  - name: [a\n",
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0106 journeys/buy.yaml:4:11: this is not YAML: unclosed bracket '['
     Check indentation, quotes and colons at this place.

@@ -18,8 +18,14 @@ fn a_misspelt_key_names_the_nearest_one() {
 fn a_missing_key_is_named_with_its_place() {
     let project = Project::new();
     project.write(FILE_NAME, "environments: {dev: {}}\n");
-    insta::assert_snapshot!(project.refused(), @"");
-    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests:\n    - {path: /}\n"), @"");
+    insta::assert_snapshot!(project.refused(), @r#"
+    CD0108 deploy.yaml:1:1: the key `application` is missing (at `application`)
+    Write `application:`; the file that `code-deploy init` writes shows what it is for.
+    "#);
+    insta::assert_snapshot!(with_deploy("client:\n  rate: 5\n  requests:\n    - {path: /}\n"), @r#"
+    CD0108 deploy.yaml:8:1: the key `service` is missing (at `client.service`)
+    Write `service:`; the file that `code-deploy init` writes shows what it is for.
+    "#);
 }
 
 #[test]
@@ -213,11 +219,70 @@ fn names_must_exist() {
 }
 
 #[test]
+fn a_request_of_the_client_must_be_one() {
+    let request = |request: &str| {
+        with_deploy(&format!(
+            "client:\n  service: web\n  rate: 1\n  requests:\n    - {request}\n"
+        ))
+    };
+    insta::assert_snapshot!(request("path: /thing/{id}"), @r#"
+    CD0118 deploy.yaml:12:13: `{id}` stands for nothing here (at `client.requests[0].path`)
+    The placeholders are `n` or `uuid`.
+    "#);
+    insta::assert_snapshot!(request("path: thing"), @r#"
+    CD0109 deploy.yaml:12:13: `thing` is not the path of a request (at `client.requests[0].path`)
+    Write what follows the host and port, beginning with `/`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, method: get}"), @r#"
+    CD0109 deploy.yaml:12:25: `get` is not a method (at `client.requests[0].method`)
+    Did you mean `GET`? The methods are `DELETE`, `GET`, `HEAD`, `OPTIONS`, `PATCH`, `POST` or `PUT`.
+    "#);
+    insta::assert_snapshot!(request("{path: /, weight: 0}"), @r#"
+    CD0108 deploy.yaml:11:3: nothing would be requested (at `client.requests`)
+    Write at least one request with its `path` and a `weight` above 0.
+    "#);
+}
+
+#[test]
 fn an_application_is_named_so_that_every_target_can_use_the_name() {
     let project = Project::new();
-    project.write(FILE_NAME, DEPLOY.replace("application: app", "application: My App"));
+    project.write(
+        FILE_NAME,
+        DEPLOY.replace("application: app", "application: My App"),
+    );
     insta::assert_snapshot!(project.refused(), @r#"
     CD0109 deploy.yaml:1:14: `My App` is not a name for an application (at `application`)
     Write lower-case letters, digits and `-`, a letter first, at most 40.
     "#);
+}
+
+#[test]
+fn lines_that_end_as_on_windows_have_the_same_places() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        format!("{DEPLOY}xyzzys: 1\n").replace('\n', "\r\n"),
+    );
+    let error = project.load().unwrap_err();
+    assert_eq!(
+        (error.code, error.line, error.column),
+        ("CD0107", Some(8), Some(1))
+    );
+}
+
+#[test]
+fn a_byte_order_mark_does_no_harm() {
+    let project = Project::new();
+    project.write(FILE_NAME, format!("\u{feff}{DEPLOY}"));
+    project.load().unwrap();
+}
+
+#[test]
+fn an_environment_without_settings_needs_no_braces() {
+    let project = Project::new();
+    project.write(
+        FILE_NAME,
+        "application: app\nenvironments:\n  dev:\n  test:\n",
+    );
+    project.load().unwrap();
 }

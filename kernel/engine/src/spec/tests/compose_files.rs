@@ -210,11 +210,20 @@ volumes: {data: }
     assert_eq!(web.owner.as_deref(), Some("web-team"));
     assert_eq!(web.restart, Restart::UnlessStopped);
     assert_eq!(web.stop_grace, Span::from_secs(90));
-    let environment: Vec<String> =
-        web.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let environment: Vec<String> = web
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     assert_eq!(
         environment,
-        ["A=1", "B=x=y", "C=from outside", "FROM_FILE=a b", "OVER=file"]
+        [
+            "A=1",
+            "B=x=y",
+            "C=from outside",
+            "FROM_FILE=a b",
+            "OVER=file"
+        ]
     );
     assert_eq!((api.port, api.replicas), (9000, 3));
     assert_eq!(api.restart, Restart::OnFailure(Some(2)));
@@ -223,8 +232,83 @@ volumes: {data: }
     assert_eq!(api.environment["OVER"], "compose");
     assert_eq!(api.environment["F"], "1.5");
     let facts = &spec.compose.services["web"];
-    assert_eq!(facts.health_url.as_deref(), Some("http://localhost:80/healthz"));
+    assert_eq!(
+        facts.health_url.as_deref(),
+        Some("http://localhost:80/healthz")
+    );
     assert_eq!(facts.volumes, ["data:/data", "./x:/x"]);
+}
+
+#[test]
+fn forms_that_are_met_in_the_wild_are_read() {
+    let project = Project::new();
+    project.write(
+        "compose.yaml",
+        r#"
+version: "3.8"
+x-env: &env {LOG: info, EMPTY: }
+services:
+  web:
+    image: nginx
+    command: ["nginx", "-g", "daemon off;"]
+    entrypoint: /entry.sh
+    environment: {<<: *env, OTHER: 1_000}
+    ports: [8080, "127.0.0.1:9090:90/tcp", {target: 70, published: 7070, name: admin}]
+    restart: no
+    labels: {a.b: true, n: 1}
+    user: 1000:1000
+    healthcheck: {disable: true}
+    networks: {back: {aliases: [w]}, front: }
+    logging: {driver: json-file, options: {max-size: 10m}}
+    ulimits: {nofile: {soft: 1000, hard: 2000}}
+    sysctls: [net.core.somaxconn=1024]
+    cap_drop: [ALL]
+    tmpfs: /tmp
+    init: true
+    deploy:
+      mode: replicated
+      endpoint_mode: vip
+      labels: {x: y}
+      placement: {constraints: [node.role == worker]}
+      resources: {limits: {cpus: '0.50', memory: 50M, pids: 100}, reservations: {memory: 20M}}
+  api:
+    build: {context: ., dockerfile: Dockerfile, args: {V: 1}, target: run}
+    expose: [8000]
+    depends_on:
+      web: {condition: service_started, required: true}
+    scale: 2
+    mem_limit: 512m
+    cpus: 1.5
+    platform: linux/amd64
+    secrets: [{source: key, target: /k}]
+    configs: [conf]
+    extra_hosts: ["host.docker.internal:host-gateway"]
+networks: {back: {driver: bridge}, front: {external: true}}
+volumes: {data: {driver: local}}
+secrets: {key: {file: ./key.txt}}
+configs: {conf: {content: "x"}}
+"#,
+    );
+    let spec = project
+        .load()
+        .unwrap_or_else(|error| panic!("{:?}", error.problem()));
+    let (web, api) = (&spec.services[0], &spec.services[1]);
+    assert_eq!(
+        (web.name.as_str(), web.port, web.published),
+        ("web", 8080, None)
+    );
+    assert_eq!(web.restart, Restart::No);
+    let facts = &spec.compose.services["web"];
+    assert_eq!(facts.ports, [8080, 90, 70]);
+    assert_eq!(facts.published, [(70, 7070), (90, 9090)].into());
+    assert_eq!(web.memory_limit, Some(50 << 20));
+    assert_eq!((api.replicas, api.memory_limit), (2, Some(512 << 20)));
+    assert_eq!(api.processor_limit, Some(1.5));
+    let facts = &spec.compose.services["api"];
+    assert_eq!(
+        (facts.secrets.as_slice(), facts.configs.as_slice()),
+        (&["key".to_owned()][..], &["conf".to_owned()][..])
+    );
 }
 
 #[test]

@@ -23,14 +23,22 @@ fn the_shop_loads_in_every_environment() {
         assert_eq!(critical, None);
     }
     let spec = load(&path, "dev");
-    assert_eq!(spec.service("storefront").unwrap().owner.as_deref(), Some("team-web"));
+    assert_eq!(
+        spec.service("storefront").unwrap().owner.as_deref(),
+        Some("team-web")
+    );
     assert_eq!(spec.service("storefront").unwrap().published, Some(8080));
 }
 
 #[test]
 fn the_shop_watches_a_canary_in_dev_for_seconds() {
     let spec = load(&of_repository("tests/shop/deploy.yaml"), "dev");
-    let soak: u64 = spec.strategy.steps.iter().map(|step| step.soak.get().as_secs()).sum();
+    let soak: u64 = spec
+        .strategy
+        .steps
+        .iter()
+        .map(|step| step.soak.get().as_secs())
+        .sum();
     assert!((10..=20).contains(&soak), "{soak}");
     assert!(spec.strategy.rehearse_rollback);
     assert_eq!(spec.file.client.unwrap().rate, 150);
@@ -53,10 +61,16 @@ fn each_environment_has_its_policy() {
 #[test]
 fn an_environment_overrides_its_policy() {
     let project = Project::new();
-    let deploy = DEPLOY.replace("dev: {}", "dev: {overrides: {open: stop, approval: anybody}}");
+    let deploy = DEPLOY.replace(
+        "dev: {}",
+        "dev: {overrides: {open: stop, approval: anybody}}",
+    );
     project.write(FILE_NAME, deploy);
     let policy = project.load().unwrap().policy;
-    assert_eq!((policy.open, policy.approval), (Reaction::Stop, ApprovalRule::Anybody));
+    assert_eq!(
+        (policy.open, policy.approval),
+        (Reaction::Stop, ApprovalRule::Anybody)
+    );
 }
 
 #[test]
@@ -136,4 +150,39 @@ fn collect_keys(schema: &serde_json::Value, keys: &mut std::collections::BTreeSe
 fn every_code_is_listed_once() {
     let codes: std::collections::BTreeSet<&str> = CODES.iter().map(|(code, _)| *code).collect();
     assert_eq!(codes.len(), CODES.len());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Whatever a slip of the hand does to a file, the answer is a Spec or an error with a code
+    /// from the table and a help.
+    #[test]
+    fn a_damaged_file_is_read_or_refused_with_a_code(
+        at in 0_usize..4000,
+        cut in 0_usize..40,
+        put in "[ -~\n]{0,6}",
+        compose in proptest::bool::ANY,
+    ) {
+        let project = Project::new();
+        let name = if compose { "compose.yaml" } else { FILE_NAME };
+        let text = std::fs::read_to_string(
+            of_repository("tests/shop").join(name)
+        ).unwrap();
+        let at = at % text.len();
+        let (before, after) = (&text[..at], &text[(at + cut).min(text.len())..]);
+        for file in ["compose.yaml", FILE_NAME] {
+            let whole = std::fs::read(of_repository("tests/shop").join(file)).unwrap();
+            project.write(file, whole);
+        }
+        project.write(name, format!("{before}{put}{after}"));
+        if let Err(error) = project.load() {
+            assert!(CODES.iter().any(|(code, _)| *code == error.code));
+            assert!(!error.what.is_empty() && !error.help.is_empty(), "{error:?}");
+        }
+    }
 }

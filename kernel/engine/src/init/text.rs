@@ -1,0 +1,326 @@
+//! The text of a first deployment file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use code_deploy_record::Role;
+
+use crate::spec::{ComposeFacts, ComposeService, guess_role};
+
+/// What was found in a project.
+pub(super) struct Found<'a> {
+    pub(super) application: String,
+    pub(super) compose: &'a str,
+    pub(super) facts: &'a ComposeFacts,
+    /// OpenAPI documents.
+    pub(super) documents: Vec<PathBuf>,
+    pub(super) migrations: Option<&'a str>,
+}
+
+const HEAD: &str = "\
+# How this project is deployed. What the Compose file says is not repeated here.
+# Lengths of time are a whole number with a unit: 500ms, 10s, 5m, 1h.
+# Secrets are references, never values: env:NAME or file:PATH.
+";
+
+const STRATEGY: &str = "
+# How a new release gets its traffic: canary, blue-green or rolling.
+strategy:
+  kind: canary
+  # Shares of traffic that grow up to 100, and how long each is watched.
+  steps:
+    - { percent: 5, soak: 5m }
+    - { percent: 25, soak: 15m }
+    - { percent: 50, soak: 30m }
+    - { percent: 100, soak: 0s }
+  # Go back to 0 % once, on purpose, after the first step.
+  rehearse_rollback: true
+  health: { interval: 10s, passes: 3, timeout: 5s, deadline: 5m }
+
+# The environments. These four names have the policies of the same name.
+environments:
+  dev:
+    # Seconds instead of minutes.
+    strategy:
+      steps: [{ percent: 10, soak: 5s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
+      health: { interval: 1s, passes: 3, timeout: 1s, deadline: 1m }
+  test: {}
+  staging: {}
+  prod:
+    # The same release must have succeeded there before.
+    requires: [staging]
+";
+
+const TAIL: &str = "
+# User journeys, a file each: requests, each with what its answer must be.
+# journeys: [journeys/sign-in.yaml]
+
+# People to turn to, and who is called when.
+# contacts:
+#   - { name: Anna, role: web, reach: anna@example.org }
+# escalation:
+#   - { after: 0s, contact: Anna }
+
+# What is known not to work.
+# known_issues:
+#   - { title: Search is slow after a restart, workaround: Wait an hour }
+";
+
+/// Returns the text of a deployment file.
+pub(super) fn write(found: &Found<'_>) -> String {
+    let mut out = Lines(String::from(HEAD));
+    out.add(0, &format!("application: {}", quoted(&found.application)));
+    out.add(
+        0,
+        "# The release to deploy when the command line names none.",
+    );
+    out.add(0, "release: \"1.0.0\"");
+    out.add(0, &format!("compose: {}", quoted(found.compose)));
+    out.add(0, "");
+    out.add(0, "# What the Compose file cannot say of each service.");
+    out.add(0, "services:");
+    for (name, service) in &found.facts.services {
+        one_service(&mut out, found, name, service);
+    }
+    out.0.push_str(STRATEGY);
+    databases(&mut out, found);
+    traffic(&mut out, found);
+    out.0.push_str(TAIL);
+    out.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, indent: usize, line: &str) {
+        if !line.is_empty() {
+            self.0.push_str(&" ".repeat(indent));
+            self.0.push_str(line);
+        }
+        self.0.push('\n');
+    }
+}
+
+fn role(name: &str, service: &ComposeService) -> Role {
+    guess_role(name, service.image.as_deref(), &service.ports)
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Frontend => "frontend",
+        Role::Backend => "backend",
+        Role::Database => "database",
+        Role::Cache => "cache",
+        Role::Queue => "queue",
+    }
+}
+
+fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &ComposeService) {
+    let role = role(name, service);
+    out.add(2, &format!("{}:", quoted(name)));
+    out.add(4, "# Guessed from name, image and port.");
+    out.add(4, &format!("role: {}", word(role)));
+    if service.ports.is_empty() {
+        out.add(4, "# The Compose file names no port; this is a guess.");
+        out.add(4, &format!("port: {}", usual_port(service)));
+    }
+    match health_path(service) {
+        Some(path) => {
+            out.add(4, "# From the health check of the Compose file.");
+            let path = quoted(path);
+            out.add(
+                4,
+                &format!("probes: {{ startup: {path}, readiness: {path}, liveness: {path} }}"),
+            );
+        }
+        None => {
+            out.add(4, "# A probe without a path is not made.");
+            out.add(
+                4,
+                "# probes: { startup: /startupz, readiness: /readyz, liveness: /livez }",
+            );
+        }
+    }
+    if matches!(role, Role::Frontend | Role::Backend) {
+        out.add(4, "# metrics: /metrics");
+        let document = found
+            .documents
+            .iter()
+            .find(|path| path.display().to_string().contains(name));
+        match document {
+            Some(path) => {
+                out.add(
+                    4,
+                    &format!(
+                        "# The project has {}; where does the service give it?",
+                        path.display()
+                    ),
+                );
+                out.add(4, "# openapi: /openapi.json");
+            }
+            None => out.add(4, "# openapi: /openapi.json"),
+        }
+    }
+    out.add(
+        4,
+        "# How it is started as a process of this machine, for the target `local`:",
+    );
+    out.add(4, "# process:");
+    out.add(4, "#   command: [path/to/program, --port, \"{port}\"]");
+    for need in service.depends_on.iter().take(1) {
+        let variable = need.to_uppercase().replace(['-', '.'], "_");
+        out.add(4, "#   environment:");
+        out.add(4, &format!("#     {variable}_URL: \"{{address:{need}}}\""));
+    }
+}
+
+fn usual_port(service: &ComposeService) -> u16 {
+    let image = service.image.as_deref().unwrap_or_default();
+    let known = [
+        ("postgres", 5432),
+        ("mysql", 3306),
+        ("mariadb", 3306),
+        ("mongo", 27017),
+        ("redis", 6379),
+        ("valkey", 6379),
+        ("memcached", 11211),
+        ("rabbitmq", 5672),
+        ("kafka", 9092),
+        ("nats", 4222),
+        ("nginx", 80),
+    ];
+    known
+        .iter()
+        .find(|(name, _)| image.contains(name))
+        .map_or(8080, |(_, port)| *port)
+}
+
+/// Returns the path of the URL that the health check asks.
+fn health_path(service: &ComposeService) -> Option<&str> {
+    let (_, rest) = service.health_url.as_deref()?.split_once("://")?;
+    let path = rest
+        .find('/')
+        .map_or("/", |at| rest.get(at..).unwrap_or("/"));
+    path.split('?').next()
+}
+
+fn databases(out: &mut Lines, found: &Found<'_>) {
+    let mut all: BTreeMap<String, (String, BTreeSet<&str>)> = BTreeMap::new();
+    for (name, service) in &found.facts.services {
+        if role(name, service) == Role::Database {
+            let variable = name.to_uppercase().replace(['-', '.'], "_");
+            let url = format!("{{ from: env:{variable}_URL }}");
+            all.entry(name.clone()).or_insert((url, BTreeSet::new()));
+        }
+    }
+    for (name, service) in &found.facts.services {
+        for needed in &service.depends_on {
+            if let Some((_, users)) = all.get_mut(needed) {
+                users.insert(name);
+            }
+        }
+        let files = service
+            .environment
+            .values()
+            .filter_map(|value| sqlite_file(value));
+        for file in files {
+            let database = file.split('.').next().unwrap_or(file);
+            let url = quoted(&format!("sqlite:{{data}}/{file}"));
+            let entry = all
+                .entry(database.to_owned())
+                .or_insert((url, BTreeSet::new()));
+            entry.1.insert(name);
+        }
+    }
+    if all.is_empty() {
+        return;
+    }
+    out.add(0, "");
+    out.add(
+        0,
+        "# Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.",
+    );
+    out.add(0, "databases:");
+    for (index, (name, (url, users))) in all.iter().enumerate() {
+        let users: Vec<String> = users.iter().map(|user| quoted(user)).collect();
+        out.add(2, &format!("{}:", quoted(name)));
+        out.add(4, &format!("url: {url}"));
+        out.add(4, &format!("used_by: [{}]", users.join(", ")));
+        match found.migrations {
+            Some(folder) if index == 0 => out.add(4, &format!("migrations: {folder}")),
+            _ => out.add(4, "# migrations: migrations"),
+        }
+        out.add(4, "# The last migration of each release.");
+        out.add(4, "# release_migrations: { 1.0.0: 1 }");
+    }
+}
+
+/// Returns the name of the file of a SQLite address.
+fn sqlite_file(value: &str) -> Option<&str> {
+    let path = value.strip_prefix("sqlite:")?.split('?').next()?;
+    let name = path.rsplit('/').next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then_some(name)
+}
+
+/// Objectives and the outside client, for the service that users meet first.
+fn traffic(out: &mut Lines, found: &Found<'_>) {
+    let of = |wanted| {
+        let mut all = found.facts.services.iter();
+        all.find(|(name, service)| role(name, service) == wanted)
+    };
+    let Some((name, service)) = of(Role::Frontend).or_else(|| of(Role::Backend)) else {
+        return;
+    };
+    let path = health_path(service).unwrap_or("/");
+    let (name, path) = (quoted(name), quoted(path));
+    out.add(0, "");
+    out.add(0, "# What the application promises; measured in every run.");
+    out.add(0, "objectives:");
+    out.add(
+        2,
+        &format!("- {{ name: availability, service: {name}, availability: 99.9 }}"),
+    );
+    out.add(
+        2,
+        &format!("- {{ name: speed, service: {name}, latency: {{ percent: 99, below: 500ms }} }}"),
+    );
+    out.add(0, "");
+    out.add(
+        0,
+        "# The outside client, which sends from before the first change to after the last.",
+    );
+    out.add(0, "client:");
+    out.add(2, &format!("service: {name}"));
+    out.add(2, "# Requests a second.");
+    out.add(2, "rate: 20");
+    out.add(2, "duration: 2h");
+    out.add(2, "# What users ask for, in place of this.");
+    out.add(2, "requests:");
+    out.add(4, &format!("- path: {path}"));
+    out.add(0, "");
+    out.add(0, "# The load test.");
+    out.add(0, "load:");
+    out.add(2, &format!("service: {name}"));
+    out.add(2, "rate: 50");
+    out.add(2, "duration: 10s");
+    out.add(2, "requests:");
+    out.add(4, &format!("- path: {path}"));
+}
+
+/// Returns a text as YAML reads it back, in quotes where it needs them.
+fn quoted(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+        && !matches!(
+            text.to_lowercase().as_str(),
+            "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n"
+        );
+    if plain {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
+}

@@ -1,0 +1,124 @@
+//! Environments and their policies.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::strategy::Strategy;
+
+/// An environment as written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct EnvironmentFile {
+    /// Which of the four policies applies; by the environment's name when not given.
+    #[serde(default)]
+    pub policy: Option<PolicyKind>,
+    /// What of the policy is different here.
+    #[serde(default)]
+    pub overrides: PolicyOverrides,
+    /// The rollout strategy, in place of the application's.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    /// Environments in which the same release must have succeeded before.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    /// Replicas by service, in place of the Compose file's.
+    #[serde(default)]
+    pub replicas: BTreeMap<String, u32>,
+    /// Variables for the Compose file's `${NAME}`.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// The four policies.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// Development: notes where others stop.
+    Dev,
+    /// Test.
+    Test,
+    /// Staging.
+    Staging,
+    /// Production.
+    Prod,
+}
+
+/// What of a policy is different in one environment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct PolicyOverrides {
+    /// Whether a person must say go.
+    #[serde(default)]
+    pub approval: Option<ApprovalRule>,
+    /// What uncommitted changes do.
+    #[serde(default)]
+    pub uncommitted: Option<Reaction>,
+    /// What items nobody attested do.
+    #[serde(default)]
+    pub unattested: Option<Reaction>,
+    /// What items that the program cannot establish do.
+    #[serde(default)]
+    pub open: Option<Reaction>,
+    /// What failed items do.
+    #[serde(default)]
+    pub failed: Option<Reaction>,
+}
+
+/// Whether a person must say go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalRule {
+    /// Nobody.
+    None,
+    /// Anybody.
+    Anybody,
+    /// A person other than the one who runs it.
+    SomebodyElse,
+}
+
+/// What a policy does about something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// It is shown.
+    Note,
+    /// The phase stops.
+    Stop,
+}
+
+/// The policy that applies to an environment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Policy {
+    /// Which of the four it is.
+    pub kind: PolicyKind,
+    /// Whether a person must say go.
+    pub approval: ApprovalRule,
+    /// What uncommitted changes do.
+    pub uncommitted: Reaction,
+    /// What items nobody attested do.
+    pub unattested: Reaction,
+    /// What items that the program cannot establish do.
+    pub open: Reaction,
+    /// What failed items do.
+    pub failed: Reaction,
+    /// What a waiver needs to count.
+    pub waivers: WaiverRule,
+    /// Whether waivers of mandatory and forbidden items count.
+    pub waive_mandatory: bool,
+    /// Whether a failed item after traffic has moved sends the run back.
+    pub roll_back_on_failure: bool,
+}
+
+/// What a waiver needs to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaiverRule {
+    /// Nothing more.
+    Allowed,
+    /// The name of who approved it.
+    WithApprover,
+}

@@ -1,0 +1,116 @@
+//! What the engine works with: deployment file and Compose file together, for one environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use code_deploy_record::{Digest, Role};
+use serde::{Deserialize, Serialize};
+
+use super::super::compose::ComposeFacts;
+use super::environment::Policy;
+use super::file::DeployFile;
+use super::journey::Journey;
+use super::service::ServiceFile;
+use super::strategy::Strategy;
+use crate::duration::Span;
+
+/// A deployment file together with its Compose file, checked, for one environment and target:
+/// what the engine works with. Nothing in it is secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct Spec {
+    /// The deployment file.
+    pub path: PathBuf,
+    /// Its folder: the project.
+    pub project: PathBuf,
+    /// The digest of the deployment file and the files it names.
+    pub digest: Digest,
+    /// The application's name.
+    pub application: String,
+    /// The environment's name.
+    pub environment: String,
+    /// The target's name.
+    pub target: String,
+    /// The release named in the deployment file.
+    pub release: Option<String>,
+    /// The services in an order in which each comes after those it needs.
+    pub services: Vec<Service>,
+    /// The strategy for this environment.
+    pub strategy: Strategy,
+    /// The policy for this environment.
+    pub policy: Policy,
+    /// Environments in which the same release must have succeeded before.
+    pub requires: Vec<String>,
+    /// The user journeys.
+    pub journeys: Vec<Journey>,
+    /// The whole deployment file.
+    pub file: DeployFile,
+    /// What of the Compose file is not honoured by any target of this program, in words.
+    pub compose_notes: Vec<String>,
+    /// What else the Compose file says.
+    pub compose: ComposeFacts,
+    /// The files that were read: the deployment file, and those it names.
+    pub files: Vec<PathBuf>,
+}
+
+impl Spec {
+    /// Returns the service of that name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Returns the folder where data of the environment is kept over releases.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        let runs = code_deploy_record::RunsFolder::of_project(&self.project);
+        runs.path().join("data").join(&self.environment)
+    }
+}
+
+/// A service, from Compose file and deployment file together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Service {
+    /// The name.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The image of the Compose file, variables replaced.
+    pub image: Option<String>,
+    /// The services it needs.
+    pub needs: Vec<String>,
+    /// The port on which it listens inside its network.
+    pub port: u16,
+    /// The port of this machine that the Compose file publishes it on.
+    pub published: Option<u16>,
+    /// How many instances are wanted.
+    pub replicas: u32,
+    /// The environment of the Compose file, variables replaced. Values of names that look like
+    /// secrets are refused when the file is read.
+    pub environment: BTreeMap<String, String>,
+    /// What happens when an instance ends.
+    pub restart: Restart,
+    /// How long an instance may take to end when asked.
+    pub stop_grace: Span,
+    /// The most memory an instance may use, in bytes.
+    pub memory_limit: Option<u64>,
+    /// The most processors an instance may use.
+    pub processor_limit: Option<f64>,
+    /// What the deployment file adds.
+    pub file: ServiceFile,
+}
+
+/// What happens when an instance ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Nothing.
+    No,
+    /// It is started again.
+    Always,
+    /// It is started again unless it was stopped on purpose.
+    UnlessStopped,
+    /// It is started again when it failed, at most that often.
+    OnFailure(Option<u32>),
+}

@@ -1,0 +1,10 @@
+//! The engine through its public surface, against a simulated target.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod crashes;
+mod plans;
+mod refusals;
+mod runs;
+mod simulated;
+mod stage;
+mod steering;

@@ -1,0 +1,127 @@
+use code_deploy_engine::Ended;
+use code_deploy_engine::Purpose;
+use code_deploy_engine::runner::VerbDone;
+use code_deploy_record::Digest;
+
+use crate::stage::{Stage, code};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_runner_is_refused_while_one_holds_the_lock() {
+    let stage = Stage::canary().await;
+    let runner = stage.open("1.1.0").await;
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Deploy).await),
+        "CD0410"
+    );
+    runner.close().await;
+    stage.open("1.1.0").await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_deployed_already_is_refused_and_leaves_no_run() {
+    let stage = Stage::canary().await;
+    assert_eq!(
+        code(stage.try_open("1.0.0", Purpose::Deploy).await),
+        "CD0411"
+    );
+    assert!(stage.runs().list().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_run_is_joined_only_for_its_own_release_and_plan() {
+    let mut stage = Stage::canary().await;
+    stage.open("1.1.0").await.close().await;
+    assert_eq!(
+        code(stage.try_open("1.2.0", Purpose::Deploy).await),
+        "CD0412"
+    );
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Begin).await),
+        "CD0412"
+    );
+    let joined = stage.open("1.1.0").await;
+    joined.close().await;
+    assert_eq!(stage.runs().list().unwrap().len(), 1);
+    stage.spec.digest = Digest::of(b"changed");
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Resume).await),
+        "CD0416"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_refused() {
+    let stage = Stage::canary().await;
+    stage.open("1.1.0").await.close().await;
+    let path = stage.last_run().journal_path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\"engine\"", "\"other!\"", 2)).unwrap();
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Deploy).await),
+        "CD0413"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_run_in_another_environment_must_be_there() {
+    let mut stage = Stage::canary().await;
+    stage.spec.requires = vec!["staging".to_owned()];
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Deploy).await),
+        "CD0415"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_nothing_to_resume_or_go_back_from_without_a_run() {
+    let stage = Stage::canary().await;
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::Resume).await),
+        "CD0417"
+    );
+    assert_eq!(
+        code(stage.try_open("1.1.0", Purpose::GoBack).await),
+        "CD0418"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verbs_run_in_order_and_what_is_done_stays_done() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    assert_eq!(code(runner.run_verb("release", None).await), "CD0420");
+    for verb in [
+        "inventory",
+        "plan",
+        "preflight",
+        "build",
+        "provision",
+        "migrate",
+    ] {
+        assert!(
+            runner.run_verb(verb, None).await.unwrap().is_done(),
+            "{verb}"
+        );
+    }
+    assert_eq!(
+        code(runner.run_verb("release", Some("nonsense")).await),
+        "CD0421"
+    );
+    assert_eq!(
+        code(runner.run_verb("release", Some("promotion")).await),
+        "CD0422"
+    );
+    assert!(
+        runner
+            .run_verb("release", Some("green"))
+            .await
+            .unwrap()
+            .is_done()
+    );
+    let again = runner.run_verb("release", Some("green")).await.unwrap();
+    let Ended::Done(VerbDone { done, already }) = again else {
+        panic!("{again:?}")
+    };
+    assert_eq!((done.len(), already.len()), (0, 2));
+    runner.close().await;
+}

@@ -1,0 +1,227 @@
+use code_deploy_engine::Ended;
+use code_deploy_engine::spec::StrategyKind;
+use code_deploy_record::{RunOutcome, Verdict, verify_folder};
+
+use crate::simulated::Faults;
+use crate::stage::{Stage, place};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_moves_traffic_in_steps_rehearses_and_stops_the_old_release_last() {
+    let stage = Stage::with(
+        StrategyKind::Canary,
+        &[(5, 1), (50, 1), (100, 0)],
+        Some("1.0.0"),
+    )
+    .await;
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    assert!(ended.is_done(), "{ended:?}");
+    let course = stage.course();
+    let order = [
+        "run started",
+        "planned",
+        "Apply release.green.catalog",
+        "Apply release.green.shop",
+        "Apply release.smoke",
+        "Apply release.monitoring",
+        "Apply release.traffic.5",
+        "Apply release.rehearsal",
+        "rehearsed",
+        "Apply release.traffic.50",
+        "Apply release.promotion",
+        "Apply finish.old-release",
+        "succeeded",
+        "sealed",
+    ];
+    let places: Vec<_> = order.iter().map(|what| place(&course, what)).collect();
+    assert!(places.is_sorted(), "{course:#?}");
+    let traffic: Vec<_> = stage
+        .target
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.starts_with("traffic"))
+        .collect();
+    let expected = [
+        "traffic 1.0.0=95 1.1.0=5",
+        "traffic 1.0.0=100",
+        "traffic 1.0.0=95 1.1.0=5",
+        "traffic 1.0.0=50 1.1.0=50",
+        "traffic 1.1.0=100",
+    ];
+    assert_eq!(traffic, expected);
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (0, 4)
+    );
+    let state = stage.last_run().state().unwrap();
+    assert_eq!(state.items.len(), 208);
+    assert!(
+        state
+            .items
+            .values()
+            .any(|item| item.verdict == Verdict::Open)
+    );
+    assert!(state.gates.iter().all(|gate| gate.passed));
+    let report = verify_folder(&stage.last_run()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deployment_says_that_there_is_no_stable_release() {
+    let stage = Stage::with(StrategyKind::Canary, &[(5, 1), (100, 0)], None).await;
+    let mut runner = stage.open("1.0.0").await;
+    assert!(runner.inputs().initial);
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    assert!(ended.is_done(), "{ended:?}");
+    let asked = stage.target.asked();
+    assert!(asked.contains(&"traffic 1.0.0=100".to_owned()), "{asked:?}");
+    let text = serde_json::to_string(&stage.events()).unwrap();
+    assert!(text.contains("there is no stable release"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blue_green_and_rolling_end_with_everything_on_the_new_release() {
+    for kind in [StrategyKind::BlueGreen, StrategyKind::Rolling] {
+        let stage = Stage::with(kind, &[(50, 0), (100, 0)], Some("1.0.0")).await;
+        let mut runner = stage.open("1.1.0").await;
+        let ended = runner.run_all().await.unwrap();
+        runner.close().await;
+        assert!(ended.is_done(), "{kind:?}: {ended:?}");
+        assert_eq!(
+            (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+            (0, 4)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_requests_of_the_new_release_send_the_run_back_and_keep_its_logs() {
+    let stage = Stage::with(StrategyKind::Canary, &[(50, 30), (100, 0)], Some("1.0.0")).await;
+    let failing = Some("1.1.0".parse().unwrap());
+    stage.target.set_faults(Faults {
+        failing,
+        ..Faults::default()
+    });
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    let Ended::RolledBack(reason) = &ended else {
+        panic!("{ended:?}")
+    };
+    assert!(
+        reason.contains("failed requests of the new release: 10.00 %"),
+        "{reason}"
+    );
+    assert_eq!(ended.exit_code(), 3);
+    let course = stage.course();
+    let order = [
+        "gate analysis false",
+        "rollback Gate",
+        "Undo release.traffic.50",
+        "Undo release.green.shop",
+        "kept log of shop-1.1.0-1 before it was stopped",
+        "release.green.shop Done",
+        "rollback finished Done",
+        "rolled back",
+        "sealed",
+    ];
+    let from = place(&course, "rollback Gate") - 5;
+    let places: Vec<_> = order
+        .iter()
+        .map(|what| place(course.get(from..).unwrap(), what))
+        .collect();
+    assert!(places.is_sorted(), "{course:#?}");
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (4, 0)
+    );
+    let shares = stage.target.shares();
+    assert!(
+        shares.values().all(|shares| shares.len() == 1),
+        "{shares:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_never_becomes_ready_gets_no_traffic() {
+    let mut stage = Stage::canary().await;
+    stage.spec.strategy.health.deadline = code_deploy_engine::duration::Span::from_millis(300);
+    let unready = Some("1.1.0".parse().unwrap());
+    stage.target.set_faults(Faults {
+        unready,
+        ..Faults::default()
+    });
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    assert_eq!(ended.exit_code(), 3, "{ended:?}");
+    let asked = stage.target.asked();
+    assert!(
+        !asked.iter().any(|asked| asked.contains("1.1.0=")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_cannot_be_completed_needs_a_person_and_goes_on_when_asked_again() {
+    let mut stage = Stage::canary().await;
+    stage.spec.strategy.health.deadline = code_deploy_engine::duration::Span::from_millis(300);
+    let release = Some("1.1.0".parse().unwrap());
+    let faults = Faults {
+        unready: release.clone(),
+        unstoppable: release,
+        failing: None,
+    };
+    stage.target.set_faults(faults);
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    let Ended::NeedsPerson(problem) = &ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(ended.exit_code(), 4);
+    assert!(problem.what.contains("release.green"), "{problem:?}");
+    assert!(problem.next.contains("code-deploy rollback"), "{problem:?}");
+    let finished = stage.last_run().state().unwrap().finished.unwrap();
+    assert_eq!(finished.0, RunOutcome::NeedsPerson);
+    let refused = stage
+        .try_open("1.2.0", code_deploy_engine::Purpose::Deploy)
+        .await;
+    assert_eq!(crate::stage::code(refused), "CD0412");
+    stage.target.set_faults(Faults::default());
+    let mut again = stage
+        .try_open("1.1.0", code_deploy_engine::Purpose::GoBack)
+        .await
+        .unwrap();
+    let ended = again.rollback("anna", "mended").await.unwrap();
+    again.close().await;
+    assert_eq!(ended.exit_code(), 3, "{ended:?}");
+    assert_eq!(stage.target.running("1.1.0"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_run_is_reverted_by_a_run_that_moves_traffic_at_once() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    assert!(runner.run_all().await.unwrap().is_done());
+    let reverts = runner.run_id();
+    runner.close().await;
+    let mut options = stage.options("1.0.0", code_deploy_engine::Purpose::Begin);
+    options.reverts = reverts;
+    let mut back = code_deploy_engine::Runner::open(options).await.unwrap();
+    assert!(back.run_all().await.unwrap().is_done());
+    back.close().await;
+    let course = stage.course();
+    assert!(
+        !course
+            .iter()
+            .any(|entry| entry.starts_with("Apply release.traffic")),
+        "{course:?}"
+    );
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (4, 0)
+    );
+}

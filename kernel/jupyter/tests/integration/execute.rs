@@ -1,0 +1,129 @@
+use jupyter_zmq_client::ExecuteRequest;
+use serde_json::json;
+
+use crate::kit::{Kernel, content_of};
+
+#[tokio::test]
+async fn a_cell_says_busy_input_output_and_idle_last() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let ran = client.run("%print hello").await;
+    assert_eq!(ran.kinds(), ["status", "execute_input", "stream", "status"]);
+    assert_eq!(ran.text("stdout"), "hello\n");
+    assert_eq!(ran.reply["status"], "ok");
+    assert_eq!(ran.reply["execution_count"], 1);
+    assert_eq!(ran.contents("execute_input")[0]["execution_count"], 1);
+}
+
+#[tokio::test]
+async fn streams_come_before_the_display_that_follows_them() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let ran = client.run("%mixed").await;
+    let shown: Vec<String> = ran
+        .outputs
+        .iter()
+        .map(content_of)
+        .filter_map(|content| {
+            let text = content["text"].as_str().or(content["data"]["text/plain"].as_str());
+            text.map(|text| text.trim().to_owned())
+        })
+        .collect();
+    // Texts of one stream may come in one message or two, never in another order.
+    assert_eq!(shown.join(" "), "one two three four five");
+}
+
+#[tokio::test]
+async fn an_error_fails_the_cell_and_aborts_what_waits_behind_it() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let failing = client.send_cell("%error boom").await;
+    let behind = client.send_cell("%print never").await;
+    let ran = client.ran(&failing).await;
+    assert_eq!(ran.kinds(), ["status", "execute_input", "error", "status"]);
+    assert_eq!(ran.contents("error")[0]["evalue"], "boom");
+    assert_eq!((&ran.reply["status"], &ran.reply["ename"]), (&json!("error"), &json!("EchoError")));
+    let aborted = client.ran(&behind).await;
+    assert_eq!(aborted.reply["status"], "aborted");
+    assert_eq!(aborted.kinds(), ["status", "status"]);
+    assert_eq!(client.run("%print again").await.reply["status"], "ok");
+}
+
+#[tokio::test]
+async fn an_error_leaves_the_queue_alone_where_the_request_says_so() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let request = ExecuteRequest {
+        code: "%error boom".into(),
+        stop_on_error: false,
+        ..ExecuteRequest::default()
+    };
+    let failing = client.send(request).await;
+    let behind = client.send_cell("%print on").await;
+    assert_eq!(client.ran(&failing).await.reply["status"], "error");
+    assert_eq!(client.ran(&behind).await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
+async fn a_silent_cell_shows_and_counts_nothing() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let request =
+        ExecuteRequest { code: "%print quiet".into(), silent: true, ..ExecuteRequest::default() };
+    let id = client.send(request).await;
+    assert_eq!(client.ran(&id).await.kinds(), ["status", "status"]);
+    assert_eq!(client.run("%noop").await.reply["execution_count"], 1);
+}
+
+#[tokio::test]
+async fn user_expressions_are_evaluated_each_on_its_own() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let wanted = [("good", "text:4"), ("bad", "nothing")];
+    let request = ExecuteRequest {
+        code: "%noop".into(),
+        user_expressions: Some(wanted.map(|(name, text)| (name.into(), text.into())).into()),
+        ..ExecuteRequest::default()
+    };
+    let id = client.send(request).await;
+    let values = client.ran(&id).await.reply["user_expressions"].clone();
+    assert_eq!(values["good"]["data"]["text/plain"], "4");
+    assert_eq!((&values["bad"]["status"], &values["bad"]["ename"]), (&json!("error"), &json!("NoValue")));
+}
+
+#[tokio::test]
+async fn nothing_of_a_cell_comes_after_its_idle() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    client.run("%late").await;
+    client.assert_silent().await;
+}
+
+#[tokio::test]
+async fn none_of_ten_thousand_prints_and_displays_is_lost() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let prints = client.run("%prints 10000").await;
+    let lines: Vec<String> = (0..10_000).map(|line| format!("{line}\n")).collect();
+    assert_eq!(prints.text("stdout"), lines.concat());
+    let displays = client.run("%flood 10000").await.contents("display_data");
+    let numbers = displays.iter().map(|display| display["data"]["text/plain"].clone());
+    assert!(numbers.eq((0..10_000).map(|number| json!(number.to_string()))));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_cell_fails_the_cell_and_not_the_kernel() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    assert_eq!(client.run("%panic").await.reply["ename"], "InternalError");
+    assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
+async fn a_page_is_shown_by_the_reply() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let reply = client.run("%page help").await.reply;
+    assert_eq!(reply["payload"][0]["source"], "page");
+    assert_eq!(reply["payload"][0]["data"]["text/plain"], "help");
+}

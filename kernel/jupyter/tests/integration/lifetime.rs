@@ -1,0 +1,78 @@
+use nix::sys::signal::{Signal, kill};
+use serde_json::json;
+
+use crate::kit::{Kernel, until};
+
+#[tokio::test]
+async fn shutdown_is_answered_before_the_process_ends() {
+    for restart in [false, true] {
+        let mut kernel = Kernel::start().await;
+        let mut client = kernel.client().await;
+        let reply = client.control("shutdown_request", json!({"restart": restart})).await;
+        assert_eq!(reply, json!({"status": "ok", "restart": restart}));
+        assert!(kernel.exit().await.success());
+    }
+}
+
+#[tokio::test]
+async fn shutdown_interrupts_the_running_cell() {
+    let mut kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let id = client.send_cell("%long").await;
+    client.started().await;
+    client.control("shutdown_request", json!({"restart": false})).await;
+    assert_eq!(client.reply_to(&id).await["ename"], "Interrupted");
+    assert!(kernel.exit().await.success());
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_the_running_cell_at_a_safe_point() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let id = client.send_cell("%long").await;
+    let behind = client.send_cell("%print never").await;
+    client.started().await;
+    assert_eq!(client.control("interrupt_request", json!({})).await["status"], "ok");
+    let ran = client.ran(&id).await;
+    assert_eq!(ran.text("stdout"), "stopping at a safe point\n");
+    assert_eq!(ran.reply["ename"], "Interrupted");
+    assert_eq!(client.ran(&behind).await.reply["status"], "aborted");
+}
+
+#[tokio::test]
+async fn sigint_is_an_interrupt_and_sigterm_the_end() {
+    let mut kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let id = client.send_cell("%long").await;
+    client.started().await;
+    kill(kernel.pid(), Signal::SIGINT).unwrap();
+    assert_eq!(client.ran(&id).await.reply["ename"], "Interrupted");
+    kill(kernel.pid(), Signal::SIGTERM).unwrap();
+    assert!(kernel.exit().await.success());
+}
+
+#[tokio::test]
+async fn the_kernel_ends_with_the_process_it_was_told_to_watch() {
+    let mut watched = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = watched.id().to_string();
+    let mut kernel = Kernel::start_with(|command| {
+        command.env("JPY_PARENT_PID", pid);
+    })
+    .await;
+    watched.kill().unwrap();
+    watched.wait().unwrap();
+    assert!(kernel.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_under_its_name_is_served() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    client.run("%noop").await;
+    drop(client);
+    let mut client = kernel.client().await;
+    until("the second client is served", async || {
+        client.run("%noop").await.reply["status"] == "ok"
+    })
+    .await;
+}

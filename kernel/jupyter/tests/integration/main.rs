@@ -1,0 +1,15 @@
+//! Drives a real kernel process over real sockets, as clients do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod channels;
+mod connection_file;
+mod display;
+mod execute;
+mod kernelspec;
+mod kit;
+mod lifetime;
+#[cfg(stage_python)]
+mod python;
+mod requests;
+mod rust_cells;
+mod stalled_reader;

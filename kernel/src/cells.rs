@@ -1,0 +1,310 @@
+//! Notebook cells as a face: the Jupyter kernel of this program.
+
+mod face;
+mod known;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_jupyter::rust_cells::RustCells;
+use code_deploy_jupyter::{
+    Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
+    KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
+};
+use code_deploy_record::Problem;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs};
+use crate::dispatch::{Dispatcher, Opened};
+use crate::face::Face;
+use crate::failure::{Exit, Failure};
+use crate::machine::Machine;
+use crate::magic::{self, Asked, CellKind};
+use crate::pages;
+use crate::project::Project;
+use face::{CellFace, picture_bundle};
+use known::ProjectWords;
+
+/// How often the chart of a long command is drawn anew.
+const REDRAW: Duration = Duration::from_secs(2);
+
+/// Runs the kernel until Jupyter ends it.
+pub fn launch(connection_file: &Path) -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    let machine = match Machine::present() {
+        Ok(machine) => machine,
+        Err(failure) => return refuse(&failure.problem),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return refuse(&Failure::refused("CD0002", format!("cannot start: {error}"), "").problem);
+        }
+    };
+    let cells = Arc::new(DeployCells::new(machine));
+    let served = runtime.block_on(serve(connection_file, cells, ServeOptions::default()));
+    runtime.shutdown_background();
+    match served {
+        Ok(Ended::Shutdown | Ended::Restart) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let what = code_deploy_engine::error::with_sources(&error);
+            let next = "Jupyter writes this file when it starts a kernel; start one from Jupyter.";
+            refuse(&Failure::refused("CD0701", what, next).problem)
+        }
+    }
+}
+
+fn refuse(problem: &Problem) -> ExitCode {
+    crate::terminal::Terminal::new(false, String::new()).problem(problem);
+    ExitCode::from(Exit::Refused.code())
+}
+
+/// What cells mean in this program.
+struct DeployCells {
+    machine: Machine,
+    opened: Mutex<Opened>,
+    rust: RustCells,
+}
+
+impl DeployCells {
+    fn new(machine: Machine) -> Self {
+        let program = machine.program.clone().into_os_string();
+        let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
+        Self { machine, opened: Mutex::default(), rust }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn command(
+        &self,
+        line: CommandLine,
+        out: &CellOutput,
+        interrupt: &Interrupt,
+    ) -> Result<(), CellError> {
+        let CommandLine { global, command, run } = line;
+        let command = command.unwrap_or(Command::Open(run));
+        let opening = match &command {
+            Command::Open(arguments) if !arguments.stop && !arguments.demo => Some(arguments.clone()),
+            _ => None,
+        };
+        self.carry_out(command, global, out, interrupt).await?;
+        if let Some(arguments) = opening {
+            let mut opened = self.opened();
+            opened.environment = arguments.environment.unwrap_or_default();
+            opened.target = arguments.target.unwrap_or_default();
+            opened.open = OpenArgs { to: arguments.to, yes: arguments.yes };
+        }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &self,
+        command: Command,
+        global: GlobalArgs,
+        out: &CellOutput,
+        interrupt: &Interrupt,
+    ) -> Result<(), CellError> {
+        let face = Arc::new(CellFace::new(self.machine.user.clone(), out.clone()));
+        let token = CancellationToken::new();
+        let with_chart = magic::is_long(&command);
+        let dispatcher = Dispatcher {
+            machine: self.machine.clone(),
+            global,
+            face: Arc::<CellFace>::clone(&face) as Arc<dyn Face>,
+            opened: Some(self.opened().clone()),
+            interrupt: token.clone(),
+        };
+        let chart = with_chart.then(|| self.project()).flatten();
+        let done = self.watch(dispatcher, command, &face, out, interrupt, &token, chart).await;
+        face.flush().await;
+        match done {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(cell_error(&failure)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what one cell has at hand while it runs")]
+    async fn watch(
+        &self,
+        dispatcher: Dispatcher,
+        command: Command,
+        face: &CellFace,
+        out: &CellOutput,
+        interrupt: &Interrupt,
+        token: &CancellationToken,
+        chart: Option<Project>,
+    ) -> Result<Exit, Failure> {
+        let mut live = None;
+        let mut moving = None;
+        let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + REDRAW, REDRAW);
+        redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut work = std::pin::pin!(dispatcher.carry_out(command));
+        let done = loop {
+            // Cancel safe: the work is pinned outside, the others only wait.
+            tokio::select! {
+                biased;
+                () = interrupt.insisted() => break Err(interrupted_now()),
+                () = interrupt.requested(), if !token.is_cancelled() => token.cancel(),
+                done = &mut work => break done,
+                () = face.changed() => show_live(face, out, &mut live).await,
+                _ = redraw.tick(), if chart.is_some() => {
+                    if let Some(project) = &chart {
+                        draw(project, out, &mut moving).await;
+                    }
+                }
+            }
+        };
+        face.settle();
+        show_live(face, out, &mut live).await;
+        if let Some(project) = chart.as_ref().filter(|_| moving.is_some()) {
+            draw(project, out, &mut moving).await;
+        }
+        done
+    }
+
+    fn project(&self) -> Option<Project> {
+        Project::find(None, &self.machine.folder).ok()
+    }
+}
+
+async fn show_live(
+    face: &CellFace,
+    out: &CellOutput,
+    live: &mut Option<code_deploy_jupyter::LiveDisplay>,
+) {
+    let Some(bundle) = face.live() else { return face.flush().await };
+    match live {
+        Some(live) => live.update(bundle),
+        None => *live = Some(out.live_display(bundle).await),
+    }
+    face.flush().await;
+}
+
+/// Draws the latency chart of the project's last run as it stands now.
+async fn draw(
+    project: &Project,
+    out: &CellOutput,
+    moving: &mut Option<code_deploy_jupyter::LiveDisplay>,
+) {
+    let project = project.clone();
+    let drawn = tokio::task::spawn_blocking(move || {
+        let run = project.run(None).ok()?;
+        pages::chart(&run, "latency").ok()
+    });
+    // A chart that cannot be drawn while files are being written is drawn the next time.
+    let Ok(Some(chart)) = drawn.await else { return };
+    let Some((bundle, _)) = picture_bundle(&chart) else { return };
+    match moving {
+        Some(moving) => moving.update(bundle),
+        None => *moving = Some(out.live_display(bundle).await),
+    }
+}
+
+fn interrupted_now() -> Failure {
+    Failure {
+        problem: Problem {
+            code: "CD0402".to_owned(),
+            what: "interrupted twice: the command ended at once".to_owned(),
+            state: "The record holds everything up to its last complete line.".to_owned(),
+            next: "`%resume` goes on, `%rollback` goes back.".to_owned(),
+        },
+        exit: Exit::Interrupted,
+        spec: None,
+    }
+}
+
+fn cell_error(failure: &Failure) -> CellError {
+    let problem = &failure.problem;
+    let mut lines = vec![format!("\u{1b}[31m{}\u{1b}[0m: {}", problem.code, problem.what)];
+    if let Some(rendered) = failure.rendered() {
+        lines.push(rendered);
+    } else {
+        let parts = [("state", &problem.state), ("next", &problem.next)];
+        let parts = parts.iter().filter(|(_, text)| !text.is_empty());
+        lines.extend(parts.map(|(label, text)| format!("  {label}: {text}")));
+    }
+    CellError::new(problem.code.clone(), problem.what.clone()).with_traceback(lines)
+}
+
+#[async_trait]
+impl Cells for DeployCells {
+    async fn execute(
+        &self,
+        cell: Cell,
+        out: CellOutput,
+        interrupt: Interrupt,
+    ) -> Result<(), CellError> {
+        let asked = match magic::read(&cell.code).map_err(|failure| cell_error(&failure))? {
+            CellKind::Rust => return self.rust.execute(&cell.code, &out, &interrupt).await,
+            CellKind::Commands(asked) => asked,
+        };
+        for asked in asked {
+            match asked {
+                Asked::Help(text) => out.stdout(text).await,
+                Asked::Command(line) => self.command(*line, &out, &interrupt).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn complete(&self, code: &str, cursor: usize) -> Completion {
+        let words = ProjectWords::new(self.project());
+        let Some(found) = magic::complete(code, cursor, &words) else {
+            return self.rust.complete(code, cursor).await;
+        };
+        let matches = found.found.into_iter();
+        let matches =
+            matches.map(|(text, kind)| CompletionMatch { text, kind: kind.to_owned() }).collect();
+        Completion { matches, start: found.start, end: cursor }
+    }
+
+    async fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<MimeBundle> {
+        let Some(word) = magic::word_at(code, cursor) else {
+            return self.rust.inspect(code, cursor).await;
+        };
+        let text = magic::help(&word)?;
+        let markdown = format!("```text\n{}\n```", text.trim_end());
+        Some(MimeBundle::text(text).with("text/markdown", markdown))
+    }
+
+    async fn is_complete(&self, code: &str) -> IsComplete {
+        match magic::read(code) {
+            // What Enter does is left to the console's own rule: only a compiler could tell.
+            Ok(CellKind::Rust) => IsComplete::Unknown,
+            Ok(CellKind::Commands(_)) => IsComplete::Complete,
+            Err(_) => IsComplete::Invalid,
+        }
+    }
+
+    fn info(&self) -> KernelInfo {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        KernelInfo {
+            implementation: "code-deploy".to_owned(),
+            implementation_version: version.clone(),
+            banner: format!(
+                "code-deploy {version}: deployment commands are magics (%code-deploy dev local), \
+                 everything else is Rust."
+            ),
+            language: LanguageInfo {
+                name: "rust".to_owned(),
+                version,
+                mimetype: "text/rust".to_owned(),
+                file_extension: ".rs".to_owned(),
+                pygments_lexer: Some("rust".to_owned()),
+                codemirror_mode: Some("rust".to_owned()),
+            },
+            help_links: Vec::new(),
+        }
+    }
+
+    async fn shutdown(&self, _restart: bool) {
+        self.rust.shutdown().await;
+    }
+}

@@ -1,0 +1,404 @@
+//! The table of commands. The command line, the cell magics, help, completion and the reference
+//! in the README are all made from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
+///
+/// `code-deploy ENVIRONMENT TARGET` carries out all nine phases and writes the notebooks. Each
+/// phase is a command of its own, too, and every command is a cell magic of the same name.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "code-deploy",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalArgs {
+    /// Deployment file; searched for from this folder upwards when not given
+    #[arg(short = 'f', long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Print JSON lines instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Environment, for commands that stand alone [default: that of the last run]
+    #[arg(short, long, global = true, value_name = "NAME", id = "in_environment")]
+    pub environment: Option<String>,
+    /// Target, for commands that stand alone [default: that of the last run]
+    #[arg(short, long, global = true, value_name = "NAME", id = "on_target")]
+    pub target: Option<String>,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Environment of the deployment file: dev, test, staging, prod or another
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: Option<String>,
+    /// Where to: local, docker-desktop, k8s, cloud-aws
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Release to deploy [default: `release` of the deployment file]
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
+    /// Folder for the notebooks [default: deployments/RUN beside the deployment file]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Deploy the built-in demonstration system: release 1.0.0, then 1.1.0
+    #[arg(long)]
+    pub demo: bool,
+    /// Make the demonstration's release 1.1.0 faulty, to see it rolled back
+    #[arg(long, value_name = "FAULT", requires = "demo")]
+    pub demo_fault: Option<DemoFault>,
+    /// Stop what was deployed to this environment and target
+    #[arg(long)]
+    pub stop: bool,
+    /// Say go to every approval of this run in your name
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What goes wrong with the demonstration's release 1.1.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoFault {
+    /// A share of requests answers 500
+    Errors,
+    /// Some requests take long
+    Slow,
+    /// Requests take longer and longer
+    Leak,
+    /// The process ends after some requests
+    Crash,
+    /// It never becomes ready
+    Unready,
+    /// One endpoint is broken
+    Partial,
+}
+
+impl DemoFault {
+    /// Returns the word by which the demonstration system knows it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Slow => "slow",
+            Self::Leak => "leak",
+            Self::Crash => "crash",
+            Self::Unready => "unready",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// The commands. Each is a cell magic of the same name.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Open or join the run of this folder (cells only; in a terminal leave the word out)
+    #[command(name = "code-deploy", hide = true)]
+    Open(RunArgs),
+    /// Discover and map applications, infrastructure and network (phase 1)
+    Inventory(VerbArgs),
+    /// Show plan, risks and rollback; changes nothing (phase 1)
+    Plan(PlanArgs),
+    /// Check health, resources, dependencies, source policy and security: go or no-go (phase 2)
+    Preflight(VerbArgs),
+    /// Source, artifacts, scans, quality (phase 3)
+    Build(VerbArgs),
+    /// Compute, storage, network, balancing, hardening, connectivity (phase 4)
+    Provision(VerbArgs),
+    /// Backup, restore test, migrations, validation of data (phase 5)
+    Migrate(VerbArgs),
+    /// Start the new release, check it and move traffic to it (phase 6)
+    Release(VerbArgs),
+    /// Metrics, dashboards, alerts, logs, traces and their coverage (phase 7)
+    Observe(VerbArgs),
+    /// Journeys, contracts, load, objectives, security (phase 8)
+    Validate(VerbArgs),
+    /// Runbooks, contacts, escalation, known issues; ends the run (phase 9)
+    Handover(VerbArgs),
+    /// Show where a run stands
+    Status(StatusArgs),
+    /// Show a chart of a run
+    Chart(ChartArgs),
+    /// Show entries of a run's record
+    Record(RecordArgs),
+    /// Let a run stop at its next safe point and wait
+    Pause(SteerArgs),
+    /// Let a run go on, also one whose process has died
+    Resume(SteerArgs),
+    /// Take a run back, also while another process is busy with it or after that process died
+    Rollback(SteerArgs),
+    /// Say go or no-go to a run that waits for it
+    Approve(ApproveArgs),
+    /// Write a commented deployment file from what is found in this folder
+    Init(InitArgs),
+    /// Check this machine and say what is missing
+    Doctor,
+    /// List the runs of this project
+    Runs,
+    /// Write a run's notebooks, or notebooks that are ready to run
+    Notebooks(NotebooksArgs),
+    /// Check that a record, and notebooks made from it, are what was written
+    Verify(VerifyArgs),
+    /// Install the Jupyter kernel, or remove it
+    Kernel(KernelArgs),
+    /// Print the JSON Schema of the deployment file
+    Schema,
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsArgs),
+    /// Processes that this program starts for itself
+    #[command(hide = true)]
+    Internal(InternalArgs),
+}
+
+/// A phase, whole or one section of it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerbArgs {
+    /// Section; all of them when not given
+    pub section: Option<String>,
+    #[command(flatten)]
+    pub open: OpenArgs,
+}
+
+/// How a command opens a run when there is none.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OpenArgs {
+    /// Release to deploy [default: `release` of the deployment file]
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
+    /// Say go to every approval of this run in your name
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// The plan.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub verb: VerbArgs,
+    /// Show what is different from that run's plan
+    #[arg(long, value_name = "RUN")]
+    pub diff: Option<String>,
+}
+
+/// Which run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WhichRun {
+    /// Run [default: the last]
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Show changes as they happen until the run has ended
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// A chart.
+#[derive(Debug, Clone, Args)]
+pub struct ChartArgs {
+    /// Which chart; a list when not given
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Write the chart as SVG and PNG into this folder
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+}
+
+/// Entries of a record.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecordArgs {
+    /// View: gates, traffic, items, findings, client, events and more; entries when not given
+    pub view: Vec<String>,
+    /// Entries of this kind only: gate_evaluated, step_finished and so on
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Only the last entries
+    #[arg(long, value_name = "COUNT")]
+    pub last: Option<usize>,
+    /// Show entries as they are written until the run has ended
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Steering a run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SteerArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Why; stands in the record
+    #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
+    pub reason: String,
+}
+
+/// An approval.
+#[derive(Debug, Clone, Args)]
+pub struct ApproveArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Say no-go
+    #[arg(long)]
+    pub no_go: bool,
+    /// Why; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// A new deployment file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InitArgs {
+    /// Folder that has a Compose file
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// Print it instead of writing it
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// Notebooks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NotebooksArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Write notebooks that are ready to run, not those of a run
+    #[arg(long)]
+    pub ready: bool,
+    /// Folder to write to [default: deployments/RUN, or the present folder with --ready]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+}
+
+/// Checking a record.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerifyArgs {
+    /// Runs by name or folder [default: the last run]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// Folder of notebooks to compare with what the record gives
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub notebooks: Option<PathBuf>,
+}
+
+/// The Jupyter kernel.
+#[derive(Debug, Clone, Args)]
+pub struct KernelArgs {
+    #[command(subcommand)]
+    pub action: KernelAction,
+}
+
+/// What to do with the Jupyter kernel.
+#[derive(Debug, Clone, Subcommand)]
+pub enum KernelAction {
+    /// Install it, so that Jupyter offers it
+    Install(KernelPlace),
+    /// Remove it
+    Uninstall(KernelPlace),
+    /// Show where it is installed
+    List,
+    /// Run it; Jupyter does this
+    #[command(hide = true)]
+    Launch {
+        /// Connection file, written by Jupyter
+        connection_file: PathBuf,
+    },
+}
+
+/// Where Jupyter looks for kernels.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KernelPlace {
+    /// For this user (the default)
+    #[arg(long, group = "place")]
+    pub user: bool,
+    /// Under this folder, in share/jupyter/kernels
+    #[arg(long, value_name = "FOLDER", group = "place", value_hint = ValueHint::DirPath)]
+    pub prefix: Option<PathBuf>,
+    /// For the Python environment that is active
+    #[arg(long, group = "place")]
+    pub sys_prefix: bool,
+    /// Name of the kernel
+    #[arg(long, default_value = "code-deploy")]
+    pub name: String,
+}
+
+/// Shell completion.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// Shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Processes that this program starts for itself.
+#[derive(Debug, Clone, Args)]
+pub struct InternalArgs {
+    #[command(subcommand)]
+    pub process: InternalProcess,
+}
+
+/// Processes that this program starts for itself.
+#[derive(Debug, Clone, Subcommand)]
+pub enum InternalProcess {
+    /// The router
+    Router {
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The outside client
+    Client {
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The supervisor of an instance
+    Instance {
+        /// The instance's folder
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// A service of the demonstration system
+    Shop {
+        /// What to pass on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The process that runs Rust cells
+    RustCells,
+}
+
+/// The words of the commands that are cell magics.
+pub fn magic_words() -> Vec<String> {
+    let table = CommandLine::command();
+    let words = table.get_subcommands().filter(|command| {
+        !matches!(command.get_name(), "internal" | "completions" | "kernel" | "schema")
+    });
+    words.map(|command| command.get_name().to_owned()).collect()
+}
+
+/// Returns the known word nearest to `word`, if one is near.
+pub fn nearest(word: &str, known: &[String]) -> Option<String> {
+    let scored = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+    let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + word.len() / 3).then(|| nearest.clone())
+}

@@ -1,0 +1,339 @@
+//! Carries out a command of the table, for whichever face asked for it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::CommandFactory as _;
+use code_deploy_engine::steer::Asking;
+use code_deploy_record::{Release, RunFolder, Steering};
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::{
+    ApproveArgs, ChartArgs, Command, CommandLine, GlobalArgs, InitArgs, NotebooksArgs, OpenArgs,
+    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs,
+};
+use crate::face::Face;
+use crate::failure::{Exit, Failure};
+use crate::machine::Machine;
+use crate::project::Project;
+use crate::session::{Session, Wish};
+use crate::{demo, kernel_spec, pages, plan, run, show};
+
+/// Environment and target that a notebook has opened, and what it wants of the run.
+#[derive(Debug, Clone, Default)]
+pub struct Opened {
+    /// The environment.
+    pub environment: String,
+    /// The target.
+    pub target: String,
+    /// The release to deploy, and whether approvals are said in advance.
+    pub open: OpenArgs,
+}
+
+/// Carries out commands. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    /// This machine, user and program.
+    pub machine: Machine,
+    /// Options that hold for every command.
+    pub global: GlobalArgs,
+    /// What shows it.
+    pub face: Arc<dyn Face>,
+    /// What the notebook has opened; nothing in a terminal.
+    pub opened: Option<Opened>,
+    /// Ends at a safe point when it is cancelled.
+    pub interrupt: CancellationToken,
+}
+
+impl Dispatcher {
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// What kept it from being done, with how the command ends.
+    pub async fn carry_out(&self, command: Command) -> Result<Exit, Failure> {
+        match command {
+            Command::Open(arguments) => self.open(&arguments).await,
+            Command::Inventory(arguments) => self.verb("inventory", &arguments).await,
+            Command::Plan(arguments) => self.plan(&arguments).await,
+            Command::Preflight(arguments) => self.verb("preflight", &arguments).await,
+            Command::Build(arguments) => self.verb("build", &arguments).await,
+            Command::Provision(arguments) => self.verb("provision", &arguments).await,
+            Command::Migrate(arguments) => self.verb("migrate", &arguments).await,
+            Command::Release(arguments) => self.verb("release", &arguments).await,
+            Command::Observe(arguments) => self.verb("observe", &arguments).await,
+            Command::Validate(arguments) => self.verb("validate", &arguments).await,
+            Command::Handover(arguments) => self.verb("handover", &arguments).await,
+            Command::Pause(arguments) => self.steer(Steering::Pause, &arguments).await,
+            Command::Resume(arguments) => self.steer(Steering::Resume, &arguments).await,
+            Command::Rollback(arguments) => self.steer(Steering::Rollback, &arguments).await,
+            Command::Approve(arguments) => self.approve(&arguments).await,
+            Command::Status(arguments) => {
+                let run = self.which(arguments.which.run.as_deref())?;
+                show::status::status(&run, arguments.watch, &*self.face).await
+            }
+            Command::Record(arguments) => self.record(&arguments).await,
+            Command::Chart(arguments) => self.chart(&arguments),
+            Command::Notebooks(arguments) => self.notebooks(&arguments).await,
+            Command::Kernel(arguments) => {
+                kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
+            }
+            other => self.carry_out_apart(other),
+        }
+    }
+
+    /// Commands that need no run.
+    fn carry_out_apart(&self, command: Command) -> Result<Exit, Failure> {
+        match command {
+            Command::Runs => show::runs::runs(&self.project()?, &*self.face),
+            Command::Verify(arguments) => {
+                let project = self.project().ok();
+                let notebooks = arguments.notebooks.as_deref();
+                show::verify::verify(project.as_ref(), &arguments.runs, notebooks, &*self.face)
+            }
+            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face),
+            Command::Init(arguments) => self.init(&arguments),
+            Command::Schema => {
+                let schema = code_deploy_engine::spec::schema();
+                let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+                self.face.text(&text);
+                Ok(Exit::Done)
+            }
+            Command::Completions(arguments) => {
+                let mut script = Vec::new();
+                let mut table = CommandLine::command();
+                clap_complete::generate(arguments.shell, &mut table, "code-deploy", &mut script);
+                self.face.text(String::from_utf8_lossy(&script).trim_end());
+                Ok(Exit::Done)
+            }
+            _ => Err(Failure::usage("this command cannot be used here", "Use it in a terminal.")),
+        }
+    }
+
+    /// A whole run, the demonstration, or stopping: what stands without a command word.
+    ///
+    /// # Errors
+    /// What kept it from being done.
+    pub async fn whole(&self, arguments: &RunArgs) -> Result<Exit, Failure> {
+        if arguments.demo && !arguments.stop {
+            let face = Arc::clone(&self.face);
+            return demo::demo(&self.machine, arguments, face, &self.interrupt).await;
+        }
+        let session = self.session_for(arguments)?;
+        if arguments.stop {
+            return run::stop(&session).await;
+        }
+        let wish = wish(arguments.to.as_deref(), arguments.yes)?;
+        let out = arguments.out.as_deref();
+        run::whole(&session, &wish, out, &self.interrupt).await.map(|(exit, _)| exit)
+    }
+
+    fn session_for(&self, arguments: &RunArgs) -> Result<Session, Failure> {
+        let environment = arguments.environment.as_deref();
+        let (Some(environment), Some(target)) = (environment, arguments.target.as_deref()) else {
+            return Err(missing_place(environment));
+        };
+        let project = if arguments.demo {
+            let folder = self.machine.folder.join(demo::FOLDER);
+            Project::find(Some(&folder.join("deploy.yaml")), &folder)?
+        } else {
+            self.project()?
+        };
+        let face = Arc::clone(&self.face);
+        Session::begin(&self.machine, &project, environment, target, face)
+    }
+
+    /// Opens or joins a run from a notebook.
+    async fn open(&self, arguments: &RunArgs) -> Result<Exit, Failure> {
+        if arguments.demo || arguments.stop || self.opened.is_none() {
+            return self.whole(arguments).await;
+        }
+        let session = self.session_for(arguments)?;
+        let wish = wish(arguments.to.as_deref(), arguments.yes)?;
+        run::open(&session, &wish, &self.interrupt).await
+    }
+
+    fn project(&self) -> Result<Project, Failure> {
+        Project::find(self.global.file.as_deref(), &self.machine.folder)
+    }
+
+    fn which(&self, run: Option<&str>) -> Result<RunFolder, Failure> {
+        if let Some(path) = run.map(Path::new).filter(|path| path.is_dir()) {
+            return Ok(RunFolder::at(path)?);
+        }
+        self.project()?.run(run)
+    }
+
+    /// The session of the environment and target that are named, opened, or used last.
+    fn session(&self) -> Result<Session, Failure> {
+        let project = self.project()?;
+        let opened = self.opened.as_ref().filter(|opened| !opened.environment.is_empty());
+        let opened = opened.map(|opened| (opened.environment.clone(), opened.target.clone()));
+        let last = opened.or_else(|| project.last_place());
+        let (environment, target) = match (&self.global.environment, &self.global.target, last) {
+            (Some(environment), Some(target), _) => (environment.clone(), target.clone()),
+            (environment, target, Some(last)) => (
+                environment.clone().unwrap_or(last.0),
+                target.clone().unwrap_or(last.1),
+            ),
+            _ => {
+                let what = "environment and target are not named, and there is no run yet";
+                let next = "Name them: `--environment dev --target local`; in a notebook, begin \
+                            with `%code-deploy dev local`.";
+                return Err(Failure::usage(what, next));
+            }
+        };
+        let face = Arc::clone(&self.face);
+        Session::begin(&self.machine, &project, &environment, &target, face)
+    }
+
+    fn wish(&self, open: &OpenArgs) -> Result<Wish, Failure> {
+        let opened = self.opened.as_ref().map(|opened| opened.open.clone()).unwrap_or_default();
+        let to = open.to.clone().or(opened.to);
+        wish(to.as_deref(), open.yes || opened.yes)
+    }
+
+    async fn verb(&self, verb: &str, arguments: &VerbArgs) -> Result<Exit, Failure> {
+        let session = self.session()?;
+        let wish = self.wish(&arguments.open)?;
+        run::verb(&session, &wish, verb, arguments.section.as_deref(), &self.interrupt).await
+    }
+
+    async fn plan(&self, arguments: &PlanArgs) -> Result<Exit, Failure> {
+        if let Some(other) = &arguments.diff {
+            let session = self.session()?;
+            let before = session.project.run(Some(other))?;
+            let wish = self.wish(&arguments.verb.open)?;
+            return plan::diff(&session, &wish, &before).await;
+        }
+        if self.opened.is_some() {
+            return self.verb("plan", &arguments.verb).await;
+        }
+        let session = self.session()?;
+        let wish = self.wish(&arguments.verb.open)?;
+        plan::show(&session, &wish).await
+    }
+
+    async fn steer(&self, verb: Steering, arguments: &SteerArgs) -> Result<Exit, Failure> {
+        let folder = self.which(arguments.which.run.as_deref())?;
+        let started = folder.started()?;
+        let face = Arc::clone(&self.face);
+        let project = self.project()?;
+        let (environment, target) = (&started.environment, &started.target);
+        let session = Session::begin(&self.machine, &project, environment, target, face)?;
+        run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
+    }
+
+    async fn approve(&self, arguments: &ApproveArgs) -> Result<Exit, Failure> {
+        let folder = self.which(arguments.which.run.as_deref())?;
+        let by = &self.machine.user;
+        let asking = Asking::Approve { go: !arguments.no_go };
+        if let Some(told) = run::ask(&folder, asking, by, &arguments.reason).await? {
+            self.face.text(&told);
+            return Ok(Exit::Done);
+        }
+        let what = "no process is working on that run, so nobody waits for an approval";
+        Err(Failure::refused("CD0425", what, "`code-deploy resume` goes on with it."))
+    }
+
+    async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
+        let run = self.which(arguments.which.run.as_deref())?;
+        if !arguments.view.is_empty() {
+            let words = arguments.view.join(" ");
+            let report = pages::view(self.project().ok().as_ref(), &run, &words)?;
+            self.face.report(&words, &report);
+            return Ok(Exit::Done);
+        }
+        let (kinds, last, watch) = (&arguments.kind, arguments.last, arguments.watch);
+        show::record::record(&run, kinds, last, watch, &*self.face).await
+    }
+
+    fn chart(&self, arguments: &ChartArgs) -> Result<Exit, Failure> {
+        let Some(name) = &arguments.name else {
+            self.face.text(&format!("Charts: {}", pages::chart_names().join(", ")));
+            return Ok(Exit::Done);
+        };
+        let run = self.which(arguments.which.run.as_deref())?;
+        let chart = pages::chart(&run, name)?;
+        self.face.chart(&chart);
+        if let Some(out) = &arguments.out {
+            for path in pages::write_chart(&chart, out)? {
+                self.face.text(&path.display().to_string());
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn notebooks(&self, arguments: &NotebooksArgs) -> Result<Exit, Failure> {
+        if arguments.ready {
+            let session = self.session()?;
+            let out = run::ready_folder(&session, arguments.out.as_deref());
+            let count = pages::write_ready(&session.spec, &out)?;
+            self.face.text(&format!("{count} notebooks in {}", out.display()));
+            return Ok(Exit::Done);
+        }
+        let run = self.which(arguments.which.run.as_deref())?;
+        let project = self.project().ok();
+        let id = run.started()?.run;
+        let out = arguments.out.clone().or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
+        let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
+        let made = pages::executed(project.as_ref(), &run)?;
+        pages::write(&made, &out)?;
+        self.face.text(&format!("{} notebooks in {}", made.len(), out.display()));
+        Ok(Exit::Done)
+    }
+
+    fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {
+        let folder = self.machine.folder.join(&arguments.folder);
+        let lookup = |name: &str| self.machine.variable(name);
+        let text = code_deploy_engine::init::init(&folder, &lookup)?;
+        if arguments.print {
+            self.face.text(text.trim_end());
+            return Ok(Exit::Done);
+        }
+        let path = folder.join("deploy.yaml");
+        write_new(&path, &text)?;
+        self.face.text(&format!("Wrote {}. Read it, then try `code-deploy plan`.", path.display()));
+        Ok(Exit::Done)
+    }
+}
+
+/// Reads what is wanted of a run.
+fn wish(to: Option<&str>, yes: bool) -> Result<Wish, Failure> {
+    let to: Option<Release> = to.map(str::parse).transpose().map_err(
+        |error: code_deploy_record::InvalidId| Failure::usage(error.to_string(), "Name a release, such as 1.1.0."),
+    )?;
+    Ok(Wish { to, yes, ..Wish::default() })
+}
+
+fn missing_place(word: Option<&str>) -> Failure {
+    let known = crate::commands::magic_words();
+    let near = word.and_then(|word| crate::commands::nearest(word, &known));
+    match (word, near) {
+        (Some(word), Some(near)) => {
+            let what = format!("there is no command `{word}`");
+            Failure::usage(what, format!("Did you mean `{near}`? `code-deploy --help` lists all."))
+        }
+        (Some(word), None) => {
+            let what = format!("`{word}` is no command, and as an environment it needs a target");
+            Failure::usage(what, format!("For a run: `code-deploy {word} local`."))
+        }
+        (None, _) => Failure::usage(
+            "environment and target are not named",
+            "For a run: `code-deploy dev local`. `code-deploy --help` lists all commands.",
+        ),
+    }
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut options = std::fs::OpenOptions::new();
+    let written = options.write(true).create_new(true).open(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        let what = format!("{} cannot be written: {error}", path.display());
+        Failure::refused("CD0003", what, "Remove or rename what is there, or use --print.")
+    })
+}

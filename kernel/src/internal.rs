@@ -1,0 +1,87 @@
+//! Processes that this program starts for itself.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use code_deploy_targets::local;
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::commands::InternalProcess;
+
+/// Runs one of the processes until it ends.
+pub fn run(process: InternalProcess) -> ExitCode {
+    match process {
+        InternalProcess::Shop { arguments } => code_deploy_shop::main_with_args(arguments),
+        InternalProcess::RustCells => code_deploy_jupyter::rust_cells::host_main(),
+        InternalProcess::Router { config } => serve(router(&config)),
+        InternalProcess::Client { config } => serve(client(&config)),
+        InternalProcess::Instance { folder } => serve(async { Ok(local::supervise(folder).await?) }),
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn serve(process: impl Future<Output = Ended>) -> ExitCode {
+    let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr);
+    log.with_max_level(tracing::Level::INFO).init();
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(process));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = code_deploy_engine::error::with_sources(error.as_ref());
+            tracing::error!(error, "this process ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn router(config: &Path) -> Ended {
+    let config = read(config)?;
+    with_stop(|stop| async move { Ok(code_deploy_router::run(config, stop).await?) }).await
+}
+
+async fn client(config: &Path) -> Ended {
+    let config = read(config)?;
+    with_stop(|stop| async move {
+        code_deploy_engine::load::run_client(config, stop).await?;
+        Ok(())
+    })
+    .await
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Runs a process in a session of its own, so that the end of a terminal or a kernel does not
+/// reach it, until it ends or is asked to.
+async fn with_stop<F: Future<Output = Ended>>(run: impl FnOnce(CancellationToken) -> F) -> Ended {
+    // This fails only for the leader of a process group, which has what is wanted.
+    if let Err(error) = nix::unistd::setsid() {
+        tracing::debug!(%error, "no session of its own");
+    }
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked = stop.clone();
+    let tasks = TaskTracker::new();
+    let watch = tasks.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    let ended = run(stop).await;
+    watch.abort();
+    ended
+}

@@ -1,0 +1,295 @@
+//! Cells that are commands: what stands in them, what could stand at the cursor, and help.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::commands::{Command, CommandLine, magic_words, nearest};
+use crate::failure::Failure;
+
+/// What a cell is.
+#[derive(Debug)]
+pub enum CellKind {
+    /// Commands, one after the other.
+    Commands(Vec<Asked>),
+    /// Rust.
+    Rust,
+}
+
+/// What a line of a cell asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A command with its options.
+    Command(Box<CommandLine>),
+    /// Help, as text.
+    Help(String),
+}
+
+/// Commands whose body, in a cell that begins with `%%`, is the reason.
+const WITH_BODY: [&str; 4] = ["approve", "pause", "resume", "rollback"];
+
+/// Reads a cell.
+///
+/// # Errors
+/// When it begins with `%` and something in it is not a command.
+pub fn read(code: &str) -> Result<CellKind, Failure> {
+    let trimmed = code.trim_start();
+    if let Some(rest) = trimmed.strip_prefix("%%") {
+        let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
+        return read_with_body(line, body.trim()).map(|asked| CellKind::Commands(vec![asked]));
+    }
+    if !trimmed.starts_with('%') {
+        return Ok(CellKind::Rust);
+    }
+    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| !line.starts_with("//"));
+    lines.map(read_line).collect::<Result<_, _>>().map(CellKind::Commands)
+}
+
+fn read_line(line: &str) -> Result<Asked, Failure> {
+    let Some(rest) = line.strip_prefix('%') else {
+        let what = format!("`{line}` is not a command, and the cell begins with one");
+        return Err(Failure::usage(what, "Put Rust into a cell of its own."));
+    };
+    if let Some(word) = rest.strip_suffix('?') {
+        return help(word.trim()).map(Asked::Help).ok_or_else(|| unknown(word.trim()));
+    }
+    parse(split(rest)?)
+}
+
+fn read_with_body(line: &str, body: &str) -> Result<Asked, Failure> {
+    let mut words = split(line)?;
+    if !body.is_empty() {
+        let word = words.first().cloned().unwrap_or_default();
+        if !WITH_BODY.contains(&word.as_str()) {
+            let what = format!("`%%{word}` takes no body, and there is one");
+            let next = format!("Write `%{word}` on a line, and put the rest into another cell.");
+            return Err(Failure::usage(what, next));
+        }
+        words.push("--reason".to_owned());
+        words.push(body.to_owned());
+    }
+    parse(words)
+}
+
+fn split(line: &str) -> Result<Vec<String>, Failure> {
+    shlex::split(line).ok_or_else(|| {
+        Failure::usage(format!("`{line}` has a quote that is not closed"), "Close the quote.")
+    })
+}
+
+fn parse(words: Vec<String>) -> Result<Asked, Failure> {
+    let word = words.first().cloned().unwrap_or_default();
+    if !magic_words().contains(&word) {
+        return Err(unknown(&word));
+    }
+    let line = std::iter::once("code-deploy".to_owned()).chain(words);
+    match CommandLine::try_parse_from(line) {
+        Ok(line) => Ok(Asked::Command(Box::new(line))),
+        Err(error) if !error.use_stderr() => Ok(Asked::Help(error.to_string())),
+        Err(error) => {
+            let text = error.to_string();
+            let what = text.trim_start_matches("error: ").trim_end().to_owned();
+            Err(Failure::usage(what, format!("`%{word}?` shows what it takes.")))
+        }
+    }
+}
+
+fn unknown(word: &str) -> Failure {
+    let words = magic_words();
+    let near = nearest(word, &words).map(|near| format!("Did you mean `%{near}`? "));
+    let all: Vec<_> = words.iter().map(|word| format!("%{word}")).collect();
+    let next = format!("{}There are: {}.", near.unwrap_or_default(), all.join(" "));
+    Failure::usage(format!("there is no command `%{word}`"), next)
+}
+
+/// Returns the help of a command, the same text as `--help` gives; nothing when there is none.
+pub fn help(word: &str) -> Option<String> {
+    let word = word.trim_start_matches('%').trim();
+    let mut table = CommandLine::command().term_width(96);
+    if word.is_empty() {
+        return Some(table.render_long_help().to_string());
+    }
+    table.build();
+    let command = table.find_subcommand_mut(word)?;
+    if !magic_words().contains(&command.get_name().to_owned()) {
+        return None;
+    }
+    Some(command.render_long_help().to_string())
+}
+
+/// What could stand at the cursor: where it begins, and the candidates with their kinds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// Where the text to replace begins, in characters.
+    pub start: usize,
+    /// Candidates with their kinds.
+    pub found: Vec<(String, &'static str)>,
+}
+
+/// Words that are known where the command is used: environments, targets, sections, runs.
+pub trait Known {
+    /// Environments of the deployment file.
+    fn environments(&self) -> Vec<String>;
+    /// Targets.
+    fn targets(&self) -> Vec<String>;
+    /// Sections of a verb.
+    fn sections(&self, verb: &str) -> Vec<String>;
+    /// Runs of the project.
+    fn runs(&self) -> Vec<String>;
+    /// Charts.
+    fn charts(&self) -> Vec<String>;
+    /// Views of a record.
+    fn views(&self) -> Vec<String>;
+}
+
+/// Returns what could stand at the cursor, in characters from the start of `code`; nothing when
+/// the line is not a command.
+pub fn complete(code: &str, cursor: usize, known: &dyn Known) -> Option<Candidates> {
+    let before: String = code.chars().take(cursor).collect();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let stripped = line.trim_start();
+    let rest = stripped.strip_prefix("%%").or_else(|| stripped.strip_prefix('%'))?;
+    let typed = rest.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let start = cursor.saturating_sub(typed.chars().count());
+    let words: Vec<_> = rest.split_whitespace().collect();
+    let earlier = words.len() - usize::from(!typed.is_empty());
+    let candidates = match (earlier, words.first()) {
+        (0, _) => magic_words().into_iter().map(|word| (word, "magic")).collect(),
+        (_, Some(word)) => arguments(word, &words[1..earlier], typed, known),
+        (_, None) => Vec::new(),
+    };
+    let found = candidates.into_iter().filter(|(text, _)| text.starts_with(typed)).collect();
+    Some(Candidates { start, found })
+}
+
+fn arguments(
+    word: &str,
+    earlier: &[&str],
+    typed: &str,
+    known: &dyn Known,
+) -> Vec<(String, &'static str)> {
+    if typed.starts_with('-') {
+        return options(word);
+    }
+    let of = |values: Vec<String>, kind| values.into_iter().map(|v| (v, kind)).collect::<Vec<_>>();
+    if matches!(earlier.last(), Some(&"--run" | &"--diff")) {
+        return of(known.runs(), "run");
+    }
+    let plain = earlier.iter().filter(|word| !word.starts_with('-')).count();
+    match (word, plain) {
+        ("code-deploy", 0) => of(known.environments(), "environment"),
+        ("code-deploy", 1) => of(known.targets(), "target"),
+        ("chart", 0) => of(known.charts(), "chart"),
+        ("record", 0) => of(known.views(), "view"),
+        ("verify", _) => of(known.runs(), "run"),
+        (verb, 0) => of(known.sections(verb), "section"),
+        _ => Vec::new(),
+    }
+}
+
+fn options(word: &str) -> Vec<(String, &'static str)> {
+    let mut table = CommandLine::command();
+    table.build();
+    let Some(command) = table.find_subcommand(word) else { return Vec::new() };
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    arguments.filter_map(|argument| Some((format!("--{}", argument.get_long()?), "option"))).collect()
+}
+
+/// Returns the command word on the line of the cursor, for help.
+pub fn word_at(code: &str, cursor: usize) -> Option<String> {
+    let before: String = code.chars().take(cursor).collect();
+    let line_start = before.rsplit('\n').next().unwrap_or_default();
+    let skipped = before.len() - line_start.len();
+    let line = code.get(skipped..)?.lines().next()?.trim_start();
+    let rest = line.strip_prefix("%%").or_else(|| line.strip_prefix('%'))?;
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    Some(word.trim_end_matches('?').to_owned())
+}
+
+/// Returns the verb of a command, if it is one of a phase.
+pub fn is_long(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Release(_) | Command::Validate(_) | Command::Migrate(_) | Command::Provision(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Words;
+
+    impl Known for Words {
+        fn environments(&self) -> Vec<String> {
+            vec!["dev".to_owned(), "prod".to_owned()]
+        }
+        fn targets(&self) -> Vec<String> {
+            vec!["local".to_owned()]
+        }
+        fn sections(&self, verb: &str) -> Vec<String> {
+            if verb == "preflight" { vec!["resources".to_owned()] } else { Vec::new() }
+        }
+        fn runs(&self) -> Vec<String> {
+            vec!["run-1".to_owned()]
+        }
+        fn charts(&self) -> Vec<String> {
+            vec!["latency".to_owned()]
+        }
+        fn views(&self) -> Vec<String> {
+            vec!["gates".to_owned()]
+        }
+    }
+
+    fn texts(code: &str) -> Vec<String> {
+        let found = complete(code, code.chars().count(), &Words).unwrap_or_default().found;
+        found.into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[test]
+    fn the_command_table_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cell_without_a_magic_is_rust() {
+        assert!(matches!(read("let x = 5 % 2;"), Ok(CellKind::Rust)));
+        assert!(matches!(read("  %status"), Ok(CellKind::Commands(asked)) if asked.len() == 1));
+    }
+
+    #[test]
+    fn an_unknown_magic_names_the_nearest() {
+        let failure = read("%preflihgt resources").unwrap_err();
+        assert!(failure.problem.next.contains("`%preflight`"), "{}", failure.problem.next);
+    }
+
+    #[test]
+    fn a_body_where_none_belongs_is_refused() {
+        let failure = read("%%status\nlet x = 1;").unwrap_err();
+        assert!(failure.problem.what.contains("takes no body"));
+        let asked = read("%%approve\nlooks good to me").unwrap();
+        let CellKind::Commands(asked) = asked else { panic!("no command") };
+        let Asked::Command(line) = &asked[0] else { panic!("no command") };
+        let Some(Command::Approve(arguments)) = &line.command else { panic!("another command") };
+        assert_eq!(arguments.reason, "looks good to me");
+    }
+
+    #[test]
+    fn words_arguments_and_options_are_completed() {
+        assert_eq!(texts("%pre"), ["preflight"]);
+        assert_eq!(texts("%code-deploy "), ["dev", "prod"]);
+        assert_eq!(texts("%code-deploy dev l"), ["local"]);
+        assert_eq!(texts("%preflight re"), ["resources"]);
+        assert_eq!(texts("%chart "), ["latency"]);
+        assert_eq!(texts("%status --run r"), ["run-1"]);
+        assert!(texts("%status --w").contains(&"--watch".to_owned()));
+        assert_eq!(complete("let x = 1;", 4, &Words), None);
+    }
+
+    #[test]
+    fn help_is_the_same_as_on_the_command_line() {
+        assert!(help("status").unwrap().contains("--watch"));
+        assert!(help("internal").is_none());
+        assert_eq!(word_at("%status --watch", 3).as_deref(), Some("status"));
+        assert_eq!(word_at("let y = 1;", 3), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Notebooks and charts of a run, as files.
+
+use std::path::{Path, PathBuf};
+
+use code_deploy_engine::spec::Spec;
+use code_deploy_notebook_gen::{self as notebook_gen, Chart, ChartKind, Page, ReadySettings, View};
+use code_deploy_record::{Report, RunFolder};
+
+use crate::failure::Failure;
+use crate::project::Project;
+
+/// Returns the notebooks of a run, made from its record and, for what compares runs, from those
+/// of the project's other runs.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn executed(project: Option<&Project>, run: &RunFolder) -> Result<Vec<Page>, Failure> {
+    notebook_gen::executed(run, &earlier(project, run)?).map_err(failed)
+}
+
+/// Returns the project's runs that began before that one. Later ones do not count, so that the
+/// notebooks of a run stay the same.
+fn earlier(project: Option<&Project>, run: &RunFolder) -> Result<Vec<RunFolder>, Failure> {
+    let Some(project) = project else { return Ok(Vec::new()) };
+    let began = run.started()?.run;
+    let runs = project.runs();
+    let before = runs.list()?.into_iter().filter(|id| *id < began);
+    let folders = before.filter_map(|id| runs.run(&id).ok());
+    // A record that cannot be read is not compared with; `verify` says why it cannot.
+    Ok(folders.filter(|folder| folder.state().is_ok()).collect())
+}
+
+/// Returns a view of a run's record as it stands now.
+///
+/// # Errors
+/// When there is no such view, or the record cannot be read.
+pub fn view(project: Option<&Project>, run: &RunFolder, words: &str) -> Result<Report, Failure> {
+    let view: View = words.parse().map_err(|error| {
+        let what = code_deploy_engine::error::with_sources(&error);
+        let next = "Kinds of entries are asked for with `--kind`.";
+        Failure::usage(what, next)
+    })?;
+    notebook_gen::view(run, &earlier(project, run)?, view).map_err(failed)
+}
+
+/// Writes notebooks with their charts into a folder.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write(pages: &[Page], out: &Path) -> Result<(), Failure> {
+    notebook_gen::write(pages, out).map(drop).map_err(failed)
+}
+
+/// Returns the files that writing the notebooks would give: name and content.
+pub fn files(pages: &[Page]) -> Vec<(String, Vec<u8>)> {
+    let files = pages.iter().map(|page| (format!("{}.ipynb", page.name), page.text.clone()));
+    files.map(|(name, text)| (name, text.into_bytes())).collect()
+}
+
+/// Writes notebooks that are ready to run; returns how many.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_ready(spec: &Spec, out: &Path) -> Result<usize, Failure> {
+    let settings = ReadySettings {
+        application: spec.application.clone(),
+        environment: spec.environment.clone(),
+        target: spec.target.clone(),
+        services: spec.services.iter().map(|service| service.name.clone()).collect(),
+    };
+    let pages = notebook_gen::ready(&settings).map_err(failed)?;
+    write(&pages, out)?;
+    Ok(pages.len())
+}
+
+/// Returns the names of the charts.
+pub fn chart_names() -> Vec<&'static str> {
+    ChartKind::ALL.map(ChartKind::name).to_vec()
+}
+
+/// Draws a chart of a run as its record stands now.
+///
+/// # Errors
+/// When there is no such chart, or the record cannot be read.
+pub fn chart(run: &RunFolder, name: &str) -> Result<Chart, Failure> {
+    let kind: ChartKind = name.parse().map_err(|error| {
+        let what = code_deploy_engine::error::with_sources(&error);
+        Failure::usage(what, format!("Charts: {}.", chart_names().join(", ")))
+    })?;
+    notebook_gen::chart(run, kind).map_err(failed)
+}
+
+/// Writes a chart as SVG and PNG; returns the files.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_chart(chart: &Chart, out: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let Some(picture) = &chart.picture else { return Ok(Vec::new()) };
+    let name = chart.kind.name();
+    let files = [
+        (out.join(format!("{name}.svg")), picture.svg.as_bytes()),
+        (out.join(format!("{name}.png")), picture.png.as_slice()),
+    ];
+    let written = std::fs::create_dir_all(out)
+        .and_then(|()| files.iter().try_for_each(|(path, content)| std::fs::write(path, content)));
+    written.map_err(|error| {
+        let what = format!("{} cannot be written: {error}", out.display());
+        Failure::refused("CD0003", what, "Name a folder that you may write.")
+    })?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+fn failed(error: notebook_gen::Error) -> Failure {
+    match error {
+        notebook_gen::Error::Record(error) => Failure::from(error),
+        error => {
+            let what = code_deploy_engine::error::with_sources(&error);
+            Failure::refused("CD0601", what, "")
+        }
+    }
+}

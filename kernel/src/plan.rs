@@ -1,0 +1,106 @@
+//! `plan`: the plan without a run, and what is different from an earlier one.
+
+use std::collections::BTreeMap;
+
+use code_deploy_engine::plan::Plan;
+use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
+
+use crate::failure::{Exit, Failure};
+use crate::session::{Session, Wish};
+
+/// Shows the plan that a run would have now. Changes nothing, not even a record.
+///
+/// # Errors
+/// When no plan can be made.
+pub async fn show(session: &Session, wish: &Wish) -> Result<Exit, Failure> {
+    let plan = session.plan(wish).await?;
+    let steps = plan.planned();
+    session.face.value(&serde_json::json!({ "plan": { "digest": plan.digest, "steps": steps } }));
+    session.face.report("Plan", &report(&plan, &steps));
+    Ok(Exit::Done)
+}
+
+fn report(plan: &Plan, steps: &[PlannedStep]) -> Report {
+    let expected: u64 = steps.iter().map(|step| step.expected_ms).sum();
+    let changing = steps.iter().filter(|step| step.changes).count();
+    let text = format!(
+        "{} steps, {changing} of which change something; about {:.0} s. Digest {}.",
+        steps.len(),
+        expected as f64 / 1e3,
+        plan.digest
+    );
+    let columns = vec![
+        Column::text("Phase"),
+        Column::text("Step"),
+        Column::text("What it does"),
+        Column::text("Undo"),
+        Column::text("Verified inside by"),
+        Column::text("Verified outside by"),
+        Column::number("Expected (s)"),
+    ];
+    let rows = steps.iter().map(|step| {
+        vec![
+            step.phase.to_string(),
+            step.step.to_string(),
+            step.title.clone(),
+            step.undo.clone().unwrap_or_else(|| "changes nothing".to_owned()),
+            step.inside.clone(),
+            step.outside.clone(),
+            format!("{:.1}", step.expected_ms as f64 / 1e3),
+        ]
+    });
+    Report::new().with_text(text).with_table("Steps in order", columns, rows.collect())
+}
+
+/// Shows what is different between the plan of an earlier run and the one a run would have now.
+///
+/// # Errors
+/// When no plan can be made, or the earlier run has none.
+pub async fn diff(session: &Session, wish: &Wish, before: &RunFolder) -> Result<Exit, Failure> {
+    let now = session.plan(wish).await?;
+    let state = before.state()?;
+    let Some(planned) = &state.plan else {
+        let what = format!("the run in {} has no plan", before.path().display());
+        return Err(Failure::refused("CD0303", what, "Name a run that came past its plan."));
+    };
+    if planned.digest == now.digest {
+        session.face.text(&format!("The plans are the same: {}.", now.digest));
+        return Ok(Exit::Done);
+    }
+    let steps = now.planned();
+    let old: BTreeMap<_, _> = planned.steps.iter().map(|step| (&step.step, step)).collect();
+    let new: BTreeMap<_, _> = steps.iter().map(|step| (&step.step, step)).collect();
+    let mut rows = Vec::new();
+    for (name, step) in &new {
+        match old.get(name) {
+            None => rows.push(vec!["added".to_owned(), name.to_string(), step.title.clone()]),
+            Some(before) if before != step => {
+                let what = changed(before, step).join("; ");
+                rows.push(vec!["changed".to_owned(), name.to_string(), what]);
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, step) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+        rows.push(vec!["removed".to_owned(), name.to_string(), step.title.clone()]);
+    }
+    let text = format!("Digest {} then, {} now.", planned.digest.short(), now.digest.short());
+    let columns = vec![Column::text("Change"), Column::text("Step"), Column::text("What")];
+    let report = Report::new().with_text(text).with_table("Steps that differ", columns, rows);
+    session.face.report("Plan against an earlier run", &report);
+    Ok(Exit::Done)
+}
+
+fn changed(before: &PlannedStep, now: &PlannedStep) -> Vec<String> {
+    let undo = |step: &PlannedStep| step.undo.clone().unwrap_or_else(|| "none".to_owned());
+    let pairs = [
+        ("title", before.title.clone(), now.title.clone()),
+        ("undo", undo(before), undo(now)),
+        ("inside", before.inside.clone(), now.inside.clone()),
+        ("outside", before.outside.clone(), now.outside.clone()),
+        ("expected ms", before.expected_ms.to_string(), now.expected_ms.to_string()),
+        ("items", format!("{:?}", before.items.len()), format!("{:?}", now.items.len())),
+    ];
+    let differing = pairs.into_iter().filter(|(_, before, now)| before != now);
+    differing.map(|(name, before, now)| format!("{name}: {before} -> {now}")).collect()
+}

@@ -1,0 +1,129 @@
+//! The project a command works on: deployment file, environment, target, person.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use code_deploy_engine::Target;
+use code_deploy_engine::spec::{self, Spec};
+use code_deploy_record::{Redactor, RunFolder, RunId, RunsFolder, RunState};
+use code_deploy_targets::LocalTarget;
+use code_deploy_targets::local::LocalSettings;
+
+use crate::failure::Failure;
+use crate::machine::Machine;
+
+/// The targets that this program knows, with what it can do with them.
+pub const TARGETS: [&str; 4] = ["local", "docker-desktop", "k8s", "cloud-aws"];
+
+/// A project: a folder with a deployment file.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The deployment file.
+    pub file: PathBuf,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Project {
+    /// Finds the project: the file given, or the nearest `deploy.yaml` from `from` upwards.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(given: Option<&Path>, from: &Path) -> Result<Self, Failure> {
+        let file = match given {
+            Some(path) => path.to_owned(),
+            None => spec::find(from)?,
+        };
+        let absolute = std::path::absolute(&file).unwrap_or(file);
+        let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Self { file: absolute, folder })
+    }
+
+    /// Returns the folder of the project's runs.
+    pub fn runs(&self) -> RunsFolder {
+        RunsFolder::of_project(&self.folder)
+    }
+
+    /// Reads the deployment file for an environment and a target.
+    ///
+    /// # Errors
+    /// When something in it is wrong.
+    pub fn spec(&self, machine: &Machine, environment: &str, target: &str) -> Result<Arc<Spec>, Failure> {
+        known_target(target)?;
+        let lookup = |name: &str| machine.variable(name);
+        Ok(Arc::new(Spec::load(&self.file, environment, target, &lookup)?))
+    }
+
+    /// Returns the run of that name, or the last one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn run(&self, name: Option<&str>) -> Result<RunFolder, Failure> {
+        let runs = self.runs();
+        let id: RunId = match name {
+            Some(name) => name.parse().map_err(|error| {
+                Failure::usage(format!("{error}"), "`code-deploy runs` lists the runs.")
+            })?,
+            None => runs.list()?.pop().ok_or_else(|| {
+                let what = format!("there is no run in {} yet", self.folder.display());
+                Failure::refused("CD0302", what, "Start one: `code-deploy dev local`.")
+            })?,
+        };
+        Ok(runs.run(&id)?)
+    }
+
+    /// Returns environment and target of the last run, if there is one that can be read.
+    pub fn last_place(&self) -> Option<(String, String)> {
+        let run = self.runs().list().ok()?.pop()?;
+        let started = self.runs().run(&run).ok()?.started().ok()?;
+        Some((started.environment, started.target))
+    }
+
+    /// Returns the folder for the notebooks of a run.
+    pub fn notebooks_of(&self, run: &RunId) -> PathBuf {
+        self.folder.join("deployments").join(run.as_str())
+    }
+
+    /// Returns all runs of the project with where they stand, oldest first. A record that cannot
+    /// be read is left out; `verify` says why.
+    pub fn all_runs(&self) -> Result<Vec<(RunFolder, RunState)>, Failure> {
+        let runs = self.runs();
+        let folders = runs.list()?.into_iter().filter_map(|id| runs.run(&id).ok());
+        Ok(folders.filter_map(|run| run.state().ok().map(|state| (run, state))).collect())
+    }
+}
+
+fn known_target(target: &str) -> Result<(), Failure> {
+    if target == "local" {
+        return Ok(());
+    }
+    if TARGETS.contains(&target) {
+        let what = format!("this version of the program cannot deploy to `{target}` yet");
+        return Err(Failure::refused("CD0502", what, "Use the target `local`."));
+    }
+    let known = TARGETS.map(str::to_owned);
+    let near = crate::commands::nearest(target, &known);
+    let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+    let what = format!("there is no target `{target}`");
+    Err(Failure::refused("CD0503", what, format!("Known targets: {}.{near}", TARGETS.join(", "))))
+}
+
+/// Returns the target that a specification names.
+///
+/// # Errors
+/// When it cannot be prepared.
+pub fn target_of(
+    machine: &Machine,
+    spec: &Arc<Spec>,
+    redactor: &Redactor,
+) -> Result<Arc<dyn Target>, Failure> {
+    let lookup_machine = machine.clone();
+    let target = LocalTarget::new(LocalSettings {
+        spec: Arc::clone(spec),
+        program: machine.program.clone(),
+        runtime: machine.runtime.clone(),
+        lookup: Arc::new(move |name| lookup_machine.variable(name)),
+        redactor: redactor.clone(),
+    })?;
+    Ok(Arc::new(target))
+}

@@ -1,0 +1,328 @@
+//! Commands that work on a run: a whole deployment, one verb, steering.
+
+use std::path::{Path, PathBuf};
+
+use code_deploy_engine::runner::{Ended, Purpose};
+use code_deploy_engine::steer::{self, Asking, SteerError, Told};
+use code_deploy_record::{
+    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Exit, Failure};
+use crate::pages;
+use crate::session::{Session, Wish, exit_of};
+use crate::show::{self, status::standing};
+use crate::summary;
+
+/// Carries out a whole run and writes its notebooks, however it ends.
+///
+/// # Errors
+/// What kept the run from succeeding; its record and notebooks are written all the same.
+pub async fn whole(
+    session: &Session,
+    wish: &Wish,
+    out: Option<&Path>,
+    interrupt: &CancellationToken,
+) -> Result<(Exit, RunId), Failure> {
+    let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
+    let (ended, run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    close_up(session, &run, out).await?;
+    exit_of(ended).map(|exit| (exit, run))
+}
+
+/// Writes the notebooks of a run and shows its summary.
+async fn close_up(session: &Session, run: &RunId, out: Option<&Path>) -> Result<(), Failure> {
+    let folder = session.project.runs().run(run)?;
+    let out = out.map_or_else(|| session.project.notebooks_of(run), Path::to_owned);
+    let written = write_notebooks(session, &folder, &out).await?;
+    summary::show(session, &folder, &folder.state()?, &out, written).await;
+    Ok(())
+}
+
+/// Writes the notebooks of a run; returns how many.
+///
+/// # Errors
+/// When the record cannot be read or the folder cannot be written.
+pub async fn write_notebooks(
+    session: &Session,
+    folder: &RunFolder,
+    out: &Path,
+) -> Result<usize, Failure> {
+    let (project, folder, out) = (session.project.clone(), folder.clone(), out.to_owned());
+    // Drawing charts keeps a processor busy, which is not for the runtime's threads.
+    let written = tokio::task::spawn_blocking(move || {
+        let made = pages::executed(Some(&project), &folder)?;
+        pages::write(&made, &out).map(|()| made.len())
+    });
+    written.await.map_err(|error| {
+        Failure::refused("CD0601", format!("writing the notebooks was cut off: {error}"), "")
+    })?
+}
+
+/// Opens or joins a run, and shows where it stands. A run of the same release that has ended well
+/// is joined as it is: there is nothing more to do in it.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn open(
+    session: &Session,
+    wish: &Wish,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    if let Some((_, state)) = ended_run(session, wish)? {
+        show::status::show(&state, &*session.face);
+        return Ok(Exit::Done);
+    }
+    let work = async |_: &mut code_deploy_engine::Runner| Ok(());
+    let ((), run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    let folder = session.project.runs().run(&run)?;
+    show::status::show(&folder.state()?, &*session.face);
+    Ok(Exit::Done)
+}
+
+/// Returns the last run of this environment and target when it has ended well with the release
+/// that is wanted.
+fn ended_run(session: &Session, wish: &Wish) -> Result<Option<(RunFolder, RunState)>, Failure> {
+    let wanted = wish.to.as_ref().map(ToString::to_string).or_else(|| session.spec.release.clone());
+    let (environment, target) = (&session.spec.environment, &session.spec.target);
+    let mut runs = session.project.all_runs()?;
+    runs.retain(|(_, state)| {
+        let started = state.started.as_ref();
+        started.is_some_and(|s| s.environment == *environment && s.target == *target)
+    });
+    let last = runs.pop().filter(|(_, state)| {
+        let well = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
+        let to = state.started.as_ref().map(|started| started.to.to_string());
+        well && to == wanted
+    });
+    Ok(last)
+}
+
+/// Carries out one verb, whole or by section, and shows what its sections have to say.
+///
+/// # Errors
+/// What did not go well.
+pub async fn verb(
+    session: &Session,
+    wish: &Wish,
+    verb: &str,
+    section: Option<&str>,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    if let Some((folder, state)) = ended_run(session, wish)? {
+        session.face.text(&format!("The run has ended ({}). This is what {verb} gave in it.", standing(&state)));
+        show_sections(session, &folder, verb, section)?;
+        return Ok(Exit::Done);
+    }
+    let work = async |runner: &mut code_deploy_engine::Runner| {
+        let ended = runner.run_verb(verb, section).await?;
+        let all_done = PhaseNumber::all().all(|phase| runner.state().phase_done(phase));
+        match ended {
+            Ended::Done(done) if all_done && runner.state().finished.is_none() => {
+                match runner.finish().await? {
+                    Ended::Done(_) => Ok(Ended::Done(done)),
+                    ended => Ok(ended),
+                }
+            }
+            ended => Ok(ended),
+        }
+    };
+    let (ended, run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    let folder = session.project.runs().run(&run)?;
+    show_sections(session, &folder, verb, section)?;
+    if let Ended::Done(done) = &ended
+        && done.done.is_empty()
+        && !done.already.is_empty()
+    {
+        session.face.text(&format!("{verb} was done before and stays done."));
+    }
+    if folder.state()?.finished.is_some() {
+        close_up(session, &run, None).await?;
+    }
+    exit_of(ended)
+}
+
+fn show_sections(
+    session: &Session,
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+) -> Result<(), Failure> {
+    for (title, report) in sections_of(folder, verb, section)? {
+        session.face.report(&title, &report);
+    }
+    Ok(())
+}
+
+/// Returns the last report of each section that the steps of a verb made, in order.
+fn sections_of(
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+) -> Result<Vec<(String, Report)>, Failure> {
+    let state = folder.state()?;
+    let prefix = format!("{verb}.");
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let mut wanted: Vec<String> = planned
+        .filter_map(|step| step.step.as_str().strip_prefix(&prefix))
+        .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+        .filter(|name| section.is_none_or(|section| section == name))
+        .collect();
+    wanted.dedup();
+    let phase = code_deploy_engine::runner::phase_of(verb)?;
+    let mut found: Vec<(usize, String, Report)> = Vec::new();
+    for event in folder.events()? {
+        let EventBody::SectionReported { phase: of, section, title, report } = event?.body else {
+            continue;
+        };
+        let Some(place) = wanted.iter().position(|name| *name == section) else { continue };
+        if of == phase {
+            found.retain(|(at, known, _)| *at != place || *known != title);
+            found.push((place, title, report));
+        }
+    }
+    found.sort_by_key(|(place, ..)| *place);
+    Ok(found.into_iter().map(|(_, title, report)| (title, report)).collect())
+}
+
+/// Asks a run for something: through its socket when it is alive, otherwise by taking it over.
+///
+/// # Errors
+/// When there is no such run, or it cannot do that now.
+pub async fn steer(
+    session: &Session,
+    folder: &RunFolder,
+    verb: Steering,
+    reason: &str,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let asking = match verb {
+        Steering::Pause => Asking::Pause,
+        Steering::Resume => Asking::Resume,
+        Steering::Rollback => Asking::Rollback,
+        Steering::Approve => Asking::Approve { go: true },
+    };
+    if let Some(told) = ask(folder, asking, &session.machine.user, reason).await? {
+        session.face.text(&told);
+        return Ok(Exit::Done);
+    }
+    let state = folder.state()?;
+    match (verb, state.finished.is_some()) {
+        (Steering::Rollback, true) => go_back_from(session, &state, interrupt).await,
+        (_, true) => {
+            let what = format!("the run is ended; there is nothing to {}", word(verb));
+            Err(Failure::refused("CD0417", what, "`code-deploy runs` lists the runs."))
+        }
+        (Steering::Rollback, false) => take_back(session, reason, interrupt).await,
+        (Steering::Resume, false) => {
+            let wish = Wish::default();
+            let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
+            let opened = session.with_runner(Purpose::Resume, &wish, interrupt, work).await?;
+            close_up(session, &opened.1, None).await?;
+            exit_of(opened.0)
+        }
+        (Steering::Pause | Steering::Approve, false) => {
+            let what = format!("no process is working on the run, so there is nothing to {}", word(verb));
+            let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
+            Err(Failure::refused("CD0425", what, next))
+        }
+    }
+}
+
+/// Asks a living run; returns what it answers, or nothing when no process carries it out.
+///
+/// # Errors
+/// When it does not answer, or refuses.
+pub async fn ask(
+    folder: &RunFolder,
+    asking: Asking,
+    by: &str,
+    reason: &str,
+) -> Result<Option<String>, Failure> {
+    match steer::ask(folder, asking, by, reason).await {
+        Ok(Told { ok: true, text }) => Ok(Some(text)),
+        Ok(Told { text, .. }) => {
+            Err(Failure::refused("CD0426", text, "`code-deploy status` shows where the run stands."))
+        }
+        Err(SteerError::NotRunning) => Ok(None),
+        Err(error) => {
+            let what = code_deploy_engine::error::with_sources(&error);
+            let next = "Try again; when the process hangs, end it: the record stays whole.";
+            Err(Failure::refused("CD0427", what, next))
+        }
+    }
+}
+
+async fn take_back(
+    session: &Session,
+    reason: &str,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let by = session.machine.user.clone();
+    let work =
+        async |runner: &mut code_deploy_engine::Runner| runner.rollback(&by, reason).await;
+    let wish = Wish::default();
+    let (ended, run) = session.with_runner(Purpose::GoBack, &wish, interrupt, work).await?;
+    close_up(session, &run, None).await?;
+    match ended {
+        // Going back is what was asked for.
+        Ended::RolledBack(_) => Ok(Exit::Done),
+        ended => exit_of(ended),
+    }
+}
+
+/// Goes back from a finished run: a run of its own, to the release before.
+async fn go_back_from(
+    session: &Session,
+    state: &RunState,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let Some(started) = &state.started else {
+        return Err(Failure::refused("CD0303", "the run has no beginning in its record", ""));
+    };
+    let Some(from) = &started.from else {
+        let what = "nothing ran before that run, so there is nothing to go back to";
+        return Err(Failure::refused("CD0418", what, "`--stop` stops what it deployed."));
+    };
+    let reverts = Some(started.run.clone());
+    let wish = Wish { to: Some(from.clone()), reverts, ..Wish::default() };
+    let (exit, _) = whole(session, &wish, None, interrupt).await?;
+    Ok(exit)
+}
+
+fn word(verb: Steering) -> &'static str {
+    match verb {
+        Steering::Pause => "pause",
+        Steering::Resume => "resume",
+        Steering::Rollback => "rollback",
+        Steering::Approve => "approve",
+    }
+}
+
+/// Stops everything that was deployed to an environment and target.
+///
+/// # Errors
+/// When something could not be stopped.
+pub async fn stop(session: &Session) -> Result<Exit, Failure> {
+    let grace = std::time::Duration::from_secs(15);
+    let stopped = session.target.remove_all(grace).await?;
+    if stopped.is_empty() {
+        session.face.text("Nothing is running.");
+    }
+    for stopped in stopped {
+        let forced = match stopped.forced {
+            0 => String::new(),
+            forced => format!(", {forced} of them by force"),
+        };
+        let count = stopped.ended + stopped.forced;
+        let (service, release) = (&stopped.service, &stopped.release);
+        session.face.text(&format!("Stopped {service} {release}: {count} instances{forced}."));
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the folder for ready notebooks.
+pub fn ready_folder(session: &Session, out: Option<&Path>) -> PathBuf {
+    out.map_or_else(|| session.machine.folder.clone(), Path::to_owned)
+}

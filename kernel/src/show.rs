@@ -1,0 +1,8 @@
+//! Commands that only read: status, record, runs, verify, doctor.
+
+pub mod doctor;
+pub mod follow;
+pub mod record;
+pub mod runs;
+pub mod status;
+pub mod verify;

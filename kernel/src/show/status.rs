@@ -1,0 +1,136 @@
+//! `status`: where a run stands.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{Column, Report, RunFolder, RunState, StepStatus, Verdict};
+
+use crate::face::Face;
+use crate::failure::{Exit, Failure};
+use crate::show::follow;
+
+/// Shows where a run stands; with `watch`, also what happens from now on until it has ended.
+pub async fn status(run: &RunFolder, watch: bool, face: &dyn Face) -> Result<Exit, Failure> {
+    let state = run.state()?;
+    show(&state, face);
+    if watch && state.finished.is_none() {
+        follow::follow(run, state.events, |event| {
+            face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(event)));
+        })
+        .await?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows where a run stands.
+pub fn show(state: &RunState, face: &dyn Face) {
+    face.value(&as_value(state));
+    face.report("Status", &report(state));
+}
+
+/// Returns where a run stands as a report.
+pub fn report(state: &RunState) -> Report {
+    let Some(started) = &state.started else {
+        return Report::new().with_text("This run has not begun.");
+    };
+    let mut facts = vec![
+        fact("Run", started.run.to_string()),
+        fact("What", format!("{} -> {}", text_of(started.from.as_ref()), started.to)),
+        fact("Where", format!("{} on {}", started.environment, started.target)),
+        fact("Stands", standing(state)),
+    ];
+    if let Some(client) = state.clients.get("client") {
+        let text = format!(
+            "{} requests sent, {} failed, longest gap {:.2} s",
+            client.sent,
+            client.failed,
+            client.longest_gap_us as f64 / 1e6
+        );
+        facts.push(fact("Outside client", text));
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in state.items.values() {
+        *counts.entry(item.verdict.word()).or_default() += 1;
+    }
+    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    facts.push(fact("Items", counts.join(", ")));
+    let columns = vec![Column::text("Fact"), Column::text("Value")];
+    let mut report = Report::new().with_table("The run", columns, facts);
+    report = with_traffic(report, state);
+    with_trouble(report, state)
+}
+
+fn fact(name: &str, value: String) -> Vec<String> {
+    vec![name.to_owned(), value]
+}
+
+fn text_of(release: Option<&code_deploy_record::Release>) -> String {
+    release.map_or("nothing".to_owned(), ToString::to_string)
+}
+
+/// Says in a few words where the run stands.
+pub fn standing(state: &RunState) -> String {
+    if let Some((outcome, summary, _)) = &state.finished {
+        return format!("{}: {summary}", outcome.words());
+    }
+    let phase = state.present_phase().map(|phase| format!("in {} ({phase})", phase.verb()));
+    let phase = phase.unwrap_or_else(|| {
+        let done = state.phases.keys().filter(|phase| state.phase_done(**phase)).count();
+        format!("{done} of 9 phases done")
+    });
+    match (&state.rollback, state.paused) {
+        (Some((_, reason)), _) => format!("going back, {phase}: {reason}"),
+        (None, true) => format!("paused, {phase}"),
+        (None, false) => phase,
+    }
+}
+
+fn with_traffic(report: Report, state: &RunState) -> Report {
+    if state.traffic.is_empty() {
+        return report;
+    }
+    let rows = state.traffic.iter().map(|(service, (shares, stable))| {
+        let shares: Vec<_> = shares.iter().map(|(r, share)| format!("{r}: {share} %")).collect();
+        vec![service.clone(), shares.join(", "), stable.to_string()]
+    });
+    let columns =
+        vec![Column::text("Service"), Column::text("Served"), Column::text("Stable release")];
+    report.with_table("Traffic as last read back", columns, rows.collect())
+}
+
+fn with_trouble(report: Report, state: &RunState) -> Report {
+    let steps = state.steps.iter().filter(|(_, step)| {
+        matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed)
+    });
+    let mut rows: Vec<_> = steps
+        .map(|(name, step)| {
+            let what = step.problem.as_ref().map(|problem| problem.what.clone());
+            vec![format!("step {name}"), what.unwrap_or_default()]
+        })
+        .collect();
+    let gates = state.gates.iter().filter(|gate| !gate.passed);
+    rows.extend(gates.map(|gate| {
+        vec![format!("gate {} ({})", gate.gate.word(), gate.subject), gate.reason.clone()]
+    }));
+    let items = state.items.iter().filter(|(_, item)| item.verdict == Verdict::Failed);
+    rows.extend(items.map(|(id, item)| vec![format!("item {id}"), item.reason.clone()]));
+    if rows.is_empty() {
+        return report;
+    }
+    let columns = vec![Column::text("What"), Column::text("Why")];
+    report.with_table("What did not pass", columns, rows)
+}
+
+fn as_value(state: &RunState) -> serde_json::Value {
+    serde_json::json!({
+        "run": state.started,
+        "standing": standing(state),
+        "phase": state.present_phase(),
+        "paused": state.paused,
+        "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
+        "traffic": state.traffic.iter().map(|(service, (shares, stable))| {
+            (service.clone(), serde_json::json!({ "served": shares, "stable": stable }))
+        }).collect::<BTreeMap<_, _>>(),
+        "client": state.clients.get("client"),
+        "events": state.events,
+    })
+}

@@ -1,0 +1,100 @@
+//! What a person wants to know when a run has ended, on one screen.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use code_deploy_record::{Column, Report, RunFolder, RunState, Verdict};
+
+use crate::session::Session;
+use crate::show::status::standing;
+
+/// Shows the summary of a run whose notebooks were written to `out`.
+pub async fn show(
+    session: &Session,
+    folder: &RunFolder,
+    state: &RunState,
+    out: &Path,
+    notebooks: usize,
+) {
+    let mut rows = vec![row("Outcome", standing(state))];
+    if let (Some(since), Some(last)) = (state.since, state.last) {
+        rows.push(row("Took", format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3)));
+    }
+    rows.extend(client_rows(state));
+    if let Some((us, failed, answered)) = state.rehearsed {
+        let seconds = us as f64 / 1e6;
+        let text = format!("{seconds:.2} s; {answered} requests answered meanwhile, {failed} failed");
+        rows.push(row("Rollback rehearsed in", text));
+    }
+    rows.push(row("Items", items(state)));
+    rows.push(row("Record", folder.path().display().to_string()));
+    rows.push(row("Notebooks", format!("{notebooks} in {}", out.display())));
+    rows.extend(where_it_is(session).await);
+    let columns = vec![Column::text(""), Column::text("")];
+    session.face.report("Summary", &Report::new().with_table("", columns, rows));
+    session.face.value(&serde_json::json!({
+        "summary": {
+            "run": state.started.as_ref().map(|started| &started.run),
+            "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
+            "client": state.clients.get("client"),
+            "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
+            "record": folder.path(), "notebooks": out,
+        }
+    }));
+}
+
+fn row(name: &str, value: impl Into<String>) -> Vec<String> {
+    vec![name.to_owned(), value.into()]
+}
+
+fn client_rows(state: &RunState) -> Vec<Vec<String>> {
+    let Some(client) = state.clients.get("client") else { return Vec::new() };
+    let mut text = format!(
+        "{} requests, {} failed, longest gap between good answers {:.3} s",
+        client.sent,
+        client.failed,
+        client.longest_gap_us as f64 / 1e6
+    );
+    let by: Vec<_> = client
+        .releases
+        .iter()
+        .map(|(release, count)| format!("{release}: {} answered, {} failed", count.answered, count.failed))
+        .collect();
+    if !by.is_empty() {
+        text.push_str(&format!(" ({})", by.join("; ")));
+    }
+    vec![row("Outside client", text)]
+}
+
+fn items(state: &RunState) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in state.items.values() {
+        *counts.entry(item.verdict.word()).or_default() += 1;
+    }
+    let order = [
+        Verdict::Failed.word(),
+        Verdict::Open.word(),
+        "waived",
+        "not applicable",
+        "met",
+    ];
+    let parts = order.iter().filter_map(|word| counts.get(word).map(|n| format!("{n} {word}")));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
+    let Ok(observed) = session.target.observe().await else { return Vec::new() };
+    let spec = &session.spec;
+    let frontends = observed.addresses.iter().filter(|address| {
+        let service = spec.service(&address.service);
+        service.is_some_and(|service| service.role == code_deploy_record::Role::Frontend)
+    });
+    let urls: Vec<_> =
+        frontends.map(|address| format!("http://{} ({})", address.address, address.service)).collect();
+    if urls.is_empty() {
+        return Vec::new();
+    }
+    let file = spec.path.display();
+    let stop = format!("code-deploy -f {file} {} {} --stop", spec.environment, spec.target);
+    vec![row("Look at it", urls.join(", ")), row("Stop it", stop)]
+}

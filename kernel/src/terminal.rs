@@ -1,0 +1,173 @@
+//! The terminal as a face: lines and bars, or JSON lines.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_engine::context::Answer;
+use code_deploy_engine::{Notice, Progress};
+use code_deploy_notebook_gen::{Chart, report_to_text};
+use code_deploy_record::{Event, Problem, Report};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::face::Face;
+use crate::lines::line_of;
+
+/// The terminal as a face. Quiet bars when it is not a terminal; nothing but JSON lines when that
+/// is asked for.
+pub struct Terminal {
+    json: bool,
+    bar: Option<ProgressBar>,
+    user: String,
+    /// Lines are written whole also when several tasks write.
+    out: Mutex<std::io::Stdout>,
+}
+
+impl Terminal {
+    /// Returns the face for this process's terminal.
+    pub fn new(json: bool, user: String) -> Self {
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { json, bar, user, out: Mutex::new(std::io::stdout()) }
+    }
+
+    /// Returns whether only JSON lines are shown.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    fn line(&self, text: &str) {
+        let write = || {
+            let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // A reader that went away (a pipe into `head`) is no reason to stop a deployment.
+            drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn json(&self, kind: &str, value: &impl serde::Serialize) {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.line(&serde_json::json!({ kind: value }).to_string());
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        if self.json {
+            return self.json("event", event);
+        }
+        if let Some(line) = line_of(event) {
+            self.line(&format!("{}  {line}", event.time.format("%H:%M:%S")));
+        }
+    }
+
+    fn progress(&self, progress: &Progress) {
+        let Some(bar) = &self.bar else { return };
+        let elapsed = progress.elapsed.as_secs_f64();
+        let limit = progress.limit.map(|limit| format!(" of at most {:.0} s", limit.as_secs_f64()));
+        bar.set_message(format!("{} ({elapsed:.0} s{})", progress.what, limit.unwrap_or_default()));
+    }
+
+    /// Shows an error: what, where, what the state is now, what to do next.
+    pub fn problem(&self, problem: &Problem) {
+        if self.json {
+            return self.json("error", problem);
+        }
+        self.finish();
+        let mut text = format!("error[{}]: {}", problem.code, problem.what);
+        for (label, part) in [("state", &problem.state), ("next", &problem.next)] {
+            if !part.is_empty() {
+                text.push_str(&format!("\n  {label}: {part}"));
+            }
+        }
+        drop(writeln!(std::io::stderr(), "{text}"));
+    }
+
+    /// Shows an error that points into the user's file.
+    pub fn diagnostic(&self, rendered: &str) {
+        self.finish();
+        drop(writeln!(std::io::stderr(), "{rendered}"));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[async_trait]
+impl Face for Terminal {
+    fn report(&self, title: &str, report: &Report) {
+        if self.json {
+            return self.json("report", &serde_json::json!({ "title": title, "report": report }));
+        }
+        self.line(&format!("\n{title}\n{}", "-".repeat(title.chars().count())));
+        self.line(report_to_text(report).trim_end());
+    }
+
+    fn chart(&self, chart: &Chart) {
+        if self.json {
+            let value = serde_json::json!({ "name": chart.kind.name(), "figures": chart.sentence });
+            return self.json("chart", &value);
+        }
+        self.line(&chart.caption_text());
+    }
+
+    fn text(&self, text: &str) {
+        if self.json {
+            return self.json("text", &text);
+        }
+        self.line(text);
+    }
+
+    fn value(&self, value: &serde_json::Value) {
+        if self.json {
+            self.line(&value.to_string());
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Event(event) => self.event(event),
+            Notice::Progress(progress) => self.progress(progress),
+        }
+    }
+
+    async fn ask(&self, summary: &str) -> Option<Answer> {
+        if self.json || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        self.finish();
+        self.line(summary);
+        self.line("Type `go REASON` or `no-go REASON` and press Enter.");
+        let by = self.user.clone();
+        // Reading a line from a person blocks a thread of its own, not the runtime.
+        let asked = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line)
+        });
+        parse_answer(&asked.await.ok()?.ok()?, by)
+    }
+}
+
+/// Reads a person's answer: `go REASON` or `no-go REASON`. Anything else is no answer.
+pub fn parse_answer(line: &str, by: String) -> Option<Answer> {
+    let line = line.trim();
+    let (word, reason) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let go = match word.to_ascii_lowercase().as_str() {
+        "go" => true,
+        "no-go" | "nogo" => false,
+        _ => return None,
+    };
+    Some(Answer { by, go, reason: reason.trim().to_owned() })
+}

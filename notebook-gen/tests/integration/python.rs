@@ -1,0 +1,56 @@
+//! Python's nbformat reads what was written. It is part of the test stage: where the stage is
+//! promised (`CODE_DEPLOY_STAGE_PYTHON` names an interpreter that has nbformat), a missing part
+//! fails; without that promise there is nothing to test here, and the structure tests in `pages`
+//! stand alone.
+
+use std::process::Command;
+
+use code_deploy_notebook_gen::{ReadySettings, executed, ready, write};
+
+use crate::synthetic::{self, Story};
+
+const CHECK: &str = "
+import sys, pathlib, nbformat
+count = 0
+for path in sorted(pathlib.Path(sys.argv[1]).glob('**/*.ipynb')):
+    text = path.read_text(encoding='utf-8')
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook, relax_add_props=False)
+    assert nbformat.writes(notebook) + '\\n' == text, f'{path}: not as nbformat writes it'
+    count += 1
+print(count)
+";
+
+#[test]
+fn pythons_nbformat_finds_every_notebook_valid_and_writes_it_byte_for_byte() {
+    let Some(python) = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON") else {
+        return;
+    };
+    let project = crate::folder();
+    let out = crate::folder();
+    for (name, story) in [
+        ("run-1", Story::Succeeded),
+        ("run-2", Story::RolledBack),
+        ("run-3", Story::Refused),
+        ("run-4", Story::Initial),
+    ] {
+        let run = synthetic::run(project.path(), name, story);
+        write(&executed(&run, &[]).unwrap(), &out.path().join(name)).unwrap();
+    }
+    let settings = ReadySettings {
+        application: "shop".to_owned(),
+        environment: "dev".to_owned(),
+        target: "local".to_owned(),
+        services: vec!["catalog".to_owned()],
+    };
+    write(&ready(&settings).unwrap(), &out.path().join("ready")).unwrap();
+    let output = Command::new(python)
+        .arg("-c")
+        .arg(CHECK)
+        .arg(out.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "90");
+}
