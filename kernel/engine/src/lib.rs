@@ -5,10 +5,14 @@
 //! ([`code_deploy_record::RunState`]) and nothing else.
 
 pub mod context;
+pub mod contract;
 pub mod duration;
 pub mod error;
 pub mod http;
+pub mod journey;
+pub mod phases;
 pub mod load;
+mod section;
 pub mod spec;
 pub mod step;
 pub mod target;
