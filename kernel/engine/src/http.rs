@@ -186,10 +186,19 @@ impl HttpClient {
         };
         let limit = request.timeout;
         let answered = tokio::time::timeout(limit, exchange).await;
-        let (parts, body) = answered
-            .unwrap_or_else(|_| Err(HttpError::Timeout { url: request.url.clone(), limit }))?;
+        let (parts, body) = answered.unwrap_or_else(|_| {
+            Err(HttpError::Timeout {
+                url: request.url.clone(),
+                limit,
+            })
+        })?;
         let elapsed = began.elapsed();
-        Ok(Response { status: parts.status, headers: parts.headers, body, elapsed })
+        Ok(Response {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+            elapsed,
+        })
     }
 
     /// Sends a GET request.
@@ -207,16 +216,31 @@ fn build(request: &Request) -> Result<http::Request<Full<Bytes>>, HttpError> {
         url: request.url.clone(),
         what,
     };
-    let method: Method = request.method.parse().map_err(|_| invalid("the method".to_owned()))?;
-    let uri: Uri = request.url.parse().map_err(|error| invalid(format!("{error}")))?;
+    let method: Method = request
+        .method
+        .parse()
+        .map_err(|_| invalid("the method".to_owned()))?;
+    let uri: Uri = request
+        .url
+        .parse()
+        .map_err(|error| invalid(format!("{error}")))?;
     let mut built = http::Request::new(Full::new(Bytes::from(request.body.clone())));
     (*built.method_mut(), *built.uri_mut()) = (method, uri);
-    let secret = request.secret_headers.iter().map(|(name, value)| (name, value.expose(), true));
-    let plain = request.headers.iter().map(|(name, value)| (name, value.as_str(), false));
+    let secret = request
+        .secret_headers
+        .iter()
+        .map(|(name, value)| (name, value.expose(), true));
+    let plain = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name, value.as_str(), false));
     for (name, value, sensitive) in plain.chain(secret) {
-        let name: HeaderName = name.parse().map_err(|_| invalid(format!("header `{name}`")))?;
-        let mut value: HeaderValue =
-            value.parse().map_err(|_| invalid(format!("the value of header `{name}`")))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|_| invalid(format!("header `{name}`")))?;
+        let mut value: HeaderValue = value
+            .parse()
+            .map_err(|_| invalid(format!("the value of header `{name}`")))?;
         value.set_sensitive(sensitive);
         built.headers_mut().append(name, value);
     }

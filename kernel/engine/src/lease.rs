@@ -124,7 +124,9 @@ impl Target for LeasedTarget {
         replicas: u32,
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
-        self.inner.scale_down(service, release, replicas, grace).await
+        self.inner
+            .scale_down(service, release, replicas, grace)
+            .await
     }
 
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
@@ -145,7 +147,10 @@ impl Target for LeasedTarget {
             next: "Resume the run or roll it back.".to_owned(),
             transient: false,
         };
-        self.changes.send(Change { lease, done }).await.map_err(|_| ended())?;
+        self.changes
+            .send(Change { lease, done })
+            .await
+            .map_err(|_| ended())?;
         renewed.await.map_err(|_| ended())?
     }
 

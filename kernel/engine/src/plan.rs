@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use code_deploy_record::{Component, Digest, PhaseNumber, PlannedStep, Release, Role, RunId, StepName};
+use code_deploy_record::{
+    Component, Digest, PhaseNumber, PlannedStep, Release, Role, RunId, StepName,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -48,8 +50,16 @@ impl Found {
             replicas: service.replicas,
             endpoints: None,
         });
-        let known: BTreeSet<_> = spec.services.iter().map(|service| service.name.as_str()).collect();
-        let databases = spec.file.databases.keys().filter(|name| !known.contains(name.as_str()));
+        let known: BTreeSet<_> = spec
+            .services
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        let databases = spec
+            .file
+            .databases
+            .keys()
+            .filter(|name| !known.contains(name.as_str()));
         let databases = databases.map(|name| Component {
             name: name.clone(),
             role: Role::Database,
@@ -61,7 +71,10 @@ impl Found {
         });
         let components: Vec<_> = services.chain(databases).collect();
         let document = serde_json::json!({ "components": components });
-        Self { components, document }
+        Self {
+            components,
+            document,
+        }
     }
 }
 
@@ -138,13 +151,19 @@ impl Plan {
             steps: &planned,
         };
         let text = serde_json::to_vec(&digested).map_err(code_deploy_record::Error::from)?;
-        Ok(Self { steps, digest: Digest::of(&text) })
+        Ok(Self {
+            steps,
+            digest: Digest::of(&text),
+        })
     }
 
     /// Returns the steps as they stand in the plan, in order.
     #[must_use]
     pub fn planned(&self) -> Vec<PlannedStep> {
-        self.steps.iter().map(|step| step.planned().clone()).collect()
+        self.steps
+            .iter()
+            .map(|step| step.planned().clone())
+            .collect()
     }
 
     /// Returns the step of that name.
@@ -155,7 +174,9 @@ impl Plan {
 
     /// Returns the steps of a verb, in order.
     pub fn of_verb<'a>(&'a self, verb: &'a str) -> impl Iterator<Item = &'a Arc<dyn Step>> {
-        self.steps.iter().filter(move |step| verb_of(&step.planned().step) == verb)
+        self.steps
+            .iter()
+            .filter(move |step| verb_of(&step.planned().step) == verb)
     }
 
     /// Returns the sections of a verb, in order.
@@ -189,7 +210,10 @@ impl Plan {
             return Vec::new();
         };
         let steps = self.of_verb(verb).map(|step| &step.planned().step);
-        steps.filter(|name| section_of(name) == before).cloned().collect()
+        steps
+            .filter(|name| section_of(name) == before)
+            .cloned()
+            .collect()
     }
 
     /// Returns the steps to carry out for a section of a verb: its own, and those between them
@@ -207,7 +231,9 @@ impl Plan {
             let planned = step.planned();
             let before = self.before(planned);
             let reached = is_own(&planned.step)
-                || before.iter().any(|name| reaches.get(name).copied().unwrap_or(false));
+                || before
+                    .iter()
+                    .any(|name| reaches.get(name).copied().unwrap_or(false));
             reaches.insert(planned.step.clone(), reached);
         }
         for step in all.iter().rev() {
@@ -217,17 +243,20 @@ impl Plan {
                 needed.extend(self.before(planned));
             }
         }
-        let wanted = |name: &StepName| {
-            needed.contains(name) && reaches.get(name).copied().unwrap_or(false)
-        };
-        all.into_iter().filter(|step| wanted(&step.planned().step)).collect()
+        let wanted =
+            |name: &StepName| needed.contains(name) && reaches.get(name).copied().unwrap_or(false);
+        all.into_iter()
+            .filter(|step| wanted(&step.planned().step))
+            .collect()
     }
 
     /// Returns how long all steps of a phase are expected to take when run one after the other.
     #[must_use]
     pub fn expected(&self, phase: PhaseNumber) -> std::time::Duration {
         let steps = self.steps.iter().map(|step| step.planned());
-        let milliseconds = steps.filter(|step| step.phase == phase).map(|step| step.expected_ms);
+        let milliseconds = steps
+            .filter(|step| step.phase == phase)
+            .map(|step| step.expected_ms);
         std::time::Duration::from_millis(milliseconds.sum())
     }
 }
@@ -247,10 +276,17 @@ pub fn section_of(step: &StepName) -> &str {
 /// Orders steps by phase, keeps the given order inside a phase, and checks that each comes after
 /// those it waits for.
 fn in_order(mut steps: Vec<Arc<dyn Step>>) -> Result<Vec<Arc<dyn Step>>> {
-    steps.sort_by_key(|step| (step.planned().phase, verb_of(&step.planned().step) == "finish"));
+    steps.sort_by_key(|step| {
+        (
+            step.planned().phase,
+            verb_of(&step.planned().step) == "finish",
+        )
+    });
     let mut seen = BTreeSet::new();
     for step in &steps {
-        let PlannedStep { step: name, after, .. } = step.planned();
+        let PlannedStep {
+            step: name, after, ..
+        } = step.planned();
         if let Some(missing) = after.iter().find(|before| !seen.contains(before)) {
             return Err(unfit(format!(
                 "step `{name}` waits for `{missing}`, which is not planned before it"

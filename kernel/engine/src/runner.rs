@@ -78,7 +78,11 @@ impl Handle {
     /// When the journal cannot be written.
     pub async fn ask(&self, verb: Steering, by: &str, reason: &str) -> Result<()> {
         let (by_text, reason_text) = (by.to_owned(), reason.to_owned());
-        let body = EventBody::SteeringAsked { verb, by: by_text, reason: reason_text };
+        let body = EventBody::SteeringAsked {
+            verb,
+            by: by_text,
+            reason: reason_text,
+        };
         self.journal.append(&format!("person:{by}"), body).await?;
         self.interruption.ask(verb, by, reason);
         Ok(())
@@ -136,7 +140,10 @@ impl Runner {
     /// Returns the run's name.
     #[must_use]
     pub fn run_id(&self) -> Option<RunId> {
-        self.state().started.as_ref().map(|started| started.run.clone())
+        self.state()
+            .started
+            .as_ref()
+            .map(|started| started.run.clone())
     }
 
     /// Returns the fencing number under which this runner holds the lock.

@@ -76,7 +76,10 @@ async fn wait(context: &Context, direction: Direction, pause: Duration) {
 
 fn next_attempt(context: &Context, name: &StepName, direction: Direction) -> u32 {
     let state = context.state();
-    let before = state.steps.get(name).filter(|step| step.direction == direction);
+    let before = state
+        .steps
+        .get(name)
+        .filter(|step| step.direction == direction);
     before.map_or(1, |step| step.attempt + 1)
 }
 
@@ -91,15 +94,28 @@ async fn attempt_once(
         context.safe_point()?;
     }
     let intent = step.intent(context);
-    let body = EventBody::StepIntended { step: name.clone(), direction, attempt, intent };
+    let body = EventBody::StepIntended {
+        step: name.clone(),
+        direction,
+        attempt,
+        intent,
+    };
     context.journal.append("engine", body).await?;
     let result = act(context, step, direction).await?;
-    let body = EventBody::StepApplied { step: name.clone(), direction, result };
+    let body = EventBody::StepApplied {
+        step: name.clone(),
+        direction,
+        result,
+    };
     context.journal.append("engine", body).await?;
     for vantage in [Vantage::Inside, Vantage::Outside] {
         let checked = check(context, step, direction, vantage).await?;
         let (passed, failure) = (checked.passed, not_passed(&name, direction, &checked));
-        let body = EventBody::StepVerified { step: name.clone(), direction, check: checked };
+        let body = EventBody::StepVerified {
+            step: name.clone(),
+            direction,
+            check: checked,
+        };
         context.journal.append("engine", body).await?;
         if !passed {
             return Err(failure);
@@ -137,13 +153,24 @@ async fn check(
     };
     let checked = tokio::time::timeout(CHECK_LIMIT, asked).await;
     checked.unwrap_or_else(|_| {
-        Err(timed_out(&step.planned().step, "was not verified", CHECK_LIMIT))
+        Err(timed_out(
+            &step.planned().step,
+            "was not verified",
+            CHECK_LIMIT,
+        ))
     })
 }
 
 fn timed_out(name: &StepName, what: &str, limit: Duration) -> StepError {
-    let what = format!("step {name} {what} within its limit of {} s", limit.as_secs());
-    StepError::permanent("CD0430", what, "Look at what the step waited for in the run's log.")
+    let what = format!(
+        "step {name} {what} within its limit of {} s",
+        limit.as_secs()
+    );
+    StepError::permanent(
+        "CD0430",
+        what,
+        "Look at what the step waited for in the run's log.",
+    )
 }
 
 fn not_passed(name: &StepName, direction: Direction, check: &Check) -> StepError {
@@ -167,16 +194,27 @@ async fn finished(
     if !context.state().steps.contains_key(step) {
         return Ok(());
     }
-    let took = (context.clock.now() - began).num_microseconds().unwrap_or(0);
+    let took = (context.clock.now() - began)
+        .num_microseconds()
+        .unwrap_or(0);
     let duration_us = u64::try_from(took).unwrap_or(0);
     let step = step.clone();
-    let body = EventBody::StepFinished { step, direction, outcome, duration_us, problem };
+    let body = EventBody::StepFinished {
+        step,
+        direction,
+        outcome,
+        duration_us,
+        problem,
+    };
     context.journal.append("engine", body).await?;
     Ok(())
 }
 
 async fn note(context: &Context, text: String) -> Result<(), StepError> {
     let severity = code_deploy_record::Severity::Low;
-    context.journal.append("engine", EventBody::Noted { severity, text }).await?;
+    context
+        .journal
+        .append("engine", EventBody::Noted { severity, text })
+        .await?;
     Ok(())
 }

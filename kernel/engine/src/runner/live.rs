@@ -7,7 +7,7 @@ use code_deploy_record::{EventBody, RunLock, Severity};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::{Context, Target};
+use crate::Context;
 
 /// The time between two questions to the target what happened on its own.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,7 +26,13 @@ impl Live {
     pub(super) fn new(lock: Arc<RunLock>) -> Self {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        Self { tracker: TaskTracker::new(), stop, probing: None, lock, _guard: guard }
+        Self {
+            tracker: TaskTracker::new(),
+            stop,
+            probing: None,
+            lock,
+            _guard: guard,
+        }
     }
 
     /// Spawns a task that holds the lock and ends when the runner does.
@@ -85,9 +91,15 @@ async fn note_events(context: &Context) {
         }
     };
     for event in events {
-        let service = event.service.map(|name| format!("{name}: ")).unwrap_or_default();
+        let service = event
+            .service
+            .map(|name| format!("{name}: "))
+            .unwrap_or_default();
         let text = format!("{service}{}", event.text);
-        let body = EventBody::Noted { severity: Severity::Medium, text };
+        let body = EventBody::Noted {
+            severity: Severity::Medium,
+            text,
+        };
         if let Err(error) = context.journal.append(context.target.name(), body).await {
             tracing::error!(%error, "an event of the target was not noted");
         }

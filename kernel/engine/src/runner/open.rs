@@ -24,7 +24,10 @@ struct Last {
 
 impl Last {
     fn run(&self) -> String {
-        self.state.started.as_ref().map_or_else(String::new, |started| started.run.to_string())
+        self.state
+            .started
+            .as_ref()
+            .map_or_else(String::new, |started| started.run.to_string())
     }
 
     fn is_ended(&self) -> bool {
@@ -81,21 +84,33 @@ fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
 
 fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
     let findings = options.target.cannot_honour(&options.spec);
-    let critical: Vec<_> =
-        findings.iter().filter(|finding| finding.severity == Severity::Critical).collect();
+    let critical: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Critical)
+        .collect();
     let Some(first) = critical.first() else {
         return Ok(());
     };
-    let texts: Vec<_> =
-        critical.iter().map(|f| format!("{}: {}", f.place, f.message)).collect();
-    let what = format!("target {} cannot do this: {}", options.target.name(), texts.join("; "));
+    let texts: Vec<_> = critical
+        .iter()
+        .map(|f| format!("{}: {}", f.place, f.message))
+        .collect();
+    let what = format!(
+        "target {} cannot do this: {}",
+        options.target.name(),
+        texts.join("; ")
+    );
     Err(Error::refused("CD0402", what, first.cure.clone()))
 }
 
 fn new_id(options: &OpenOptions) -> Result<RunId> {
     let now = options.clock.now();
     let salt = format!("{}-{}", now.timestamp_micros(), std::process::id());
-    let salt: String = Digest::of(salt.as_bytes()).short().chars().take(4).collect();
+    let salt: String = Digest::of(salt.as_bytes())
+        .short()
+        .chars()
+        .take(4)
+        .collect();
     let spec = &options.spec;
     let time = now.format("%Y%m%dT%H%M%SZ");
     let id = format!("{time}-{}-{}-{salt}", spec.environment, spec.target);
@@ -154,7 +169,11 @@ fn started(folder: &RunFolder) -> Result<Option<RunStarted>> {
                 .events()
                 .and_then(|mut events| events.next_event())
                 .is_ok_and(|first| first.is_none());
-            if nothing_written { Ok(None) } else { Err(damaged(folder, &error)) }
+            if nothing_written {
+                Ok(None)
+            } else {
+                Err(damaged(folder, &error))
+            }
         }
     }
 }
@@ -180,7 +199,12 @@ fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions) -> Result<()> {
     };
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
-    writer.append("engine", EventBody::Sealed { events: state.events })?;
+    writer.append(
+        "engine",
+        EventBody::Sealed {
+            events: state.events,
+        },
+    )?;
     Ok(())
 }
 
@@ -225,7 +249,11 @@ async fn begin(
 }
 
 fn unfit(folder: &RunFolder, what: String) -> Error {
-    Error::Record(code_deploy_record::Error::Broken { path: folder.journal_path(), line: 1, what })
+    Error::Record(code_deploy_record::Error::Broken {
+        path: folder.journal_path(),
+        line: 1,
+        what,
+    })
 }
 
 fn no_thread(error: &std::io::Error) -> Error {
@@ -239,8 +267,11 @@ fn no_thread(error: &std::io::Error) -> Error {
 fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>> {
     let runs = observed.instances.iter().any(|instance| instance.running);
     if observed.stable.is_none() && runs {
-        let releases: std::collections::BTreeSet<_> =
-            observed.instances.iter().map(|instance| instance.release.as_str()).collect();
+        let releases: std::collections::BTreeSet<_> = observed
+            .instances
+            .iter()
+            .map(|instance| instance.release.as_str())
+            .collect();
         let what = format!(
             "{} runs in {} in the releases {}, but none of them has all traffic of all services, \
              and no unfinished run explains it",
@@ -264,7 +295,11 @@ fn wanted_release(options: &OpenOptions) -> Result<Release> {
         Error::refused("CD0424", "no release to deploy is named", next)
     })?;
     named.parse().map_err(|error| {
-        Error::refused("CD0424", format!("{error}"), "Correct `release` in the deployment file.")
+        Error::refused(
+            "CD0424",
+            format!("{error}"),
+            "Correct `release` in the deployment file.",
+        )
     })
 }
 
@@ -274,7 +309,9 @@ fn require_earlier(options: &OpenOptions, runs: &RunsFolder, to: &Release) -> Re
         let mut found = false;
         for id in runs.list()?.into_iter().rev() {
             let folder = runs.run(&id)?;
-            let Some(started) = started(&folder)? else { continue };
+            let Some(started) = started(&folder)? else {
+                continue;
+            };
             let same = started.application == options.spec.application
                 && started.environment == *environment
                 && started.to == *to;
@@ -297,7 +334,9 @@ fn require_earlier(options: &OpenOptions, runs: &RunsFolder, to: &Release) -> Re
 fn succeeded(folder: &RunFolder) -> bool {
     let state = folder.state();
     state.is_ok_and(|state| {
-        state.finished.is_some_and(|(outcome, ..)| outcome == RunOutcome::Succeeded)
+        state
+            .finished
+            .is_some_and(|(outcome, ..)| outcome == RunOutcome::Succeeded)
     })
 }
 
@@ -331,7 +370,10 @@ fn run_started(
         let mut journal: JournalReader = last.folder.events()?;
         while journal.next_event()?.is_some() {}
         let run = last.run().parse().map_err(|_| damaged_name(&last.folder))?;
-        Ok(PreviousRun { run, head: journal.head() })
+        Ok(PreviousRun {
+            run,
+            head: journal.head(),
+        })
     });
     Ok(RunStarted {
         run: lock.holder().run.clone(),
@@ -353,7 +395,10 @@ fn run_started(
 }
 
 fn damaged_name(folder: &RunFolder) -> Error {
-    let what = format!("the record in {} has no valid run name", folder.path().display());
+    let what = format!(
+        "the record in {} has no valid run name",
+        folder.path().display()
+    );
     Error::refused("CD0413", what, "Move the folder out of the runs folder.")
 }
 
@@ -379,9 +424,16 @@ async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Ru
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, last.folder, journal, lock);
     let asked = runner.state().asked.clone();
-    runner.context.journal.append("engine", EventBody::Resumed { found }).await?;
+    runner
+        .context
+        .journal
+        .append("engine", EventBody::Resumed { found })
+        .await?;
     if let Some((Steering::Rollback, by, reason)) = asked {
-        runner.context.interruption.ask(Steering::Rollback, &by, &reason);
+        runner
+            .context
+            .interruption
+            .ask(Steering::Rollback, &by, &reason);
     }
     runner.journal_plan().await?;
     runner.start_live().await?;
@@ -418,7 +470,11 @@ fn refuse_changed_plan(plan: &Plan, last: &Last, going_back: bool) -> Result<()>
     let Some(planned) = &last.state.plan else {
         return Ok(());
     };
-    let unknown = last.state.to_undo().into_iter().find(|step| plan.step(step).is_none());
+    let unknown = last
+        .state
+        .to_undo()
+        .into_iter()
+        .find(|step| plan.step(step).is_none());
     let what = match (going_back, unknown) {
         (true, None) => return Ok(()),
         (true, Some(step)) => format!("step {step}, which has to be undone, is not in it any more"),
@@ -431,7 +487,10 @@ fn refuse_changed_plan(plan: &Plan, last: &Last, going_back: bool) -> Result<()>
     };
     Err(Error::refused(
         "CD0416",
-        format!("the plan of run {} is not the one it began with: {what}", last.run()),
+        format!(
+            "the plan of run {} is not the one it began with: {what}",
+            last.run()
+        ),
         "Put the deployment file and what it names back as they were, or go back by \
          `code-deploy rollback`.",
     ))
@@ -439,7 +498,10 @@ fn refuse_changed_plan(plan: &Plan, last: &Last, going_back: bool) -> Result<()>
 
 fn found_text(state: &RunState, recovered: Recovered) -> String {
     let open = state.steps.iter().find(|(_, step)| {
-        matches!(step.status, StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing)
+        matches!(
+            step.status,
+            StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing
+        )
     });
     let mut text = match open {
         None => format!("{} events; no step was under way", state.events),
@@ -449,11 +511,17 @@ fn found_text(state: &RunState, recovered: Recovered) -> String {
                 StepStatus::Applied => "had acted; its checks were not complete",
                 _ => "was being undone; whether that acted is not known",
             };
-            format!("{} events; step {name} {known}, so it is carried out again", state.events)
+            format!(
+                "{} events; step {name} {known}, so it is carried out again",
+                state.events
+            )
         }
     };
     if recovered.torn_bytes > 0 {
-        text.push_str(&format!("; a torn last line of {} bytes was cut", recovered.torn_bytes));
+        text.push_str(&format!(
+            "; a torn last line of {} bytes was cut",
+            recovered.torn_bytes
+        ));
     }
     text
 }
@@ -501,15 +569,28 @@ impl Runner {
         }
         let found = &self.inputs.inventory;
         let document = serde_json::to_vec_pretty(&found.document).map_err(json)?;
-        let evidence = self.context.keep("inventory", "application/json", document).await?;
+        let evidence = self
+            .context
+            .keep("inventory", "application/json", document)
+            .await?;
         let components = found.components.clone();
-        let body = EventBody::InventoryTaken(InventoryTaken { evidence, components });
+        let body = EventBody::InventoryTaken(InventoryTaken {
+            evidence,
+            components,
+        });
         self.context.journal.append("engine", body).await?;
         let (digest, steps) = (self.plan.digest, self.plan.planned());
         let document = serde_json::json!({ "digest": digest, "steps": steps });
         let document = serde_json::to_vec_pretty(&document).map_err(json)?;
-        let evidence = self.context.keep("plan", "application/json", document).await?;
-        let body = EventBody::Planned(Planned { digest, evidence, steps });
+        let evidence = self
+            .context
+            .keep("plan", "application/json", document)
+            .await?;
+        let body = EventBody::Planned(Planned {
+            digest,
+            evidence,
+            steps,
+        });
         self.context.journal.append("engine", body).await?;
         Ok(())
     }

@@ -1,0 +1,158 @@
+//! The analysis gate: new against stable release while traffic flows.
+
+use std::time::Duration;
+
+use code_deploy_record::{Gate, GateCheck, Release};
+use tokio::time::Instant;
+
+use super::judge::Judge;
+use super::monitoring::blocking;
+use super::window::{Window, WindowReader};
+use crate::step::StepError;
+use crate::{Context, Progress, gate};
+
+/// The time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long after a soak its last second may still be written.
+const LATE: Duration = Duration::from_millis(1500);
+
+/// What is compared, from when on and for how long.
+#[derive(Debug, Clone)]
+pub struct Soak {
+    /// What it is of: `canary at 25 %`.
+    pub subject: String,
+    /// How long.
+    pub length: Duration,
+    /// The release that is compared with; nothing in a first deployment.
+    pub stable: Option<Release>,
+    /// How far back the stable release is looked at. Zero compares the same time; more is for a
+    /// release that has no traffic any more.
+    pub look_back: Duration,
+}
+
+/// Watches the new release for the length of a soak. Stops at once on evidence of harm.
+///
+/// # Errors
+/// `CD0453` on harm, or when the limits do not hold at the end, or when too little was measured to
+/// say so; that somebody asked the run to stop; that samples or journal fail.
+pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(), StepError> {
+    let (since, began) = (context.clock.now(), Instant::now());
+    let second = since.timestamp() + 1;
+    let back = i64::try_from(soak.look_back.as_secs()).unwrap_or(i64::MAX / 2);
+    let stable = soak.stable.clone().map(|stable| (stable, second - back));
+    let folder = context.run.samples_path();
+    let mut reader = WindowReader::new(folder, (context.to.clone(), second), stable);
+    let services: Vec<_> = context
+        .spec
+        .services
+        .iter()
+        .map(|s| s.name.clone())
+        .collect();
+    let policy = &context.spec.strategy.analysis;
+    let end = soak.length + LATE;
+    loop {
+        let left = end.saturating_sub(began.elapsed());
+        tokio::time::sleep(LOOK.min(left)).await;
+        context.safe_point()?;
+        let last = began.elapsed() >= end;
+        let (returned, window) = look(reader).await?;
+        reader = returned;
+        let mut checks = judge.judge(&services, &window, policy, last);
+        checks.push(health(context));
+        let harm = checks.iter().any(|check| !check.passed);
+        if harm || last {
+            let reason = reason(judge, soak, &checks, began.elapsed(), last);
+            let answer = gate::Answer { checks, reason };
+            return gate::answer(
+                context,
+                Gate::Analysis,
+                "CD0453",
+                &soak.subject,
+                since,
+                answer,
+            )
+            .await;
+        }
+        context.progress(progress(soak, &window, began.elapsed(), end));
+    }
+}
+
+async fn look(mut reader: WindowReader) -> Result<(WindowReader, Window), StepError> {
+    blocking(move || {
+        let window = reader.look()?.clone();
+        Ok((reader, window))
+    })
+    .await
+}
+
+/// The probes of the new release's instances, as last seen.
+fn health(context: &Context) -> GateCheck {
+    let state = context.state();
+    let own = state
+        .health
+        .iter()
+        .filter(|((_, release, ..), _)| *release == context.to);
+    let ill: Vec<_> = own
+        .clone()
+        .filter(|(_, healthy)| !**healthy)
+        .map(|((_, _, instance, probe), _)| format!("{instance} {probe:?}").to_lowercase())
+        .collect();
+    let all = own.count();
+    let measured = if ill.is_empty() {
+        format!("all {all} probes pass")
+    } else {
+        format!("{} of {all} probes fail: {}", ill.len(), ill.join(", "))
+    };
+    GateCheck {
+        name: "health of the new release's instances".to_owned(),
+        measured,
+        limit: "every probe passes".to_owned(),
+        passed: ill.is_empty(),
+    }
+}
+
+fn reason(
+    judge: &dyn Judge,
+    soak: &Soak,
+    checks: &[GateCheck],
+    elapsed: Duration,
+    last: bool,
+) -> String {
+    let seconds = elapsed.as_secs_f64();
+    match checks.iter().find(|check| !check.passed) {
+        None => format!(
+            "{} checks by {} hold after {seconds:.1} s",
+            checks.len(),
+            judge.name()
+        ),
+        Some(failed) => {
+            let when = if last {
+                "at the end"
+            } else {
+                "stopped at once"
+            };
+            format!(
+                "{}: {}, {} ({when}, {seconds:.1} s into {} s)",
+                failed.name,
+                failed.measured,
+                failed.limit,
+                soak.length.as_secs()
+            )
+        }
+    }
+}
+
+fn progress(soak: &Soak, window: &Window, elapsed: Duration, end: Duration) -> Progress {
+    let requests: u64 = window.new.values().map(|sums| sums.count).sum();
+    let failed: u64 = window.new.values().map(|sums| sums.failed).sum();
+    Progress {
+        what: format!(
+            "{}: {requests} requests to the new release, {failed} failed",
+            soak.subject
+        ),
+        elapsed,
+        limit: Some(end),
+        share: Some((elapsed.as_secs_f64() / end.as_secs_f64()).min(1.0)),
+    }
+}

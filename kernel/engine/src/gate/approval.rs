@@ -1,0 +1,143 @@
+//! The approval gate: a named person says go.
+
+use std::time::Duration;
+
+use code_deploy_record::{Digest, EventBody, Gate, GateCheck};
+use tokio::time::Instant;
+
+use crate::spec::ApprovalRule;
+use crate::step::StepError;
+use crate::{Context, Progress, gate};
+
+/// How long a person may take.
+pub const LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// The time between two looks whether somebody answered from elsewhere.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Asks for a go where the environment's policy wants one; returns at once where it does not. The
+/// person may answer here, or from elsewhere by `code-deploy approve`.
+///
+/// # Errors
+/// `CD0454` when the answer is no-go or nobody answered within a day; that somebody asked the run
+/// to stop; that the journal cannot be written.
+pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(), StepError> {
+    let rule = context.spec.policy.approval;
+    if rule == ApprovalRule::None {
+        return Ok(());
+    }
+    let state = context.state();
+    let plan = state.plan.as_ref().map_or(Digest::ZERO, |plan| plan.digest);
+    let since = context.clock.now();
+    let known = given(context, subject, plan);
+    if known.is_none() {
+        let (gate, summary) = (subject.to_owned(), summary.to_owned());
+        context
+            .journal
+            .append(
+                "engine",
+                EventBody::ApprovalAsked {
+                    gate,
+                    plan,
+                    summary,
+                },
+            )
+            .await?;
+        ask_here(context, subject, plan, summary_of(context, subject)).await?;
+    }
+    let (by, go) = wait(context, subject, plan).await?;
+    let word = if go { "go" } else { "no-go" };
+    let checks = vec![GateCheck {
+        name: format!("answer of {by}"),
+        measured: word.to_owned(),
+        limit: "go".to_owned(),
+        passed: go,
+    }];
+    let reason = format!("{by} said {word} to plan {}", plan.short());
+    let answer = gate::Answer { checks, reason };
+    gate::answer(context, Gate::Approval, "CD0454", subject, since, answer).await
+}
+
+fn summary_of(context: &Context, subject: &str) -> String {
+    format!(
+        "{subject}: release {} to {} on {}?",
+        context.to, context.spec.environment, context.spec.target
+    )
+}
+
+fn given(context: &Context, subject: &str, plan: Digest) -> Option<(String, bool)> {
+    let state = context.state();
+    let (seen, by, go) = state.approvals.get(subject)?;
+    (*seen == plan).then(|| (by.clone(), *go))
+}
+
+/// Asks in this terminal or notebook, unless the policy wants somebody else than who runs it.
+async fn ask_here(
+    context: &Context,
+    subject: &str,
+    plan: Digest,
+    summary: String,
+) -> Result<(), StepError> {
+    let user = context
+        .state()
+        .started
+        .as_ref()
+        .map(|s| s.user.clone())
+        .unwrap_or_default();
+    let Some(answer) = context.approver.ask(&summary).await else {
+        return Ok(());
+    };
+    let named = &context.spec.file.approvals.by;
+    let same = answer.by == user && context.spec.policy.approval == ApprovalRule::SomebodyElse;
+    if same || (!named.is_empty() && !named.contains(&answer.by)) {
+        let text = format!(
+            "the answer of {} to {subject} does not count by the policy",
+            answer.by
+        );
+        let severity = code_deploy_record::Severity::Medium;
+        context
+            .journal
+            .append("engine", EventBody::Noted { severity, text })
+            .await?;
+        return Ok(());
+    }
+    let body = EventBody::ApprovalGiven {
+        gate: subject.to_owned(),
+        plan,
+        by: answer.by.clone(),
+        go: answer.go,
+        reason: answer.reason,
+    };
+    context
+        .journal
+        .append(&format!("person:{}", answer.by), body)
+        .await?;
+    Ok(())
+}
+
+async fn wait(context: &Context, subject: &str, plan: Digest) -> Result<(String, bool), StepError> {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = given(context, subject, plan) {
+            return Ok(answer);
+        }
+        context.safe_point()?;
+        let elapsed = began.elapsed();
+        if elapsed >= LIMIT {
+            let hours = LIMIT.as_secs() / 3600;
+            let what = format!("nobody answered {subject} within {hours} hours");
+            return Err(StepError::gate(
+                "CD0454",
+                what,
+                "Deploy again when somebody can.",
+            ));
+        }
+        context.progress(Progress {
+            what: format!("waits for `code-deploy approve`: {subject}"),
+            elapsed,
+            limit: Some(LIMIT),
+            share: None,
+        });
+        tokio::time::sleep(LOOK).await;
+    }
+}

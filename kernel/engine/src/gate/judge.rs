@@ -1,0 +1,193 @@
+//! Judges of a new release against the stable one.
+
+use code_deploy_record::GateCheck;
+
+use super::window::{Sums, Window};
+use crate::spec::AnalysisPolicy;
+
+/// Decides from what was measured whether the new release may get more traffic.
+pub trait Judge: Send + Sync {
+    /// Returns the judge's name, as it stands in reports.
+    fn name(&self) -> &'static str;
+
+    /// Judges what was measured of the services named. `last` says whether the time to look is
+    /// over: before, only evidence of harm counts; then, too little to say anything is a failure.
+    fn judge(
+        &self,
+        services: &[String],
+        window: &Window,
+        policy: &AnalysisPolicy,
+        last: bool,
+    ) -> Vec<GateCheck>;
+}
+
+/// Compares the share of failed requests and two quantiles of latency with declared limits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits;
+
+/// Failed requests below which a share says nothing before the time to look is over.
+const FAILURES: u64 = 3;
+
+impl Judge for Limits {
+    fn name(&self) -> &'static str {
+        "declared limits"
+    }
+
+    fn judge(
+        &self,
+        services: &[String],
+        window: &Window,
+        policy: &AnalysisPolicy,
+        last: bool,
+    ) -> Vec<GateCheck> {
+        let mut checks = Vec::new();
+        for service in services {
+            let new = window.new.get(service).cloned().unwrap_or_default();
+            let stable = window.stable.get(service).cloned().unwrap_or_default();
+            if last {
+                checks.push(enough(service, "new", &new, policy));
+                checks.push(enough(service, "stable", &stable, policy));
+            }
+            checks.extend(errors(service, &new, &stable, policy, last));
+            let enough_for_latency =
+                new.count >= policy.min_requests && stable.count >= policy.min_requests;
+            if enough_for_latency || last {
+                for (share, ratio) in [(0.5, policy.p50_ratio), (0.99, policy.p99_ratio)] {
+                    checks.push(latency(service, share, ratio, &new, &stable, policy));
+                }
+            }
+        }
+        checks
+    }
+}
+
+fn enough(service: &str, which: &str, sums: &Sums, policy: &AnalysisPolicy) -> GateCheck {
+    GateCheck {
+        name: format!("{service}: requests of the {which} release"),
+        measured: sums.count.to_string(),
+        limit: format!("at least {}", policy.min_requests),
+        passed: sums.count >= policy.min_requests,
+    }
+}
+
+fn errors(
+    service: &str,
+    new: &Sums,
+    stable: &Sums,
+    policy: &AnalysisPolicy,
+    last: bool,
+) -> Option<GateCheck> {
+    if !last && new.failed < FAILURES {
+        return None;
+    }
+    let name = format!("{service}: failed requests of the new release");
+    let Some(share) = new.failed_percent() else {
+        let limit = "some requests".to_owned();
+        return Some(GateCheck {
+            name,
+            measured: "none".to_owned(),
+            limit,
+            passed: false,
+        });
+    };
+    let base = stable.failed_percent().unwrap_or(0.0);
+    let most = base + policy.error_share_margin;
+    Some(GateCheck {
+        name,
+        measured: format!("{share:.2} % ({} of {})", new.failed, new.count),
+        limit: format!("at most {most:.2} % (stable {base:.2} %)"),
+        passed: share <= most,
+    })
+}
+
+fn latency(
+    service: &str,
+    share: f64,
+    ratio: f64,
+    new: &Sums,
+    stable: &Sums,
+    policy: &AnalysisPolicy,
+) -> GateCheck {
+    let name = format!(
+        "{service}: p{:.0} latency of the new release",
+        share * 100.0
+    );
+    let (Some(new_us), Some(stable_us)) = (
+        new.latency.quantile_us(share),
+        stable.latency.quantile_us(share),
+    ) else {
+        let limit = "answers of both releases".to_owned();
+        return GateCheck {
+            name,
+            measured: "none".to_owned(),
+            limit,
+            passed: false,
+        };
+    };
+    let floor = u64::try_from(policy.latency_floor.get().as_micros()).unwrap_or(u64::MAX);
+    let most = (stable_us as f64 * ratio).max(floor as f64);
+    GateCheck {
+        name,
+        measured: format!("{:.1} ms", new_us as f64 / 1000.0),
+        limit: format!(
+            "at most {:.1} ms ({ratio} times stable {:.1} ms, or {} )",
+            most / 1000.0,
+            stable_us as f64 / 1000.0,
+            policy.latency_floor
+        )
+        .replace(" )", ")"),
+        passed: new_us as f64 <= most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn sums(count: u64, failed: u64, latency_us: u64) -> Sums {
+        let mut sums = Sums {
+            count,
+            failed,
+            ..Sums::default()
+        };
+        for _ in 0..count {
+            sums.latency.count(latency_us);
+        }
+        sums
+    }
+
+    fn passes(new: Sums, stable: Sums, last: bool) -> bool {
+        let mut window = Window::default();
+        window.new.insert("shop".to_owned(), new);
+        window.stable.insert("shop".to_owned(), stable);
+        let policy = AnalysisPolicy::default();
+        let checks = Limits.judge(&["shop".to_owned()], &window, &policy, last);
+        checks.iter().all(|check| check.passed)
+    }
+
+    #[test]
+    fn equal_releases_pass() {
+        assert!(passes(sums(100, 0, 5_000), sums(900, 0, 5_000), true));
+    }
+
+    #[test]
+    fn no_data_is_a_failure_at_the_end_and_no_harm_before() {
+        assert!(passes(Sums::default(), sums(900, 0, 5_000), false));
+        assert!(!passes(Sums::default(), sums(900, 0, 5_000), true));
+        assert!(!passes(sums(100, 0, 5_000), Sums::default(), true));
+    }
+
+    #[test]
+    fn failures_above_the_margin_are_harm_at_once() {
+        assert!(!passes(sums(20, 3, 5_000), sums(900, 0, 5_000), false));
+        assert!(passes(sums(1000, 3, 5_000), sums(900, 0, 5_000), false));
+    }
+
+    #[test]
+    fn latency_beyond_the_ratio_fails_but_not_below_the_floor() {
+        assert!(!passes(sums(100, 0, 60_000), sums(900, 0, 20_000), true));
+        assert!(passes(sums(100, 0, 15_000), sums(900, 0, 2_000), true));
+    }
+}

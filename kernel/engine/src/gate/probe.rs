@@ -1,0 +1,215 @@
+//! Probes: each instance is asked at its own address.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use code_deploy_record::{EventBody, Probe, Release, Sample, SampleWriter, Source};
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
+use crate::http::HttpClient;
+use crate::spec::{ProbesFile, Service};
+use crate::step::StepError;
+use crate::target::Instance;
+
+/// Failures in a row after which an instance that was healthy counts as not healthy: one lost
+/// answer is not an illness.
+const FAILURES: u32 = 2;
+
+/// What a probe gave.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    /// Which.
+    pub probe: Probe,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was seen: a status, an error.
+    pub detail: String,
+    /// How long the answer took; nothing without one.
+    pub elapsed: Option<Duration>,
+    /// The class of the error, for samples.
+    pub error: Option<&'static str>,
+}
+
+/// Returns the probes that a service has, with their paths, in the order in which they matter.
+#[must_use]
+pub fn probes_of(file: &ProbesFile) -> Vec<(Probe, &str)> {
+    let all = [
+        (Probe::Startup, &file.startup),
+        (Probe::Readiness, &file.readiness),
+        (Probe::Liveness, &file.liveness),
+    ];
+    all.into_iter()
+        .filter_map(|(probe, path)| Some((probe, path.as_deref()?)))
+        .collect()
+}
+
+/// Asks an instance all probes of its service, each at the instance's own address.
+pub async fn probe_instance(
+    client: &HttpClient,
+    service: &Service,
+    instance: &Instance,
+    timeout: Duration,
+) -> Vec<Probed> {
+    let probes = probes_of(&service.file.probes);
+    join_all(probes.into_iter().map(async |(probe, path)| {
+        if !instance.running {
+            let detail = "its process does not run".to_owned();
+            return Probed {
+                probe,
+                passed: false,
+                detail,
+                elapsed: None,
+                error: Some("connect"),
+            };
+        }
+        let url = format!("http://{}{path}", instance.address);
+        match client.get(&url, timeout).await {
+            Ok(answer) => {
+                let passed = answer.status.is_success();
+                let detail = format!("{path} answered {}", answer.status.as_u16());
+                let error = (!passed).then_some("5xx");
+                Probed {
+                    probe,
+                    passed,
+                    detail,
+                    elapsed: Some(answer.elapsed),
+                    error,
+                }
+            }
+            Err(error) => {
+                let (detail, class) = (error.to_string(), error.class());
+                Probed {
+                    probe,
+                    passed: false,
+                    detail,
+                    elapsed: None,
+                    error: Some(class),
+                }
+            }
+        }
+    }))
+    .await
+}
+
+/// Journals the health of a probe when it changed or is seen for the first time.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub async fn note_health(
+    context: &Context,
+    instance: &Instance,
+    probed: &Probed,
+) -> Result<(), StepError> {
+    let (service, release) = (instance.service.clone(), instance.release.clone());
+    let key = (
+        service.clone(),
+        release.clone(),
+        instance.id.clone(),
+        probed.probe,
+    );
+    if context.state().health.get(&key) == Some(&probed.passed) {
+        return Ok(());
+    }
+    let body = EventBody::HealthChanged {
+        service,
+        release,
+        instance: instance.id.clone(),
+        probe: probed.probe,
+        healthy: probed.passed,
+        detail: probed.detail.clone(),
+    };
+    context.journal.append("probes", body).await?;
+    Ok(())
+}
+
+/// Probes everything that runs at the interval of the health policy until `stop`, writes what it
+/// measures into the samples, and journals when the health of an instance changes.
+pub(crate) async fn keep_probing(context: &Context, stop: CancellationToken) {
+    let policy = &context.spec.strategy.health;
+    let client = HttpClient::new();
+    let mut ticks = tokio::time::interval(policy.interval.get().max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failures: BTreeMap<(String, Probe), u32> = BTreeMap::new();
+    loop {
+        // Cancel safe: no tick is lost that mattered.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = probe_all(context, &client, &mut failures).await {
+            tracing::warn!(%error, "a round of probes was not recorded");
+        }
+    }
+}
+
+async fn probe_all(
+    context: &Context,
+    client: &HttpClient,
+    failures: &mut BTreeMap<(String, Probe), u32>,
+) -> Result<(), StepError> {
+    let observed = context.target.observe().await?;
+    let timeout = context.spec.strategy.health.timeout.get();
+    let asked = observed.instances.iter().filter_map(|instance| {
+        let service = context.spec.service(&instance.service)?;
+        Some(async move {
+            (
+                instance,
+                probe_instance(client, service, instance, timeout).await,
+            )
+        })
+    });
+    let answers = join_all(asked).await;
+    let second = context.clock.now().timestamp();
+    let mut samples: BTreeMap<(String, Release), Sample> = BTreeMap::new();
+    for (instance, probed) in &answers {
+        let key = (instance.service.clone(), instance.release.clone());
+        let sample = samples.entry(key).or_insert_with(|| {
+            Sample::empty(
+                second,
+                &instance.service,
+                instance.release.as_str(),
+                Source::Probe,
+            )
+        });
+        for probed in probed {
+            count(sample, probed);
+            let failed = failures
+                .entry((instance.id.clone(), probed.probe))
+                .or_default();
+            *failed = if probed.passed { 0 } else { *failed + 1 };
+            if probed.passed || *failed >= FAILURES {
+                note_health(context, instance, probed).await?;
+            }
+        }
+    }
+    append(context, samples.into_values().collect()).await
+}
+
+fn count(sample: &mut Sample, probed: &Probed) {
+    sample.count += 1;
+    if let Some(elapsed) = probed.elapsed {
+        sample
+            .latency
+            .count(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    }
+    if let Some(class) = probed.error {
+        *sample.errors.entry(class.to_owned()).or_default() += 1;
+    }
+}
+
+async fn append(context: &Context, samples: Vec<Sample>) -> Result<(), StepError> {
+    let folder = context.run.samples_path();
+    let written = tokio::task::spawn_blocking(move || {
+        SampleWriter::open(&folder, Source::Probe.word())?.append(&samples)
+    });
+    let written = written.await.map_err(|error| {
+        StepError::permanent(
+            "CD0306",
+            format!("writing samples was cut off: {error}"),
+            "",
+        )
+    })?;
+    Ok(written?)
+}

@@ -1,0 +1,93 @@
+//! The smoke gate: the critical paths, against the release on purpose, before users reach it.
+
+use code_deploy_record::{Gate, GateCheck, Release};
+
+use super::path::walk;
+use crate::http::HttpClient;
+use crate::spec::Journey;
+use crate::step::StepError;
+use crate::{Context, Progress, gate};
+
+/// Walks every journey that is a critical path against `release`, reached on purpose whatever its
+/// share of traffic. A deployment file without any gets one request to each service's readiness
+/// path in their place. The first failure stops it.
+///
+/// # Errors
+/// `CD0451` when a path does not pass; that somebody asked the run to stop; that the target cannot
+/// be observed or the journal written.
+pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError> {
+    let since = context.clock.now();
+    let journeys = critical_paths(context);
+    let urls = gate::base_urls(context).await?;
+    let (client, reach) = (HttpClient::new(), context.target.reach(release));
+    let mut checks = Vec::new();
+    for (index, journey) in journeys.iter().enumerate() {
+        context.safe_point()?;
+        context.progress(Progress {
+            what: format!("smoke: {}", journey.name),
+            elapsed: std::time::Duration::ZERO,
+            limit: None,
+            share: Some(index as f64 / journeys.len() as f64),
+        });
+        let walked = match urls.get(&journey.service) {
+            Some(url) => {
+                let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+                walk(&client, journey, url, &reach, &uuid.to_string()).await
+            }
+            None => Err(format!("service {} has no address", journey.service)),
+        };
+        let passed = walked.is_ok();
+        let measured =
+            walked.map_or_else(|what| what, |steps| format!("{steps} requests as expected"));
+        let limit = format!("{} requests as expected", journey.steps.len());
+        checks.push(GateCheck {
+            name: journey.name.clone(),
+            measured,
+            limit,
+            passed,
+        });
+        if !passed {
+            break;
+        }
+    }
+    let reason = reason(&checks, journeys.len());
+    let answer = gate::Answer { checks, reason };
+    let subject = format!("{} {release}", context.spec.application);
+    gate::answer(context, Gate::Smoke, "CD0451", &subject, since, answer).await
+}
+
+fn reason(checks: &[GateCheck], all: usize) -> String {
+    match checks.iter().find(|check| !check.passed) {
+        Some(failed) => format!("path `{}`: {}", failed.name, failed.measured),
+        None => format!("{all} critical paths passed"),
+    }
+}
+
+/// Returns the journeys marked as critical paths, or one built from each service's readiness path.
+fn critical_paths(context: &Context) -> Vec<Journey> {
+    let spec = &context.spec;
+    let marked: Vec<_> = spec
+        .journeys
+        .iter()
+        .filter(|journey| journey.smoke)
+        .cloned()
+        .collect();
+    if !marked.is_empty() {
+        return marked;
+    }
+    let ready = spec.services.iter().filter_map(|service| {
+        let path = service.file.probes.readiness.clone()?;
+        let step = serde_json::json!({
+            "name": "is ready", "path": path, "expect": { "status": 200 }
+        });
+        let steps = vec![serde_json::from_value(step).ok()?];
+        let name = format!("{} answers through its address", service.name);
+        Some(Journey {
+            name,
+            smoke: true,
+            service: service.name.clone(),
+            steps,
+        })
+    });
+    ready.collect()
+}

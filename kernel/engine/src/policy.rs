@@ -1,0 +1,90 @@
+//! What an environment's policy makes of a phase's items. Policy is data; this reads it.
+
+use code_deploy_record::{Basis, Catalog, Item, ItemKind, PhaseNumber, RunState, Verdict};
+
+use crate::spec::{Policy, PolicyKind, Reaction, Waiver};
+
+/// Why a phase's items stop it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// Items that were looked at and do not hold.
+    pub failed: Vec<String>,
+    /// Items that a person has to attest and nobody did.
+    pub unattested: Vec<String>,
+    /// Items that the program cannot establish.
+    pub open: Vec<String>,
+}
+
+impl Stops {
+    /// Returns whether nothing stops the phase.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.failed.is_empty() && self.unattested.is_empty() && self.open.is_empty()
+    }
+
+    /// Returns the reasons in one sentence.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let parts = [
+            ("do not hold", &self.failed),
+            ("must be attested by a named person", &self.unattested),
+            ("cannot be established", &self.open),
+        ];
+        let parts = parts.into_iter().filter(|(_, items)| !items.is_empty());
+        let texts = parts.map(|(what, items)| {
+            let number = items.len();
+            let noun = if number == 1 { "item" } else { "items" };
+            format!("{number} {noun} {what} ({})", items.join("; "))
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Returns what of a phase's items stops the phase under a policy.
+#[must_use]
+pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseNumber) -> Stops {
+    let mut stops = Stops::default();
+    for (group, item) in catalog.items() {
+        if group.notebook != phase {
+            continue;
+        }
+        let Some(settled) = state.items.get(&item.id) else {
+            continue;
+        };
+        let text = format!("{} {}", item.id, settled.reason);
+        match settled.verdict {
+            Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
+            Verdict::Open if item.by == Basis::Attested => {
+                if policy.unattested == Reaction::Stop {
+                    stops.unattested.push(text);
+                }
+            }
+            Verdict::Open if policy.open == Reaction::Stop => stops.open.push(text),
+            _ => {}
+        }
+    }
+    stops
+}
+
+/// Returns whether failed items send the run back when traffic has moved, instead of leaving it
+/// to the person who runs it.
+#[must_use]
+pub fn goes_back_on_failed_item(policy: &Policy) -> bool {
+    policy.kind == PolicyKind::Prod
+}
+
+/// Returns whether a waiver counts for an item on that day. Under a policy that refuses them,
+/// waivers of mandatory and forbidden items do not.
+#[must_use]
+pub fn waiver_counts(
+    policy: &Policy,
+    item: &Item,
+    waiver: &Waiver,
+    today: chrono::NaiveDate,
+) -> bool {
+    let strict = matches!(item.kind, ItemKind::Mandatory | ItemKind::Forbidden);
+    waiver.item == item.id
+        && waiver.expires >= today
+        && (!strict || policy.waive_mandatory)
+        && !waiver.by.trim().is_empty()
+}

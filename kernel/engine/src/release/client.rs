@@ -1,0 +1,422 @@
+//! The outside client: a process of its own that sends requests from before the first change to
+//! after the last, and outlives this program.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use code_deploy_record::{
+    Check, ClientCounted, EventBody, PlannedStep, ReleaseCount, Source, Vantage,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::planned::{Draft, step_name};
+use super::process::{self, Process};
+use crate::load::{ClientConfig, ClientTotals};
+use crate::plan::Inputs;
+use crate::step::StepError;
+use crate::{Context, Step, gate};
+
+/// The client's name in the record.
+const CLIENT: &str = "client";
+
+/// How long the client may take until its first answer is counted.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+
+/// How long its counts may lag behind: it writes them every second.
+const LAG: Duration = Duration::from_secs(5);
+
+/// How long it may take to end beyond the longest request.
+const END: Duration = Duration::from_secs(10);
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+enum Does {
+    Start,
+    Stop,
+}
+
+struct ClientStep {
+    planned: PlannedStep,
+    does: Does,
+}
+
+/// Returns the step that starts the client before the first change; nothing in a first deployment,
+/// where nobody answers yet, or when the deployment file asks for none.
+#[must_use]
+pub fn start_step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
+    if inputs.initial || inputs.spec.file.client.is_none() {
+        return None;
+    }
+    let draft = Draft::of_phase(4, "provision.outside-client", title(inputs));
+    Some(starting(draft))
+}
+
+/// Returns the step that starts the client in a first deployment, after promotion.
+pub(super) fn late_start_step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
+    if !inputs.initial || inputs.spec.file.client.is_none() {
+        return None;
+    }
+    let promotion = step_name("release.promotion");
+    Some(starting(
+        Draft::new("release.outside-client", title(inputs)).after([&promotion]),
+    ))
+}
+
+fn title(inputs: &Inputs) -> String {
+    let rate = inputs
+        .spec
+        .file
+        .client
+        .as_ref()
+        .map_or(0, |client| client.rate);
+    format!("start the outside client, {rate} requests a second")
+}
+
+fn starting(draft: Draft) -> Arc<dyn Step> {
+    let planned = draft
+        .undo("stop the outside client and count its requests")
+        .verified(
+            "process table and start time",
+            "the client's own counts grow",
+        )
+        .expected(Duration::from_secs(2))
+        .build();
+    Arc::new(ClientStep {
+        planned,
+        does: Does::Start,
+    })
+}
+
+/// Returns the step that stops the client after the last change.
+pub(super) fn stop_step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
+    inputs.spec.file.client.as_ref()?;
+    let old = inputs
+        .from
+        .as_ref()
+        .map(|_| step_name("finish.old-release"));
+    let title = "stop the outside client and count its requests";
+    let planned = Draft::of_phase(9, "finish.outside-client", title)
+        .after(&old)
+        .undo("start the outside client again")
+        .verified("process table and start time", "the client's last counts")
+        .expected(Duration::from_secs(2))
+        .build();
+    Some(Arc::new(ClientStep {
+        planned,
+        does: Does::Stop,
+    }))
+}
+
+#[async_trait]
+impl Step for ClientStep {
+    fn planned(&self) -> &PlannedStep {
+        &self.planned
+    }
+
+    fn intent(&self, context: &Context) -> Value {
+        let rate = context.spec.file.client.as_ref().map(|client| client.rate);
+        json!({ "requests_a_second": rate })
+    }
+
+    async fn apply(&self, context: &Context) -> Result<Value, StepError> {
+        match self.does {
+            Does::Start => start(context).await,
+            Does::Stop => stop(context).await,
+        }
+    }
+
+    async fn verify(&self, context: &Context) -> Result<Check, StepError> {
+        process_check(context, matches!(self.does, Does::Start)).await
+    }
+
+    async fn cross_check(&self, context: &Context) -> Result<Check, StepError> {
+        counts_check(context, matches!(self.does, Does::Start)).await
+    }
+
+    async fn undo(&self, context: &Context) -> Result<Value, StepError> {
+        match self.does {
+            Does::Start => stop(context).await,
+            Does::Stop => start(context).await,
+        }
+    }
+
+    async fn verify_undone(&self, context: &Context) -> Result<Check, StepError> {
+        process_check(context, matches!(self.does, Does::Stop)).await
+    }
+
+    async fn cross_check_undone(&self, context: &Context) -> Result<Check, StepError> {
+        counts_check(context, matches!(self.does, Does::Stop)).await
+    }
+}
+
+fn config_path(context: &Context, name: &str) -> PathBuf {
+    context.run.path().join(format!("{name}.json"))
+}
+
+/// Returns the names of the clients of this run so far: a client that had to be started again has
+/// a new one, so that no count is lost.
+fn names(context: &Context) -> Vec<String> {
+    let name = |number: u32| format!("{CLIENT}-{number}");
+    (1..)
+        .map(name)
+        .take_while(|name| config_path(context, name).exists())
+        .collect()
+}
+
+/// Starts the client unless it runs already.
+async fn start(context: &Context) -> Result<Value, StepError> {
+    if let Some((_, running)) = running(context).await? {
+        return Ok(json!({ "pid": running.pid, "started": running.start_ticks }));
+    }
+    let Some(profile) = context.spec.file.client.clone() else {
+        return Ok(Value::Null);
+    };
+    let urls = gate::base_urls(context).await?;
+    let Some(url) = urls.get(&profile.service).cloned() else {
+        let what = format!(
+            "service {}, which the client asks, has no address",
+            profile.service
+        );
+        return Err(StepError::permanent(
+            "CD0465",
+            what,
+            "Name a service under `client`.",
+        ));
+    };
+    context
+        .target
+        .sample_into(Some(context.run.samples_path()))
+        .await?;
+    let name = format!("{CLIENT}-{}", names(context).len() + 1);
+    let samples = context.run.samples_path();
+    let config = ClientConfig::for_profile(&profile, &url, Source::Client, &samples, &name);
+    let path = config_path(context, &name);
+    config.write(&path).map_err(|error| failed(&error))?;
+    let logs = context.run.logs_path();
+    let arguments = [
+        "internal".into(),
+        "client".into(),
+        "--config".into(),
+        path.into_os_string(),
+    ];
+    let started = process::spawn(&context.program, &arguments, &logs, &name)?;
+    let client = CLIENT.to_owned();
+    let body = EventBody::ClientStarted {
+        client,
+        rate: profile.rate,
+        url,
+    };
+    context.journal.append("engine", body).await?;
+    wait_first_answer(context, &config.status_file, &started).await?;
+    Ok(json!({ "pid": started.pid, "started": started.start_ticks }))
+}
+
+async fn wait_first_answer(
+    context: &Context,
+    status: &Path,
+    process: &Process,
+) -> Result<(), StepError> {
+    let began = Instant::now();
+    while began.elapsed() < FIRST_ANSWER {
+        if ClientTotals::read(status).is_ok_and(|totals| totals.succeeded > 0) {
+            return Ok(());
+        }
+        if !process.is_alive() {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let what = format!(
+        "the outside client got no good answer within {} s (process {}, {})",
+        FIRST_ANSWER.as_secs(),
+        process.pid,
+        if process.is_alive() {
+            "running"
+        } else {
+            "ended"
+        }
+    );
+    let next = format!("Look at its log in {}.", context.run.logs_path().display());
+    Err(StepError::permanent("CD0466", what, next))
+}
+
+/// Returns the client that runs now, if one does: the process of the last status file, when its
+/// command line is that of this run's client.
+async fn running(context: &Context) -> Result<Option<(ClientTotals, Process)>, StepError> {
+    for name in names(context).into_iter().rev() {
+        let config = config_path(context, &name);
+        let Ok(read) = ClientConfig::read(&config) else {
+            continue;
+        };
+        let Ok(totals) = ClientTotals::read(&read.status_file) else {
+            continue;
+        };
+        let process = Process::running(totals.pid, &config);
+        if let (Some(process), None) = (process, totals.ended) {
+            return Ok(Some((totals, process)));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks the client to stop, waits for the requests under way, and journals its sums.
+async fn stop(context: &Context) -> Result<Value, StepError> {
+    if let Some((_, process)) = running(context).await? {
+        let longest = context
+            .spec
+            .file
+            .client
+            .as_ref()
+            .map(|client| client.timeout.get());
+        let limit = longest.unwrap_or_default() + END;
+        process.end(limit).await?;
+    }
+    count(context, false).await?;
+    Ok(json!({ "sent": totals(context).await?.map(|totals| totals.sent) }))
+}
+
+/// Journals the client's sums at a point of the run; nothing when there is no client.
+pub(super) async fn mark(context: &Context) -> Result<(), StepError> {
+    if running(context).await?.is_none() {
+        return Ok(());
+    }
+    count(context, true).await
+}
+
+async fn count(context: &Context, goes_on: bool) -> Result<(), StepError> {
+    let Some(counted) = counted(context, goes_on) else {
+        return Ok(());
+    };
+    context
+        .journal
+        .append("client", EventBody::ClientCounted(counted))
+        .await?;
+    Ok(())
+}
+
+/// Adds up the clients of this run, if it had to be started more than once.
+fn counted(context: &Context, goes_on: bool) -> Option<ClientCounted> {
+    let all = all_totals(context);
+    let first = all.first()?.started_at;
+    let last = all.last()?.updated_at;
+    let mut counted = ClientCounted {
+        client: CLIENT.to_owned(),
+        first,
+        last,
+        sent: 0,
+        failed: 0,
+        causes: std::collections::BTreeMap::new(),
+        releases: std::collections::BTreeMap::new(),
+        longest_gap_us: 0,
+        goes_on,
+    };
+    for totals in all {
+        counted.sent += totals.sent;
+        counted.failed += totals.failed;
+        counted.longest_gap_us = counted.longest_gap_us.max(totals.longest_gap_us);
+        for (cause, number) in totals.failed_by_cause {
+            *counted.causes.entry(cause).or_default() += number;
+        }
+        for (release, sums) in totals.by_release {
+            let count = counted
+                .releases
+                .entry(release)
+                .or_insert_with(ReleaseCount::default);
+            count.answered += sums.count;
+            count.failed += sums.failed;
+        }
+    }
+    Some(counted)
+}
+
+fn all_totals(context: &Context) -> Vec<ClientTotals> {
+    let configs = names(context)
+        .into_iter()
+        .map(|name| config_path(context, &name));
+    let configs = configs.filter_map(|path| ClientConfig::read(&path).ok());
+    configs
+        .filter_map(|config| ClientTotals::read(&config.status_file).ok())
+        .collect()
+}
+
+/// Returns the totals of the client that runs or ran last.
+pub(super) async fn totals(context: &Context) -> Result<Option<ClientTotals>, StepError> {
+    Ok(all_totals(context).pop())
+}
+
+/// Returns the client's totals as drawn up after a point in time, waiting for them; nothing when
+/// no client runs.
+pub(super) async fn totals_after(
+    context: &Context,
+    time: DateTime<Utc>,
+) -> Result<Option<ClientTotals>, StepError> {
+    let began = Instant::now();
+    loop {
+        let Some((totals, _)) = running(context).await? else {
+            return Ok(None);
+        };
+        if totals.updated_at > time || began.elapsed() >= LAG {
+            return Ok(Some(totals));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn process_check(context: &Context, wanted: bool) -> Result<Check, StepError> {
+    let running = running(context).await?;
+    let detail = match &running {
+        Some((_, process)) => format!("process {} runs", process.pid),
+        None => "no process of this run's client runs".to_owned(),
+    };
+    let method = "process table and start time".to_owned();
+    let passed = running.is_some() == wanted;
+    Ok(Check {
+        vantage: Vantage::Inside,
+        method,
+        passed,
+        detail,
+    })
+}
+
+async fn counts_check(context: &Context, wanted: bool) -> Result<Check, StepError> {
+    let began = Instant::now();
+    let before = totals(context).await?;
+    loop {
+        let now = totals(context).await?;
+        let count = |totals: &Option<ClientTotals>| totals.as_ref().map_or(0, |t| t.answered);
+        let grew = count(&now) > count(&before);
+        let ended = now.as_ref().is_none_or(|totals| totals.ended.is_some());
+        let dead = !wanted && running(context).await?.is_none();
+        if (wanted && grew) || ended || dead || began.elapsed() >= LAG {
+            let detail = match &now {
+                Some(t) => format!(
+                    "{} requests sent, {} answered, {} failed",
+                    t.sent, t.answered, t.failed
+                ),
+                None => "it never sent a request".to_owned(),
+            };
+            let passed = if wanted { grew } else { ended || dead };
+            let method = "the client's own counts".to_owned();
+            return Ok(Check {
+                vantage: Vantage::Outside,
+                method,
+                passed,
+                detail,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn failed(error: &crate::load::LoadError) -> StepError {
+    StepError::permanent(
+        "CD0467",
+        crate::error::with_sources(error),
+        "Look at the run's folder.",
+    )
+}

@@ -1,0 +1,181 @@
+//! The gates between green and traffic, as steps. They change nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_record::{Check, Gate, PlannedStep, Vantage};
+use serde_json::{Value, json};
+
+use super::outside::{self, Expected};
+use super::planned::{Draft, step_name};
+use super::{green, items, report};
+use crate::gate::{health, monitoring, smoke};
+use crate::plan::Inputs;
+use crate::spec::StrategyKind;
+use crate::step::StepError;
+use crate::{Context, Step};
+
+/// What walking the critical paths is expected to take.
+const SMOKE: Duration = Duration::from_secs(5);
+
+enum Kind {
+    Health { service: String, replicas: u32 },
+    Smoke,
+    Monitoring,
+}
+
+struct GateStep {
+    planned: PlannedStep,
+    kind: Kind,
+}
+
+/// Returns the gates in order; each waits for the ones before.
+pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
+    let mut steps: Vec<Arc<dyn Step>> = Vec::new();
+    let mut health_names = Vec::new();
+    for service in &inputs.spec.services {
+        let step = health_step(inputs, service);
+        health_names.push(step.planned.step.clone());
+        steps.push(Arc::new(step));
+    }
+    let smoke = Draft::new(
+        "release.smoke",
+        format!("walk the critical paths of {}", inputs.to),
+    )
+    .after(&health_names)
+    .items(&["5.1.1", "5.1.2", "5.2.4", "6.1.1", "6.1.2"])
+    .verified(
+        "the gate's answer in the record",
+        "each service asked for the release on purpose",
+    )
+    .expected(SMOKE)
+    .build();
+    let smoke_name = smoke.step.clone();
+    steps.push(Arc::new(GateStep {
+        planned: smoke,
+        kind: Kind::Smoke,
+    }));
+    let title = format!("see every service of {} before users reach it", inputs.to);
+    let monitoring = Draft::new("release.monitoring", title)
+        .after([&smoke_name])
+        .items(&["5.1.5", "5.1.6"])
+        .verified(
+            "the gate's answer in the record",
+            "each service asked for the release on purpose",
+        )
+        .expected(inputs.spec.strategy.health.interval.get())
+        .build();
+    steps.push(Arc::new(GateStep {
+        planned: monitoring,
+        kind: Kind::Monitoring,
+    }));
+    steps
+}
+
+fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
+    let policy = &inputs.spec.strategy.health;
+    let name = format!("release.health.{}", service.name);
+    let green = green::name(&service.name);
+    let rolling = inputs.spec.strategy.kind == StrategyKind::Rolling;
+    let slow = rolling && !inputs.initial && inputs.reverts.is_none();
+    let replicas = if slow { 1 } else { service.replicas };
+    let title = format!("wait until {} {} is healthy", service.name, inputs.to);
+    let planned = Draft::new(step_name(&name).as_str(), title)
+        .service(&service.name)
+        .after([&green])
+        .items(&["5.4.2", "5.4.3", "5.4.4", "5.4.6", "6.1.3"])
+        .verified(
+            "the last health of each probe in the record",
+            "a connection to each instance",
+        )
+        .expected(policy.interval.get() * policy.passes)
+        .build();
+    let service = service.name.clone();
+    GateStep {
+        planned,
+        kind: Kind::Health { service, replicas },
+    }
+}
+
+#[async_trait]
+impl Step for GateStep {
+    fn planned(&self) -> &PlannedStep {
+        &self.planned
+    }
+
+    fn intent(&self, context: &Context) -> Value {
+        json!({ "release": context.to })
+    }
+
+    async fn apply(&self, context: &Context) -> Result<Value, StepError> {
+        match &self.kind {
+            Kind::Health { service, replicas } => {
+                let Some(service) = context.spec.service(service) else {
+                    let what = format!("service {service} is not in the deployment file");
+                    return Err(StepError::permanent("CD0462", what, ""));
+                };
+                health::pass(context, service, &context.to, *replicas, true).await?;
+            }
+            Kind::Smoke => {
+                smoke::pass(context, &context.to).await?;
+                report::green(context).await?;
+                report::gate(context, Gate::Health, "health", "Health of the new release").await?;
+                let event = report::gate(context, Gate::Smoke, "smoke", "Critical paths").await?;
+                items::settle_started(context, event).await?;
+            }
+            Kind::Monitoring => {
+                monitoring::pass(context, &context.to).await?;
+                let title = "Every service is seen";
+                let event = report::gate(context, Gate::Monitoring, "monitoring", title).await?;
+                items::settle_watched(context, event).await?;
+            }
+        }
+        Ok(Value::Null)
+    }
+
+    async fn verify(&self, context: &Context) -> Result<Check, StepError> {
+        Ok(match &self.kind {
+            Kind::Health { service, .. } => recorded_health(context, service),
+            Kind::Smoke => recorded_answer(context, Gate::Smoke),
+            Kind::Monitoring => recorded_answer(context, Gate::Monitoring),
+        })
+    }
+
+    async fn cross_check(&self, context: &Context) -> Result<Check, StepError> {
+        if let Kind::Health { service, .. } = &self.kind {
+            let running = green::running(context, service, &context.to).await?;
+            let addresses: Vec<_> = running.iter().map(|one| one.address).collect();
+            return Ok(green::connect_check(&addresses, true).await);
+        }
+        outside::answers(context, Expected::OnPurpose(&context.to)).await
+    }
+}
+
+fn recorded_health(context: &Context, service: &str) -> Check {
+    let state = context.state();
+    let own = state
+        .health
+        .iter()
+        .filter(|((name, release, ..), _)| name == service && *release == context.to);
+    let (all, healthy) = own.fold((0, 0), |(all, healthy), (_, passes)| {
+        (all + 1, healthy + usize::from(*passes))
+    });
+    Check {
+        vantage: Vantage::Inside,
+        method: "the last health of each probe in the record".to_owned(),
+        passed: all == healthy,
+        detail: format!("{healthy} of {all} probes of {service} {} pass", context.to),
+    }
+}
+
+fn recorded_answer(context: &Context, gate: Gate) -> Check {
+    let state = context.state();
+    let answer = state.gates.iter().rev().find(|answer| answer.gate == gate);
+    Check {
+        vantage: Vantage::Inside,
+        method: "the gate's answer in the record".to_owned(),
+        passed: answer.is_some_and(|answer| answer.passed),
+        detail: answer.map_or_else(|| "none".to_owned(), |answer| answer.reason.clone()),
+    }
+}

@@ -1,0 +1,112 @@
+//! The items that no step settled: attested, waived, not applicable, or open.
+
+use code_deploy_record::{Basis, Catalog, Item, PhaseNumber, Verdict};
+
+use crate::plan::Inputs;
+use crate::runner::ItemFacts;
+use crate::{Context, Result, policy};
+
+/// Settles what no step settled, and lets waivers count: of one phase, or of all.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub(crate) async fn settle_rest(
+    context: &Context,
+    inputs: &Inputs,
+    facts: ItemFacts,
+    phase: Option<PhaseNumber>,
+) -> Result<()> {
+    let catalog = Catalog::shipped()?;
+    for (group, item) in catalog.items() {
+        if phase.is_some_and(|phase| phase != group.notebook) {
+            continue;
+        }
+        let settled = context
+            .state()
+            .items
+            .get(&item.id)
+            .map(|item| item.verdict.clone());
+        let verdict = match settled {
+            None => Some(without_step(context, inputs, facts, item)),
+            Some(Verdict::Open) => attested(context, item).or_else(|| waived(context, item)),
+            Some(Verdict::Failed) => waived(context, item),
+            Some(_) => None,
+        };
+        if let Some((verdict, reason)) = verdict {
+            context
+                .settle(&item.id, verdict, reason, Vec::new())
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+fn without_step(
+    context: &Context,
+    inputs: &Inputs,
+    facts: ItemFacts,
+    item: &Item,
+) -> (Verdict, String) {
+    let attested_or_waived = || attested(context, item).or_else(|| waived(context, item));
+    if let Some(fact) = facts(item, inputs) {
+        let reason = format!("does not apply: {fact}");
+        return (Verdict::NotApplicable { fact }, reason);
+    }
+    attested_or_waived().unwrap_or_else(|| (Verdict::Open, open_reason(context, item)))
+}
+
+fn open_reason(context: &Context, item: &Item) -> String {
+    let steps = context.state();
+    let planned = steps.plan.iter().flat_map(|plan| &plan.steps);
+    let of_item: Vec<_> = planned
+        .filter(|step| step.items.contains(&item.id))
+        .map(|step| step.step.to_string())
+        .collect();
+    if !of_item.is_empty() {
+        let named = of_item.join(", ");
+        return format!("planned to be settled by {named}, which did not come so far");
+    }
+    if item.by == Basis::Attested {
+        let key = "`attestations` of the deployment file";
+        return format!("a named person has to vouch for it, and nobody does in {key}");
+    }
+    let target = &context.spec.target;
+    format!("nothing in a run on target {target} establishes it")
+}
+
+fn attested(context: &Context, item: &Item) -> Option<(Verdict, String)> {
+    if item.by != Basis::Attested {
+        return None;
+    }
+    let today = context.clock.now().date_naive();
+    let attestations = &context.spec.file.attestations;
+    let found = attestations
+        .iter()
+        .find(|a| a.item == item.id && a.date <= today)?;
+    let (by, date) = (&found.by, found.date);
+    let reason = format!(
+        "{by} vouched for it on {date}: {} ({})",
+        found.statement, found.proof
+    );
+    Some((
+        Verdict::Met {
+            basis: Basis::Attested,
+        },
+        reason,
+    ))
+}
+
+fn waived(context: &Context, item: &Item) -> Option<(Verdict, String)> {
+    let today = context.clock.now().date_naive();
+    let waivers = &context.spec.file.waivers;
+    let policy = &context.spec.policy;
+    let found = waivers
+        .iter()
+        .find(|w| policy::waiver_counts(policy, item, w, today))?;
+    let (by, expires) = (found.by.clone(), found.expires);
+    let reason = format!(
+        "{by} accepts until {expires} that it does not hold: {}",
+        found.reason
+    );
+    Some((Verdict::Waived { by, expires }, reason))
+}
