@@ -2,7 +2,7 @@
 
 // pub mod handover;
 pub mod observe;
-// pub mod validate;
+pub mod validate;
 
 /// Fills a template: each `{{ name }}` becomes its value.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
