@@ -10,7 +10,7 @@ mod traces;
 
 use std::sync::Arc;
 
-pub(crate) use alerts::{Alert, alerts};
+pub(crate) use alerts::{Alert, Threshold, alerts};
 pub(crate) use traces::{Trace, follow};
 
 use crate::Step;
