@@ -176,10 +176,11 @@ impl Work for People {
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let path = section.context.spec.path.clone();
-        let read = tokio::fs::read_to_string(&path).await;
-        let file = read.map_err(|error| error.to_string()).and_then(|text| {
-            serde_saphyr::from_str::<DeployFile>(&text).map_err(|error| error.to_string())
+        let own = path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            DeployFile::read(&own).map_err(|error| error.to_string())
         });
+        let file = read.await.unwrap_or_else(|error| Err(error.to_string()));
         Ok(match file {
             Ok(file) => {
                 let (now, then) = (self.rows(&file), self.rows(&section.context.spec.file));
