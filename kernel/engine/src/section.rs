@@ -306,3 +306,8 @@ pub(crate) fn instances<'a>(
 pub(crate) fn defect(what: String) -> StepError {
     StepError::permanent("CD0790", what, "This is a defect of the program: report it.")
 }
+
+/// Returns an identifier that nothing else has: of a marker, a trace, a request.
+pub(crate) fn fresh_id() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}

@@ -104,7 +104,7 @@ async fn look(section: &Section<'_>) -> Result<(Vec<Looked>, Vec<String>), StepE
             continue;
         };
         let markers: Vec<_> =
-            (0..MARKERS).map(|_| format!("marker-{}", uuid::Uuid::new_v4())).collect();
+            (0..MARKERS).map(|_| format!("marker-{}", crate::section::fresh_id())).collect();
         let mut posted = 0;
         for marker in &markers {
             let url = format!("http://{}{path}", instance.address);
@@ -180,7 +180,7 @@ impl Work for Logs {
             else {
                 continue;
             };
-            let marker = format!("marker-{}", uuid::Uuid::new_v4());
+            let marker = format!("marker-{}", crate::section::fresh_id());
             sent += 1;
             if !post(&client, &format!("{base}{path}"), &marker).await {
                 continue;

@@ -85,7 +85,7 @@ fn traced(journey: &Journey) -> (Journey, Vec<String>) {
     let mut journey = journey.clone();
     let mut traces = Vec::new();
     for step in &mut journey.steps {
-        let trace = uuid::Uuid::new_v4().simple().to_string();
+        let trace = crate::section::fresh_id().simple().to_string();
         let header = format!("00-{trace}-{}-01", parent_of(&trace));
         step.headers.insert("traceparent".to_owned(), header);
         traces.push(trace);

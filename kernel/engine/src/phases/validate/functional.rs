@@ -97,7 +97,7 @@ fn cases(spec: &Spec, service: &str, base: &str, known: Option<&str>) -> Vec<Cas
         ..Request::get(format!("{base}{path}"), REQUEST_LIMIT)
     };
     let mut cases = vec![("unknown path", "404", Request::get(
-        format!("{base}/{}", uuid::Uuid::new_v4().simple()), REQUEST_LIMIT))];
+        format!("{base}/{}", crate::section::fresh_id().simple()), REQUEST_LIMIT))];
     if let Some(path) = known {
         cases.push(("wrong method", "405", request("DELETE", path, Vec::new())));
     }
