@@ -2,7 +2,7 @@
 
 use code_deploy_record::{Basis, Catalog, Item, ItemKind, PhaseNumber, RunState, Verdict};
 
-use crate::spec::{Policy, PolicyKind, Reaction, Waiver};
+use crate::spec::{Policy, Reaction, Waiver, WaiverRule};
 
 /// Why a phase's items stop it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,11 +54,10 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
         let text = format!("{} {}", item.id, settled.reason);
         match settled.verdict {
             Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
-            Verdict::Open if item.by == Basis::Attested => {
-                if policy.unattested == Reaction::Stop {
-                    stops.unattested.push(text);
-                }
+            Verdict::Open if item.by == Basis::Attested && policy.unattested == Reaction::Stop => {
+                stops.unattested.push(text);
             }
+            Verdict::Open if item.by == Basis::Attested => {}
             Verdict::Open if policy.open == Reaction::Stop => stops.open.push(text),
             _ => {}
         }
@@ -70,7 +69,7 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
 /// to the person who runs it.
 #[must_use]
 pub fn goes_back_on_failed_item(policy: &Policy) -> bool {
-    policy.kind == PolicyKind::Prod
+    policy.roll_back_on_failure
 }
 
 /// Returns whether a waiver counts for an item on that day. Under a policy that refuses them,
@@ -83,7 +82,12 @@ pub fn waiver_counts(
     today: chrono::NaiveDate,
 ) -> bool {
     let strict = matches!(item.kind, ItemKind::Mandatory | ItemKind::Forbidden);
+    let approved = waiver
+        .approver
+        .as_ref()
+        .is_some_and(|name| !name.trim().is_empty());
     waiver.item == item.id
+        && (approved || policy.waivers == WaiverRule::Allowed)
         && waiver.expires >= today
         && (!strict || policy.waive_mandatory)
         && !waiver.by.trim().is_empty()

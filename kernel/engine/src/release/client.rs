@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{
-    Check, ClientCounted, EventBody, PlannedStep, ReleaseCount, Source, Vantage,
-};
+use code_deploy_record::{Check, ClientCounted, EventBody, PlannedStep, Source, Vantage};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -323,10 +321,7 @@ fn counted(context: &Context, goes_on: bool) -> Option<ClientCounted> {
             *counted.causes.entry(cause).or_default() += number;
         }
         for (release, sums) in totals.by_release {
-            let count = counted
-                .releases
-                .entry(release)
-                .or_insert_with(ReleaseCount::default);
+            let count = counted.releases.entry(release).or_default();
             count.answered += sums.count;
             count.failed += sums.failed;
         }

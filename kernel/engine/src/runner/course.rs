@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use code_deploy_record::{
-    EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus,
-    Trigger,
+    EventBody, Outcome, PhaseNumber, PlannedStep, Problem, Steering, StepName, StepStatus, Trigger,
 };
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -273,8 +272,20 @@ impl Runner {
         if verb_pending || !steps.all(|step| state.step_done(&step.step)) {
             return Ok(Ended::Done(done));
         }
-        settle::settle_rest(&self.context, &self.inputs, self.item_facts, Some(phase)).await?;
-        let stops = policy::stops(&self.context.spec.policy, &catalog, &self.state(), phase);
+        settle::settle_rest(
+            &self.context,
+            &self.inputs,
+            self.item_facts,
+            &self.catalog,
+            Some(phase),
+        )
+        .await?;
+        let stops = policy::stops(
+            &self.context.spec.policy,
+            &self.catalog,
+            &self.state(),
+            phase,
+        );
         if stops.is_empty() {
             self.finish_phase(phase, Outcome::Done, "").await?;
             return Ok(Ended::Done(done));

@@ -108,7 +108,14 @@ impl Runner {
     pub(crate) async fn conclude(&mut self, outcome: RunOutcome, summary: String) -> Result<()> {
         self.live.stop_probing().await;
         if outcome != RunOutcome::NeedsPerson {
-            settle::settle_rest(&self.context, &self.inputs, self.item_facts, &self.catalog, None).await?;
+            settle::settle_rest(
+                &self.context,
+                &self.inputs,
+                self.item_facts,
+                &self.catalog,
+                None,
+            )
+            .await?;
             self.end_open_phase().await?;
             self.close_samples().await?;
         }

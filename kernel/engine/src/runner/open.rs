@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun, Recovered,
-    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
-    Steering, StepStatus,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun,
+    Recovered, Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder,
+    Severity, Steering, StepStatus,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -60,12 +60,12 @@ impl Runner {
         match last_run(&runs, &options)? {
             Some(last) if !last.is_ended() => join(options, last, lock).await,
             last => {
+                seal_if_cut_off(last.as_ref(), &options)?;
                 match options.purpose {
                     Purpose::Deploy | Purpose::Begin => {}
                     Purpose::Resume => return Err(nothing("CD0417", "resume", &options)),
                     Purpose::GoBack => return Err(nothing("CD0418", "go back from", &options)),
                 }
-                seal_if_cut_off(last.as_ref(), &options)?;
                 begin(options, &runs, last, lock).await
             }
         }

@@ -4,7 +4,7 @@ use code_deploy_record::{EventBody, RunOutcome, verify_folder};
 use futures::StreamExt as _;
 
 use crate::simulated::Faults;
-use crate::stage::Stage;
+use crate::stage::{Stage, code};
 
 /// Runs until the journal has that many events, then drops everything, as a process that is
 /// killed does. Returns whether the run ended before.
@@ -27,9 +27,20 @@ async fn run_and_crash(stage: &Stage, events: u64) -> bool {
     ended
 }
 
+/// Whether the run had ended and was cut off before its seal at most, which the next opening sets.
+async fn was_ended(stage: &Stage) -> bool {
+    if stage.last_run().state().unwrap().finished.is_none() {
+        return false;
+    }
+    let refused = stage.try_open("1.1.0", Purpose::Resume).await;
+    assert_eq!(code(refused), "CD0417");
+    assert!(stage.last_run().state().unwrap().sealed);
+    true
+}
+
 async fn ends_whole_after_a_crash(events: u64) {
     let stage = Stage::canary().await;
-    if run_and_crash(&stage, events).await {
+    if run_and_crash(&stage, events).await || was_ended(&stage).await {
         return;
     }
     let mut runner = stage.try_open("1.1.0", Purpose::Resume).await.unwrap();
@@ -56,7 +67,7 @@ async fn ends_whole_after_a_crash(events: u64) {
 
 async fn goes_back_whole_after_a_crash(events: u64) {
     let stage = Stage::canary().await;
-    if run_and_crash(&stage, events).await {
+    if run_and_crash(&stage, events).await || was_ended(&stage).await {
         return;
     }
     let mut runner = stage.try_open("1.1.0", Purpose::GoBack).await.unwrap();
@@ -90,7 +101,10 @@ async fn points(one_in: usize) -> Vec<u64> {
                 | EventBody::RunFinished { .. }
         )
     });
-    of_steps.map(|event| event.seq + 1).step_by(one_in).collect()
+    of_steps
+        .map(|event| event.seq + 1)
+        .step_by(one_in)
+        .collect()
 }
 
 /// Crashes that are looked at side by side.

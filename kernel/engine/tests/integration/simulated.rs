@@ -10,14 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
-use chrono::Utc;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
     TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, Release, Sample, SampleWriter, Secret, Source};
+use code_deploy_record::{
+    Clock as _, Finding, Release, Sample, SampleWriter, Secret, Source, SystemClock,
+};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -164,7 +165,7 @@ impl Simulated {
         let mut samples = Vec::new();
         for (service, shares) in traffic {
             for (release, share) in shares.into_iter().filter(|(_, share)| *share > 0) {
-                let second = Utc::now().timestamp();
+                let second = SystemClock.now().timestamp();
                 let mut sample = Sample::empty(second, &service, release.as_str(), Source::Router);
                 sample.count = u64::from(share) * 20;
                 for _ in 0..sample.count {
@@ -308,7 +309,7 @@ impl Target for Simulated {
                 release: wanted.release.clone(),
                 address,
                 pid: None,
-                started: Utc::now(),
+                started: SystemClock.now(),
                 running: true,
                 restarts: 0,
             };

@@ -9,8 +9,8 @@ use code_deploy_engine::context::Answer;
 use code_deploy_engine::duration::Span;
 use code_deploy_engine::plan::{Found, MakeSteps, all_steps};
 use code_deploy_engine::spec::{
-    ApprovalRule, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing, Service, ServiceFile,
-    Spec, Strategy, StrategyKind, TrafficStep,
+    ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
+    Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
 };
 use code_deploy_engine::{Approver, Error, OpenOptions, Person, Purpose, Runner};
 use code_deploy_record::{
@@ -194,12 +194,16 @@ fn spec(project: PathBuf, kind: StrategyKind, steps: &[(u16, u64)]) -> Spec {
             unattested: Reaction::Note,
             open: Reaction::Note,
             failed: Reaction::Stop,
+            waivers: WaiverRule::Allowed,
             waive_mandatory: true,
+            roll_back_on_failure: false,
         },
         requires: Vec::new(),
         journeys: Vec::new(),
         file: serde_json::from_value(file).unwrap(),
         compose_notes: Vec::new(),
+        compose: ComposeFacts::default(),
+        files: Vec::new(),
     }
 }
 
