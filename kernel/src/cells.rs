@@ -33,19 +33,28 @@ const REDRAW: Duration = Duration::from_secs(2);
 
 /// Runs the kernel until Jupyter ends it.
 pub fn launch(connection_file: &Path) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let machine = match Machine::present() {
         Ok(machine) => machine,
         Err(failure) => return refuse(&failure.problem),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            return refuse(&Failure::refused("CD0002", format!("cannot start: {error}"), "").problem);
+            return refuse(
+                &Failure::refused("CD0002", format!("cannot start: {error}"), "").problem,
+            );
         }
     };
-    let parent_pid = machine.variable("JPY_PARENT_PID").and_then(|pid| pid.parse().ok());
+    let parent_pid = machine
+        .variable("JPY_PARENT_PID")
+        .and_then(|pid| pid.parse().ok());
     let options = ServeOptions { parent_pid };
     let cells = Arc::new(DeployCells::new(machine));
     let served = runtime.block_on(serve(connection_file, cells, options));
@@ -77,7 +86,11 @@ impl DeployCells {
     fn new(machine: Machine) -> Self {
         let program = machine.program.clone().into_os_string();
         let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
-        Self { machine, opened: Mutex::default(), rust }
+        Self {
+            machine,
+            opened: Mutex::default(),
+            rust,
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, Opened> {
@@ -90,10 +103,16 @@ impl DeployCells {
         out: &CellOutput,
         interrupt: &Interrupt,
     ) -> Result<(), CellError> {
-        let CommandLine { global, command, run } = line;
+        let CommandLine {
+            global,
+            command,
+            run,
+        } = line;
         let command = command.unwrap_or(Command::Open(run));
         let opening = match &command {
-            Command::Open(arguments) if !arguments.stop && !arguments.demo => Some(arguments.clone()),
+            Command::Open(arguments) if !arguments.stop && !arguments.demo => {
+                Some(arguments.clone())
+            }
             _ => None,
         };
         self.carry_out(command, global, out, interrupt).await?;
@@ -101,7 +120,10 @@ impl DeployCells {
             let mut opened = self.opened();
             opened.environment = arguments.environment.unwrap_or_default();
             opened.target = arguments.target.unwrap_or_default();
-            opened.open = OpenArgs { to: arguments.to, yes: arguments.yes };
+            opened.open = OpenArgs {
+                to: arguments.to,
+                yes: arguments.yes,
+            };
         }
         Ok(())
     }
@@ -124,7 +146,9 @@ impl DeployCells {
             interrupt: token.clone(),
         };
         let chart = with_chart.then(|| self.project()).flatten();
-        let done = self.watch(dispatcher, command, &face, out, interrupt, &token, chart).await;
+        let done = self
+            .watch(dispatcher, command, &face, out, interrupt, &token, chart)
+            .await;
         face.flush().await;
         match done {
             Ok(_) => Ok(()),
@@ -132,7 +156,10 @@ impl DeployCells {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what one cell has at hand while it runs")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what one cell has at hand while it runs"
+    )]
     async fn watch(
         &self,
         dispatcher: Dispatcher,
@@ -181,7 +208,9 @@ async fn show_live(
     out: &CellOutput,
     live: &mut Option<code_deploy_jupyter::LiveDisplay>,
 ) {
-    let Some(bundle) = face.live() else { return face.flush().await };
+    let Some(bundle) = face.live() else {
+        return face.flush().await;
+    };
     match live {
         Some(live) => live.update(bundle),
         None => *live = Some(out.live_display(bundle).await),
@@ -202,7 +231,9 @@ async fn draw(
     });
     // A chart that cannot be drawn while files are being written is drawn the next time.
     let Ok(Some(chart)) = drawn.await else { return };
-    let Some((bundle, _)) = picture_bundle(&chart) else { return };
+    let Some((bundle, _)) = picture_bundle(&chart) else {
+        return;
+    };
     match moving {
         Some(moving) => moving.update(bundle),
         None => *moving = Some(out.live_display(bundle).await),
@@ -224,7 +255,10 @@ fn interrupted_now() -> Failure {
 
 fn cell_error(failure: &Failure) -> CellError {
     let problem = &failure.problem;
-    let mut lines = vec![format!("\u{1b}[31m{}\u{1b}[0m: {}", problem.code, problem.what)];
+    let mut lines = vec![format!(
+        "\u{1b}[31m{}\u{1b}[0m: {}",
+        problem.code, problem.what
+    )];
     if let Some(rendered) = failure.rendered() {
         lines.push(rendered);
     } else {
@@ -262,9 +296,17 @@ impl Cells for DeployCells {
             return self.rust.complete(code, cursor).await;
         };
         let matches = found.found.into_iter();
-        let matches =
-            matches.map(|(text, kind)| CompletionMatch { text, kind: kind.to_owned() }).collect();
-        Completion { matches, start: found.start, end: cursor }
+        let matches = matches
+            .map(|(text, kind)| CompletionMatch {
+                text,
+                kind: kind.to_owned(),
+            })
+            .collect();
+        Completion {
+            matches,
+            start: found.start,
+            end: cursor,
+        }
     }
 
     async fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<MimeBundle> {
