@@ -33,25 +33,95 @@ pub struct Rule {
     pub cure: &'static str,
 }
 
-const fn rule(name: &'static str, severity: Severity, asks: &'static str, cure: &'static str) -> Rule {
-    Rule { name, asks, severity, cure }
+const fn rule(
+    name: &'static str,
+    severity: Severity,
+    asks: &'static str,
+    cure: &'static str,
+) -> Rule {
+    Rule {
+        name,
+        asks,
+        severity,
+        cure,
+    }
 }
 
 /// All rules, in the order in which they are shown.
 pub const RULES: [Rule; 13] = [
-    rule("branch/name", Severity::Medium, "the branch is named kind/name", "Rename the branch."),
-    rule("branch/protected", Severity::Medium, "work does not stand on main, master or development", "Work on a branch of its own."),
-    rule("branch/origin", Severity::Medium, "the branch started from the development branch", "Rebase it onto the development branch."),
-    rule("branch/pushed", Severity::Medium, "the branch is pushed", "Push it."),
-    rule("commit/conventional", Severity::Low, "commits are `type(scope): description`", "Reword the commits."),
-    rule("hygiene/test-in-root", Severity::Low, "no test files in the root", "Move them into a folder of tests."),
-    rule("hygiene/backup-file", Severity::Low, "no backup or temporary files", "Delete them."),
-    rule("hygiene/duplicate-readme", Severity::Low, "one README a folder", "Keep one."),
-    rule("hygiene/shell-script", Severity::Medium, "no shell, batch or PowerShell scripts", "Write them as a program."),
+    rule(
+        "branch/name",
+        Severity::Medium,
+        "the branch is named kind/name",
+        "Rename the branch.",
+    ),
+    rule(
+        "branch/protected",
+        Severity::Medium,
+        "work does not stand on main, master or development",
+        "Work on a branch of its own.",
+    ),
+    rule(
+        "branch/origin",
+        Severity::Medium,
+        "the branch started from the development branch",
+        "Rebase it onto the development branch.",
+    ),
+    rule(
+        "branch/pushed",
+        Severity::Medium,
+        "the branch is pushed",
+        "Push it.",
+    ),
+    rule(
+        "commit/conventional",
+        Severity::Low,
+        "commits are `type(scope): description`",
+        "Reword the commits.",
+    ),
+    rule(
+        "hygiene/test-in-root",
+        Severity::Low,
+        "no test files in the root",
+        "Move them into a folder of tests.",
+    ),
+    rule(
+        "hygiene/backup-file",
+        Severity::Low,
+        "no backup or temporary files",
+        "Delete them.",
+    ),
+    rule(
+        "hygiene/duplicate-readme",
+        Severity::Low,
+        "one README a folder",
+        "Keep one.",
+    ),
+    rule(
+        "hygiene/shell-script",
+        Severity::Medium,
+        "no shell, batch or PowerShell scripts",
+        "Write them as a program.",
+    ),
     rule("hygiene/emoji", Severity::Low, "no emoji", "Use words."),
-    rule("hygiene/todo-marker", Severity::Low, "no TODO or stub markers in code", "Finish it, or track it elsewhere."),
-    rule("hygiene/unreadable", Severity::Low, "every file can be read", "Look at its permissions."),
-    rule("security/hard-coded-secret", Severity::Critical, "no hard-coded secrets", "Revoke it, and refer to it instead."),
+    rule(
+        "hygiene/todo-marker",
+        Severity::Low,
+        "no TODO or stub markers in code",
+        "Finish it, or track it elsewhere.",
+    ),
+    rule(
+        "hygiene/unreadable",
+        Severity::Low,
+        "every file can be read",
+        "Look at its permissions.",
+    ),
+    rule(
+        "security/hard-coded-secret",
+        Severity::Critical,
+        "no hard-coded secrets",
+        "Revoke it, and refer to it instead.",
+    ),
 ];
 
 /// A breach of a rule.
@@ -128,7 +198,10 @@ impl Report {
     /// Returns how the rule of that name ended.
     #[must_use]
     pub fn outcome(&self, name: &str) -> Option<&Found> {
-        let outcome = self.outcomes.iter().find(|outcome| outcome.rule.name == name);
+        let outcome = self
+            .outcomes
+            .iter()
+            .find(|outcome| outcome.rule.name == name);
         outcome.map(|outcome| &outcome.found)
     }
 }
@@ -149,7 +222,10 @@ pub fn check(folder: &Path, development: Option<&str>, off: &[String]) -> Result
         } else if rule.name.starts_with("commit/") {
             commit::check(repository.as_ref())
         } else {
-            let own = breaches.iter().filter(|breach| breach.rule == rule.name).cloned();
+            let own = breaches
+                .iter()
+                .filter(|breach| breach.rule == rule.name)
+                .cloned();
             let own: Vec<_> = own.collect();
             if own.is_empty() {
                 Found::Holds(format!("{} files", tree.files.len()))
@@ -162,7 +238,12 @@ pub fn check(folder: &Path, development: Option<&str>, off: &[String]) -> Result
     let outcomes = outcomes.collect();
     let known = |name: &&String| RULES.iter().any(|rule| rule.name == name.as_str());
     let unknown_off = off.iter().filter(|name| !known(name)).cloned().collect();
-    Ok(Report { repository, tree, outcomes, unknown_off })
+    Ok(Report {
+        repository,
+        tree,
+        outcomes,
+        unknown_off,
+    })
 }
 
 /// Returns the kind of secret that a line of text seems to hold, if it seems to hold one.
@@ -172,5 +253,9 @@ pub fn secret_in(line: &str) -> Option<&'static str> {
 }
 
 fn breach(rule: &str, place: impl Into<String>, message: impl Into<String>) -> Breach {
-    Breach { rule: rule.to_owned(), place: place.into(), message: message.into() }
+    Breach {
+        rule: rule.to_owned(),
+        place: place.into(),
+        message: message.into(),
+    }
 }

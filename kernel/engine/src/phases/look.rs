@@ -21,11 +21,21 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 pub(crate) async fn inventory(context: &Context) -> Result<(Inventory, Observed), StepError> {
     let observed = context.target.observe().await?;
     let (spec, seen) = (Arc::clone(&context.spec), observed.clone());
-    let taken = blocking("taking the inventory", move || inventory::take(&spec, Some(&seen))).await?;
+    let taken = blocking("taking the inventory", move || {
+        inventory::take(&spec, Some(&seen))
+    })
+    .await?;
     let mut taken = taken.map_err(|error| refused(&error))?;
     let client = HttpClient::new();
     if observed.instances.iter().any(|instance| instance.running) {
-        inventory::confirm_live(&mut taken, &context.spec, &observed.addresses, &client, LIMIT).await;
+        inventory::confirm_live(
+            &mut taken,
+            &context.spec,
+            &observed.addresses,
+            &client,
+            LIMIT,
+        )
+        .await;
     }
     Ok((taken, observed))
 }
@@ -47,7 +57,9 @@ pub(crate) async fn connects(address: SocketAddr) -> Result<(), String> {
 /// Returns where each service is reached.
 pub(crate) fn addresses(observed: &Observed) -> BTreeMap<&str, SocketAddr> {
     let places = observed.addresses.iter();
-    places.map(|place| (place.service.as_str(), place.address)).collect()
+    places
+        .map(|place| (place.service.as_str(), place.address))
+        .collect()
 }
 
 /// Connects to the address of every service that has one; returns how many answered, and the
@@ -57,7 +69,12 @@ pub(crate) async fn reach_all(observed: &Observed) -> (usize, Option<String>) {
     for place in &observed.addresses {
         match connects(place.address).await {
             Ok(()) => reached += 1,
-            Err(why) => return (reached, Some(format!("{} at {}: {why}", place.service, place.address))),
+            Err(why) => {
+                return (
+                    reached,
+                    Some(format!("{} at {}: {why}", place.service, place.address)),
+                );
+            }
         }
     }
     (reached, None)
@@ -66,7 +83,11 @@ pub(crate) async fn reach_all(observed: &Observed) -> (usize, Option<String>) {
 /// Returns bytes in words: `12.3 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     let count = count as f64;
-    for (unit, size) in [("GiB", 1024.0 * 1024.0 * 1024.0), ("MiB", 1024.0 * 1024.0), ("KiB", 1024.0)] {
+    for (unit, size) in [
+        ("GiB", 1024.0 * 1024.0 * 1024.0),
+        ("MiB", 1024.0 * 1024.0),
+        ("KiB", 1024.0),
+    ] {
         if count >= size {
             return format!("{:.1} {unit}", count / size);
         }
@@ -77,5 +98,9 @@ pub(crate) fn bytes(count: u64) -> String {
 /// Returns a list in words, or `none`.
 pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
-    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
 }

@@ -107,7 +107,10 @@ struct SectionStep<W> {
 
 impl<W: Work> SectionStep<W> {
     fn section<'a>(&'a self, context: &'a Context) -> Section<'a> {
-        Section { context, planned: &self.planned }
+        Section {
+            context,
+            planned: &self.planned,
+        }
     }
 
     fn check(&self, vantage: Vantage, seen: Seen) -> Check {
@@ -116,7 +119,12 @@ impl<W: Work> SectionStep<W> {
             Vantage::Outside => self.planned.outside.clone(),
         };
         let Seen { passed, detail } = seen;
-        Check { vantage, method, passed, detail }
+        Check {
+            vantage,
+            method,
+            passed,
+            detail,
+        }
     }
 }
 
@@ -184,9 +192,16 @@ impl Section<'_> {
     }
 
     /// Journals what the section has to say; returns the event as evidence.
-    pub(crate) async fn report(&self, title: &str, report: Report) -> Result<EvidenceRef, StepError> {
+    pub(crate) async fn report(
+        &self,
+        title: &str,
+        report: Report,
+    ) -> Result<EvidenceRef, StepError> {
         let name = crate::plan::section_of(&self.planned.step);
-        let event = self.context.report(self.planned.phase, name, title, report).await?;
+        let event = self
+            .context
+            .report(self.planned.phase, name, title, report)
+            .await?;
         Ok(EvidenceRef::Event(event))
     }
 
@@ -198,11 +213,18 @@ impl Section<'_> {
         reason: impl Into<String>,
         evidence: &[EvidenceRef],
     ) -> Result<(), StepError> {
-        let Some(item) = self.planned.items.iter().find(|known| known.as_str() == item) else {
+        let Some(item) = self
+            .planned
+            .items
+            .iter()
+            .find(|known| known.as_str() == item)
+        else {
             let what = format!("{} settles {item}, which is not its own", self.planned.step);
             return Err(defect(what));
         };
-        self.context.settle(item, verdict, reason, evidence.to_vec()).await
+        self.context
+            .settle(item, verdict, reason, evidence.to_vec())
+            .await
     }
 
     /// Settles an item as met or failed by what was looked at.
@@ -214,12 +236,20 @@ impl Section<'_> {
         reason: impl Into<String>,
         evidence: &[EvidenceRef],
     ) -> Result<(), StepError> {
-        let verdict = if holds { Verdict::Met { basis } } else { Verdict::Failed };
+        let verdict = if holds {
+            Verdict::Met { basis }
+        } else {
+            Verdict::Failed
+        };
         self.settle(item, verdict, reason, evidence).await
     }
 
     /// Settles an item as one that this run cannot establish.
-    pub(crate) async fn open(&self, item: &str, reason: impl Into<String>) -> Result<(), StepError> {
+    pub(crate) async fn open(
+        &self,
+        item: &str,
+        reason: impl Into<String>,
+    ) -> Result<(), StepError> {
         self.settle(item, Verdict::Open, reason, &[]).await
     }
 
@@ -227,13 +257,18 @@ impl Section<'_> {
     pub(crate) async fn none(&self, item: &str, fact: impl Into<String>) -> Result<(), StepError> {
         let fact = fact.into();
         let reason = format!("does not apply: {fact}");
-        self.settle(item, Verdict::NotApplicable { fact }, reason, &[]).await
+        self.settle(item, Verdict::NotApplicable { fact }, reason, &[])
+            .await
     }
 }
 
 /// Returns the error of something that only a defect of this program can cause.
 pub(crate) fn defect(what: String) -> StepError {
-    StepError::permanent("CD0790", what, "This is a defect of the program: report it.")
+    StepError::permanent(
+        "CD0790",
+        what,
+        "This is a defect of the program: report it.",
+    )
 }
 
 /// Runs work that blocks.

@@ -23,14 +23,19 @@ pub(super) fn check(rule: &str, repository: Option<&Repository>) -> Found {
     let broken = |message: String| Found::Broken(vec![breach(rule, branch.clone(), message)]);
     match rule {
         "branch/name" if is_named(branch) => Found::Holds(branch.clone()),
-        "branch/name" => broken(format!("it is not KIND/NAME with KIND one of {}", KINDS.join(", "))),
+        "branch/name" => broken(format!(
+            "it is not KIND/NAME with KIND one of {}",
+            KINDS.join(", ")
+        )),
         "branch/protected" if PROTECTED.contains(&branch.as_str()) => {
             broken("work stands on a branch that others build on".to_owned())
         }
         "branch/protected" => Found::Holds(branch.clone()),
         "branch/origin" => origin(repository, broken),
         _ => match &repository.pushed {
-            Some(remote) if remote.same => Found::Holds(format!("{} has the same commit", remote.name)),
+            Some(remote) if remote.same => {
+                Found::Holds(format!("{} has the same commit", remote.name))
+            }
             Some(remote) => broken(format!("{} has another commit", remote.name)),
             None => broken("no remote has it".to_owned()),
         },
@@ -46,7 +51,9 @@ fn origin(repository: &Repository, broken: impl Fn(String) -> Found) -> Found {
 }
 
 fn is_named(branch: &str) -> bool {
-    let Some((kind, name)) = branch.split_once('/') else { return false };
+    let Some((kind, name)) = branch.split_once('/') else {
+        return false;
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     KINDS.contains(&kind) && !name.is_empty() && name.chars().all(plain)
 }

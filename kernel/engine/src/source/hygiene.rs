@@ -11,7 +11,12 @@ const LISTED: usize = 20;
 
 /// Words that mark what is not finished. Each stands in two parts so that this file does not
 /// break the rule it checks.
-const MARKERS: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
+const MARKERS: [&str; 4] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("HA", "CK"),
+];
 
 /// Macros that mark what is not finished.
 const STUBS: [&str; 2] = [concat!("todo", "!("), concat!("unimplemented", "!(")];
@@ -29,7 +34,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
         match &file.text {
             Some(text) => by_content(file, text, &mut found),
             None if file.unreadable => {
-                found.push(breach("hygiene/unreadable", place(&file.path), "it cannot be read"));
+                found.push(breach(
+                    "hygiene/unreadable",
+                    place(&file.path),
+                    "it cannot be read",
+                ));
             }
             None => {}
         }
@@ -43,32 +52,67 @@ fn place(path: &Path) -> String {
 }
 
 fn by_name(path: &Path) -> Vec<Breach> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     let mut found = Vec::new();
-    let in_root = path.parent().is_none_or(|parent| parent.as_os_str().is_empty());
+    let in_root = path
+        .parent()
+        .is_none_or(|parent| parent.as_os_str().is_empty());
     let stem = name.split('.').next().unwrap_or_default();
     let is_code = extension(path).is_some_and(|end| CODE.contains(&end.as_str()));
-    let test = stem.starts_with("test_") || stem.ends_with("_test") || stem == "test" || name.contains(".test.") || name.contains(".spec.");
+    let test = stem.starts_with("test_")
+        || stem.ends_with("_test")
+        || stem == "test"
+        || name.contains(".test.")
+        || name.contains(".spec.");
     if in_root && is_code && test {
-        found.push(breach("hygiene/test-in-root", place(path), "a test file stands in the root"));
+        found.push(breach(
+            "hygiene/test-in-root",
+            place(path),
+            "a test file stands in the root",
+        ));
     }
-    if ends(&["~", ".bak", ".backup", ".orig", ".rej", ".tmp", ".temp", ".swp", ".swo", ".old"]) || name == ".ds_store" {
-        found.push(breach("hygiene/backup-file", place(path), "a backup or temporary file"));
+    if ends(&[
+        "~", ".bak", ".backup", ".orig", ".rej", ".tmp", ".temp", ".swp", ".swo", ".old",
+    ]) || name == ".ds_store"
+    {
+        found.push(breach(
+            "hygiene/backup-file",
+            place(path),
+            "a backup or temporary file",
+        ));
     }
     if ends(&[".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".psm1"]) {
-        found.push(breach("hygiene/shell-script", place(path), "a script of a shell"));
+        found.push(breach(
+            "hygiene/shell-script",
+            place(path),
+            "a script of a shell",
+        ));
     }
     found
 }
 
 fn by_content(file: &File, text: &str, found: &mut Vec<Breach>) {
     let script = text.lines().next().is_some_and(|line| {
-        let shells = ["/sh", "/bash", "/zsh", "/dash", "/ksh", " bash", " sh", " zsh", " pwsh"];
+        let shells = [
+            "/sh", "/bash", "/zsh", "/dash", "/ksh", " bash", " sh", " zsh", " pwsh",
+        ];
         line.starts_with("#!") && shells.iter().any(|shell| line.trim_end().ends_with(shell))
     });
-    if script && !found.iter().any(|one| one.place == place(&file.path) && one.rule == "hygiene/shell-script") {
-        found.push(breach("hygiene/shell-script", place(&file.path), "it begins as a script of a shell"));
+    if script
+        && !found
+            .iter()
+            .any(|one| one.place == place(&file.path) && one.rule == "hygiene/shell-script")
+    {
+        found.push(breach(
+            "hygiene/shell-script",
+            place(&file.path),
+            "it begins as a script of a shell",
+        ));
     }
     let is_code = extension(&file.path).is_some_and(|end| CODE.contains(&end.as_str()));
     let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
@@ -82,19 +126,26 @@ fn by_content(file: &File, text: &str, found: &mut Vec<Breach>) {
             }
         };
         if let Some(letter) = line.chars().find(|letter| is_emoji(*letter)) {
-            add("hygiene/emoji", format!("it holds U+{:04X}", u32::from(letter)));
+            add(
+                "hygiene/emoji",
+                format!("it holds U+{:04X}", u32::from(letter)),
+            );
         }
         if let Some(marker) = marker(line).filter(|_| is_code) {
             add("hygiene/todo-marker", format!("it holds {marker}"));
         }
         if let Some(kind) = secrets::find(line) {
-            add("security/hard-coded-secret", format!("it holds what looks like {kind}"));
+            add(
+                "security/hard-coded-secret",
+                format!("it holds what looks like {kind}"),
+            );
         }
     }
 }
 
 fn extension(path: &Path) -> Option<String> {
-    path.extension().map(|end| end.to_string_lossy().to_lowercase())
+    path.extension()
+        .map(|end| end.to_string_lossy().to_lowercase())
 }
 
 /// Returns a marker that stands in a line as a word of its own.
@@ -103,7 +154,9 @@ fn marker(line: &str) -> Option<&'static str> {
         line.match_indices(**wanted).any(|(start, _)| {
             let plain = |c: char| c.is_alphanumeric() || c == '_';
             let before = line.get(..start).and_then(|text| text.chars().next_back());
-            let after = line.get(start + wanted.len()..).and_then(|text| text.chars().next());
+            let after = line
+                .get(start + wanted.len()..)
+                .and_then(|text| text.chars().next());
             !before.is_some_and(plain) && !after.is_some_and(plain)
         })
     };
@@ -119,7 +172,12 @@ fn is_emoji(letter: char) -> bool {
 fn readmes(tree: &Tree) -> Vec<Breach> {
     let mut folders: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
     for file in &tree.files {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = file
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         if name.split('.').next() == Some("readme") {
             let folder = file.path.parent().unwrap_or(Path::new(""));
             folders.entry(folder).or_default().push(&file.path);
@@ -128,6 +186,12 @@ fn readmes(tree: &Tree) -> Vec<Breach> {
     let doubled = folders.into_values().filter(|files| files.len() > 1);
     doubled
         .flat_map(|files| files.into_iter().skip(1))
-        .map(|path| breach("hygiene/duplicate-readme", place(path), "another README stands beside it"))
+        .map(|path| {
+            breach(
+                "hygiene/duplicate-readme",
+                place(path),
+                "another README stands beside it",
+            )
+        })
         .collect()
 }

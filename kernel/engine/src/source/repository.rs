@@ -78,16 +78,30 @@ impl Repository {
     /// Reads the repository that a folder stands in; nothing when it stands in none, or when
     /// nothing is committed yet.
     pub(super) fn read(folder: &Path, development: Option<&str>) -> Result<Option<Self>, String> {
-        let Ok(repository) = gix::discover(folder) else { return Ok(None) };
-        let Some(root) = repository.workdir().map(Path::to_owned) else { return Ok(None) };
-        let Ok(head) = repository.head_id() else { return Ok(None) };
+        let Ok(repository) = gix::discover(folder) else {
+            return Ok(None);
+        };
+        let Some(root) = repository.workdir().map(Path::to_owned) else {
+            return Ok(None);
+        };
+        let Ok(head) = repository.head_id() else {
+            return Ok(None);
+        };
         let head = head.detach();
         let prefix = prefix(&root, folder)?;
         let branch = repository.head_name().map_err(word)?;
         let branch = branch.map(|name| name.shorten().to_string());
-        let mut read = Self { root, commit: head.to_string(), branch, ..Self::default() };
+        let mut read = Self {
+            root,
+            commit: head.to_string(),
+            branch,
+            ..Self::default()
+        };
         read.read_development(&repository, head, development)?;
-        read.pushed = read.branch.as_ref().and_then(|branch| pushed(&repository, branch, head));
+        read.pushed = read
+            .branch
+            .as_ref()
+            .and_then(|branch| pushed(&repository, branch, head));
         read.changed = changed(&repository, &prefix)?;
         read.submodules = submodules(&repository)?;
         read.tracked = tracked(&repository, &prefix)?;
@@ -101,18 +115,34 @@ impl Repository {
         head: gix::ObjectId,
         development: Option<&str>,
     ) -> Result<(), String> {
-        let named: Vec<&str> = development.map_or_else(|| vec!["development", "develop", "main", "master"], |one| vec![one]);
+        let named: Vec<&str> = development.map_or_else(
+            || vec!["development", "develop", "main", "master"],
+            |one| vec![one],
+        );
         let candidates = named.iter().flat_map(|name| {
-            [format!("refs/heads/{name}"), format!("refs/remotes/origin/{name}")]
+            [
+                format!("refs/heads/{name}"),
+                format!("refs/remotes/origin/{name}"),
+            ]
         });
         for full in candidates {
-            let Ok(Some(mut reference)) = repository.try_find_reference(full.as_str()) else { continue };
-            let Ok(id) = reference.peel_to_id() else { continue };
+            let Ok(Some(mut reference)) = repository.try_find_reference(full.as_str()) else {
+                continue;
+            };
+            let Ok(id) = reference.peel_to_id() else {
+                continue;
+            };
             let id = id.detach();
-            let name = full.trim_start_matches("refs/heads/").trim_start_matches("refs/remotes/");
+            let name = full
+                .trim_start_matches("refs/heads/")
+                .trim_start_matches("refs/remotes/");
             self.development = Some(name.to_owned());
             self.from_development = matches!(repository.merge_base(head, id), Ok(Some(_)));
-            let walk = repository.rev_walk([head]).with_hidden([id]).all().map_err(word)?;
+            let walk = repository
+                .rev_walk([head])
+                .with_hidden([id])
+                .all()
+                .map_err(word)?;
             for found in walk.take(MOST_COMMITS) {
                 let found = found.map_err(word)?;
                 self.commits.push(commit(&found.object().map_err(word)?));
@@ -127,12 +157,19 @@ impl Repository {
 fn commit(commit: &gix::Commit<'_>) -> Commit {
     let message = commit.message_raw_sloppy().to_str_lossy().into_owned();
     let title = message.lines().next().unwrap_or_default().to_owned();
-    Commit { id: commit.id().to_string(), title, parents: commit.parent_ids().count() }
+    Commit {
+        id: commit.id().to_string(),
+        title,
+        parents: commit.parent_ids().count(),
+    }
 }
 
 /// Returns where a folder stands in a working tree, as git writes paths.
 fn prefix(root: &Path, folder: &Path) -> Result<String, String> {
-    let (root, folder) = (root.canonicalize().map_err(word)?, folder.canonicalize().map_err(word)?);
+    let (root, folder) = (
+        root.canonicalize().map_err(word)?,
+        folder.canonicalize().map_err(word)?,
+    );
     let below = folder.strip_prefix(&root).map_err(word)?;
     let mut text = below.to_string_lossy().into_owned();
     if !text.is_empty() {
@@ -145,7 +182,9 @@ fn pushed(repository: &gix::Repository, branch: &str, head: gix::ObjectId) -> Op
     let references = repository.references().ok()?;
     let mut found: Option<Pushed> = None;
     for reference in references.prefixed("refs/remotes/").ok()? {
-        let Ok(mut reference) = reference else { continue };
+        let Ok(mut reference) = reference else {
+            continue;
+        };
         let name = reference.name().shorten().to_string();
         if name.split_once('/').map(|(_, name)| name) != Some(branch) {
             continue;
@@ -165,7 +204,9 @@ fn changed(repository: &gix::Repository, prefix: &str) -> Result<Vec<String>, St
     for item in status.into_iter(None).map_err(word)? {
         let item = item.map_err(word)?;
         let path = item.location().to_str_lossy().into_owned();
-        let Some(below) = path.strip_prefix(prefix) else { continue };
+        let Some(below) = path.strip_prefix(prefix) else {
+            continue;
+        };
         let own = OWN.iter().any(|own| below.split('/').next() == Some(own));
         if !own && changed.len() < MOST_CHANGES && !changed.contains(&path) {
             changed.push(path);
@@ -176,20 +217,33 @@ fn changed(repository: &gix::Repository, prefix: &str) -> Result<Vec<String>, St
 }
 
 fn submodules(repository: &gix::Repository) -> Result<Vec<Submodule>, String> {
-    let Some(submodules) = repository.submodules().map_err(word)? else { return Ok(Vec::new()) };
+    let Some(submodules) = repository.submodules().map_err(word)? else {
+        return Ok(Vec::new());
+    };
     let all = submodules.map(|submodule| {
-        let path = submodule.path().map(|path| path.to_string()).unwrap_or_default();
+        let path = submodule
+            .path()
+            .map(|path| path.to_string())
+            .unwrap_or_default();
         let recorded = submodule.index_id().ok().flatten().map(|id| id.to_string());
         let opened = submodule.open().ok().flatten();
-        let checked_out = opened.and_then(|repository| repository.head_id().ok().map(|id| id.to_string()));
-        Submodule { path, recorded, checked_out }
+        let checked_out =
+            opened.and_then(|repository| repository.head_id().ok().map(|id| id.to_string()));
+        Submodule {
+            path,
+            recorded,
+            checked_out,
+        }
     });
     Ok(all.collect())
 }
 
 fn tracked(repository: &gix::Repository, prefix: &str) -> Result<Vec<PathBuf>, String> {
     let index = repository.index_or_empty().map_err(word)?;
-    let paths = index.entries().iter().map(|entry| entry.path(&index).to_str_lossy().into_owned());
+    let paths = index
+        .entries()
+        .iter()
+        .map(|entry| entry.path(&index).to_str_lossy().into_owned());
     let below = paths.filter_map(|path| path.strip_prefix(prefix).map(PathBuf::from));
     Ok(below.collect())
 }

@@ -18,7 +18,9 @@ pub(super) fn find(line: &str) -> Option<&'static str> {
         ("sk_live_", 20, "a key of Stripe"),
         ("AIza", 35, "a key of Google"),
     ];
-    let form = forms.iter().find(|(start, length, _)| holds(line, start, *length));
+    let form = forms
+        .iter()
+        .find(|(start, length, _)| holds(line, start, *length));
     form.map(|(_, _, kind)| *kind).or_else(|| assigned(line))
 }
 
@@ -26,7 +28,10 @@ fn holds(line: &str, start: &str, length: usize) -> bool {
     line.match_indices(start).any(|(at, _)| {
         let rest = line.get(at + start.len()..).unwrap_or_default();
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        let alone = line.get(..at).and_then(|text| text.chars().next_back()).is_none_or(|c| !c.is_ascii_alphanumeric());
+        let alone = line
+            .get(..at)
+            .and_then(|text| text.chars().next_back())
+            .is_none_or(|c| !c.is_ascii_alphanumeric());
         alone && rest.chars().take_while(plain).count() >= length
     })
 }
@@ -38,14 +43,31 @@ fn assigned(line: &str) -> Option<&'static str> {
         return Some("a password in a URL");
     }
     let lower = line.to_lowercase();
-    for name in ["password", "passwd", "secret_key", "api_key", "apikey", "access_token", "auth_token"] {
+    for name in [
+        "password",
+        "passwd",
+        "secret_key",
+        "api_key",
+        "apikey",
+        "access_token",
+        "auth_token",
+    ] {
         for (at, _) in lower.match_indices(name) {
             let rest = lower.get(at + name.len()..).unwrap_or_default();
             let rest = rest.trim_start_matches(['"', '\'']).trim_start();
-            let Some(value) = rest.strip_prefix('=').or_else(|| rest.strip_prefix(':')) else { continue };
+            let Some(value) = rest.strip_prefix('=').or_else(|| rest.strip_prefix(':')) else {
+                continue;
+            };
             let value = value.trim_start();
-            let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else { continue };
-            let value = value.get(1..).unwrap_or_default().split(quote).next().unwrap_or_default();
+            let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+                continue;
+            };
+            let value = value
+                .get(1..)
+                .unwrap_or_default()
+                .split(quote)
+                .next()
+                .unwrap_or_default();
             if is_literal(value) {
                 return Some("a literal password or key");
             }
@@ -55,17 +77,35 @@ fn assigned(line: &str) -> Option<&'static str> {
 }
 
 fn is_literal(value: &str) -> bool {
-    let refers = value.contains(['$', '{', '<', '%', ' ', '/', '*']) || value.starts_with("env:") || value.starts_with("file:");
-    let example = ["example", "changeme", "placeholder", "xxxx", "your", "test", "dummy", "redacted"];
+    let refers = value.contains(['$', '{', '<', '%', ' ', '/', '*'])
+        || value.starts_with("env:")
+        || value.starts_with("file:");
+    let example = [
+        "example",
+        "changeme",
+        "placeholder",
+        "xxxx",
+        "your",
+        "test",
+        "dummy",
+        "redacted",
+    ];
     value.len() >= 8 && !refers && !example.iter().any(|word| value.contains(word))
 }
 
 fn in_url(line: &str) -> bool {
     line.match_indices("://").any(|(at, _)| {
         let rest = line.get(at + 3..).unwrap_or_default();
-        let authority = rest.split(['/', '"', '\'', ' ', '`', ')', '>']).next().unwrap_or_default();
-        let Some((user, _)) = authority.rsplit_once('@') else { return false };
-        let Some((name, password)) = user.split_once(':') else { return false };
+        let authority = rest
+            .split(['/', '"', '\'', ' ', '`', ')', '>'])
+            .next()
+            .unwrap_or_default();
+        let Some((user, _)) = authority.rsplit_once('@') else {
+            return false;
+        };
+        let Some((name, password)) = user.split_once(':') else {
+            return false;
+        };
         !name.is_empty() && is_literal(&password.to_lowercase())
     })
 }

@@ -13,7 +13,9 @@ struct Source {
 
 impl Source {
     fn outside_git() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
     }
 
     fn new(branch: &str) -> Self {
@@ -29,14 +31,25 @@ impl Source {
 
     fn git(&self, arguments: &[&str]) {
         let done = Command::new("git")
-            .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "user.name=A",
+                "-c",
+                "user.email=a@example.org",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(arguments)
             .current_dir(self.path())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .output()
             .unwrap();
-        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     fn path(&self) -> &Path {
@@ -126,7 +139,11 @@ fn each_rule_of_hygiene_finds_its_file() {
         ("hygiene/backup-file", "notes~", "x\n"),
         ("hygiene/duplicate-readme", "README.txt", "Another.\n"),
         ("hygiene/shell-script", "deploy.sh", "true\n"),
-        ("hygiene/shell-script", "tools/deploy", "#!/usr/bin/env bash\ntrue\n"),
+        (
+            "hygiene/shell-script",
+            "tools/deploy",
+            "#!/usr/bin/env bash\ntrue\n",
+        ),
         ("hygiene/shell-script", "a.ps1", "x\n"),
         ("hygiene/emoji", "docs/a.md", "Done \u{1F680}\n"),
         ("hygiene/todo-marker", "src/a.rs", todo.as_str()),
@@ -168,7 +185,13 @@ fn a_folder_outside_git_is_checked_by_its_files_alone() {
     source.write("run.sh", "true\n");
     let report = source.check(&["no/such-rule"]);
     assert!(report.repository.is_none());
-    assert!(matches!(report.outcome("branch/name"), Some(Found::NotAsked(_))));
-    assert!(matches!(report.outcome("hygiene/shell-script"), Some(Found::Broken(_))));
+    assert!(matches!(
+        report.outcome("branch/name"),
+        Some(Found::NotAsked(_))
+    ));
+    assert!(matches!(
+        report.outcome("hygiene/shell-script"),
+        Some(Found::Broken(_))
+    ));
     assert_eq!(report.unknown_off, ["no/such-rule"]);
 }

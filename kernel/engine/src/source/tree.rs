@@ -12,7 +12,14 @@ const MOST: usize = 20_000;
 const LARGEST: u64 = 1024 * 1024;
 
 /// Folders that a folder outside any repository has without being source.
-const SKIPPED: [&str; 6] = [".git", ".code-deploy", "deployments", "target", "node_modules", "venv"];
+const SKIPPED: [&str; 6] = [
+    ".git",
+    ".code-deploy",
+    "deployments",
+    "target",
+    "node_modules",
+    "venv",
+];
 
 /// The files of a source tree, in order of their paths.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +51,10 @@ impl Tree {
         paths.sort();
         let cut = paths.len() > MOST;
         paths.truncate(MOST);
-        let files = paths.into_iter().filter_map(|path| file(folder, path)).collect();
+        let files = paths
+            .into_iter()
+            .filter_map(|path| file(folder, path))
+            .collect();
         Ok(Self { files, cut })
     }
 }
@@ -57,12 +67,23 @@ fn file(folder: &Path, path: PathBuf) -> Option<File> {
         return None;
     }
     if metadata.len() > LARGEST {
-        return Some(File { path, text: None, unreadable: false });
+        return Some(File {
+            path,
+            text: None,
+            unreadable: false,
+        });
     }
     let mut content = Vec::new();
-    let read = std::fs::File::open(&full).and_then(|file| file.take(LARGEST).read_to_end(&mut content));
-    let text = String::from_utf8(content).ok().filter(|text| !text.contains('\0'));
-    Some(File { path, text: text.filter(|_| read.is_ok()), unreadable: read.is_err() })
+    let read =
+        std::fs::File::open(&full).and_then(|file| file.take(LARGEST).read_to_end(&mut content));
+    let text = String::from_utf8(content)
+        .ok()
+        .filter(|text| !text.contains('\0'));
+    Some(File {
+        path,
+        text: text.filter(|_| read.is_ok()),
+        unreadable: read.is_err(),
+    })
 }
 
 fn walk(folder: &Path) -> Result<Vec<PathBuf>, String> {
@@ -70,7 +91,8 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut waiting = vec![PathBuf::new()];
     while let Some(below) = waiting.pop() {
         let path = folder.join(&below);
-        let entries = std::fs::read_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let entries =
+            std::fs::read_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         for entry in entries.flatten() {
             let name = entry.file_name();
             let skipped = SKIPPED.iter().any(|skipped| name == *skipped);

@@ -25,7 +25,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "find every artifact, take its digest, write configuration and manifest",
         items: "2.3.4 2.3.5 2.3.6 2.5.1 2.5.2",
         undo: None,
-        methods: ("size and permissions of each artifact", "the digests taken again"),
+        methods: (
+            "size and permissions of each artifact",
+            "the digests taken again",
+        ),
         expected: Duration::from_secs(3),
     };
     section_step(&outline, Artifacts)
@@ -71,7 +74,13 @@ impl Work for Artifacts {
             "configuration": configurations,
         });
         let text = serde_json::to_vec_pretty(&manifest).map_err(code_deploy_record::Error::from)?;
-        let digest = context.keep("manifest of the release with its configuration", "application/json", text).await?;
+        let digest = context
+            .keep(
+                "manifest of the release with its configuration",
+                "application/json",
+                text,
+            )
+            .await?;
         let rows = artifacts.iter().map(row).collect();
         let columns = vec![
             Column::text("Artifact"),
@@ -80,12 +89,31 @@ impl Work for Artifacts {
             Column::text("Mode"),
             Column::text("SHA-256"),
         ];
-        let event = section.report("Artifact inventory", Report::new().with_table("Artifacts", columns, rows)).await?;
-        settle(section, &artifacts, configurations.len(), &[event, EvidenceRef::File(digest)]).await?;
-        let missing: Vec<_> = artifacts.iter().filter(|one| one.file.is_none()).map(|one| one.path.display().to_string()).collect();
+        let event = section
+            .report(
+                "Artifact inventory",
+                Report::new().with_table("Artifacts", columns, rows),
+            )
+            .await?;
+        settle(
+            section,
+            &artifacts,
+            configurations.len(),
+            &[event, EvidenceRef::File(digest)],
+        )
+        .await?;
+        let missing: Vec<_> = artifacts
+            .iter()
+            .filter(|one| one.file.is_none())
+            .map(|one| one.path.display().to_string())
+            .collect();
         if !missing.is_empty() {
             let what = format!("artifacts are missing: {}", list(&missing));
-            return Err(StepError::permanent("CD0704", what, "Build them, or correct `build.artifacts`."));
+            return Err(StepError::permanent(
+                "CD0704",
+                what,
+                "Build them, or correct `build.artifacts`.",
+            ));
         }
         Ok(json!({ "artifacts": artifacts, "manifest": digest }))
     }
@@ -93,12 +121,21 @@ impl Work for Artifacts {
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let artifacts = found(section);
         for one in &artifacts {
-            let now = tokio::fs::metadata(&one.path).await.ok().map(|found| found.len());
+            let now = tokio::fs::metadata(&one.path)
+                .await
+                .ok()
+                .map(|found| found.len());
             if now != one.file.as_ref().map(|file| file.bytes) {
-                return Ok(Seen::new(false, format!("{} has another size", one.path.display())));
+                return Ok(Seen::new(
+                    false,
+                    format!("{} has another size", one.path.display()),
+                ));
             }
         }
-        Ok(Seen::new(true, format!("{} artifacts have their size", artifacts.len())))
+        Ok(Seen::new(
+            true,
+            format!("{} artifacts have their size", artifacts.len()),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -107,10 +144,16 @@ impl Work for Artifacts {
             let path = one.path.clone();
             let again = blocking("reading an artifact", move || read(&path)).await?;
             if again != one.file {
-                return Ok(Seen::new(false, format!("{} has changed", one.path.display())));
+                return Ok(Seen::new(
+                    false,
+                    format!("{} has changed", one.path.display()),
+                ));
             }
         }
-        Ok(Seen::new(true, format!("{} artifacts have their digest", artifacts.len())))
+        Ok(Seen::new(
+            true,
+            format!("{} artifacts have their digest", artifacts.len()),
+        ))
     }
 }
 
@@ -125,7 +168,11 @@ async fn look(context: &Context) -> Result<Vec<Artifact>, StepError> {
     for (path, services) in by_path {
         let of = path.clone();
         let file = blocking("reading an artifact", move || read(&of)).await?;
-        all.push(Artifact { path, services, file });
+        all.push(Artifact {
+            path,
+            services,
+            file,
+        });
     }
     Ok(all)
 }
@@ -133,16 +180,33 @@ async fn look(context: &Context) -> Result<Vec<Artifact>, StepError> {
 fn read(path: &Path) -> Option<ArtifactFile> {
     let file = std::fs::File::open(path).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let digest = Digest::of_reader(&mut std::io::BufReader::with_capacity(1024 * 1024, file)).ok()?;
-    Some(ArtifactFile { digest, bytes: metadata.len(), mode: metadata.mode() & 0o7777 })
+    let digest =
+        Digest::of_reader(&mut std::io::BufReader::with_capacity(1024 * 1024, file)).ok()?;
+    Some(ArtifactFile {
+        digest,
+        bytes: metadata.len(),
+        mode: metadata.mode() & 0o7777,
+    })
 }
 
 fn row(one: &Artifact) -> Vec<String> {
     let (size, mode, digest) = one.file.as_ref().map_or_else(
         || ("missing".to_owned(), String::new(), String::new()),
-        |file| (bytes(file.bytes), format!("{:o}", file.mode), file.digest.to_string()),
+        |file| {
+            (
+                bytes(file.bytes),
+                format!("{:o}", file.mode),
+                file.digest.to_string(),
+            )
+        },
     );
-    vec![one.path.display().to_string(), list(&one.services), size, mode, digest]
+    vec![
+        one.path.display().to_string(),
+        list(&one.services),
+        size,
+        mode,
+        digest,
+    ]
 }
 
 async fn settle(
@@ -153,31 +217,83 @@ async fn settle(
 ) -> Result<(), StepError> {
     let (seen, performed) = (Basis::Observed, Basis::Performed);
     let context = section.context;
-    let text = format!("configuration of {configurations} services for {} is written to the manifest", context.spec.environment);
-    section.judge("2.3.4", configurations == context.spec.services.len(), performed, text, evidence).await?;
+    let text = format!(
+        "configuration of {configurations} services for {} is written to the manifest",
+        context.spec.environment
+    );
+    section
+        .judge(
+            "2.3.4",
+            configurations == context.spec.services.len(),
+            performed,
+            text,
+            evidence,
+        )
+        .await?;
     let (valid, text) = validated(context).await;
-    section.judge("2.3.5", valid, performed, text, evidence).await?;
-    let undeclared: Vec<_> = context.spec.services.iter().filter(|one| one.file.build.is_none()).map(|one| &one.name).collect();
-    let missing: Vec<_> = artifacts.iter().filter(|one| one.file.is_none()).map(|one| one.path.display()).collect();
+    section
+        .judge("2.3.5", valid, performed, text, evidence)
+        .await?;
+    let undeclared: Vec<_> = context
+        .spec
+        .services
+        .iter()
+        .filter(|one| one.file.build.is_none())
+        .map(|one| &one.name)
+        .collect();
+    let missing: Vec<_> = artifacts
+        .iter()
+        .filter(|one| one.file.is_none())
+        .map(|one| one.path.display())
+        .collect();
     if !undeclared.is_empty() {
         let text = format!("no artifact is declared for {}", list(undeclared.iter()));
         section.open("2.3.6", text).await?;
     } else {
         let text = format!("{} artifacts; missing: {}", artifacts.len(), list(&missing));
-        section.judge("2.3.6", missing.is_empty(), seen, text, evidence).await?;
+        section
+            .judge("2.3.6", missing.is_empty(), seen, text, evidence)
+            .await?;
     }
-    let empty: Vec<_> = artifacts.iter().filter(|one| one.file.as_ref().is_none_or(|file| file.bytes == 0)).map(|one| one.path.display()).collect();
-    let text = format!("{} artifacts with their digest; missing or empty: {}", artifacts.len(), list(&empty));
-    section.judge("2.5.1", empty.is_empty(), seen, text, evidence).await?;
-    let open: Vec<_> = artifacts.iter().filter(|one| one.file.as_ref().is_some_and(|file| file.mode & 0o6002 != 0)).map(|one| one.path.display()).collect();
-    let text = format!("{} artifacts; writable by everybody or setuid: {}", artifacts.len(), list(&open));
-    section.judge("2.5.2", open.is_empty(), seen, text, evidence).await
+    let empty: Vec<_> = artifacts
+        .iter()
+        .filter(|one| one.file.as_ref().is_none_or(|file| file.bytes == 0))
+        .map(|one| one.path.display())
+        .collect();
+    let text = format!(
+        "{} artifacts with their digest; missing or empty: {}",
+        artifacts.len(),
+        list(&empty)
+    );
+    section
+        .judge("2.5.1", empty.is_empty(), seen, text, evidence)
+        .await?;
+    let open: Vec<_> = artifacts
+        .iter()
+        .filter(|one| {
+            one.file
+                .as_ref()
+                .is_some_and(|file| file.mode & 0o6002 != 0)
+        })
+        .map(|one| one.path.display())
+        .collect();
+    let text = format!(
+        "{} artifacts; writable by everybody or setuid: {}",
+        artifacts.len(),
+        list(&open)
+    );
+    section
+        .judge("2.5.2", open.is_empty(), seen, text, evidence)
+        .await
 }
 
 /// Checks the deployment file against the schema that is generated from its types.
 async fn validated(context: &Context) -> (bool, String) {
-    let read = tokio::fs::read_to_string(&context.spec.path).await.map_err(|error| error.to_string());
-    let document = read.and_then(|text| serde_saphyr::from_str::<Value>(&text).map_err(|error| error.to_string()));
+    let read = tokio::fs::read_to_string(&context.spec.path)
+        .await
+        .map_err(|error| error.to_string());
+    let document = read
+        .and_then(|text| serde_saphyr::from_str::<Value>(&text).map_err(|error| error.to_string()));
     let document = match document {
         Ok(document) => document,
         Err(why) => return (false, why),

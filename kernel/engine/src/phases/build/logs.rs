@@ -48,40 +48,82 @@ impl Work for Logs {
         let mut evidence = Vec::new();
         let mut done: Vec<&Vec<String>> = Vec::new();
         for service in &context.spec.services {
-            let Some(build) = service.file.build.as_ref().filter(|build| !build.command.is_empty()) else { continue };
+            let Some(build) = service
+                .file
+                .build
+                .as_ref()
+                .filter(|build| !build.command.is_empty())
+            else {
+                continue;
+            };
             if done.contains(&&build.command) {
                 continue;
             }
             done.push(&build.command);
             let began = Instant::now();
             let log = run(context, &service.name, build).await?;
-            let digest = context.keep(&format!("build log of {}", service.name), "text/plain", log.clone()).await?;
+            let digest = context
+                .keep(
+                    &format!("build log of {}", service.name),
+                    "text/plain",
+                    log.clone(),
+                )
+                .await?;
             evidence.push(EvidenceRef::File(digest));
-            rows.push(vec![service.name.clone(), build.command.join(" "), format!("{:.1}", began.elapsed().as_secs_f64()), digest.short()]);
+            rows.push(vec![
+                service.name.clone(),
+                build.command.join(" "),
+                format!("{:.1}", began.elapsed().as_secs_f64()),
+                digest.short(),
+            ]);
             let text = String::from_utf8_lossy(&log).into_owned();
             let lines: Vec<_> = text.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default().join("\n");
-            report = report.with_code(format!("End of the build log of {}", service.name), "text", tail);
+            let tail = lines
+                .get(lines.len().saturating_sub(TAIL)..)
+                .unwrap_or_default()
+                .join("\n");
+            report = report.with_code(
+                format!("End of the build log of {}", service.name),
+                "text",
+                tail,
+            );
             built.push(service.name.clone());
         }
-        let columns = vec![Column::text("Service"), Column::text("Command"), Column::number("Took (s)"), Column::text("Log")];
+        let columns = vec![
+            Column::text("Service"),
+            Column::text("Command"),
+            Column::number("Took (s)"),
+            Column::text("Log"),
+        ];
         if built.is_empty() {
             report = report.with_text("No service of the deployment file names a build command: its artifacts are used as they are found.");
         }
-        let event = section.report("Build logs", report.with_table("Builds", columns, rows)).await?;
+        let event = section
+            .report("Build logs", report.with_table("Builds", columns, rows))
+            .await?;
         evidence.push(event);
         if built.is_empty() {
-            section.open("2.3.1", "no build command is declared: artifacts were found, not compiled by this run").await?;
+            section
+                .open(
+                    "2.3.1",
+                    "no build command is declared: artifacts were found, not compiled by this run",
+                )
+                .await?;
         } else {
             let text = format!("{} builds ended well: {}", built.len(), built.join(", "));
-            section.judge("2.3.1", true, Basis::Performed, text, &evidence).await?;
+            section
+                .judge("2.3.1", true, Basis::Performed, text, &evidence)
+                .await?;
         }
         Ok(json!({ "built": built }))
     }
 
     async fn inside(&self, _: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let built = result["built"].as_array();
-        Ok(Seen::new(built.is_some(), format!("{} builds ended with status 0", built.map_or(0, Vec::len))))
+        Ok(Seen::new(
+            built.is_some(),
+            format!("{} builds ended with status 0", built.map_or(0, Vec::len)),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -100,14 +142,18 @@ impl Work for Logs {
 
 /// Runs a build; returns its log.
 async fn run(context: &Context, service: &str, build: &BuildFile) -> Result<Vec<u8>, StepError> {
-    let Some((program, arguments)) = build.command.split_first() else { return Ok(Vec::new()) };
+    let Some((program, arguments)) = build.command.split_first() else {
+        return Ok(Vec::new());
+    };
     let path = context.run.logs_path().join(format!("build-{service}.log"));
     let failed = |what: String| {
         let what = format!("building {service}: {what}");
         StepError::permanent("CD0703", what, format!("Look at {}.", path.display()))
     };
     let log = std::fs::File::create(&path).map_err(|error| failed(format!("its log: {error}")))?;
-    let errors = log.try_clone().map_err(|error| failed(format!("its log: {error}")))?;
+    let errors = log
+        .try_clone()
+        .map_err(|error| failed(format!("its log: {error}")))?;
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(&context.spec.project)
@@ -119,7 +165,10 @@ async fn run(context: &Context, service: &str, build: &BuildFile) -> Result<Vec<
         .map_err(|error| failed(format!("`{program}` cannot be started: {error}")))?;
     let (began, limit) = (Instant::now(), build.limit.get());
     let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| failed(error.to_string()))? {
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|error| failed(error.to_string()))?
+        {
             break status;
         }
         context.safe_point()?;
@@ -127,12 +176,19 @@ async fn run(context: &Context, service: &str, build: &BuildFile) -> Result<Vec<
             return Err(failed(format!("it did not end within {}", build.limit)));
         }
         let what = format!("builds {service}");
-        context.progress(Progress { what, elapsed: began.elapsed(), limit: Some(limit), share: None });
+        context.progress(Progress {
+            what,
+            elapsed: began.elapsed(),
+            limit: Some(limit),
+            share: None,
+        });
         tokio::time::sleep(LOOK).await;
     };
     if !status.success() {
         return Err(failed(format!("it ended with {status}")));
     }
-    let mut log = tokio::fs::read(&path).await.map_err(|error| failed(error.to_string()))?;
+    let mut log = tokio::fs::read(&path)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     Ok(log.split_off(log.len().saturating_sub(KEPT)))
 }

@@ -63,14 +63,19 @@ impl Words<'_> {
             .replace("{release}", self.context.to.as_str())
             .replace("{data}", &self.data.to_string_lossy());
         for (service, address) in self.addresses {
-            text = text.replace(&format!("{{address:{service}}}"), &format!("http://{address}"));
+            text = text.replace(
+                &format!("{{address:{service}}}"),
+                &format!("http://{address}"),
+            );
         }
         text
     }
 
     /// Leads `http://SERVICE:PORT` of a Compose file to the scratch address.
     fn lead(&self, value: &str) -> String {
-        let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+        let Some((scheme, rest)) = value.split_once("://") else {
+            return value.to_owned();
+        };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
         let host = authority.split(':').next().unwrap_or_default();
@@ -81,8 +86,15 @@ impl Words<'_> {
     }
 
     fn environment(&self, service: &Service, port: u16) -> BTreeMap<String, String> {
-        let composed = service.environment.iter().map(|(name, value)| (name.clone(), self.lead(value)));
-        let process = service.file.process.iter().flat_map(|process| &process.environment);
+        let composed = service
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), self.lead(value)));
+        let process = service
+            .file
+            .process
+            .iter()
+            .flat_map(|process| &process.environment);
         let own = process.map(|(name, value)| (name.clone(), self.put(value, port)));
         composed.chain(own).collect()
     }
@@ -106,11 +118,24 @@ pub(super) fn configurations(context: &Context) -> BTreeMap<String, Value> {
 /// Returns the values of which a word in braces is left that nothing replaces.
 pub(super) fn incomplete(context: &Context) -> Vec<String> {
     let place = SocketAddr::from(([127, 0, 0, 1], 1));
-    let addresses = context.spec.services.iter().map(|one| (one.name.clone(), place)).collect();
-    let words = Words { context, addresses: &addresses, data: Path::new("/data") };
+    let addresses = context
+        .spec
+        .services
+        .iter()
+        .map(|one| (one.name.clone(), place))
+        .collect();
+    let words = Words {
+        context,
+        addresses: &addresses,
+        data: Path::new("/data"),
+    };
     let mut left = Vec::new();
     for service in &context.spec.services {
-        let own = service.file.process.iter().flat_map(|process| process.environment.iter());
+        let own = service
+            .file
+            .process
+            .iter()
+            .flat_map(|process| process.environment.iter());
         for (name, value) in own {
             let put = words.put(value, 1);
             if put.contains("{address:") || put.contains("${") {
@@ -125,16 +150,27 @@ pub(super) fn incomplete(context: &Context) -> Vec<String> {
 pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
     let folder = context.run.path().join("scratch");
     let folder = std::path::absolute(&folder).unwrap_or(folder);
-    let mut scratch = Scratch { folder: folder.clone(), ..Scratch::default() };
+    let mut scratch = Scratch {
+        folder: folder.clone(),
+        ..Scratch::default()
+    };
     let ready = context.spec.services.iter().all(|one| {
-        one.file.process.as_ref().is_some_and(|process| process.secrets.is_empty() && !process.command.is_empty())
+        one.file
+            .process
+            .as_ref()
+            .is_some_and(|process| process.secrets.is_empty() && !process.command.is_empty())
     });
     if !ready {
-        scratch.not_walked = Some("a service names no `process`, or one that needs secrets".to_owned());
+        scratch.not_walked =
+            Some("a service names no `process`, or one that needs secrets".to_owned());
         return Ok(scratch);
     }
     remove(&folder)?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| failed(&folder, &error))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| failed(&folder, &error))?;
     migrate::prepare(context, &folder).await?;
     let mut children = Vec::new();
     let run = run(context, &mut scratch, &mut children).await;
@@ -145,34 +181,67 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
     run.map(|()| scratch)
 }
 
-async fn run(context: &Context, scratch: &mut Scratch, children: &mut Vec<Child>) -> Result<(), StepError> {
+async fn run(
+    context: &Context,
+    scratch: &mut Scratch,
+    children: &mut Vec<Child>,
+) -> Result<(), StepError> {
     let mut addresses = BTreeMap::new();
     for service in &context.spec.services {
-        addresses.insert(service.name.clone(), free_address().map_err(|error| failed(&scratch.folder, &error))?);
+        addresses.insert(
+            service.name.clone(),
+            free_address().map_err(|error| failed(&scratch.folder, &error))?,
+        );
     }
     let folder = scratch.folder.clone();
-    let words = Words { context, addresses: &addresses, data: &folder };
+    let words = Words {
+        context,
+        addresses: &addresses,
+        data: &folder,
+    };
     for service in &context.spec.services {
-        let Some(address) = addresses.get(&service.name).copied() else { continue };
+        let Some(address) = addresses.get(&service.name).copied() else {
+            continue;
+        };
         context.safe_point()?;
         let mut child = spawn(service, &words, address.port())?;
         let (answer, well) = wait(context, service, address, &mut child).await;
         let (service, pid) = (service.name.clone(), child.id());
-        scratch.started.push(Started { service, pid, answer, ended: String::new(), well });
+        scratch.started.push(Started {
+            service,
+            pid,
+            answer,
+            ended: String::new(),
+            well,
+        });
         children.push(child);
     }
     let state = context.state();
-    let planted = state.started.as_ref().and_then(|started| started.planted_fault.clone());
-    let journeys: Vec<_> = context.spec.journeys.iter().filter(|journey| journey.smoke).collect();
+    let planted = state
+        .started
+        .as_ref()
+        .and_then(|started| started.planted_fault.clone());
+    let journeys: Vec<_> = context
+        .spec
+        .journeys
+        .iter()
+        .filter(|journey| journey.smoke)
+        .collect();
     if let Some(fault) = planted {
-        scratch.not_walked = Some(format!("the fault `{fault}` is planted on purpose: finding it is left to the gates"));
+        scratch.not_walked = Some(format!(
+            "the fault `{fault}` is planted on purpose: finding it is left to the gates"
+        ));
     } else if journeys.is_empty() {
         scratch.not_walked = Some("no journey is marked as a critical path".to_owned());
     } else {
         let client = HttpClient::new();
         for journey in journeys {
-            let Some(address) = addresses.get(&journey.service) else { continue };
-            let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+            let Some(address) = addresses.get(&journey.service) else {
+                continue;
+            };
+            let uuid = uuid::Builder::from_random_bytes(rand::random())
+                .into_uuid()
+                .to_string();
             let walked = walk(&client, journey, &format!("http://{address}"), &[], &uuid).await;
             scratch.walked.push((journey.name.clone(), walked));
         }
@@ -181,15 +250,28 @@ async fn run(context: &Context, scratch: &mut Scratch, children: &mut Vec<Child>
 }
 
 fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepError> {
-    let command: Vec<_> = service.file.process.iter().flat_map(|one| &one.command).map(|part| words.put(part, port)).collect();
+    let command: Vec<_> = service
+        .file
+        .process
+        .iter()
+        .flat_map(|one| &one.command)
+        .map(|part| words.put(part, port))
+        .collect();
     let Some((program, arguments)) = command.split_first() else {
-        return Err(failed(words.data, &std::io::Error::other("the command is empty")));
+        return Err(failed(
+            words.data,
+            &std::io::Error::other("the command is empty"),
+        ));
     };
     let path = words.data.join(format!("{}.log", service.name));
     let log = std::fs::File::create(&path).map_err(|error| failed(&path, &error))?;
     let errors = log.try_clone().map_err(|error| failed(&path, &error))?;
     let project = &words.context.spec.project;
-    let program = if program.contains('/') { project.join(program) } else { PathBuf::from(program) };
+    let program = if program.contains('/') {
+        project.join(program)
+    } else {
+        PathBuf::from(program)
+    };
     Command::new(&program)
         .args(arguments)
         .current_dir(project)
@@ -204,7 +286,12 @@ fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepE
 
 /// Waits until the service says that it has started or is alive, or accepts connections when it
 /// has no such probe.
-async fn wait(context: &Context, service: &Service, address: SocketAddr, child: &mut Child) -> (String, bool) {
+async fn wait(
+    context: &Context,
+    service: &Service,
+    address: SocketAddr,
+    child: &mut Child,
+) -> (String, bool) {
     let (began, client) = (Instant::now(), HttpClient::new());
     let probes = &service.file.probes;
     let path = probes.startup.as_ref().or(probes.liveness.as_ref());
@@ -215,7 +302,10 @@ async fn wait(context: &Context, service: &Service, address: SocketAddr, child: 
         }
         let well = match path {
             None => tokio::net::TcpStream::connect(address).await.is_ok(),
-            Some(path) => match client.get(&format!("http://{address}{path}"), Duration::from_secs(2)).await {
+            Some(path) => match client
+                .get(&format!("http://{address}{path}"), Duration::from_secs(2))
+                .await
+            {
                 Ok(answer) => {
                     seen = format!("{path} answers {}", answer.status);
                     answer.status.is_success()
@@ -224,10 +314,18 @@ async fn wait(context: &Context, service: &Service, address: SocketAddr, child: 
             },
         };
         if well {
-            return (format!("answered after {} ms", began.elapsed().as_millis()), true);
+            return (
+                format!("answered after {} ms", began.elapsed().as_millis()),
+                true,
+            );
         }
         let what = format!("starts {} once", service.name);
-        context.progress(Progress { what, elapsed: began.elapsed(), limit: Some(START), share: None });
+        context.progress(Progress {
+            what,
+            elapsed: began.elapsed(),
+            limit: Some(START),
+            share: None,
+        });
         tokio::time::sleep(LOOK).await;
     }
     (format!("not within {} s: {seen}", START.as_secs()), false)
@@ -264,5 +362,9 @@ fn remove(folder: &Path) -> Result<(), StepError> {
 
 fn failed(path: &Path, error: &std::io::Error) -> StepError {
     let what = format!("trying the artifacts out: {}: {error}", path.display());
-    StepError::permanent("CD0705", what, "Look at the path, and at `process.command` of the service.")
+    StepError::permanent(
+        "CD0705",
+        what,
+        "Look at the path, and at `process.command` of the service.",
+    )
 }

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, Digest, EvidenceRef, Report};
 use serde_json::{Value, json};
 
+use crate::Step;
 use crate::inventory::{Dependencies, Ecosystem, Inventory};
 use crate::phases::look;
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
-use crate::Step;
 
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
@@ -21,7 +21,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "read the lock files and write the bill of materials",
         items: "1.1.5",
         undo: None,
-        methods: ("the bill of materials read back by digest", "the digests of the lock files taken again"),
+        methods: (
+            "the bill of materials read back by digest",
+            "the digests of the lock files taken again",
+        ),
         expected: Duration::from_secs(1),
     };
     section_step(&outline, Bill)
@@ -35,17 +38,29 @@ impl Work for Bill {
         let (inventory, _) = look::inventory(section.context).await?;
         let bill = bill(&inventory, section.context.to.as_str());
         let text = serde_json::to_vec_pretty(&bill).map_err(code_deploy_record::Error::from)?;
-        let digest = section.context.keep("bill of materials (CycloneDX)", "application/json", text).await?;
+        let digest = section
+            .context
+            .keep("bill of materials (CycloneDX)", "application/json", text)
+            .await?;
         let event = section.report("Dependencies", report(&inventory)).await?;
         let packages: usize = inventory.dependencies.iter().map(|one| one.count).sum();
         let unpinned: usize = inventory.dependencies.iter().map(|one| one.unpinned).sum();
         let files = inventory.dependencies.len();
         if files == 0 {
-            section.open("1.1.5", "no lock file was found in the project or its workspace").await?;
+            section
+                .open(
+                    "1.1.5",
+                    "no lock file was found in the project or its workspace",
+                )
+                .await?;
         } else {
-            let text = format!("{packages} packages in {files} lock files, {unpinned} without an exact version");
+            let text = format!(
+                "{packages} packages in {files} lock files, {unpinned} without an exact version"
+            );
             let evidence = [event, EvidenceRef::File(digest)];
-            section.judge("1.1.5", unpinned == 0, Basis::Observed, text, &evidence).await?;
+            section
+                .judge("1.1.5", unpinned == 0, Basis::Observed, text, &evidence)
+                .await?;
         }
         Ok(json!({ "bill": digest, "packages": packages }))
     }
@@ -56,7 +71,10 @@ impl Work for Bill {
         let text = blocking("reading evidence", move || store.read(&digest)).await??;
         let bill: Value = serde_json::from_slice(&text).map_err(code_deploy_record::Error::from)?;
         let listed = bill["components"].as_array().map_or(0, Vec::len);
-        Ok(Seen::new(listed > 0 || result["packages"] == 0, format!("{listed} packages listed")))
+        Ok(Seen::new(
+            listed > 0 || result["packages"] == 0,
+            format!("{listed} packages listed"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -65,10 +83,19 @@ impl Work for Bill {
             let path = section.context.spec.project.join(&one.file);
             let content = tokio::fs::read(&path).await.unwrap_or_default();
             if Digest::of(&content) != one.digest {
-                return Ok(Seen::new(false, format!("{} has another digest", path.display())));
+                return Ok(Seen::new(
+                    false,
+                    format!("{} has another digest", path.display()),
+                ));
             }
         }
-        Ok(Seen::new(true, format!("{} lock files have their digest", inventory.dependencies.len())))
+        Ok(Seen::new(
+            true,
+            format!(
+                "{} lock files have their digest",
+                inventory.dependencies.len()
+            ),
+        ))
     }
 }
 
@@ -116,7 +143,8 @@ fn bill(inventory: &Inventory, release: &str) -> Value {
             })
         })
     });
-    let component = json!({ "type": "application", "name": inventory.application, "version": release });
+    let component =
+        json!({ "type": "application", "name": inventory.application, "version": release });
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",

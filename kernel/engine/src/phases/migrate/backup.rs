@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::database::Database;
 use super::sqlite::{Sqlite, Tables, Timed, io_failed};
+use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
-use crate::Step;
 
 /// How often a restored copy is compared with what goes on being written.
 const COMPARISONS: u32 = 3;
@@ -63,7 +63,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "back up every database, restore the backup into a scratch file and compare",
         items: "4.1.1 4.1.2 4.1.3 4.1.4 4.1.5 4.1.6",
         undo: None,
-        methods: ("digest and permissions of each backup file", "integrity check and counts of each backup, opened anew"),
+        methods: (
+            "digest and permissions of each backup file",
+            "integrity check and counts of each backup, opened anew",
+        ),
         expected: Duration::from_secs(2),
     };
     section_step(&outline, Backing)
@@ -82,7 +85,9 @@ impl Work for Backing {
             let before = back_up(section, &database, &folder).await?;
             found.insert(database.name.to_owned(), before);
         }
-        let event = section.report("Backup verification", report(&found)).await?;
+        let event = section
+            .report("Backup verification", report(&found))
+            .await?;
         settle(section, &found, event).await?;
         Ok(json!({ "databases": found }))
     }
@@ -90,7 +95,9 @@ impl Work for Backing {
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let mut checked = 0;
         for (name, before) in before(section) {
-            let Some(backup) = before.backup else { continue };
+            let Some(backup) = before.backup else {
+                continue;
+            };
             let path = backup.path.clone();
             let (digest, mode) = blocking("reading a backup", move || digest_of(&path)).await??;
             if digest != backup.digest || mode != 0o600 {
@@ -99,19 +106,26 @@ impl Work for Backing {
             }
             checked += 1;
         }
-        Ok(Seen::new(true, format!("{checked} backups have their digest and mode 600")))
+        Ok(Seen::new(
+            true,
+            format!("{checked} backups have their digest and mode 600"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let (mut rows, mut backups) = (0, 0);
         for (name, before) in before(section) {
-            let Some(backup) = before.backup else { continue };
+            let Some(backup) = before.backup else {
+                continue;
+            };
             let mut opened = Sqlite::read(&name, &backup.path).await?;
             let integrity = opened.integrity().await?;
             let mut counted = 0;
             for table in backup.tables.keys() {
                 let table = super::sqlite::quoted(table);
-                counted += opened.number(&format!("SELECT count(*) FROM {table}")).await?;
+                counted += opened
+                    .number(&format!("SELECT count(*) FROM {table}"))
+                    .await?;
             }
             opened.close().await?;
             let expected: u64 = backup.tables.values().map(|table| table.rows).sum();
@@ -122,7 +136,10 @@ impl Work for Backing {
             rows += counted;
             backups += 1;
         }
-        Ok(Seen::new(true, format!("{backups} backups are whole and hold {rows} rows")))
+        Ok(Seen::new(
+            true,
+            format!("{backups} backups are whole and hold {rows} rows"),
+        ))
     }
 }
 
@@ -132,7 +149,11 @@ async fn back_up(
     folder: &Path,
 ) -> Result<Before, StepError> {
     if !database.path.exists() {
-        return Ok(Before { version: 0, backup: None, timed: BTreeMap::new() });
+        return Ok(Before {
+            version: 0,
+            backup: None,
+            timed: BTreeMap::new(),
+        });
     }
     let mut live = Sqlite::open(database.name, &database.path, false).await?;
     let version = live.version().await?;
@@ -154,9 +175,23 @@ async fn back_up(
     live.close().await?;
     let of = path.clone();
     let (digest, _) = blocking("reading a backup", move || digest_of(&of)).await??;
-    let bytes = std::fs::metadata(&path).map_err(|error| io_failed(&path, &error))?.len();
-    let backup = Backup { path, digest, bytes, taken, tables, integrity, differs };
-    Ok(Before { version, backup: Some(backup), timed })
+    let bytes = std::fs::metadata(&path)
+        .map_err(|error| io_failed(&path, &error))?
+        .len();
+    let backup = Backup {
+        path,
+        digest,
+        bytes,
+        taken,
+        tables,
+        integrity,
+        differs,
+    };
+    Ok(Before {
+        version,
+        backup: Some(backup),
+        timed,
+    })
 }
 
 /// Restores a backup into a scratch file and compares it with the live database: every row of the
@@ -194,10 +229,15 @@ pub(super) async fn compare(
 ) -> Result<Option<String>, StepError> {
     for (name, table) in tables {
         let (columns, keys) = (&table.columns, &table.keys);
-        let (rows, sum) = live.checksum("main", name, columns, keys, Some(attached)).await?;
+        let (rows, sum) = live
+            .checksum("main", name, columns, keys, Some(attached))
+            .await?;
         let (there, wanted) = live.checksum(attached, name, columns, keys, None).await?;
         if rows != there || sum != wanted {
-            let what = format!("table {name}: {rows} of {there} rows, checksum {}", sum.short());
+            let what = format!(
+                "table {name}: {rows} of {there} rows, checksum {}",
+                sum.short()
+            );
             return Ok(Some(format!("{what} against {}", wanted.short())));
         }
     }
@@ -212,7 +252,10 @@ fn digest_of(path: &Path) -> Result<(Digest, u32), StepError> {
 }
 
 fn make_private(folder: &Path) -> Result<(), StepError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
     made.map_err(|error| io_failed(folder, &error))
 }
 
@@ -241,7 +284,10 @@ fn report(found: &BTreeMap<String, Before>) -> Report {
                 backup.bytes.to_string(),
                 backup.digest.to_string(),
                 backup.integrity.clone(),
-                backup.differs.clone().unwrap_or_else(|| "agrees".to_owned()),
+                backup
+                    .differs
+                    .clone()
+                    .unwrap_or_else(|| "agrees".to_owned()),
             ]
         }
     });
@@ -260,10 +306,16 @@ async fn settle(
     found: &BTreeMap<String, Before>,
     event: EvidenceRef,
 ) -> Result<(), StepError> {
-    let backups: Vec<&Backup> = found.values().filter_map(|one| one.backup.as_ref()).collect();
+    let backups: Vec<&Backup> = found
+        .values()
+        .filter_map(|one| one.backup.as_ref())
+        .collect();
     if backups.is_empty() {
         let names: Vec<_> = found.keys().map(String::as_str).collect();
-        let fact = format!("no database is there before this run: {} is new", names.join(", "));
+        let fact = format!(
+            "no database is there before this run: {} is new",
+            names.join(", ")
+        );
         for item in ITEMS {
             section.none(item, fact.clone()).await?;
         }
@@ -271,30 +323,54 @@ async fn settle(
     }
     let (count, performed) = (backups.len(), Basis::Performed);
     let bytes: u64 = backups.iter().map(|one| one.bytes).sum();
-    let rows: u64 = backups.iter().flat_map(|one| one.tables.values()).map(|one| one.rows).sum();
+    let rows: u64 = backups
+        .iter()
+        .flat_map(|one| one.tables.values())
+        .map(|one| one.rows)
+        .sum();
     let evidence = [event];
     let text = format!("{count} databases backed up, {bytes} bytes, {rows} rows");
-    section.judge("4.1.1", true, performed, text, &evidence).await?;
+    section
+        .judge("4.1.1", true, performed, text, &evidence)
+        .await?;
     let whole = backups.iter().all(|one| one.integrity == "ok");
     let texts: Vec<_> = backups.iter().map(|one| one.integrity.as_str()).collect();
-    let text = format!("the integrity check of each backup says {}", texts.join(", "));
-    section.judge("4.1.2", whole, performed, text, &evidence).await?;
+    let text = format!(
+        "the integrity check of each backup says {}",
+        texts.join(", ")
+    );
+    section
+        .judge("4.1.2", whole, performed, text, &evidence)
+        .await?;
     let same = backups.iter().all(|one| one.differs.is_none());
     let text = match backups.iter().find_map(|one| one.differs.as_ref()) {
         None => format!("restored into a scratch file; all {rows} rows agree by checksum"),
         Some(differs) => format!("the restored copy differs: {differs}"),
     };
-    section.judge("4.1.3", same, performed, text, &evidence).await?;
-    let points = backups.iter().map(|one| format!("{} {}", one.taken, one.digest.short()));
+    section
+        .judge("4.1.3", same, performed, text, &evidence)
+        .await?;
+    let points = backups
+        .iter()
+        .map(|one| format!("{} {}", one.taken, one.digest.short()));
     let text = format!("recovery points: {}", points.collect::<Vec<_>>().join("; "));
-    section.judge("4.1.4", true, performed, text, &evidence).await?;
-    let text = "backups have mode 600 in a folder with mode 700; this program does not encrypt them";
+    section
+        .judge("4.1.4", true, performed, text, &evidence)
+        .await?;
+    let text =
+        "backups have mode 600 in a folder with mode 700; this program does not encrypt them";
     section.open("4.1.5", text).await?;
     let text = format!("{count} backups were verified and restored before the first migration");
-    section.judge("4.1.6", whole && same, performed, text, &evidence).await?;
+    section
+        .judge("4.1.6", whole && same, performed, text, &evidence)
+        .await?;
     if whole && same {
         return Ok(());
     }
     let what = "a backup is not whole or does not restore to what was backed up; see the section";
-    Err(StepError::permanent("CD0606", what, "Nothing was migrated. Look at disk and database."))
+    Err(StepError::permanent(
+        "CD0606",
+        what,
+        "Nothing was migrated. Look at disk and database.",
+    ))
 }

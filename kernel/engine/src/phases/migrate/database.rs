@@ -51,20 +51,30 @@ impl<'a> Database<'a> {
         };
         let last = migrations.iter().map(|one| one.version).max().unwrap_or(0);
         let wanted = wanted(file, &context.to).unwrap_or(last).min(last);
-        Ok(Self { name, file, path, migrations, wanted })
+        Ok(Self {
+            name,
+            file,
+            path,
+            migrations,
+            wanted,
+        })
     }
 
     /// Returns the migrations that lead from a version to the wanted one.
     pub(crate) fn pending(&self, version: i64) -> Vec<&Migration> {
         let forward = self.migrations.iter().filter(|one| is_forward(one));
-        forward.filter(|one| one.version > version && one.version <= self.wanted).collect()
+        forward
+            .filter(|one| one.version > version && one.version <= self.wanted)
+            .collect()
     }
 
     /// Returns the migrations after a version that have no way back.
     pub(crate) fn without_way_back(&self, version: i64) -> Vec<i64> {
         let back = |wanted: i64| {
             let kind = MigrationType::ReversibleDown;
-            self.migrations.iter().any(|one| one.version == wanted && one.migration_type == kind)
+            self.migrations
+                .iter()
+                .any(|one| one.version == wanted && one.migration_type == kind)
         };
         let pending = self.pending(version).into_iter().map(|one| one.version);
         pending.filter(|version| !back(*version)).collect()
@@ -98,7 +108,11 @@ async fn read_folder(name: &str, folder: &Path) -> Result<Migrator, StepError> {
             folder.display(),
             crate::error::with_sources(&error)
         );
-        StepError::permanent("CD0605", what, "Name them NNNN_name.up.sql and NNNN_name.down.sql.")
+        StepError::permanent(
+            "CD0605",
+            what,
+            "Name them NNNN_name.up.sql and NNNN_name.down.sql.",
+        )
     })
 }
 
@@ -111,7 +125,12 @@ fn wanted(file: &DatabaseFile, release: &Release) -> Option<i64> {
     let release = semver::Version::parse(release.as_str()).ok()?;
     let named = file.release_migrations.iter();
     let named = named.filter_map(|(name, version)| {
-        semver::Version::parse(name).ok().map(|name| (name, *version))
+        semver::Version::parse(name)
+            .ok()
+            .map(|name| (name, *version))
     });
-    named.filter(|(name, _)| *name <= release).max().map(|(_, version)| version)
+    named
+        .filter(|(name, _)| *name <= release)
+        .max()
+        .map(|(_, version)| version)
 }

@@ -11,9 +11,9 @@ use super::backup::before;
 use super::database::Database;
 use super::milliseconds;
 use super::sqlite::Sqlite;
+use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
-use crate::Step;
 
 /// A query may take this many times what it took before.
 const SLOWER: f64 = 5.0;
@@ -29,7 +29,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "compare plans and times of the declared queries before and after",
         items: "4.3.5",
         undo: None,
-        methods: ("the queries planned and timed again", "the queries timed on a connection for reading only"),
+        methods: (
+            "the queries planned and timed again",
+            "the queries timed on a connection for reading only",
+        ),
         expected: Duration::from_secs(1),
     };
     section_step(&outline, Performance)
@@ -47,7 +50,9 @@ impl Work for Performance {
             let mut live = Sqlite::open(database.name, &database.path, false).await?;
             for check in &database.file.checks {
                 let now = live.timed(&check.query).await?;
-                let then = before.as_ref().and_then(|before| before.timed.get(&check.name));
+                let then = before
+                    .as_ref()
+                    .and_then(|before| before.timed.get(&check.name));
                 let limit = then.map(|then| (then.median_us as f64 * SLOWER).max(FLOOR_US as f64));
                 if limit.is_some_and(|limit| now.median_us as f64 > limit) {
                     slower.push(check.name.clone());
@@ -55,7 +60,10 @@ impl Work for Performance {
                 compared += u32::from(then.is_some());
                 rows.push(vec![
                     check.name.clone(),
-                    then.map_or_else(|| "not there".to_owned(), |then| milliseconds(then.median_us)),
+                    then.map_or_else(
+                        || "not there".to_owned(),
+                        |then| milliseconds(then.median_us),
+                    ),
                     milliseconds(now.median_us),
                     then.map_or_else(String::new, |then| then.plan.clone()),
                     now.plan,
@@ -82,10 +90,17 @@ impl Work for Performance {
             section.none("4.3.5", fact).await?;
         } else {
             let text = match slower.first() {
-                None => format!("{compared} queries are planned and timed before and after; none is slower"),
-                Some(first) => format!("{} of {compared} queries are slower, the first: {first}", slower.len()),
+                None => format!(
+                    "{compared} queries are planned and timed before and after; none is slower"
+                ),
+                Some(first) => format!(
+                    "{} of {compared} queries are slower, the first: {first}",
+                    slower.len()
+                ),
             };
-            section.judge("4.3.5", slower.is_empty(), Basis::Observed, text, &[event]).await?;
+            section
+                .judge("4.3.5", slower.is_empty(), Basis::Observed, text, &[event])
+                .await?;
         }
         Ok(json!({ "queries": queries }))
     }
@@ -101,7 +116,10 @@ impl Work for Performance {
             live.close().await?;
         }
         let expected = result.get("queries").and_then(Value::as_u64);
-        Ok(Seen::new(expected == Some(planned), format!("{planned} queries planned again")))
+        Ok(Seen::new(
+            expected == Some(planned),
+            format!("{planned} queries planned again"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {

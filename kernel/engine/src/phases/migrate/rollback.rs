@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::backup::{before, compare};
 use super::database::Database;
 use super::sqlite::{Sqlite, io_failed};
+use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
-use crate::Step;
 
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
@@ -24,7 +24,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "take the migrations back on a copy and compare it with the backup",
         items: "",
         undo: None,
-        methods: ("the live database still has the new version", "the copy is gone, the backup is there"),
+        methods: (
+            "the live database still has the new version",
+            "the copy is gone, the backup is there",
+        ),
         expected: Duration::from_secs(1),
     };
     section_step(&outline, Rollback)
@@ -40,9 +43,15 @@ impl Work for Rollback {
         let mut tried = Vec::new();
         for database in Database::all(section.context).await? {
             section.context.safe_point()?;
-            let Some(former) = before(section).remove(database.name) else { continue };
+            let Some(former) = before(section).remove(database.name) else {
+                continue;
+            };
             let without = database.without_way_back(former.version);
-            let took = if without.is_empty() { Some(try_back(section, &database).await?) } else { None };
+            let took = if without.is_empty() {
+                Some(try_back(section, &database).await?)
+            } else {
+                None
+            };
             let (name, version) = (database.name, former.version);
             rows.push(vec![
                 name.to_owned(),
@@ -50,15 +59,27 @@ impl Work for Rollback {
                 version.to_string(),
                 took.as_ref().map_or_else(
                     || format!("no: migrations {without:?} have no way down"),
-                    |(_, differs)| differs.clone().unwrap_or_else(|| "yes, the data agrees".to_owned()),
+                    |(_, differs)| {
+                        differs
+                            .clone()
+                            .unwrap_or_else(|| "yes, the data agrees".to_owned())
+                    },
                 ),
-                took.as_ref().map_or_else(String::new, |(took, _)| format!("{:.1}", took.as_secs_f64() * 1000.0)),
+                took.as_ref().map_or_else(String::new, |(took, _)| {
+                    format!("{:.1}", took.as_secs_f64() * 1000.0)
+                }),
             ]);
             if let Some((_, Some(differs))) = &took {
                 let what = format!("database {name} cannot be taken back without loss: {differs}");
-                return Err(StepError::permanent("CD0608", what, "Mend the down migration."));
+                return Err(StepError::permanent(
+                    "CD0608",
+                    what,
+                    "Mend the down migration.",
+                ));
             }
-            let backup = former.backup.map(|backup| backup.path.display().to_string());
+            let backup = former
+                .backup
+                .map(|backup| backup.path.display().to_string());
             steps.push(format!(
                 "1. `code-deploy rollback` takes {name} back to version {version}. 2. If that cannot be: stop \
                  the services that use it, copy {} over {}, start them again.",
@@ -100,16 +121,27 @@ impl Work for Rollback {
         let mut backups = 0;
         for database in Database::all(section.context).await? {
             if scratch(section, &database).exists() {
-                return Ok(Seen::new(false, format!("the copy of {} is left", database.name)));
+                return Ok(Seen::new(
+                    false,
+                    format!("the copy of {} is left", database.name),
+                ));
             }
-            let backup = before(section).remove(database.name).and_then(|before| before.backup);
+            let backup = before(section)
+                .remove(database.name)
+                .and_then(|before| before.backup);
             let Some(backup) = backup else { continue };
             if !backup.path.is_file() {
-                return Ok(Seen::new(false, format!("{} is gone", backup.path.display())));
+                return Ok(Seen::new(
+                    false,
+                    format!("{} is gone", backup.path.display()),
+                ));
             }
             backups += 1;
         }
-        Ok(Seen::new(true, format!("{backups} backups are there, no copy is left")))
+        Ok(Seen::new(
+            true,
+            format!("{backups} backups are there, no copy is left"),
+        ))
     }
 }
 

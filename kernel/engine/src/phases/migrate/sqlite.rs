@@ -66,7 +66,11 @@ impl Sqlite {
         let connection = SqliteConnection::connect_with(&options).await;
         let connection = connection.map_err(|error| failed(name, path, "opening it", &error))?;
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { name, path, connection })
+        Ok(Self {
+            name,
+            path,
+            connection,
+        })
     }
 
     /// Opens a file for reading only.
@@ -79,7 +83,11 @@ impl Sqlite {
         let connection = SqliteConnection::connect_with(&options).await;
         let connection = connection.map_err(|error| failed(name, path, "reading it", &error))?;
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { name, path, connection })
+        Ok(Self {
+            name,
+            path,
+            connection,
+        })
     }
 
     fn failed(&self, doing: &str, error: &sqlx::Error) -> StepError {
@@ -88,7 +96,9 @@ impl Sqlite {
 
     async fn rows(&mut self, query: &str) -> Result<Vec<SqliteRow>, StepError> {
         let query_text = AssertSqlSafe(query.to_owned());
-        let rows = sqlx::query(query_text).fetch_all(&mut self.connection).await;
+        let rows = sqlx::query(query_text)
+            .fetch_all(&mut self.connection)
+            .await;
         rows.map_err(|error| failed(&self.name, &self.path, query, &error))
     }
 
@@ -96,14 +106,16 @@ impl Sqlite {
     pub(crate) async fn execute(&mut self, statement: &str) -> Result<(), StepError> {
         let text = AssertSqlSafe(statement.to_owned());
         let done = sqlx::raw_sql(text).execute(&mut self.connection).await;
-        done.map(drop).map_err(|error| self.failed(statement, &error))
+        done.map(drop)
+            .map_err(|error| self.failed(statement, &error))
     }
 
     /// Returns the first column of each row as text.
     pub(crate) async fn texts(&mut self, query: &str) -> Result<Vec<String>, StepError> {
         let rows = self.rows(query).await?;
         let text = |row: &SqliteRow| {
-            row.try_get_unchecked::<Option<String>, _>(0).map(|text| text.unwrap_or_default())
+            row.try_get_unchecked::<Option<String>, _>(0)
+                .map(|text| text.unwrap_or_default())
         };
         let texts: Result<Vec<_>, _> = rows.iter().map(text).collect();
         texts.map_err(|error| self.failed(query, &error))
@@ -112,7 +124,12 @@ impl Sqlite {
     /// Returns the one value that a query gives, as text.
     pub(crate) async fn value(&mut self, query: &str) -> Result<String, StepError> {
         let query = format!("SELECT CAST(({query}) AS TEXT)");
-        Ok(self.texts(&query).await?.into_iter().next().unwrap_or_default())
+        Ok(self
+            .texts(&query)
+            .await?
+            .into_iter()
+            .next()
+            .unwrap_or_default())
     }
 
     /// Returns the one number that a query gives; 0 for anything else.
@@ -135,8 +152,18 @@ impl Sqlite {
         for name in self.tables(database).await? {
             let columns = self.columns(database, &name, false).await?;
             let keys = self.columns(database, &name, true).await?;
-            let (rows, checksum) = self.checksum(database, &name, &columns, &keys, None).await?;
-            all.insert(name, Table { columns, keys, rows, checksum });
+            let (rows, checksum) = self
+                .checksum(database, &name, &columns, &keys, None)
+                .await?;
+            all.insert(
+                name,
+                Table {
+                    columns,
+                    keys,
+                    rows,
+                    checksum,
+                },
+            );
         }
         Ok(all)
     }
@@ -147,7 +174,11 @@ impl Sqlite {
         table: &str,
         keys: bool,
     ) -> Result<Vec<String>, StepError> {
-        let only = if keys { "WHERE pk > 0 ORDER BY pk" } else { "ORDER BY cid" };
+        let only = if keys {
+            "WHERE pk > 0 ORDER BY pk"
+        } else {
+            "ORDER BY cid"
+        };
         let table = literal(table);
         let query = format!("SELECT name FROM pragma_table_info({table}, '{database}') {only}");
         self.texts(&query).await
@@ -165,7 +196,10 @@ impl Sqlite {
     ) -> Result<(u64, Digest), StepError> {
         let keys = if keys.is_empty() { columns } else { keys };
         let order: Vec<_> = keys.iter().map(|key| quoted(key)).collect();
-        let line: Vec<_> = columns.iter().map(|name| format!("quote({})", quoted(name))).collect();
+        let line: Vec<_> = columns
+            .iter()
+            .map(|name| format!("quote({})", quoted(name)))
+            .collect();
         let name = quoted(table);
         let filter = only.map_or_else(String::new, |other| {
             let keys = order.join(", ");
@@ -185,7 +219,9 @@ impl Sqlite {
             }
             Ok::<_, sqlx::Error>(())
         };
-        streamed.await.map_err(|error| self.failed(&query, &error))?;
+        streamed
+            .await
+            .map_err(|error| self.failed(&query, &error))?;
         Ok(lines.digest())
     }
 
@@ -197,13 +233,15 @@ impl Sqlite {
 
     /// Returns how many rows refer to a row that is not there.
     pub(crate) async fn orphans(&mut self) -> Result<u64, StepError> {
-        self.number("SELECT count(*) FROM pragma_foreign_key_check").await
+        self.number("SELECT count(*) FROM pragma_foreign_key_check")
+            .await
     }
 
     /// Attaches another file under a name.
     pub(crate) async fn attach(&mut self, path: &Path, name: &str) -> Result<(), StepError> {
         let path = literal(&path.to_string_lossy());
-        self.execute(&format!("ATTACH DATABASE {path} AS {name}")).await
+        self.execute(&format!("ATTACH DATABASE {path} AS {name}"))
+            .await
     }
 
     /// Writes a consistent copy, also while others write; private, whole or not there.
@@ -216,10 +254,14 @@ impl Sqlite {
         let target = literal(&part.to_string_lossy());
         self.execute(&format!("VACUUM INTO {target}")).await?;
         std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-        std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
+        std::fs::File::open(&part)
+            .and_then(|file| file.sync_all())
+            .map_err(io)?;
         std::fs::rename(&part, path).map_err(io)?;
         let folder = path.parent().unwrap_or(path);
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io)
     }
 
     /// Returns the last migration that is applied; 0 for none.
@@ -233,9 +275,15 @@ impl Sqlite {
     }
 
     /// Applies migrations up to a version.
-    pub(crate) async fn migrate_to(&mut self, all: &Migrator, version: i64) -> Result<(), StepError> {
+    pub(crate) async fn migrate_to(
+        &mut self,
+        all: &Migrator,
+        version: i64,
+    ) -> Result<(), StepError> {
         // The one form of the migrator's methods whose future can be sent between threads.
-        let done = all.run_direct(Some(version), &mut self.connection, false).await;
+        let done = all
+            .run_direct(Some(version), &mut self.connection, false)
+            .await;
         done.map_err(|error| self.migration_failed(version, &error))
     }
 
@@ -268,7 +316,8 @@ impl Sqlite {
             self.path.display(),
             with_sources(error)
         );
-        let next = "Each migration is one transaction: those before it hold. Mend it, or roll back.";
+        let next =
+            "Each migration is one transaction: those before it hold. Mend it, or roll back.";
         StepError::permanent("CD0602", what, next)
     }
 
@@ -287,7 +336,11 @@ impl Sqlite {
         }
         times.sort_unstable();
         let median_us = times.get(times.len() / 2).copied().unwrap_or(0);
-        Ok(Timed { value, plan, median_us })
+        Ok(Timed {
+            value,
+            plan,
+            median_us,
+        })
     }
 
     /// Closes the connection.
@@ -320,7 +373,9 @@ impl Lines {
     }
 
     fn chain(&mut self) {
-        let before = self.chained.map_or_else(String::new, |digest| digest.to_string());
+        let before = self
+            .chained
+            .map_or_else(String::new, |digest| digest.to_string());
         let piece = [before.as_bytes(), &self.pending].concat();
         self.chained = Some(Digest::of(&piece));
         self.pending.clear();
@@ -343,7 +398,11 @@ fn literal(text: &str) -> String {
 
 fn failed(name: &str, path: &Path, doing: &str, error: &sqlx::Error) -> StepError {
     let doing: String = doing.chars().take(200).collect();
-    let what = format!("database {name} ({}): {doing}: {}", path.display(), with_sources(error));
+    let what = format!(
+        "database {name} ({}): {doing}: {}",
+        path.display(),
+        with_sources(error)
+    );
     let next = "Look at the file, its permissions and who writes to it.";
     if what.contains("database is locked") {
         return StepError::transient("CD0601", what, next);
@@ -354,5 +413,9 @@ fn failed(name: &str, path: &Path, doing: &str, error: &sqlx::Error) -> StepErro
 /// Returns the error of a file of a backup.
 pub(crate) fn io_failed(path: &Path, error: &std::io::Error) -> StepError {
     let what = format!("{}: {error}", path.display());
-    StepError::permanent("CD0603", what, "Look at the path, its permissions and the free disk.")
+    StepError::permanent(
+        "CD0603",
+        what,
+        "Look at the path, its permissions and the free disk.",
+    )
 }

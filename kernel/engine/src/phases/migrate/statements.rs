@@ -34,7 +34,10 @@ pub(crate) enum Does {
 pub(crate) fn read(sql: &str) -> Vec<Statement> {
     split(sql)
         .into_iter()
-        .map(|text| Statement { does: does(&text), text })
+        .map(|text| Statement {
+            does: does(&text),
+            text,
+        })
         .collect()
 }
 
@@ -82,18 +85,27 @@ fn split(sql: &str) -> Vec<String> {
     }
     all.push(current);
     let clean = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    all.into_iter().map(clean).filter(|text| !text.is_empty()).collect()
+    all.into_iter()
+        .map(clean)
+        .filter(|text| !text.is_empty())
+        .collect()
 }
 
 fn inside_trigger(text: &str) -> bool {
     let words = words(text);
     let creates = words.first().is_some_and(|word| word == "CREATE");
-    creates && words.iter().take(4).any(|word| word == "TRIGGER") && words.last() != Some(&"END".to_owned())
+    creates
+        && words.iter().take(4).any(|word| word == "TRIGGER")
+        && words.last() != Some(&"END".to_owned())
 }
 
 fn words(text: &str) -> Vec<String> {
-    let parts = text.split(|letter: char| letter.is_whitespace() || matches!(letter, '(' | ')' | ','));
-    parts.filter(|word| !word.is_empty()).map(str::to_uppercase).collect()
+    let parts =
+        text.split(|letter: char| letter.is_whitespace() || matches!(letter, '(' | ')' | ','));
+    parts
+        .filter(|word| !word.is_empty())
+        .map(str::to_uppercase)
+        .collect()
 }
 
 fn does(text: &str) -> Does {
@@ -147,8 +159,14 @@ fn creates(text: &str, words: &[String]) -> Does {
     }
     if let Some(table) = at("TABLE") {
         let skipped = ["IF", "NOT", "EXISTS"];
-        let name = words.iter().skip(table + 1).find(|word| !skipped.contains(&word.as_str()));
-        return Does::Creates(name.map(|name| plain(name)).unwrap_or_else(|| text.to_owned()));
+        let name = words
+            .iter()
+            .skip(table + 1)
+            .find(|word| !skipped.contains(&word.as_str()));
+        return Does::Creates(
+            name.map(|name| plain(name))
+                .unwrap_or_else(|| text.to_owned()),
+        );
     }
     Does::Other
 }
@@ -158,7 +176,9 @@ mod tests {
     use super::*;
 
     fn destroys(sql: &str) -> bool {
-        read(sql).iter().any(|one| matches!(one.does, Does::Destroys(_)))
+        read(sql)
+            .iter()
+            .any(|one| matches!(one.does, Does::Destroys(_)))
     }
 
     #[test]
@@ -193,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_trigger_stays_one_statement() {
-        let sql = "CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET n = 1; SELECT 1; END; SELECT 2;";
+        let sql =
+            "CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET n = 1; SELECT 1; END; SELECT 2;";
         let all = read(sql);
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].does, Does::Triggers);
@@ -201,7 +222,9 @@ mod tests {
 
     #[test]
     fn an_index_names_its_table() {
-        let all = read("create unique index i on \"Orders\"(a); create table if not exists Notes(id int);");
+        let all = read(
+            "create unique index i on \"Orders\"(a); create table if not exists Notes(id int);",
+        );
         assert_eq!(all[0].does, Does::Indexes("orders".to_owned()));
         assert_eq!(all[1].does, Does::Creates("notes".to_owned()));
     }

@@ -19,7 +19,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "say how each change is taken back",
         items: "",
         undo: None,
-        methods: ("every change of the plan has an undo", "the release to go back to runs"),
+        methods: (
+            "every change of the plan has an undo",
+            "the release to go back to runs",
+        ),
         expected: Duration::from_millis(100),
     };
     section_step(&outline, Rollback)
@@ -50,7 +53,10 @@ impl Work for Rollback {
         ];
         let text = "`code-deploy rollback` does this from any terminal, also when the process that \
                     deploys has died: it needs nothing but the run's folder. Each undo is verified twice.";
-        let report = Report::new().with_text(text).with_table("The way back", columns, rows.collect());
+        let report =
+            Report::new()
+                .with_text(text)
+                .with_table("The way back", columns, rows.collect());
         section.report("Rollback procedures", report).await?;
         Ok(json!({ "changes": count }))
     }
@@ -64,11 +70,21 @@ impl Work for Rollback {
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let Some(from) = &section.context.from else {
-            return Ok(Seen::new(true, "a first deployment: what it starts is stopped"));
+            return Ok(Seen::new(
+                true,
+                "a first deployment: what it starts is stopped",
+            ));
         };
         let observed = section.context.target.observe().await?;
-        let running = observed.instances.iter().filter(|one| one.running && one.release == *from).count();
-        Ok(Seen::new(running > 0, format!("{running} instances of {from} run")))
+        let running = observed
+            .instances
+            .iter()
+            .filter(|one| one.running && one.release == *from)
+            .count();
+        Ok(Seen::new(
+            running > 0,
+            format!("{running} instances of {from} run"),
+        ))
     }
 }
 

@@ -21,7 +21,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "say what is deployed where and by which strategy",
         items: "",
         undo: None,
-        methods: ("the digest of the files read anew", "the release that the target serves"),
+        methods: (
+            "the digest of the files read anew",
+            "the release that the target serves",
+        ),
         expected: Duration::from_millis(200),
     };
     section_step(&outline, Scope)
@@ -32,7 +35,9 @@ struct Scope;
 #[async_trait]
 impl Work for Scope {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
-        section.report("Scope and strategy", report(section.context)).await?;
+        section
+            .report("Scope and strategy", report(section.context))
+            .await?;
         Ok(json!({ "digest": section.context.spec.digest }))
     }
 
@@ -43,14 +48,27 @@ impl Work for Scope {
                 return Ok(Seen::new(false, format!("{}: {error}", path.display())));
             }
         }
-        Ok(Seen::new(true, format!("{} files, digest {}", spec.files.len(), spec.digest.short())))
+        Ok(Seen::new(
+            true,
+            format!("{} files, digest {}", spec.files.len(), spec.digest.short()),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let observed = section.context.target.observe().await?;
         let (found, from) = (observed.stable, section.context.from.clone());
-        let word = |release: &Option<_>| release.as_ref().map_or("none".to_owned(), |r: &code_deploy_record::Release| r.to_string());
-        let detail = format!("stable release {}, planned from {}", word(&found), word(&from));
+        let word = |release: &Option<_>| {
+            release
+                .as_ref()
+                .map_or("none".to_owned(), |r: &code_deploy_record::Release| {
+                    r.to_string()
+                })
+        };
+        let detail = format!(
+            "stable release {}, planned from {}",
+            word(&found),
+            word(&from)
+        );
         Ok(Seen::new(found == from, detail))
     }
 }
@@ -58,40 +76,87 @@ impl Work for Scope {
 fn report(context: &Context) -> Report {
     let spec = &context.spec;
     let strategy = &spec.strategy;
-    let steps = strategy.steps.iter().map(|step| format!("{} % for {}", step.percent, step.soak));
-    let from = context.from.as_ref().map_or_else(|| "nothing: a first deployment".to_owned(), ToString::to_string);
+    let steps = strategy
+        .steps
+        .iter()
+        .map(|step| format!("{} % for {}", step.percent, step.soak));
+    let from = context.from.as_ref().map_or_else(
+        || "nothing: a first deployment".to_owned(),
+        ToString::to_string,
+    );
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let rows = vec![
         row("Application", spec.application.clone()),
         row("From release", from),
         row("To release", context.to.to_string()),
-        row("Environment and target", format!("{} on {}", spec.environment, spec.target)),
-        row("Services", list(spec.services.iter().map(|one| format!("{} x {}", one.replicas, one.name)))),
+        row(
+            "Environment and target",
+            format!("{} on {}", spec.environment, spec.target),
+        ),
+        row(
+            "Services",
+            list(
+                spec.services
+                    .iter()
+                    .map(|one| format!("{} x {}", one.replicas, one.name)),
+            ),
+        ),
         row("Databases", list(spec.file.databases.keys())),
         row("Strategy", strategy.kind.word().to_owned()),
         row("Traffic steps", list(steps)),
-        row("Rollback rehearsed", if strategy.rehearse_rollback { "yes" } else { "no" }.to_owned()),
+        row(
+            "Rollback rehearsed",
+            if strategy.rehearse_rollback {
+                "yes"
+            } else {
+                "no"
+            }
+            .to_owned(),
+        ),
         row("Files digest", spec.digest.to_string()),
     ];
     let mut report = Report::new()
-        .with_table("Scope", vec![Column::text("What"), Column::text("Value")], rows)
-        .with_table("Policy", vec![Column::text("About"), Column::text("Rule")], policy(&spec.policy));
+        .with_table(
+            "Scope",
+            vec![Column::text("What"), Column::text("Value")],
+            rows,
+        )
+        .with_table(
+            "Policy",
+            vec![Column::text("About"), Column::text("Rule")],
+            policy(&spec.policy),
+        );
     for note in &spec.compose_notes {
         report = report.with_text(format!("Not honoured of the Compose file: {note}"));
     }
     for finding in context.target.cannot_honour(spec) {
-        report = report.with_text(format!("{}: {} {}", finding.place, finding.message, finding.cure));
+        report = report.with_text(format!(
+            "{}: {} {}",
+            finding.place, finding.message, finding.cure
+        ));
     }
     report
 }
 
 fn policy(policy: &Policy) -> Vec<Vec<String>> {
-    let word = |reaction| if reaction == Reaction::Stop { "stops the phase" } else { "is noted" };
+    let word = |reaction| {
+        if reaction == Reaction::Stop {
+            "stops the phase"
+        } else {
+            "is noted"
+        }
+    };
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     vec![
         row("An item that does not hold", word(policy.failed).to_owned()),
-        row("An item nobody attested", word(policy.unattested).to_owned()),
-        row("An item that cannot be established", word(policy.open).to_owned()),
+        row(
+            "An item nobody attested",
+            word(policy.unattested).to_owned(),
+        ),
+        row(
+            "An item that cannot be established",
+            word(policy.open).to_owned(),
+        ),
         row("Uncommitted changes", word(policy.uncommitted).to_owned()),
         row("Approval", format!("{:?}", policy.approval).to_lowercase()),
     ]

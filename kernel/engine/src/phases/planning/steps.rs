@@ -20,7 +20,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "list every step with its items, its undo and its two checks",
         items: "",
         undo: None,
-        methods: ("every step names two different checks, every change an undo", "the plan read back from the evidence by digest"),
+        methods: (
+            "every step names two different checks, every change an undo",
+            "the plan read back from the evidence by digest",
+        ),
         expected: Duration::from_millis(200),
     };
     section_step(&outline, Steps)
@@ -32,7 +35,9 @@ struct Steps;
 impl Work for Steps {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let (steps, digest) = planned(section.context)?;
-        section.report("Deployment steps", report(&steps, digest)).await?;
+        section
+            .report("Deployment steps", report(&steps, digest))
+            .await?;
         Ok(json!({ "steps": steps.len(), "digest": digest }))
     }
 
@@ -44,8 +49,16 @@ impl Work for Steps {
                 || step.inside == step.outside
                 || (step.changes && step.undo.is_none())
         };
-        let poor: Vec<_> = steps.iter().filter(poor).map(|step| step.step.clone()).collect();
-        let detail = format!("{} steps; without two checks or an undo: {}", steps.len(), list(&poor));
+        let poor: Vec<_> = steps
+            .iter()
+            .filter(poor)
+            .map(|step| step.step.clone())
+            .collect();
+        let detail = format!(
+            "{} steps; without two checks or an undo: {}",
+            steps.len(),
+            list(&poor)
+        );
         Ok(Seen::new(poor.is_empty(), detail))
     }
 
@@ -56,16 +69,23 @@ impl Work for Steps {
         };
         let (store, evidence) = (section.context.run.evidence(), plan.evidence);
         let text = blocking("reading evidence", move || store.read(&evidence)).await??;
-        let document: Value = serde_json::from_slice(&text).map_err(code_deploy_record::Error::from)?;
+        let document: Value =
+            serde_json::from_slice(&text).map_err(code_deploy_record::Error::from)?;
         let kept = document["steps"].as_array().map_or(0, Vec::len);
         let same = kept == plan.steps.len() && document["digest"] == json!(plan.digest);
-        Ok(Seen::new(same, format!("{kept} steps kept with digest {}", plan.digest.short())))
+        Ok(Seen::new(
+            same,
+            format!("{kept} steps kept with digest {}", plan.digest.short()),
+        ))
     }
 }
 
 fn planned(context: &Context) -> Result<(Vec<PlannedStep>, Digest), StepError> {
     let state = context.state();
-    let plan = state.plan.as_ref().ok_or_else(|| defect("the record holds no plan".to_owned()))?;
+    let plan = state
+        .plan
+        .as_ref()
+        .ok_or_else(|| defect("the record holds no plan".to_owned()))?;
     Ok((plan.steps.clone(), plan.digest))
 }
 
@@ -81,7 +101,11 @@ fn report(steps: &[PlannedStep], digest: Digest) -> Report {
         Column::number("Expected (s)"),
     ];
     let rows = steps.iter().map(|step| {
-        let changes = if step.changes { "cannot be undone" } else { "changes nothing" };
+        let changes = if step.changes {
+            "cannot be undone"
+        } else {
+            "changes nothing"
+        };
         vec![
             step.phase.to_string(),
             step.step.to_string(),
@@ -99,5 +123,7 @@ fn report(steps: &[PlannedStep], digest: Digest) -> Report {
         steps.len(),
         steps.iter().filter(|step| step.changes).count()
     );
-    Report::new().with_text(text).with_table("Steps in order", columns, rows.collect())
+    Report::new()
+        .with_text(text)
+        .with_table("Steps in order", columns, rows.collect())
 }

@@ -28,7 +28,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "sum up what was found and ask for a go where the policy wants one",
         items: "1.4.6",
         undo: None,
-        methods: ("the verdicts of the first two phases counted again", "the answer as it stands in the record"),
+        methods: (
+            "the verdicts of the first two phases counted again",
+            "the answer as it stands in the record",
+        ),
         expected: Duration::from_secs(1),
     };
     section_step(&outline, GoNoGo)
@@ -49,11 +52,17 @@ impl Work for GoNoGo {
         let text = format!(
             "By what was found: {decision}. {failed} items do not hold. The policy of {} asks for {}.",
             context.spec.environment,
-            if context.spec.policy.approval == ApprovalRule::None { "no approval" } else { "an approval" }
+            if context.spec.policy.approval == ApprovalRule::None {
+                "no approval"
+            } else {
+                "an approval"
+            }
         );
-        let report = Report::new()
-            .with_text(text.clone())
-            .with_table("Verdicts before the first change", columns.map(Column::text).to_vec(), table);
+        let report = Report::new().with_text(text.clone()).with_table(
+            "Verdicts before the first change",
+            columns.map(Column::text).to_vec(),
+            table,
+        );
         section.report("Go/no-go decision", report).await?;
         let summary = format!(
             "{} {} to {} on {}. {text}",
@@ -66,7 +75,10 @@ impl Work for GoNoGo {
     async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let failed = failed(section.context)?;
         let same = result.get("failed").and_then(Value::as_u64) == Some(failed.len() as u64);
-        Ok(Seen::new(same, format!("items that do not hold: {}", list(&failed))))
+        Ok(Seen::new(
+            same,
+            format!("items that do not hold: {}", list(&failed)),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -75,9 +87,10 @@ impl Work for GoNoGo {
         }
         let state = section.context.state();
         let given = state.approvals.get(SUBJECT);
-        let detail = given.map_or_else(|| "nobody answered".to_owned(), |(plan, by, _)| {
-            format!("{by} answered to plan {}", plan.short())
-        });
+        let detail = given.map_or_else(
+            || "nobody answered".to_owned(),
+            |(plan, by, _)| format!("{by} answered to plan {}", plan.short()),
+        );
         Ok(Seen::new(given.is_some_and(|(.., go)| *go), detail))
     }
 }
@@ -85,18 +98,41 @@ impl Work for GoNoGo {
 async fn settle_health(section: &Section<'_>) -> Result<(), StepError> {
     let state = section.context.state();
     if section.context.from.is_none() {
-        return section.none("1.4.6", "a first deployment: nothing of the application runs").await;
+        return section
+            .none(
+                "1.4.6",
+                "a first deployment: nothing of the application runs",
+            )
+            .await;
     }
-    let verdict = |item: &str| item.parse().ok().and_then(|id| state.items.get(&id)).map(|item| item.verdict.clone());
-    let well = |item: &&str| matches!(verdict(item), Some(Verdict::Met { .. } | Verdict::NotApplicable { .. }));
+    let verdict = |item: &str| {
+        item.parse()
+            .ok()
+            .and_then(|id| state.items.get(&id))
+            .map(|item| item.verdict.clone())
+    };
+    let well = |item: &&str| {
+        matches!(
+            verdict(item),
+            Some(Verdict::Met { .. } | Verdict::NotApplicable { .. })
+        )
+    };
     let not: Vec<_> = HEALTH.iter().filter(|item| !well(item)).collect();
     let text = match not.len() {
         0 => "status, databases, endpoints, integrations and dependencies are all well".to_owned(),
-        count => format!("{count} of {} checks of health did not pass: {}", HEALTH.len(), list(not.iter())),
+        count => format!(
+            "{count} of {} checks of health did not pass: {}",
+            HEALTH.len(),
+            list(not.iter())
+        ),
     };
-    let broken = not.iter().any(|item| verdict(item) == Some(Verdict::Failed));
+    let broken = not
+        .iter()
+        .any(|item| verdict(item) == Some(Verdict::Failed));
     if not.is_empty() || broken {
-        return section.judge("1.4.6", !broken, Basis::Observed, text, &[]).await;
+        return section
+            .judge("1.4.6", !broken, Basis::Observed, text, &[])
+            .await;
     }
     section.open("1.4.6", text).await
 }
@@ -112,8 +148,16 @@ fn counts(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
     let row = |group: &code_deploy_record::Group| {
         let mut row = vec![format!("{} {}", group.id, group.title)];
         for word in ["met", "failed", "not applicable", "waived", "open"] {
-            let settled = group.items.iter().filter_map(|item| state.items.get(&item.id));
-            row.push(settled.filter(|item| item.verdict.word() == word).count().to_string());
+            let settled = group
+                .items
+                .iter()
+                .filter_map(|item| state.items.get(&item.id));
+            row.push(
+                settled
+                    .filter(|item| item.verdict.word() == word)
+                    .count()
+                    .to_string(),
+            );
         }
         row
     };
@@ -122,9 +166,14 @@ fn counts(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
 
 fn failed(context: &Context) -> Result<Vec<String>, StepError> {
     let (catalog, state) = (Catalog::shipped()?, context.state());
-    let items = catalog.items().filter(|(group, _)| before_changes(group.notebook));
+    let items = catalog
+        .items()
+        .filter(|(group, _)| before_changes(group.notebook));
     let failed = items.filter(|(_, item)| {
-        state.items.get(&item.id).is_some_and(|item| item.verdict == Verdict::Failed)
+        state
+            .items
+            .get(&item.id)
+            .is_some_and(|item| item.verdict == Verdict::Failed)
     });
     Ok(failed.map(|(_, item)| item.id.to_string()).collect())
 }

@@ -27,7 +27,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         title: "ask every instance, database and endpoint of what runs",
         items: "1.4.1 1.4.2 1.4.3 1.4.4",
         undo: None,
-        methods: ("every probe of every instance asked again", "every service asked through its address"),
+        methods: (
+            "every probe of every instance asked again",
+            "every service asked through its address",
+        ),
         expected: Duration::from_secs(2),
     };
     section_step(&outline, Health)
@@ -60,12 +63,33 @@ impl Work for Health {
         let databases = databases(context).await;
         let endpoints = endpoints(context).await?;
         let journeys = journeys(context, &observed).await?;
-        let table = |titles: &[&str]| titles.iter().map(|title| Column::text(*title)).collect::<Vec<_>>();
+        let table = |titles: &[&str]| {
+            titles
+                .iter()
+                .map(|title| Column::text(*title))
+                .collect::<Vec<_>>()
+        };
         let report = Report::new()
-            .with_table("Probes of every running instance", table(&["Instance", "Probe", "Answer"]), probes.rows.clone())
-            .with_table("Databases", table(&["Database", "Answer"]), databases.rows.clone())
-            .with_table("Endpoints that can be asked without parameters", table(&["Service", "Path", "Answer"]), endpoints.rows.clone())
-            .with_table("Journeys that only read", table(&["Journey", "Answer"]), journeys.rows.clone());
+            .with_table(
+                "Probes of every running instance",
+                table(&["Instance", "Probe", "Answer"]),
+                probes.rows.clone(),
+            )
+            .with_table(
+                "Databases",
+                table(&["Database", "Answer"]),
+                databases.rows.clone(),
+            )
+            .with_table(
+                "Endpoints that can be asked without parameters",
+                table(&["Service", "Path", "Answer"]),
+                endpoints.rows.clone(),
+            )
+            .with_table(
+                "Journeys that only read",
+                table(&["Journey", "Answer"]),
+                journeys.rows.clone(),
+            );
         let event = section.report("System health", report).await?;
         settle(section, &probes, &endpoints, event).await?;
         settle_rest(section, &databases, &journeys, event).await?;
@@ -75,7 +99,11 @@ impl Work for Health {
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let observed = section.context.target.observe().await?;
         let looked = probes(section.context, &observed).await;
-        let detail = format!("{} probes asked, not well: {}", looked.rows.len(), list(&looked.bad));
+        let detail = format!(
+            "{} probes asked, not well: {}",
+            looked.rows.len(),
+            list(&looked.bad)
+        );
         Ok(Seen::new(looked.bad.is_empty(), detail))
     }
 
@@ -87,24 +115,44 @@ impl Work for Health {
             return Ok(Seen::new(true, "a first deployment: nothing is served yet"));
         }
         for service in &context.spec.services {
-            let (Some(url), Some(path)) = (urls.get(&service.name), &service.file.probes.readiness) else { continue };
+            let (Some(url), Some(path)) = (urls.get(&service.name), &service.file.probes.readiness)
+            else {
+                continue;
+            };
             let answer = client.get(&format!("{url}{path}"), LIMIT).await;
             match answer {
                 Ok(answer) if answer.status.is_success() => asked += 1,
-                Ok(answer) => return Ok(Seen::new(false, format!("{}: {}", service.name, answer.status))),
+                Ok(answer) => {
+                    return Ok(Seen::new(
+                        false,
+                        format!("{}: {}", service.name, answer.status),
+                    ));
+                }
                 Err(error) => return Ok(Seen::new(false, error.to_string())),
             }
         }
-        Ok(Seen::new(true, format!("{asked} services are ready through their addresses")))
+        Ok(Seen::new(
+            true,
+            format!("{asked} services are ready through their addresses"),
+        ))
     }
 }
 
 async fn probes(context: &Context, observed: &Observed) -> Looked {
     let (client, mut looked) = (HttpClient::new(), Looked::default());
     for instance in &observed.instances {
-        let Some(service) = context.spec.service(&instance.service) else { continue };
+        let Some(service) = context.spec.service(&instance.service) else {
+            continue;
+        };
         if !instance.running {
-            looked.add(vec![instance.id.clone(), "process".to_owned(), "does not run".to_owned()], false);
+            looked.add(
+                vec![
+                    instance.id.clone(),
+                    "process".to_owned(),
+                    "does not run".to_owned(),
+                ],
+                false,
+            );
             continue;
         }
         for (probe, path) in probes_of(&service.file.probes) {
@@ -114,7 +162,14 @@ async fn probes(context: &Context, observed: &Observed) -> Looked {
                 Ok(answer) => (answer.status.to_string(), answer.status.is_success()),
                 Err(error) => (error.to_string(), false),
             };
-            looked.add(vec![instance.id.clone(), format!("{probe:?}").to_lowercase(), text], well);
+            looked.add(
+                vec![
+                    instance.id.clone(),
+                    format!("{probe:?}").to_lowercase(),
+                    text,
+                ],
+                well,
+            );
         }
     }
     looked
@@ -124,23 +179,36 @@ async fn databases(context: &Context) -> Looked {
     let mut looked = Looked::default();
     for (name, database) in &context.spec.file.databases {
         let Some(path) = path_of(&context.spec, database) else {
-            looked.add(vec![name.clone(), "given by reference: not asked".to_owned()], false);
+            looked.add(
+                vec![name.clone(), "given by reference: not asked".to_owned()],
+                false,
+            );
             continue;
         };
         if !path.exists() {
-            looked.rows.push(vec![name.clone(), "not there yet".to_owned()]);
+            looked
+                .rows
+                .push(vec![name.clone(), "not there yet".to_owned()]);
             continue;
         }
         let asked = async {
             let mut opened = Sqlite::read(name, &path).await?;
             let version = opened.version().await?;
-            let whole = opened.value("SELECT quick_check FROM pragma_quick_check LIMIT 1").await?;
+            let whole = opened
+                .value("SELECT quick_check FROM pragma_quick_check LIMIT 1")
+                .await?;
             opened.close().await?;
             Ok::<_, StepError>((version, whole))
         };
         match asked.await {
             Ok((version, whole)) => {
-                looked.add(vec![name.clone(), format!("version {version}, quick check {whole}")], whole == "ok");
+                looked.add(
+                    vec![
+                        name.clone(),
+                        format!("version {version}, quick check {whole}"),
+                    ],
+                    whole == "ok",
+                );
             }
             Err(error) => looked.add(vec![name.clone(), error.to_string()], false),
         }
@@ -153,13 +221,30 @@ async fn endpoints(context: &Context) -> Result<Looked, StepError> {
     let (inventory, observed) = look::inventory(context).await?;
     let (addresses, client) = (look::addresses(&observed), HttpClient::new());
     let mut looked = Looked::default();
-    for one in inventory.endpoints.iter().filter(|one| one.live == Some(true) && one.method == "GET") {
+    for one in inventory
+        .endpoints
+        .iter()
+        .filter(|one| one.live == Some(true) && one.method == "GET")
+    {
         let service = one.service.as_deref().unwrap_or_default();
-        let Some(address) = addresses.get(service).filter(|_| !one.path.contains('{')) else { continue };
-        let (text, well) = match client.get(&format!("http://{address}{}", one.path), LIMIT).await {
+        let Some(address) = addresses.get(service).filter(|_| !one.path.contains('{')) else {
+            continue;
+        };
+        let (text, well) = match client
+            .get(&format!("http://{address}{}", one.path), LIMIT)
+            .await
+        {
             Ok(answer) => {
-                let wrong = answer.status.is_server_error() || matches!(answer.status.as_u16(), 404 | 405);
-                (format!("{} in {:.1} ms", answer.status, answer.elapsed.as_secs_f64() * 1000.0), !wrong)
+                let wrong =
+                    answer.status.is_server_error() || matches!(answer.status.as_u16(), 404 | 405);
+                (
+                    format!(
+                        "{} in {:.1} ms",
+                        answer.status,
+                        answer.elapsed.as_secs_f64() * 1000.0
+                    ),
+                    !wrong,
+                )
             }
             Err(error) => (error.to_string(), false),
         };
@@ -169,7 +254,10 @@ async fn endpoints(context: &Context) -> Result<Looked, StepError> {
 }
 
 fn only_reads(journey: &Journey) -> bool {
-    journey.steps.iter().all(|step| matches!(step.method.as_str(), "GET" | "HEAD"))
+    journey
+        .steps
+        .iter()
+        .all(|step| matches!(step.method.as_str(), "GET" | "HEAD"))
 }
 
 async fn journeys(context: &Context, observed: &Observed) -> Result<Looked, StepError> {
@@ -178,7 +266,12 @@ async fn journeys(context: &Context, observed: &Observed) -> Result<Looked, Step
         return Ok(looked);
     }
     let urls = gate::base_urls(context).await?;
-    for journey in context.spec.journeys.iter().filter(|journey| only_reads(journey)) {
+    for journey in context
+        .spec
+        .journeys
+        .iter()
+        .filter(|journey| only_reads(journey))
+    {
         let walked = match urls.get(&journey.service) {
             Some(url) => walk(&client, journey, url, &[], "").await,
             None => Err(format!("{} has no address", journey.service)),
@@ -202,13 +295,42 @@ async fn settle(
         section.none("1.4.1", fact).await?;
         return section.none("1.4.3", fact).await;
     }
-    let text = format!("{} probes asked; not well: {}", probes.rows.len(), list(&probes.bad));
-    section.judge("1.4.1", probes.bad.is_empty(), Basis::Observed, text, &evidence).await?;
+    let text = format!(
+        "{} probes asked; not well: {}",
+        probes.rows.len(),
+        list(&probes.bad)
+    );
+    section
+        .judge(
+            "1.4.1",
+            probes.bad.is_empty(),
+            Basis::Observed,
+            text,
+            &evidence,
+        )
+        .await?;
     if endpoints.rows.is_empty() {
-        return section.open("1.4.3", "no service declares endpoints that can be asked without parameters").await;
+        return section
+            .open(
+                "1.4.3",
+                "no service declares endpoints that can be asked without parameters",
+            )
+            .await;
     }
-    let text = format!("{} endpoints asked; not well: {}", endpoints.rows.len(), list(&endpoints.bad));
-    section.judge("1.4.3", endpoints.bad.is_empty(), Basis::Observed, text, &evidence).await
+    let text = format!(
+        "{} endpoints asked; not well: {}",
+        endpoints.rows.len(),
+        list(&endpoints.bad)
+    );
+    section
+        .judge(
+            "1.4.3",
+            endpoints.bad.is_empty(),
+            Basis::Observed,
+            text,
+            &evidence,
+        )
+        .await
 }
 
 async fn settle_rest(
@@ -218,21 +340,62 @@ async fn settle_rest(
     event: EvidenceRef,
 ) -> Result<(), StepError> {
     let evidence = [event];
-    let there = databases.rows.iter().filter(|row| row.get(1).is_none_or(|text| text != "not there yet")).count();
+    let there = databases
+        .rows
+        .iter()
+        .filter(|row| row.get(1).is_none_or(|text| text != "not there yet"))
+        .count();
     if databases.rows.is_empty() {
-        section.none("1.4.2", "no database in the inventory").await?;
+        section
+            .none("1.4.2", "no database in the inventory")
+            .await?;
     } else if there == 0 {
-        section.none("1.4.2", "no database is there before this run").await?;
+        section
+            .none("1.4.2", "no database is there before this run")
+            .await?;
     } else {
-        let text = format!("{there} databases answered; not well: {}", list(&databases.bad));
-        section.judge("1.4.2", databases.bad.is_empty(), Basis::Observed, text, &evidence).await?;
+        let text = format!(
+            "{there} databases answered; not well: {}",
+            list(&databases.bad)
+        );
+        section
+            .judge(
+                "1.4.2",
+                databases.bad.is_empty(),
+                Basis::Observed,
+                text,
+                &evidence,
+            )
+            .await?;
     }
     if section.context.from.is_none() {
-        return section.none("1.4.4", "a first deployment: nothing of the application runs").await;
+        return section
+            .none(
+                "1.4.4",
+                "a first deployment: nothing of the application runs",
+            )
+            .await;
     }
     if journeys.rows.is_empty() {
-        return section.open("1.4.4", "no journey only reads; the others would write into what runs").await;
+        return section
+            .open(
+                "1.4.4",
+                "no journey only reads; the others would write into what runs",
+            )
+            .await;
     }
-    let text = format!("{} journeys through what runs; not well: {}", journeys.rows.len(), list(&journeys.bad));
-    section.judge("1.4.4", journeys.bad.is_empty(), Basis::Observed, text, &evidence).await
+    let text = format!(
+        "{} journeys through what runs; not well: {}",
+        journeys.rows.len(),
+        list(&journeys.bad)
+    );
+    section
+        .judge(
+            "1.4.4",
+            journeys.bad.is_empty(),
+            Basis::Observed,
+            text,
+            &evidence,
+        )
+        .await
 }
