@@ -50,7 +50,12 @@ impl ContractResult {
     /// Returns how many operations passed, failed, and were not asked.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |wanted| self.operations.iter().filter(|one| one.passed == wanted).count();
+        let count = |wanted| {
+            self.operations
+                .iter()
+                .filter(|one| one.passed == wanted)
+                .count()
+        };
         (count(Some(true)), count(Some(false)), count(None))
     }
 
@@ -90,7 +95,11 @@ async fn ask_all(
 ) -> ContractResult {
     let base_url = base_url.trim_end_matches('/');
     let document = format!("{base_url}{path}");
-    let mut result = ContractResult { document, problem: None, operations: Vec::new() };
+    let mut result = ContractResult {
+        document,
+        problem: None,
+        operations: Vec::new(),
+    };
     let fetched = fetch(client, &result.document, reach).await;
     let document = match fetched {
         Ok(document) => document,
@@ -116,7 +125,10 @@ async fn fetch(
 ) -> Result<Document, String> {
     let mut request = Request::get(url, LIMIT);
     request.secret_headers = reach.to_vec();
-    let answer = client.send(&request).await.map_err(|error| error.to_string())?;
+    let answer = client
+        .send(&request)
+        .await
+        .map_err(|error| error.to_string())?;
     if !answer.status.is_success() {
         return Err(format!("{url} answers {}", answer.status));
     }

@@ -80,7 +80,11 @@ async fn walk(
         }
     }
     let passed = steps.len() == journey.steps.len() && steps.iter().all(|step| step.passed);
-    JourneyResult { name: journey.name.clone(), steps, passed }
+    JourneyResult {
+        name: journey.name.clone(),
+        steps,
+        passed,
+    }
 }
 
 async fn make(
@@ -90,14 +94,24 @@ async fn make(
     saved: &mut BTreeMap<String, String>,
 ) -> JourneyStepResult {
     let path = fill(&step.path, saved);
-    let headers = step.headers.iter().map(|(name, value)| (name.clone(), fill(value, saved)));
+    let headers = step
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), fill(value, saved)));
     let request = Request {
         method: step.method.clone(),
         url: format!("{}{path}", base_url.trim_end_matches('/')),
         headers: headers.collect(),
         secret_headers: reach.to_vec(),
-        body: step.body.as_ref().map(|body| fill(body, saved).into_bytes()).unwrap_or_default(),
-        timeout: step.expect.within.map_or(STEP_LIMIT, |within| within.get() + STEP_LIMIT),
+        body: step
+            .body
+            .as_ref()
+            .map(|body| fill(body, saved).into_bytes())
+            .unwrap_or_default(),
+        timeout: step
+            .expect
+            .within
+            .map_or(STEP_LIMIT, |within| within.get() + STEP_LIMIT),
     };
     let mut result = JourneyStepResult {
         name: step.name.clone(),
@@ -142,9 +156,16 @@ fn unexpected(expect: &Expectation, answer: &Response) -> Vec<String> {
     let text = answer.text();
     let shown: String = text.chars().take(SHOWN).collect();
     if answer.status.as_u16() != expect.status {
-        wrong.push(format!("status {} instead of {}: {shown}", answer.status, expect.status));
+        wrong.push(format!(
+            "status {} instead of {}: {shown}",
+            answer.status, expect.status
+        ));
     }
-    for part in expect.contains.iter().filter(|part| !text.contains(part.as_str())) {
+    for part in expect
+        .contains
+        .iter()
+        .filter(|part| !text.contains(part.as_str()))
+    {
         wrong.push(format!("the answer does not hold `{part}`"));
     }
     let json = answer.json();
@@ -156,7 +177,11 @@ fn unexpected(expect: &Expectation, answer: &Response) -> Vec<String> {
         }
     }
     if let Some(within) = expect.within.filter(|within| answer.elapsed > within.get()) {
-        wrong.push(format!("it took {:?}, more than {:?}", answer.elapsed, within.get()));
+        wrong.push(format!(
+            "it took {:?}, more than {:?}",
+            answer.elapsed,
+            within.get()
+        ));
     }
     wrong
 }
@@ -173,7 +198,9 @@ fn save(
             Some(Value::String(text)) => text.clone(),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
             _ => {
-                missing.push(format!("{pointer}, to be saved as {name}, is not in the answer"));
+                missing.push(format!(
+                    "{pointer}, to be saved as {name}, is not in the answer"
+                ));
                 continue;
             }
         };

@@ -71,22 +71,40 @@ mod tests {
         let spec = Spec::load(&file, "dev", "local", &|_| None).unwrap();
         let inventory = Arc::new(Found::declared(&spec));
         let (spec, to) = (Arc::new(spec), "1.1.0".parse().unwrap());
-        Inputs { spec, inventory, from: None, to, initial: true, reverts: None }
+        Inputs {
+            spec,
+            inventory,
+            from: None,
+            to,
+            initial: true,
+            reverts: None,
+        }
     }
 
     #[test]
     fn every_item_of_the_last_three_notebooks_has_one_step_that_settles_it() {
         let inputs = shop();
-        let phases = [observe::steps(&inputs), validate::steps(&inputs), handover::steps(&inputs)];
+        let phases = [
+            observe::steps(&inputs),
+            validate::steps(&inputs),
+            handover::steps(&inputs),
+        ];
         assert_eq!(phases.each_ref().map(Vec::len), [5, 5, 5]);
         let steps: Vec<_> = phases.into_iter().flatten().collect();
-        let items: Vec<_> = steps.iter().flat_map(|step| step.planned().items.clone()).collect();
+        let items: Vec<_> = steps
+            .iter()
+            .flat_map(|step| step.planned().items.clone())
+            .collect();
         let settled: BTreeSet<_> = items.iter().cloned().collect();
         assert_eq!(settled.len(), items.len(), "an item has two steps");
         let catalog = Catalog::shipped().unwrap();
-        let own = catalog.items().filter(|(group, _)| group.notebook.get() >= 7);
+        let own = catalog
+            .items()
+            .filter(|(group, _)| group.notebook.get() >= 7);
         // The notebooks are written when the run has ended, so no step can settle that they are.
-        let own = own.map(|(_, item)| item.id.clone()).filter(|id| id.as_str() != "10.1.6");
+        let own = own
+            .map(|(_, item)| item.id.clone())
+            .filter(|id| id.as_str() != "10.1.6");
         assert_eq!(settled, own.collect::<BTreeSet<_>>());
     }
 
@@ -102,25 +120,41 @@ mod tests {
             migrate::steps(&inputs),
         ];
         assert_eq!(steps.each_ref().map(Vec::len), [4, 4, 5, 6, 6, 5]);
-        let items: Vec<_> =
-            steps.iter().flatten().flat_map(|step| step.planned().items.clone()).collect();
+        let items: Vec<_> = steps
+            .iter()
+            .flatten()
+            .flat_map(|step| step.planned().items.clone())
+            .collect();
         let settled: BTreeSet<_> = items.iter().cloned().collect();
         assert_eq!(settled.len(), items.len(), "an item has two steps");
         let catalog = Catalog::shipped().unwrap();
-        let own = catalog.items().filter(|(group, _)| group.notebook.get() <= 5);
-        let left = own.map(|(_, item)| item).filter(|item| {
-            !settled.contains(&item.id) && item_facts(item, &inputs).is_none()
-        });
+        let own = catalog
+            .items()
+            .filter(|(group, _)| group.notebook.get() <= 5);
+        let left = own
+            .map(|(_, item)| item)
+            .filter(|item| !settled.contains(&item.id) && item_facts(item, &inputs).is_none());
         let left: Vec<_> = left.map(|item| item.id.as_str().to_owned()).collect();
         // Licences, authentication and what only a person can vouch for; no rate is limited.
-        assert_eq!(left, ["1.5.5", "7.1.1", "7.1.2", "7.1.3", "7.1.4", "7.2.4", "7.3.1"]);
+        assert_eq!(
+            left,
+            [
+                "1.5.5", "7.1.1", "7.1.2", "7.1.3", "7.1.4", "7.2.4", "7.3.1"
+            ]
+        );
     }
 
     #[test]
     fn what_a_step_settles_is_never_explained_away_by_a_fact_of_a_local_target() {
         let inputs = shop();
         let catalog = Catalog::shipped().unwrap();
-        for step in [inventory::steps(&inputs), build::steps(&inputs), provision::steps(&inputs)].concat() {
+        for step in [
+            inventory::steps(&inputs),
+            build::steps(&inputs),
+            provision::steps(&inputs),
+        ]
+        .concat()
+        {
             for id in &step.planned().items {
                 let item = catalog.item(id).unwrap();
                 assert_eq!(item_facts(item, &inputs), None, "{id}");
@@ -131,17 +165,29 @@ mod tests {
     #[test]
     fn a_plan_of_all_phases_fits_together_and_each_step_names_two_checks() {
         let first = shop();
-        let next = Inputs { from: "1.0.0".parse().ok(), initial: false, ..first.clone() };
+        let next = Inputs {
+            from: "1.0.0".parse().ok(),
+            initial: false,
+            ..first.clone()
+        };
         for inputs in [first, next] {
             let plan = crate::Plan::make(&inputs).unwrap();
             assert_eq!(plan.digest, crate::Plan::make(&inputs).unwrap().digest);
             for step in plan.planned() {
-                assert!(!step.inside.is_empty() && !step.outside.is_empty(), "{}", step.step);
+                assert!(
+                    !step.inside.is_empty() && !step.outside.is_empty(),
+                    "{}",
+                    step.step
+                );
                 assert_ne!(step.inside, step.outside, "{}", step.step);
                 assert!(!step.changes || step.undo.is_some(), "{}", step.step);
             }
             let own = plan.sections("provision");
-            let client = if inputs.initial { "resources" } else { "outside-client" };
+            let client = if inputs.initial {
+                "resources"
+            } else {
+                "outside-client"
+            };
             assert_eq!(own.first().map(String::as_str), Some(client));
         }
     }
@@ -150,7 +196,13 @@ mod tests {
     fn alerts_follow_from_services_and_objectives() {
         let alerts = observe::alerts(&shop().spec);
         let names: Vec<_> = alerts.iter().map(|alert| alert.name.as_str()).collect();
-        for name in ["StorefrontDown", "CatalogDown", "StorefrontErrorBudget", "OrdersErrorBudget", "StorefrontSlow"] {
+        for name in [
+            "StorefrontDown",
+            "CatalogDown",
+            "StorefrontErrorBudget",
+            "OrdersErrorBudget",
+            "StorefrontSlow",
+        ] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
         assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len());
@@ -159,6 +211,9 @@ mod tests {
     #[test]
     fn a_template_says_what_is_not_known() {
         let values = [("a", "{{ b }}"), ("b", "2")];
-        assert_eq!(fill("{{ a }} {{ b }} {{ c }}.", &values), "{{ b }} 2 not known.");
+        assert_eq!(
+            fill("{{ a }} {{ b }} {{ c }}.", &values),
+            "{{ b }} 2 not known."
+        );
     }
 }

@@ -76,7 +76,11 @@ pub(crate) fn step(outline: &Outline, work: impl Work) -> Option<Arc<dyn Step>> 
         phase: PhaseNumber::new(phase)?,
         service: None,
         after: Vec::new(),
-        items: outline.items.iter().filter_map(|item| item.parse().ok()).collect(),
+        items: outline
+            .items
+            .iter()
+            .filter_map(|item| item.parse().ok())
+            .collect(),
         undo: None,
         changes: false,
         inside: outline.methods.0.to_owned(),
@@ -93,7 +97,10 @@ struct SectionStep<W> {
 
 impl<W: Work> SectionStep<W> {
     fn section<'a>(&'a self, context: &'a Context) -> Section<'a> {
-        Section { context, planned: &self.planned }
+        Section {
+            context,
+            planned: &self.planned,
+        }
     }
 
     fn check(&self, vantage: Vantage, seen: Seen) -> Check {
@@ -102,7 +109,12 @@ impl<W: Work> SectionStep<W> {
             Vantage::Outside => self.planned.outside.clone(),
         };
         let Seen { passed, detail } = seen;
-        Check { vantage, method, passed, detail }
+        Check {
+            vantage,
+            method,
+            passed,
+            detail,
+        }
     }
 }
 
@@ -156,7 +168,9 @@ impl Section<'_> {
     /// Journals what the section has to say.
     pub(crate) async fn report(&self, title: &str, report: Report) -> Result<u64, StepError> {
         let name = crate::plan::section_of(&self.planned.step);
-        self.context.report(self.planned.phase, name, title, report).await
+        self.context
+            .report(self.planned.phase, name, title, report)
+            .await
     }
 
     /// Settles an item that this section has to settle.
@@ -167,10 +181,20 @@ impl Section<'_> {
         reason: impl Into<String>,
         evidence: &[EvidenceRef],
     ) -> Result<(), StepError> {
-        let Some(item) = self.planned.items.iter().find(|known| known.as_str() == item) else {
-            return Err(defect(format!("{} settles {item}, which is not its own", self.name())));
+        let Some(item) = self
+            .planned
+            .items
+            .iter()
+            .find(|known| known.as_str() == item)
+        else {
+            return Err(defect(format!(
+                "{} settles {item}, which is not its own",
+                self.name()
+            )));
         };
-        self.context.settle(item, verdict, reason, evidence.to_vec()).await
+        self.context
+            .settle(item, verdict, reason, evidence.to_vec())
+            .await
     }
 
     /// Settles an item as met or failed by what was looked at.
@@ -182,7 +206,11 @@ impl Section<'_> {
         reason: impl Into<String>,
         evidence: &[EvidenceRef],
     ) -> Result<(), StepError> {
-        let verdict = if holds { Verdict::Met { basis } } else { Verdict::Failed };
+        let verdict = if holds {
+            Verdict::Met { basis }
+        } else {
+            Verdict::Failed
+        };
         self.settle(item, verdict, reason, evidence).await
     }
 
@@ -200,7 +228,15 @@ impl Section<'_> {
         (message, cure): (String, &str),
     ) -> Result<u64, StepError> {
         let (rule, place, cure) = (rule.to_owned(), place.to_owned(), cure.to_owned());
-        self.context.find(Finding { rule, severity, place, message, cure }).await
+        self.context
+            .find(Finding {
+                rule,
+                severity,
+                place,
+                message,
+                cure,
+            })
+            .await
     }
 
     /// Keeps content as evidence and notes it for the step's result.
@@ -212,7 +248,8 @@ impl Section<'_> {
         content: impl Into<Vec<u8>>,
     ) -> Result<EvidenceRef, StepError> {
         let digest = self.context.keep(name, media_type, content.into()).await?;
-        kept.0.push((name.to_owned(), media_type.to_owned(), digest));
+        kept.0
+            .push((name.to_owned(), media_type.to_owned(), digest));
         Ok(EvidenceRef::File(digest))
     }
 
@@ -252,10 +289,14 @@ impl Section<'_> {
 
 fn malformed(name: &str, media_type: &str, content: &[u8]) -> Option<String> {
     let wrong = match media_type {
-        "application/json" => serde_json::from_slice::<Value>(content).err().map(|e| e.to_string()),
+        "application/json" => serde_json::from_slice::<Value>(content)
+            .err()
+            .map(|e| e.to_string()),
         "application/yaml" => {
             let text = String::from_utf8_lossy(content);
-            serde_saphyr::from_str::<Value>(&text).err().map(|e| e.to_string())
+            serde_saphyr::from_str::<Value>(&text)
+                .err()
+                .map(|e| e.to_string())
         }
         _ => content.is_empty().then(|| "it is empty".to_owned()),
     };
@@ -289,7 +330,10 @@ impl Kept {
 
 /// Returns the URL where clients reach a service, if it has an address.
 pub(crate) fn base_url(observed: &Observed, service: &str) -> Option<String> {
-    let address = observed.addresses.iter().find(|address| address.service == service)?;
+    let address = observed
+        .addresses
+        .iter()
+        .find(|address| address.service == service)?;
     Some(format!("http://{}", address.address))
 }
 
@@ -299,12 +343,19 @@ pub(crate) fn instances<'a>(
     context: &'a Context,
 ) -> impl Iterator<Item = &'a Instance> {
     let to = &context.to;
-    observed.instances.iter().filter(move |instance| instance.running && instance.release == *to)
+    observed
+        .instances
+        .iter()
+        .filter(move |instance| instance.running && instance.release == *to)
 }
 
 /// Returns the error of something that only a defect of this program can cause.
 pub(crate) fn defect(what: String) -> StepError {
-    StepError::permanent("CD0790", what, "This is a defect of the program: report it.")
+    StepError::permanent(
+        "CD0790",
+        what,
+        "This is a defect of the program: report it.",
+    )
 }
 
 /// Returns an identifier that nothing else has: of a marker, a trace, a request.

@@ -34,9 +34,20 @@ impl Document {
                     continue;
                 };
                 let both = [item.get("parameters"), content.get("parameters")];
-                let parameters = both.into_iter().flatten().filter_map(Value::as_array).flatten();
-                let parameters = parameters.map(|parameter| self.resolved(parameter)).collect();
-                operations.push(Operation { method, path, parameters, content });
+                let parameters = both
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_array)
+                    .flatten();
+                let parameters = parameters
+                    .map(|parameter| self.resolved(parameter))
+                    .collect();
+                operations.push(Operation {
+                    method,
+                    path,
+                    parameters,
+                    content,
+                });
             }
         }
         operations
@@ -58,12 +69,18 @@ impl Document {
     pub(super) fn mismatches(&self, schema: &Value, instance: &Value) -> Vec<String> {
         // References point into the whole document, so the schema is put into a copy of its
         // components.
-        let components = self.0.get("components").cloned().unwrap_or_else(|| json!({}));
+        let components = self
+            .0
+            .get("components")
+            .cloned()
+            .unwrap_or_else(|| json!({}));
         let whole = json!({ "allOf": [schema], "components": components });
         match jsonschema::validator_for(&whole) {
             Ok(validator) => {
                 let errors = validator.iter_errors(instance).take(3);
-                errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
+                errors
+                    .map(|error| format!("{}: {error}", error.instance_path()))
+                    .collect()
             }
             Err(error) => vec![format!("the schema is not valid: {error}")],
         }
@@ -86,7 +103,9 @@ impl Document {
         let schema = self.resolved(schema);
         let first = |name: &str| schema.get(name).and_then(Value::as_array)?.first();
         let given = schema.get("example").or_else(|| first("examples"));
-        let given = given.or_else(|| schema.get("default")).or_else(|| schema.get("const"));
+        let given = given
+            .or_else(|| schema.get("default"))
+            .or_else(|| schema.get("const"));
         if let Some(given) = given.or_else(|| first("enum")) {
             return Some(given.clone());
         }

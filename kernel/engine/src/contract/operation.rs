@@ -23,7 +23,11 @@ pub(super) async fn ask(
         detail: String::new(),
     };
     let request = match request(document, operation, base_url) {
-        Ok(request) => Request { method, secret_headers: reach.to_vec(), ..request },
+        Ok(request) => Request {
+            method,
+            secret_headers: reach.to_vec(),
+            ..request
+        },
         Err(reason) => {
             result.request = "not asked".to_owned();
             result.detail = reason;
@@ -52,12 +56,22 @@ fn request(document: &Document, operation: &Operation<'_>, base: &str) -> Result
     let mut path = operation.path.to_owned();
     let (mut query, mut headers) = (Vec::new(), Vec::new());
     for parameter in &operation.parameters {
-        let text = |name: &str| parameter.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| {
+            parameter
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let (name, place) = (text("name"), text("in"));
-        let required = parameter.get("required").and_then(Value::as_bool).unwrap_or(false);
+        let required = parameter
+            .get("required")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
         let Some(value) = value_of(document, name, parameter) else {
             if required {
-                return Err(format!("the document gives no example of the parameter `{name}`"));
+                return Err(format!(
+                    "the document gives no example of the parameter `{name}`"
+                ));
             }
             continue;
         };
@@ -72,7 +86,11 @@ fn request(document: &Document, operation: &Operation<'_>, base: &str) -> Result
     if let Some((media_type, _)) = &body {
         headers.push(("content-type".to_owned(), media_type.clone()));
     }
-    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    let query = if query.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", query.join("&"))
+    };
     let mut request = Request::get(format!("{base}{path}{query}"), LIMIT);
     (request.headers, request.body) = (headers, body.map(|body| body.1).unwrap_or_default());
     Ok(request)
@@ -85,9 +103,17 @@ fn body(
     match operation.method {
         "get" => return Ok(None),
         "post" | "put" => {}
-        other => return Err(format!("nothing says that {} is safe to ask", other.to_uppercase())),
+        other => {
+            return Err(format!(
+                "nothing says that {} is safe to ask",
+                other.to_uppercase()
+            ));
+        }
     }
-    let declared = operation.content.get("requestBody").map(|body| document.resolved(body));
+    let declared = operation
+        .content
+        .get("requestBody")
+        .map(|body| document.resolved(body));
     let Some(content) = declared.and_then(|body| body.get("content")?.as_object()) else {
         return Err("the document gives no example of a body".to_owned());
     };
@@ -138,10 +164,17 @@ fn compare(
         return Err(format!("it answers {status}, an error of the server"));
     }
     let responses = operation.content.get("responses");
-    let keys = [status.to_string(), format!("{}XX", status / 100), "default".to_owned()];
+    let keys = [
+        status.to_string(),
+        format!("{}XX", status / 100),
+        "default".to_owned(),
+    ];
     let declared = keys.iter().find_map(|key| responses?.get(key));
     let declared = declared.ok_or_else(|| format!("status {status} is not declared"))?;
-    let content = document.resolved(declared).get("content").and_then(Value::as_object);
+    let content = document
+        .resolved(declared)
+        .get("content")
+        .and_then(Value::as_object);
     let Some(content) = content.filter(|content| !content.is_empty()) else {
         return Ok(format!("status {status} is declared, without a body"));
     };
@@ -153,12 +186,19 @@ fn compare(
     });
     let (media_type, media) = media.ok_or_else(|| format!("media type {sent} is not declared"))?;
     let Some(schema) = media.get("schema").filter(|_| is_json(media_type)) else {
-        return Ok(format!("status {status} and media type {essence} are declared"));
+        return Ok(format!(
+            "status {status} and media type {essence} are declared"
+        ));
     };
     let json = answer.json().ok_or("the body is no JSON")?;
     let wrong = document.mismatches(schema, &json);
     match wrong.is_empty() {
-        true => Ok(format!("status {status} is declared, and the body fits its schema")),
-        false => Err(format!("the body does not fit its schema: {}", wrong.join("; "))),
+        true => Ok(format!(
+            "status {status} is declared, and the body fits its schema"
+        )),
+        false => Err(format!(
+            "the body does not fit its schema: {}",
+            wrong.join("; ")
+        )),
     }
 }

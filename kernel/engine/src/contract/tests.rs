@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
@@ -9,7 +15,8 @@ use super::*;
 
 fn document() -> Value {
     let order = json!({ "$ref": "#/components/schemas/Order" });
-    let answer = json!({ "description": "", "content": { "application/json": { "schema": order } } });
+    let answer =
+        json!({ "description": "", "content": { "application/json": { "schema": order } } });
     json!({
         "openapi": "3.1.0", "info": { "title": "shop", "version": "1" },
         "paths": {
@@ -50,11 +57,20 @@ async fn ask() -> ContractResult {
         .route("/orders", post(buy))
         .route("/wrong", get(|| async { Json(json!({ "id": "seven" })) }))
         .route("/undeclared", get(|| async { Json(json!({})) }))
-        .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
+        .route(
+            "/broken",
+            get(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
+        );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    ask_all(&HttpClient::new(), &format!("http://{address}"), "/openapi.json", &[]).await
+    ask_all(
+        &HttpClient::new(),
+        &format!("http://{address}"),
+        "/openapi.json",
+        &[],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -64,8 +80,14 @@ async fn each_operation_is_held_against_the_document() {
     assert_eq!(result.counts(), (2, 3, 2), "{result:#?}");
     assert!(!result.holds());
     let detail = |operation: &str| {
-        let found = result.operations.iter().find(|one| one.operation == operation);
-        found.unwrap_or_else(|| panic!("{operation} is missing")).detail.clone()
+        let found = result
+            .operations
+            .iter()
+            .find(|one| one.operation == operation);
+        found
+            .unwrap_or_else(|| panic!("{operation} is missing"))
+            .detail
+            .clone()
     };
     assert!(detail("GET /orders/{id}").contains("fits its schema"));
     assert!(detail("POST /orders").contains("fits its schema"));
@@ -78,7 +100,13 @@ async fn each_operation_is_held_against_the_document() {
 
 #[tokio::test]
 async fn a_document_that_cannot_be_fetched_is_a_problem() {
-    let result = ask_all(&HttpClient::new(), "http://127.0.0.1:1", "/openapi.json", &[]).await;
+    let result = ask_all(
+        &HttpClient::new(),
+        "http://127.0.0.1:1",
+        "/openapi.json",
+        &[],
+    )
+    .await;
     assert!(!result.holds());
     assert!(result.problem.unwrap().contains("no connection"));
 }

@@ -20,9 +20,18 @@ pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
     let steps = [
         step(&runbooks::OUTLINE, runbooks::Runbooks),
         step(&people::CONTACTS, people::People(people::Part::Contacts)),
-        step(&people::ESCALATION, people::People(people::Part::Escalation)),
-        step(&people::MAINTENANCE, people::People(people::Part::Maintenance)),
-        step(&people::KNOWN_ISSUES, people::People(people::Part::KnownIssues)),
+        step(
+            &people::ESCALATION,
+            people::People(people::Part::Escalation),
+        ),
+        step(
+            &people::MAINTENANCE,
+            people::People(people::Part::Maintenance),
+        ),
+        step(
+            &people::KNOWN_ISSUES,
+            people::People(people::Part::KnownIssues),
+        ),
     ];
     steps.into_iter().flatten().collect()
 }

@@ -13,7 +13,11 @@ use crate::plan::Inputs;
 /// Returns the steps of `inventory`.
 #[must_use]
 pub fn steps(_: &Inputs) -> Vec<Arc<dyn Step>> {
-    let steps =
-        [components::step(), dependencies::step(), infrastructure::step(), network::step()];
+    let steps = [
+        components::step(),
+        dependencies::step(),
+        infrastructure::step(),
+        network::step(),
+    ];
     steps.into_iter().flatten().collect()
 }

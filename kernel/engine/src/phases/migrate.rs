@@ -60,9 +60,13 @@ fn milliseconds(microseconds: u64) -> String {
 /// of the release. For trying artifacts out.
 pub(crate) async fn prepare(context: &Context, data: &Path) -> Result<(), StepError> {
     for database in Database::all(context).await? {
-        let Some(path) = database::path_in(data, database.file) else { continue };
+        let Some(path) = database::path_in(data, database.file) else {
+            continue;
+        };
         let mut scratch = Sqlite::open(database.name, &path, true).await?;
-        scratch.migrate_to(&database.migrations, database.wanted).await?;
+        scratch
+            .migrate_to(&database.migrations, database.wanted)
+            .await?;
         scratch.close().await?;
     }
     Ok(())

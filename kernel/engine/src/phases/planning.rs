@@ -13,6 +13,11 @@ use crate::plan::Inputs;
 /// Returns the steps of `plan`.
 #[must_use]
 pub fn steps(_: &Inputs) -> Vec<Arc<dyn Step>> {
-    let steps = [scope::step(), steps::step(), risks::step(), rollback::step()];
+    let steps = [
+        scope::step(),
+        steps::step(),
+        risks::step(),
+        rollback::step(),
+    ];
     steps.into_iter().flatten().collect()
 }

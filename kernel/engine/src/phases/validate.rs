@@ -18,7 +18,13 @@ const VERB: (&str, u8) = ("validate", 8);
 /// Returns the steps of the phase, in order.
 #[must_use]
 pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
-    let load = inputs.spec.file.load.as_ref().map(|load| load.duration.get()).unwrap_or_default();
+    let load = inputs
+        .spec
+        .file
+        .load
+        .as_ref()
+        .map(|load| load.duration.get())
+        .unwrap_or_default();
     let steps = [
         step(&functional::OUTLINE, functional::Functional),
         step(&performance::outline(load), performance::Performance),

@@ -86,7 +86,9 @@ fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
     // served to the others as soon as it is healthy.
     let needs = service.needs.iter().filter(|_| inputs.initial);
     let needs = needs.filter(|need| inputs.spec.service(need).is_some());
-    let needs: Vec<_> = needs.map(|need| step_name(&format!("release.health.{need}"))).collect();
+    let needs: Vec<_> = needs
+        .map(|need| step_name(&format!("release.health.{need}")))
+        .collect();
     let planned = Draft::new(step_name(&name).as_str(), title)
         .service(&service.name)
         .after([&green])

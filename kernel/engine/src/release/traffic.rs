@@ -197,8 +197,9 @@ pub(super) async fn unserve(context: &Context, only: Option<&str>) -> Result<(),
     let served = served.into_iter().filter(|(name, shares)| {
         only.is_none_or(|only| only == name) && shares.values().any(|share| *share > 0)
     });
-    let none: std::collections::BTreeMap<_, _> =
-        served.map(|(name, _)| (name, crate::target::Shares::new())).collect();
+    let none: std::collections::BTreeMap<_, _> = served
+        .map(|(name, _)| (name, crate::target::Shares::new()))
+        .collect();
     if !none.is_empty() {
         context.target.set_traffic(&none).await?;
     }

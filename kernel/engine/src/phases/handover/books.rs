@@ -26,17 +26,32 @@ pub(super) struct Books<'a> {
 }
 
 fn or_none(parts: &[String], none: &str) -> String {
-    if parts.is_empty() { none.to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        none.to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// Returns the contacts that are called, in order.
 pub(super) fn escalation(spec: &Spec) -> String {
     let steps = spec.file.escalation.iter().map(|step| {
-        let contact = spec.file.contacts.iter().find(|contact| contact.name == step.contact);
+        let contact = spec
+            .file
+            .contacts
+            .iter()
+            .find(|contact| contact.name == step.contact);
         let reach = contact.map_or("", |contact| contact.reach.as_str());
-        format!("after {} min {} ({reach})", step.after.get().as_secs() / 60, step.contact)
+        format!(
+            "after {} min {} ({reach})",
+            step.after.get().as_secs() / 60,
+            step.contact
+        )
     });
-    or_none(&steps.collect::<Vec<_>>(), "the deployment file names nobody to call")
+    or_none(
+        &steps.collect::<Vec<_>>(),
+        "the deployment file names nobody to call",
+    )
 }
 
 fn rehearsal(state: &RunState) -> String {
@@ -44,7 +59,10 @@ fn rehearsal(state: &RunState) -> String {
         || "It was not rehearsed in this run.".to_owned(),
         |(us, failed, answered)| {
             let seconds = us as f64 / 1_000_000.0;
-            format!("Rehearsed in this run: {seconds:.2} s, {failed} of {} requests failed.", failed + answered)
+            format!(
+                "Rehearsed in this run: {seconds:.2} s, {failed} of {} requests failed.",
+                failed + answered
+            )
         },
     )
 }
@@ -59,12 +77,20 @@ impl<'a> Books<'a> {
             let paths = files.into_iter().map(|log| log.path.display().to_string());
             logs.insert(service.name.clone(), paths.collect());
         }
-        Ok(Books { section, observed, logs })
+        Ok(Books {
+            section,
+            observed,
+            logs,
+        })
     }
 
     fn general(&self) -> Vec<(&'static str, String)> {
         let (context, spec) = (self.section.context, &self.section.context.spec);
-        let windows = spec.file.maintenance.iter().map(|own| format!("{} ({})", own.when, own.purpose));
+        let windows = spec
+            .file
+            .maintenance
+            .iter()
+            .map(|own| format!("{} ({})", own.when, own.purpose));
         let alerts: Vec<_> = alerts(spec).into_iter().map(|alert| alert.name).collect();
         let folder = self.logs.values().flatten().next();
         let folder = folder.and_then(|log| std::path::Path::new(log).parent());
@@ -80,7 +106,13 @@ impl<'a> Books<'a> {
             ("before", before.to_owned()),
             ("rehearsal", rehearsal(&context.state())),
             ("escalation", escalation(spec)),
-            ("windows", or_none(&windows.collect::<Vec<_>>(), "the deployment file names none")),
+            (
+                "windows",
+                or_none(
+                    &windows.collect::<Vec<_>>(),
+                    "the deployment file names none",
+                ),
+            ),
             ("alerts", or_none(&alerts, "none")),
             ("log_folder", folder.unwrap_or_else(|| "no log".to_owned())),
             ("retention", days.to_string()),
@@ -89,26 +121,40 @@ impl<'a> Books<'a> {
 
     fn filled(&self, template: &str, own: &[(&'static str, String)]) -> String {
         let all: Vec<_> = own.iter().cloned().chain(self.general()).collect();
-        let values: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let values: Vec<_> = all
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         fill(template, &values)
     }
 
     fn of_service(&self, service: &Service) -> Vec<(&'static str, String)> {
         let (context, spec) = (self.section.context, &self.section.context.spec);
         let own = instances(&self.observed, context).filter(|one| one.service == service.name);
-        let running: Vec<_> = own.map(|one| format!("{} at {}", one.id, one.address)).collect();
+        let running: Vec<_> = own
+            .map(|one| format!("{} at {}", one.id, one.address))
+            .collect();
         let base = base_url(&self.observed, &service.name);
         let at = |path: &Option<String>| match (&base, path) {
             (Some(base), Some(path)) => format!("{base}{path}"),
             _ => "none declared".to_owned(),
         };
-        let callers = spec.services.iter().filter(|other| other.needs.contains(&service.name));
+        let callers = spec
+            .services
+            .iter()
+            .filter(|other| other.needs.contains(&service.name));
         let callers: Vec<_> = callers.map(|other| other.name.clone()).collect();
         let logs = self.logs.get(&service.name).cloned().unwrap_or_default();
         vec![
             ("service", service.name.clone()),
             ("role", format!("{:?}", service.role).to_lowercase()),
-            ("owner", service.owner.clone().unwrap_or_else(|| self.owner(&service.name))),
+            (
+                "owner",
+                service
+                    .owner
+                    .clone()
+                    .unwrap_or_else(|| self.owner(&service.name)),
+            ),
             ("instances", or_none(&running, "none runs")),
             ("needs", or_none(&service.needs, "nothing")),
             ("needed_by", or_none(&callers, "no other service")),
@@ -124,7 +170,8 @@ impl<'a> Books<'a> {
     fn owner(&self, service: &str) -> String {
         let contacts = self.section.context.spec.file.contacts.iter();
         let mut own = contacts.filter(|one| one.services.iter().any(|name| name == service));
-        own.next().map_or_else(|| "nobody is named".to_owned(), |one| one.name.clone())
+        own.next()
+            .map_or_else(|| "nobody is named".to_owned(), |one| one.name.clone())
     }
 
     /// Returns the runbook of a service.
@@ -135,9 +182,15 @@ impl<'a> Books<'a> {
     /// Returns the runbook of an alert, if its service is known.
     pub(super) fn alert(&self, alert: &Alert) -> Option<String> {
         let look = match alert.threshold {
-            Threshold::Down => "See which instance is gone and how often it was restarted: `code-deploy status`.",
-            Threshold::Burn(_) => "Find the failing route: search the log for `\"status\":5` and group by `route`.",
-            Threshold::Slow(..) => "Find the slow part: take the `trace_id` of a line with a high `duration_us` and search all logs for it.",
+            Threshold::Down => {
+                "See which instance is gone and how often it was restarted: `code-deploy status`."
+            }
+            Threshold::Burn(_) => {
+                "Find the failing route: search the log for `\"status\":5` and group by `route`."
+            }
+            Threshold::Slow(..) => {
+                "Find the slow part: take the `trace_id` of a line with a high `duration_us` and search all logs for it."
+            }
         };
         let mut values = self.of_service(self.section.context.spec.service(&alert.service)?);
         values.push(("alert", alert.name.clone()));
@@ -165,16 +218,22 @@ impl<'a> Books<'a> {
     /// Returns how each service is configured: names of variables and references of secrets only.
     pub(super) fn configuration(&self) -> String {
         let spec = &self.section.context.spec;
-        let mut text = format!("# Configuration: {} in {}\n", spec.application, spec.environment);
+        let mut text = format!(
+            "# Configuration: {} in {}\n",
+            spec.application, spec.environment
+        );
         for service in &spec.services {
             let process = service.file.process.as_ref();
-            let own = process.into_iter().flat_map(|process| process.environment.keys());
+            let own = process
+                .into_iter()
+                .flat_map(|process| process.environment.keys());
             let names: std::collections::BTreeSet<_> =
                 service.environment.keys().chain(own).cloned().collect();
             let names: Vec<_> = names.into_iter().collect();
             let secrets = process.into_iter().flat_map(|process| &process.secrets);
-            let secrets: Vec<_> =
-                secrets.map(|(name, from)| format!("{name} from {}", String::from(from.clone()))).collect();
+            let secrets: Vec<_> = secrets
+                .map(|(name, from)| format!("{name} from {}", String::from(from.clone())))
+                .collect();
             text.push_str(&format!(
                 "\n## {}\n- port {}, {} instances, image {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {} retries\n",
                 service.name,
@@ -228,12 +287,17 @@ pub(super) async fn backups(section: &Section<'_>) -> Result<String, StepError> 
     });
     let cut = |error| crate::section::defect(format!("reading the journal was cut off: {error}"));
     let kept = read.await.map_err(cut)??;
-    Ok(match (kept.is_empty(), section.context.spec.file.databases.is_empty()) {
-        (_, true) => "There is no database.".to_owned(),
-        (true, _) => "This run took no backup.".to_owned(),
-        (false, _) => format!(
-            "Backups of this run. Stop the services that use the database, put the file in the database's place, start again:\n{}",
-            kept.join("\n")
-        ),
-    })
+    Ok(
+        match (
+            kept.is_empty(),
+            section.context.spec.file.databases.is_empty(),
+        ) {
+            (_, true) => "There is no database.".to_owned(),
+            (true, _) => "This run took no backup.".to_owned(),
+            (false, _) => format!(
+                "Backups of this run. Stop the services that use the database, put the file in the database's place, start again:\n{}",
+                kept.join("\n")
+            ),
+        },
+    )
 }

@@ -18,15 +18,28 @@ const fn outline(
     title: &'static str,
     items: &'static [&'static str],
 ) -> Outline {
-    let methods = ("kept list held against the deployment file as read", "deployment file read again from disk");
-    Outline { verb: VERB, section, title, items, methods, expected: Duration::from_secs(1) }
+    let methods = (
+        "kept list held against the deployment file as read",
+        "deployment file read again from disk",
+    );
+    Outline {
+        verb: VERB,
+        section,
+        title,
+        items,
+        methods,
+        expected: Duration::from_secs(1),
+    }
 }
 
 pub(super) const CONTACTS: Outline = outline("contacts", "Hand over who answers for what", &[]);
 pub(super) const ESCALATION: Outline =
     outline("escalation", "Hand over who is called when", &["10.2.4"]);
-pub(super) const MAINTENANCE: Outline =
-    outline("maintenance", "Hand over windows and the guide of maintenance", &["10.2.5"]);
+pub(super) const MAINTENANCE: Outline = outline(
+    "maintenance",
+    "Hand over windows and the guide of maintenance",
+    &["10.2.5"],
+);
 pub(super) const KNOWN_ISSUES: Outline =
     outline("known-issues", "Hand over what is known not to work", &[]);
 
@@ -66,25 +79,44 @@ impl People {
             Part::Contacts => {
                 let row = |one: &crate::spec::Contact| {
                     let all = "all".to_owned();
-                    let services = if one.services.is_empty() { all } else { one.services.join(", ") };
-                    vec![one.name.clone(), one.role.clone(), one.reach.clone(), services]
+                    let services = if one.services.is_empty() {
+                        all
+                    } else {
+                        one.services.join(", ")
+                    };
+                    vec![
+                        one.name.clone(),
+                        one.role.clone(),
+                        one.reach.clone(),
+                        services,
+                    ]
                 };
                 file.contacts.iter().map(row).collect()
             }
             Part::Escalation => {
                 let row = |one: &crate::spec::EscalationStep| {
-                    let contact = file.contacts.iter().find(|contact| contact.name == one.contact);
+                    let contact = file
+                        .contacts
+                        .iter()
+                        .find(|contact| contact.name == one.contact);
                     let reach = contact.map_or_else(String::new, |contact| contact.reach.clone());
                     vec![format!("{:?}", one.after.get()), one.contact.clone(), reach]
                 };
                 file.escalation.iter().map(row).collect()
             }
-            Part::Maintenance => {
-                file.maintenance.iter().map(|one| vec![one.when.clone(), one.purpose.clone()]).collect()
-            }
+            Part::Maintenance => file
+                .maintenance
+                .iter()
+                .map(|one| vec![one.when.clone(), one.purpose.clone()])
+                .collect(),
             Part::KnownIssues => {
                 let row = |one: &crate::spec::KnownIssue| {
-                    vec![one.title.clone(), one.impact.clone(), one.workaround.clone(), one.reference.clone()]
+                    vec![
+                        one.title.clone(),
+                        one.impact.clone(),
+                        one.workaround.clone(),
+                        one.reference.clone(),
+                    ]
                 };
                 file.known_issues.iter().map(row).collect()
             }
@@ -102,17 +134,29 @@ impl People {
         match self.0 {
             Part::Contacts => self.uncovered(section, spec).await,
             Part::Escalation if rows.is_empty() => {
-                section.open("10.2.4", "the deployment file names no escalation").await
+                section
+                    .open("10.2.4", "the deployment file names no escalation")
+                    .await
             }
             Part::Escalation => {
-                let lost = rows.iter().filter(|row| row.last().is_none_or(String::is_empty)).count();
-                let reason = format!("{} steps, {lost} of them to somebody without a contact", rows.len());
-                section.judge("10.2.4", lost == 0, Basis::Performed, reason, evidence).await
+                let lost = rows
+                    .iter()
+                    .filter(|row| row.last().is_none_or(String::is_empty))
+                    .count();
+                let reason = format!(
+                    "{} steps, {lost} of them to somebody without a contact",
+                    rows.len()
+                );
+                section
+                    .judge("10.2.4", lost == 0, Basis::Performed, reason, evidence)
+                    .await
             }
             Part::Maintenance => {
                 let lines = guide.map_or(0, |guide| guide.lines().count());
                 let reason = format!("a guide of {lines} lines and {} windows", rows.len());
-                section.judge("10.2.5", lines > 0, Basis::Performed, reason, evidence).await
+                section
+                    .judge("10.2.5", lines > 0, Basis::Performed, reason, evidence)
+                    .await
             }
             Part::KnownIssues => Ok(()),
         }
@@ -126,7 +170,14 @@ impl People {
             if !spec.file.contacts.iter().any(covers) {
                 let message = "nobody is named who answers for it".to_owned();
                 let cure = "Add a contact to `contacts` of the deployment file.";
-                section.find("handover/contact", Severity::Low, &service.name, (message, cure)).await?;
+                section
+                    .find(
+                        "handover/contact",
+                        Severity::Low,
+                        &service.name,
+                        (message, cure),
+                    )
+                    .await?;
             }
         }
         Ok(())
@@ -139,16 +190,29 @@ impl Work for People {
         let mut kept = Kept::default();
         let rows = self.rows(&section.context.spec.file);
         let text = format!("{:#}\n", json!(rows));
-        let list = section.keep(&mut kept, self.name(), "application/json", text).await?;
+        let list = section
+            .keep(&mut kept, self.name(), "application/json", text)
+            .await?;
         let mut evidence = vec![list];
         let mut report = match rows.is_empty() {
-            true => Report::new().with_text(format!("The deployment file names no {}.", self.name())),
+            true => {
+                Report::new().with_text(format!("The deployment file names no {}.", self.name()))
+            }
             false => Report::new().with_table(self.name(), self.columns(), rows.clone()),
         };
         let mut guide = None;
         if self.0 == Part::Maintenance {
             let text = Books::gather(section).await?.maintenance();
-            evidence.push(section.keep(&mut kept, "maintenance guide", "text/markdown", text.clone()).await?);
+            evidence.push(
+                section
+                    .keep(
+                        &mut kept,
+                        "maintenance guide",
+                        "text/markdown",
+                        text.clone(),
+                    )
+                    .await?,
+            );
             report = report.with_code("maintenance guide", "markdown", text.clone());
             guide = Some(text);
         }
@@ -157,7 +221,8 @@ impl Work for People {
             first.make_ascii_uppercase();
         }
         evidence.push(EvidenceRef::Event(section.report(&title, report).await?));
-        self.settle(section, &rows, guide.as_deref(), &evidence).await?;
+        self.settle(section, &rows, guide.as_deref(), &evidence)
+            .await?;
         Ok(kept.into_result(json!({})))
     }
 
@@ -171,8 +236,14 @@ impl Work for People {
         let own = self.rows(&section.context.spec.file);
         let own = section.context.redactor.clean(&json!(own).to_string());
         let own: Value = serde_json::from_str(&own).unwrap_or_default();
-        let detail = format!("{} entries in the kept list", kept.as_ref().map_or(0, Vec::len));
-        Ok(Seen::new(kept.is_some_and(|kept| json!(kept) == own), detail))
+        let detail = format!(
+            "{} entries in the kept list",
+            kept.as_ref().map_or(0, Vec::len)
+        );
+        Ok(Seen::new(
+            kept.is_some_and(|kept| json!(kept) == own),
+            detail,
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -185,7 +256,12 @@ impl Work for People {
         Ok(match file {
             Ok(file) => {
                 let (now, then) = (self.rows(&file), self.rows(&section.context.spec.file));
-                let detail = format!("{} entries in {} now, {} handed over", now.len(), path.display(), then.len());
+                let detail = format!(
+                    "{} entries in {} now, {} handed over",
+                    now.len(),
+                    path.display(),
+                    then.len()
+                );
                 Seen::new(now == then, detail)
             }
             Err(error) => Seen::new(false, format!("{} cannot be read: {error}", path.display())),

@@ -17,7 +17,10 @@ pub(super) const OUTLINE: Outline = Outline {
     section: "alerts",
     title: "Make alert rules from the objectives",
     items: &["8.1.4", "8.1.5"],
-    methods: ("kept rules parsed and held against the objectives", "metrics of the rules scraped"),
+    methods: (
+        "kept rules parsed and held against the objectives",
+        "metrics of the rules scraped",
+    ),
     expected: Duration::from_secs(3),
 };
 
@@ -56,11 +59,27 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
     let mut alerts: Vec<Alert> = Vec::new();
     let mut add = |service: &str, kind: &str, meaning: String, threshold| {
         let base = format!("{}{kind}", camel(service));
-        let same = alerts.iter().filter(|alert| alert.name.starts_with(&base)).count();
-        let name = if same == 0 { base } else { format!("{base}{}", same + 1) };
-        alerts.push(Alert { name, service: service.to_owned(), meaning, threshold });
+        let same = alerts
+            .iter()
+            .filter(|alert| alert.name.starts_with(&base))
+            .count();
+        let name = if same == 0 {
+            base
+        } else {
+            format!("{base}{}", same + 1)
+        };
+        alerts.push(Alert {
+            name,
+            service: service.to_owned(),
+            meaning,
+            threshold,
+        });
     };
-    for service in spec.services.iter().filter(|service| service.file.metrics.is_some()) {
+    for service in spec
+        .services
+        .iter()
+        .filter(|service| service.file.metrics.is_some())
+    {
         let meaning = "an instance has not answered for a minute".to_owned();
         add(&service.name, "Down", meaning, Threshold::Down);
     }
@@ -72,12 +91,19 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
                 objective.name,
                 share * 100.0
             );
-            add(&objective.service, "ErrorBudget", meaning, Threshold::Burn(share));
+            add(
+                &objective.service,
+                "ErrorBudget",
+                meaning,
+                Threshold::Burn(share),
+            );
         }
         if let Some(latency) = &objective.latency {
             let below = latency.below.get();
-            let meaning =
-                format!("{}: p{} is above {below:?}", objective.name, latency.percent);
+            let meaning = format!(
+                "{}: p{} is above {below:?}",
+                objective.name, latency.percent
+            );
             let threshold = Threshold::Slow(latency.percent / 100.0, below.as_secs_f64());
             add(&objective.service, "Slow", meaning, threshold);
         }
@@ -127,13 +153,19 @@ impl Work for Alerts {
             (Kept::default(), Vec::new(), Vec::new(), Vec::new());
         for alert in alerts(&section.context.spec) {
             let expression = expression(&alert, &names(section, &alert.service).await?);
-            let shown = expression.clone().unwrap_or_else(|| "no metric for it".to_owned());
+            let shown = expression
+                .clone()
+                .unwrap_or_else(|| "no metric for it".to_owned());
             rows.push(vec![alert.name.clone(), alert.meaning.clone(), shown]);
             let Some(expression) = expression else {
                 without.push(alert.name);
                 continue;
             };
-            let wait = if alert.threshold == Threshold::Down { "1m" } else { "2m" };
+            let wait = if alert.threshold == Threshold::Down {
+                "1m"
+            } else {
+                "2m"
+            };
             rules.push(json!({ "alert": alert.name, "expr": expression, "for": wait,
                 "labels": { "service": alert.service, "severity": "page" },
                 "annotations": { "summary": alert.meaning, "runbook": format!("alert {}", alert.name) } }));
@@ -141,8 +173,14 @@ impl Work for Alerts {
         let count = rules.len();
         let group = json!({ "name": section.context.spec.application, "rules": rules });
         let file = format!("{:#}\n", json!({ "groups": [group] }));
-        let file_kept = section.keep(&mut kept, RULES, "application/yaml", file.clone()).await?;
-        let columns = vec![Column::text("alert"), Column::text("meaning"), Column::text("expression")];
+        let file_kept = section
+            .keep(&mut kept, RULES, "application/yaml", file.clone())
+            .await?;
+        let columns = vec![
+            Column::text("alert"),
+            Column::text("meaning"),
+            Column::text("expression"),
+        ];
         let report = Report::new()
             .with_table("Alerts", columns, rows)
             .with_code(RULES, "yaml", file);
@@ -150,7 +188,9 @@ impl Work for Alerts {
         let reason = format!(
             "{count} rules were written for Prometheus to load; this program runs no Prometheus, so nothing evaluates them after the run"
         );
-        section.settle("8.1.4", Verdict::Open, reason, &[file_kept, event]).await?;
+        section
+            .settle("8.1.4", Verdict::Open, reason, &[file_kept, event])
+            .await?;
         thresholds(section, &without, [file_kept, event]).await?;
         Ok(kept.into_result(json!({ "rules": count })))
     }
@@ -167,8 +207,14 @@ impl Work for Alerts {
         };
         let alerts = alerts(&section.context.spec);
         let found = alerts.iter().filter(|alert| named(alert)).count() as u64;
-        let wanted = result.get("rules").and_then(Value::as_u64).unwrap_or_default();
-        Ok(Seen::new(found == wanted, format!("{found} of {wanted} rules stand in the kept file")))
+        let wanted = result
+            .get("rules")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        Ok(Seen::new(
+            found == wanted,
+            format!("{found} of {wanted} rules stand in the kept file"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
@@ -177,7 +223,10 @@ impl Work for Alerts {
             let names = names(section, &alert.service).await?;
             count += u64::from(expression(&alert, &names).is_some());
         }
-        let wanted = result.get("rules").and_then(Value::as_u64).unwrap_or_default();
+        let wanted = result
+            .get("rules")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let detail = format!("the services give the metrics of {count} of {wanted} rules");
         Ok(Seen::new(count == wanted, detail))
     }
@@ -189,7 +238,9 @@ async fn thresholds(
     evidence: [EvidenceRef; 2],
 ) -> Result<(), StepError> {
     let objectives = &section.context.spec.file.objectives;
-    let asked = objectives.iter().filter(|one| one.availability.is_some() || one.latency.is_some());
+    let asked = objectives
+        .iter()
+        .filter(|one| one.availability.is_some() || one.latency.is_some());
     let count = asked.count();
     if count == 0 {
         let reason = "the deployment file names no objective of availability or latency";
@@ -199,5 +250,13 @@ async fn thresholds(
         true => format!("the thresholds of {count} objectives stand in the rules"),
         false => format!("no metric is given for {}", without.join(", ")),
     };
-    section.judge("8.1.5", without.is_empty(), Basis::Performed, reason, &evidence).await
+    section
+        .judge(
+            "8.1.5",
+            without.is_empty(),
+            Basis::Performed,
+            reason,
+            &evidence,
+        )
+        .await
 }

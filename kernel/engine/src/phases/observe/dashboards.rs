@@ -16,7 +16,10 @@ pub(super) const OUTLINE: Outline = Outline {
     section: "dashboards",
     title: "Make a dashboard of every service",
     items: &["8.1.3"],
-    methods: ("kept dashboard parsed, one row a service", "metrics of the panels scraped"),
+    methods: (
+        "kept dashboard parsed, one row a service",
+        "metrics of the panels scraped",
+    ),
     expected: Duration::from_secs(3),
 };
 
@@ -38,8 +41,16 @@ async fn queries(
     if let Some((requests, status)) = &names.requests {
         let all = format!("sum(rate({requests}{{job=\"{service}\"}}[1m]))");
         let failed = format!("sum(rate({requests}{{job=\"{service}\",{status}=~\"5..\"}}[1m]))");
-        queries.push((format!("{service}: requests a second"), "reqps", all.clone()));
-        queries.push((format!("{service}: error share"), "percentunit", format!("{failed} / {all}")));
+        queries.push((
+            format!("{service}: requests a second"),
+            "reqps",
+            all.clone(),
+        ));
+        queries.push((
+            format!("{service}: error share"),
+            "percentunit",
+            format!("{failed} / {all}"),
+        ));
     }
     if let Some(duration) = &names.duration {
         let rate = format!("sum by (le) (rate({duration}_bucket{{job=\"{service}\"}}[1m]))");
@@ -62,10 +73,12 @@ impl Work for Dashboards {
             }
             for (column, (title, unit, query)) in queries.into_iter().enumerate() {
                 rows.push(vec![title.clone(), query.clone()]);
-                panels.push(json!({ "id": panels.len() + 1, "type": "timeseries", "title": title,
+                panels.push(
+                    json!({ "id": panels.len() + 1, "type": "timeseries", "title": title,
                     "gridPos": { "h": 8, "w": 6, "x": column * 6, "y": line * 8 },
                     "fieldConfig": { "defaults": { "unit": unit }, "overrides": [] },
-                    "targets": [{ "expr": query, "refId": "A" }] }));
+                    "targets": [{ "expr": query, "refId": "A" }] }),
+                );
             }
         }
         let count = panels.len();
@@ -73,16 +86,31 @@ impl Work for Dashboards {
             "uid": format!("{}-{}", spec.application, spec.environment), "schemaVersion": 39,
             "time": { "from": "now-1h", "to": "now" }, "refresh": "10s", "panels": panels });
         let text = format!("{dashboard:#}\n");
-        let file = section.keep(&mut kept, DASHBOARD, "application/json", text).await?;
+        let file = section
+            .keep(&mut kept, DASHBOARD, "application/json", text)
+            .await?;
         let columns = vec![Column::text("panel"), Column::text("query")];
         let text = "A live dashboard of this run is System_Health_Dashboard; the one for Grafana is kept as evidence.";
-        let report = Report::new().with_text(text).with_table(DASHBOARD, columns, rows);
+        let report = Report::new()
+            .with_text(text)
+            .with_table(DASHBOARD, columns, rows);
         let event = EvidenceRef::Event(section.report("Dashboards", report).await?);
         let reason = match bare.is_empty() {
-            true => format!("{count} panels for {} services were written", spec.services.len()),
+            true => format!(
+                "{count} panels for {} services were written",
+                spec.services.len()
+            ),
             false => format!("no metrics for a panel of {}", bare.join(", ")),
         };
-        section.judge("8.1.3", bare.is_empty(), Basis::Performed, reason, &[file, event]).await?;
+        section
+            .judge(
+                "8.1.3",
+                bare.is_empty(),
+                Basis::Performed,
+                reason,
+                &[file, event],
+            )
+            .await?;
         Ok(kept.into_result(json!({ "panels": count })))
     }
 
@@ -91,9 +119,18 @@ impl Work for Dashboards {
             return Ok(Seen::new(false, "no dashboard was kept"));
         };
         let file: Value = serde_json::from_slice(&section.read(digest).await?).unwrap_or_default();
-        let panels = file.get("panels").and_then(Value::as_array).map_or(0, Vec::len) as u64;
-        let wanted = result.get("panels").and_then(Value::as_u64).unwrap_or_default();
-        Ok(Seen::new(panels == wanted, format!("{panels} of {wanted} panels in the kept file")))
+        let panels = file
+            .get("panels")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len) as u64;
+        let wanted = result
+            .get("panels")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        Ok(Seen::new(
+            panels == wanted,
+            format!("{panels} of {wanted} panels in the kept file"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
@@ -101,7 +138,10 @@ impl Work for Dashboards {
         for service in &section.context.spec.services {
             found += queries(section, &service.name).await?.len() as u64;
         }
-        let wanted = result.get("panels").and_then(Value::as_u64).unwrap_or_default();
+        let wanted = result
+            .get("panels")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let detail = format!("the services give the metrics of {found} of {wanted} panels");
         Ok(Seen::new(found == wanted, detail))
     }

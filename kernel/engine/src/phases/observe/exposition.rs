@@ -36,9 +36,13 @@ impl Exposition {
             let line = line.trim();
             if let Some(declared) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = declared.split_once(' ').ok_or_else(|| wrong("no type"))?;
-                exposition.kinds.insert(name.to_owned(), kind.trim().to_owned());
+                exposition
+                    .kinds
+                    .insert(name.to_owned(), kind.trim().to_owned());
             } else if !line.is_empty() && !line.starts_with('#') {
-                exposition.series.push(series(line).map_err(|what| wrong(&what))?);
+                exposition
+                    .series
+                    .push(series(line).map_err(|what| wrong(&what))?);
             }
         }
         Ok(exposition)
@@ -46,13 +50,19 @@ impl Exposition {
 
     /// Returns the sum of all series of a name.
     pub(super) fn sum(&self, name: &str) -> f64 {
-        self.series.iter().filter(|one| one.name == name).map(|one| one.value).sum()
+        self.series
+            .iter()
+            .filter(|one| one.name == name)
+            .map(|one| one.value)
+            .sum()
     }
 
     /// Returns the first family of a kind whose name ends so.
     pub(super) fn family(&self, kind: &str, end: &str) -> Option<&str> {
         let mut families = self.kinds.iter().filter(|(_, declared)| *declared == kind);
-        families.find(|(name, _)| name.ends_with(end)).map(|(name, _)| name.as_str())
+        families
+            .find(|(name, _)| name.ends_with(end))
+            .map(|(name, _)| name.as_str())
     }
 }
 
@@ -68,8 +78,14 @@ fn series(line: &str) -> Result<Series, String> {
         None => (BTreeMap::new(), rest),
     };
     let value = rest.split_whitespace().next().ok_or("there is no value")?;
-    let value = value.parse().map_err(|_| format!("`{value}` is no number"))?;
-    Ok(Series { name: name.to_owned(), labels, value })
+    let value = value
+        .parse()
+        .map_err(|_| format!("`{value}` is no number"))?;
+    Ok(Series {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 /// Parses `name="value",...}` and returns what follows the brace.
@@ -96,7 +112,9 @@ fn labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str), String> {
             escaped = !escaped && c == '\\';
         }
         labels.insert(name.trim().to_owned(), value);
-        rest = after.get(end.ok_or("a label's value does not end")?..).unwrap_or_default();
+        rest = after
+            .get(end.ok_or("a label's value does not end")?..)
+            .unwrap_or_default();
     }
 }
 
@@ -115,7 +133,10 @@ mod tests {
         assert_eq!(read.series.len(), 4);
         assert!((read.sum("http_requests_total") - 4.0).abs() < f64::EPSILON);
         assert_eq!(read.series[1].labels["route"], "/b \"x\"\\");
-        assert_eq!(read.family("histogram", "_seconds"), Some("http_request_duration_seconds"));
+        assert_eq!(
+            read.family("histogram", "_seconds"),
+            Some("http_request_duration_seconds")
+        );
         assert_eq!(read.family("gauge", ""), None);
     }
 

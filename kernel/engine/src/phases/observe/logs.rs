@@ -46,7 +46,11 @@ struct Looked {
 
 impl Looked {
     fn found(&self) -> usize {
-        self.facts.found.values().filter(|count| **count == 1).count()
+        self.facts
+            .found
+            .values()
+            .filter(|count| **count == 1)
+            .count()
     }
 
     fn whole(&self) -> bool {
@@ -61,7 +65,10 @@ async fn post(client: &HttpClient, url: &str, marker: &str) -> bool {
         body: json!({ "id": marker }).to_string().into_bytes(),
         ..Request::get(url, REQUEST_LIMIT)
     };
-    client.send(&request).await.is_ok_and(|answer| answer.status.is_success())
+    client
+        .send(&request)
+        .await
+        .is_ok_and(|answer| answer.status.is_success())
 }
 
 /// Reads a log until all markers are in it, or for as long as that may take.
@@ -103,8 +110,9 @@ async fn look(section: &Section<'_>) -> Result<(Vec<Looked>, Vec<String>), StepE
             missing.push(instance.id.clone());
             continue;
         };
-        let markers: Vec<_> =
-            (0..MARKERS).map(|_| format!("marker-{}", crate::section::fresh_id())).collect();
+        let markers: Vec<_> = (0..MARKERS)
+            .map(|_| format!("marker-{}", crate::section::fresh_id()))
+            .collect();
         let mut posted = 0;
         for marker in &markers {
             let url = format!("http://{}{path}", instance.address);
@@ -113,7 +121,14 @@ async fn look(section: &Section<'_>) -> Result<(Vec<Looked>, Vec<String>), StepE
         let facts = wait_for(file, &markers).await?;
         let (service, instance) = (instance.service.clone(), instance.id.clone());
         let file = file.path.clone();
-        looked.push(Looked { service, instance, file, markers, posted, facts });
+        looked.push(Looked {
+            service,
+            instance,
+            file,
+            markers,
+            posted,
+            facts,
+        });
     }
     Ok((looked, missing))
 }
@@ -127,7 +142,11 @@ impl Work for Logs {
             let found = format!("{} of {}", one.found(), one.posted);
             let (bytes, length) = (facts.bytes.to_string(), facts.length.to_string());
             let own = one.file.display().to_string();
-            let counts = [facts.lines.to_string(), facts.json.to_string(), facts.traced.to_string()];
+            let counts = [
+                facts.lines.to_string(),
+                facts.json.to_string(),
+                facts.traced.to_string(),
+            ];
             let mut row = vec![one.instance.clone(), own, found];
             row.extend(counts);
             row.extend([bytes, length]);
@@ -150,14 +169,21 @@ impl Work for Logs {
         }
         let event = EvidenceRef::Event(section.report("Log aggregation", report).await?);
         settle(section, &looked, &missing, event).await?;
-        let logs = looked.iter().map(|one| json!({ "service": one.service, "instance": one.instance,
-            "path": one.file, "markers": one.markers, "lines": one.facts.lines }));
+        let logs = looked.iter().map(|one| {
+            json!({ "service": one.service, "instance": one.instance,
+            "path": one.file, "markers": one.markers, "lines": one.facts.lines })
+        });
         Ok(json!({ "logs": logs.collect::<Vec<_>>() }))
     }
 
     async fn inside(&self, _: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let (mut markers, mut once, mut shrunk) = (0, 0, 0);
-        for one in result.get("logs").and_then(Value::as_array).into_iter().flatten() {
+        for one in result
+            .get("logs")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let path = one["path"].as_str().unwrap_or_default();
             let wanted: Vec<String> =
                 serde_json::from_value(one["markers"].clone()).unwrap_or_default();
@@ -166,7 +192,8 @@ impl Work for Logs {
             once += facts.found.values().filter(|count| **count == 1).count();
             shrunk += usize::from(facts.lines < one["lines"].as_u64().unwrap_or_default());
         }
-        let detail = format!("{once} of {markers} markers found once, {shrunk} logs became shorter");
+        let detail =
+            format!("{once} of {markers} markers found once, {shrunk} logs became shorter");
         Ok(Seen::new(once == markers && shrunk == 0, detail))
     }
 
@@ -195,7 +222,10 @@ impl Work for Logs {
             }
             found += u64::from(seen == 1);
         }
-        Ok(Seen::new(found == sent, format!("{found} of {sent} markers stand once in the logs")))
+        Ok(Seen::new(
+            found == sent,
+            format!("{found} of {sent} markers stand once in the logs"),
+        ))
     }
 }
 
@@ -206,7 +236,10 @@ async fn settle(
     event: EvidenceRef,
 ) -> Result<(), StepError> {
     let sum = |of: fn(&Looked) -> u64| looked.iter().map(of).sum::<u64>();
-    let (found, sent) = (sum(|one| one.found() as u64), (looked.len() * MARKERS) as u64);
+    let (found, sent) = (
+        sum(|one| one.found() as u64),
+        (looked.len() * MARKERS) as u64,
+    );
     let (lines, json) = (sum(|one| one.facts.lines), sum(|one| one.facts.json));
     let complete = missing.is_empty() && !looked.is_empty();
     let arrived = looked.iter().filter(|one| one.found() > 0).count();
@@ -216,26 +249,66 @@ async fn settle(
         looked.len() + missing.len()
     );
     section
-        .judge("8.2.1", complete && arrived == looked.len(), Basis::Performed, reason, &[event])
+        .judge(
+            "8.2.1",
+            complete && arrived == looked.len(),
+            Basis::Performed,
+            reason,
+            &[event],
+        )
         .await?;
     reason = format!("{json} of {lines} lines were parsed as a JSON object");
     if json == lines && lines > 0 {
-        let met = Verdict::Met { basis: Basis::Performed };
+        let met = Verdict::Met {
+            basis: Basis::Performed,
+        };
         section.settle("8.2.2", met, reason, &[event]).await?;
     } else {
         reason.push_str("; for the others there is no parsing rule");
-        section.settle("8.2.2", Verdict::Open, reason, &[event]).await?;
+        section
+            .settle("8.2.2", Verdict::Open, reason, &[event])
+            .await?;
     }
-    let days = section.context.spec.file.monitoring.log_retention.get().as_secs() / 86_400;
-    let reason = format!("the deployment file asks for {days} days; nothing on this target enforces it");
+    let days = section
+        .context
+        .spec
+        .file
+        .monitoring
+        .log_retention
+        .get()
+        .as_secs()
+        / 86_400;
+    let reason =
+        format!("the deployment file asks for {days} days; nothing on this target enforces it");
     section.open("8.2.3", &reason).await?;
     let reason = format!("{found} of {sent} markers were found by a search of the logs");
-    section.judge("8.2.4", found == sent && sent > 0, Basis::Observed, reason, &[event]).await?;
-    section.open("8.2.5", "nothing on this target evaluates log lines after the run").await?;
+    section
+        .judge(
+            "8.2.4",
+            found == sent && sent > 0,
+            Basis::Observed,
+            reason,
+            &[event],
+        )
+        .await?;
+    section
+        .open(
+            "8.2.5",
+            "nothing on this target evaluates log lines after the run",
+        )
+        .await?;
     let whole = looked.iter().filter(|one| one.whole()).count();
     let reason = format!(
         "{found} of {sent} markers were found exactly once, and {whole} of {} logs were read to their full length ({lines} lines)",
         looked.len()
     );
-    section.judge("8.2.6", complete && whole == looked.len(), Basis::Observed, reason, &[event]).await
+    section
+        .judge(
+            "8.2.6",
+            complete && whole == looked.len(),
+            Basis::Observed,
+            reason,
+            &[event],
+        )
+        .await
 }

@@ -19,7 +19,10 @@ pub(super) const OUTLINE: Outline = Outline {
     section: "metrics",
     title: "Scrape every instance and see that every service gives samples",
     items: &["8.1.1", "8.1.2", "8.1.6"],
-    methods: ("kept scrapes parsed again", "each service scraped again at its address"),
+    methods: (
+        "kept scrapes parsed again",
+        "each service scraped again at its address",
+    ),
     expected: Duration::from_secs(5),
 };
 
@@ -39,7 +42,10 @@ struct Scraped {
 
 /// Scrapes one URL.
 async fn scrape(client: &HttpClient, url: &str) -> Result<(String, Exposition), String> {
-    let answer = client.get(url, REQUEST_LIMIT).await.map_err(|error| error.to_string())?;
+    let answer = client
+        .get(url, REQUEST_LIMIT)
+        .await
+        .map_err(|error| error.to_string())?;
     if !answer.status.is_success() {
         return Err(format!("{url} answers {}", answer.status));
     }
@@ -75,14 +81,27 @@ pub(super) async fn names(section: &Section<'_>, service: &str) -> Result<Names,
     };
     let status = |name: &str| {
         const LABELS: [&str; 4] = ["status", "code", "status_code", "http_response_status_code"];
-        let mut labels = read.series.iter().filter(|one| one.name == name).map(|one| &one.labels);
+        let mut labels = read
+            .series
+            .iter()
+            .filter(|one| one.name == name)
+            .map(|one| &one.labels);
         let labels = labels.next()?;
-        LABELS.into_iter().find(|label| labels.contains_key(*label)).map(str::to_owned)
+        LABELS
+            .into_iter()
+            .find(|label| labels.contains_key(*label))
+            .map(str::to_owned)
     };
-    let counter = read.family("counter", "requests_total").filter(|name| read.sum(name) > 0.0);
+    let counter = read
+        .family("counter", "requests_total")
+        .filter(|name| read.sum(name) > 0.0);
     let requests = counter.and_then(|name| Some((name.to_owned(), status(name)?)));
     let duration = read.family("histogram", "seconds").map(str::to_owned);
-    Ok(Names { answered: true, requests, duration })
+    Ok(Names {
+        answered: true,
+        requests,
+        duration,
+    })
 }
 
 async fn scrape_all(section: &Section<'_>, kept: &mut Kept) -> Result<Vec<Scraped>, StepError> {
@@ -105,7 +124,14 @@ async fn scrape_all(section: &Section<'_>, kept: &mut Kept) -> Result<Vec<Scrape
             None => None,
         };
         let (service, instance) = (instance.service.clone(), instance.id.clone());
-        all.push(Scraped { service, instance, address, path, read, evidence });
+        all.push(Scraped {
+            service,
+            instance,
+            address,
+            path,
+            read,
+            evidence,
+        });
     }
     Ok(all)
 }
@@ -115,14 +141,19 @@ fn configuration(section: &Section<'_>, scraped: &[Scraped]) -> String {
     let spec = &section.context.spec;
     let mut jobs: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for one in scraped {
-        jobs.entry((&one.service, &one.path)).or_default().push(&one.address);
+        jobs.entry((&one.service, &one.path))
+            .or_default()
+            .push(&one.address);
     }
     let scrapes = jobs.iter().map(|((service, path), addresses)| {
         let labels = json!({ "application": spec.application, "environment": spec.environment });
         json!({ "job_name": service, "metrics_path": path,
             "static_configs": [{ "targets": addresses, "labels": labels }] })
     });
-    let interval = format!("{}s", spec.file.monitoring.scrape_interval.get().as_secs().max(1));
+    let interval = format!(
+        "{}s",
+        spec.file.monitoring.scrape_interval.get().as_secs().max(1)
+    );
     crate::phases::fill(
         include_str!("../../../../../templates/monitoring/prometheus.yaml"),
         &[
@@ -143,11 +174,18 @@ impl Work for Metrics {
         let scraped = scrape_all(section, &mut kept).await?;
         let samples = coverage(section.context).await?;
         let config = configuration(section, &scraped);
-        let config_kept =
-            section.keep(&mut kept, CONFIG, "application/yaml", config.clone()).await?;
+        let config_kept = section
+            .keep(&mut kept, CONFIG, "application/yaml", config.clone())
+            .await?;
         let report = report(section, &scraped, &samples, &config);
         let event = section.report("Metrics", report).await?;
-        settle(section, &scraped, &samples, [config_kept, EvidenceRef::Event(event)]).await?;
+        settle(
+            section,
+            &scraped,
+            &samples,
+            [config_kept, EvidenceRef::Event(event)],
+        )
+        .await?;
         Ok(kept.into_result(json!({ "scraped": scraped.len() })))
     }
 
@@ -165,7 +203,10 @@ impl Work for Metrics {
             }
             files += 1;
         }
-        let wanted = result.get("scraped").and_then(Value::as_u64).unwrap_or_default();
+        let wanted = result
+            .get("scraped")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let detail = format!("{series} series in {files} of {wanted} scrapes");
         Ok(Seen::new(files == wanted, detail))
     }
@@ -197,12 +238,20 @@ fn report(
 ) -> Report {
     let rows = scraped.iter().map(|one| {
         let (families, series, state) = match &one.read {
-            Ok(read) => {
-                (read.kinds.len().to_string(), read.series.len().to_string(), "scraped".to_owned())
-            }
+            Ok(read) => (
+                read.kinds.len().to_string(),
+                read.series.len().to_string(),
+                "scraped".to_owned(),
+            ),
             Err(wrong) => (String::new(), String::new(), wrong.clone()),
         };
-        vec![one.instance.clone(), format!("{}{}", one.address, one.path), families, series, state]
+        vec![
+            one.instance.clone(),
+            format!("{}{}", one.address, one.path),
+            families,
+            series,
+            state,
+        ]
     });
     let columns = vec![
         Column::text("instance"),
@@ -214,7 +263,12 @@ fn report(
     let covered = section.context.spec.services.iter().map(|service| {
         let seen = samples.get(&service.name).copied().unwrap_or_default();
         let own = seen.routed.to_string();
-        vec![service.name.clone(), own, seen.probed.to_string(), seen.seconds.to_string()]
+        vec![
+            service.name.clone(),
+            own,
+            seen.probed.to_string(),
+            seen.seconds.to_string(),
+        ]
     });
     let sampled = vec![
         Column::text("service"),
@@ -223,8 +277,16 @@ fn report(
         Column::number("samples"),
     ];
     Report::new()
-        .with_table("Metrics endpoints of the instances", columns, rows.collect())
-        .with_table("Samples of the deployed release in this run", sampled, covered.collect())
+        .with_table(
+            "Metrics endpoints of the instances",
+            columns,
+            rows.collect(),
+        )
+        .with_table(
+            "Samples of the deployed release in this run",
+            sampled,
+            covered.collect(),
+        )
         .with_code(CONFIG, "yaml", config)
 }
 
@@ -236,11 +298,18 @@ async fn settle(
 ) -> Result<(), StepError> {
     let services = &section.context.spec.services;
     let good = scraped.iter().filter(|one| one.read.is_ok()).count();
-    let without: Vec<_> = services.iter().filter(|one| one.file.metrics.is_none()).collect();
+    let without: Vec<_> = services
+        .iter()
+        .filter(|one| one.file.metrics.is_none())
+        .collect();
     let names: Vec<_> = without.iter().map(|one| one.name.as_str()).collect();
     let unscraped: Vec<_> = services
         .iter()
-        .filter(|one| !scraped.iter().any(|own| own.service == one.name && own.read.is_ok()))
+        .filter(|one| {
+            !scraped
+                .iter()
+                .any(|own| own.service == one.name && own.read.is_ok())
+        })
         .map(|one| one.name.as_str())
         .collect();
     let mut reason = format!(
@@ -248,10 +317,15 @@ async fn settle(
         scraped.len()
     );
     if !names.is_empty() {
-        reason.push_str(&format!("; no metrics endpoint is declared for {}", names.join(", ")));
+        reason.push_str(&format!(
+            "; no metrics endpoint is declared for {}",
+            names.join(", ")
+        ));
     }
     let holds = unscraped.is_empty() && good == scraped.len();
-    section.judge("8.1.1", holds, Basis::Performed, reason, &[config, event]).await?;
+    section
+        .judge("8.1.1", holds, Basis::Performed, reason, &[config, event])
+        .await?;
 
     let own = |one: &&Scraped| one.read.as_ref().is_ok_and(|read| !custom(read).is_empty());
     let with_own: Vec<_> = scraped.iter().filter(own).collect();
@@ -264,22 +338,43 @@ async fn settle(
                 with_own.len(),
                 names.first().cloned().unwrap_or_default()
             );
-            let met = Verdict::Met { basis: Basis::Performed };
+            let met = Verdict::Met {
+                basis: Basis::Performed,
+            };
             section.settle("8.1.2", met, reason, &evidence).await?;
         }
-        None => section.open("8.1.2", "no instance gives metrics of the application itself").await?,
+        None => {
+            section
+                .open(
+                    "8.1.2",
+                    "no instance gives metrics of the application itself",
+                )
+                .await?
+        }
     }
 
     let silent: Vec<_> = services
         .iter()
-        .filter(|one| samples.get(&one.name).is_none_or(|seen| seen.routed + seen.probed == 0))
+        .filter(|one| {
+            samples
+                .get(&one.name)
+                .is_none_or(|seen| seen.routed + seen.probed == 0)
+        })
         .map(|one| one.name.as_str())
         .collect();
     let reason = match silent.is_empty() {
         true => format!("all {} services gave samples in this run", services.len()),
         false => format!("no samples of {}", silent.join(", ")),
     };
-    section.judge("8.1.6", silent.is_empty(), Basis::Observed, reason, &[event]).await
+    section
+        .judge(
+            "8.1.6",
+            silent.is_empty(),
+            Basis::Observed,
+            reason,
+            &[event],
+        )
+        .await
 }
 
 /// Returns the families that are not those of a runtime or an exporter.

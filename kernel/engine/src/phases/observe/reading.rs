@@ -74,7 +74,10 @@ pub(super) async fn log(path: PathBuf, texts: Vec<String>) -> Result<LogFacts, S
         let file = std::fs::File::open(&path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut reader = BufReader::new(file);
-        let mut facts = LogFacts { length, ..LogFacts::default() };
+        let mut facts = LogFacts {
+            length,
+            ..LogFacts::default()
+        };
         facts.found = texts.into_iter().map(|text| (text, 0)).collect();
         let mut line = Vec::new();
         loop {
@@ -129,9 +132,14 @@ mod tests {
         let path = folder.path().join("log");
         let text = "{\"trace_id\":\"ab\",\"m\":\"marker-1\"}\nplain marker-1\n{\"m\":1}\ntorn";
         std::fs::write(&path, text).unwrap();
-        let facts = log(path, vec!["marker-1".to_owned(), "none".to_owned()]).await.unwrap();
+        let facts = log(path, vec!["marker-1".to_owned(), "none".to_owned()])
+            .await
+            .unwrap();
         assert_eq!((facts.lines, facts.json, facts.traced), (3, 2, 1));
-        assert_eq!((facts.bytes, facts.length), (text.len() as u64, text.len() as u64));
+        assert_eq!(
+            (facts.bytes, facts.length),
+            (text.len() as u64, text.len() as u64)
+        );
         assert_eq!((facts.found["marker-1"], facts.found["none"]), (2, 0));
     }
 }

@@ -55,13 +55,23 @@ pub(crate) struct Span {
 
 impl Trace {
     pub(crate) fn services(&self) -> BTreeSet<&str> {
-        self.spans.iter().map(|span| span.service.as_str()).collect()
+        self.spans
+            .iter()
+            .map(|span| span.service.as_str())
+            .collect()
     }
 
     /// Returns the calls from one service to another that the spans show.
     pub(crate) fn edges(&self) -> BTreeSet<(&str, &str)> {
-        let of = |id: &Option<String>| self.spans.iter().find(|span| span.id.is_some() && span.id == *id);
-        let pairs = self.spans.iter().filter_map(|span| Some((of(&span.parent)?, span)));
+        let of = |id: &Option<String>| {
+            self.spans
+                .iter()
+                .find(|span| span.id.is_some() && span.id == *id)
+        };
+        let pairs = self
+            .spans
+            .iter()
+            .filter_map(|span| Some((of(&span.parent)?, span)));
         let pairs = pairs.map(|(caller, span)| (caller.service.as_str(), span.service.as_str()));
         pairs.filter(|(caller, called)| caller != called).collect()
     }
@@ -69,9 +79,16 @@ impl Trace {
     /// Returns how many spans have a parent that is neither the request's nor one of the trace.
     fn orphans(&self) -> usize {
         let known = |parent: &String| {
-            *parent == parent_of(&self.id) || self.spans.iter().any(|span| span.id.as_ref() == Some(parent))
+            *parent == parent_of(&self.id)
+                || self
+                    .spans
+                    .iter()
+                    .any(|span| span.id.as_ref() == Some(parent))
         };
-        self.spans.iter().filter(|span| span.parent.as_ref().is_some_and(|own| !known(own))).count()
+        self.spans
+            .iter()
+            .filter(|span| span.parent.as_ref().is_some_and(|own| !known(own)))
+            .count()
     }
 }
 
@@ -99,7 +116,10 @@ fn journeys(section: &Section<'_>) -> Vec<Journey> {
     if !spec.journeys.is_empty() {
         return spec.journeys.clone();
     }
-    let frontends = spec.services.iter().filter(|service| service.role == Role::Frontend);
+    let frontends = spec
+        .services
+        .iter()
+        .filter(|service| service.role == Role::Frontend);
     let page = |service: &crate::spec::Service| Journey {
         name: format!("first page of {}", service.name),
         smoke: false,
@@ -171,7 +191,9 @@ async fn find(section: &Section<'_>, traces: &mut [Trace]) -> Result<(), StepErr
                     parent: text("parent_span_id"),
                     duration_us: line.get("duration_us").and_then(Value::as_u64),
                 };
-                let of = traces.iter_mut().filter(|trace| held.contains(trace.id.as_str()));
+                let of = traces
+                    .iter_mut()
+                    .filter(|trace| held.contains(trace.id.as_str()));
                 of.for_each(|trace| trace.spans.push(span.clone()));
             }
         }
@@ -185,8 +207,14 @@ fn on_the_path(section: &Section<'_>, traces: &[Trace]) -> BTreeSet<String> {
     let mut path: BTreeSet<String> = traces.iter().map(|trace| trace.entry.clone()).collect();
     let mut waiting: Vec<_> = path.iter().cloned().collect();
     while let Some(service) = waiting.pop() {
-        let needs = spec.service(&service).map(|service| service.needs.clone()).unwrap_or_default();
-        for need in needs.into_iter().filter(|need| spec.service(need).is_some()) {
+        let needs = spec
+            .service(&service)
+            .map(|service| service.needs.clone())
+            .unwrap_or_default();
+        for need in needs
+            .into_iter()
+            .filter(|need| spec.service(need).is_some())
+        {
             if path.insert(need.clone()) {
                 waiting.push(need);
             }
@@ -203,7 +231,9 @@ impl Work for Traces {
         let mut kept = Kept::default();
         let traces = follow(section).await?;
         let text = format!("{:#}\n", json!(traces));
-        let file = section.keep(&mut kept, TRACES, "application/json", text).await?;
+        let file = section
+            .keep(&mut kept, TRACES, "application/json", text)
+            .await?;
         let rows = traces.iter().map(|trace| {
             let services: Vec<_> = trace.services().into_iter().collect();
             let longest = trace.spans.iter().filter_map(|span| span.duration_us).max();
@@ -212,7 +242,9 @@ impl Work for Traces {
                 trace.id.clone(),
                 services.join(", "),
                 trace.spans.len().to_string(),
-                longest.map(|us| format!("{:.1}", us as f64 / 1000.0)).unwrap_or_default(),
+                longest
+                    .map(|us| format!("{:.1}", us as f64 / 1000.0))
+                    .unwrap_or_default(),
             ]
         });
         let columns = vec![
@@ -236,14 +268,23 @@ impl Work for Traces {
         let traces: Vec<Trace> = serde_json::from_slice(&text).unwrap_or_default();
         let orphans: usize = traces.iter().map(Trace::orphans).sum();
         let spans: usize = traces.iter().map(|trace| trace.spans.len()).sum();
-        let detail = format!("{spans} spans of {} traces, {orphans} without their parent", traces.len());
+        let detail = format!(
+            "{spans} spans of {} traces, {orphans} without their parent",
+            traces.len()
+        );
         Ok(Seen::new(orphans == 0 && spans > 0, detail))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let traces = follow(section).await?;
-        let seen = traces.iter().filter(|trace| !trace.spans.is_empty()).count();
-        let detail = format!("{seen} of {} new requests are found in the logs", traces.len());
+        let seen = traces
+            .iter()
+            .filter(|trace| !trace.spans.is_empty())
+            .count();
+        let detail = format!(
+            "{seen} of {} new requests are found in the logs",
+            traces.len()
+        );
         Ok(Seen::new(seen == traces.len() && seen > 0, detail))
     }
 }
@@ -254,47 +295,100 @@ async fn settle(
     evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
     let count = traces.len();
-    let seen = traces.iter().filter(|trace| !trace.spans.is_empty()).count();
-    let reason = format!("the spans of {seen} of {count} requests with a traceparent are in the logs");
+    let seen = traces
+        .iter()
+        .filter(|trace| !trace.spans.is_empty())
+        .count();
+    let reason =
+        format!("the spans of {seen} of {count} requests with a traceparent are in the logs");
     let holds = seen == count && count > 0;
-    section.judge("8.3.1", holds, Basis::Performed, reason, evidence).await?;
+    section
+        .judge("8.3.1", holds, Basis::Performed, reason, evidence)
+        .await?;
     let wanted = section.context.spec.file.monitoring.trace_sampling;
     if wanted >= 100.0 && holds {
-        let reason = format!("{wanted} % are asked for, and {seen} of {count} requests were traced");
-        let met = Verdict::Met { basis: Basis::Performed };
+        let reason =
+            format!("{wanted} % are asked for, and {seen} of {count} requests were traced");
+        let met = Verdict::Met {
+            basis: Basis::Performed,
+        };
         section.settle("8.3.2", met, reason, evidence).await?;
     } else {
-        let reason = format!("{wanted} % are asked for; the program has no way to set the sampling of a service");
+        let reason = format!(
+            "{wanted} % are asked for; the program has no way to set the sampling of a service"
+        );
         section.open("8.3.2", &reason).await?;
     }
-    let linked = traces.iter().filter(|trace| trace.spans.iter().any(|span| span.id.is_some())).count();
-    let reason = format!("{linked} of {count} traces are in log lines together with a span identifier");
-    section.judge("8.3.3", linked == count && count > 0, Basis::Performed, reason, evidence).await?;
-    section.open("8.3.4", "nothing on this target draws traces; the table of this section lists them").await?;
+    let linked = traces
+        .iter()
+        .filter(|trace| trace.spans.iter().any(|span| span.id.is_some()))
+        .count();
+    let reason =
+        format!("{linked} of {count} traces are in log lines together with a span identifier");
+    section
+        .judge(
+            "8.3.3",
+            linked == count && count > 0,
+            Basis::Performed,
+            reason,
+            evidence,
+        )
+        .await?;
+    section
+        .open(
+            "8.3.4",
+            "nothing on this target draws traces; the table of this section lists them",
+        )
+        .await?;
     let spans: Vec<_> = traces.iter().flat_map(|trace| &trace.spans).collect();
-    let slowest = spans.iter().filter_map(|span| Some((span.duration_us?, &span.service))).max();
+    let slowest = spans
+        .iter()
+        .filter_map(|span| Some((span.duration_us?, &span.service)))
+        .max();
     match slowest {
         Some((us, service)) => {
             let slowest = us as f64 / 1000.0;
-            let reason = format!("{} spans were read; the slowest took {slowest:.1} ms in {service}", spans.len());
-            section.judge("8.3.5", true, Basis::Observed, reason, evidence).await?;
+            let reason = format!(
+                "{} spans were read; the slowest took {slowest:.1} ms in {service}",
+                spans.len()
+            );
+            section
+                .judge("8.3.5", true, Basis::Observed, reason, evidence)
+                .await?;
         }
-        None => section.open("8.3.5", "no span says how long it took").await?,
+        None => {
+            section
+                .open("8.3.5", "no span says how long it took")
+                .await?
+        }
     }
     let path = on_the_path(section, traces);
     let crossed: BTreeSet<_> = traces.iter().flat_map(Trace::services).collect();
-    let missing: Vec<_> = path.iter().filter(|one| !crossed.contains(one.as_str())).cloned().collect();
+    let missing: Vec<_> = path
+        .iter()
+        .filter(|one| !crossed.contains(one.as_str()))
+        .cloned()
+        .collect();
     let orphans: usize = traces.iter().map(Trace::orphans).sum();
-    let longest = traces.iter().map(|trace| trace.services().len()).max().unwrap_or_default();
+    let longest = traces
+        .iter()
+        .map(|trace| trace.services().len())
+        .max()
+        .unwrap_or_default();
     let reason = match missing.is_empty() && orphans == 0 {
         true => format!(
             "the traces cross all {} services on the way, one request up to {longest}, and no span lacks its parent",
             path.len()
         ),
-        false => format!("not in any trace: {}; {orphans} spans lack their parent", missing.join(", ")),
+        false => format!(
+            "not in any trace: {}; {orphans} spans lack their parent",
+            missing.join(", ")
+        ),
     };
     let whole = missing.is_empty() && orphans == 0 && count > 0;
-    section.judge("8.3.6", whole, Basis::Observed, reason, evidence).await
+    section
+        .judge("8.3.6", whole, Basis::Observed, reason, evidence)
+        .await
 }
 
 #[cfg(test)]
@@ -304,7 +398,12 @@ mod tests {
 
     fn span(service: &str, id: &str, parent: &str) -> Span {
         let (id, parent) = (Some(id.to_owned()), Some(parent.to_owned()));
-        Span { service: service.to_owned(), id, parent, duration_us: None }
+        Span {
+            service: service.to_owned(),
+            id,
+            parent,
+            duration_us: None,
+        }
     }
 
     #[test]
@@ -315,7 +414,13 @@ mod tests {
             span("orders", "b", "a"),
             span("catalog", "c", "lost"),
         ];
-        let trace = Trace { id, request: String::new(), entry: "web".to_owned(), passed: true, spans };
+        let trace = Trace {
+            id,
+            request: String::new(),
+            entry: "web".to_owned(),
+            passed: true,
+            spans,
+        };
         assert_eq!(trace.edges(), BTreeSet::from([("web", "orders")]));
         assert_eq!(trace.orphans(), 1);
         assert_eq!(trace.services().len(), 3);

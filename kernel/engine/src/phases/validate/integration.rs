@@ -17,7 +17,10 @@ pub(super) const OUTLINE: Outline = Outline {
     section: "integration",
     title: "See every declared call between services in a trace",
     items: &["9.1.3"],
-    methods: ("calls counted in the kept traces", "calls found in traces of new requests"),
+    methods: (
+        "calls counted in the kept traces",
+        "calls found in traces of new requests",
+    ),
     expected: Duration::from_secs(5),
 };
 
@@ -29,7 +32,10 @@ pub(super) struct Integration;
 fn declared(section: &Section<'_>) -> BTreeSet<(String, String)> {
     let spec = &section.context.spec;
     let needs = spec.services.iter().flat_map(|service| {
-        let needs = service.needs.iter().filter(|need| spec.service(need).is_some());
+        let needs = service
+            .needs
+            .iter()
+            .filter(|need| spec.service(need).is_some());
         needs.map(|need| (service.name.clone(), need.clone()))
     });
     needs.collect()
@@ -38,11 +44,17 @@ fn declared(section: &Section<'_>) -> BTreeSet<(String, String)> {
 /// Returns how many successful requests made a call.
 fn times(traces: &[Trace], (caller, called): &(String, String)) -> usize {
     let edge = (caller.as_str(), called.as_str());
-    traces.iter().filter(|trace| trace.passed && trace.edges().contains(&edge)).count()
+    traces
+        .iter()
+        .filter(|trace| trace.passed && trace.edges().contains(&edge))
+        .count()
 }
 
 fn seen(section: &Section<'_>, traces: &[Trace]) -> usize {
-    declared(section).iter().filter(|edge| times(traces, edge) > 0).count()
+    declared(section)
+        .iter()
+        .filter(|edge| times(traces, edge) > 0)
+        .count()
 }
 
 #[async_trait]
@@ -51,7 +63,9 @@ impl Work for Integration {
         let mut kept = Kept::default();
         let (traces, edges) = (follow(section).await?, declared(section));
         let text = format!("{:#}\n", json!(traces));
-        let file = section.keep(&mut kept, TRACES, "application/json", text).await?;
+        let file = section
+            .keep(&mut kept, TRACES, "application/json", text)
+            .await?;
         let rows = edges.iter().map(|edge| {
             let times = times(&traces, edge);
             let state = if times > 0 { "seen" } else { "not seen" }.to_owned();
@@ -67,12 +81,23 @@ impl Work for Integration {
         let event = EvidenceRef::Event(section.report("Integrations", report).await?);
         let evidence = [file, event];
         let (found, all) = (seen(section, &traces), edges.len());
-        let reason = format!("{found} of {all} declared calls between services were seen in traces of successful requests");
+        let reason = format!(
+            "{found} of {all} declared calls between services were seen in traces of successful requests"
+        );
         if all == 0 {
             let fact = "no service of the inventory needs another".to_owned();
-            section.settle("9.1.3", Verdict::NotApplicable { fact: fact.clone() }, fact, &evidence).await?;
+            section
+                .settle(
+                    "9.1.3",
+                    Verdict::NotApplicable { fact: fact.clone() },
+                    fact,
+                    &evidence,
+                )
+                .await?;
         } else {
-            section.judge("9.1.3", found == all, Basis::Performed, reason, &evidence).await?;
+            section
+                .judge("9.1.3", found == all, Basis::Performed, reason, &evidence)
+                .await?;
         }
         Ok(kept.into_result(json!({ "seen": found })))
     }
@@ -85,12 +110,18 @@ impl Work for Integration {
         let traces: Vec<Trace> = serde_json::from_slice(&text).unwrap_or_default();
         let found = seen(section, &traces) as u64;
         let wanted = result.get("seen").and_then(Value::as_u64);
-        Ok(Seen::new(Some(found) == wanted, format!("{found} calls in the kept traces")))
+        Ok(Seen::new(
+            Some(found) == wanted,
+            format!("{found} calls in the kept traces"),
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let found = seen(section, &follow(section).await?) as u64;
         let wanted = result.get("seen").and_then(Value::as_u64);
-        Ok(Seen::new(Some(found) == wanted, format!("{found} calls in traces of new requests")))
+        Ok(Seen::new(
+            Some(found) == wanted,
+            format!("{found} calls in traces of new requests"),
+        ))
     }
 }

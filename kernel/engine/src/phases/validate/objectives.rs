@@ -52,8 +52,11 @@ pub(super) struct Routed {
 
 /// Reads the router's samples of this run.
 pub(super) async fn routed(context: &Context) -> Result<Routed, StepError> {
-    let (folder, new, old) =
-        (context.run.samples_path(), context.to.clone(), context.from.clone());
+    let (folder, new, old) = (
+        context.run.samples_path(),
+        context.to.clone(),
+        context.from.clone(),
+    );
     let read = tokio::task::spawn_blocking(move || {
         let samples = SampleReader::open_folder(&folder, Source::Router.word())?;
         let mut seconds: BTreeMap<(String, i64), [Measure; 2]> = BTreeMap::new();
@@ -102,26 +105,46 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     let mut add = |what: &str, measured: Option<(String, bool)>, limit: String| {
         let name = format!("{} ({what})", objective.name);
         let (measured, passed) = measured.unwrap_or_else(|| ("none".to_owned(), false));
-        checks.push(GateCheck { name, measured, limit, passed });
+        checks.push(GateCheck {
+            name,
+            measured,
+            limit,
+            passed,
+        });
     };
     let measure = measure.filter(|measure| measure.count > 0);
     if let Some(availability) = objective.availability {
         let measured = measure.map(|measure| {
             let good = 100.0 - measure.failed_percent();
-            (format!("{good:.3} % of {}", measure.count), good >= availability)
+            (
+                format!("{good:.3} % of {}", measure.count),
+                good >= availability,
+            )
         });
-        add("availability", measured, format!("at least {availability} %"));
+        add(
+            "availability",
+            measured,
+            format!("at least {availability} %"),
+        );
     }
     if let Some(latency) = &objective.latency {
         let below = latency.below.get().as_secs_f64() * 1000.0;
         let measured = measure.and_then(|measure| measure.quantile_ms(latency.percent / 100.0));
         let measured = measured.map(|ms| (format!("{ms:.1} ms"), ms <= below));
-        add(&format!("p{}", latency.percent), measured, format!("at most {below} ms"));
+        add(
+            &format!("p{}", latency.percent),
+            measured,
+            format!("at most {below} ms"),
+        );
     }
     if let Some(throughput) = objective.throughput {
         let measured = measure.and_then(|measure| measure.throughput);
         let measured = measured.map(|rate| (format!("{rate:.1} a second"), rate >= throughput));
-        add("throughput", measured, format!("at least {throughput} a second"));
+        add(
+            "throughput",
+            measured,
+            format!("at least {throughput} a second"),
+        );
     }
     checks
 }
@@ -163,7 +186,12 @@ mod tests {
     fn measure(count: u64, failed: u64, us: u64) -> Measure {
         let mut latency = Latency::new();
         (0..count - failed).for_each(|_| latency.count(us));
-        Measure { count, failed, latency, throughput: Some(99.0) }
+        Measure {
+            count,
+            failed,
+            latency,
+            throughput: Some(99.0),
+        }
     }
 
     #[test]
@@ -173,10 +201,16 @@ mod tests {
             "latency": { "percent": 99, "below": "10ms" }, "throughput": 100 }))
         .unwrap();
         let passed = |measure: Option<&Measure>| {
-            against(&objective, measure).iter().map(|check| check.passed).collect::<Vec<_>>()
+            against(&objective, measure)
+                .iter()
+                .map(|check| check.passed)
+                .collect::<Vec<_>>()
         };
         assert_eq!(passed(Some(&measure(100, 1, 5_000))), [true, true, false]);
-        assert_eq!(passed(Some(&measure(100, 2, 15_000))), [false, false, false]);
+        assert_eq!(
+            passed(Some(&measure(100, 2, 15_000))),
+            [false, false, false]
+        );
         assert_eq!(passed(None), [false; 3]);
     }
 

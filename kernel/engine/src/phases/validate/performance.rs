@@ -98,7 +98,9 @@ fn objectives(
     let objectives = &section.context.spec.file.objectives;
     let checks = objectives.iter().flat_map(|objective| {
         let own = load.filter(|(service, _)| *service == objective.service);
-        let measure = own.map(|(_, measure)| measure).or_else(|| routed.all.get(&objective.service));
+        let measure = own
+            .map(|(_, measure)| measure)
+            .or_else(|| routed.all.get(&objective.service));
         against(objective, measure)
     });
     checks.collect()
@@ -107,8 +109,11 @@ fn objectives(
 #[async_trait]
 impl Work for Performance {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
-        let (context, mut kept, since) =
-            (section.context, Kept::default(), section.context.clock.now());
+        let (context, mut kept, since) = (
+            section.context,
+            Kept::default(),
+            section.context.clock.now(),
+        );
         let profile = context.spec.file.load.clone();
         let mut evidence = Vec::new();
         let mut loaded = None;
@@ -116,7 +121,11 @@ impl Work for Performance {
             let totals = load(section, profile, "validation").await?;
             let measure = measure(&totals, profile);
             let text = format!("{:#}\n", json!(totals));
-            evidence.push(section.keep(&mut kept, TOTALS, "application/json", text).await?);
+            evidence.push(
+                section
+                    .keep(&mut kept, TOTALS, "application/json", text)
+                    .await?,
+            );
             let tested = LoadTested {
                 name: "validation".to_owned(),
                 release: context.to.clone(),
@@ -127,12 +136,17 @@ impl Work for Performance {
                 latency: totals.latency.clone(),
                 throughput: measure.throughput.unwrap_or_default(),
             };
-            let event = context.journal.append("engine", EventBody::LoadTested(tested)).await?;
+            let event = context
+                .journal
+                .append("engine", EventBody::LoadTested(tested))
+                .await?;
             evidence.push(EvidenceRef::Event(event.seq));
             loaded = Some((profile, totals, measure));
         }
         let routed = routed(context).await?;
-        let of_load = loaded.as_ref().map(|(profile, _, own)| (profile.service.as_str(), own));
+        let of_load = loaded
+            .as_ref()
+            .map(|(profile, _, own)| (profile.service.as_str(), own));
         let objectives = objectives(section, &routed, of_load);
         let rule = &context.spec.strategy.analysis;
         let baseline: Vec<_> = routed
@@ -140,17 +154,46 @@ impl Work for Performance {
             .iter()
             .flat_map(|(service, pair)| compare(service, pair, rule))
             .collect();
-        let seconds = routed.pairs.values().map(|pair| pair.seconds).max().unwrap_or_default();
-        let report = report(loaded.as_ref().map(|own| (own.0, &own.1)), &objectives, &baseline, seconds);
-        evidence.push(EvidenceRef::Event(section.report("Performance", report).await?));
-        settle_load(section, loaded.as_ref().map(|own| (own.0, &own.1)), &objectives, &evidence).await?;
+        let seconds = routed
+            .pairs
+            .values()
+            .map(|pair| pair.seconds)
+            .max()
+            .unwrap_or_default();
+        let report = report(
+            loaded.as_ref().map(|own| (own.0, &own.1)),
+            &objectives,
+            &baseline,
+            seconds,
+        );
+        evidence.push(EvidenceRef::Event(
+            section.report("Performance", report).await?,
+        ));
+        settle_load(
+            section,
+            loaded.as_ref().map(|own| (own.0, &own.1)),
+            &objectives,
+            &evidence,
+        )
+        .await?;
         let passed = objectives.iter().chain(&baseline).all(|check| check.passed);
         let reason = settle_baseline(section, &objectives, &baseline, seconds, &evidence).await?;
         let checks = objectives.into_iter().chain(baseline).collect();
         let subject = format!("{} {}", context.spec.application, context.to);
-        let gate = GateEvaluated { gate: Gate::Baseline, subject, passed, since, checks, reason };
-        context.journal.append("engine", EventBody::GateEvaluated(gate)).await?;
-        let sums = loaded.map(|(_, totals, _)| json!({ "due": totals.due, "failed": totals.failed }));
+        let gate = GateEvaluated {
+            gate: Gate::Baseline,
+            subject,
+            passed,
+            since,
+            checks,
+            reason,
+        };
+        context
+            .journal
+            .append("engine", EventBody::GateEvaluated(gate))
+            .await?;
+        let sums =
+            loaded.map(|(_, totals, _)| json!({ "due": totals.due, "failed": totals.failed }));
         Ok(kept.into_result(json!({ "load": sums, "began": since.timestamp() })))
     }
 
@@ -161,10 +204,15 @@ impl Work for Performance {
         let Some(digest) = Kept::of(result).digest(TOTALS) else {
             return Ok(Seen::new(false, "no totals were kept"));
         };
-        let totals: Option<ClientTotals> = serde_json::from_slice(&section.read(digest).await?).ok();
-        let (folder, from) =
-            (section.context.run.samples_path(), result["began"].as_i64().unwrap_or_default());
-        let until = totals.as_ref().map_or(i64::MAX, |totals| totals.updated_at.timestamp());
+        let totals: Option<ClientTotals> =
+            serde_json::from_slice(&section.read(digest).await?).ok();
+        let (folder, from) = (
+            section.context.run.samples_path(),
+            result["began"].as_i64().unwrap_or_default(),
+        );
+        let until = totals
+            .as_ref()
+            .map_or(i64::MAX, |totals| totals.updated_at.timestamp());
         let summed = tokio::task::spawn_blocking(move || {
             let mut summed = 0;
             let samples =
@@ -180,7 +228,10 @@ impl Work for Performance {
         let cut = |error| crate::section::defect(format!("reading samples was cut off: {error}"));
         let summed: u64 = summed.await.map_err(cut)??;
         let detail = format!("{summed} requests in the samples, {due} in the totals");
-        Ok(Seen::new(summed == due && totals.is_some_and(|own| own.due == due), detail))
+        Ok(Seen::new(
+            summed == due && totals.is_some_and(|own| own.due == due),
+            detail,
+        ))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -194,12 +245,23 @@ impl Work for Performance {
         let checks: Vec<_> = objectives(section, &routed(section.context).await?, Some(own));
         let missed: Vec<_> = checks.iter().filter(|check| !check.passed).collect();
         let names: Vec<_> = missed.iter().map(|check| check.name.as_str()).collect();
-        let missed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let missed = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
         let state = section.context.state();
-        let before = state.gates.iter().rev().find(|gate| gate.gate == Gate::Baseline);
+        let before = state
+            .gates
+            .iter()
+            .rev()
+            .find(|gate| gate.gate == Gate::Baseline);
         // A first load that missed objectives has failed its items; the second then agrees.
         let agrees = names.is_empty() || before.is_some_and(|gate| !gate.passed);
-        let detail = format!("{} requests, {} failed; objectives missed: {missed}", totals.due, totals.failed);
+        let detail = format!(
+            "{} requests, {} failed; objectives missed: {missed}",
+            totals.due, totals.failed
+        );
         Ok(Seen::new(agrees, detail))
     }
 }
@@ -211,10 +273,22 @@ fn report(
     seconds: u64,
 ) -> Report {
     let table = |report: Report, caption: &str, checks: &[GateCheck]| {
-        let columns = ["what", "measured", "asked for", "result"].map(Column::text).to_vec();
+        let columns = ["what", "measured", "asked for", "result"]
+            .map(Column::text)
+            .to_vec();
         let rows = checks.iter().map(|check| {
-            let result = if check.passed { "holds" } else { "does not hold" }.to_owned();
-            vec![check.name.clone(), check.measured.clone(), check.limit.clone(), result]
+            let result = if check.passed {
+                "holds"
+            } else {
+                "does not hold"
+            }
+            .to_owned();
+            vec![
+                check.name.clone(),
+                check.measured.clone(),
+                check.limit.clone(),
+                result,
+            ]
         });
         report.with_table(caption, columns, rows.collect())
     };
@@ -222,7 +296,10 @@ fn report(
     if let Some((profile, totals)) = loaded {
         let ms = |share| {
             let us = totals.latency.quantile_us(share);
-            us.map_or_else(|| "none".to_owned(), |us| format!("{:.1}", us as f64 / 1000.0))
+            us.map_or_else(
+                || "none".to_owned(),
+                |us| format!("{:.1}", us as f64 / 1000.0),
+            )
         };
         let rows = [
             ("requests due a second", profile.rate.to_string()),
@@ -233,8 +310,15 @@ fn report(
             ("p99 (ms)", ms(0.99)),
             ("most in flight at once", totals.most_in_flight.to_string()),
         ];
-        let rows = rows.into_iter().map(|(what, value)| vec![what.to_owned(), value]).collect();
-        let caption = format!("Load on {} for {:?}", profile.service, profile.duration.get());
+        let rows = rows
+            .into_iter()
+            .map(|(what, value)| vec![what.to_owned(), value])
+            .collect();
+        let caption = format!(
+            "Load on {} for {:?}",
+            profile.service,
+            profile.duration.get()
+        );
         let columns = vec![Column::text("figure"), Column::number("value")];
         report = report.with_table(caption, columns, rows);
     }
@@ -252,33 +336,78 @@ async fn settle_load(
     let met = |basis| Verdict::Met { basis };
     let Some((profile, totals)) = loaded else {
         for item in ["9.2.1", "9.2.2", "9.2.3", "9.2.4"] {
-            section.open(item, "the deployment file names no load test").await?;
+            section
+                .open(item, "the deployment file names no load test")
+                .await?;
         }
         return settle_objectives(section, objectives, evidence).await;
     };
-    let reason = format!("{} requests at {} a second, {} failed", totals.sent, profile.rate, totals.failed);
-    section.judge("9.2.1", totals.sent > 0, Basis::Performed, reason, evidence).await?;
-    let ms = |share| totals.latency.quantile_us(share).map(|us| us as f64 / 1000.0);
+    let reason = format!(
+        "{} requests at {} a second, {} failed",
+        totals.sent, profile.rate, totals.failed
+    );
+    section
+        .judge("9.2.1", totals.sent > 0, Basis::Performed, reason, evidence)
+        .await?;
+    let ms = |share| {
+        totals
+            .latency
+            .quantile_us(share)
+            .map(|us| us as f64 / 1000.0)
+    };
     match (ms(0.5), ms(0.99)) {
         (Some(p50), Some(p99)) => {
-            let reason = format!("p50 {p50:.1} ms, p99 {p99:.1} ms, counted from when each request was due");
-            section.settle("9.2.2", met(Basis::Observed), reason, evidence).await?;
+            let reason =
+                format!("p50 {p50:.1} ms, p99 {p99:.1} ms, counted from when each request was due");
+            section
+                .settle("9.2.2", met(Basis::Observed), reason, evidence)
+                .await?;
         }
-        _ => section.settle("9.2.2", Verdict::Failed, "no request was answered", evidence).await?,
+        _ => {
+            section
+                .settle(
+                    "9.2.2",
+                    Verdict::Failed,
+                    "no request was answered",
+                    evidence,
+                )
+                .await?
+        }
     }
     let throughput = measure(totals, profile).throughput.unwrap_or_default();
-    let asked = objectives.iter().filter(|check| check.name.ends_with("(throughput)"));
+    let asked = objectives
+        .iter()
+        .filter(|check| check.name.ends_with("(throughput)"));
     let holds = asked.clone().all(|check| check.passed);
     let reason = format!(
         "{throughput:.1} good answers a second of {} due; {} objectives of throughput",
         profile.rate,
         asked.count()
     );
-    section.judge("9.2.3", holds && throughput > 0.0, Basis::Observed, reason, evidence).await?;
-    let reason = format!("up to {} requests were in flight at once, {} failed", totals.most_in_flight, totals.failed);
+    section
+        .judge(
+            "9.2.3",
+            holds && throughput > 0.0,
+            Basis::Observed,
+            reason,
+            evidence,
+        )
+        .await?;
+    let reason = format!(
+        "up to {} requests were in flight at once, {} failed",
+        totals.most_in_flight, totals.failed
+    );
     match totals.most_in_flight > 1 {
-        true => section.settle("9.2.4", met(Basis::Performed), reason, evidence).await?,
-        false => section.settle("9.2.4", Verdict::Open, reason, evidence).await?,
+        true => {
+            section
+                .settle("9.2.4", met(Basis::Performed), reason, evidence)
+                .await?
+        }
+        false => {
+            section
+                .settle("9.2.4", Verdict::Open, reason, evidence)
+                .await?
+        }
     }
     settle_objectives(section, objectives, evidence).await
 }
@@ -289,17 +418,35 @@ async fn settle_objectives(
     evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
     if objectives.is_empty() {
-        return section.open("9.2.5", "the deployment file names no objective").await;
+        return section
+            .open("9.2.5", "the deployment file names no objective")
+            .await;
     }
     let held = objectives.iter().filter(|check| check.passed).count();
     let unmeasured = objectives.iter().any(|check| check.measured == "none");
-    let figures: Vec<_> =
-        objectives.iter().map(|check| format!("{}: {}", check.name, check.measured)).collect();
-    let reason = format!("{held} of {} hold; {}", objectives.len(), figures.join("; "));
-    let missed = objectives.iter().any(|check| !check.passed && check.measured != "none");
+    let figures: Vec<_> = objectives
+        .iter()
+        .map(|check| format!("{}: {}", check.name, check.measured))
+        .collect();
+    let reason = format!(
+        "{held} of {} hold; {}",
+        objectives.len(),
+        figures.join("; ")
+    );
+    let missed = objectives
+        .iter()
+        .any(|check| !check.passed && check.measured != "none");
     match unmeasured && !missed {
-        true => section.settle("9.2.5", Verdict::Open, reason, evidence).await,
-        false => section.judge("9.2.5", !missed, Basis::Observed, reason, evidence).await,
+        true => {
+            section
+                .settle("9.2.5", Verdict::Open, reason, evidence)
+                .await
+        }
+        false => {
+            section
+                .judge("9.2.5", !missed, Basis::Observed, reason, evidence)
+                .await
+        }
     }
 }
 
@@ -315,14 +462,25 @@ async fn settle_baseline(
     let Some(from) = &section.context.from else {
         let fact = "no release was replaced".to_owned();
         let reason = format!("{fact}; {objectives}");
-        section.settle("9.2.6", Verdict::NotApplicable { fact }, reason.clone(), evidence).await?;
+        section
+            .settle(
+                "9.2.6",
+                Verdict::NotApplicable { fact },
+                reason.clone(),
+                evidence,
+            )
+            .await?;
         return Ok(reason);
     };
     let worse: Vec<_> = baseline.iter().filter(|check| !check.passed).collect();
-    let names: Vec<_> =
-        worse.iter().map(|check| format!("{} {} ({})", check.name, check.measured, check.limit)).collect();
+    let names: Vec<_> = worse
+        .iter()
+        .map(|check| format!("{} {} ({})", check.name, check.measured, check.limit))
+        .collect();
     let reason = match (baseline.is_empty(), names.is_empty()) {
-        (true, _) => format!("too few requests were routed while {from} and the new release both served; {objectives}"),
+        (true, _) => format!(
+            "too few requests were routed while {from} and the new release both served; {objectives}"
+        ),
         (_, true) => format!(
             "{} figures are not worse than those of {from} in the same {seconds} seconds; {objectives}",
             baseline.len()
@@ -330,8 +488,22 @@ async fn settle_baseline(
         _ => format!("worse than {from}: {}; {objectives}", names.join("; ")),
     };
     match baseline.is_empty() {
-        true => section.settle("9.2.6", Verdict::Open, reason.clone(), evidence).await?,
-        false => section.judge("9.2.6", names.is_empty(), Basis::Observed, reason.clone(), evidence).await?,
+        true => {
+            section
+                .settle("9.2.6", Verdict::Open, reason.clone(), evidence)
+                .await?
+        }
+        false => {
+            section
+                .judge(
+                    "9.2.6",
+                    names.is_empty(),
+                    Basis::Observed,
+                    reason.clone(),
+                    evidence,
+                )
+                .await?
+        }
     }
     Ok(reason)
 }

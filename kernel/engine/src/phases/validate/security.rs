@@ -34,7 +34,15 @@ const MOST: u64 = 64 * 1024;
 const OVERSIZED: usize = 1024 * 1024;
 
 /// What an answer must not give away.
-const LEAKS: [&str; 7] = ["panicked at", "stack backtrace", "Traceback (", "src/", "/home/", "/usr/", "root:x:"];
+const LEAKS: [&str; 7] = [
+    "panicked at",
+    "stack backtrace",
+    "Traceback (",
+    "src/",
+    "/home/",
+    "/usr/",
+    "root:x:",
+];
 
 /// A probe and its answer.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -58,8 +66,13 @@ impl Probe {
     }
 
     fn seen(&self) -> String {
-        let status = self.status.map_or_else(|| "closed".to_owned(), |status| status.to_string());
-        self.leak.as_ref().map_or_else(|| status.clone(), |leak| format!("{status}, gives away `{leak}`"))
+        let status = self
+            .status
+            .map_or_else(|| "closed".to_owned(), |status| status.to_string());
+        self.leak.as_ref().map_or_else(
+            || status.clone(),
+            |leak| format!("{status}, gives away `{leak}`"),
+        )
     }
 }
 
@@ -70,14 +83,62 @@ type Try = (&'static str, String, String, (u16, u16), bool);
 fn tries(known: &str) -> Vec<Try> {
     let plain = String::new;
     vec![
-        ("TRACE", "TRACE / HTTP/1.1".into(), plain(), (400, 501), true),
-        ("CONNECT", "CONNECT example.invalid:443 HTTP/1.1".into(), plain(), (400, 599), true),
-        ("path traversal", "GET /../../../../etc/passwd HTTP/1.1".into(), plain(), (400, 499), true),
-        ("encoded path traversal", "GET /..%2f..%2f..%2fetc/passwd HTTP/1.1".into(), plain(), (400, 499), true),
-        ("error page", "GET /%00nowhere?id='%22%3Cscript%3E HTTP/1.1".into(), plain(), (400, 499), true),
-        ("foreign host", "GET /nowhere HTTP/1.1".into(), "host: elsewhere.invalid\r\n".into(), (400, 499), true),
-        ("oversized header", format!("GET {known} HTTP/1.1"), format!("x-long: {}\r\n", "a".repeat(OVERSIZED)), (400, 499), true),
-        ("two lengths", format!("GET {known} HTTP/1.1"), "content-length: 0\r\ncontent-length: 5\r\n".into(), (400, 499), true),
+        (
+            "TRACE",
+            "TRACE / HTTP/1.1".into(),
+            plain(),
+            (400, 501),
+            true,
+        ),
+        (
+            "CONNECT",
+            "CONNECT example.invalid:443 HTTP/1.1".into(),
+            plain(),
+            (400, 599),
+            true,
+        ),
+        (
+            "path traversal",
+            "GET /../../../../etc/passwd HTTP/1.1".into(),
+            plain(),
+            (400, 499),
+            true,
+        ),
+        (
+            "encoded path traversal",
+            "GET /..%2f..%2f..%2fetc/passwd HTTP/1.1".into(),
+            plain(),
+            (400, 499),
+            true,
+        ),
+        (
+            "error page",
+            "GET /%00nowhere?id='%22%3Cscript%3E HTTP/1.1".into(),
+            plain(),
+            (400, 499),
+            true,
+        ),
+        (
+            "foreign host",
+            "GET /nowhere HTTP/1.1".into(),
+            "host: elsewhere.invalid\r\n".into(),
+            (400, 499),
+            true,
+        ),
+        (
+            "oversized header",
+            format!("GET {known} HTTP/1.1"),
+            format!("x-long: {}\r\n", "a".repeat(OVERSIZED)),
+            (400, 499),
+            true,
+        ),
+        (
+            "two lengths",
+            format!("GET {known} HTTP/1.1"),
+            "content-length: 0\r\ncontent-length: 5\r\n".into(),
+            (400, 499),
+            true,
+        ),
         ("no HTTP", "nonsense".into(), plain(), (400, 499), true),
     ]
 }
@@ -94,11 +155,16 @@ async fn send(address: SocketAddr, text: &str) -> std::io::Result<Option<(u16, S
             return Ok(None);
         }
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         Ok(status.map(|status| (status, answer)))
     };
     let late = || std::io::Error::other(format!("no end of the answer within {LIMIT:?}"));
-    tokio::time::timeout(LIMIT, exchange).await.unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout(LIMIT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 async fn probe_all(section: &Section<'_>) -> Result<(Vec<Probe>, Vec<String>), StepError> {
@@ -112,12 +178,19 @@ async fn probe_all(section: &Section<'_>) -> Result<(Vec<Probe>, Vec<String>), S
         let known = probes_of.and_then(|own| own.liveness.as_deref().or(own.readiness.as_deref()));
         let known = known.unwrap_or("/");
         for (name, line, headers, allowed, closing_is_fine) in tries(known) {
-            let host = if headers.starts_with("host:") { String::new() } else { format!("host: {}\r\n", own.address) };
+            let host = if headers.starts_with("host:") {
+                String::new()
+            } else {
+                format!("host: {}\r\n", own.address)
+            };
             let text = format!("{line}\r\n{host}connection: close\r\n{headers}\r\n");
             let (status, leak) = match send(own.address, &text).await {
                 Ok(Some((status, answer))) => {
                     let mut leaks = LEAKS.into_iter().chain([project.as_str()]);
-                    (Some(status), leaks.find(|leak| answer.contains(leak)).map(str::to_owned))
+                    (
+                        Some(status),
+                        leaks.find(|leak| answer.contains(leak)).map(str::to_owned),
+                    )
                 }
                 Ok(None) => (None, None),
                 Err(error) => {
@@ -126,7 +199,14 @@ async fn probe_all(section: &Section<'_>) -> Result<(Vec<Probe>, Vec<String>), S
                 }
             };
             let (service, name) = (own.service.clone(), name.to_owned());
-            probes.push(Probe { service, name, status, leak, allowed, closing_is_fine });
+            probes.push(Probe {
+                service,
+                name,
+                status,
+                leak,
+                allowed,
+                closing_is_fine,
+            });
         }
     }
     Ok((probes, unanswered))
@@ -145,8 +225,15 @@ fn outer_address() -> Option<IpAddr> {
 async fn from_outside(section: &Section<'_>) -> Result<(usize, Vec<String>), StepError> {
     let observed = section.observe().await?;
     let services = observed.addresses.iter().map(|one| one.address);
-    let instances = observed.instances.iter().filter(|one| one.running).map(|one| one.address);
-    let all: Vec<_> = services.chain(instances).filter(|one| one.ip().is_loopback()).collect();
+    let instances = observed
+        .instances
+        .iter()
+        .filter(|one| one.running)
+        .map(|one| one.address);
+    let all: Vec<_> = services
+        .chain(instances)
+        .filter(|one| one.ip().is_loopback())
+        .collect();
     let Some(outer) = outer_address() else {
         return Ok((0, Vec::new()));
     };
@@ -170,12 +257,26 @@ impl Work for Security {
         let (probes, unanswered) = probe_all(section).await?;
         let (tried, open) = from_outside(section).await?;
         let text = format!("{:#}\n", json!(probes));
-        let file = section.keep(&mut kept, ANSWERS, "application/json", text).await?;
+        let file = section
+            .keep(&mut kept, ANSWERS, "application/json", text)
+            .await?;
         let rows = probes.iter().map(|probe| {
-            let result = if probe.passed() { "refused" } else { "not refused" }.to_owned();
-            vec![probe.service.clone(), probe.name.clone(), probe.seen(), result]
+            let result = if probe.passed() {
+                "refused"
+            } else {
+                "not refused"
+            }
+            .to_owned();
+            vec![
+                probe.service.clone(),
+                probe.name.clone(),
+                probe.seen(),
+                result,
+            ]
         });
-        let columns = ["service", "probe", "answer", "result"].map(Column::text).to_vec();
+        let columns = ["service", "probe", "answer", "result"]
+            .map(Column::text)
+            .to_vec();
         let mut report = Report::new().with_table("Probes", columns, rows.collect());
         if !unanswered.is_empty() {
             report = report.with_text(format!("Without an answer: {}.", unanswered.join("; ")));
@@ -188,9 +289,23 @@ impl Work for Security {
         for probe in probes.iter().filter(|probe| !probe.passed()) {
             let message = format!("{} is not refused: {}", probe.name, probe.seen());
             let cure = "Refuse such a request with a status from 400 to 499 and no inner detail.";
-            section.find("security/probe", Severity::High, &probe.service, (message, cure)).await?;
+            section
+                .find(
+                    "security/probe",
+                    Severity::High,
+                    &probe.service,
+                    (message, cure),
+                )
+                .await?;
         }
-        settle(section, &probes, &unanswered, (tried, &open), &[file, event]).await?;
+        settle(
+            section,
+            &probes,
+            &unanswered,
+            (tried, &open),
+            &[file, event],
+        )
+        .await?;
         let passed = probes.iter().filter(|probe| probe.passed()).count();
         Ok(kept.into_result(json!({ "passed": passed })))
     }
@@ -211,7 +326,10 @@ impl Work for Security {
         let (probes, _) = probe_all(section).await?;
         let passed = probes.iter().filter(|probe| probe.passed()).count() as u64;
         let wanted = result.get("passed").and_then(Value::as_u64);
-        let detail = format!("{passed} of {} probes are refused when sent once more", probes.len());
+        let detail = format!(
+            "{passed} of {} probes are refused when sent once more",
+            probes.len()
+        );
         Ok(Seen::new(Some(passed) == wanted, detail))
     }
 }
@@ -227,31 +345,78 @@ async fn settle(
     let all = probes.len() + unanswered.len();
     let reason = format!("{passed} of {all} probes were refused without giving anything away");
     let holds = passed == all && all > 0;
-    section.judge("9.3.1", holds, Basis::Performed, reason.clone(), evidence).await?;
-    section.open("9.3.2", "no list of known vulnerabilities is at hand during a run").await?;
-    section.open("9.3.3", "the deployment file names no rules to comply with").await?;
+    section
+        .judge("9.3.1", holds, Basis::Performed, reason.clone(), evidence)
+        .await?;
+    section
+        .open(
+            "9.3.2",
+            "no list of known vulnerabilities is at hand during a run",
+        )
+        .await?;
+    section
+        .open("9.3.3", "the deployment file names no rules to comply with")
+        .await?;
     let reason = match tried {
         0 => reason,
-        _ => format!("{reason}; {} of {tried} listeners on loopback answer at this machine's outer address", open.len()),
+        _ => format!(
+            "{reason}; {} of {tried} listeners on loopback answer at this machine's outer address",
+            open.len()
+        ),
     };
-    section.judge("9.3.4", holds && open.is_empty(), Basis::Performed, reason, evidence).await?;
+    section
+        .judge(
+            "9.3.4",
+            holds && open.is_empty(),
+            Basis::Performed,
+            reason,
+            evidence,
+        )
+        .await?;
     let observed = section.observe().await?;
-    let outer = observed.addresses.iter().filter(|one| !one.address.ip().is_loopback()).count();
-    let reason = format!("services answer in plain HTTP; {outer} of {} addresses are not loopback", observed.addresses.len());
-    let verdict = if outer > 0 { Verdict::Failed } else { Verdict::Open };
+    let outer = observed
+        .addresses
+        .iter()
+        .filter(|one| !one.address.ip().is_loopback())
+        .count();
+    let reason = format!(
+        "services answer in plain HTTP; {outer} of {} addresses are not loopback",
+        observed.addresses.len()
+    );
+    let verdict = if outer > 0 {
+        Verdict::Failed
+    } else {
+        Verdict::Open
+    };
     section.settle("9.3.5", verdict, reason, evidence).await?;
-    section.open("9.3.6", "no second security tool is at hand during a run").await
+    section
+        .open("9.3.6", "no second security tool is at hand during a run")
+        .await
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::disallowed_methods,
+        missing_docs
+    )]
     use super::*;
 
     fn probe(status: Option<u16>, leak: Option<&str>) -> bool {
         let (service, name) = ("web".to_owned(), "TRACE".to_owned());
         let leak = leak.map(str::to_owned);
-        Probe { service, name, status, leak, allowed: (400, 499), closing_is_fine: true }.passed()
+        Probe {
+            service,
+            name,
+            status,
+            leak,
+            allowed: (400, 499),
+            closing_is_fine: true,
+        }
+        .passed()
     }
 
     #[test]
@@ -267,11 +432,17 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (mut first, _) = listener.accept().await.unwrap();
-            first.write_all(b"HTTP/1.1 405 No\r\n\r\nsrc/main.rs").await.unwrap();
+            first
+                .write_all(b"HTTP/1.1 405 No\r\n\r\nsrc/main.rs")
+                .await
+                .unwrap();
             first.shutdown().await.unwrap();
             drop(listener.accept().await.unwrap());
         });
-        let (status, answer) = send(address, "TRACE / HTTP/1.1\r\n\r\n").await.unwrap().unwrap();
+        let (status, answer) = send(address, "TRACE / HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(status, 405);
         assert!(answer.contains("src/"));
         assert!(send(address, "").await.unwrap().is_none());
