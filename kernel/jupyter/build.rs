@@ -5,7 +5,10 @@ use std::io::Write;
 
 fn main() -> std::io::Result<()> {
     let mut cargo = std::io::stdout().lock();
-    writeln!(cargo, "cargo::rerun-if-env-changed=CODE_DEPLOY_STAGE_PYTHON")?;
+    writeln!(
+        cargo,
+        "cargo::rerun-if-env-changed=CODE_DEPLOY_STAGE_PYTHON"
+    )?;
     writeln!(cargo, "cargo::rustc-check-cfg=cfg(stage_python)")?;
     if std::env::var_os("CODE_DEPLOY_STAGE_PYTHON").is_some() {
         writeln!(cargo, "cargo::rustc-cfg=stage_python")?;

@@ -33,16 +33,23 @@ const REDRAW: Duration = Duration::from_secs(2);
 
 /// Runs the kernel until Jupyter ends it.
 pub fn launch(connection_file: &Path) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let machine = match Machine::present() {
         Ok(machine) => machine,
         Err(failure) => return refuse(&failure.problem),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            return refuse(&Failure::refused("CD0002", format!("cannot start: {error}"), "").problem);
+            return refuse(
+                &Failure::refused("CD0002", format!("cannot start: {error}"), "").problem,
+            );
         }
     };
     let cells = Arc::new(DeployCells::new(machine));
@@ -75,7 +82,11 @@ impl DeployCells {
     fn new(machine: Machine) -> Self {
         let program = machine.program.clone().into_os_string();
         let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
-        Self { machine, opened: Mutex::default(), rust }
+        Self {
+            machine,
+            opened: Mutex::default(),
+            rust,
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, Opened> {
@@ -88,10 +99,16 @@ impl DeployCells {
         out: &CellOutput,
         interrupt: &Interrupt,
     ) -> Result<(), CellError> {
-        let CommandLine { global, command, run } = line;
+        let CommandLine {
+            global,
+            command,
+            run,
+        } = line;
         let command = command.unwrap_or(Command::Open(run));
         let opening = match &command {
-            Command::Open(arguments) if !arguments.stop && !arguments.demo => Some(arguments.clone()),
+            Command::Open(arguments) if !arguments.stop && !arguments.demo => {
+                Some(arguments.clone())
+            }
             _ => None,
         };
         self.carry_out(command, global, out, interrupt).await?;
@@ -99,7 +116,10 @@ impl DeployCells {
             let mut opened = self.opened();
             opened.environment = arguments.environment.unwrap_or_default();
             opened.target = arguments.target.unwrap_or_default();
-            opened.open = OpenArgs { to: arguments.to, yes: arguments.yes };
+            opened.open = OpenArgs {
+                to: arguments.to,
+                yes: arguments.yes,
+            };
         }
         Ok(())
     }
@@ -122,7 +142,9 @@ impl DeployCells {
             interrupt: token.clone(),
         };
         let chart = with_chart.then(|| self.project()).flatten();
-        let done = self.watch(dispatcher, command, &face, out, interrupt, &token, chart).await;
+        let done = self
+            .watch(dispatcher, command, &face, out, interrupt, &token, chart)
+            .await;
         face.flush().await;
         match done {
             Ok(_) => Ok(()),
@@ -130,7 +152,10 @@ impl DeployCells {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what one cell has at hand while it runs")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what one cell has at hand while it runs"
+    )]
     async fn watch(
         &self,
         dispatcher: Dispatcher,
@@ -179,7 +204,9 @@ async fn show_live(
     out: &CellOutput,
     live: &mut Option<code_deploy_jupyter::LiveDisplay>,
 ) {
-    let Some(bundle) = face.live() else { return face.flush().await };
+    let Some(bundle) = face.live() else {
+        return face.flush().await;
+    };
     match live {
         Some(live) => live.update(bundle),
         None => *live = Some(out.live_display(bundle).await),
@@ -200,7 +227,9 @@ async fn draw(
     });
     // A chart that cannot be drawn while files are being written is drawn the next time.
     let Ok(Some(chart)) = drawn.await else { return };
-    let Some((bundle, _)) = picture_bundle(&chart) else { return };
+    let Some((bundle, _)) = picture_bundle(&chart) else {
+        return;
+    };
     match moving {
         Some(moving) => moving.update(bundle),
         None => *moving = Some(out.live_display(bundle).await),
@@ -222,7 +251,10 @@ fn interrupted_now() -> Failure {
 
 fn cell_error(failure: &Failure) -> CellError {
     let problem = &failure.problem;
-    let mut lines = vec![format!("\u{1b}[31m{}\u{1b}[0m: {}", problem.code, problem.what)];
+    let mut lines = vec![format!(
+        "\u{1b}[31m{}\u{1b}[0m: {}",
+        problem.code, problem.what
+    )];
     if let Some(rendered) = failure.rendered() {
         lines.push(rendered);
     } else {
@@ -260,9 +292,17 @@ impl Cells for DeployCells {
             return self.rust.complete(code, cursor).await;
         };
         let matches = found.found.into_iter();
-        let matches =
-            matches.map(|(text, kind)| CompletionMatch { text, kind: kind.to_owned() }).collect();
-        Completion { matches, start: found.start, end: cursor }
+        let matches = matches
+            .map(|(text, kind)| CompletionMatch {
+                text,
+                kind: kind.to_owned(),
+            })
+            .collect();
+        Completion {
+            matches,
+            start: found.start,
+            end: cursor,
+        }
     }
 
     async fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<MimeBundle> {

@@ -249,7 +249,11 @@ pub struct SteerArgs {
     #[command(flatten)]
     pub which: WhichRun,
     /// Why; stands in the record
-    #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "asked for on the command line"
+    )]
     pub reason: String,
 }
 
@@ -391,14 +395,19 @@ pub enum InternalProcess {
 pub fn magic_words() -> Vec<String> {
     let table = CommandLine::command();
     let words = table.get_subcommands().filter(|command| {
-        !matches!(command.get_name(), "internal" | "completions" | "kernel" | "schema")
+        !matches!(
+            command.get_name(),
+            "internal" | "completions" | "kernel" | "schema"
+        )
     });
     words.map(|command| command.get_name().to_owned()).collect()
 }
 
 /// Returns the known word nearest to `word`, if one is near.
 pub fn nearest(word: &str, known: &[String]) -> Option<String> {
-    let scored = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+    let scored = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(word, known), known));
     let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
     (distance <= 1 + word.len() / 3).then(|| nearest.clone())
 }

@@ -47,18 +47,32 @@ pub async fn demo(
     let plain = Session::begin(machine, &project, environment, target, Arc::clone(&face))?;
     start_afresh(&plain).await?;
 
-    face.text(&format!("The demonstration is in {}: deploying {FIRST}.", folder.display()));
-    let wish = Wish { to: release(FIRST), yes: arguments.yes, ..Wish::default() };
+    face.text(&format!(
+        "The demonstration is in {}: deploying {FIRST}.",
+        folder.display()
+    ));
+    let wish = Wish {
+        to: release(FIRST),
+        yes: arguments.yes,
+        ..Wish::default()
+    };
     run::whole(&plain, &wish, None, interrupt).await?;
 
-    face.text(&format!("\nNow {SECOND}, while the outside client keeps sending requests."));
+    face.text(&format!(
+        "\nNow {SECOND}, while the outside client keeps sending requests."
+    ));
     let machine = match arguments.demo_fault {
         Some(fault) => machine.with_variables(fault_variables(fault)),
         None => machine.clone(),
     };
     let session = Session::begin(&machine, &project, environment, target, face)?;
     let planted_fault = arguments.demo_fault.map(|fault| fault.word().to_owned());
-    let wish = Wish { to: release(SECOND), yes: arguments.yes, planted_fault, reverts: None };
+    let wish = Wish {
+        to: release(SECOND),
+        yes: arguments.yes,
+        planted_fault,
+        reverts: None,
+    };
     let (exit, _) = run::whole(&session, &wish, arguments.out.as_deref(), interrupt).await?;
     Ok(exit)
 }
@@ -69,7 +83,10 @@ fn release(text: &str) -> Option<code_deploy_record::Release> {
 
 fn fault_variables(fault: DemoFault) -> BTreeMap<String, String> {
     let variables = [("SHOP_FAULT", fault.word()), ("SHOP_FAULT_RELEASE", SECOND)];
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    variables
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Writes the demonstration's files where they are not there yet. What a person changed stays.
@@ -77,7 +94,10 @@ fn lay_out(folder: &Path) -> std::io::Result<()> {
     for (name, content) in code_deploy_shop::FILES {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
         }
         let mut options = std::fs::OpenOptions::new();
         match options.write(true).create_new(true).mode(0o600).open(&path) {
@@ -92,7 +112,10 @@ fn lay_out(folder: &Path) -> std::io::Result<()> {
 /// Stops what an earlier demonstration left running, and removes its data, so that the first
 /// release is a first deployment again. Its records and notebooks stay.
 async fn start_afresh(session: &Session) -> Result<(), Failure> {
-    session.target.remove_all(std::time::Duration::from_secs(15)).await?;
+    session
+        .target
+        .remove_all(std::time::Duration::from_secs(15))
+        .await?;
     let data: PathBuf = session.spec.data_folder();
     match std::fs::remove_dir_all(&data) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -105,7 +105,10 @@ impl Dispatcher {
                 self.face.text(String::from_utf8_lossy(&script).trim_end());
                 Ok(Exit::Done)
             }
-            _ => Err(Failure::usage("this command cannot be used here", "Use it in a terminal.")),
+            _ => Err(Failure::usage(
+                "this command cannot be used here",
+                "Use it in a terminal.",
+            )),
         }
     }
 
@@ -124,7 +127,9 @@ impl Dispatcher {
         }
         let wish = wish(arguments.to.as_deref(), arguments.yes)?;
         let out = arguments.out.as_deref();
-        run::whole(&session, &wish, out, &self.interrupt).await.map(|(exit, _)| exit)
+        run::whole(&session, &wish, out, &self.interrupt)
+            .await
+            .map(|(exit, _)| exit)
     }
 
     fn session_for(&self, arguments: &RunArgs) -> Result<Session, Failure> {
@@ -166,7 +171,10 @@ impl Dispatcher {
     /// The session of the environment and target that are named, opened, or used last.
     fn session(&self) -> Result<Session, Failure> {
         let project = self.project()?;
-        let opened = self.opened.as_ref().filter(|opened| !opened.environment.is_empty());
+        let opened = self
+            .opened
+            .as_ref()
+            .filter(|opened| !opened.environment.is_empty());
         let opened = opened.map(|opened| (opened.environment.clone(), opened.target.clone()));
         let last = opened.or_else(|| project.last_place());
         let (environment, target) = match (&self.global.environment, &self.global.target, last) {
@@ -187,7 +195,11 @@ impl Dispatcher {
     }
 
     fn wish(&self, open: &OpenArgs) -> Result<Wish, Failure> {
-        let opened = self.opened.as_ref().map(|opened| opened.open.clone()).unwrap_or_default();
+        let opened = self
+            .opened
+            .as_ref()
+            .map(|opened| opened.open.clone())
+            .unwrap_or_default();
         let to = open.to.clone().or(opened.to);
         wish(to.as_deref(), open.yes || opened.yes)
     }
@@ -195,7 +207,14 @@ impl Dispatcher {
     async fn verb(&self, verb: &str, arguments: &VerbArgs) -> Result<Exit, Failure> {
         let session = self.session()?;
         let wish = self.wish(&arguments.open)?;
-        run::verb(&session, &wish, verb, arguments.section.as_deref(), &self.interrupt).await
+        run::verb(
+            &session,
+            &wish,
+            verb,
+            arguments.section.as_deref(),
+            &self.interrupt,
+        )
+        .await
     }
 
     async fn plan(&self, arguments: &PlanArgs) -> Result<Exit, Failure> {
@@ -226,13 +245,19 @@ impl Dispatcher {
     async fn approve(&self, arguments: &ApproveArgs) -> Result<Exit, Failure> {
         let folder = self.which(arguments.which.run.as_deref())?;
         let by = &self.machine.user;
-        let asking = Asking::Approve { go: !arguments.no_go };
+        let asking = Asking::Approve {
+            go: !arguments.no_go,
+        };
         if let Some(told) = run::ask(&folder, asking, by, &arguments.reason).await? {
             self.face.text(&told);
             return Ok(Exit::Done);
         }
         let what = "no process is working on that run, so nobody waits for an approval";
-        Err(Failure::refused("CD0425", what, "`code-deploy resume` goes on with it."))
+        Err(Failure::refused(
+            "CD0425",
+            what,
+            "`code-deploy resume` goes on with it.",
+        ))
     }
 
     async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
@@ -249,7 +274,8 @@ impl Dispatcher {
 
     fn chart(&self, arguments: &ChartArgs) -> Result<Exit, Failure> {
         let Some(name) = &arguments.name else {
-            self.face.text(&format!("Charts: {}", pages::chart_names().join(", ")));
+            self.face
+                .text(&format!("Charts: {}", pages::chart_names().join(", ")));
             return Ok(Exit::Done);
         };
         let run = self.which(arguments.which.run.as_deref())?;
@@ -268,17 +294,22 @@ impl Dispatcher {
             let session = self.session()?;
             let out = run::ready_folder(&session, arguments.out.as_deref());
             let count = pages::write_ready(&session.spec, &out)?;
-            self.face.text(&format!("{count} notebooks in {}", out.display()));
+            self.face
+                .text(&format!("{count} notebooks in {}", out.display()));
             return Ok(Exit::Done);
         }
         let run = self.which(arguments.which.run.as_deref())?;
         let project = self.project().ok();
         let id = run.started()?.run;
-        let out = arguments.out.clone().or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
+        let out = arguments
+            .out
+            .clone()
+            .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
         let made = pages::executed(project.as_ref(), &run)?;
         pages::write(&made, &out)?;
-        self.face.text(&format!("{} notebooks in {}", made.len(), out.display()));
+        self.face
+            .text(&format!("{} notebooks in {}", made.len(), out.display()));
         Ok(Exit::Done)
     }
 
@@ -292,17 +323,27 @@ impl Dispatcher {
         }
         let path = folder.join("deploy.yaml");
         write_new(&path, &text)?;
-        self.face.text(&format!("Wrote {}. Read it, then try `code-deploy plan`.", path.display()));
+        self.face.text(&format!(
+            "Wrote {}. Read it, then try `code-deploy plan`.",
+            path.display()
+        ));
         Ok(Exit::Done)
     }
 }
 
 /// Reads what is wanted of a run.
 fn wish(to: Option<&str>, yes: bool) -> Result<Wish, Failure> {
-    let to: Option<Release> = to.map(str::parse).transpose().map_err(
-        |error: code_deploy_record::InvalidId| Failure::usage(error.to_string(), "Name a release, such as 1.1.0."),
-    )?;
-    Ok(Wish { to, yes, ..Wish::default() })
+    let to: Option<Release> =
+        to.map(str::parse)
+            .transpose()
+            .map_err(|error: code_deploy_record::InvalidId| {
+                Failure::usage(error.to_string(), "Name a release, such as 1.1.0.")
+            })?;
+    Ok(Wish {
+        to,
+        yes,
+        ..Wish::default()
+    })
 }
 
 fn missing_place(word: Option<&str>) -> Failure {
@@ -311,7 +352,10 @@ fn missing_place(word: Option<&str>) -> Failure {
     match (word, near) {
         (Some(word), Some(near)) => {
             let what = format!("there is no command `{word}`");
-            Failure::usage(what, format!("Did you mean `{near}`? `code-deploy --help` lists all."))
+            Failure::usage(
+                what,
+                format!("Did you mean `{near}`? `code-deploy --help` lists all."),
+            )
         }
         (Some(word), None) => {
             let what = format!("`{word}` is no command, and as an environment it needs a target");
@@ -328,12 +372,20 @@ fn missing_place(word: Option<&str>) -> Failure {
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
-    let written = options.write(true).create_new(true).open(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
+    let written = options
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
     written.map_err(|error| {
         let what = format!("{} cannot be written: {error}", path.display());
-        Failure::refused("CD0003", what, "Remove or rename what is there, or use --print.")
+        Failure::refused(
+            "CD0003",
+            what,
+            "Remove or rename what is there, or use --print.",
+        )
     })
 }

@@ -56,16 +56,19 @@ impl Failure {
         Self::with_exit(Exit::Usage, "CD0001", what, next)
     }
 
-    fn with_exit(
-        exit: Exit,
-        code: &str,
-        what: impl Into<String>,
-        next: impl Into<String>,
-    ) -> Self {
+    fn with_exit(exit: Exit, code: &str, what: impl Into<String>, next: impl Into<String>) -> Self {
         let state = "Nothing was changed.".to_owned();
-        let problem =
-            Problem { code: code.to_owned(), what: what.into(), state, next: next.into() };
-        Self { problem, exit, spec: None }
+        let problem = Problem {
+            code: code.to_owned(),
+            what: what.into(),
+            state,
+            next: next.into(),
+        };
+        Self {
+            problem,
+            exit,
+            spec: None,
+        }
     }
 }
 
@@ -76,7 +79,11 @@ impl From<EngineError> for Failure {
             EngineError::Spec(spec) => Some(spec),
             _ => None,
         };
-        Self { problem, exit: Exit::Refused, spec }
+        Self {
+            problem,
+            exit: Exit::Refused,
+            spec,
+        }
     }
 }
 

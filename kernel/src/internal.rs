@@ -18,14 +18,18 @@ pub fn run(process: InternalProcess) -> ExitCode {
         InternalProcess::RustCells => code_deploy_jupyter::rust_cells::host_main(),
         InternalProcess::Router { config } => serve(router(&config)),
         InternalProcess::Client { config } => serve(client(&config)),
-        InternalProcess::Instance { folder } => serve(async { Ok(local::supervise(folder).await?) }),
+        InternalProcess::Instance { folder } => {
+            serve(async { Ok(local::supervise(folder).await?) })
+        }
     }
 }
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn serve(process: impl Future<Output = Ended>) -> ExitCode {
-    let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr);
     log.with_max_level(tracing::Level::INFO).init();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

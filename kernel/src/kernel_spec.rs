@@ -28,17 +28,29 @@ pub async fn carry_out(
             let config = config(machine, &place);
             let folder = kernelspec::install(&config, &to(&place), &environment).await;
             let folder = folder.map_err(|error| failed(&error))?;
-            face.text(&format!("Installed in {}. Jupyter offers it as {}.", folder.display(), config.display_name));
+            face.text(&format!(
+                "Installed in {}. Jupyter offers it as {}.",
+                folder.display(),
+                config.display_name
+            ));
         }
         KernelAction::Uninstall(place) => {
             let folder = kernelspec::uninstall(&place.name, &to(&place), &environment).await;
-            face.text(&format!("Removed {}.", folder.map_err(|error| failed(&error))?.display()));
+            face.text(&format!(
+                "Removed {}.",
+                folder.map_err(|error| failed(&error))?.display()
+            ));
         }
         KernelAction::List => {
             let found = installed(machine).into_iter();
-            let rows: Vec<_> = found.map(|(folder, program)| vec![folder.display().to_string(), program]).collect();
+            let rows: Vec<_> = found
+                .map(|(folder, program)| vec![folder.display().to_string(), program])
+                .collect();
             let columns = vec![Column::text("Folder"), Column::text("Program")];
-            face.report("Kernels of this program", &Report::new().with_table("", columns, rows));
+            face.report(
+                "Kernels of this program",
+                &Report::new().with_table("", columns, rows),
+            );
         }
         KernelAction::Launch { .. } => {}
     }
@@ -54,7 +66,12 @@ fn config(machine: &Machine, place: &KernelPlace) -> KernelspecConfig {
         "code-deploy" => "code-deploy".to_owned(),
         other => format!("code-deploy ({other})"),
     };
-    KernelspecConfig { name: place.name.clone(), display_name, argv, language: "rust".to_owned() }
+    KernelspecConfig {
+        name: place.name.clone(),
+        display_name,
+        argv,
+        language: "rust".to_owned(),
+    }
 }
 
 fn to(place: &KernelPlace) -> InstallTo {
@@ -69,10 +86,20 @@ fn to(place: &KernelPlace) -> InstallTo {
 pub fn installed(machine: &Machine) -> Vec<(PathBuf, String)> {
     let found = kernelspec::list(&machine.jupyter_environment()).into_iter();
     let ours = found.filter(|kernel| kernel.argv.iter().skip(1).take(2).eq(LAUNCH.iter()));
-    ours.map(|kernel| (kernel.folder, kernel.argv.into_iter().next().unwrap_or_default())).collect()
+    ours.map(|kernel| {
+        (
+            kernel.folder,
+            kernel.argv.into_iter().next().unwrap_or_default(),
+        )
+    })
+    .collect()
 }
 
 fn failed(error: &code_deploy_jupyter::Error) -> Failure {
     let what = code_deploy_engine::error::with_sources(error);
-    Failure::refused("CD0702", what, "Choose another place: --user, --prefix FOLDER, --sys-prefix.")
+    Failure::refused(
+        "CD0702",
+        what,
+        "Choose another place: --user, --prefix FOLDER, --sys-prefix.",
+    )
 }

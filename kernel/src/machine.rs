@@ -37,15 +37,27 @@ impl Machine {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let uid = nix::unistd::getuid();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let user = nix::unistd::User::from_uid(uid)
+            .ok()
+            .flatten()
+            .map(|user| user.name);
         let user = user.unwrap_or_else(|| format!("uid {uid}"));
-        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let host = nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok());
         let host = host.unwrap_or_else(|| "unknown host".to_owned());
         let runtime = match variables.get("XDG_RUNTIME_DIR").map(PathBuf::from) {
             Some(folder) if folder.is_dir() => folder.join("code-deploy"),
             _ => PathBuf::from(format!("/tmp/code-deploy-{uid}")),
         };
-        Ok(Self { program, folder, user, host, runtime, variables: Arc::new(variables) })
+        Ok(Self {
+            program,
+            folder,
+            user,
+            host,
+            runtime,
+            variables: Arc::new(variables),
+        })
     }
 
     /// Returns the value of an environment variable.
@@ -55,7 +67,10 @@ impl Machine {
 
     /// Returns the variables by which Jupyter's places are told.
     pub fn jupyter_environment(&self) -> code_deploy_jupyter::kernelspec::Environment {
-        self.variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+        self.variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
     }
 
     /// Returns a machine on which those variables have other values.
@@ -63,6 +78,9 @@ impl Machine {
     pub fn with_variables(&self, changed: BTreeMap<String, String>) -> Self {
         let mut variables = (*self.variables).clone();
         variables.extend(changed);
-        Self { variables: Arc::new(variables), ..self.clone() }
+        Self {
+            variables: Arc::new(variables),
+            ..self.clone()
+        }
     }
 }

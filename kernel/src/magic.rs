@@ -41,7 +41,10 @@ pub fn read(code: &str) -> Result<CellKind, Failure> {
     }
     let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines = lines.filter(|line| !line.starts_with("//"));
-    lines.map(read_line).collect::<Result<_, _>>().map(CellKind::Commands)
+    lines
+        .map(read_line)
+        .collect::<Result<_, _>>()
+        .map(CellKind::Commands)
 }
 
 fn read_line(line: &str) -> Result<Asked, Failure> {
@@ -50,7 +53,9 @@ fn read_line(line: &str) -> Result<Asked, Failure> {
         return Err(Failure::usage(what, "Put Rust into a cell of its own."));
     };
     if let Some(word) = rest.strip_suffix('?') {
-        return help(word.trim()).map(Asked::Help).ok_or_else(|| unknown(word.trim()));
+        return help(word.trim())
+            .map(Asked::Help)
+            .ok_or_else(|| unknown(word.trim()));
     }
     parse(split(rest)?)
 }
@@ -72,7 +77,10 @@ fn read_with_body(line: &str, body: &str) -> Result<Asked, Failure> {
 
 fn split(line: &str) -> Result<Vec<String>, Failure> {
     shlex::split(line).ok_or_else(|| {
-        Failure::usage(format!("`{line}` has a quote that is not closed"), "Close the quote.")
+        Failure::usage(
+            format!("`{line}` has a quote that is not closed"),
+            "Close the quote.",
+        )
     })
 }
 
@@ -88,7 +96,10 @@ fn parse(words: Vec<String>) -> Result<Asked, Failure> {
         Err(error) => {
             let text = error.to_string();
             let what = text.trim_start_matches("error: ").trim_end().to_owned();
-            Err(Failure::usage(what, format!("`%{word}?` shows what it takes.")))
+            Err(Failure::usage(
+                what,
+                format!("`%{word}?` shows what it takes."),
+            ))
         }
     }
 }
@@ -147,17 +158,25 @@ pub fn complete(code: &str, cursor: usize, known: &dyn Known) -> Option<Candidat
     let before: String = code.chars().take(cursor).collect();
     let line = before.rsplit('\n').next().unwrap_or_default();
     let stripped = line.trim_start();
-    let rest = stripped.strip_prefix("%%").or_else(|| stripped.strip_prefix('%'))?;
+    let rest = stripped
+        .strip_prefix("%%")
+        .or_else(|| stripped.strip_prefix('%'))?;
     let typed = rest.rsplit(char::is_whitespace).next().unwrap_or_default();
     let start = cursor.saturating_sub(typed.chars().count());
     let words: Vec<_> = rest.split_whitespace().collect();
     let earlier = words.len() - usize::from(!typed.is_empty());
     let candidates = match (earlier, words.first()) {
-        (0, _) => magic_words().into_iter().map(|word| (word, "magic")).collect(),
+        (0, _) => magic_words()
+            .into_iter()
+            .map(|word| (word, "magic"))
+            .collect(),
         (_, Some(word)) => arguments(word, &words[1..earlier], typed, known),
         (_, None) => Vec::new(),
     };
-    let found = candidates.into_iter().filter(|(text, _)| text.starts_with(typed)).collect();
+    let found = candidates
+        .into_iter()
+        .filter(|(text, _)| text.starts_with(typed))
+        .collect();
     Some(Candidates { start, found })
 }
 
@@ -189,9 +208,15 @@ fn arguments(
 fn options(word: &str) -> Vec<(String, &'static str)> {
     let mut table = CommandLine::command();
     table.build();
-    let Some(command) = table.find_subcommand(word) else { return Vec::new() };
-    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-    arguments.filter_map(|argument| Some((format!("--{}", argument.get_long()?), "option"))).collect()
+    let Some(command) = table.find_subcommand(word) else {
+        return Vec::new();
+    };
+    let arguments = command
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set());
+    arguments
+        .filter_map(|argument| Some((format!("--{}", argument.get_long()?), "option")))
+        .collect()
 }
 
 /// Returns the command word on the line of the cursor, for help.
@@ -227,7 +252,11 @@ mod tests {
             vec!["local".to_owned()]
         }
         fn sections(&self, verb: &str) -> Vec<String> {
-            if verb == "preflight" { vec!["resources".to_owned()] } else { Vec::new() }
+            if verb == "preflight" {
+                vec!["resources".to_owned()]
+            } else {
+                Vec::new()
+            }
         }
         fn runs(&self) -> Vec<String> {
             vec!["run-1".to_owned()]
@@ -241,7 +270,9 @@ mod tests {
     }
 
     fn texts(code: &str) -> Vec<String> {
-        let found = complete(code, code.chars().count(), &Words).unwrap_or_default().found;
+        let found = complete(code, code.chars().count(), &Words)
+            .unwrap_or_default()
+            .found;
         found.into_iter().map(|(text, _)| text).collect()
     }
 
@@ -259,7 +290,11 @@ mod tests {
     #[test]
     fn an_unknown_magic_names_the_nearest() {
         let failure = read("%preflihgt resources").unwrap_err();
-        assert!(failure.problem.next.contains("`%preflight`"), "{}", failure.problem.next);
+        assert!(
+            failure.problem.next.contains("`%preflight`"),
+            "{}",
+            failure.problem.next
+        );
     }
 
     #[test]
@@ -267,9 +302,15 @@ mod tests {
         let failure = read("%%status\nlet x = 1;").unwrap_err();
         assert!(failure.problem.what.contains("takes no body"));
         let asked = read("%%approve\nlooks good to me").unwrap();
-        let CellKind::Commands(asked) = asked else { panic!("no command") };
-        let Asked::Command(line) = &asked[0] else { panic!("no command") };
-        let Some(Command::Approve(arguments)) = &line.command else { panic!("another command") };
+        let CellKind::Commands(asked) = asked else {
+            panic!("no command")
+        };
+        let Asked::Command(line) = &asked[0] else {
+            panic!("no command")
+        };
+        let Some(Command::Approve(arguments)) = &line.command else {
+            panic!("another command")
+        };
         assert_eq!(arguments.reason, "looks good to me");
     }
 

@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Failure::refused("CD0002", format!("cannot start: {error}"), "");
@@ -81,8 +84,13 @@ async fn run(line: CommandLine) -> Exit {
     let face: Arc<dyn Face> = Arc::<Terminal>::clone(&terminal);
     let interrupt = CancellationToken::new();
     let global = line.global.clone();
-    let dispatcher =
-        Dispatcher { machine, global, face, opened: None, interrupt: interrupt.clone() };
+    let dispatcher = Dispatcher {
+        machine,
+        global,
+        face,
+        opened: None,
+        interrupt: interrupt.clone(),
+    };
     let work = async {
         match line.command {
             Some(command) => dispatcher.carry_out(command).await,
@@ -152,8 +160,13 @@ async fn until_interrupted_twice(
 }
 
 fn log_to_stderr(machine: &Machine) {
-    let filter = machine.variable("CODE_DEPLOY_LOG").unwrap_or_else(|| "warn".to_owned());
+    let filter = machine
+        .variable("CODE_DEPLOY_LOG")
+        .unwrap_or_else(|| "warn".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

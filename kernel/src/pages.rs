@@ -21,7 +21,9 @@ pub fn executed(project: Option<&Project>, run: &RunFolder) -> Result<Vec<Page>,
 /// Returns the project's runs that began before that one. Later ones do not count, so that the
 /// notebooks of a run stay the same.
 fn earlier(project: Option<&Project>, run: &RunFolder) -> Result<Vec<RunFolder>, Failure> {
-    let Some(project) = project else { return Ok(Vec::new()) };
+    let Some(project) = project else {
+        return Ok(Vec::new());
+    };
     let began = run.started()?.run;
     let runs = project.runs();
     let before = runs.list()?.into_iter().filter(|id| *id < began);
@@ -53,8 +55,12 @@ pub fn write(pages: &[Page], out: &Path) -> Result<(), Failure> {
 
 /// Returns the files that writing the notebooks would give: name and content.
 pub fn files(pages: &[Page]) -> Vec<(String, Vec<u8>)> {
-    let files = pages.iter().map(|page| (format!("{}.ipynb", page.name), page.text.clone()));
-    files.map(|(name, text)| (name, text.into_bytes())).collect()
+    let files = pages
+        .iter()
+        .map(|page| (format!("{}.ipynb", page.name), page.text.clone()));
+    files
+        .map(|(name, text)| (name, text.into_bytes()))
+        .collect()
 }
 
 /// Writes notebooks that are ready to run; returns how many.
@@ -66,7 +72,11 @@ pub fn write_ready(spec: &Spec, out: &Path) -> Result<usize, Failure> {
         application: spec.application.clone(),
         environment: spec.environment.clone(),
         target: spec.target.clone(),
-        services: spec.services.iter().map(|service| service.name.clone()).collect(),
+        services: spec
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
     };
     let pages = notebook_gen::ready(&settings).map_err(failed)?;
     write(&pages, out)?;
@@ -95,14 +105,19 @@ pub fn chart(run: &RunFolder, name: &str) -> Result<Chart, Failure> {
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_chart(chart: &Chart, out: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let Some(picture) = &chart.picture else { return Ok(Vec::new()) };
+    let Some(picture) = &chart.picture else {
+        return Ok(Vec::new());
+    };
     let name = chart.kind.name();
     let files = [
         (out.join(format!("{name}.svg")), picture.svg.as_bytes()),
         (out.join(format!("{name}.png")), picture.png.as_slice()),
     ];
-    let written = std::fs::create_dir_all(out)
-        .and_then(|()| files.iter().try_for_each(|(path, content)| std::fs::write(path, content)));
+    let written = std::fs::create_dir_all(out).and_then(|()| {
+        files
+            .iter()
+            .try_for_each(|(path, content)| std::fs::write(path, content))
+    });
     written.map_err(|error| {
         let what = format!("{} cannot be written: {error}", out.display());
         Failure::refused("CD0003", what, "Name a folder that you may write.")

@@ -15,7 +15,9 @@ use crate::session::{Session, Wish};
 pub async fn show(session: &Session, wish: &Wish) -> Result<Exit, Failure> {
     let plan = session.plan(wish).await?;
     let steps = plan.planned();
-    session.face.value(&serde_json::json!({ "plan": { "digest": plan.digest, "steps": steps } }));
+    session
+        .face
+        .value(&serde_json::json!({ "plan": { "digest": plan.digest, "steps": steps } }));
     session.face.report("Plan", &report(&plan, &steps));
     Ok(Exit::Done)
 }
@@ -43,13 +45,17 @@ fn report(plan: &Plan, steps: &[PlannedStep]) -> Report {
             step.phase.to_string(),
             step.step.to_string(),
             step.title.clone(),
-            step.undo.clone().unwrap_or_else(|| "changes nothing".to_owned()),
+            step.undo
+                .clone()
+                .unwrap_or_else(|| "changes nothing".to_owned()),
             step.inside.clone(),
             step.outside.clone(),
             format!("{:.1}", step.expected_ms as f64 / 1e3),
         ]
     });
-    Report::new().with_text(text).with_table("Steps in order", columns, rows.collect())
+    Report::new()
+        .with_text(text)
+        .with_table("Steps in order", columns, rows.collect())
 }
 
 /// Shows what is different between the plan of an earlier run and the one a run would have now.
@@ -61,19 +67,33 @@ pub async fn diff(session: &Session, wish: &Wish, before: &RunFolder) -> Result<
     let state = before.state()?;
     let Some(planned) = &state.plan else {
         let what = format!("the run in {} has no plan", before.path().display());
-        return Err(Failure::refused("CD0303", what, "Name a run that came past its plan."));
+        return Err(Failure::refused(
+            "CD0303",
+            what,
+            "Name a run that came past its plan.",
+        ));
     };
     if planned.digest == now.digest {
-        session.face.text(&format!("The plans are the same: {}.", now.digest));
+        session
+            .face
+            .text(&format!("The plans are the same: {}.", now.digest));
         return Ok(Exit::Done);
     }
     let steps = now.planned();
-    let old: BTreeMap<_, _> = planned.steps.iter().map(|step| (&step.step, step)).collect();
+    let old: BTreeMap<_, _> = planned
+        .steps
+        .iter()
+        .map(|step| (&step.step, step))
+        .collect();
     let new: BTreeMap<_, _> = steps.iter().map(|step| (&step.step, step)).collect();
     let mut rows = Vec::new();
     for (name, step) in &new {
         match old.get(name) {
-            None => rows.push(vec!["added".to_owned(), name.to_string(), step.title.clone()]),
+            None => rows.push(vec![
+                "added".to_owned(),
+                name.to_string(),
+                step.title.clone(),
+            ]),
             Some(before) if before != step => {
                 let what = changed(before, step).join("; ");
                 rows.push(vec!["changed".to_owned(), name.to_string(), what]);
@@ -82,11 +102,25 @@ pub async fn diff(session: &Session, wish: &Wish, before: &RunFolder) -> Result<
         }
     }
     for (name, step) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
-        rows.push(vec!["removed".to_owned(), name.to_string(), step.title.clone()]);
+        rows.push(vec![
+            "removed".to_owned(),
+            name.to_string(),
+            step.title.clone(),
+        ]);
     }
-    let text = format!("Digest {} then, {} now.", planned.digest.short(), now.digest.short());
-    let columns = vec![Column::text("Change"), Column::text("Step"), Column::text("What")];
-    let report = Report::new().with_text(text).with_table("Steps that differ", columns, rows);
+    let text = format!(
+        "Digest {} then, {} now.",
+        planned.digest.short(),
+        now.digest.short()
+    );
+    let columns = vec![
+        Column::text("Change"),
+        Column::text("Step"),
+        Column::text("What"),
+    ];
+    let report = Report::new()
+        .with_text(text)
+        .with_table("Steps that differ", columns, rows);
     session.face.report("Plan against an earlier run", &report);
     Ok(Exit::Done)
 }
@@ -98,9 +132,19 @@ fn changed(before: &PlannedStep, now: &PlannedStep) -> Vec<String> {
         ("undo", undo(before), undo(now)),
         ("inside", before.inside.clone(), now.inside.clone()),
         ("outside", before.outside.clone(), now.outside.clone()),
-        ("expected ms", before.expected_ms.to_string(), now.expected_ms.to_string()),
-        ("items", format!("{:?}", before.items.len()), format!("{:?}", now.items.len())),
+        (
+            "expected ms",
+            before.expected_ms.to_string(),
+            now.expected_ms.to_string(),
+        ),
+        (
+            "items",
+            format!("{:?}", before.items.len()),
+            format!("{:?}", now.items.len()),
+        ),
     ];
     let differing = pairs.into_iter().filter(|(_, before, now)| before != now);
-    differing.map(|(name, before, now)| format!("{name}: {before} -> {now}")).collect()
+    differing
+        .map(|(name, before, now)| format!("{name}: {before} -> {now}"))
+        .collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{self, Spec};
-use code_deploy_record::{Redactor, RunFolder, RunId, RunsFolder, RunState};
+use code_deploy_record::{Redactor, RunFolder, RunId, RunState, RunsFolder};
 use code_deploy_targets::LocalTarget;
 use code_deploy_targets::local::LocalSettings;
 
@@ -36,7 +36,10 @@ impl Project {
         };
         let absolute = std::path::absolute(&file).unwrap_or(file);
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { file: absolute, folder })
+        Ok(Self {
+            file: absolute,
+            folder,
+        })
     }
 
     /// Returns the folder of the project's runs.
@@ -48,10 +51,20 @@ impl Project {
     ///
     /// # Errors
     /// When something in it is wrong.
-    pub fn spec(&self, machine: &Machine, environment: &str, target: &str) -> Result<Arc<Spec>, Failure> {
+    pub fn spec(
+        &self,
+        machine: &Machine,
+        environment: &str,
+        target: &str,
+    ) -> Result<Arc<Spec>, Failure> {
         known_target(target)?;
         let lookup = |name: &str| machine.variable(name);
-        Ok(Arc::new(Spec::load(&self.file, environment, target, &lookup)?))
+        Ok(Arc::new(Spec::load(
+            &self.file,
+            environment,
+            target,
+            &lookup,
+        )?))
     }
 
     /// Returns the run of that name, or the last one.
@@ -89,7 +102,9 @@ impl Project {
     pub fn all_runs(&self) -> Result<Vec<(RunFolder, RunState)>, Failure> {
         let runs = self.runs();
         let folders = runs.list()?.into_iter().filter_map(|id| runs.run(&id).ok());
-        Ok(folders.filter_map(|run| run.state().ok().map(|state| (run, state))).collect())
+        Ok(folders
+            .filter_map(|run| run.state().ok().map(|state| (run, state)))
+            .collect())
     }
 }
 
@@ -103,9 +118,15 @@ fn known_target(target: &str) -> Result<(), Failure> {
     }
     let known = TARGETS.map(str::to_owned);
     let near = crate::commands::nearest(target, &known);
-    let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+    let near = near
+        .map(|near| format!(" Did you mean `{near}`?"))
+        .unwrap_or_default();
     let what = format!("there is no target `{target}`");
-    Err(Failure::refused("CD0503", what, format!("Known targets: {}.{near}", TARGETS.join(", "))))
+    Err(Failure::refused(
+        "CD0503",
+        what,
+        format!("Known targets: {}.{near}", TARGETS.join(", ")),
+    ))
 }
 
 /// Returns the target that a specification names.

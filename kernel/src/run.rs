@@ -26,7 +26,9 @@ pub async fn whole(
     interrupt: &CancellationToken,
 ) -> Result<(Exit, RunId), Failure> {
     let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
-    let (ended, run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    let (ended, run) = session
+        .with_runner(Purpose::Deploy, wish, interrupt, work)
+        .await?;
     close_up(session, &run, out).await?;
     exit_of(ended).map(|exit| (exit, run))
 }
@@ -56,7 +58,11 @@ pub async fn write_notebooks(
         pages::write(&made, &out).map(|()| made.len())
     });
     written.await.map_err(|error| {
-        Failure::refused("CD0601", format!("writing the notebooks was cut off: {error}"), "")
+        Failure::refused(
+            "CD0601",
+            format!("writing the notebooks was cut off: {error}"),
+            "",
+        )
     })?
 }
 
@@ -75,7 +81,9 @@ pub async fn open(
         return Ok(Exit::Done);
     }
     let work = async |_: &mut code_deploy_engine::Runner| Ok(());
-    let ((), run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    let ((), run) = session
+        .with_runner(Purpose::Deploy, wish, interrupt, work)
+        .await?;
     let folder = session.project.runs().run(&run)?;
     show::status::show(&folder.state()?, &*session.face);
     Ok(Exit::Done)
@@ -84,7 +92,11 @@ pub async fn open(
 /// Returns the last run of this environment and target when it has ended well with the release
 /// that is wanted.
 fn ended_run(session: &Session, wish: &Wish) -> Result<Option<(RunFolder, RunState)>, Failure> {
-    let wanted = wish.to.as_ref().map(ToString::to_string).or_else(|| session.spec.release.clone());
+    let wanted = wish
+        .to
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(|| session.spec.release.clone());
     let (environment, target) = (&session.spec.environment, &session.spec.target);
     let mut runs = session.project.all_runs()?;
     runs.retain(|(_, state)| {
@@ -111,7 +123,10 @@ pub async fn verb(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     if let Some((folder, state)) = ended_run(session, wish)? {
-        session.face.text(&format!("The run has ended ({}). This is what {verb} gave in it.", standing(&state)));
+        session.face.text(&format!(
+            "The run has ended ({}). This is what {verb} gave in it.",
+            standing(&state)
+        ));
         show_sections(session, &folder, verb, section)?;
         return Ok(Exit::Done);
     }
@@ -128,14 +143,18 @@ pub async fn verb(
             ended => Ok(ended),
         }
     };
-    let (ended, run) = session.with_runner(Purpose::Deploy, wish, interrupt, work).await?;
+    let (ended, run) = session
+        .with_runner(Purpose::Deploy, wish, interrupt, work)
+        .await?;
     let folder = session.project.runs().run(&run)?;
     show_sections(session, &folder, verb, section)?;
     if let Ended::Done(done) = &ended
         && done.done.is_empty()
         && !done.already.is_empty()
     {
-        session.face.text(&format!("{verb} was done before and stays done."));
+        session
+            .face
+            .text(&format!("{verb} was done before and stays done."));
     }
     if folder.state()?.finished.is_some() {
         close_up(session, &run, None).await?;
@@ -173,17 +192,28 @@ fn sections_of(
     let phase = code_deploy_engine::runner::phase_of(verb)?;
     let mut found: Vec<(usize, String, Report)> = Vec::new();
     for event in folder.events()? {
-        let EventBody::SectionReported { phase: of, section, title, report } = event?.body else {
+        let EventBody::SectionReported {
+            phase: of,
+            section,
+            title,
+            report,
+        } = event?.body
+        else {
             continue;
         };
-        let Some(place) = wanted.iter().position(|name| *name == section) else { continue };
+        let Some(place) = wanted.iter().position(|name| *name == section) else {
+            continue;
+        };
         if of == phase {
             found.retain(|(at, known, _)| *at != place || *known != title);
             found.push((place, title, report));
         }
     }
     found.sort_by_key(|(place, ..)| *place);
-    Ok(found.into_iter().map(|(_, title, report)| (title, report)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(_, title, report)| (title, report))
+        .collect())
 }
 
 /// Asks a run for something: through its socket when it is alive, otherwise by taking it over.
@@ -212,18 +242,27 @@ pub async fn steer(
         (Steering::Rollback, true) => go_back_from(session, &state, interrupt).await,
         (_, true) => {
             let what = format!("the run is ended; there is nothing to {}", word(verb));
-            Err(Failure::refused("CD0417", what, "`code-deploy runs` lists the runs."))
+            Err(Failure::refused(
+                "CD0417",
+                what,
+                "`code-deploy runs` lists the runs.",
+            ))
         }
         (Steering::Rollback, false) => take_back(session, reason, interrupt).await,
         (Steering::Resume, false) => {
             let wish = Wish::default();
             let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
-            let opened = session.with_runner(Purpose::Resume, &wish, interrupt, work).await?;
+            let opened = session
+                .with_runner(Purpose::Resume, &wish, interrupt, work)
+                .await?;
             close_up(session, &opened.1, None).await?;
             exit_of(opened.0)
         }
         (Steering::Pause | Steering::Approve, false) => {
-            let what = format!("no process is working on the run, so there is nothing to {}", word(verb));
+            let what = format!(
+                "no process is working on the run, so there is nothing to {}",
+                word(verb)
+            );
             let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
             Err(Failure::refused("CD0425", what, next))
         }
@@ -242,9 +281,11 @@ pub async fn ask(
 ) -> Result<Option<String>, Failure> {
     match steer::ask(folder, asking, by, reason).await {
         Ok(Told { ok: true, text }) => Ok(Some(text)),
-        Ok(Told { text, .. }) => {
-            Err(Failure::refused("CD0426", text, "`code-deploy status` shows where the run stands."))
-        }
+        Ok(Told { text, .. }) => Err(Failure::refused(
+            "CD0426",
+            text,
+            "`code-deploy status` shows where the run stands.",
+        )),
         Err(SteerError::NotRunning) => Ok(None),
         Err(error) => {
             let what = code_deploy_engine::error::with_sources(&error);
@@ -260,10 +301,11 @@ async fn take_back(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let by = session.machine.user.clone();
-    let work =
-        async |runner: &mut code_deploy_engine::Runner| runner.rollback(&by, reason).await;
+    let work = async |runner: &mut code_deploy_engine::Runner| runner.rollback(&by, reason).await;
     let wish = Wish::default();
-    let (ended, run) = session.with_runner(Purpose::GoBack, &wish, interrupt, work).await?;
+    let (ended, run) = session
+        .with_runner(Purpose::GoBack, &wish, interrupt, work)
+        .await?;
     close_up(session, &run, None).await?;
     match ended {
         // Going back is what was asked for.
@@ -279,14 +321,26 @@ async fn go_back_from(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let Some(started) = &state.started else {
-        return Err(Failure::refused("CD0303", "the run has no beginning in its record", ""));
+        return Err(Failure::refused(
+            "CD0303",
+            "the run has no beginning in its record",
+            "",
+        ));
     };
     let Some(from) = &started.from else {
         let what = "nothing ran before that run, so there is nothing to go back to";
-        return Err(Failure::refused("CD0418", what, "`--stop` stops what it deployed."));
+        return Err(Failure::refused(
+            "CD0418",
+            what,
+            "`--stop` stops what it deployed.",
+        ));
     };
     let reverts = Some(started.run.clone());
-    let wish = Wish { to: Some(from.clone()), reverts, ..Wish::default() };
+    let wish = Wish {
+        to: Some(from.clone()),
+        reverts,
+        ..Wish::default()
+    };
     let (exit, _) = whole(session, &wish, None, interrupt).await?;
     Ok(exit)
 }
@@ -317,7 +371,9 @@ pub async fn stop(session: &Session) -> Result<Exit, Failure> {
         };
         let count = stopped.ended + stopped.forced;
         let (service, release) = (&stopped.service, &stopped.release);
-        session.face.text(&format!("Stopped {service} {release}: {count} instances{forced}."));
+        session.face.text(&format!(
+            "Stopped {service} {release}: {count} instances{forced}."
+        ));
     }
     Ok(Exit::Done)
 }

@@ -62,14 +62,24 @@ impl Session {
         let redactor = Redactor::default();
         let target = target_of(machine, &spec, &redactor)?;
         let (machine, project) = (machine.clone(), project.clone());
-        Ok(Self { machine, project, spec, target, redactor, face })
+        Ok(Self {
+            machine,
+            project,
+            spec,
+            target,
+            redactor,
+            face,
+        })
     }
 
     async fn inventory(&self) -> Result<Arc<Found>, Failure> {
         let observed = self.target.observe().await?;
         let inventory = inventory::take(&self.spec, Some(&observed))?;
         let document = serde_json::to_value(&inventory).map_err(code_deploy_record::Error::from)?;
-        Ok(Arc::new(Found { components: inventory.components(), document }))
+        Ok(Arc::new(Found {
+            components: inventory.components(),
+            document,
+        }))
     }
 
     async fn options(&self, purpose: Purpose, wish: &Wish) -> Result<OpenOptions, Failure> {
@@ -106,9 +116,16 @@ impl Session {
     /// When there is no release to deploy, or the steps do not fit together.
     pub async fn plan(&self, wish: &Wish) -> Result<Plan, Failure> {
         let observed = self.target.observe().await?;
-        let named = self.spec.release.as_deref().and_then(|release| release.parse().ok());
+        let named = self
+            .spec
+            .release
+            .as_deref()
+            .and_then(|release| release.parse().ok());
         let to = wish.to.clone().or(named).ok_or_else(|| {
-            Failure::usage("no release is named", "Name one: `--to 1.1.0`, or `release:` in the deployment file.")
+            Failure::usage(
+                "no release is named",
+                "Name one: `--to 1.1.0`, or `release:` in the deployment file.",
+            )
         })?;
         let inputs = Inputs {
             spec: Arc::clone(&self.spec),
@@ -198,10 +215,19 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
         }
         Ended::NeedsPerson(problem) => (problem, Exit::NeedsPerson),
     };
-    Err(Failure { problem, exit, spec: None })
+    Err(Failure {
+        problem,
+        exit,
+        spec: None,
+    })
 }
 
 fn problem(code: &str, what: String, next: &str) -> code_deploy_record::Problem {
     let (code, next) = (code.to_owned(), next.to_owned());
-    code_deploy_record::Problem { code, what, state: String::new(), next }
+    code_deploy_record::Problem {
+        code,
+        what,
+        state: String::new(),
+        next,
+    }
 }

@@ -18,20 +18,29 @@ pub async fn show(
 ) {
     let mut rows = vec![row("Outcome", standing(state))];
     if let (Some(since), Some(last)) = (state.since, state.last) {
-        rows.push(row("Took", format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3)));
+        rows.push(row(
+            "Took",
+            format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3),
+        ));
     }
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
         let seconds = us as f64 / 1e6;
-        let text = format!("{seconds:.2} s; {answered} requests answered meanwhile, {failed} failed");
+        let text =
+            format!("{seconds:.2} s; {answered} requests answered meanwhile, {failed} failed");
         rows.push(row("Rollback rehearsed in", text));
     }
     rows.push(row("Items", items(state)));
     rows.push(row("Record", folder.path().display().to_string()));
-    rows.push(row("Notebooks", format!("{notebooks} in {}", out.display())));
+    rows.push(row(
+        "Notebooks",
+        format!("{notebooks} in {}", out.display()),
+    ));
     rows.extend(where_it_is(session).await);
     let columns = vec![Column::text(""), Column::text("")];
-    session.face.report("Summary", &Report::new().with_table("", columns, rows));
+    session
+        .face
+        .report("Summary", &Report::new().with_table("", columns, rows));
     session.face.value(&serde_json::json!({
         "summary": {
             "run": state.started.as_ref().map(|started| &started.run),
@@ -48,7 +57,9 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
 }
 
 fn client_rows(state: &RunState) -> Vec<Vec<String>> {
-    let Some(client) = state.clients.get("client") else { return Vec::new() };
+    let Some(client) = state.clients.get("client") else {
+        return Vec::new();
+    };
     let mut text = format!(
         "{} requests, {} failed, longest gap between good answers {:.3} s",
         client.sent,
@@ -58,7 +69,12 @@ fn client_rows(state: &RunState) -> Vec<Vec<String>> {
     let by: Vec<_> = client
         .releases
         .iter()
-        .map(|(release, count)| format!("{release}: {} answered, {} failed", count.answered, count.failed))
+        .map(|(release, count)| {
+            format!(
+                "{release}: {} answered, {} failed",
+                count.answered, count.failed
+            )
+        })
         .collect();
     if !by.is_empty() {
         text.push_str(&format!(" ({})", by.join("; ")));
@@ -78,23 +94,31 @@ fn items(state: &RunState) -> String {
         "not applicable",
         "met",
     ];
-    let parts = order.iter().filter_map(|word| counts.get(word).map(|n| format!("{n} {word}")));
+    let parts = order
+        .iter()
+        .filter_map(|word| counts.get(word).map(|n| format!("{n} {word}")));
     parts.collect::<Vec<_>>().join(", ")
 }
 
 async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
-    let Ok(observed) = session.target.observe().await else { return Vec::new() };
+    let Ok(observed) = session.target.observe().await else {
+        return Vec::new();
+    };
     let spec = &session.spec;
     let frontends = observed.addresses.iter().filter(|address| {
         let service = spec.service(&address.service);
         service.is_some_and(|service| service.role == code_deploy_record::Role::Frontend)
     });
-    let urls: Vec<_> =
-        frontends.map(|address| format!("http://{} ({})", address.address, address.service)).collect();
+    let urls: Vec<_> = frontends
+        .map(|address| format!("http://{} ({})", address.address, address.service))
+        .collect();
     if urls.is_empty() {
         return Vec::new();
     }
     let file = spec.path.display();
-    let stop = format!("code-deploy -f {file} {} {} --stop", spec.environment, spec.target);
+    let stop = format!(
+        "code-deploy -f {file} {} {} --stop",
+        spec.environment, spec.target
+    );
     vec![row("Look at it", urls.join(", ")), row("Stop it", stop)]
 }

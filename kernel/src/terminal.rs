@@ -34,7 +34,12 @@ impl Terminal {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { json, bar, user, out: Mutex::new(std::io::stdout()) }
+        Self {
+            json,
+            bar,
+            user,
+            out: Mutex::new(std::io::stdout()),
+        }
     }
 
     /// Returns whether only JSON lines are shown.
@@ -44,7 +49,10 @@ impl Terminal {
 
     fn line(&self, text: &str) {
         let write = || {
-            let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut out = self
+                .out
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             // A reader that went away (a pipe into `head`) is no reason to stop a deployment.
             drop(writeln!(out, "{text}").and_then(|()| out.flush()));
         };
@@ -72,8 +80,14 @@ impl Terminal {
     fn progress(&self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
         let elapsed = progress.elapsed.as_secs_f64();
-        let limit = progress.limit.map(|limit| format!(" of at most {:.0} s", limit.as_secs_f64()));
-        bar.set_message(format!("{} ({elapsed:.0} s{})", progress.what, limit.unwrap_or_default()));
+        let limit = progress
+            .limit
+            .map(|limit| format!(" of at most {:.0} s", limit.as_secs_f64()));
+        bar.set_message(format!(
+            "{} ({elapsed:.0} s{})",
+            progress.what,
+            limit.unwrap_or_default()
+        ));
     }
 
     /// Shows an error: what, where, what the state is now, what to do next.
@@ -109,7 +123,10 @@ impl Terminal {
 impl Face for Terminal {
     fn report(&self, title: &str, report: &Report) {
         if self.json {
-            return self.json("report", &serde_json::json!({ "title": title, "report": report }));
+            return self.json(
+                "report",
+                &serde_json::json!({ "title": title, "report": report }),
+            );
         }
         self.line(&format!("\n{title}\n{}", "-".repeat(title.chars().count())));
         self.line(report_to_text(report).trim_end());
@@ -169,5 +186,9 @@ pub fn parse_answer(line: &str, by: String) -> Option<Answer> {
         "no-go" | "nogo" => false,
         _ => return None,
     };
-    Some(Answer { by, go, reason: reason.trim().to_owned() })
+    Some(Answer {
+        by,
+        go,
+        reason: reason.trim().to_owned(),
+    })
 }

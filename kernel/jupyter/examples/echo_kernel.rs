@@ -53,10 +53,18 @@ impl Cells for Echo {
             return self.rust.complete(code, cursor).await;
         }
         let typed: String = code.chars().take(cursor).collect();
-        let found = COMMANDS.iter().filter(|command| command.starts_with(&typed));
-        let candidate =
-            |command: &&str| CompletionMatch { text: (*command).into(), kind: "magic".into() };
-        Completion { matches: found.map(candidate).collect(), start: 0, end: cursor }
+        let found = COMMANDS
+            .iter()
+            .filter(|command| command.starts_with(&typed));
+        let candidate = |command: &&str| CompletionMatch {
+            text: (*command).into(),
+            kind: "magic".into(),
+        };
+        Completion {
+            matches: found.map(candidate).collect(),
+            start: 0,
+            end: cursor,
+        }
     }
 
     async fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<MimeBundle> {
@@ -71,7 +79,9 @@ impl Cells for Echo {
     async fn is_complete(&self, code: &str) -> IsComplete {
         let word = code.split_whitespace().next().unwrap_or_default();
         if code.ends_with('\\') {
-            IsComplete::Incomplete { indent: "  ".into() }
+            IsComplete::Incomplete {
+                indent: "  ".into(),
+            }
         } else if word.starts_with('%') && !COMMANDS.contains(&word) {
             IsComplete::Invalid
         } else {
@@ -136,7 +146,8 @@ async fn command(
         "%block" => block(number(rest)),
         "%flood" => {
             for step in 0..number(rest) {
-                out.display(&MimeBundle::text(step.to_string()), json!({})).await;
+                out.display(&MimeBundle::text(step.to_string()), json!({}))
+                    .await;
             }
         }
         "%prints" => {
@@ -146,7 +157,12 @@ async fn command(
         }
         "%late" => late(out.clone()),
         "%panic" => panic_on_purpose(),
-        _ => return Err(CellError::new("UnknownMagic", format!("{word} does not exist"))),
+        _ => {
+            return Err(CellError::new(
+                "UnknownMagic",
+                format!("{word} does not exist"),
+            ));
+        }
     }
     Ok(())
 }
@@ -179,12 +195,18 @@ async fn long(out: &CellOutput, interrupt: &Interrupt) -> Result<(), CellError> 
 }
 
 /// What a program must not do, so that tests can show that the kernel still answers.
-#[expect(clippy::disallowed_methods, reason = "blocking a worker is what this command is for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "blocking a worker is what this command is for"
+)]
 fn block(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
-#[expect(clippy::disallowed_methods, reason = "output after the end of a cell is what this is for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "output after the end of a cell is what this is for"
+)]
 fn late(out: CellOutput) {
     tokio::spawn(async move {
         for step in 0..10_000 {
@@ -193,7 +215,10 @@ fn late(out: CellOutput) {
     });
 }
 
-#[expect(clippy::panic, reason = "a panic in a cell is what this command is for")]
+#[expect(
+    clippy::panic,
+    reason = "a panic in a cell is what this command is for"
+)]
 fn panic_on_purpose() {
     panic!("on purpose");
 }
@@ -208,7 +233,9 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|word| word == "internal") {
         return host_main();
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let Some(connection_file) = arguments.get(1) else {
         tracing::error!("usage: echo_kernel CONNECTION_FILE");
         return ExitCode::from(2);
@@ -225,7 +252,9 @@ fn main() -> ExitCode {
 fn run(connection_file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let program = std::env::current_exe()?.into_os_string();
     let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
-    let parent_pid = std::env::var("JPY_PARENT_PID").ok().and_then(|pid| pid.parse().ok());
+    let parent_pid = std::env::var("JPY_PARENT_PID")
+        .ok()
+        .and_then(|pid| pid.parse().ok());
     let runtime = tokio::runtime::Runtime::new()?;
     let options = ServeOptions { parent_pid };
     let ended = runtime.block_on(serve(connection_file, Arc::new(Echo { rust }), options))?;

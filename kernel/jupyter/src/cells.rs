@@ -136,7 +136,11 @@ impl CellError {
     pub fn new(ename: impl Into<String>, evalue: impl Into<String>) -> Self {
         let (ename, evalue) = (ename.into(), evalue.into());
         let traceback = vec![format!("\u{1b}[31m{ename}\u{1b}[0m: {evalue}")];
-        Self { ename, evalue, traceback }
+        Self {
+            ename,
+            evalue,
+            traceback,
+        }
     }
 
     /// Replaces the traceback.

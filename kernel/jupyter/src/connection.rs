@@ -25,16 +25,21 @@ impl ConnectionFile {
     /// Where the file is missing, unreadable, too large, not JSON, lacks a field, asks for a signature
     /// scheme other than `hmac-sha256`, or has a key that cannot be one. The key is never repeated.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let unreadable =
-            |source| Error::ConnectionFileUnreadable { path: path.to_path_buf(), source };
+        let unreadable = |source| Error::ConnectionFileUnreadable {
+            path: path.to_path_buf(),
+            source,
+        };
         let size = std::fs::metadata(path).map_err(unreadable)?.len();
         if size > SIZE_LIMIT {
             let (path, limit) = (path.to_path_buf(), SIZE_LIMIT);
             return Err(Error::ConnectionFileTooLarge { path, size, limit });
         }
         let text = std::fs::read(path).map_err(unreadable)?;
-        let info: ConnectionInfo = serde_json::from_slice(&text)
-            .map_err(|source| Error::ConnectionFileInvalid { path: path.to_path_buf(), source })?;
+        let info: ConnectionInfo =
+            serde_json::from_slice(&text).map_err(|source| Error::ConnectionFileInvalid {
+                path: path.to_path_buf(),
+                source,
+            })?;
         if info.signature_scheme != "hmac-sha256" {
             return Err(Error::UnknownSignatureScheme {
                 path: path.to_path_buf(),
@@ -42,7 +47,10 @@ impl ConnectionFile {
             });
         }
         if let Some(reason) = key_fault(&info.key) {
-            return Err(Error::BadKey { path: path.to_path_buf(), reason });
+            return Err(Error::BadKey {
+                path: path.to_path_buf(),
+                reason,
+            });
         }
         Ok(Self { info })
     }
@@ -60,10 +68,19 @@ impl ConnectionFile {
             Channel::Heartbeat => (self.info.hb_port, self.info.hb_url()),
         };
         let address = match self.info.transport {
-            Transport::TCP => Address::Tcp { host: self.info.ip.clone(), port },
-            Transport::IPC => Address::Ipc { path: format!("{}-{port}", self.info.ip).into() },
+            Transport::TCP => Address::Tcp {
+                host: self.info.ip.clone(),
+                port,
+            },
+            Transport::IPC => Address::Ipc {
+                path: format!("{}-{port}", self.info.ip).into(),
+            },
         };
-        Endpoint { channel, url, address }
+        Endpoint {
+            channel,
+            url,
+            address,
+        }
     }
 }
 

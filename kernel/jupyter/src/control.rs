@@ -54,11 +54,17 @@ fn answer(kernel: &Arc<Kernel>, request: &Incoming) -> Result<Option<Value>, Wir
         "shutdown_request" => kernel.shutdown(request)?,
         "create_subshell_request" => match kernel.create_subshell() {
             Some(id) => json!({"status": "ok", "subshell_id": id}),
-            None => failed("TooManySubshells", "no more subshells can be opened; delete one"),
+            None => failed(
+                "TooManySubshells",
+                "no more subshells can be opened; delete one",
+            ),
         },
         "delete_subshell_request" => {
             let content: Value = request.content()?;
-            let id = content.get("subshell_id").and_then(Value::as_str).unwrap_or_default();
+            let id = content
+                .get("subshell_id")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if kernel.delete_subshell(id) {
                 json!({"status": "ok"})
             } else {

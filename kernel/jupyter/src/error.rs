@@ -114,7 +114,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The folder for kernelspecs cannot be told from the environment.
-    #[error("cannot tell where Jupyter looks for kernels: {reason}; nothing was installed; use --prefix PATH")]
+    #[error(
+        "cannot tell where Jupyter looks for kernels: {reason}; nothing was installed; use --prefix PATH"
+    )]
     NoDataFolder {
         /// What is missing.
         reason: String,

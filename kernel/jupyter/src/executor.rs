@@ -129,7 +129,11 @@ async fn run_cell(
     } else {
         let cells = Arc::clone(&kernel.cells);
         let out = out.clone();
-        guarded(kernel, async move { cells.execute(cell, out, interrupt).await }).await
+        guarded(
+            kernel,
+            async move { cells.execute(cell, out, interrupt).await },
+        )
+        .await
     };
     drop(running);
     match result {
@@ -141,7 +145,10 @@ async fn run_cell(
         }),
         Err(error) => {
             let mut content = error_fields(&error);
-            kernel.iopub.message(scope, "error", Value::Object(content.clone())).await;
+            kernel
+                .iopub
+                .message(scope, "error", Value::Object(content.clone()))
+                .await;
             content.insert("status".into(), "error".into());
             content.insert("execution_count".into(), execution_count.into());
             content.insert("payload".into(), json!([]));
@@ -157,18 +164,26 @@ fn cell(
     request: &Incoming,
     execute: &ExecuteRequest,
 ) -> Cell {
-    let store_history =
-        execute.store_history && !execute.silent && !execute.code.trim().is_empty();
+    let store_history = execute.store_history && !execute.silent && !execute.code.trim().is_empty();
     let execution_count = if store_history {
         kernel.execution_count.fetch_add(1, Ordering::Relaxed) + 1
     } else {
         kernel.execution_count.load(Ordering::Relaxed) + 1
     };
     if store_history {
-        let mut history = kernel.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = kernel
+            .history
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         history.add(execution_count, &execute.code);
     }
-    let text = |key: &str| request.metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text = |key: &str| {
+        request
+            .metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     Cell {
         code: execute.code.clone(),
         execution_count,
@@ -231,7 +246,10 @@ fn error_fields(error: &CellError) -> Map<String, Value> {
         ("evalue", json!(error.evalue)),
         ("traceback", json!(error.traceback)),
     ];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 async fn abort(kernel: &Kernel, request: &Incoming) {
@@ -276,7 +294,10 @@ async fn answer(
         "is_complete_request" => is_complete(kernel, request.content()?).await,
         "history_request" => {
             let wanted: HistoryRequest = request.content()?;
-            let history = kernel.history.lock().unwrap_or_else(PoisonError::into_inner);
+            let history = kernel
+                .history
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             json!({"status": "ok", "history": history.find(&wanted)})
         }
         // This kernel opens no comms of its own.
@@ -301,8 +322,15 @@ async fn answer(
 async fn complete(kernel: &Kernel, request: CompleteRequest) -> Value {
     let cursor = request.cursor_pos.min(request.code.chars().count());
     let completion = kernel.cells.complete(&request.code, cursor).await;
-    let (start, end) = (completion.start.min(cursor), completion.end.max(completion.start));
-    let matches: Vec<&str> = completion.matches.iter().map(|found| found.text.as_str()).collect();
+    let (start, end) = (
+        completion.start.min(cursor),
+        completion.end.max(completion.start),
+    );
+    let matches: Vec<&str> = completion
+        .matches
+        .iter()
+        .map(|found| found.text.as_str())
+        .collect();
     let types: Vec<Value> = completion
         .matches
         .iter()
@@ -315,7 +343,9 @@ async fn complete(kernel: &Kernel, request: CompleteRequest) -> Value {
 }
 
 async fn inspect(kernel: &Kernel, request: InspectRequest) -> Value {
-    let detail = request.detail_level.map_or(0, |level| u8::try_from(level).unwrap_or(1));
+    let detail = request
+        .detail_level
+        .map_or(0, |level| u8::try_from(level).unwrap_or(1));
     let cursor = request.cursor_pos.min(request.code.chars().count());
     let found = kernel.cells.inspect(&request.code, cursor, detail).await;
     json!({
@@ -337,7 +367,9 @@ async fn is_complete(kernel: &Kernel, request: IsCompleteRequest) -> Value {
 
 pub(crate) fn bad_request(request: &Incoming, error: &WireError) -> Value {
     tracing::warn!(kind = request.kind(), %error, "a request could not be read");
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let source = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let evalue = format!("{error}: {source}; the request was not carried out");
     json!({"status": "error", "ename": "BadRequest", "evalue": evalue, "traceback": []})
 }

@@ -13,7 +13,10 @@ const FAULT_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) async fn bind(endpoint: &Endpoint) -> Result<RepSocket, Error> {
     let mut socket = RepSocket::new();
-    socket.bind(&endpoint.url).await.map_err(|source| endpoint.bind_error(source))?;
+    socket
+        .bind(&endpoint.url)
+        .await
+        .map_err(|source| endpoint.bind_error(source))?;
     Ok(socket)
 }
 

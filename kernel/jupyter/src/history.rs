@@ -59,15 +59,28 @@ impl History {
     pub(crate) fn find(&self, request: &HistoryRequest) -> Value {
         let all = self.entries.iter();
         let (entries, output): (Vec<_>, bool) = match request {
-            HistoryRequest::Range { session, start, stop, output } => {
+            HistoryRequest::Range {
+                session,
+                start,
+                stop,
+                output,
+            } => {
                 // 0 is this session, negative numbers are the ones before it.
                 let here = *session == 0 || *session == SESSION;
                 let (start, stop) = (*start, stop.unwrap_or(i64::MAX));
                 let within = |line: u64| (start..stop).contains(&line.cast_signed());
-                (all.filter(|entry| here && within(entry.0)).collect(), *output)
+                (
+                    all.filter(|entry| here && within(entry.0)).collect(),
+                    *output,
+                )
             }
             HistoryRequest::Tail { n, output } => (last(all.collect(), *n), *output),
-            HistoryRequest::Search { pattern, n, unique, output } => {
+            HistoryRequest::Search {
+                pattern,
+                n,
+                unique,
+                output,
+            } => {
                 let pattern: Vec<char> = pattern.as_deref().unwrap_or("*").chars().collect();
                 let mut found: Vec<_> = all.filter(|entry| glob(&pattern, &entry.1)).collect();
                 if *unique {
@@ -94,8 +107,11 @@ fn last<T>(mut entries: Vec<T>, n: Option<usize>) -> Vec<T> {
 
 fn newest_of_each(entries: Vec<&(u64, String)>) -> Vec<&(u64, String)> {
     let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<_> =
-        entries.into_iter().rev().filter(|entry| seen.insert(entry.1.as_str())).collect();
+    let mut kept: Vec<_> = entries
+        .into_iter()
+        .rev()
+        .filter(|entry| seen.insert(entry.1.as_str()))
+        .collect();
     kept.reverse();
     kept
 }
@@ -116,7 +132,9 @@ fn glob(pattern: &[char], text: &str) -> bool {
                 t += 1;
             }
             _ => {
-                let Some((star_p, star_t)) = star else { return false };
+                let Some((star_p, star_t)) = star else {
+                    return false;
+                };
                 star = Some((star_p, star_t + 1));
                 p = star_p + 1;
                 t = star_t + 1;
@@ -155,13 +173,15 @@ mod tests {
         let found = find(json!({
             "hist_access_type": "range", "session": 0, "start": 1, "stop": 3, "output": true,
         }));
-        assert_eq!(found, json!([[1, 1, ["1+2", null]], [1, 2, ["%status", null]]]));
+        assert_eq!(
+            found,
+            json!([[1, 1, ["1+2", null]], [1, 2, ["%status", null]]])
+        );
     }
 
     #[test]
     fn search_matches_wildcards_and_can_keep_the_newest_of_equal_inputs() {
-        let found =
-            find(json!({"hist_access_type": "search", "pattern": "1?2*", "unique": true}));
+        let found = find(json!({"hist_access_type": "search", "pattern": "1?2*", "unique": true}));
         assert_eq!(found, json!([[1, 4, "1+2"]]));
     }
 

@@ -63,9 +63,18 @@ pub(crate) struct RunningGuard {
 impl Running {
     pub(crate) fn start(&self, main_shell: bool) -> (RunningGuard, Interrupt) {
         let (sender, count) = watch::channel(0);
-        let cell = Arc::new(RunningCell { main_shell, count: sender });
+        let cell = Arc::new(RunningCell {
+            main_shell,
+            count: sender,
+        });
         self.lock().push(Arc::clone(&cell));
-        (RunningGuard { running: self.clone(), cell }, Interrupt { count })
+        (
+            RunningGuard {
+                running: self.clone(),
+                cell,
+            },
+            Interrupt { count },
+        )
     }
 
     /// Asks the cell of the main shell to stop, or those of the subshells where the main shell is idle:
@@ -74,7 +83,9 @@ impl Running {
         let cells = self.lock();
         let main = cells.iter().any(|cell| cell.main_shell);
         let chosen = cells.iter().filter(|cell| cell.main_shell == main);
-        chosen.map(|cell| cell.count.send_modify(|count| *count += 1)).count()
+        chosen
+            .map(|cell| cell.count.send_modify(|count| *count += 1))
+            .count()
     }
 
     /// Asks every cell to stop now.
@@ -91,6 +102,8 @@ impl Running {
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.running.lock().retain(|cell| !Arc::ptr_eq(cell, &self.cell));
+        self.running
+            .lock()
+            .retain(|cell| !Arc::ptr_eq(cell, &self.cell));
     }
 }

@@ -34,7 +34,11 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn new(parent: Arc<Parent>, silent: bool) -> Arc<Self> {
-        Arc::new(Self { parent, silent, closed: AtomicBool::new(false) })
+        Arc::new(Self {
+            parent,
+            silent,
+            closed: AtomicBool::new(false),
+        })
     }
 }
 
@@ -66,8 +70,16 @@ pub(crate) enum Output {
     Starting,
     Busy(Arc<Scope>),
     Stream(Arc<Scope>, StreamName, String),
-    Message { scope: Arc<Scope>, kind: &'static str, content: Value },
-    Live { scope: Arc<Scope>, display_id: String, state: SharedLive },
+    Message {
+        scope: Arc<Scope>,
+        kind: &'static str,
+        content: Value,
+    },
+    Live {
+        scope: Arc<Scope>,
+        display_id: String,
+        state: SharedLive,
+    },
     /// Answered when everything before it is on its way.
     Flush(oneshot::Sender<()>),
     Idle(Arc<Scope>),
@@ -91,7 +103,12 @@ impl Iopub {
     }
 
     pub(crate) async fn message(&self, scope: &Arc<Scope>, kind: &'static str, content: Value) {
-        self.send(Output::Message { scope: Arc::clone(scope), kind, content }).await;
+        self.send(Output::Message {
+            scope: Arc::clone(scope),
+            kind,
+            content,
+        })
+        .await;
     }
 
     pub(crate) async fn flush(&self) {
@@ -164,7 +181,10 @@ pub(crate) async fn run(
     }
     owner.flush_stream().await;
     if owner.late > 0 {
-        tracing::debug!(late = owner.late, "outputs after the end of their cell were dropped");
+        tracing::debug!(
+            late = owner.late,
+            "outputs after the end of their cell were dropped"
+        );
     }
 }
 
@@ -184,21 +204,37 @@ impl Owner {
     async fn handle(&mut self, output: Output) {
         match output {
             Output::Starting => {
-                self.send(None, "status", &json!({"execution_state": "starting"}), Weight::Kept).await;
+                self.send(
+                    None,
+                    "status",
+                    &json!({"execution_state": "starting"}),
+                    Weight::Kept,
+                )
+                .await;
             }
             Output::Busy(scope) => {
                 let content = json!({"execution_state": "busy"});
                 self.flush_stream().await;
-                self.send(Some(&scope.parent), "status", &content, Weight::Kept).await;
+                self.send(Some(&scope.parent), "status", &content, Weight::Kept)
+                    .await;
             }
             Output::Stream(scope, name, text) => self.stream(scope, name, &text).await,
-            Output::Message { scope, kind, content } => {
+            Output::Message {
+                scope,
+                kind,
+                content,
+            } => {
                 self.flush_stream().await;
                 if self.open(&scope) {
-                    self.send(Some(&scope.parent), kind, &content, Weight::Kept).await;
+                    self.send(Some(&scope.parent), kind, &content, Weight::Kept)
+                        .await;
                 }
             }
-            Output::Live { scope, display_id, state } => {
+            Output::Live {
+                scope,
+                display_id,
+                state,
+            } => {
                 self.flush_stream().await;
                 if self.open(&scope) {
                     self.open_live(scope, display_id, state).await;
@@ -226,7 +262,8 @@ impl Owner {
         }
         scope.closed.store(true, Ordering::Relaxed);
         let content = json!({"execution_state": "idle"});
-        self.send(Some(&scope.parent), "status", &content, Weight::Kept).await;
+        self.send(Some(&scope.parent), "status", &content, Weight::Kept)
+            .await;
     }
 
     fn open(&mut self, scope: &Scope) -> bool {
@@ -239,13 +276,18 @@ impl Owner {
         if !self.open(&scope) || text.is_empty() {
             return;
         }
-        let same = self.pending.as_ref().is_some_and(|pending| {
-            pending.name == name && Arc::ptr_eq(&pending.scope, &scope)
-        });
+        let same = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.name == name && Arc::ptr_eq(&pending.scope, &scope));
         if !same {
             self.flush_stream().await;
         }
-        let pending = self.pending.get_or_insert(Pending { scope, name, text: String::new() });
+        let pending = self.pending.get_or_insert(Pending {
+            scope,
+            name,
+            text: String::new(),
+        });
         pending.text.push_str(text);
         if pending.text.len() >= STREAM_BYTES {
             self.flush_stream().await;
@@ -255,20 +297,32 @@ impl Owner {
     /// The first text goes out as soon as nothing else waits; what follows it closely is merged.
     fn stream_due(&self) -> Option<Instant> {
         self.pending.as_ref()?;
-        Some(self.last_stream.map_or_else(Instant::now, |last| last + STREAM_DELAY))
+        Some(
+            self.last_stream
+                .map_or_else(Instant::now, |last| last + STREAM_DELAY),
+        )
     }
 
     async fn flush_stream(&mut self) {
-        let Some(pending) = self.pending.take() else { return };
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
         self.last_stream = Some(Instant::now());
         let content = json!({"name": pending.name.as_str(), "text": pending.text});
-        self.send(Some(&pending.scope.parent), "stream", &content, Weight::Passing).await;
+        self.send(
+            Some(&pending.scope.parent),
+            "stream",
+            &content,
+            Weight::Passing,
+        )
+        .await;
     }
 
     async fn open_live(&mut self, scope: Arc<Scope>, display_id: String, state: SharedLive) {
         let (sent, data) = snapshot(&state);
         let content = display(&data, &display_id);
-        self.send(Some(&scope.parent), "display_data", &content, Weight::Kept).await;
+        self.send(Some(&scope.parent), "display_data", &content, Weight::Kept)
+            .await;
         self.lives.insert(display_id, Live { scope, state, sent });
     }
 
@@ -280,7 +334,9 @@ impl Owner {
     }
 
     async fn update_live(&mut self, display_id: &str, weight: Weight) {
-        let Some(live) = self.lives.get_mut(display_id) else { return };
+        let Some(live) = self.lives.get_mut(display_id) else {
+            return;
+        };
         let (version, data) = snapshot(&live.state);
         // The last state goes out again as a message that is kept: a passing one may have been left out.
         if version == live.sent && (weight == Weight::Passing || version == 0) {
@@ -290,7 +346,8 @@ impl Owner {
         let scope = Arc::clone(&live.scope);
         self.flush_stream().await;
         let content = display(&data, display_id);
-        self.send(Some(&scope.parent), "update_display_data", &content, weight).await;
+        self.send(Some(&scope.parent), "update_display_data", &content, weight)
+            .await;
     }
 
     async fn send(
@@ -301,7 +358,9 @@ impl Owner {
         weight: Weight,
     ) {
         let topic = Bytes::from(format!("kernel.{}.{kind}", self.wire.session()));
-        let frames = self.wire.encode(&[topic], kind, parent, &json!({}), content);
+        let frames = self
+            .wire
+            .encode(&[topic], kind, parent, &json!({}), content);
         self.publisher.publish(&frames, weight).await;
     }
 }

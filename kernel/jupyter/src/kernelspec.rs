@@ -62,7 +62,10 @@ impl FromIterator<(OsString, OsString)> for Environment {
 
 impl Environment {
     fn path(&self, name: &str) -> Option<PathBuf> {
-        let value = self.0.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
+        let value = self
+            .0
+            .get(OsStr::new(name))
+            .filter(|value| !value.is_empty())?;
         Some(PathBuf::from(value))
     }
 }
@@ -106,8 +109,7 @@ pub async fn install(
 ) -> Result<PathBuf, Error> {
     check_name(&config.name)?;
     let kernels = data_folder(to, environment).await?.join("kernels");
-    std::fs::create_dir_all(&kernels)
-        .map_err(failed("create the folder", kernels.clone()))?;
+    std::fs::create_dir_all(&kernels).map_err(failed("create the folder", kernels.clone()))?;
     let folder = kernels.join(&config.name);
     let staged = staging(&kernels, &config.name)?;
     let written = write_folder(&staged, config);
@@ -133,7 +135,10 @@ pub async fn uninstall(
     let kernels = data_folder(from, environment).await?.join("kernels");
     let folder = kernels.join(name);
     if !folder.join("kernel.json").is_file() {
-        return Err(Error::KernelspecMissing { name: name.to_owned(), path: kernels });
+        return Err(Error::KernelspecMissing {
+            name: name.to_owned(),
+            path: kernels,
+        });
     }
     std::fs::remove_dir_all(&folder).map_err(failed("remove", folder.clone()))?;
     Ok(folder)
@@ -145,7 +150,9 @@ pub async fn uninstall(
 pub fn list(environment: &Environment) -> Vec<Installed> {
     let mut found: BTreeMap<String, Installed> = BTreeMap::new();
     for folder in search_path(environment) {
-        let Ok(entries) = std::fs::read_dir(folder.join("kernels")) else { continue };
+        let Ok(entries) = std::fs::read_dir(folder.join("kernels")) else {
+            continue;
+        };
         for entry in entries.flatten() {
             if let Some(installed) = read(&entry.path()) {
                 found.entry(installed.name.clone()).or_insert(installed);
@@ -172,7 +179,11 @@ fn read(folder: &Path) -> Option<Installed> {
     let text = std::fs::read(folder.join("kernel.json")).ok()?;
     let spec: KernelJson = serde_json::from_slice(&text).ok()?;
     Some(Installed {
-        name: folder.file_name()?.to_str().filter(|name| !name.starts_with('.'))?.to_owned(),
+        name: folder
+            .file_name()?
+            .to_str()
+            .filter(|name| !name.starts_with('.'))?
+            .to_owned(),
         folder: folder.to_path_buf(),
         display_name: spec.display_name,
         argv: spec.argv,
@@ -183,8 +194,16 @@ fn read(folder: &Path) -> Option<Installed> {
 fn check_name(name: &str) -> Result<(), Error> {
     let valid = !name.is_empty()
         && !name.starts_with('.')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if valid { Ok(()) } else { Err(Error::KernelspecName { name: name.to_owned() }) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::KernelspecName {
+            name: name.to_owned(),
+        })
+    }
 }
 
 async fn data_folder(to: &InstallTo, environment: &Environment) -> Result<PathBuf, Error> {
@@ -208,15 +227,23 @@ fn user_folder(environment: &Environment) -> Option<PathBuf> {
         return Some(folder);
     }
     if cfg!(target_os = "macos") {
-        return environment.path("HOME").map(|home| home.join("Library/Jupyter"));
+        return environment
+            .path("HOME")
+            .map(|home| home.join("Library/Jupyter"));
     }
     let data = environment.path("XDG_DATA_HOME");
-    let data = data.or_else(|| environment.path("HOME").map(|home| home.join(".local/share")));
+    let data = data.or_else(|| {
+        environment
+            .path("HOME")
+            .map(|home| home.join(".local/share"))
+    });
     data.map(|data| data.join("jupyter"))
 }
 
 fn active_prefix(environment: &Environment) -> Option<PathBuf> {
-    environment.path("VIRTUAL_ENV").or_else(|| environment.path("CONDA_PREFIX"))
+    environment
+        .path("VIRTUAL_ENV")
+        .or_else(|| environment.path("CONDA_PREFIX"))
 }
 
 async fn python_prefix() -> Result<PathBuf, Error> {
@@ -301,5 +328,9 @@ fn sync(folder: &Path) -> Result<(), Error> {
 }
 
 fn failed(action: &'static str, path: PathBuf) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Kernelspec { action, path, source }
+    move |source| Error::Kernelspec {
+        action,
+        path,
+        source,
+    }
 }

@@ -31,8 +31,8 @@ mod stdin;
 mod wire;
 
 pub use cells::{
-    Cell, CellError, Cells, Completion, CompletionMatch, IsComplete, KernelInfo, LanguageInfo, Link,
-    MimeBundle,
+    Cell, CellError, Cells, Completion, CompletionMatch, IsComplete, KernelInfo, LanguageInfo,
+    Link, MimeBundle,
 };
 pub use connection::ConnectionFile;
 pub use error::{AskError, Error};

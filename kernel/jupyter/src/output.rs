@@ -42,8 +42,18 @@ impl CellOutput {
         interrupt: Interrupt,
     ) -> Self {
         let (pages, displays) = (Mutex::default(), AtomicU64::new(0));
-        let inner = Inner { iopub, scope, execution_count, asker, interrupt, pages, displays };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            iopub,
+            scope,
+            execution_count,
+            asker,
+            interrupt,
+            pages,
+            displays,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Writes text to the cell's standard output.
@@ -86,9 +96,19 @@ impl CellOutput {
         let display_id = format!("{}-live-{number}", self.inner.scope.parent.header.msg_id);
         let state = SharedLive::default();
         lock(&state).bundle = first;
-        let live = LiveDisplay { state: Arc::clone(&state), display_id: display_id.clone() };
+        let live = LiveDisplay {
+            state: Arc::clone(&state),
+            display_id: display_id.clone(),
+        };
         let scope = Arc::clone(&self.inner.scope);
-        self.inner.iopub.send(Output::Live { scope, display_id, state }).await;
+        self.inner
+            .iopub
+            .send(Output::Live {
+                scope,
+                display_id,
+                state,
+            })
+            .await;
         live
     }
 
@@ -109,7 +129,11 @@ impl CellOutput {
 
     /// Shows a content in the client's pager, as `?` does, when the cell has ended.
     pub fn page(&self, bundle: &MimeBundle) {
-        let mut pages = self.inner.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = self
+            .inner
+            .pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if pages.len() < PAGES_LIMIT {
             pages.push(json!({"source": "page", "data": bundle.to_value(), "start": 0}));
         }
@@ -124,11 +148,17 @@ impl CellOutput {
     /// A late answer to a dropped question is ignored.
     pub async fn ask(&self, prompt: &str, password: bool) -> Result<String, AskError> {
         let Some(asker) = &self.inner.asker else {
-            return Err(AskError::NotAllowed { prompt: prompt.to_owned() });
+            return Err(AskError::NotAllowed {
+                prompt: prompt.to_owned(),
+            });
         };
         self.inner.iopub.flush().await;
         let parent = Arc::clone(&self.inner.scope.parent);
-        let question = Question { parent, prompt: prompt.to_owned(), password };
+        let question = Question {
+            parent,
+            prompt: prompt.to_owned(),
+            password,
+        };
         tokio::select! {
             answer = asker.ask(question) => answer,
             () = self.inner.interrupt.requested() => {
@@ -138,16 +168,28 @@ impl CellOutput {
     }
 
     pub(crate) fn take_pages(&self) -> Vec<Value> {
-        std::mem::take(&mut *self.inner.pages.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .inner
+                .pages
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     async fn stream(&self, name: StreamName, text: String) {
         let scope = Arc::clone(&self.inner.scope);
-        self.inner.iopub.send(Output::Stream(scope, name, text)).await;
+        self.inner
+            .iopub
+            .send(Output::Stream(scope, name, text))
+            .await;
     }
 
     async fn message(&self, kind: &'static str, content: Value) {
-        self.inner.iopub.message(&self.inner.scope, kind, content).await;
+        self.inner
+            .iopub
+            .message(&self.inner.scope, kind, content)
+            .await;
     }
 }
 

@@ -61,7 +61,9 @@ impl Publisher {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
-        let publisher = Self { readers: Arc::default() };
+        let publisher = Self {
+            readers: Arc::default(),
+        };
         let acceptor = Acceptor {
             publisher: publisher.clone(),
             welcome,
@@ -114,7 +116,10 @@ impl Publisher {
             }
         };
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!(?limit, "a reader of iopub did not take the last messages in time");
+            tracing::warn!(
+                ?limit,
+                "a reader of iopub did not take the last messages in time"
+            );
         }
     }
 
@@ -204,17 +209,12 @@ impl Acceptor {
     }
 }
 
-async fn serve_reader<S>(
-    publisher: &Publisher,
-    welcome: &Welcome,
-    stream: S,
-) -> std::io::Result<()>
+async fn serve_reader<S>(publisher: &Publisher, welcome: &Welcome, stream: S) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (mut input, mut output) = tokio::io::split(stream);
-    let greeted =
-        tokio::time::timeout(HANDSHAKE_LIMIT, zmtp::greet(&mut input, &mut output)).await;
+    let greeted = tokio::time::timeout(HANDSHAKE_LIMIT, zmtp::greet(&mut input, &mut output)).await;
     greeted.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let mailbox = Arc::new(Mailbox::default());
     if !publisher.add(Arc::clone(&mailbox)) {

@@ -38,11 +38,25 @@ pub(crate) struct Sender {
 
 pub(crate) async fn bind(endpoint: &Endpoint, wire: &Wire) -> Result<(Receiver, Sender), Error> {
     let mut socket = RouterSocket::new();
-    socket.bind(&endpoint.url).await.map_err(|source| endpoint.bind_error(source))?;
+    socket
+        .bind(&endpoint.url)
+        .await
+        .map_err(|source| endpoint.bind_error(source))?;
     let (send, receive) = socket.split();
     let channel = endpoint.channel.name();
-    let receiver = Receiver { half: receive, wire: wire.clone(), channel, refused: 0 };
-    Ok((receiver, Sender { half: send, channel }))
+    let receiver = Receiver {
+        half: receive,
+        wire: wire.clone(),
+        channel,
+        refused: 0,
+    };
+    Ok((
+        receiver,
+        Sender {
+            half: send,
+            channel,
+        },
+    ))
 }
 
 impl Receiver {
@@ -73,7 +87,11 @@ impl Receiver {
 
 impl Sender {
     /// Sends what comes until `stop`, and then what is still there.
-    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Vec<Bytes>>, stop: CancellationToken) {
+    pub(crate) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Vec<Bytes>>,
+        stop: CancellationToken,
+    ) {
         loop {
             // Both arms only wait: a message that was received is sent below.
             let frames = tokio::select! {
@@ -87,12 +105,16 @@ impl Sender {
     }
 
     pub(crate) async fn send(&mut self, frames: Vec<Bytes>) {
-        let Ok(message) = ZmqMessage::try_from(frames) else { return };
+        let Ok(message) = ZmqMessage::try_from(frames) else {
+            return;
+        };
         let channel = self.channel;
         match tokio::time::timeout(SEND_LIMIT, self.half.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(channel, %error, "a reply has no receiver any more"),
-            Err(_) => tracing::warn!(channel, limit = ?SEND_LIMIT, "a client does not read replies"),
+            Err(_) => {
+                tracing::warn!(channel, limit = ?SEND_LIMIT, "a client does not read replies")
+            }
         }
     }
 }

@@ -88,7 +88,10 @@ async fn finish(kernel: &Arc<Kernel>, ended: Option<Ended>) {
     kernel.close_shells();
     kernel.running.interrupt_all_now();
     kernel.tasks.close();
-    if tokio::time::timeout(GRACE, kernel.tasks.wait()).await.is_err() {
+    if tokio::time::timeout(GRACE, kernel.tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(limit = ?GRACE, "a cell did not end with the kernel and is cut off");
         kernel.hard_stop.cancel();
     }
@@ -101,7 +104,10 @@ async fn finish(kernel: &Arc<Kernel>, ended: Option<Ended>) {
 
 /// Returns a future that handles SIGINT as the stop button and ends at SIGTERM.
 fn signals(kernel: &Arc<Kernel>) -> Result<impl Future<Output = ()> + use<>, Error> {
-    let failed = |source| Error::Runtime { action: "handle signals", source };
+    let failed = |source| Error::Runtime {
+        action: "handle signals",
+        source,
+    };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let running = kernel.running.clone();
@@ -162,22 +168,47 @@ async fn start(
     let (asker, questions) = Asker::channel();
     let (replies, shell_replies) = mpsc::channel(router::QUEUE);
     let (control_sender, control_replies) = mpsc::channel(router::QUEUE);
-    let queues = Queues { outputs, questions, shell_replies, control_replies, control_sender };
-    let kernel = Kernel::start(Parts { cells, wire, iopub, asker, replies, ended });
+    let queues = Queues {
+        outputs,
+        questions,
+        shell_replies,
+        control_replies,
+        control_sender,
+    };
+    let kernel = Kernel::start(Parts {
+        cells,
+        wire,
+        iopub,
+        asker,
+        replies,
+        ended,
+    });
     let (bound, is_bound) = oneshot::channel();
     let (alive_sender, alive) = watch::channel(());
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| Error::Runtime { action: "start the thread of its sockets", source })?;
+        .map_err(|source| Error::Runtime {
+            action: "start the thread of its sockets",
+            source,
+        })?;
     let (thread_kernel, thread_stop) = (Arc::clone(&kernel), stop.clone());
     let handle = std::thread::Builder::new()
         .name("sockets".into())
         .spawn(move || {
-            runtime.block_on(sockets(connection, thread_kernel, queues, bound, thread_stop));
+            runtime.block_on(sockets(
+                connection,
+                thread_kernel,
+                queues,
+                bound,
+                thread_stop,
+            ));
             drop(alive_sender);
         })
-        .map_err(|source| Error::Runtime { action: "start the thread of its sockets", source })?;
+        .map_err(|source| Error::Runtime {
+            action: "start the thread of its sockets",
+            source,
+        })?;
     let thread = WireThread { handle, alive };
     match is_bound.await {
         Ok(Ok(())) => Ok((thread, kernel)),
@@ -248,8 +279,7 @@ async fn bind(
 ) -> Result<(Publisher, tokio::task::JoinHandle<()>), Error> {
     let wire = kernel.wire.clone();
     let iopub_endpoint = connection.endpoint(Channel::Iopub);
-    let publisher =
-        Publisher::bind(&iopub_endpoint, welcome(&wire), tasks, readers_stop).await?;
+    let publisher = Publisher::bind(&iopub_endpoint, welcome(&wire), tasks, readers_stop).await?;
     let (shell, shell_out) = router::bind(&connection.endpoint(Channel::Shell), &wire).await?;
     let (control, control_out) =
         router::bind(&connection.endpoint(Channel::Control), &wire).await?;
@@ -261,8 +291,19 @@ async fn bind(
     tasks.spawn(control_out.run(queues.control_replies, stop.clone()));
     tasks.spawn(shell::run(Arc::clone(kernel), shell, stop.clone()));
     let replies = queues.control_sender;
-    tasks.spawn(control::run(Arc::clone(kernel), control, replies, stop.clone()));
-    tasks.spawn(stdin::run(wire.clone(), stdin, stdin_out, queues.questions, stop.clone()));
+    tasks.spawn(control::run(
+        Arc::clone(kernel),
+        control,
+        replies,
+        stop.clone(),
+    ));
+    tasks.spawn(stdin::run(
+        wire.clone(),
+        stdin,
+        stdin_out,
+        queues.questions,
+        stop.clone(),
+    ));
     let owner = iopub::run(wire, publisher.clone(), queues.outputs, stop.clone());
     let owner = tasks.spawn(owner);
     Ok((publisher, owner))
@@ -281,8 +322,13 @@ fn welcome(wire: &Wire) -> Welcome {
 
 /// IPC sockets are files, and nobody else removes them.
 fn remove_socket_files(connection: &ConnectionFile) {
-    let channels =
-        [Channel::Shell, Channel::Control, Channel::Stdin, Channel::Iopub, Channel::Heartbeat];
+    let channels = [
+        Channel::Shell,
+        Channel::Control,
+        Channel::Stdin,
+        Channel::Iopub,
+        Channel::Heartbeat,
+    ];
     for channel in channels {
         if let Address::Ipc { path } = connection.endpoint(channel).address
             && let Err(error) = std::fs::remove_file(&path)

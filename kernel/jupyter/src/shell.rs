@@ -89,8 +89,15 @@ impl Kernel {
     /// Marks the kernel as ended and returns the reply, which is sent before the process exits.
     pub(crate) fn shutdown(&self, request: &Incoming) -> Result<Value, WireError> {
         let content: Value = request.content()?;
-        let restart = content.get("restart").and_then(Value::as_bool).unwrap_or(false);
-        self.end(if restart { Ended::Restart } else { Ended::Shutdown });
+        let restart = content
+            .get("restart")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
+        self.end(if restart {
+            Ended::Restart
+        } else {
+            Ended::Shutdown
+        });
         Ok(json!({"status": "ok", "restart": restart}))
     }
 
@@ -122,7 +129,8 @@ impl Kernel {
     fn open_shell(self: &Arc<Self>, id: Option<String>) {
         let (sender, requests) = mpsc::channel(QUEUE);
         self.lock().insert(id.clone(), sender);
-        self.tasks.spawn_on(executor::run(Arc::clone(self), id, requests), &self.runtime);
+        self.tasks
+            .spawn_on(executor::run(Arc::clone(self), id, requests), &self.runtime);
     }
 
     /// Closes every shell, so that no new cell starts.
@@ -143,7 +151,10 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
             () = stop.cancelled() => return,
             request = receiver.next() => request,
         };
-        let shell = kernel.lock().get(&request.parent.header.subshell_id).cloned();
+        let shell = kernel
+            .lock()
+            .get(&request.parent.header.subshell_id)
+            .cloned();
         let Some(shell) = shell else {
             let content = json!({
                 "status": "error", "ename": "NoSuchSubshell", "traceback": [],
@@ -171,8 +182,11 @@ fn kernel_info(info: &KernelInfo) -> Value {
     if let Some(mode) = &language.codemirror_mode {
         language_info["codemirror_mode"] = json!(mode);
     }
-    let links: Vec<Value> =
-        info.help_links.iter().map(|link| json!({"text": link.text, "url": link.url})).collect();
+    let links: Vec<Value> = info
+        .help_links
+        .iter()
+        .map(|link| json!({"text": link.text, "url": link.url}))
+        .collect();
     json!({
         "status": "ok",
         "protocol_version": crate::PROTOCOL_VERSION,

@@ -49,7 +49,10 @@ impl Asker {
         match tokio::time::timeout(ANSWER_LIMIT, answered).await {
             Ok(Ok(text)) => Ok(text),
             Ok(Err(_)) => Err(AskError::Closed { prompt }),
-            Err(_) => Err(AskError::TimedOut { prompt, limit: ANSWER_LIMIT }),
+            Err(_) => Err(AskError::TimedOut {
+                prompt,
+                limit: ANSWER_LIMIT,
+            }),
         }
     }
 }
@@ -83,7 +86,11 @@ pub(crate) async fn run(
 }
 
 async fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
-    let Question { parent, prompt, password } = asked.question;
+    let Question {
+        parent,
+        prompt,
+        password,
+    } = asked.question;
     let request_id = wire.next_id();
     let content = json!({"prompt": prompt, "password": password});
     let frames = wire.encode_as(
@@ -95,7 +102,11 @@ async fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
         &content,
     );
     sender.send(frames).await;
-    Pending { request_id, identity: parent.identities.first().cloned(), answer: asked.answer }
+    Pending {
+        request_id,
+        identity: parent.identities.first().cloned(),
+        answer: asked.answer,
+    }
 }
 
 fn settle(pending: &mut Vec<Pending>, incoming: &Incoming) {
@@ -104,20 +115,27 @@ fn settle(pending: &mut Vec<Pending>, incoming: &Incoming) {
         return;
     }
     pending.retain(|pending| !pending.answer.is_closed());
-    let by_id = incoming.answers.as_ref().and_then(|id| {
-        pending.iter().position(|pending| pending.request_id == *id)
-    });
+    let by_id = incoming
+        .answers
+        .as_ref()
+        .and_then(|id| pending.iter().position(|pending| pending.request_id == *id));
     // Some clients send no parent: then the oldest question put to this client is meant.
     let identity = incoming.parent.identities.first();
-    let position =
-        by_id.or_else(|| pending.iter().position(|pending| pending.identity.as_ref() == identity));
+    let position = by_id.or_else(|| {
+        pending
+            .iter()
+            .position(|pending| pending.identity.as_ref() == identity)
+    });
     let Some(position) = position else {
         tracing::info!("an answer came to no question");
         return;
     };
     match incoming.content::<Value>() {
         Ok(content) => {
-            let value = content.get("value").and_then(Value::as_str).unwrap_or_default();
+            let value = content
+                .get("value")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let _ = pending.remove(position).answer.send(value.to_owned());
         }
         Err(error) => tracing::warn!(%error, "an answer could not be read"),

@@ -31,7 +31,10 @@ pub(crate) enum WireError {
     #[error("the signature does not verify")]
     BadSignature,
     #[error("the {part} is not what the protocol asks for")]
-    Malformed { part: &'static str, source: serde_json::Error },
+    Malformed {
+        part: &'static str,
+        source: serde_json::Error,
+    },
 }
 
 /// The fields of a header that the kernel uses; the rest is kept in its bytes.
@@ -89,13 +92,22 @@ struct Shared {
 impl Wire {
     /// An empty key switches signatures off, as the protocol has it.
     pub(crate) fn new(key: &str) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a session is named once, by the kernel")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a session is named once, by the kernel"
+        )]
         let session = uuid::Uuid::new_v4().to_string();
         // HMAC takes keys of every length, so `ok` drops no error that can happen.
         let mac = Some(key)
             .filter(|key| !key.is_empty())
             .and_then(|key| Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok());
-        Self { shared: Arc::new(Shared { mac, session, sent: AtomicU64::new(0) }) }
+        Self {
+            shared: Arc::new(Shared {
+                mac,
+                session,
+                sent: AtomicU64::new(0),
+            }),
+        }
     }
 
     pub(crate) fn session(&self) -> &str {
@@ -117,10 +129,17 @@ impl Wire {
         let fields: Header = parse("header", header)?;
         let parent_fields: Value = parse("parent header", parent)?;
         Ok(Incoming {
-            answers: parent_fields.get("msg_id").and_then(Value::as_str).map(str::to_owned),
+            answers: parent_fields
+                .get("msg_id")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             metadata: parse("metadata", metadata)?,
             content: content.clone(),
-            parent: Arc::new(Parent { identities, header: fields, raw_header: header.clone() }),
+            parent: Arc::new(Parent {
+                identities,
+                header: fields,
+                raw_header: header.clone(),
+            }),
         })
     }
 
@@ -162,7 +181,10 @@ impl Wire {
         });
         let parts: [Bytes; SIGNED_PARTS] = [
             header.to_string().into(),
-            parent.map_or_else(|| Bytes::from_static(b"{}"), |parent| parent.raw_header.clone()),
+            parent.map_or_else(
+                || Bytes::from_static(b"{}"),
+                |parent| parent.raw_header.clone(),
+            ),
             metadata.to_string().into(),
             content.to_string().into(),
         ];
@@ -181,29 +203,39 @@ impl Wire {
     }
 
     fn sign(&self, parts: &[Bytes]) -> Bytes {
-        let Some(mac) = &self.shared.mac else { return Bytes::new() };
+        let Some(mac) = &self.shared.mac else {
+            return Bytes::new();
+        };
         let mut mac = mac.clone();
         parts.iter().for_each(|part| mac.update(part));
         hex::encode(mac.finalize().into_bytes()).into()
     }
 
     fn verify(&self, signature: &Bytes, parts: &[&Bytes]) -> Result<(), WireError> {
-        let Some(mac) = &self.shared.mac else { return Ok(()) };
+        let Some(mac) = &self.shared.mac else {
+            return Ok(());
+        };
         let mut mac = mac.clone();
         parts.iter().for_each(|part| mac.update(part));
         let claimed = hex::decode(signature).map_err(|_| WireError::BadSignature)?;
-        mac.verify_slice(&claimed).map_err(|_| WireError::BadSignature)
+        mac.verify_slice(&claimed)
+            .map_err(|_| WireError::BadSignature)
     }
 }
 
 /// The time now as messages carry it: UTC, microseconds.
 pub(crate) fn now() -> String {
-    #[expect(clippy::disallowed_methods, reason = "the date of a protocol message is wall time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the date of a protocol message is wall time"
+    )]
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 fn reply_kind(request: &str) -> String {
-    request.strip_suffix("_request").map_or_else(|| request.to_owned(), |kind| format!("{kind}_reply"))
+    request
+        .strip_suffix("_request")
+        .map_or_else(|| request.to_owned(), |kind| format!("{kind}_reply"))
 }
 
 fn parse<T: DeserializeOwned>(part: &'static str, bytes: &[u8]) -> Result<T, WireError> {
@@ -219,7 +251,13 @@ mod tests {
     use super::*;
 
     fn request(wire: &Wire) -> Vec<Bytes> {
-        wire.encode(&[Bytes::from_static(b"me")], "kernel_info_request", None, &json!({}), &json!({}))
+        wire.encode(
+            &[Bytes::from_static(b"me")],
+            "kernel_info_request",
+            None,
+            &json!({}),
+            &json!({}),
+        )
     }
 
     #[test]
@@ -233,7 +271,10 @@ mod tests {
     #[test]
     fn a_message_signed_with_another_key_is_refused() {
         let frames = request(&Wire::new("other"));
-        assert!(matches!(Wire::new("secret").decode(frames), Err(WireError::BadSignature)));
+        assert!(matches!(
+            Wire::new("secret").decode(frames),
+            Err(WireError::BadSignature)
+        ));
     }
 
     #[test]

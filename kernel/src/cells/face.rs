@@ -47,7 +47,12 @@ enum Piece {
 impl CellFace {
     /// Returns the face of a cell.
     pub fn new(user: String, out: CellOutput) -> Self {
-        Self { user, out, noted: Mutex::default(), changed: Notify::new() }
+        Self {
+            user,
+            out,
+            noted: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     fn note(&self, take: impl FnOnce(&mut Noted)) {
@@ -78,7 +83,9 @@ impl CellFace {
                 None => return,
                 Some(Piece::Text(text)) => self.out.stdout(format!("{text}\n")).await,
                 Some(Piece::Report(title, report)) => {
-                    self.out.display(&report_bundle(&title, &report), json!({})).await;
+                    self.out
+                        .display(&report_bundle(&title, &report), json!({}))
+                        .await;
                 }
                 Some(Piece::Chart(chart)) => self.send_chart(&chart).await,
             }
@@ -90,7 +97,12 @@ impl CellFace {
             self.out.display(&bundle, metadata).await;
         }
         let caption = MimeBundle::text(chart.caption_text());
-        self.out.display(&caption.with("text/markdown", chart.caption_markdown()), json!({})).await;
+        self.out
+            .display(
+                &caption.with("text/markdown", chart.caption_markdown()),
+                json!({}),
+            )
+            .await;
     }
 
     /// Takes the progress away: nothing is under way any more.
@@ -104,12 +116,19 @@ impl CellFace {
 
 impl Noted {
     fn event(&mut self, event: &Event) {
-        if let EventBody::TrafficShifted { service, served, .. } = &event.body {
-            let shares: Vec<_> = served.iter().map(|(r, share)| format!("{r} {share} %")).collect();
+        if let EventBody::TrafficShifted {
+            service, served, ..
+        } = &event.body
+        {
+            let shares: Vec<_> = served
+                .iter()
+                .map(|(r, share)| format!("{r} {share} %"))
+                .collect();
             self.traffic.insert(service.clone(), shares.join(", "));
         }
         let Some(line) = line_of(event) else { return };
-        self.lines.push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
+        self.lines
+            .push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
         if self.lines.len() > LINES {
             self.lines.pop_front();
             self.left_out += 1;
@@ -120,7 +139,10 @@ impl Noted {
     fn render(&self) -> MimeBundle {
         let mut text = String::new();
         if self.left_out > 0 {
-            text.push_str(&format!("({} earlier lines are in the record)\n", self.left_out));
+            text.push_str(&format!(
+                "({} earlier lines are in the record)\n",
+                self.left_out
+            ));
         }
         for line in &self.lines {
             text.push_str(line);
@@ -138,14 +160,22 @@ impl Noted {
 
 fn progress_line(progress: &Progress) -> String {
     let seconds = |duration: Duration| format!("{:.0} s", duration.as_secs_f64());
-    let limit = progress.limit.map(|limit| format!(" of at most {}", seconds(limit)));
-    format!("{} ({}{})", progress.what, seconds(progress.elapsed), limit.unwrap_or_default())
+    let limit = progress
+        .limit
+        .map(|limit| format!(" of at most {}", seconds(limit)));
+    format!(
+        "{} ({}{})",
+        progress.what,
+        seconds(progress.elapsed),
+        limit.unwrap_or_default()
+    )
 }
 
 /// Returns a report as an output: Markdown where it is shown, text where it is not.
 pub fn report_bundle(title: &str, report: &Report) -> MimeBundle {
     let markdown = format!("### {title}\n\n{}", report_to_markdown(report));
-    MimeBundle::text(format!("{title}\n\n{}", report_to_text(report))).with("text/markdown", markdown)
+    MimeBundle::text(format!("{title}\n\n{}", report_to_text(report)))
+        .with("text/markdown", markdown)
 }
 
 /// Returns a chart's picture as an output with its metadata, when there is one.
@@ -161,7 +191,10 @@ pub fn picture_bundle(chart: &Chart) -> Option<(MimeBundle, serde_json::Value)> 
 #[async_trait]
 impl Face for CellFace {
     fn report(&self, title: &str, report: &Report) {
-        self.note(|n| n.waiting.push_back(Piece::Report(title.to_owned(), report.clone())));
+        self.note(|n| {
+            n.waiting
+                .push_back(Piece::Report(title.to_owned(), report.clone()))
+        });
     }
 
     fn chart(&self, chart: &Chart) {

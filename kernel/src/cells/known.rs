@@ -20,7 +20,8 @@ impl Known for ProjectWords {
     fn environments(&self) -> Vec<String> {
         let file = self.project.as_ref().map(|project| &project.file);
         let read = file.and_then(|file| code_deploy_engine::spec::DeployFile::read(file).ok());
-        read.map(|file| file.environments.into_keys().collect()).unwrap_or_default()
+        read.map(|file| file.environments.into_keys().collect())
+            .unwrap_or_default()
     }
 
     fn targets(&self) -> Vec<String> {
@@ -28,28 +29,43 @@ impl Known for ProjectWords {
     }
 
     fn sections(&self, verb: &str) -> Vec<String> {
-        let run = self.project.as_ref().and_then(|project| project.run(None).ok());
+        let run = self
+            .project
+            .as_ref()
+            .and_then(|project| project.run(None).ok());
         let state = run.and_then(|run| run.state().ok());
         let prefix = format!("{verb}.");
         let plan = state.and_then(|state| state.plan);
         let steps = plan.iter().flat_map(|plan| &plan.steps);
         let sections = steps.filter_map(|step| step.step.as_str().strip_prefix(&prefix));
-        let mut sections: Vec<_> =
-            sections.map(|rest| rest.split('.').next().unwrap_or(rest).to_owned()).collect();
+        let mut sections: Vec<_> = sections
+            .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+            .collect();
         sections.dedup();
         sections
     }
 
     fn runs(&self) -> Vec<String> {
-        let runs = self.project.as_ref().and_then(|project| project.runs().list().ok());
-        runs.unwrap_or_default().iter().map(ToString::to_string).collect()
+        let runs = self
+            .project
+            .as_ref()
+            .and_then(|project| project.runs().list().ok());
+        runs.unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn views(&self) -> Vec<String> {
-        code_deploy_notebook_gen::VIEWS.map(|(word, _)| word.to_owned()).to_vec()
+        code_deploy_notebook_gen::VIEWS
+            .map(|(word, _)| word.to_owned())
+            .to_vec()
     }
 
     fn charts(&self) -> Vec<String> {
-        pages::chart_names().into_iter().map(str::to_owned).collect()
+        pages::chart_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 }

@@ -25,15 +25,27 @@ pub fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
         kernel(machine),
         process_handles(),
     ];
-    let missing = findings.iter().filter(|finding| !finding.cure.is_empty()).count();
+    let missing = findings
+        .iter()
+        .filter(|finding| !finding.cure.is_empty())
+        .count();
     for finding in &findings {
         face.value(&serde_json::json!({
             "what": finding.what, "found": finding.found, "cure": finding.cure,
         }));
     }
-    let rows = findings.into_iter().map(|f| vec![f.what.to_owned(), f.found, f.cure]);
-    let columns = vec![Column::text("What"), Column::text("Found"), Column::text("What to do")];
-    face.report("This machine", &Report::new().with_table("", columns, rows.collect()));
+    let rows = findings
+        .into_iter()
+        .map(|f| vec![f.what.to_owned(), f.found, f.cure]);
+    let columns = vec![
+        Column::text("What"),
+        Column::text("Found"),
+        Column::text("What to do"),
+    ];
+    face.report(
+        "This machine",
+        &Report::new().with_table("", columns, rows.collect()),
+    );
     face.text(&match missing {
         0 => "Nothing is missing.".to_owned(),
         1 => "One thing is missing.".to_owned(),
@@ -47,11 +59,19 @@ fn runtime(machine: &Machine) -> Finding {
     let what = "Folder for sockets";
     let above = folder.parent().unwrap_or(Path::new("/"));
     let writable = nix::unistd::access(
-        if folder.is_dir() { folder.as_path() } else { above },
+        if folder.is_dir() {
+            folder.as_path()
+        } else {
+            above
+        },
         nix::unistd::AccessFlags::W_OK,
     );
     match writable {
-        Ok(()) => Finding { what, found: folder.display().to_string(), cure: String::new() },
+        Ok(()) => Finding {
+            what,
+            found: folder.display().to_string(),
+            cure: String::new(),
+        },
         Err(error) => Finding {
             what,
             found: format!("{}: {error}", folder.display()),
@@ -62,7 +82,10 @@ fn runtime(machine: &Machine) -> Finding {
 
 fn tool(machine: &Machine, name: &'static str, used_for: &str) -> Finding {
     let path = machine.variable("PATH").unwrap_or_default();
-    let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|p| p.is_file());
+    let found = path
+        .split(':')
+        .map(|folder| Path::new(folder).join(name))
+        .find(|p| p.is_file());
     match found {
         Some(path) => Finding {
             what: name,
@@ -82,18 +105,30 @@ fn kernel(machine: &Machine) -> Finding {
     let installed = crate::kernel_spec::installed(machine);
     let Some((folder, program)) = installed.first() else {
         let cure = "Run `code-deploy kernel install`.".to_owned();
-        return Finding { what, found: "not installed".to_owned(), cure };
+        return Finding {
+            what,
+            found: "not installed".to_owned(),
+            cure,
+        };
     };
     let found = format!("{} runs {program}", folder.display());
     if Path::new(program) == machine.program {
-        return Finding { what, found, cure: String::new() };
+        return Finding {
+            what,
+            found,
+            cure: String::new(),
+        };
     }
     let cure = if Path::new(program).is_file() {
         "It runs another program than this one; `code-deploy kernel install` changes that."
     } else {
         "That program is gone; run `code-deploy kernel install`."
     };
-    Finding { what, found, cure: cure.to_owned() }
+    Finding {
+        what,
+        found,
+        cure: cure.to_owned(),
+    }
 }
 
 fn process_handles() -> Finding {
@@ -103,8 +138,16 @@ fn process_handles() -> Finding {
     let mut numbers = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (5, 3) {
-        return Finding { what, found: release, cure: String::new() };
+        return Finding {
+            what,
+            found: release,
+            cure: String::new(),
+        };
     }
     let cure = "The local target needs Linux 5.3 or later (process handles).".to_owned();
-    Finding { what, found: release, cure }
+    Finding {
+        what,
+        found: release,
+        cure,
+    }
 }

@@ -53,7 +53,11 @@ pub async fn record(
 
 fn kind_of(event: &Event) -> String {
     let value = serde_json::to_value(event).unwrap_or_default();
-    value.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default().to_owned()
+    value
+        .get("kind")
+        .and_then(|kind| kind.as_str())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn show(event: &Event, face: &dyn Face) {
@@ -63,5 +67,8 @@ fn show(event: &Event, face: &dyn Face) {
     let time = event.time.format("%H:%M:%S%.3f");
     let line = line_of(event).unwrap_or_else(|| kind_of(event));
     let (seq, actor) = (event.seq, &event.actor);
-    face.text(&format!("{seq:>5}  {time}  {actor:<8}  {}", line.trim_start()));
+    face.text(&format!(
+        "{seq:>5}  {time}  {actor:<8}  {}",
+        line.trim_start()
+    ));
 }

@@ -10,8 +10,13 @@ use crate::project::Project;
 pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for (folder, state) in project.all_runs()?.into_iter().rev() {
-        let Some(started) = &state.started else { continue };
-        let from = started.from.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let Some(started) = &state.started else {
+            continue;
+        };
+        let from = started
+            .from
+            .as_ref()
+            .map_or("-".to_owned(), ToString::to_string);
         let outcome = match &state.finished {
             Some((outcome, ..)) => outcome.words().to_owned(),
             None if state.paused => "paused".to_owned(),
@@ -26,7 +31,9 @@ pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
             "from": started.from, "to": started.to, "since": state.since, "outcome": outcome,
             "seconds": seconds, "folder": folder.path(),
         }));
-        let since = state.since.map(|since| since.format("%Y-%m-%d %H:%M:%S").to_string());
+        let since = state
+            .since
+            .map(|since| since.format("%Y-%m-%d %H:%M:%S").to_string());
         rows.push(vec![
             started.run.to_string(),
             since.unwrap_or_default(),
@@ -48,6 +55,9 @@ pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
         Column::text("Outcome"),
         Column::number("Length (s)"),
     ];
-    face.report("Runs", &Report::new().with_table("Newest first", columns, rows));
+    face.report(
+        "Runs",
+        &Report::new().with_table("Newest first", columns, rows),
+    );
     Ok(Exit::Done)
 }

@@ -14,7 +14,9 @@ pub async fn status(run: &RunFolder, watch: bool, face: &dyn Face) -> Result<Exi
     show(&state, face);
     if watch && state.finished.is_none() {
         follow::follow(run, state.events, |event| {
-            face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(event)));
+            face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(
+                event,
+            )));
         })
         .await?;
     }
@@ -34,8 +36,14 @@ pub fn report(state: &RunState) -> Report {
     };
     let mut facts = vec![
         fact("Run", started.run.to_string()),
-        fact("What", format!("{} -> {}", text_of(started.from.as_ref()), started.to)),
-        fact("Where", format!("{} on {}", started.environment, started.target)),
+        fact(
+            "What",
+            format!("{} -> {}", text_of(started.from.as_ref()), started.to),
+        ),
+        fact(
+            "Where",
+            format!("{} on {}", started.environment, started.target),
+        ),
         fact("Stands", standing(state)),
     ];
     if let Some(client) = state.clients.get("client") {
@@ -51,7 +59,10 @@ pub fn report(state: &RunState) -> Report {
     for item in state.items.values() {
         *counts.entry(item.verdict.word()).or_default() += 1;
     }
-    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
     facts.push(fact("Items", counts.join(", ")));
     let columns = vec![Column::text("Fact"), Column::text("Value")];
     let mut report = Report::new().with_table("The run", columns, facts);
@@ -72,9 +83,15 @@ pub fn standing(state: &RunState) -> String {
     if let Some((outcome, summary, _)) = &state.finished {
         return format!("{}: {summary}", outcome.words());
     }
-    let phase = state.present_phase().map(|phase| format!("in {} ({phase})", phase.verb()));
+    let phase = state
+        .present_phase()
+        .map(|phase| format!("in {} ({phase})", phase.verb()));
     let phase = phase.unwrap_or_else(|| {
-        let done = state.phases.keys().filter(|phase| state.phase_done(**phase)).count();
+        let done = state
+            .phases
+            .keys()
+            .filter(|phase| state.phase_done(**phase))
+            .count();
         format!("{done} of 9 phases done")
     });
     match (&state.rollback, state.paused) {
@@ -89,18 +106,25 @@ fn with_traffic(report: Report, state: &RunState) -> Report {
         return report;
     }
     let rows = state.traffic.iter().map(|(service, (shares, stable))| {
-        let shares: Vec<_> = shares.iter().map(|(r, share)| format!("{r}: {share} %")).collect();
+        let shares: Vec<_> = shares
+            .iter()
+            .map(|(r, share)| format!("{r}: {share} %"))
+            .collect();
         vec![service.clone(), shares.join(", "), stable.to_string()]
     });
-    let columns =
-        vec![Column::text("Service"), Column::text("Served"), Column::text("Stable release")];
+    let columns = vec![
+        Column::text("Service"),
+        Column::text("Served"),
+        Column::text("Stable release"),
+    ];
     report.with_table("Traffic as last read back", columns, rows.collect())
 }
 
 fn with_trouble(report: Report, state: &RunState) -> Report {
-    let steps = state.steps.iter().filter(|(_, step)| {
-        matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed)
-    });
+    let steps = state
+        .steps
+        .iter()
+        .filter(|(_, step)| matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed));
     let mut rows: Vec<_> = steps
         .map(|(name, step)| {
             let what = step.problem.as_ref().map(|problem| problem.what.clone());
@@ -109,9 +133,15 @@ fn with_trouble(report: Report, state: &RunState) -> Report {
         .collect();
     let gates = state.gates.iter().filter(|gate| !gate.passed);
     rows.extend(gates.map(|gate| {
-        vec![format!("gate {} ({})", gate.gate.word(), gate.subject), gate.reason.clone()]
+        vec![
+            format!("gate {} ({})", gate.gate.word(), gate.subject),
+            gate.reason.clone(),
+        ]
     }));
-    let items = state.items.iter().filter(|(_, item)| item.verdict == Verdict::Failed);
+    let items = state
+        .items
+        .iter()
+        .filter(|(_, item)| item.verdict == Verdict::Failed);
     rows.extend(items.map(|(id, item)| vec![format!("item {id}"), item.reason.clone()]));
     if rows.is_empty() {
         return report;

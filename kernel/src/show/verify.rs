@@ -21,7 +21,11 @@ pub fn verify(
     for folder in &folders {
         let report = verify_folder(folder)?;
         let name = folder.path().display().to_string();
-        let sealed = if report.sealed { "sealed" } else { "not sealed" };
+        let sealed = if report.sealed {
+            "sealed"
+        } else {
+            "not sealed"
+        };
         let head = report.head.map(|head| head.short()).unwrap_or_default();
         let summary = format!(
             "{} events, {} evidence files, {} samples files, {sealed}, head {head}",
@@ -33,7 +37,12 @@ pub fn verify(
             "samples": report.samples, "sealed": report.sealed, "head": report.head,
             "findings": report.findings.iter().map(|f| [&f.place, &f.what]).collect::<Vec<_>>(),
         }));
-        rows.extend(report.findings.into_iter().map(|f| vec![name.clone(), f.place, f.what]));
+        rows.extend(
+            report
+                .findings
+                .into_iter()
+                .map(|f| vec![name.clone(), f.place, f.what]),
+        );
     }
     if let (Some(notebooks), Some(folder)) = (notebooks, folders.first()) {
         rows.extend(compare(project, folder, notebooks)?);
@@ -46,10 +55,21 @@ pub fn verify(
         return Ok(Exit::Done);
     }
     let count = rows.len();
-    let columns = vec![Column::text("Record"), Column::text("Where"), Column::text("What")];
-    face.report("What does not verify", &Report::new().with_table("Findings", columns, rows));
+    let columns = vec![
+        Column::text("Record"),
+        Column::text("Where"),
+        Column::text("What"),
+    ];
+    face.report(
+        "What does not verify",
+        &Report::new().with_table("Findings", columns, rows),
+    );
     let what = format!("{count} places do not verify");
-    Err(Failure::refused("CD0301", what, "Compare with a copy kept elsewhere."))
+    Err(Failure::refused(
+        "CD0301",
+        what,
+        "Compare with a copy kept elsewhere.",
+    ))
 }
 
 fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {

@@ -4,7 +4,10 @@
 pub const FILES: &[(&str, &str)] = &[
     ("compose.yaml", include_str!("../compose.yaml")),
     ("deploy.yaml", include_str!("../deploy.yaml")),
-    ("journeys/browse.yaml", include_str!("../journeys/browse.yaml")),
+    (
+        "journeys/browse.yaml",
+        include_str!("../journeys/browse.yaml"),
+    ),
     ("journeys/buy.yaml", include_str!("../journeys/buy.yaml")),
     (
         "journeys/order-lookup.yaml",

@@ -66,7 +66,10 @@ impl Default for State {
 
 impl Mailbox {
     pub(super) fn wants(&self, topic: &[u8]) -> bool {
-        self.lock().topics.iter().any(|prefix| topic.starts_with(prefix))
+        self.lock()
+            .topics
+            .iter()
+            .any(|prefix| topic.starts_with(prefix))
     }
 
     pub(super) fn subscribe(&self, topic: &Bytes) {
@@ -159,7 +162,10 @@ impl Mailbox {
         state.writing = false;
         if state.queue.is_empty() && state.left_out > 0 {
             let left_out = std::mem::take(&mut state.left_out);
-            tracing::warn!(left_out, "a reader of iopub stalled; passing messages were left out");
+            tracing::warn!(
+                left_out,
+                "a reader of iopub stalled; passing messages were left out"
+            );
         }
         drop(state);
         self.taken.notify_one();
@@ -224,7 +230,10 @@ mod tests {
         let now = Instant::now();
         assert_eq!(fill(&mailbox, now), SOFT_BYTES / MESSAGE_BYTES);
         let text = Bytes::from_static(b"text");
-        assert!(matches!(mailbox.offer(&text, Weight::Passing, now), Offer::Wait(_)));
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Passing, now),
+            Offer::Wait(_)
+        ));
     }
 
     #[test]
@@ -234,17 +243,30 @@ mod tests {
         fill(&mailbox, now);
         let later = now + STALL_LIMIT;
         let text = Bytes::from_static(b"text");
-        assert!(matches!(mailbox.offer(&text, Weight::Passing, later), Offer::Taken));
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Passing, later),
+            Offer::Taken
+        ));
         assert_eq!(mailbox.lock().left_out, 1);
-        assert_eq!(fill(&mailbox, later), (HARD_BYTES - SOFT_BYTES) / MESSAGE_BYTES);
-        assert!(matches!(mailbox.offer(&text, Weight::Kept, later), Offer::Refused));
+        assert_eq!(
+            fill(&mailbox, later),
+            (HARD_BYTES - SOFT_BYTES) / MESSAGE_BYTES
+        );
+        assert!(matches!(
+            mailbox.offer(&text, Weight::Kept, later),
+            Offer::Refused
+        ));
     }
 
     #[tokio::test]
     async fn batches_hold_the_messages_in_order() {
         let mailbox = Mailbox::default();
         for text in ["a", "b", "c"] {
-            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Kept, Instant::now());
+            mailbox.offer(
+                &Bytes::from_static(text.as_bytes()),
+                Weight::Kept,
+                Instant::now(),
+            );
         }
         assert_eq!(mailbox.next_batch().await.unwrap(), "abc");
         mailbox.close();

@@ -18,7 +18,8 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
 
-const LOST: &str = "variables and functions of earlier Rust cells are lost: run the cells that define them again";
+const LOST: &str =
+    "variables and functions of earlier Rust cells are lost: run the cells that define them again";
 
 /// Runs Rust cells in a host process, which is started when the first one comes.
 #[derive(Debug)]
@@ -31,7 +32,10 @@ impl RustCells {
     /// `argv` starts the program so that it calls [`super::host_main`]; nothing is started yet.
     #[must_use]
     pub fn new(argv: Vec<OsString>) -> Self {
-        Self { argv, host: Mutex::new(None) }
+        Self {
+            argv,
+            host: Mutex::new(None),
+        }
     }
 
     /// Runs a cell: what it prints streams to `out` while it runs, its last expression is the result.
@@ -58,10 +62,21 @@ impl RustCells {
     /// Returns what could stand at `cursor` (in characters); nothing where no Rust cell has run yet, or
     /// one is running.
     pub async fn complete(&self, code: &str, cursor: usize) -> Completion {
-        let nothing = Completion { matches: Vec::new(), start: cursor, end: cursor };
-        let request =
-            Request::Complete { code: code.to_owned(), position: byte_offset(code, cursor) };
-        let Some(Event::Completed { matches, start, end }) = self.help(&request).await else {
+        let nothing = Completion {
+            matches: Vec::new(),
+            start: cursor,
+            end: cursor,
+        };
+        let request = Request::Complete {
+            code: code.to_owned(),
+            position: byte_offset(code, cursor),
+        };
+        let Some(Event::Completed {
+            matches,
+            start,
+            end,
+        }) = self.help(&request).await
+        else {
             return nothing;
         };
         let candidate = |(text, kind)| CompletionMatch { text, kind };
@@ -75,8 +90,10 @@ impl RustCells {
     /// Returns help on what stands at `cursor` (in characters); nothing where no Rust cell has run yet,
     /// or one is running.
     pub async fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {
-        let request =
-            Request::Inspect { code: code.to_owned(), position: byte_offset(code, cursor) };
+        let request = Request::Inspect {
+            code: code.to_owned(),
+            position: byte_offset(code, cursor),
+        };
         match self.help(&request).await {
             Some(Event::Inspected { bundle }) => bundle,
             _ => None,
@@ -100,7 +117,9 @@ impl RustCells {
             }
             None => Host::start(&self.argv).await?,
         };
-        let request = Request::Execute { code: code.to_owned() };
+        let request = Request::Execute {
+            code: code.to_owned(),
+        };
         // The host stays in its slot while it works, so that an interrupt finds it there.
         host.busy = true;
         let host = slot.insert(host);
@@ -121,14 +140,20 @@ impl RustCells {
 
     async fn stop(&self) -> CellError {
         self.shutdown().await;
-        CellError::new("Interrupted", format!("the Rust computation was stopped; {LOST}"))
+        CellError::new(
+            "Interrupted",
+            format!("the Rust computation was stopped; {LOST}"),
+        )
     }
 
     /// An answer that comes too late is skipped when it comes: the Tab key must not cost the variables.
     async fn help(&self, request: &Request) -> Option<Event> {
         let mut slot = self.host.try_lock().ok()?;
         let host = slot.as_mut().filter(|host| !host.busy)?;
-        tokio::time::timeout(HELP_LIMIT, host.help(request)).await.ok()?.ok()
+        tokio::time::timeout(HELP_LIMIT, host.help(request))
+            .await
+            .ok()?
+            .ok()
     }
 }
 
@@ -166,8 +191,9 @@ impl Host {
             let text = format!("the process for Rust cells cannot be started: {reason}");
             CellError::new("RustError", text)
         };
-        let (program, arguments) =
-            argv.split_first().ok_or_else(|| no_host("no command is set".into()))?;
+        let (program, arguments) = argv
+            .split_first()
+            .ok_or_else(|| no_host("no command is set".into()))?;
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -176,11 +202,21 @@ impl Host {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| no_host(error.to_string()))?;
-        let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        let group = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .map(Pid::from_raw);
         match (child.stdin.take(), child.stdout.take()) {
             (Some(input), Some(output)) => {
                 let events = BufReader::new(output).lines();
-                Ok(Self { child, group, input, events, busy: false, owed: 0 })
+                Ok(Self {
+                    child,
+                    group,
+                    input,
+                    events,
+                    busy: false,
+                    owed: 0,
+                })
             }
             _ => Err(no_host("it has no pipes".into())),
         }
@@ -228,8 +264,8 @@ impl Host {
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), CellError> {
-        let mut line =
-            serde_json::to_vec(request).map_err(|error| CellError::new("RustError", error.to_string()))?;
+        let mut line = serde_json::to_vec(request)
+            .map_err(|error| CellError::new("RustError", error.to_string()))?;
         line.push(b'\n');
         let written = async {
             self.input.write_all(&line).await?;
@@ -241,7 +277,9 @@ impl Host {
     /// Waits for the next event; lines that are none are notes of the compiler and are skipped.
     async fn next(&mut self) -> Result<Event, CellError> {
         loop {
-            let Ok(Some(line)) = self.events.next_line().await else { return Err(ended()) };
+            let Ok(Some(line)) = self.events.next_line().await else {
+                return Err(ended());
+            };
             match serde_json::from_str(&line) {
                 Ok(event) => return Ok(event),
                 Err(_) => tracing::debug!(line, "the Rust host said"),
@@ -271,18 +309,28 @@ impl Drop for Host {
 }
 
 fn ended() -> CellError {
-    CellError::new("RustEnded", format!("the process for Rust cells has ended; {LOST}"))
+    CellError::new(
+        "RustEnded",
+        format!("the process for Rust cells has ended; {LOST}"),
+    )
 }
 
 fn unexpected(event: &Event) -> CellError {
     tracing::error!(?event, "unexpected event of the Rust host");
-    CellError::new("RustError", format!("the process for Rust cells spoke out of turn; {LOST}"))
+    CellError::new(
+        "RustError",
+        format!("the process for Rust cells spoke out of turn; {LOST}"),
+    )
 }
 
 fn byte_offset(code: &str, cursor: usize) -> usize {
-    code.char_indices().nth(cursor).map_or(code.len(), |(offset, _)| offset)
+    code.char_indices()
+        .nth(cursor)
+        .map_or(code.len(), |(offset, _)| offset)
 }
 
 fn char_offset(code: &str, position: usize) -> usize {
-    code.char_indices().take_while(|(offset, _)| *offset < position).count()
+    code.char_indices()
+        .take_while(|(offset, _)| *offset < position)
+        .count()
 }

@@ -38,7 +38,9 @@ const COLLECT: Duration = Duration::from_millis(1);
 /// environment, and must not.
 pub fn early_hook() {
     let mut words = std::env::args_os().skip(1);
-    let runtime = RUNTIME_WORDS.iter().all(|word| words.next().is_some_and(|next| next == *word));
+    let runtime = RUNTIME_WORDS
+        .iter()
+        .all(|word| words.next().is_some_and(|next| next == *word));
     if runtime || std::env::var_os(RUSTC_WRAPPER).is_some() {
         evcxr::runtime_hook();
     }
@@ -63,7 +65,11 @@ pub fn host_main() -> ExitCode {
     };
     let collector = Collector::start(outputs, events.clone());
     events.send(&Event::Ready);
-    let mut host = Host { context, collector, events };
+    let mut host = Host {
+        context,
+        collector,
+        events,
+    };
     while let Ok(request) = requests.recv() {
         let answer = host.answer(request);
         host.events.send(&answer);
@@ -82,11 +88,15 @@ fn start() -> Result<(CommandContext, EvalContextOutputs), evcxr::Error> {
 fn missing_toolchain() -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<_> = std::env::split_paths(&path).collect();
-    let in_home = |name: &str, rest: &str| std::env::var_os(name).map(|home| Path::new(&home).join(rest));
+    let in_home =
+        |name: &str, rest: &str| std::env::var_os(name).map(|home| Path::new(&home).join(rest));
     folders.extend(in_home("CARGO_HOME", "bin"));
     folders.extend(in_home("HOME", ".cargo/bin"));
     let found = |tool: &OsString| folders.iter().any(|folder| folder.join(tool).is_file());
-    let missing: Vec<_> = ["cargo", "rustc"].iter().filter(|tool| !found(&tool.into())).collect();
+    let missing: Vec<_> = ["cargo", "rustc"]
+        .iter()
+        .filter(|tool| !found(&tool.into()))
+        .collect();
     if missing.is_empty() {
         return None;
     }
@@ -138,7 +148,11 @@ struct Host {
 
 impl Host {
     fn runtime_pid(&self) -> u32 {
-        self.context.process_handle().lock().unwrap_or_else(PoisonError::into_inner).id()
+        self.context
+            .process_handle()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id()
     }
 
     fn answer(&mut self, request: Request) -> Event {
@@ -148,7 +162,10 @@ impl Host {
                 let result = self.context.execute(&code);
                 let panicked = self.collector.finish();
                 match (result, panicked) {
-                    (Ok(_), Some(text)) => Event::Failed { error: panic_error(&text), lost: false },
+                    (Ok(_), Some(text)) => Event::Failed {
+                        error: panic_error(&text),
+                        lost: false,
+                    },
                     (Ok(outputs), None) => done(outputs),
                     (Err(error), _) => {
                         let (error, lost) = render::cell_error(&error, &code);
@@ -158,13 +175,22 @@ impl Host {
             }
             Request::Complete { code, position } => {
                 let position = floor(&code, position);
-                let found = self.context.completions(&code, position).unwrap_or_else(|error| {
-                    tracing::debug!(%error, "no completion");
-                    Completions { start_offset: position, end_offset: position, ..Default::default() }
-                });
+                let found = self
+                    .context
+                    .completions(&code, position)
+                    .unwrap_or_else(|error| {
+                        tracing::debug!(%error, "no completion");
+                        Completions {
+                            start_offset: position,
+                            end_offset: position,
+                            ..Default::default()
+                        }
+                    });
                 let candidates = found.completions.into_iter();
                 Event::Completed {
-                    matches: candidates.map(|found| (found.code, found.kind.to_owned())).collect(),
+                    matches: candidates
+                        .map(|found| (found.code, found.kind.to_owned()))
+                        .collect(),
                     start: found.start_offset,
                     end: found.end_offset,
                 }
@@ -182,11 +208,17 @@ impl Host {
 
 /// evcxr reports a panic as text on standard error only; a cell that panicked has failed all the same.
 fn panic_error(text: &str) -> CellError {
-    CellError::new("Panic", format!("{text}; variables this cell had defined or taken are lost"))
+    CellError::new(
+        "Panic",
+        format!("{text}; variables this cell had defined or taken are lost"),
+    )
 }
 
 fn failed(error: impl ToString) -> Event {
-    Event::Failed { error: CellError::new("RustError", error.to_string()), lost: false }
+    Event::Failed {
+        error: CellError::new("RustError", error.to_string()),
+        lost: false,
+    }
 }
 
 fn floor(code: &str, position: usize) -> usize {
@@ -221,7 +253,9 @@ impl Events {
     /// Where the kernel has gone there is nobody to tell; the reader of requests ends the process.
     fn send(&self, event: &Event) {
         let _one_at_a_time = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(mut line) = serde_json::to_vec(event) else { return };
+        let Ok(mut line) = serde_json::to_vec(event) else {
+            return;
+        };
         line.push(b'\n');
         let mut output = std::io::stdout().lock();
         let _ = output.write_all(&line).and_then(|()| output.flush());
@@ -260,11 +294,17 @@ impl Collector {
                 }
             }
         });
-        Self { shared, thread: handle.thread().clone() }
+        Self {
+            shared,
+            thread: handle.thread().clone(),
+        }
     }
 
     fn resume(&self, runtime_pid: u32) {
-        *self.shared.panics() = Panics { runtime_pid, ..Panics::default() };
+        *self.shared.panics() = Panics {
+            runtime_pid,
+            ..Panics::default()
+        };
         self.shared.active.store(true, Ordering::Release);
         self.thread.unpark();
     }
@@ -324,7 +364,9 @@ impl Shared {
         (0..left_out).for_each(|_| drop(next()));
         let mut text = match left_out {
             0 => String::new(),
-            count => format!("[{count} lines left out: the cell writes faster than they can be shown]\n"),
+            count => {
+                format!("[{count} lines left out: the cell writes faster than they can be shown]\n")
+            }
         };
         while let Some(line) = next() {
             for piece in pieces(&line) {
@@ -362,7 +404,10 @@ mod tests {
 
     #[test]
     fn only_a_panic_of_the_cells_own_thread_fails_the_cell() {
-        let mut panics = Panics { runtime_pid: 42, ..Panics::default() };
+        let mut panics = Panics {
+            runtime_pid: 42,
+            ..Panics::default()
+        };
         panics.look_at("thread '<unnamed>' (43) panicked at src/lib.rs:1:1:");
         panics.look_at("not ours");
         assert_eq!(panics.text, None);

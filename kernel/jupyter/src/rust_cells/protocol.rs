@@ -18,13 +18,30 @@ pub(super) enum Event {
     /// The host can take requests.
     Ready,
     /// There will be no Rust on this machine.
-    Unavailable { reason: String },
-    Stdout { text: String },
-    Stderr { text: String },
+    Unavailable {
+        reason: String,
+    },
+    Stdout {
+        text: String,
+    },
+    Stderr {
+        text: String,
+    },
     /// The answer to [`Request::Execute`].
-    Done { bundle: MimeBundle },
+    Done {
+        bundle: MimeBundle,
+    },
     /// The answer to any request that failed; `lost` where variables are gone.
-    Failed { error: CellError, lost: bool },
-    Completed { matches: Vec<(String, String)>, start: usize, end: usize },
-    Inspected { bundle: Option<MimeBundle> },
+    Failed {
+        error: CellError,
+        lost: bool,
+    },
+    Completed {
+        matches: Vec<(String, String)>,
+        start: usize,
+        end: usize,
+    },
+    Inspected {
+        bundle: Option<MimeBundle>,
+    },
 }

@@ -39,7 +39,9 @@ fn compile_error(errors: &[CompilationError], code: &str) -> CellError {
     for error in errors {
         traceback.extend(one_error(error, &lines).lines().map(str::to_owned));
     }
-    let first = errors.first().map_or_else(|| "unknown error".to_owned(), CompilationError::message);
+    let first = errors
+        .first()
+        .map_or_else(|| "unknown error".to_owned(), CompilationError::message);
     let evalue = match errors.len() {
         0 | 1 => first,
         count => format!("{first} (and {} more)", count - 1),
@@ -49,20 +51,33 @@ fn compile_error(errors: &[CompilationError], code: &str) -> CellError {
 
 fn one_error(error: &CompilationError, lines: &[&str]) -> String {
     let mut text = String::new();
-    let code = error.code().map(|code| format!("[{code}]")).unwrap_or_default();
+    let code = error
+        .code()
+        .map(|code| format!("[{code}]"))
+        .unwrap_or_default();
     let _ = writeln!(text, "{RED}error{code}{PLAIN}: {}", error.message());
     for spanned in error.spanned_messages() {
         let Some(span) = &spanned.span else { continue };
         let (row, column) = (span.start_line, span.start_column);
-        let Some(line) = row.checked_sub(1).and_then(|index| lines.get(index)) else { continue };
+        let Some(line) = row.checked_sub(1).and_then(|index| lines.get(index)) else {
+            continue;
+        };
         let _ = writeln!(text, "{BLUE}  --> cell, line {row}, column {column}{PLAIN}");
         let number = row.to_string();
         let margin = " ".repeat(number.len());
-        let width = if span.end_line == row { span.end_column.saturating_sub(column) } else { 1 };
+        let width = if span.end_line == row {
+            span.end_column.saturating_sub(column)
+        } else {
+            1
+        };
         let before = " ".repeat(column.saturating_sub(1));
         let marks = "^".repeat(width.max(1));
         let _ = writeln!(text, "{BLUE}{number} |{PLAIN} {line}");
-        let _ = writeln!(text, "{BLUE}{margin} |{PLAIN} {before}{RED}{marks}{PLAIN} {}", spanned.label);
+        let _ = writeln!(
+            text,
+            "{BLUE}{margin} |{PLAIN} {before}{RED}{marks}{PLAIN} {}",
+            spanned.label
+        );
     }
     for help in error.help() {
         let _ = writeln!(text, "help: {help}");

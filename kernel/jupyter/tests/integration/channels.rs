@@ -5,8 +5,11 @@ use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 use crate::kit::{DEADLINE, Kernel};
 
 async fn asking(client: &mut crate::kit::Client, code: &str) -> String {
-    let request =
-        ExecuteRequest { code: code.into(), allow_stdin: true, ..ExecuteRequest::default() };
+    let request = ExecuteRequest {
+        code: code.into(),
+        allow_stdin: true,
+        ..ExecuteRequest::default()
+    };
     client.send(request).await
 }
 
@@ -15,13 +18,23 @@ async fn a_cell_can_ask_and_gets_the_answer() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
     let id = asking(&mut client, "%ask secret name? ").await;
-    let question = tokio::time::timeout(DEADLINE, client.stdin.read()).await.unwrap().unwrap();
+    let question = tokio::time::timeout(DEADLINE, client.stdin.read())
+        .await
+        .unwrap()
+        .unwrap();
     let JupyterMessageContent::InputRequest(asked) = &question.content else {
         panic!("{question:?}");
     };
     assert!(asked.password);
-    let answer = InputReply { value: "Ada".into(), ..InputReply::default() };
-    client.stdin.send(answer.as_child_of(&question)).await.unwrap();
+    let answer = InputReply {
+        value: "Ada".into(),
+        ..InputReply::default()
+    };
+    client
+        .stdin
+        .send(answer.as_child_of(&question))
+        .await
+        .unwrap();
     assert_eq!(client.ran(&id).await.text("stdout"), "got Ada\n");
 }
 
@@ -31,7 +44,13 @@ async fn a_question_is_refused_with_the_reason_where_nobody_can_answer() {
     let mut client = kernel.client().await;
     let reply = client.run("%ask name?").await.reply;
     assert_eq!(reply["ename"], "NoAnswer");
-    assert!(reply["evalue"].as_str().unwrap().contains("allow_stdin is false"), "{reply}");
+    assert!(
+        reply["evalue"]
+            .as_str()
+            .unwrap()
+            .contains("allow_stdin is false"),
+        "{reply}"
+    );
 }
 
 #[tokio::test]
@@ -39,10 +58,16 @@ async fn an_interrupt_ends_a_question() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
     let id = asking(&mut client, "%ask name?").await;
-    tokio::time::timeout(DEADLINE, client.stdin.read()).await.unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, client.stdin.read())
+        .await
+        .unwrap()
+        .unwrap();
     client.control("interrupt_request", json!({})).await;
     let reply = client.ran(&id).await.reply;
-    assert!(reply["evalue"].as_str().unwrap().starts_with("interrupted"), "{reply}");
+    assert!(
+        reply["evalue"].as_str().unwrap().starts_with("interrupted"),
+        "{reply}"
+    );
 }
 
 #[tokio::test]
@@ -54,9 +79,15 @@ async fn control_answers_while_a_cell_blocks_its_thread() {
     let mut client = kernel.client().await;
     let id = client.send_cell("%print on\n%block 3").await;
     client.started().await;
-    assert_eq!(client.control("kernel_info_request", json!({})).await["status"], "ok");
+    assert_eq!(
+        client.control("kernel_info_request", json!({})).await["status"],
+        "ok"
+    );
     let running = tokio::time::timeout(std::time::Duration::ZERO, client.shell.read()).await;
-    assert!(running.is_err(), "the cell was over before control answered");
+    assert!(
+        running.is_err(),
+        "the cell was over before control answered"
+    );
     assert_eq!(client.reply_to(&id).await["status"], "ok");
 }
 
@@ -72,17 +103,23 @@ async fn a_subshell_runs_cells_while_the_main_shell_is_busy() {
     client.started().await;
 
     let mut raw = RawClient::connect(&kernel).await;
-    raw.send("execute_request", json!({"subshell_id": subshell}), json!({
-        "code": "%noop", "silent": false, "store_history": true, "user_expressions": {},
-        "allow_stdin": false, "stop_on_error": true,
-    }))
+    raw.send(
+        "execute_request",
+        json!({"subshell_id": subshell}),
+        json!({
+            "code": "%noop", "silent": false, "store_history": true, "user_expressions": {},
+            "allow_stdin": false, "stop_on_error": true,
+        }),
+    )
     .await;
     let reply = raw.reply().await;
     assert!(reply.contains("\"status\":\"ok\""), "{reply}");
 
     client.control("interrupt_request", json!({})).await;
     assert_eq!(client.reply_to(&busy).await["ename"], "Interrupted");
-    let deleted = client.control("delete_subshell_request", json!({"subshell_id": subshell})).await;
+    let deleted = client
+        .control("delete_subshell_request", json!({"subshell_id": subshell}))
+        .await;
     assert_eq!(deleted["status"], "ok");
 }
 
@@ -90,14 +127,21 @@ async fn a_subshell_runs_cells_while_the_main_shell_is_busy() {
 async fn garbage_wrong_signatures_and_unknown_messages_are_survived() {
     let kernel = Kernel::start().await;
     let mut raw = RawClient::connect(&kernel).await;
-    for frames in [vec![&b""[..]], vec![b"<IDS|MSG>"], vec![b"x"; 3], vec![b"<IDS|MSG>"; 7]] {
-        raw.send_frames(frames.into_iter().map(<[u8]>::to_vec).collect()).await;
+    for frames in [
+        vec![&b""[..]],
+        vec![b"<IDS|MSG>"],
+        vec![b"x"; 3],
+        vec![b"<IDS|MSG>"; 7],
+    ] {
+        raw.send_frames(frames.into_iter().map(<[u8]>::to_vec).collect())
+            .await;
     }
     raw.key = "another key".into();
     raw.send("kernel_info_request", json!({}), json!({})).await;
     raw.key.clone_from(&kernel.info.key);
     raw.send("nonsense_request", json!({}), json!({})).await;
-    raw.send("execute_request", json!({}), json!({"code": 7})).await;
+    raw.send("execute_request", json!({}), json!({"code": 7}))
+        .await;
     let reply = raw.reply().await;
     assert!(reply.contains("BadRequest"), "{reply}");
 
@@ -116,12 +160,18 @@ impl RawClient {
     async fn connect(kernel: &Kernel) -> Self {
         let mut socket = DealerSocket::new();
         socket.connect(&kernel.info.shell_url()).await.unwrap();
-        Self { socket, key: kernel.info.key.clone() }
+        Self {
+            socket,
+            key: kernel.info.key.clone(),
+        }
     }
 
     async fn send_frames(&mut self, frames: Vec<Vec<u8>>) {
         let frames: Vec<bytes::Bytes> = frames.into_iter().map(Into::into).collect();
-        self.socket.send(ZmqMessage::try_from(frames).unwrap()).await.unwrap();
+        self.socket
+            .send(ZmqMessage::try_from(frames).unwrap())
+            .await
+            .unwrap();
     }
 
     async fn send(&mut self, kind: &str, more: serde_json::Value, content: serde_json::Value) {
@@ -130,8 +180,12 @@ impl RawClient {
             "msg_id": "raw", "session": "raw", "username": "raw", "msg_type": kind,
             "version": "5.5", "date": "2026-01-01T00:00:00Z",
         });
-        header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let parts = [header, json!({}), json!({}), content].map(|part| part.to_string().into_bytes());
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let parts =
+            [header, json!({}), json!({}), content].map(|part| part.to_string().into_bytes());
         let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(self.key.as_bytes()).unwrap();
         parts.iter().for_each(|part| mac.update(part));
         let signature = hex::encode(mac.finalize().into_bytes()).into_bytes();
@@ -141,7 +195,10 @@ impl RawClient {
     }
 
     async fn reply(&mut self) -> String {
-        let message = tokio::time::timeout(DEADLINE, self.socket.recv()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(DEADLINE, self.socket.recv())
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8_lossy(&message.into_vec().pop().unwrap()).into_owned()
     }
 }

@@ -30,12 +30,20 @@ fn refusal_of(content: &[u8]) -> String {
 #[test]
 fn a_missing_connection_file_is_named() {
     let said = refusal(Path::new("/nonexistent/connection.json"));
-    assert!(said.contains("cannot read the connection file /nonexistent/connection.json"), "{said}");
+    assert!(
+        said.contains("cannot read the connection file /nonexistent/connection.json"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_connection_file_that_is_not_json_or_lacks_a_field_is_refused() {
-    for content in [&b"{not json"[..], b"", b"\xff\xfe", br#"{"ip": "127.0.0.1"}"#] {
+    for content in [
+        &b"{not json"[..],
+        b"",
+        b"\xff\xfe",
+        br#"{"ip": "127.0.0.1"}"#,
+    ] {
         let said = refusal_of(content);
         assert!(said.contains("does not say how to connect"), "{said}");
     }
@@ -46,7 +54,10 @@ fn an_unknown_signature_scheme_is_named() {
     let mut info = info();
     info["signature_scheme"] = json!("hmac-md5");
     let said = refusal_of(info.to_string().as_bytes());
-    assert!(said.contains("hmac-md5") && said.contains("hmac-sha256 only"), "{said}");
+    assert!(
+        said.contains("hmac-md5") && said.contains("hmac-sha256 only"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -54,7 +65,10 @@ fn a_bad_key_is_refused_and_not_repeated() {
     let mut info = info();
     info["key"] = json!("secret\nkey");
     let said = refusal_of(info.to_string().as_bytes());
-    assert!(said.contains("control characters") && !said.contains("secret"), "{said}");
+    assert!(
+        said.contains("control characters") && !said.contains("secret"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -70,5 +84,8 @@ fn a_port_that_is_taken_is_named_with_its_channel() {
     let mut info = info();
     info["iopub_port"] = json!(port);
     let said = refusal_of(info.to_string().as_bytes());
-    assert!(said.contains(&format!("tcp://127.0.0.1:{port}")) && said.contains("iopub"), "{said}");
+    assert!(
+        said.contains(&format!("tcp://127.0.0.1:{port}")) && said.contains("iopub"),
+        "{said}"
+    );
 }

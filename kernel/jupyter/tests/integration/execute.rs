@@ -25,7 +25,9 @@ async fn streams_come_before_the_display_that_follows_them() {
         .iter()
         .map(content_of)
         .filter_map(|content| {
-            let text = content["text"].as_str().or(content["data"]["text/plain"].as_str());
+            let text = content["text"]
+                .as_str()
+                .or(content["data"]["text/plain"].as_str());
             text.map(|text| text.trim().to_owned())
         })
         .collect();
@@ -42,7 +44,10 @@ async fn an_error_fails_the_cell_and_aborts_what_waits_behind_it() {
     let ran = client.ran(&failing).await;
     assert_eq!(ran.kinds(), ["status", "execute_input", "error", "status"]);
     assert_eq!(ran.contents("error")[0]["evalue"], "boom");
-    assert_eq!((&ran.reply["status"], &ran.reply["ename"]), (&json!("error"), &json!("EchoError")));
+    assert_eq!(
+        (&ran.reply["status"], &ran.reply["ename"]),
+        (&json!("error"), &json!("EchoError"))
+    );
     let aborted = client.ran(&behind).await;
     assert_eq!(aborted.reply["status"], "aborted");
     assert_eq!(aborted.kinds(), ["status", "status"]);
@@ -68,8 +73,11 @@ async fn an_error_leaves_the_queue_alone_where_the_request_says_so() {
 async fn a_silent_cell_shows_and_counts_nothing() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
-    let request =
-        ExecuteRequest { code: "%print quiet".into(), silent: true, ..ExecuteRequest::default() };
+    let request = ExecuteRequest {
+        code: "%print quiet".into(),
+        silent: true,
+        ..ExecuteRequest::default()
+    };
     let id = client.send(request).await;
     assert_eq!(client.ran(&id).await.kinds(), ["status", "status"]);
     assert_eq!(client.run("%noop").await.reply["execution_count"], 1);
@@ -88,7 +96,10 @@ async fn user_expressions_are_evaluated_each_on_its_own() {
     let id = client.send(request).await;
     let values = client.ran(&id).await.reply["user_expressions"].clone();
     assert_eq!(values["good"]["data"]["text/plain"], "4");
-    assert_eq!((&values["bad"]["status"], &values["bad"]["ename"]), (&json!("error"), &json!("NoValue")));
+    assert_eq!(
+        (&values["bad"]["status"], &values["bad"]["ename"]),
+        (&json!("error"), &json!("NoValue"))
+    );
 }
 
 #[tokio::test]
@@ -107,7 +118,9 @@ async fn none_of_ten_thousand_prints_and_displays_is_lost() {
     let lines: Vec<String> = (0..10_000).map(|line| format!("{line}\n")).collect();
     assert_eq!(prints.text("stdout"), lines.concat());
     let displays = client.run("%flood 10000").await.contents("display_data");
-    let numbers = displays.iter().map(|display| display["data"]["text/plain"].clone());
+    let numbers = displays
+        .iter()
+        .map(|display| display["data"]["text/plain"].clone());
     assert!(numbers.eq((0..10_000).map(|number| json!(number.to_string()))));
 }
 

@@ -19,8 +19,16 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The program under test: cargo builds examples with the tests.
 pub fn echo_kernel() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join("examples/echo_kernel");
-    assert!(program.is_file(), "cargo build -p code-deploy-jupyter --example echo_kernel");
+    let program = test
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples/echo_kernel");
+    assert!(
+        program.is_file(),
+        "cargo build -p code-deploy-jupyter --example echo_kernel"
+    );
     program
 }
 
@@ -36,8 +44,9 @@ impl Kernel {
     }
 
     pub async fn start_with(adjust: impl FnOnce(&mut Command)) -> Self {
-        let (ports, listeners) =
-            peek_ports_with_listeners("127.0.0.1".parse().unwrap(), 5).await.unwrap();
+        let (ports, listeners) = peek_ports_with_listeners("127.0.0.1".parse().unwrap(), 5)
+            .await
+            .unwrap();
         let info: ConnectionInfo = serde_json::from_value(json!({
             "ip": "127.0.0.1", "transport": "tcp", "key": "6e5d-key", "signature_scheme": "hmac-sha256",
             "shell_port": ports[0], "iopub_port": ports[1], "stdin_port": ports[2],
@@ -48,11 +57,19 @@ impl Kernel {
         let file = folder.path().join("connection.json");
         std::fs::write(&file, serde_json::to_vec(&info).unwrap()).unwrap();
         let mut command = Command::new(echo_kernel());
-        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         adjust(&mut command);
         drop(listeners);
         let child = command.spawn().unwrap();
-        let kernel = Self { child, info, _folder: folder };
+        let kernel = Self {
+            child,
+            info,
+            _folder: folder,
+        };
         for port in ports {
             kernel.listens(port).await;
         }
@@ -61,7 +78,9 @@ impl Kernel {
 
     async fn listens(&self, port: u16) {
         until("the kernel listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+            tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
         })
         .await;
     }
@@ -99,7 +118,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 pub struct Client {
@@ -119,18 +140,25 @@ pub struct Ran {
 
 impl Client {
     pub async fn connect(info: &ConnectionInfo) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "clients of one kernel must differ")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "clients of one kernel must differ"
+        )]
         let session = uuid::Uuid::new_v4().to_string();
         let identity = || peer_identity_for_session(&session).unwrap();
         let mut client = Self {
             shell: create_client_shell_connection_with_identity(info, &session, identity())
                 .await
                 .unwrap(),
-            control: create_client_control_connection(info, &session).await.unwrap(),
+            control: create_client_control_connection(info, &session)
+                .await
+                .unwrap(),
             stdin: create_client_stdin_connection_with_identity(info, &session, identity())
                 .await
                 .unwrap(),
-            iopub: create_client_iopub_connection(info, "", &session).await.unwrap(),
+            iopub: create_client_iopub_connection(info, "", &session)
+                .await
+                .unwrap(),
             limit: DEADLINE,
         };
         // From the welcome on, nothing is missed.
@@ -147,7 +175,11 @@ impl Client {
     }
 
     pub async fn send_cell(&mut self, code: &str) -> String {
-        self.send(ExecuteRequest { code: code.into(), ..ExecuteRequest::default() }).await
+        self.send(ExecuteRequest {
+            code: code.into(),
+            ..ExecuteRequest::default()
+        })
+        .await
     }
 
     /// Sends a request of any kind on control and returns the reply's content.
@@ -171,7 +203,11 @@ impl Client {
 
     pub async fn reply_to(&mut self, id: &str) -> Value {
         let reply = self.reply().await;
-        assert_eq!(reply.parent_header.as_ref().unwrap().msg_id, id, "{reply:?}");
+        assert_eq!(
+            reply.parent_header.as_ref().unwrap().msg_id,
+            id,
+            "{reply:?}"
+        );
         content_of(&reply)
     }
 
@@ -186,11 +222,18 @@ impl Client {
         loop {
             let output = self.output().await;
             if output.header.msg_type == "status"
-                && output.parent_header.as_ref().is_none_or(|parent| parent.msg_id != id)
+                && output
+                    .parent_header
+                    .as_ref()
+                    .is_none_or(|parent| parent.msg_id != id)
             {
                 continue;
             }
-            assert_eq!(output.parent_header.as_ref().unwrap().msg_id, id, "{output:?}");
+            assert_eq!(
+                output.parent_header.as_ref().unwrap().msg_id,
+                id,
+                "{output:?}"
+            );
             let idle = content_of(&output)["execution_state"] == "idle";
             outputs.push(output);
             if idle {
@@ -206,7 +249,10 @@ impl Client {
 
     pub async fn ran(&mut self, id: &str) -> Ran {
         let outputs = self.outputs(id).await;
-        Ran { reply: self.reply_to(id).await, outputs }
+        Ran {
+            reply: self.reply_to(id).await,
+            outputs,
+        }
     }
 
     /// Waits for the first text of a running cell.
@@ -231,23 +277,34 @@ impl Ran {
     pub fn text(&self, name: &str) -> String {
         let streams = self.contents("stream");
         let texts = streams.iter().filter(|content| content["name"] == name);
-        texts.map(|content| content["text"].as_str().unwrap()).collect()
+        texts
+            .map(|content| content["text"].as_str().unwrap())
+            .collect()
     }
 
     pub fn contents(&self, kind: &str) -> Vec<Value> {
-        let of_kind = self.outputs.iter().filter(|output| output.header.msg_type == kind);
+        let of_kind = self
+            .outputs
+            .iter()
+            .filter(|output| output.header.msg_type == kind);
         of_kind.map(content_of).collect()
     }
 
     pub fn result(&self) -> String {
         let results = self.contents("execute_result");
         assert_eq!(results.len(), 1, "{self:?}");
-        results[0]["data"]["text/plain"].as_str().unwrap().to_owned()
+        results[0]["data"]["text/plain"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
 pub fn kinds(outputs: &[JupyterMessage]) -> Vec<String> {
-    outputs.iter().map(|output| output.header.msg_type.clone()).collect()
+    outputs
+        .iter()
+        .map(|output| output.header.msg_type.clone())
+        .collect()
 }
 
 pub fn content_of(message: &JupyterMessage) -> Value {

@@ -8,7 +8,9 @@ async fn shutdown_is_answered_before_the_process_ends() {
     for restart in [false, true] {
         let mut kernel = Kernel::start().await;
         let mut client = kernel.client().await;
-        let reply = client.control("shutdown_request", json!({"restart": restart})).await;
+        let reply = client
+            .control("shutdown_request", json!({"restart": restart}))
+            .await;
         assert_eq!(reply, json!({"status": "ok", "restart": restart}));
         assert!(kernel.exit().await.success());
     }
@@ -20,7 +22,9 @@ async fn shutdown_interrupts_the_running_cell() {
     let mut client = kernel.client().await;
     let id = client.send_cell("%long").await;
     client.started().await;
-    client.control("shutdown_request", json!({"restart": false})).await;
+    client
+        .control("shutdown_request", json!({"restart": false}))
+        .await;
     assert_eq!(client.reply_to(&id).await["ename"], "Interrupted");
     assert!(kernel.exit().await.success());
 }
@@ -32,7 +36,10 @@ async fn an_interrupt_stops_the_running_cell_at_a_safe_point() {
     let id = client.send_cell("%long").await;
     let behind = client.send_cell("%print never").await;
     client.started().await;
-    assert_eq!(client.control("interrupt_request", json!({})).await["status"], "ok");
+    assert_eq!(
+        client.control("interrupt_request", json!({})).await["status"],
+        "ok"
+    );
     let ran = client.ran(&id).await;
     assert_eq!(ran.text("stdout"), "stopping at a safe point\n");
     assert_eq!(ran.reply["ename"], "Interrupted");
@@ -53,7 +60,10 @@ async fn sigint_is_an_interrupt_and_sigterm_the_end() {
 
 #[tokio::test]
 async fn the_kernel_ends_with_the_process_it_was_told_to_watch() {
-    let mut watched = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let mut watched = std::process::Command::new("sleep")
+        .arg("600")
+        .spawn()
+        .unwrap();
     let pid = watched.id().to_string();
     let mut kernel = Kernel::start_with(|command| {
         command.env("JPY_PARENT_PID", pid);

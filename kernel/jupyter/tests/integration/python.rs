@@ -17,7 +17,9 @@ fn run(script: &str) {
     });
     std::fs::write(spec.join("kernel.json"), kernel.to_string()).unwrap();
     let python = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON").expect("promised at build time");
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration").join(script);
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/integration")
+        .join(script);
     let output = Command::new(python)
         .arg(script)
         .env("JUPYTER_PATH", folder.path())

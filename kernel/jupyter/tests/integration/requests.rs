@@ -1,6 +1,6 @@
 use jupyter_zmq_client::{
-    CompleteRequest, HistoryRequest, InspectRequest, IsCompleteRequest, KernelInfoRequest,
-    UnknownMessage, JupyterMessageContent,
+    CompleteRequest, HistoryRequest, InspectRequest, IsCompleteRequest, JupyterMessageContent,
+    KernelInfoRequest, UnknownMessage,
 };
 use serde_json::{Value, json};
 
@@ -28,11 +28,20 @@ async fn kernel_info_says_protocol_language_and_features_on_shell_and_control() 
 async fn completion_replaces_what_stands_before_the_cursor() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
-    let request = CompleteRequest { code: "%pri".into(), cursor_pos: 4 };
+    let request = CompleteRequest {
+        code: "%pri".into(),
+        cursor_pos: 4,
+    };
     let reply = ask(&mut client, request).await;
     assert_eq!(reply["matches"], json!(["%print", "%prints"]));
-    assert_eq!((&reply["cursor_start"], &reply["cursor_end"]), (&json!(0), &json!(4)));
-    assert_eq!(reply["metadata"]["_jupyter_types_experimental"][0]["type"], "magic");
+    assert_eq!(
+        (&reply["cursor_start"], &reply["cursor_end"]),
+        (&json!(0), &json!(4))
+    );
+    assert_eq!(
+        reply["metadata"]["_jupyter_types_experimental"][0]["type"],
+        "magic"
+    );
 }
 
 #[tokio::test]
@@ -40,7 +49,11 @@ async fn inspection_finds_what_is_known_and_says_when_it_finds_nothing() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
     for (code, found) in [("%print", true), ("%nosuch", false)] {
-        let request = InspectRequest { code: code.into(), cursor_pos: 3, detail_level: Some(0) };
+        let request = InspectRequest {
+            code: code.into(),
+            cursor_pos: 3,
+            detail_level: Some(0),
+        };
         assert_eq!(ask(&mut client, request).await["found"], found);
     }
 }
@@ -49,7 +62,11 @@ async fn inspection_finds_what_is_known_and_says_when_it_finds_nothing() {
 async fn a_console_is_told_whether_a_line_can_run() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
-    let samples = [("%noop", "complete"), ("%print \\", "incomplete"), ("%nosuch", "invalid")];
+    let samples = [
+        ("%noop", "complete"),
+        ("%print \\", "incomplete"),
+        ("%nosuch", "invalid"),
+    ];
     for (code, status) in samples {
         let request = IsCompleteRequest { code: code.into() };
         assert_eq!(ask(&mut client, request).await["status"], status);
@@ -63,16 +80,38 @@ async fn history_remembers_what_was_run() {
     for code in ["%print 1", "%print 2", "%noop"] {
         client.run(code).await;
     }
-    let tail = HistoryRequest::Tail { n: 2, output: false, raw: true };
+    let tail = HistoryRequest::Tail {
+        n: 2,
+        output: false,
+        raw: true,
+    };
     let history = ask(&mut client, tail).await["history"].clone();
     assert_eq!(history, json!([[1, 2, "%print 2"], [1, 3, "%noop"]]));
     let search = HistoryRequest::Search {
-        pattern: "%print*".into(), unique: false, output: false, raw: true, n: 9,
+        pattern: "%print*".into(),
+        unique: false,
+        output: false,
+        raw: true,
+        n: 9,
     };
-    assert_eq!(ask(&mut client, search).await["history"].as_array().unwrap().len(), 2);
-    let range =
-        HistoryRequest::Range { session: Some(0), start: 1, stop: 2, output: false, raw: true };
-    assert_eq!(ask(&mut client, range).await["history"], json!([[1, 1, "%print 1"]]));
+    assert_eq!(
+        ask(&mut client, search).await["history"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let range = HistoryRequest::Range {
+        session: Some(0),
+        start: 1,
+        stop: 2,
+        output: false,
+        raw: true,
+    };
+    assert_eq!(
+        ask(&mut client, range).await["history"],
+        json!([[1, 1, "%print 1"]])
+    );
 }
 
 #[tokio::test]

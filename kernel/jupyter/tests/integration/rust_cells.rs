@@ -21,13 +21,26 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     let mut client = patient(&kernel).await;
     assert_eq!(client.run("1+2").await.result(), "3");
     assert_eq!(client.run("let x = 20;").await.reply["status"], "ok");
-    let printed = client.run("println!(\"out\"); eprintln!(\"err\"); x + 1").await;
-    assert_eq!((printed.text("stdout"), printed.text("stderr")), ("out\n".into(), "err\n".into()));
+    let printed = client
+        .run("println!(\"out\"); eprintln!(\"err\"); x + 1")
+        .await;
+    assert_eq!(
+        (printed.text("stdout"), printed.text("stderr")),
+        ("out\n".into(), "err\n".into())
+    );
     assert_eq!(printed.result(), "21");
 
-    let failed = client.run("let fine = 1;\nlet y: u8 = nowhere;").await.reply;
+    let failed = client
+        .run("let fine = 1;\nlet y: u8 = nowhere;")
+        .await
+        .reply;
     assert_eq!(failed["ename"], "CompileError");
-    assert!(failed["traceback"].to_string().contains("cell, line 2, column 13"), "{failed}");
+    assert!(
+        failed["traceback"]
+            .to_string()
+            .contains("cell, line 2, column 13"),
+        "{failed}"
+    );
 
     let panicked = client.run("panic!(\"boom\")").await.reply;
     assert_eq!(panicked["ename"], "Panic", "{panicked}");
@@ -36,7 +49,10 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
 
     let ended = client.run("std::process::exit(3);").await.reply;
     assert_eq!(ended["ename"], "RustEnded");
-    assert!(ended["evalue"].as_str().unwrap().contains("lost"), "{ended}");
+    assert!(
+        ended["evalue"].as_str().unwrap().contains("lost"),
+        "{ended}"
+    );
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
 }
 
@@ -44,12 +60,17 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
 async fn an_interrupt_kills_an_endless_loop_and_says_that_the_state_is_lost() {
     let kernel = Kernel::start().await;
     let mut client = patient(&kernel).await;
-    let id = client.send_cell("println!(\"looping\"); loop { std::hint::spin_loop(); }").await;
+    let id = client
+        .send_cell("println!(\"looping\"); loop { std::hint::spin_loop(); }")
+        .await;
     client.started().await;
     client.control("interrupt_request", json!({})).await;
     let reply = client.ran(&id).await.reply;
     assert_eq!(reply["ename"], "Interrupted");
-    assert!(reply["evalue"].as_str().unwrap().contains("lost"), "{reply}");
+    assert!(
+        reply["evalue"].as_str().unwrap().contains("lost"),
+        "{reply}"
+    );
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
 }
 
@@ -58,12 +79,21 @@ async fn without_a_toolchain_only_the_rust_cell_fails_and_says_what_to_do() {
     let empty = tempfile::TempDir::new().unwrap();
     let path = empty.path().to_path_buf();
     let kernel = Kernel::start_with(|command| {
-        command.env("PATH", &path).env("HOME", &path).env("CARGO_HOME", &path);
+        command
+            .env("PATH", &path)
+            .env("HOME", &path)
+            .env("CARGO_HOME", &path);
     })
     .await;
     let mut client = kernel.client().await;
     let reply = client.run("1+2").await.reply;
     assert_eq!(reply["ename"], "NoRust");
-    assert!(reply["evalue"].as_str().unwrap().contains("https://rustup.rs"), "{reply}");
+    assert!(
+        reply["evalue"]
+            .as_str()
+            .unwrap()
+            .contains("https://rustup.rs"),
+        "{reply}"
+    );
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
 }

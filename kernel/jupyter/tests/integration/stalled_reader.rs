@@ -12,7 +12,10 @@ async fn stalled_subscriber(port: u16) -> TcpStream {
     greeting[10] = 3;
     greeting[12..16].copy_from_slice(b"NULL");
     stream.write_all(&greeting).await.unwrap();
-    stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB").await.unwrap();
+    stream
+        .write_all(b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB")
+        .await
+        .unwrap();
     stream.write_all(b"\x00\x01\x01").await.unwrap();
     let mut first = [0; 65];
     stream.read_exact(&mut first).await.unwrap();
@@ -35,7 +38,9 @@ async fn a_reader_that_stalls_delays_neither_the_cell_nor_other_readers() {
 async fn garbage_on_the_publishing_socket_is_survived() {
     let kernel = Kernel::start().await;
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 200], b""] {
-        let mut stream = TcpStream::connect(("127.0.0.1", kernel.info.iopub_port)).await.unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", kernel.info.iopub_port))
+            .await
+            .unwrap();
         stream.write_all(bytes).await.unwrap();
     }
     let mut client = kernel.client().await;
