@@ -1,0 +1,6 @@
+//! The local target with real processes: what it starts, watches, changes and leaves behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod stage;
+mod starting;

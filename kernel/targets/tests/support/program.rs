@@ -1,0 +1,153 @@
+//! What the tests have the local target start: the program's inner processes as the real one has
+//! them, and a small HTTP service that misbehaves on demand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::print_stdout, reason = "the output of a service is its log")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["internal", "router", "--config", config] => router(Path::new(config)).await,
+        ["internal", "instance", "--folder", folder] => {
+            let ended = code_deploy_targets::local::supervise(PathBuf::from(folder)).await;
+            match ended {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    println!("{error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        ["serve", ways @ ..] => serve(ways).await,
+        ["idle"] => {
+            std::future::pending::<()>().await;
+            ExitCode::SUCCESS
+        }
+        other => panic!("unknown arguments: {other:?}"),
+    }
+}
+
+async fn router(config: &Path) -> ExitCode {
+    nix::unistd::setsid().ok();
+    let config = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let tasks = TaskTracker::new();
+    let asked = stop.clone();
+    let watch = tasks.spawn(async move {
+        terminate.recv().await;
+        asked.cancel();
+    });
+    let ended = code_deploy_router::run(config, stop).await;
+    watch.abort();
+    ended.unwrap();
+    ExitCode::SUCCESS
+}
+
+/// The ways: `ignore-term`, `exit-at-once`, `never-listen`, `never-ready`, `with-child` and
+/// `let-another-take-the-port`.
+async fn serve(ways: &[&str]) -> ExitCode {
+    println!("a line of the log");
+    if ways.contains(&"exit-at-once") {
+        println!("cannot open the database");
+        return ExitCode::from(7);
+    }
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    if ways.contains(&"with-child") {
+        let program = std::env::current_exe().unwrap();
+        std::process::Command::new(program)
+            .arg("idle")
+            .spawn()
+            .unwrap();
+    }
+    if ways.contains(&"let-another-take-the-port") {
+        let program = std::env::current_exe().unwrap();
+        let another = std::process::Command::new("setsid")
+            .arg(program)
+            .arg("serve")
+            .spawn();
+        another.unwrap();
+        println!("waits while another has the port");
+    }
+    if ways.contains(&"never-listen") || ways.contains(&"let-another-take-the-port") {
+        terminate.recv().await;
+        return ExitCode::SUCCESS;
+    }
+    let port = std::env::var("PORT").unwrap();
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await;
+    let listener = listener.unwrap();
+    // One wish to exit is enough; the sender of a second does not matter.
+    let (exit, mut exits) = mpsc::channel::<u8>(1);
+    let tasks = TaskTracker::new();
+    let ready = !ways.contains(&"never-ready");
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.unwrap();
+                tasks.spawn(answer(stream, exit.clone(), ready));
+            }
+            Some(code) = exits.recv() => return ExitCode::from(code),
+            _ = terminate.recv() => {
+                println!("asked to end");
+                if !ways.contains(&"ignore-term") {
+                    break;
+                }
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+    ExitCode::SUCCESS
+}
+
+async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap();
+    let found = |value: Option<String>| value.map_or((404, String::new()), |value| (200, value));
+    let (status, body) = match path.split(['/', '?', '=']).collect::<Vec<_>>().as_slice() {
+        ["", "startupz" | "readyz"] if !ready => (503, "not yet".to_owned()),
+        ["", "livez" | "readyz" | "startupz"] => (200, "ok".to_owned()),
+        ["", "pid"] => (200, std::process::id().to_string()),
+        ["", "env", name] => found(std::env::var(name).ok()),
+        ["", "secret", name] => {
+            let path = std::env::var(name).unwrap();
+            found(std::fs::read_to_string(path).ok())
+        }
+        ["", "slow", "ms", ms] => {
+            println!("slow request begins");
+            tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
+            (200, "slow".to_owned())
+        }
+        ["", "exit", "code", code] => {
+            exit.send(code.parse().unwrap()).await.ok();
+            (200, "exits".to_owned())
+        }
+        _ => (404, String::new()),
+    };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.ok();
+    stream.shutdown().await.ok();
+}
