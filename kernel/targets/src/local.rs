@@ -40,6 +40,9 @@ const KNOCK: Duration = Duration::from_millis(50);
 /// How long a supervisor may take beyond its instance's grace.
 const SUPERVISOR_SLACK: Duration = Duration::from_secs(5);
 
+/// Looks up a variable of the program's environment.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the local target needs to know of the program that uses it.
 pub struct LocalSettings {
     /// The deployment file, read.
@@ -49,7 +52,7 @@ pub struct LocalSettings {
     /// A folder of the user for sockets, with a short path.
     pub runtime: PathBuf,
     /// Looks up a variable of the program's environment.
-    pub lookup: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub lookup: Lookup,
     /// Gets to know the secrets that instances are given.
     pub redactor: Redactor,
 }
