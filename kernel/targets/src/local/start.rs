@@ -90,7 +90,9 @@ impl LocalTarget {
                 tracing::debug!(error = %other, instance = known.1.id, "not forgotten");
             }
             if let Err(other) = self.end(known).await {
-                error.what.push_str(&format!("; {} runs still: {other}", known.1.id));
+                error
+                    .what
+                    .push_str(&format!("; {} runs still: {other}", known.1.id));
             }
         }
         error
@@ -113,8 +115,9 @@ impl LocalTarget {
                 .await?;
             let spawned = spawn_supervisor(&self.store, &known).await;
             let started = match spawned {
-                Ok(()) => wait_started(&self.store, &self.http, service, &known, wanted.start_limit)
-                    .await,
+                Ok(()) => {
+                    wait_started(&self.store, &self.http, service, &known, wanted.start_limit).await
+                }
                 Err(error) => Err(error),
             };
             let Err(mut error) = started else {
@@ -180,9 +183,11 @@ async fn spawn_supervisor(store: &Store, (folder, config): &Known) -> Result<(),
                 failed(code::NOT_STARTED, Some(&service), what, next)
             })?;
         match child.id().and_then(ProcessId::of) {
-            Some(process) => folder
-                .write_supervisor(&process)
-                .map_err(files(Some(&service), "write to", folder.path())),
+            Some(process) => folder.write_supervisor(&process).map_err(files(
+                Some(&service),
+                "write to",
+                folder.path(),
+            )),
             // It ended already; its log says why.
             None => Ok(()),
         }
@@ -242,7 +247,11 @@ async fn look(
             (None, supervisor) => supervisor.is_none_or(|supervisor| !supervisor.runs()),
         };
         let session = folder.supervisor().map(|process| process.session());
-        let pids: Vec<u32> = session.iter().flatten().map(|process| process.pid).collect();
+        let pids: Vec<u32> = session
+            .iter()
+            .flatten()
+            .map(|process| process.pid)
+            .collect();
         let listens = listening::of_processes(&pids);
         Ok((ended, listens.iter().any(|address| address.port() == port)))
     });
@@ -281,9 +290,15 @@ async fn knock(http: &HttpClient, address: SocketAddr, probe: Option<&str>) -> R
         Ok(Ok(_)) => {}
     }
     let Some(path) = probe else { return Ok(()) };
-    match http.get(&format!("http://{address}{path}"), KNOCK_LIMIT).await {
+    match http
+        .get(&format!("http://{address}{path}"), KNOCK_LIMIT)
+        .await
+    {
         Ok(answer) if answer.status.is_success() => Ok(()),
-        Ok(answer) => Err(Refusal::Answer(format!("GET {path} answers {}", answer.status))),
+        Ok(answer) => Err(Refusal::Answer(format!(
+            "GET {path} answers {}",
+            answer.status
+        ))),
         Err(error) => Err(Refusal::Silence(format!("GET {path}: {error}"))),
     }
 }

@@ -139,7 +139,10 @@ impl LocalTarget {
         }
         let what = format!(
             "processes {:?} of instance {} did not end within {SLACK:?} after they were made to",
-            stubborn.iter().map(|process| process.pid).collect::<Vec<_>>(),
+            stubborn
+                .iter()
+                .map(|process| process.pid)
+                .collect::<Vec<_>>(),
             config.id
         );
         let next = "Look what they wait for (a disk, a debugger), and stop again.";

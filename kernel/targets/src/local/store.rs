@@ -39,7 +39,10 @@ impl Store {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.unwrap_or_else(|error| {
-            let what = format!("work on {} was cut off: {error}", "the environment's folder");
+            let what = format!(
+                "work on {} was cut off: {error}",
+                "the environment's folder"
+            );
             Err(transient(code::INTERRUPTED, None, what, "Run again."))
         })
     }
@@ -126,7 +129,12 @@ impl Store {
         let (settings, name) = (&self.settings, Some(service.name.as_str()));
         let address = free_address().map_err(|error| {
             let what = format!("there is no free port on 127.0.0.1: {error}; nothing was started");
-            transient(code::PORT_TAKEN, name, what, "Free some ports and run again.")
+            transient(
+                code::PORT_TAKEN,
+                name,
+                what,
+                "Free some ports and run again.",
+            )
         })?;
         let words = environment::Words {
             program: &settings.program,
@@ -171,13 +179,12 @@ impl Store {
     ) -> Result<(), TargetError> {
         let process = service.file.process.iter();
         for (name, secret) in process.flat_map(|process| &process.secrets) {
-            let value =
-                environment::resolve(secret, &self.settings.spec, &*self.settings.lookup)
-                    .map_err(|what| {
-                        let what = format!("secret {name}: {what}; nothing was started");
-                        let next = "Provide the secret and run again.";
-                        failed(code::SECRET, Some(&service.name), what, next)
-                    })?;
+            let value = environment::resolve(secret, &self.settings.spec, &*self.settings.lookup)
+                .map_err(|what| {
+                let what = format!("secret {name}: {what}; nothing was started");
+                let next = "Provide the secret and run again.";
+                failed(code::SECRET, Some(&service.name), what, next)
+            })?;
             self.settings.redactor.know(name.as_str(), value.clone());
             let path = folder.secret(name);
             create_private(&folder.path().join("secrets"))
@@ -190,7 +197,11 @@ impl Store {
 
     /// Keeps the log of an instance that is gone beside those of the others, and removes the
     /// rest of its folder.
-    pub fn retire(&self, folder: &InstanceFolder, config: &InstanceConfig) -> Result<(), TargetError> {
+    pub fn retire(
+        &self,
+        folder: &InstanceFolder,
+        config: &InstanceConfig,
+    ) -> Result<(), TargetError> {
         let service = Some(config.service.as_str());
         let logs = self.logs_folder();
         create_private(&logs).map_err(files(service, "create", &logs))?;
@@ -286,7 +297,10 @@ impl Store {
 
     fn instance_prefix(&self, service: &str, release: &Release) -> String {
         let spec = &self.settings.spec;
-        format!("{}-{}-{service}-{release}-", spec.application, spec.environment)
+        format!(
+            "{}-{}-{service}-{release}-",
+            spec.application, spec.environment
+        )
     }
 
     fn instance_id(&self, service: &str, release: &Release, index: u32) -> String {
