@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod environment;
 mod stage;
 mod starting;
+mod stopping;
+mod supervision;
+mod traffic;
