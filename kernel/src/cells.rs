@@ -52,8 +52,12 @@ pub fn launch(connection_file: &Path) -> ExitCode {
             );
         }
     };
+    let parent_pid = machine
+        .variable("JPY_PARENT_PID")
+        .and_then(|pid| pid.parse().ok());
+    let options = ServeOptions { parent_pid };
     let cells = Arc::new(DeployCells::new(machine));
-    let served = runtime.block_on(serve(connection_file, cells, ServeOptions::default()));
+    let served = runtime.block_on(serve(connection_file, cells, options));
     runtime.shutdown_background();
     match served {
         Ok(Ended::Shutdown | Ended::Restart) => ExitCode::SUCCESS,

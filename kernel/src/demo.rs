@@ -26,7 +26,7 @@ const FIRST: &str = "1.0.0";
 const SECOND: &str = "1.1.0";
 
 /// Deploys the demonstration system: the first release, then the second by the strategy of the
-/// environment. What an earlier demonstration left running is stopped, and its data removed.
+/// environment; only the first with `--to 1.0.0`. What an earlier demonstration left running is stopped, and its data removed.
 ///
 /// # Errors
 /// What kept a run from succeeding.
@@ -56,7 +56,10 @@ pub async fn demo(
         yes: arguments.yes,
         ..Wish::default()
     };
-    run::whole(&plain, &wish, None, interrupt).await?;
+    let (exit, _) = run::whole(&plain, &wish, None, interrupt).await?;
+    if arguments.to.as_deref() == Some(FIRST) {
+        return Ok(exit);
+    }
 
     face.text(&format!(
         "\nNow {SECOND}, while the outside client keeps sending requests."

@@ -105,7 +105,7 @@ impl Session {
             planted_fault: wish.planted_fault.clone(),
             inventory: self.inventory().await?,
             steps: code_deploy_engine::plan::all_steps,
-            item_facts: |_, _| None,
+            item_facts: code_deploy_engine::phases::item_facts,
             reverts: wish.reverts.clone(),
         })
     }

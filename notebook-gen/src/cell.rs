@@ -164,3 +164,10 @@ pub(crate) fn sections_of(verb: &str) -> &'static [&'static str] {
     let found = VERBS.iter().find(|(known, ..)| *known == verb);
     found.map_or(&[], |(.., sections)| *sections)
 }
+
+/// Returns the section of a phase with that name, if there is one.
+pub(crate) fn known_section(phase: PhaseNumber, name: &str) -> Option<&'static str> {
+    let of_phase = VERBS.iter().filter(|(_, number, _)| *number == phase.get());
+    let mut sections = of_phase.flat_map(|(.., sections)| sections.iter().copied());
+    sections.find(|section| *section == name)
+}

@@ -100,6 +100,8 @@ pub struct Bins {
     pub width: i64,
     /// The series.
     pub series: BTreeMap<Key, Series>,
+    /// The first and the last second of which each source gave samples.
+    pub reach: BTreeMap<Source, (i64, i64)>,
     /// Samples read.
     pub samples: u64,
     /// Samples that belong to no series because there are too many.
@@ -172,6 +174,9 @@ impl Bins {
 
     fn take(&mut self, open: &mut BTreeMap<Key, Open>, sample: Sample) {
         self.samples += 1;
+        let second = sample.second;
+        let reach = self.reach.entry(sample.source).or_insert((second, second));
+        *reach = (reach.0.min(second), reach.1.max(second));
         let key = |service: &str| Key {
             source: sample.source,
             service: service.to_owned(),
@@ -238,6 +243,16 @@ impl Bins {
             .map(|(key, series)| (key.release.as_str(), series))
             .filter(|(release, _)| !release.is_empty())
             .collect()
+    }
+
+    /// Returns how many seconds of a bin a source has looked at: fewer than its width where the
+    /// source began or ended within it.
+    #[must_use]
+    pub fn seconds_seen(&self, source: Source, point: &Point) -> u64 {
+        let whole = (point.second, point.second + self.width);
+        let (first, last) = self.reach.get(&source).copied().unwrap_or(whole);
+        let seen = whole.1.min(last + 1) - whole.0.max(first);
+        u64::try_from(seen).unwrap_or(1).max(1)
     }
 
     /// Returns who saw the users' requests: the outside client, or the router where there is no

@@ -84,10 +84,12 @@ pub enum View {
     Lessons,
     /// The components with what runs of each.
     Components,
+    /// What a section of a phase had to say, without carrying it out.
+    Section(PhaseNumber, &'static str),
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 26] = [
+pub const VIEWS: [(&str, &str); 27] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -129,6 +131,10 @@ pub const VIEWS: [(&str, &str); 26] = [
         "what took longest, failed, was retried or waived",
     ),
     ("components", "the components with what runs of each"),
+    (
+        "section",
+        "what a section had to say; a phase's number and the section follow",
+    ),
 ];
 
 impl View {
@@ -163,6 +169,7 @@ impl View {
             Self::Rollback => "rollback",
             Self::Lessons => "lessons",
             Self::Components => "components",
+            Self::Section(..) => "section",
         }
     }
 }
@@ -174,6 +181,9 @@ impl fmt::Display for View {
             self
         {
             write!(f, " {phase}")?;
+        }
+        if let Self::Section(phase, section) = self {
+            write!(f, " {phase} {section}")?;
         }
         Ok(())
     }
@@ -194,6 +204,15 @@ impl FromStr for View {
             expected: format!("the views are {}", VIEWS.map(|(word, _)| word).join(", ")),
         };
         let takes_phase = matches!(word, "items" | "steps" | "events");
+        if word == "section" {
+            let section = words.next().unwrap_or_default();
+            let found = phase.and_then(|phase| crate::cell::known_section(phase, section));
+            let alone = words.next().is_none();
+            let found = phase.zip(found).filter(|_| alone);
+            return found
+                .map(|(phase, section)| Self::Section(phase, section))
+                .ok_or_else(unknown);
+        }
         if words.next().is_some() || (number.is_some() && (phase.is_none() || !takes_phase)) {
             return Err(unknown());
         }
@@ -276,6 +295,7 @@ impl Material<'_> {
             View::Rollback => rollback::rollback(facts),
             View::Lessons => lessons::lessons(facts, self.others),
             View::Components => matrices::components(facts),
+            View::Section(phase, section) => steps::section(facts, phase, section),
         })
     }
 }

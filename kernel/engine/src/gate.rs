@@ -5,7 +5,7 @@ pub mod approval;
 pub mod health;
 pub mod judge;
 pub mod monitoring;
-mod path;
+pub(crate) mod path;
 pub mod probe;
 pub mod smoke;
 pub mod window;

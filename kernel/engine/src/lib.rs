@@ -5,20 +5,25 @@
 //! ([`code_deploy_record::RunState`]) and nothing else.
 
 pub mod context;
+pub mod contract;
 pub mod duration;
 pub mod error;
 pub mod gate;
 pub mod http;
 pub mod init;
 pub mod inventory;
+pub mod journey;
 mod lease;
 pub mod load;
+pub mod phases;
 pub mod plan;
 pub mod policy;
 pub mod release;
 pub mod rollback;
 pub mod runner;
+mod section;
 mod settle;
+pub mod source;
 pub mod spec;
 pub mod steer;
 pub mod step;

@@ -117,7 +117,7 @@ struct Digested<'a> {
 /// Returns the steps of all phases.
 #[must_use]
 pub fn all_steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
-    crate::release::steps(inputs)
+    crate::phases::steps(inputs)
 }
 
 impl Plan {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cells::MimeBundle;
-use crate::publisher::{Publisher, Weight};
+use crate::publisher::{Notice, Publisher, Weight};
 use crate::wire::{Parent, Wire};
 
 /// Outputs on their way to the owner: a burst of small ones; when it is full, cells wait.
@@ -357,12 +357,22 @@ impl Owner {
         content: &Value,
         weight: Weight,
     ) {
-        let topic = Bytes::from(format!("kernel.{}.{kind}", self.wire.session()));
-        let frames = self
-            .wire
-            .encode(&[topic], kind, parent, &json!({}), content);
-        self.publisher.publish(&frames, weight).await;
+        let frames = encode(&self.wire, parent, kind, content);
+        // An update of a live display needs no notice: the next one replaces it.
+        let notice = || encode(&self.wire, parent, "stream", &gap());
+        let notice: Option<Notice<'_>> = (kind == "stream").then_some(&notice);
+        self.publisher.publish(&frames, weight, notice).await;
     }
+}
+
+fn encode(wire: &Wire, parent: Option<&Parent>, kind: &str, content: &Value) -> Vec<Bytes> {
+    let topic = Bytes::from(format!("kernel.{}.{kind}", wire.session()));
+    wire.encode(&[topic], kind, parent, &json!({}), content)
+}
+
+fn gap() -> Value {
+    let text = "\n[output left out here: this client had stopped reading]\n";
+    json!({"name": "stderr", "text": text})
 }
 
 fn snapshot(state: &SharedLive) -> (u64, Value) {

@@ -41,6 +41,9 @@ pub(crate) enum Weight {
 /// What a new subscription is answered with (`iopub_welcome`).
 pub(crate) type Welcome = Arc<dyn Fn(&[u8]) -> Vec<Bytes> + Send + Sync>;
 
+/// What a reader is told in place of a message that was left out.
+pub(crate) type Notice<'a> = &'a (dyn Fn() -> Vec<Bytes> + Sync);
+
 #[derive(Clone)]
 pub(crate) struct Publisher {
     readers: Arc<Mutex<Vec<Arc<Mailbox>>>>,
@@ -89,7 +92,12 @@ impl Publisher {
     ///
     /// # Cancel safety
     /// Some readers may have it and others not when this is dropped.
-    pub(crate) async fn publish(&self, frames: &[Bytes], weight: Weight) {
+    pub(crate) async fn publish(
+        &self,
+        frames: &[Bytes],
+        weight: Weight,
+        notice: Option<Notice<'_>>,
+    ) {
         let topic = frames.first().cloned().unwrap_or_default();
         let readers: Vec<_> = self.lock().clone();
         if readers.is_empty() {
@@ -97,7 +105,7 @@ impl Publisher {
         }
         let message = zmtp::message(frames);
         for reader in readers.iter().filter(|reader| reader.wants(&topic)) {
-            if !deliver(reader, &message, weight).await {
+            if !deliver(reader, &message, weight, notice).await {
                 tracing::warn!(
                     limit_bytes = mailbox::HARD_BYTES,
                     "a reader of iopub stopped reading and is disconnected; it can connect again"
@@ -143,10 +151,21 @@ impl Publisher {
 }
 
 /// Returns false where the reader is beyond help.
-async fn deliver(reader: &Mailbox, message: &Bytes, weight: Weight) -> bool {
+async fn deliver(
+    reader: &Mailbox,
+    message: &Bytes,
+    weight: Weight,
+    notice: Option<Notice<'_>>,
+) -> bool {
     loop {
         match reader.offer(message, weight, Instant::now()) {
             Offer::Taken => return true,
+            Offer::LeftOut => {
+                if let Some(notice) = notice {
+                    reader.explain(|| zmtp::message(&notice()));
+                }
+                return true;
+            }
             Offer::Refused => return false,
             Offer::Wait(limit) => reader.moved(limit).await,
         }

@@ -37,7 +37,8 @@ impl Router {
             return Err(unknown_service(service));
         }
         let sum: u32 = weights.values().map(|weight| u32::from(*weight)).sum();
-        if sum != 100 {
+        // No release at all is a state as well: that of a service before its first deployment.
+        if sum != 100 && !weights.is_empty() {
             let text = format!("the weights of {service} sum to {sum}, not 100");
             return Err(Error::refused("bad-weights", text));
         }

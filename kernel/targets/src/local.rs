@@ -41,6 +41,9 @@ use instance::{create_private, write_private};
 use router::RouterProcess;
 use store::{Store, describe};
 
+/// Looks up a variable of the program's environment.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the local target needs to know of the program that uses it.
 pub struct LocalSettings {
     /// The deployment file, read.
@@ -50,7 +53,7 @@ pub struct LocalSettings {
     /// A folder of the user for sockets, with a short path.
     pub runtime: PathBuf,
     /// Looks up a variable of the program's environment.
-    pub lookup: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub lookup: Lookup,
     /// Gets to know the secrets that instances are given.
     pub redactor: Redactor,
 }

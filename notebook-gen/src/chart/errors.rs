@@ -49,7 +49,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         panel.draw_up(canvas, &up_ticks, "failed (% of requests)")?;
         panel.draw_across(canvas, &ticks::time(bins.start, span), "time (UTC)")?;
         markers::draw(canvas, &panel, &placed, true)?;
-        for one in &series {
+        for one in series.iter().rev() {
             draw_release(canvas, &panel, facts, bins, *one)?;
         }
         panel.draw_frame(canvas)

@@ -99,14 +99,12 @@ fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
 }
 
 fn rates(bins: &Bins, series: &Series) -> Vec<(f64, f64)> {
-    let width = scene::width(bins);
     let points = series.points.iter();
     points
         .map(|point| {
-            (
-                scene::since(bins, point) + width / 2.0,
-                ratio(point.count, 1) / width,
-            )
+            let middle = scene::since(bins, point) + scene::width(bins) / 2.0;
+            let seconds = bins.seconds_seen(bins.vantage(), point);
+            (middle, ratio(point.count, seconds))
         })
         .collect()
 }
@@ -122,7 +120,8 @@ fn draw_series(
     for point in series.iter().flat_map(|(_, series)| &series.points) {
         *all.entry(point.second).or_default() += point.count;
     }
-    for (release, series) in series {
+    // Last first: the broken lines of the release before stay visible on the new one's whole ones.
+    for (release, series) in series.iter().rev() {
         let style = (
             scene::colour_of(facts, release),
             1.8,

@@ -173,6 +173,45 @@ pub(super) fn gates(facts: &Facts) -> Report {
         .unwrap_or_else(|| Report::new().with_text("No gate was asked in this run."))
 }
 
+/// What a section of a phase had to say, with its steps and gates.
+pub(super) fn section(facts: &Facts, phase: PhaseNumber, name: &str) -> Report {
+    let mut report = Report::new();
+    let reported = facts.sections.iter();
+    for section in reported.filter(|one| one.phase == Some(phase) && one.what.name == name) {
+        report
+            .blocks
+            .extend(section.what.report.blocks.iter().cloned());
+    }
+    let verbs = crate::cell::verbs_of(phase);
+    let prefixes: Vec<String> = verbs.iter().map(|verb| format!("{verb}.{name}")).collect();
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let steps = steps_table(facts, "Steps", |step| belongs(step, &prefixes));
+    report
+        .blocks
+        .extend(steps.into_iter().flat_map(|steps| steps.blocks));
+    let gates = facts.gates.iter().filter(|gate| {
+        gate.step
+            .as_ref()
+            .is_some_and(|step| belongs(step, &prefixes))
+    });
+    let gates = gates_table("Gates", gates);
+    report
+        .blocks
+        .extend(gates.into_iter().flat_map(|gates| gates.blocks));
+    if !report.blocks.is_empty() {
+        return report;
+    }
+    let why = match (&facts.state.finished, facts.state.phases.get(&phase)) {
+        (_, Some(state)) if state.finished.is_some() => "the phase ended without it".to_owned(),
+        (_, Some(_)) => "the phase is under way".to_owned(),
+        (Some(_), None) => format!("the run ended ({}) before", super::verdict_word(facts)),
+        (None, None) => "the run has not come to this phase".to_owned(),
+    };
+    Report::new().with_text(format!(
+        "Section {name} of phase {phase} has nothing to show: {why}."
+    ))
+}
+
 /// Returns whether a step of this name belongs to one of the prefixes: a verb, or verb and
 /// section.
 pub(super) fn belongs(name: &StepName, prefixes: &[&str]) -> bool {

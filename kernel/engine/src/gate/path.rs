@@ -13,7 +13,7 @@ use crate::spec::{Expectation, Journey, JourneyStep};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Walks a journey; returns how many requests were answered as they should be, or what was not.
-pub(super) async fn walk(
+pub(crate) async fn walk(
     client: &HttpClient,
     journey: &Journey,
     base_url: &str,

@@ -1,5 +1,6 @@
 //! The gates between green and traffic, as steps. They change nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,9 +82,17 @@ fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
     let slow = rolling && !inputs.initial && inputs.reverts.is_none();
     let replicas = if slow { 1 } else { service.replicas };
     let title = format!("wait until {} {} is healthy", service.name, inputs.to);
+    // Nobody uses a first deployment yet, and its services need each other to get ready: each is
+    // served to the others as soon as it is healthy.
+    let needs = service.needs.iter().filter(|_| inputs.initial);
+    let needs = needs.filter(|need| inputs.spec.service(need).is_some());
+    let needs: Vec<_> = needs
+        .map(|need| step_name(&format!("release.health.{need}")))
+        .collect();
     let planned = Draft::new(step_name(&name).as_str(), title)
         .service(&service.name)
         .after([&green])
+        .after(&needs)
         .items(&["5.4.2", "5.4.3", "5.4.4", "5.4.6", "6.1.3"])
         .verified(
             "the last health of each probe in the record",
@@ -116,6 +125,11 @@ impl Step for GateStep {
                     return Err(StepError::permanent("CD0462", what, ""));
                 };
                 health::pass(context, service, &context.to, *replicas, true).await?;
+                if context.from.is_none() {
+                    let all = BTreeMap::from([(context.to.clone(), 100)]);
+                    let shares = BTreeMap::from([(service.name.clone(), all)]);
+                    context.target.set_traffic(&shares).await?;
+                }
             }
             Kind::Smoke => {
                 smoke::pass(context, &context.to).await?;

@@ -226,6 +226,9 @@ impl Step for Green {
     async fn undo(&self, context: &Context) -> Result<Value, StepError> {
         keep_logs(context, &self.service).await?;
         let grace = grace(context, &self.service);
+        if context.from.is_none() {
+            super::traffic::unserve(context, Some(&self.service)).await?;
+        }
         let stopped = context
             .target
             .stop(&self.service, &context.to, grace)

@@ -181,13 +181,29 @@ impl Traffic {
     }
 }
 
-/// Sends all traffic back to the stable release; nothing to do in a first deployment.
+/// Sends all traffic back to the stable release; in a first deployment nobody is served again.
 pub(super) async fn back(context: &Context) -> Result<Value, StepError> {
     if context.from.is_none() {
+        unserve(context, None).await?;
         return Ok(json!({ "note": "there is no stable release to send traffic to" }));
     }
     shift::to(context, 0, "rollback").await?;
     Ok(json!({ "percent": 0 }))
+}
+
+/// Takes all traffic of a first deployment away, of one service or of all.
+pub(super) async fn unserve(context: &Context, only: Option<&str>) -> Result<(), StepError> {
+    let served = context.target.traffic().await?;
+    let served = served.into_iter().filter(|(name, shares)| {
+        only.is_none_or(|only| only == name) && shares.values().any(|share| *share > 0)
+    });
+    let none: std::collections::BTreeMap<_, _> = served
+        .map(|(name, _)| (name, crate::target::Shares::new()))
+        .collect();
+    if !none.is_empty() {
+        context.target.set_traffic(&none).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn verify_back(context: &Context) -> Result<Check, StepError> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::duration::Span;
-use code_deploy_engine::plan::{Found, MakeSteps, all_steps};
+use code_deploy_engine::plan::{Found, MakeSteps};
+use code_deploy_engine::release;
 use code_deploy_engine::spec::{
     ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
     Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
@@ -52,7 +53,7 @@ impl Stage {
         Self {
             target,
             spec,
-            steps: all_steps,
+            steps: release::steps,
             folder,
         }
     }

@@ -22,8 +22,10 @@ const STALL_LIMIT: Duration = Duration::from_millis(500);
 
 /// What became of a message offered to a mailbox.
 pub(super) enum Offer {
-    /// It is in, or it could be left out and was, or the reader has left.
+    /// It is in, or the reader has left.
     Taken,
+    /// The reader has stalled and does without it.
+    LeftOut,
     /// Full, but the reader moves: offer again when it [`Mailbox::moved`], or after this time.
     Wait(Duration),
     /// Full beyond the hard limit.
@@ -47,7 +49,15 @@ struct State {
     writing: bool,
     last_progress: Instant,
     left_out: u64,
+    notice: Option<Bytes>,
     closed: bool,
+}
+
+impl State {
+    fn push(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.queue.push_back(message);
+    }
 }
 
 impl Default for State {
@@ -59,6 +69,7 @@ impl Default for State {
             writing: false,
             last_progress: Instant::now(),
             left_out: 0,
+            notice: None,
             closed: false,
         }
     }
@@ -95,7 +106,7 @@ impl Mailbox {
             }
             if weight == Weight::Passing {
                 state.left_out += 1;
-                return Offer::Taken;
+                return Offer::LeftOut;
             }
             if state.bytes >= HARD_BYTES {
                 return Offer::Refused;
@@ -105,11 +116,22 @@ impl Mailbox {
             // The time a reader had nothing to read does not count as stalling.
             state.last_progress = now;
         }
-        state.bytes += message.len();
-        state.queue.push_back(message.clone());
+        if let Some(notice) = state.notice.take() {
+            state.push(notice);
+        }
+        state.push(message.clone());
         drop(state);
         self.filled.notify_one();
         Offer::Taken
+    }
+
+    /// Keeps what tells the reader, where the messages left out would have been, that they were; the first
+    /// of a gap stands for all.
+    pub(super) fn explain(&self, notice: impl FnOnce() -> Bytes) {
+        let mut state = self.lock();
+        if state.notice.is_none() {
+            state.notice = Some(notice());
+        }
     }
 
     /// Waits until the reader took something, at most `limit`.
@@ -166,6 +188,9 @@ impl Mailbox {
                 left_out,
                 "a reader of iopub stalled; passing messages were left out"
             );
+            if let Some(notice) = state.notice.take() {
+                state.push(notice);
+            }
         }
         drop(state);
         self.taken.notify_one();
@@ -245,7 +270,7 @@ mod tests {
         let text = Bytes::from_static(b"text");
         assert!(matches!(
             mailbox.offer(&text, Weight::Passing, later),
-            Offer::Taken
+            Offer::LeftOut
         ));
         assert_eq!(mailbox.lock().left_out, 1);
         assert_eq!(
@@ -256,6 +281,24 @@ mod tests {
             mailbox.offer(&text, Weight::Kept, later),
             Offer::Refused
         ));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stalled_is_told_where_something_was_left_out() {
+        let mailbox = Mailbox::default();
+        let now = Instant::now();
+        fill(&mailbox, now);
+        let later = now + STALL_LIMIT;
+        for text in ["lost", "lost too"] {
+            mailbox.offer(&Bytes::from_static(text.as_bytes()), Weight::Passing, later);
+            mailbox.explain(|| Bytes::from_static(b"[gap]"));
+        }
+        mailbox.offer(&Bytes::from_static(b"idle"), Weight::Kept, later);
+        let mut last = Bytes::new();
+        for _ in 0..=SOFT_BYTES / MESSAGE_BYTES {
+            last = mailbox.next_batch().await.unwrap();
+        }
+        assert_eq!(last, "[gap]idle");
     }
 
     #[tokio::test]

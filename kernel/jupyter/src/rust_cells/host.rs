@@ -28,6 +28,10 @@ const LINES_LIMIT: usize = 50_000;
 const TEXT_LIMIT: usize = 64 * 1024;
 /// A result larger than this would stop the page that shows it.
 const RESULT_LIMIT: usize = 32 * 1024 * 1024;
+/// What evcxr says where there is no help.
+const NO_HELP: &str = "No documentation found";
+/// The value of a cell that has none, such as a loop; shown, it would say nothing.
+const NO_VALUE: &str = "()";
 /// How often output is collected while a cell runs.
 const COLLECT: Duration = Duration::from_millis(1);
 
@@ -196,10 +200,10 @@ impl Host {
                 }
             }
             Request::Inspect { code, position } => {
-                let found = self.context.hover_at(&code, floor(&code, position));
-                let bundle = found.ok().map(|(markdown, plain)| {
-                    MimeBundle::text(plain).with("text/markdown", markdown)
-                });
+                let found = self.context.hover_at(&code, floor(&code, position)).ok();
+                let bundle = found
+                    .filter(|(text, _)| text != NO_HELP)
+                    .map(|(text, html)| MimeBundle::text(text).with("text/html", html));
                 Event::Inspected { bundle }
             }
         }
@@ -235,6 +239,9 @@ fn done(outputs: EvalOutputs) -> Event {
         return failed(text);
     }
     let mut bundle = MimeBundle::default();
+    if outputs.content_by_mime_type.len() == 1 && outputs.get("text/plain") == Some(NO_VALUE) {
+        return Event::Done { bundle };
+    }
     for (mime, text) in outputs.content_by_mime_type {
         let json = mime == "application/json" || mime.ends_with("+json");
         let value = json.then(|| serde_json::from_str(&text).ok()).flatten();

@@ -255,9 +255,14 @@ impl Client {
         }
     }
 
-    /// Waits for the first text of a running cell.
-    pub async fn started(&mut self) {
-        while self.output().await.header.msg_type != "stream" {}
+    /// Waits for the first text of a running cell and returns it.
+    pub async fn started(&mut self) -> String {
+        loop {
+            let output = self.output().await;
+            if output.header.msg_type == "stream" {
+                return content_of(&output)["text"].as_str().unwrap().to_owned();
+            }
+        }
     }
 
     /// Fails where anything else came on iopub: a request later, nothing but that request is there.

@@ -86,3 +86,15 @@ async fn a_client_that_comes_back_under_its_name_is_served() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_cell_that_blocks_its_thread_does_not_keep_the_kernel_from_ending() {
+    let mut kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    client.send_cell("%print on\n%block 600").await;
+    client.started().await;
+    client
+        .control("shutdown_request", json!({"restart": false}))
+        .await;
+    assert!(kernel.exit().await.success());
+}

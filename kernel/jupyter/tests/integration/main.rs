@@ -8,7 +8,6 @@ mod execute;
 mod kernelspec;
 mod kit;
 mod lifetime;
-#[cfg(stage_python)]
 mod python;
 mod requests;
 mod rust_cells;

@@ -1,4 +1,5 @@
-//! Python's own clients against the kernel; compiled where `CODE_DEPLOY_STAGE_PYTHON` is set (see `build.rs`).
+//! Python's own clients against the kernel. `CODE_DEPLOY_STAGE_PYTHON` names a Python that has jupyter_client,
+//! nbclient and jupyter_kernel_test; without it these tests fail, and say so.
 
 use std::process::Command;
 
@@ -16,7 +17,7 @@ fn run(script: &str) {
         "interrupt_mode": "message", "metadata": {"debugger": false},
     });
     std::fs::write(spec.join("kernel.json"), kernel.to_string()).unwrap();
-    let python = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON").expect("promised at build time");
+    let python = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON").expect("CODE_DEPLOY_STAGE_PYTHON must name a Python with the Jupyter packages; `cargo verify` sets it up");
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/integration")
         .join(script);

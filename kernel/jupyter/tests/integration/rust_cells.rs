@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jupyter_zmq_client::{CompleteRequest, InspectRequest};
 use serde_json::json;
 
-use crate::kit::{Client, Kernel};
+use crate::kit::{Client, Kernel, until};
 
 /// The compiler starts and compiles, perhaps in a debug build on a busy machine.
 const COMPILE_LIMIT: Duration = Duration::from_secs(300);
@@ -21,6 +22,13 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     let mut client = patient(&kernel).await;
     assert_eq!(client.run("1+2").await.result(), "3");
     assert_eq!(client.run("let x = 20;").await.reply["status"], "ok");
+    assert!(
+        client
+            .run("for _ in 0..3 {}")
+            .await
+            .contents("execute_result")
+            .is_empty()
+    );
     let printed = client
         .run("println!(\"out\"); eprintln!(\"err\"); x + 1")
         .await;
@@ -47,6 +55,32 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     assert!(panicked["evalue"].as_str().unwrap().contains("boom"));
     assert_eq!(client.run("x").await.result(), "20");
 
+    let request = CompleteRequest {
+        code: "x.checked_a".into(),
+        cursor_pos: 11,
+    };
+    let id = client.send(request).await;
+    let completed = client.reply_to(&id).await;
+    client.outputs(&id).await;
+    assert!(
+        completed["matches"].to_string().contains("checked_add"),
+        "{completed}"
+    );
+    let request = InspectRequest {
+        code: "u32::from_str_radix".into(),
+        cursor_pos: 19,
+        detail_level: Some(0),
+    };
+    let id = client.send(request).await;
+    let inspected = client.reply_to(&id).await;
+    client.outputs(&id).await;
+    assert!(
+        inspected["data"]["text/plain"]
+            .to_string()
+            .contains("from_str_radix"),
+        "{inspected}"
+    );
+
     let ended = client.run("std::process::exit(3);").await.reply;
     assert_eq!(ended["ename"], "RustEnded");
     assert!(
@@ -61,9 +95,9 @@ async fn an_interrupt_kills_an_endless_loop_and_says_that_the_state_is_lost() {
     let kernel = Kernel::start().await;
     let mut client = patient(&kernel).await;
     let id = client
-        .send_cell("println!(\"looping\"); loop { std::hint::spin_loop(); }")
+        .send_cell("println!(\"{}\", std::process::id()); loop { std::hint::spin_loop(); }")
         .await;
-    client.started().await;
+    let looping = client.started().await.trim().to_owned();
     client.control("interrupt_request", json!({})).await;
     let reply = client.ran(&id).await.reply;
     assert_eq!(reply["ename"], "Interrupted");
@@ -71,7 +105,27 @@ async fn an_interrupt_kills_an_endless_loop_and_says_that_the_state_is_lost() {
         reply["evalue"].as_str().unwrap().contains("lost"),
         "{reply}"
     );
+    until("the computation is gone", async || !runs(&looping)).await;
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
+}
+
+/// A process that nobody has waited for yet runs no more.
+fn runs(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
+}
+
+#[tokio::test]
+async fn a_killed_kernel_leaves_no_computation_behind() {
+    let mut kernel = Kernel::start().await;
+    let mut client = patient(&kernel).await;
+    client
+        .send_cell("println!(\"{}\", std::process::id()); loop { std::hint::spin_loop(); }")
+        .await;
+    let looping = client.started().await.trim().to_owned();
+    assert!(runs(&looping));
+    kernel.child.kill().unwrap();
+    until("the computation is gone", async || !runs(&looping)).await;
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ pub struct Place {
     pub clock: Arc<SteppedClock>,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Place {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -93,7 +93,11 @@ async fn a_missing_secret_is_named_and_nothing_is_started() {
     });
     let target = stage.opened().await;
     let error = target.start(&wanted("web", "1.0.0", 2)).await.unwrap_err();
-    assert!(text(&error).starts_with("CD0513 web: secret ZEBRA"), "{}", text(&error));
+    assert!(
+        text(&error).starts_with("CD0513 web: secret ZEBRA"),
+        "{}",
+        text(&error)
+    );
     assert!(text(&error).contains("NOT_THERE"));
     assert_eq!(stage.instance_folders(), Vec::<std::path::PathBuf>::new());
     assert_eq!(stage.supervisors(), Vec::<u32>::new());

@@ -187,7 +187,10 @@ pub fn command_line(pid: u32) -> String {
 
 pub fn kill(pid: u32) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+    let sent = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    if let Err(error) = sent {
+        println!("nothing to end: {error}");
+    }
 }
 
 pub fn release(text: &str) -> Release {

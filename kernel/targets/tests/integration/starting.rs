@@ -103,7 +103,12 @@ async fn assert_start_fails(stage: &Stage, mut limit: Option<Duration>, expected
 async fn a_program_that_ends_at_once_fails_with_the_end_of_its_log() {
     let stage = Stage::serving(&["exit-at-once"], Restart::No);
     let log = "cannot open the database";
-    assert_start_fails(&stage, None, &["CD0514", "exit status: 7", log, "stopped again"]).await;
+    assert_start_fails(
+        &stage,
+        None,
+        &["CD0514", "exit status: 7", log, "stopped again"],
+    )
+    .await;
     assert_eq!(stage.processes(), Vec::<u32>::new());
     assert_eq!(stage.kept_logs().len(), 2);
 }
@@ -112,7 +117,12 @@ async fn a_program_that_ends_at_once_fails_with_the_end_of_its_log() {
 async fn a_program_that_never_listens_fails_when_its_limit_has_passed() {
     let stage = Stage::serving(&["never-listen"], Restart::Always);
     let limit = Some(Duration::from_millis(500));
-    let expected = ["CD0514", "within 500ms", "does not listen", "a line of the log"];
+    let expected = [
+        "CD0514",
+        "within 500ms",
+        "does not listen",
+        "a line of the log",
+    ];
     assert_start_fails(&stage, limit, &expected).await;
     assert_eq!(stage.processes(), Vec::<u32>::new());
 }
@@ -130,7 +140,12 @@ async fn a_missing_program_is_named() {
     let stage = Stage::with(|web| {
         web.file.process.as_mut().unwrap().command = vec!["./bin/nothing".to_owned()];
     });
-    assert_start_fails(&stage, None, &["CD0512", "./bin/nothing", "process.command"]).await;
+    assert_start_fails(
+        &stage,
+        None,
+        &["CD0512", "./bin/nothing", "process.command"],
+    )
+    .await;
 }
 
 #[tokio::test]

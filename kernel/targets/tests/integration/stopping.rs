@@ -90,7 +90,10 @@ async fn each_start_of_a_release_keeps_its_own_log() {
         target.start(&wanted("web", "1.0.0", 1)).await.unwrap();
         target.start(&wanted("web", "1.0.0-rc", 1)).await.unwrap();
         target.stop("web", &release("1.0.0"), LIMIT).await.unwrap();
-        target.stop("web", &release("1.0.0-rc"), LIMIT).await.unwrap();
+        target
+            .stop("web", &release("1.0.0-rc"), LIMIT)
+            .await
+            .unwrap();
     }
     let logs = target.logs("web", &release("1.0.0")).await.unwrap();
     assert_eq!(logs.len(), 2);
@@ -114,7 +117,14 @@ async fn scaling_down_keeps_the_first_instances_and_their_traffic() {
     }
     let again = target.scale_down("web", &version, 1, LIMIT).await.unwrap();
     assert_eq!(again.ended, 0);
-    assert_eq!(target.start(&wanted("web", "1.0.0", 2)).await.unwrap().len(), 2);
+    assert_eq!(
+        target
+            .start(&wanted("web", "1.0.0", 2))
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -125,7 +135,10 @@ async fn removing_all_stops_router_and_instances_of_every_release() {
     target.start(&wanted("web", "2.0.0", 1)).await.unwrap();
     target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
     let stopped = target.remove_all(Duration::from_secs(1)).await.unwrap();
-    let ended: Vec<_> = stopped.iter().map(|s| (s.service.as_str(), s.ended)).collect();
+    let ended: Vec<_> = stopped
+        .iter()
+        .map(|s| (s.service.as_str(), s.ended))
+        .collect();
     assert_eq!(ended, [("api", 1), ("web", 2), ("web", 1)]);
     assert_eq!(stage.processes(), Vec::<u32>::new());
     assert_eq!(stage.instance_folders(), Vec::<PathBuf>::new());

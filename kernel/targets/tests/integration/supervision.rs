@@ -41,7 +41,10 @@ async fn a_killed_process_is_started_again_and_counted() {
     assert_eq!((second.restarts, second.address), (1, first.address));
     assert!(second.started > first.started);
     let text = told(&target, "was started again").await;
-    assert!(text.contains("SIGKILL") && text.contains(&first.id), "{text}");
+    assert!(
+        text.contains("SIGKILL") && text.contains(&first.id),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -33,10 +33,14 @@ async fn traffic_is_split_as_set_and_read_back() {
     let observed = target.observe().await.unwrap();
     assert_eq!(observed.traffic["web"], split["web"]);
     assert_eq!(observed.stable, None);
-    let new = observed.instances.iter().find(|instance| {
-        instance.service == "web" && instance.release == release("2.0.0")
-    });
-    let (new, web) = (new.unwrap().pid.unwrap().to_string(), address(&observed, "web"));
+    let new = observed
+        .instances
+        .iter()
+        .find(|instance| instance.service == "web" && instance.release == release("2.0.0"));
+    let (new, web) = (
+        new.unwrap().pid.unwrap().to_string(),
+        address(&observed, "web"),
+    );
     let mut reached = 0;
     for _ in 0..100 {
         reached += u32::from(get(&web, "/pid").await == new);
@@ -74,5 +78,8 @@ async fn traffic_goes_back_to_stable_when_the_lease_is_not_renewed() {
     assert!(text.contains("1.0.0") || text.contains("stable"), "{text}");
     let traffic = target.traffic().await.unwrap();
     assert_eq!(traffic["web"].get(&release("1.0.0")), Some(&100));
-    assert_eq!(target.observe().await.unwrap().stable, Some(release("1.0.0")));
+    assert_eq!(
+        target.observe().await.unwrap().stable,
+        Some(release("1.0.0"))
+    );
 }

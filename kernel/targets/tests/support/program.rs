@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
 }
 
 async fn router(config: &Path) -> ExitCode {
-    nix::unistd::setsid().ok();
+    if let Err(error) = nix::unistd::setsid() {
+        println!("no session of its own: {error}");
+    }
     let config = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
@@ -59,6 +61,10 @@ async fn router(config: &Path) -> ExitCode {
 
 /// The ways: `ignore-term`, `exit-at-once`, `never-listen`, `never-ready`, `with-child` and
 /// `let-another-take-the-port`.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the children outlive this process on purpose"
+)]
 async fn serve(ways: &[&str]) -> ExitCode {
     println!("a line of the log");
     if ways.contains(&"exit-at-once") {

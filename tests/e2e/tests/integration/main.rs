@@ -7,5 +7,10 @@
 //! is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod bad_input;
+mod faults;
 mod house;
+mod kit;
+mod notebooks;
+mod run;
 mod stage;

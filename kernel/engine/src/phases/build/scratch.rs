@@ -1,0 +1,370 @@
+//! The built artifacts tried out away from what runs: on addresses of their own, with data of
+//! their own, both gone afterwards.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::gate::path::walk;
+use crate::http::HttpClient;
+use crate::phases::migrate;
+use crate::spec::Service;
+use crate::step::StepError;
+use crate::{Context, Progress};
+
+/// How long an entry point may take until it answers.
+const START: Duration = Duration::from_secs(30);
+
+/// How long it may take to end when asked.
+const END: Duration = Duration::from_secs(10);
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What trying out gave.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub folder: PathBuf,
+    pub started: Vec<Started>,
+    pub walked: Vec<(String, Result<usize, String>)>,
+    /// Why no journey was walked.
+    pub not_walked: Option<String>,
+}
+
+/// An entry point that was started.
+pub(super) struct Started {
+    pub service: String,
+    pub pid: Option<u32>,
+    pub answer: String,
+    pub ended: String,
+    pub well: bool,
+}
+
+struct Words<'a> {
+    context: &'a Context,
+    addresses: &'a BTreeMap<String, SocketAddr>,
+    data: &'a Path,
+}
+
+impl Words<'_> {
+    fn put(&self, text: &str, port: u16) -> String {
+        let mut text = text
+            .replace("{program}", &self.context.program.to_string_lossy())
+            .replace("{port}", &port.to_string())
+            .replace("{release}", self.context.to.as_str())
+            .replace("{data}", &self.data.to_string_lossy());
+        for (service, address) in self.addresses {
+            text = text.replace(
+                &format!("{{address:{service}}}"),
+                &format!("http://{address}"),
+            );
+        }
+        text
+    }
+
+    /// Leads `http://SERVICE:PORT` of a Compose file to the scratch address.
+    fn lead(&self, value: &str) -> String {
+        let Some((scheme, rest)) = value.split_once("://") else {
+            return value.to_owned();
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let host = authority.split(':').next().unwrap_or_default();
+        match self.addresses.get(host) {
+            Some(address) => format!("{scheme}://{address}{tail}"),
+            None => value.to_owned(),
+        }
+    }
+
+    fn environment(&self, service: &Service, port: u16) -> BTreeMap<String, String> {
+        let composed = service
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), self.lead(value)));
+        let process = service
+            .file
+            .process
+            .iter()
+            .flat_map(|process| &process.environment);
+        let own = process.map(|(name, value)| (name.clone(), self.put(value, port)));
+        composed.chain(own).collect()
+    }
+}
+
+/// Returns the configuration of every service as the deployment file gives it: values with the
+/// words that the target replaces, secrets by reference.
+pub(super) fn configurations(context: &Context) -> BTreeMap<String, Value> {
+    let services = context.spec.services.iter().map(|service| {
+        let process = service.file.process.as_ref();
+        let mut environment = service.environment.clone();
+        environment.extend(process.iter().flat_map(|one| one.environment.clone()));
+        let secrets: BTreeMap<_, _> = process.iter().flat_map(|one| one.secrets.clone()).collect();
+        let command = process.map(|one| one.command.clone());
+        let value = json!({ "command": command, "environment": environment, "secrets": secrets });
+        (service.name.clone(), value)
+    });
+    services.collect()
+}
+
+/// Returns the values of which a word in braces is left that nothing replaces.
+pub(super) fn incomplete(context: &Context) -> Vec<String> {
+    let place = SocketAddr::from(([127, 0, 0, 1], 1));
+    let addresses = context
+        .spec
+        .services
+        .iter()
+        .map(|one| (one.name.clone(), place))
+        .collect();
+    let words = Words {
+        context,
+        addresses: &addresses,
+        data: Path::new("/data"),
+    };
+    let mut left = Vec::new();
+    for service in &context.spec.services {
+        let own = service
+            .file
+            .process
+            .iter()
+            .flat_map(|process| process.environment.iter());
+        for (name, value) in own {
+            let put = words.put(value, 1);
+            if put.contains("{address:") || put.contains("${") {
+                left.push(format!("{} {name}", service.name));
+            }
+        }
+    }
+    left
+}
+
+/// Starts every service once, walks the critical paths, and ends all of them.
+pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
+    let folder = context.run.path().join("scratch");
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let mut scratch = Scratch {
+        folder: folder.clone(),
+        ..Scratch::default()
+    };
+    let ready = context.spec.services.iter().all(|one| {
+        one.file
+            .process
+            .as_ref()
+            .is_some_and(|process| process.secrets.is_empty() && !process.command.is_empty())
+    });
+    if !ready {
+        scratch.not_walked =
+            Some("a service names no `process`, or one that needs secrets".to_owned());
+        return Ok(scratch);
+    }
+    remove(&folder)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| failed(&folder, &error))?;
+    migrate::prepare(context, &folder).await?;
+    let mut children = Vec::new();
+    let run = run(context, &mut scratch, &mut children).await;
+    for (started, child) in scratch.started.iter_mut().zip(children) {
+        started.ended = end(child).await;
+    }
+    remove(&folder)?;
+    run.map(|()| scratch)
+}
+
+async fn run(
+    context: &Context,
+    scratch: &mut Scratch,
+    children: &mut Vec<Child>,
+) -> Result<(), StepError> {
+    let mut addresses = BTreeMap::new();
+    for service in &context.spec.services {
+        addresses.insert(
+            service.name.clone(),
+            free_address().map_err(|error| failed(&scratch.folder, &error))?,
+        );
+    }
+    let folder = scratch.folder.clone();
+    let words = Words {
+        context,
+        addresses: &addresses,
+        data: &folder,
+    };
+    for service in &context.spec.services {
+        let Some(address) = addresses.get(&service.name).copied() else {
+            continue;
+        };
+        context.safe_point()?;
+        let mut child = spawn(service, &words, address.port())?;
+        let (answer, well) = wait(context, service, address, &mut child).await;
+        let (service, pid) = (service.name.clone(), child.id());
+        scratch.started.push(Started {
+            service,
+            pid,
+            answer,
+            ended: String::new(),
+            well,
+        });
+        children.push(child);
+    }
+    let state = context.state();
+    let planted = state
+        .started
+        .as_ref()
+        .and_then(|started| started.planted_fault.clone());
+    let journeys: Vec<_> = context
+        .spec
+        .journeys
+        .iter()
+        .filter(|journey| journey.smoke)
+        .collect();
+    if let Some(fault) = planted {
+        scratch.not_walked = Some(format!(
+            "the fault `{fault}` is planted on purpose: finding it is left to the gates"
+        ));
+    } else if journeys.is_empty() {
+        scratch.not_walked = Some("no journey is marked as a critical path".to_owned());
+    } else {
+        let client = HttpClient::new();
+        for journey in journeys {
+            let Some(address) = addresses.get(&journey.service) else {
+                continue;
+            };
+            let uuid = uuid::Builder::from_random_bytes(rand::random())
+                .into_uuid()
+                .to_string();
+            let walked = walk(&client, journey, &format!("http://{address}"), &[], &uuid).await;
+            scratch.walked.push((journey.name.clone(), walked));
+        }
+    }
+    Ok(())
+}
+
+fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepError> {
+    let command: Vec<_> = service
+        .file
+        .process
+        .iter()
+        .flat_map(|one| &one.command)
+        .map(|part| words.put(part, port))
+        .collect();
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(failed(
+            words.data,
+            &std::io::Error::other("the command is empty"),
+        ));
+    };
+    let path = words.data.join(format!("{}.log", service.name));
+    let log = std::fs::File::create(&path).map_err(|error| failed(&path, &error))?;
+    let errors = log.try_clone().map_err(|error| failed(&path, &error))?;
+    let project = &words.context.spec.project;
+    let program = if program.contains('/') {
+        project.join(program)
+    } else {
+        PathBuf::from(program)
+    };
+    Command::new(&program)
+        .args(arguments)
+        .current_dir(project)
+        .envs(words.environment(service, port))
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(&program, &error))
+}
+
+/// Waits until the service says that it has started or is alive, or accepts connections when it
+/// has no such probe.
+async fn wait(
+    context: &Context,
+    service: &Service,
+    address: SocketAddr,
+    child: &mut Child,
+) -> (String, bool) {
+    let (began, client) = (Instant::now(), HttpClient::new());
+    let probes = &service.file.probes;
+    let path = probes.startup.as_ref().or(probes.liveness.as_ref());
+    let mut seen = "it does not listen".to_owned();
+    while began.elapsed() < START {
+        if let Ok(Some(status)) = child.try_wait() {
+            return (format!("it ended with {status}"), false);
+        }
+        let well = match path {
+            None => tokio::net::TcpStream::connect(address).await.is_ok(),
+            Some(path) => match client
+                .get(&format!("http://{address}{path}"), Duration::from_secs(2))
+                .await
+            {
+                Ok(answer) => {
+                    seen = format!("{path} answers {}", answer.status);
+                    answer.status.is_success()
+                }
+                Err(_) => false,
+            },
+        };
+        if well {
+            return (
+                format!("answered after {} ms", began.elapsed().as_millis()),
+                true,
+            );
+        }
+        let what = format!("starts {} once", service.name);
+        context.progress(Progress {
+            what,
+            elapsed: began.elapsed(),
+            limit: Some(START),
+            share: None,
+        });
+        tokio::time::sleep(LOOK).await;
+    }
+    (format!("not within {} s: {seen}", START.as_secs()), false)
+}
+
+async fn end(mut child: Child) -> String {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else {
+        return "it had ended before".to_owned();
+    };
+    // The child is ours and not waited for yet, so that its number cannot mean another process.
+    if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGTERM) {
+        return format!("it could not be asked to end: {error}");
+    }
+    match tokio::time::timeout(END, child.wait()).await {
+        Ok(Ok(status)) => format!("when asked, with {status}"),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => match child.kill().await {
+            Ok(()) => format!("made to, after {} s", END.as_secs()),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+fn free_address() -> std::io::Result<SocketAddr> {
+    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn remove(folder: &Path) -> Result<(), StepError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> StepError {
+    let what = format!("trying the artifacts out: {}: {error}", path.display());
+    StepError::permanent(
+        "CD0705",
+        what,
+        "Look at the path, and at `process.command` of the service.",
+    )
+}

@@ -1,0 +1,303 @@
+//! The texts that are handed over, filled with what really runs.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{EventBody, RunState};
+
+use crate::phases::fill;
+use crate::phases::observe::{Alert, Threshold, alerts};
+use crate::section::{Section, base_url, instances};
+use crate::spec::{Service, Spec};
+use crate::step::StepError;
+use crate::target::Observed;
+
+const SERVICE: &str = include_str!("../../../../../templates/runbooks/service.md");
+const ALERT: &str = include_str!("../../../../../templates/runbooks/alert.md");
+const TROUBLESHOOTING: &str = include_str!("../../../../../templates/runbooks/troubleshooting.md");
+const RECOVERY: &str = include_str!("../../../../../templates/runbooks/recovery.md");
+const MONITORING: &str = include_str!("../../../../../templates/runbooks/monitoring.md");
+const MAINTENANCE: &str = include_str!("../../../../../templates/runbooks/maintenance.md");
+
+/// What the texts are filled with.
+pub(super) struct Books<'a> {
+    section: &'a Section<'a>,
+    observed: Observed,
+    logs: BTreeMap<String, Vec<String>>,
+}
+
+fn or_none(parts: &[String], none: &str) -> String {
+    if parts.is_empty() {
+        none.to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// Returns the contacts that are called, in order.
+pub(super) fn escalation(spec: &Spec) -> String {
+    let steps = spec.file.escalation.iter().map(|step| {
+        let contact = spec
+            .file
+            .contacts
+            .iter()
+            .find(|contact| contact.name == step.contact);
+        let reach = contact.map_or("", |contact| contact.reach.as_str());
+        format!(
+            "after {} min {} ({reach})",
+            step.after.get().as_secs() / 60,
+            step.contact
+        )
+    });
+    or_none(
+        &steps.collect::<Vec<_>>(),
+        "the deployment file names nobody to call",
+    )
+}
+
+fn rehearsal(state: &RunState) -> String {
+    state.rehearsed.map_or_else(
+        || "It was not rehearsed in this run.".to_owned(),
+        |(us, failed, answered)| {
+            let seconds = us as f64 / 1_000_000.0;
+            format!(
+                "Rehearsed in this run: {seconds:.2} s, {failed} of {} requests failed.",
+                failed + answered
+            )
+        },
+    )
+}
+
+impl<'a> Books<'a> {
+    /// Finds out what runs where.
+    pub(super) async fn gather(section: &'a Section<'a>) -> Result<Books<'a>, StepError> {
+        let (context, observed) = (section.context, section.observe().await?);
+        let mut logs = BTreeMap::new();
+        for service in &context.spec.services {
+            let files = context.target.logs(&service.name, &context.to).await?;
+            let paths = files.into_iter().map(|log| log.path.display().to_string());
+            logs.insert(service.name.clone(), paths.collect());
+        }
+        Ok(Books {
+            section,
+            observed,
+            logs,
+        })
+    }
+
+    fn general(&self) -> Vec<(&'static str, String)> {
+        let (context, spec) = (self.section.context, &self.section.context.spec);
+        let windows = spec
+            .file
+            .maintenance
+            .iter()
+            .map(|own| format!("{} ({})", own.when, own.purpose));
+        let alerts: Vec<_> = alerts(spec).into_iter().map(|alert| alert.name).collect();
+        let folder = self.logs.values().flatten().next();
+        let folder = folder.and_then(|log| std::path::Path::new(log).parent());
+        let folder = folder.map(|folder| folder.display().to_string());
+        let days = spec.file.monitoring.log_retention.get().as_secs() / 86_400;
+        let before = context.from.as_ref().map_or("none", |from| from.as_str());
+        vec![
+            ("application", spec.application.clone()),
+            ("environment", spec.environment.clone()),
+            ("target", spec.target.clone()),
+            ("file", spec.path.display().to_string()),
+            ("release", context.to.to_string()),
+            ("before", before.to_owned()),
+            ("rehearsal", rehearsal(&context.state())),
+            ("escalation", escalation(spec)),
+            (
+                "windows",
+                or_none(
+                    &windows.collect::<Vec<_>>(),
+                    "the deployment file names none",
+                ),
+            ),
+            ("alerts", or_none(&alerts, "none")),
+            ("log_folder", folder.unwrap_or_else(|| "no log".to_owned())),
+            ("retention", days.to_string()),
+        ]
+    }
+
+    fn filled(&self, template: &str, own: &[(&'static str, String)]) -> String {
+        let all: Vec<_> = own.iter().cloned().chain(self.general()).collect();
+        let values: Vec<_> = all
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        fill(template, &values)
+    }
+
+    fn of_service(&self, service: &Service) -> Vec<(&'static str, String)> {
+        let (context, spec) = (self.section.context, &self.section.context.spec);
+        let own = instances(&self.observed, context).filter(|one| one.service == service.name);
+        let running: Vec<_> = own
+            .map(|one| format!("{} at {}", one.id, one.address))
+            .collect();
+        let base = base_url(&self.observed, &service.name);
+        let at = |path: &Option<String>| match (&base, path) {
+            (Some(base), Some(path)) => format!("{base}{path}"),
+            _ => "none declared".to_owned(),
+        };
+        let callers = spec
+            .services
+            .iter()
+            .filter(|other| other.needs.contains(&service.name));
+        let callers: Vec<_> = callers.map(|other| other.name.clone()).collect();
+        let logs = self.logs.get(&service.name).cloned().unwrap_or_default();
+        vec![
+            ("service", service.name.clone()),
+            ("role", format!("{:?}", service.role).to_lowercase()),
+            (
+                "owner",
+                service
+                    .owner
+                    .clone()
+                    .unwrap_or_else(|| self.owner(&service.name)),
+            ),
+            ("instances", or_none(&running, "none runs")),
+            ("needs", or_none(&service.needs, "nothing")),
+            ("needed_by", or_none(&callers, "no other service")),
+            ("logs", or_none(&logs, "no log")),
+            ("metrics", at(&service.file.metrics)),
+            ("readiness", at(&service.file.probes.readiness)),
+            ("liveness", at(&service.file.probes.liveness)),
+            ("drain", format!("{:?}", service.file.routing.drain.get())),
+            ("address", base.clone().unwrap_or_else(|| "none".to_owned())),
+        ]
+    }
+
+    fn owner(&self, service: &str) -> String {
+        let contacts = self.section.context.spec.file.contacts.iter();
+        let mut own = contacts.filter(|one| one.services.iter().any(|name| name == service));
+        own.next()
+            .map_or_else(|| "nobody is named".to_owned(), |one| one.name.clone())
+    }
+
+    /// Returns the runbook of a service.
+    pub(super) fn service(&self, service: &Service) -> String {
+        self.filled(SERVICE, &self.of_service(service))
+    }
+
+    /// Returns the runbook of an alert, if its service is known.
+    pub(super) fn alert(&self, alert: &Alert) -> Option<String> {
+        let look = match alert.threshold {
+            Threshold::Down => {
+                "See which instance is gone and how often it was restarted: `code-deploy status`."
+            }
+            Threshold::Burn(_) => {
+                "Find the failing route: search the log for `\"status\":5` and group by `route`."
+            }
+            Threshold::Slow(..) => {
+                "Find the slow part: take the `trace_id` of a line with a high `duration_us` and search all logs for it."
+            }
+        };
+        let mut values = self.of_service(self.section.context.spec.service(&alert.service)?);
+        values.push(("alert", alert.name.clone()));
+        values.push(("meaning", alert.meaning.clone()));
+        values.push(("look", look.to_owned()));
+        Some(self.filled(ALERT, &values))
+    }
+
+    pub(super) fn troubleshooting(&self) -> String {
+        self.filled(TROUBLESHOOTING, &[])
+    }
+
+    pub(super) fn recovery(&self, backups: String) -> String {
+        self.filled(RECOVERY, &[("backups", backups)])
+    }
+
+    pub(super) fn monitoring(&self) -> String {
+        self.filled(MONITORING, &[])
+    }
+
+    pub(super) fn maintenance(&self) -> String {
+        self.filled(MAINTENANCE, &[])
+    }
+
+    /// Returns how each service is configured: names of variables and references of secrets only.
+    pub(super) fn configuration(&self) -> String {
+        let spec = &self.section.context.spec;
+        let mut text = format!(
+            "# Configuration: {} in {}\n",
+            spec.application, spec.environment
+        );
+        for service in &spec.services {
+            let process = service.file.process.as_ref();
+            let own = process
+                .into_iter()
+                .flat_map(|process| process.environment.keys());
+            let names: std::collections::BTreeSet<_> =
+                service.environment.keys().chain(own).cloned().collect();
+            let names: Vec<_> = names.into_iter().collect();
+            let secrets = process.into_iter().flat_map(|process| &process.secrets);
+            let secrets: Vec<_> = secrets
+                .map(|(name, from)| format!("{name} from {}", String::from(from.clone())))
+                .collect();
+            text.push_str(&format!(
+                "\n## {}\n- port {}, {} instances, image {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {} retries\n",
+                service.name,
+                service.port,
+                service.replicas,
+                service.image.as_deref().unwrap_or("none"),
+                or_none(&names, "none"),
+                or_none(&secrets, "none"),
+                service.file.routing.timeout.get(),
+                service.file.routing.retries,
+            ));
+        }
+        text
+    }
+
+    /// Returns who calls and stores what, as a Mermaid diagram.
+    pub(super) fn diagram(&self) -> String {
+        let spec = &self.section.context.spec;
+        let id = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let mut text = "flowchart LR\n".to_owned();
+        for service in &spec.services {
+            text.push_str(&format!("  {}[{}]\n", id(&service.name), service.name));
+            for need in &service.needs {
+                text.push_str(&format!("  {} --> {}\n", id(&service.name), id(need)));
+            }
+        }
+        for (name, database) in &spec.file.databases {
+            text.push_str(&format!("  db_{}[(database {name})]\n", id(name)));
+            for user in &database.used_by {
+                text.push_str(&format!("  {} --> db_{}\n", id(user), id(name)));
+            }
+        }
+        text
+    }
+}
+
+/// Returns how data is restored, from the backups that the run's journal names.
+pub(super) async fn backups(section: &Section<'_>) -> Result<String, StepError> {
+    let run = section.context.run.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut kept = Vec::new();
+        for event in run.events()? {
+            if let EventBody::EvidenceKept { name, digest, .. } = event?.body
+                && name.contains("backup")
+            {
+                let path = run.evidence().path_of(&digest);
+                kept.push(format!("- {name}: {}", path.display()));
+            }
+        }
+        Ok::<_, code_deploy_record::Error>(kept)
+    });
+    let cut = |error| crate::section::defect(format!("reading the journal was cut off: {error}"));
+    let kept = read.await.map_err(cut)??;
+    Ok(
+        match (
+            kept.is_empty(),
+            section.context.spec.file.databases.is_empty(),
+        ) {
+            (_, true) => "There is no database.".to_owned(),
+            (true, _) => "This run took no backup.".to_owned(),
+            (false, _) => format!(
+                "Backups of this run. Stop the services that use the database, put the file in the database's place, start again:\n{}",
+                kept.join("\n")
+            ),
+        },
+    )
+}

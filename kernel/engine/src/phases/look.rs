@@ -1,0 +1,106 @@
+//! Looks at files and at what runs that several phases share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::work::blocking;
+use crate::http::HttpClient;
+use crate::inventory::{self, Inventory};
+use crate::step::StepError;
+use crate::target::Observed;
+use crate::{Context, Error};
+
+/// How long one connection or request of these looks may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+
+/// Takes the inventory from the files and from what runs.
+pub(crate) async fn inventory(context: &Context) -> Result<(Inventory, Observed), StepError> {
+    let observed = context.target.observe().await?;
+    let (spec, seen) = (Arc::clone(&context.spec), observed.clone());
+    let taken = blocking("taking the inventory", move || {
+        inventory::take(&spec, Some(&seen))
+    })
+    .await?;
+    let mut taken = taken.map_err(|error| refused(&error))?;
+    let client = HttpClient::new();
+    if observed.instances.iter().any(|instance| instance.running) {
+        inventory::confirm_live(
+            &mut taken,
+            &context.spec,
+            &observed.addresses,
+            &client,
+            LIMIT,
+        )
+        .await;
+    }
+    Ok((taken, observed))
+}
+
+fn refused(error: &Error) -> StepError {
+    let problem = error.problem();
+    StepError::permanent(&problem.code, problem.what, problem.next)
+}
+
+/// Returns whether somebody listens there, or why not.
+pub(crate) async fn connects(address: SocketAddr) -> Result<(), String> {
+    match tokio::time::timeout(LIMIT, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no connection within {} s", LIMIT.as_secs())),
+    }
+}
+
+/// Returns where each service is reached.
+pub(crate) fn addresses(observed: &Observed) -> BTreeMap<&str, SocketAddr> {
+    let places = observed.addresses.iter();
+    places
+        .map(|place| (place.service.as_str(), place.address))
+        .collect()
+}
+
+/// Connects to the address of every service that has one; returns how many answered, and the
+/// first that did not.
+pub(crate) async fn reach_all(observed: &Observed) -> (usize, Option<String>) {
+    let mut reached = 0;
+    for place in &observed.addresses {
+        match connects(place.address).await {
+            Ok(()) => reached += 1,
+            Err(why) => {
+                return (
+                    reached,
+                    Some(format!("{} at {}: {why}", place.service, place.address)),
+                );
+            }
+        }
+    }
+    (reached, None)
+}
+
+/// Returns bytes in words: `12.3 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let count = count as f64;
+    for (unit, size) in [
+        ("GiB", 1024.0 * 1024.0 * 1024.0),
+        ("MiB", 1024.0 * 1024.0),
+        ("KiB", 1024.0),
+    ] {
+        if count >= size {
+            return format!("{:.1} {unit}", count / size);
+        }
+    }
+    format!("{count} bytes")
+}
+
+/// Returns a list in words, or `none`.
+pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
+}

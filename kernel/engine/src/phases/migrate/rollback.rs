@@ -1,0 +1,178 @@
+//! The way back, tried on a copy: migrations are taken back down and the data compared with the
+//! backup, so that the procedure that is written down is one that was seen to work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use code_deploy_record::{Column, Report};
+use serde_json::{Value, json};
+
+use super::backup::{before, compare};
+use super::database::Database;
+use super::sqlite::{Sqlite, io_failed};
+use crate::Step;
+use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::step::StepError;
+
+/// Returns the step.
+pub(super) fn step() -> Option<Arc<dyn Step>> {
+    let outline = Outline {
+        verb: ("migrate", 5),
+        section: "rollback",
+        title: "take the migrations back on a copy and compare it with the backup",
+        items: "",
+        undo: None,
+        methods: (
+            "the live database still has the new version",
+            "the copy is gone, the backup is there",
+        ),
+        expected: Duration::from_secs(1),
+    };
+    section_step(&outline, Rollback)
+}
+
+struct Rollback;
+
+#[async_trait]
+impl Work for Rollback {
+    async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
+        let mut rows = Vec::new();
+        let mut steps = Vec::new();
+        let mut tried = Vec::new();
+        for database in Database::all(section.context).await? {
+            section.context.safe_point()?;
+            let Some(former) = before(section).remove(database.name) else {
+                continue;
+            };
+            let without = database.without_way_back(former.version);
+            let took = if without.is_empty() {
+                Some(try_back(section, &database).await?)
+            } else {
+                None
+            };
+            let (name, version) = (database.name, former.version);
+            rows.push(vec![
+                name.to_owned(),
+                database.wanted.to_string(),
+                version.to_string(),
+                took.as_ref().map_or_else(
+                    || format!("no: migrations {without:?} have no way down"),
+                    |(_, differs)| {
+                        differs
+                            .clone()
+                            .unwrap_or_else(|| "yes, the data agrees".to_owned())
+                    },
+                ),
+                took.as_ref().map_or_else(String::new, |(took, _)| {
+                    format!("{:.1}", took.as_secs_f64() * 1000.0)
+                }),
+            ]);
+            if let Some((_, Some(differs))) = &took {
+                let what = format!("database {name} cannot be taken back without loss: {differs}");
+                return Err(StepError::permanent(
+                    "CD0608",
+                    what,
+                    "Mend the down migration.",
+                ));
+            }
+            let backup = former
+                .backup
+                .map(|backup| backup.path.display().to_string());
+            steps.push(format!(
+                "1. `code-deploy rollback` takes {name} back to version {version}. 2. If that cannot be: stop \
+                 the services that use it, copy {} over {}, start them again.",
+                backup.unwrap_or_else(|| "nothing (it is new: remove it)".to_owned()),
+                database.path.display()
+            ));
+            tried.push(name.to_owned());
+        }
+        let columns = vec![
+            Column::text("Database"),
+            Column::number("From version"),
+            Column::number("To version"),
+            Column::text("Tried on a copy"),
+            Column::number("Took (ms)"),
+        ];
+        let mut report = Report::new().with_table("Taking the migrations back", columns, rows);
+        for text in steps {
+            report = report.with_text(text);
+        }
+        section.report("Rollback procedures", report).await?;
+        Ok(json!({ "tried": tried }))
+    }
+
+    async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+        let mut texts = Vec::new();
+        for database in Database::all(section.context).await? {
+            let mut live = Sqlite::read(database.name, &database.path).await?;
+            let version = live.version().await?;
+            live.close().await?;
+            texts.push(format!("{} is at version {version}", database.name));
+            if version < database.wanted {
+                return Ok(Seen::new(false, texts.join("; ")));
+            }
+        }
+        Ok(Seen::new(true, texts.join("; ")))
+    }
+
+    async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+        let mut backups = 0;
+        for database in Database::all(section.context).await? {
+            if scratch(section, &database).exists() {
+                return Ok(Seen::new(
+                    false,
+                    format!("the copy of {} is left", database.name),
+                ));
+            }
+            let backup = before(section)
+                .remove(database.name)
+                .and_then(|before| before.backup);
+            let Some(backup) = backup else { continue };
+            if !backup.path.is_file() {
+                return Ok(Seen::new(
+                    false,
+                    format!("{} is gone", backup.path.display()),
+                ));
+            }
+            backups += 1;
+        }
+        Ok(Seen::new(
+            true,
+            format!("{backups} backups are there, no copy is left"),
+        ))
+    }
+}
+
+fn scratch(section: &Section<'_>, database: &Database<'_>) -> PathBuf {
+    super::folder(section.context).join(format!("{}.back.db", database.name))
+}
+
+/// Takes a copy back; returns how long it took, and what differs from the backup.
+async fn try_back(
+    section: &Section<'_>,
+    database: &Database<'_>,
+) -> Result<(Duration, Option<String>), StepError> {
+    let Some(former) = before(section).remove(database.name) else {
+        return Ok((Duration::ZERO, None));
+    };
+    let path = scratch(section, database);
+    let mut live = Sqlite::open(database.name, &database.path, false).await?;
+    live.copy_to(&path).await?;
+    live.close().await?;
+    let mut copy = Sqlite::open(database.name, &path, false).await?;
+    let began = Instant::now();
+    copy.back_to(&database.migrations, former.version).await?;
+    let took = began.elapsed();
+    let differs = match &former.backup {
+        None => None,
+        Some(backup) => {
+            copy.attach(&backup.path, "before").await?;
+            compare(&mut copy, "before", &backup.tables).await?
+        }
+    };
+    copy.close().await?;
+    std::fs::remove_file(&path).map_err(|error| io_failed(&path, &error))?;
+    Ok((took, differs))
+}

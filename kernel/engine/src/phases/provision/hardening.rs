@@ -1,0 +1,378 @@
+//! Who may do what, what is open, where secrets are, what is written down.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_record::{Basis, Column, EvidenceRef, Finding, Report, Severity, verify_folder};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::inventory::ConfigurationKind;
+use crate::phases::look::{self, list};
+use crate::phases::policy;
+use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::step::StepError;
+use crate::target::Observed;
+use crate::{Context, Step};
+
+/// Connections of the scan that are under way at a time: loopback answers each at once.
+const AT_ONCE: usize = 256;
+
+/// How long one connection of the scan may take.
+const SCAN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Returns the step.
+pub(super) fn step() -> Option<Arc<dyn Step>> {
+    let outline = Outline {
+        verb: ("provision", 4),
+        section: "hardening",
+        title: "look at users, open ports, secrets and the record's own chain",
+        items: "3.3.6 7.1.5 7.1.6 7.2.6 7.3.4 7.3.5 7.3.6",
+        undo: None,
+        methods: (
+            "the listening addresses of the application's processes",
+            "the record's chain and a search for known secrets",
+        ),
+        expected: Duration::from_secs(5),
+    };
+    section_step(&outline, Hardening)
+}
+
+struct Hardening;
+
+/// What was seen.
+struct Looked {
+    users: BTreeSet<String>,
+    unmapped: Vec<SocketAddr>,
+    scanned: usize,
+    open: Vec<u16>,
+    plain: Vec<(String, String)>,
+    source_secrets: usize,
+    files: usize,
+    secrets: usize,
+    references: usize,
+    events: u64,
+    broken: Vec<String>,
+    leaked: Option<String>,
+}
+
+#[async_trait]
+impl Work for Hardening {
+    async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
+        let looked = look_at(section.context).await?;
+        let row = |what: &str, value: String| vec![what.to_owned(), value];
+        let rows = vec![
+            row("User of the processes", list(&looked.users)),
+            row("Listening and not in the map", list(&looked.unmapped)),
+            row("Ports of loopback scanned", looked.scanned.to_string()),
+            row(
+                "Open, of any program of this machine",
+                looked.open.len().to_string(),
+            ),
+            row(
+                "Configuration values that look like secrets",
+                looked.plain.len().to_string(),
+            ),
+            row(
+                "Source files searched for secrets",
+                looked.files.to_string(),
+            ),
+            row(
+                "Secrets found in the source",
+                looked.source_secrets.to_string(),
+            ),
+            row(
+                "Secrets by reference",
+                format!("{} of {}", looked.references, looked.secrets),
+            ),
+            row(
+                "Events of the record whose chain holds",
+                looked.events.to_string(),
+            ),
+            row("Known secrets in the record", list(&looked.leaked)),
+        ];
+        let columns = ["What", "Seen"].map(Column::text).to_vec();
+        let event = section
+            .report(
+                "Security hardening",
+                Report::new().with_table("Hardening", columns, rows),
+            )
+            .await?;
+        settle(section, &looked, event).await?;
+        Ok(json!({ "scanned": looked.scanned }))
+    }
+
+    async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+        let observed = section.context.target.observe().await?;
+        let unmapped = unmapped(&observed);
+        let detail = format!(
+            "{} addresses listen, not in the map: {}",
+            observed.listening.len(),
+            list(&unmapped)
+        );
+        Ok(Seen::new(unmapped.is_empty(), detail))
+    }
+
+    async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+        let (events, broken, leaked) = record(section.context).await?;
+        let detail = format!(
+            "{events} events, broken: {}, secrets: {}",
+            list(&broken),
+            list(&leaked)
+        );
+        Ok(Seen::new(broken.is_empty() && leaked.is_none(), detail))
+    }
+}
+
+async fn look_at(context: &Context) -> Result<Looked, StepError> {
+    let (inventory, observed) = look::inventory(context).await?;
+    let pids: Vec<u32> = observed
+        .instances
+        .iter()
+        .filter_map(|one| one.pid)
+        .collect();
+    let users = blocking("reading users", move || {
+        pids.iter().filter_map(|pid| user(*pid)).collect()
+    })
+    .await?;
+    let (scanned, open) = if context.target.name() == "local" {
+        scan().await
+    } else {
+        (0, Vec::new())
+    };
+    let source = policy::check(context).await?;
+    let secrets: Vec<_> = inventory
+        .configuration
+        .iter()
+        .filter(|one| one.kind == ConfigurationKind::Secret)
+        .collect();
+    let by_reference = |origin: &str| {
+        origin.starts_with("env:")
+            || origin.starts_with("file:")
+            || origin.ends_with(".yaml")
+            || origin.ends_with(".yml")
+    };
+    let (events, broken, leaked) = record(context).await?;
+    Ok(Looked {
+        users,
+        unmapped: unmapped(&observed),
+        scanned,
+        open,
+        plain: policy::configured_secrets(context),
+        source_secrets: source
+            .breaches()
+            .filter(|(rule, _)| rule.name == "security/hard-coded-secret")
+            .count(),
+        files: source.tree.files.len(),
+        references: secrets
+            .iter()
+            .filter(|one| by_reference(&one.origin))
+            .count(),
+        secrets: secrets.len(),
+        events,
+        broken,
+        leaked,
+    })
+}
+
+/// Returns the user of a process as the kernel knows it: `1000`, or `0 (root)`.
+fn user(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let effective = line.split_ascii_whitespace().nth(1)?;
+    Some(if effective == "0" {
+        "0 (root)".to_owned()
+    } else {
+        effective.to_owned()
+    })
+}
+
+/// Returns what listens although neither an instance nor an address of a service is there.
+fn unmapped(observed: &Observed) -> Vec<SocketAddr> {
+    let mapped: BTreeSet<SocketAddr> = observed
+        .addresses
+        .iter()
+        .map(|place| place.address)
+        .chain(observed.instances.iter().map(|one| one.address))
+        .collect();
+    observed
+        .listening
+        .iter()
+        .filter(|address| !mapped.contains(address))
+        .copied()
+        .collect()
+}
+
+/// Connects to every port of loopback; returns how many were tried and which answered.
+async fn scan() -> (usize, Vec<u16>) {
+    let ports: Vec<u16> = (1..=u16::MAX).collect();
+    let tried = ports.len();
+    let open = futures::stream::iter(ports)
+        .map(|port| async move {
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+            let made =
+                tokio::time::timeout(SCAN_LIMIT, tokio::net::TcpStream::connect(address)).await;
+            matches!(made, Ok(Ok(_))).then_some(port)
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|port| async move { port })
+        .collect()
+        .await;
+    (tried, open)
+}
+
+/// Follows the record's chain and searches it for known secrets.
+async fn record(context: &Context) -> Result<(u64, Vec<String>, Option<String>), StepError> {
+    let (run, redactor) = (context.run.clone(), context.redactor.clone());
+    let looked = blocking("reading the record", move || {
+        let verified = verify_folder(&run)?;
+        let path = run.journal_path();
+        let text =
+            std::fs::read_to_string(&path).map_err(code_deploy_record::Error::io("read", &path))?;
+        let broken = verified
+            .findings
+            .iter()
+            .map(|one| format!("{}: {}", one.place, one.what))
+            .collect();
+        Ok::<_, code_deploy_record::Error>((verified.events, broken, redactor.find(&text)))
+    });
+    Ok(looked.await??)
+}
+
+async fn settle(
+    section: &Section<'_>,
+    looked: &Looked,
+    event: EvidenceRef,
+) -> Result<(), StepError> {
+    let (evidence, seen) = ([event], Basis::Observed);
+    let clean = looked.plain.is_empty() && looked.source_secrets == 0 && looked.leaked.is_none();
+    let text = format!(
+        "every listening address is in the map, except: {}; folders are private; {} configuration values look like secrets",
+        list(&looked.unmapped),
+        looked.plain.len()
+    );
+    section
+        .judge(
+            "3.3.6",
+            looked.unmapped.is_empty() && looked.plain.is_empty(),
+            seen,
+            text,
+            &evidence,
+        )
+        .await?;
+    if looked.secrets == 0 {
+        section
+            .none("7.1.5", "no API key or other secret in the inventory")
+            .await?;
+    } else {
+        let text = format!(
+            "{} of {} secrets are references",
+            looked.references, looked.secrets
+        );
+        section
+            .judge(
+                "7.1.5",
+                looked.references == looked.secrets,
+                seen,
+                text,
+                &evidence,
+            )
+            .await?;
+    }
+    settle_users(section, looked, event).await?;
+    if section.context.target.name() == "local" {
+        let text = format!(
+            "by the kernel's table everything that listens is in the map, except: {}; a scan of {} ports of this machine found {} open, of all programs",
+            list(&looked.unmapped),
+            looked.scanned,
+            looked.open.len()
+        );
+        section
+            .judge(
+                "7.2.6",
+                looked.unmapped.is_empty() && looked.scanned > 0,
+                seen,
+                text,
+                &evidence,
+            )
+            .await?;
+    } else {
+        section
+            .open("7.2.6", "this program does not scan the target's machines")
+            .await?;
+    }
+    let text = format!(
+        "{} secrets, {} by reference; {} values look like secrets",
+        looked.secrets,
+        looked.references,
+        looked.plain.len()
+    );
+    section
+        .judge(
+            "7.3.4",
+            looked.references == looked.secrets && looked.plain.is_empty(),
+            seen,
+            text,
+            &evidence,
+        )
+        .await?;
+    let text = format!(
+        "{} events of this run are chained by digest; broken: {}",
+        looked.events,
+        list(&looked.broken)
+    );
+    section
+        .judge(
+            "7.3.5",
+            looked.broken.is_empty() && looked.events > 0,
+            Basis::Performed,
+            text,
+            &evidence,
+        )
+        .await?;
+    let text = format!(
+        "{} source files, the configuration and {} events searched; found: {} in the source, {} in the configuration, in the record: {}",
+        looked.files,
+        looked.events,
+        looked.source_secrets,
+        looked.plain.len(),
+        list(&looked.leaked)
+    );
+    section.judge("7.3.6", clean, seen, text, &evidence).await
+}
+
+async fn settle_users(
+    section: &Section<'_>,
+    looked: &Looked,
+    event: EvidenceRef,
+) -> Result<(), StepError> {
+    if looked.users.is_empty() {
+        return section
+            .open(
+                "7.1.6",
+                "no process of the application runs yet whose user could be seen",
+            )
+            .await;
+    }
+    if !looked.users.contains("0 (root)") {
+        let text = format!(
+            "processes run as user {}, who is not root; folders have mode 700",
+            list(&looked.users)
+        );
+        return section
+            .judge("7.1.6", true, Basis::Observed, text, &[event])
+            .await;
+    }
+    let finding = Finding {
+        rule: "hardening/root".to_owned(),
+        severity: Severity::Medium,
+        place: "local target".to_owned(),
+        message: "services run as root, because the deployment does".to_owned(),
+        cure: "Run the deployment as a user of its own.".to_owned(),
+    };
+    section.context.find(finding).await?;
+    section.open("7.1.6", "services run as root, because the deployment does; a local target gives them no other user").await
+}

@@ -1,0 +1,222 @@
+//! The section of acceptance: what every finished run must show, with its figures.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_record::{Column, Gate, ItemId, Report, RunState, Verdict};
+use serde_json::{Value, json};
+
+use super::VERB;
+use crate::http::HttpClient;
+use crate::load::ClientTotals;
+use crate::section::{Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
+use crate::step::StepError;
+
+pub(super) const OUTLINE: Outline = Outline {
+    verb: VERB,
+    section: "acceptance",
+    title: "Show the eight criteria of a finished run with their figures",
+    items: &[],
+    methods: (
+        "criteria drawn up again from the record",
+        "readiness of every service asked",
+    ),
+    expected: Duration::from_secs(2),
+};
+
+pub(super) struct Acceptance;
+
+/// A criterion: its name, what shows it, and whether it holds; nothing when it is shown later.
+type Criterion = (&'static str, String, Option<bool>);
+
+fn gate(state: &RunState, gate: Gate) -> (String, Option<bool>) {
+    let last = state.gates.iter().rev().find(|own| own.gate == gate);
+    let none = || {
+        (
+            format!("the {} gate was not asked in this run", gate.word()),
+            None,
+        )
+    };
+    last.map_or_else(none, |own| {
+        (format!("{}: {}", own.subject, own.reason), Some(own.passed))
+    })
+}
+
+/// Returns requests, failures and longest gap of the outside client: as journaled, or as its
+/// status file has it while it still sends.
+fn client(section: &Section<'_>, state: &RunState) -> Option<(u64, u64, u64)> {
+    let files = std::fs::read_dir(section.context.run.samples_path()).ok();
+    let mut newest: Option<ClientTotals> = None;
+    for entry in files.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("client")
+            && name.ends_with(".status.json")
+            && let Ok(totals) = ClientTotals::read(&entry.path())
+            && newest
+                .as_ref()
+                .is_none_or(|known| known.updated_at < totals.updated_at)
+        {
+            newest = Some(totals);
+        }
+    }
+    let live = newest.map(|own| (own.sent, own.failed, own.longest_gap_us));
+    let counted = state.clients.get("client");
+    live.or_else(|| counted.map(|own| (own.sent, own.failed, own.longest_gap_us)))
+}
+
+async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
+    let (context, state, observed) = (
+        section.context,
+        section.context.state(),
+        section.observe().await?,
+    );
+    let mut criteria: Vec<Criterion> = Vec::new();
+    let services = &context.spec.services;
+    let runs = |name: &str| {
+        instances(&observed, context)
+            .filter(|one| one.service == name)
+            .count()
+    };
+    let full = services
+        .iter()
+        .filter(|own| runs(&own.name) >= own.replicas as usize)
+        .count();
+    let shown = format!(
+        "{full} of {} services run {} with all wanted instances",
+        services.len(),
+        context.to
+    );
+    criteria.push((
+        "100 % of components deployed",
+        shown,
+        Some(full == services.len()),
+    ));
+    let (shown, holds) = match client(section, &state) {
+        Some((sent, failed, gap)) => (
+            format!(
+                "{sent} requests from outside, {failed} failed, longest gap {:.1} ms",
+                gap as f64 / 1000.0
+            ),
+            Some(failed == 0 && sent > 0),
+        ),
+        None => ("no outside client was sending".to_owned(), None),
+    };
+    criteria.push(("no service interruption", shown, holds));
+    let own = state
+        .health
+        .iter()
+        .filter(|((_, release, _, _), _)| *release == context.to);
+    let (count, well) = own.fold((0, 0), |sum, (_, well)| {
+        (sum.0 + 1, sum.1 + usize::from(*well))
+    });
+    let shown = format!("{well} of {count} probes of instances pass");
+    criteria.push((
+        "all health checks passing",
+        shown,
+        (count > 0).then_some(well == count),
+    ));
+    let (shown, holds) = gate(&state, Gate::Baseline);
+    criteria.push(("objectives met or exceeded", shown, holds));
+    let (shown, holds) = gate(&state, Gate::Security);
+    criteria.push(("all scans clean", shown, holds));
+    let (shown, holds) = gate(&state, Gate::Monitoring);
+    let covered = ["8.1.6", "8.2.6"].iter().all(|item| {
+        let item = item
+            .parse::<ItemId>()
+            .ok()
+            .and_then(|item| state.items.get(&item));
+        item.is_some_and(|item| matches!(item.verdict, Verdict::Met { .. }))
+    });
+    let lost = if covered {
+        ""
+    } else {
+        "; samples or logs of a service are missing"
+    };
+    criteria.push((
+        "100 % observability",
+        format!("{shown}{lost}"),
+        holds.map(|own| own && covered),
+    ));
+    let shown = "shown by the handover, which comes next".to_owned();
+    criteria.push(("runbooks complete", shown, None));
+    let (shown, holds) = match (state.rehearsed, &context.from) {
+        (Some((us, failed, answered)), _) => {
+            let seconds = us as f64 / 1_000_000.0;
+            (
+                format!(
+                    "rehearsed in {seconds:.2} s, {failed} of {} requests failed",
+                    failed + answered
+                ),
+                Some(failed == 0),
+            )
+        }
+        (None, None) => (
+            "a first deployment has nothing to go back to".to_owned(),
+            None,
+        ),
+        (None, Some(_)) => ("not rehearsed in this run".to_owned(), None),
+    };
+    criteria.push(("rollback verified", shown, holds));
+    Ok(criteria)
+}
+
+fn broken(criteria: &[Criterion]) -> Vec<&'static str> {
+    criteria
+        .iter()
+        .filter(|own| own.2 == Some(false))
+        .map(|own| own.0)
+        .collect()
+}
+
+#[async_trait]
+impl Work for Acceptance {
+    async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
+        let criteria = criteria(section).await?;
+        let rows = criteria.iter().map(|(name, shown, holds)| {
+            let word = holds.map_or(
+                "not shown",
+                |holds| if holds { "holds" } else { "does not hold" },
+            );
+            vec![(*name).to_owned(), shown.clone(), word.to_owned()]
+        });
+        let columns = ["criterion", "shown by", "result"]
+            .map(Column::text)
+            .to_vec();
+        let caption = "What every finished run must show";
+        let report = Report::new().with_table(caption, columns, rows.collect());
+        section.report("Acceptance", report).await?;
+        Ok(json!({ "broken": broken(&criteria) }))
+    }
+
+    async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
+        let again = broken(&criteria(section).await?);
+        let detail = match again.is_empty() {
+            true => "no criterion is broken".to_owned(),
+            false => format!("broken: {}", again.join(", ")),
+        };
+        Ok(Seen::new(
+            result.get("broken") == Some(&json!(again)),
+            detail,
+        ))
+    }
+
+    async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+        let (client, observed) = (HttpClient::new(), section.observe().await?);
+        let (mut asked, mut ready) = (0, 0);
+        for service in &section.context.spec.services {
+            let (Some(path), Some(base)) = (
+                &service.file.probes.readiness,
+                base_url(&observed, &service.name),
+            ) else {
+                continue;
+            };
+            asked += 1;
+            let answer = client.get(&format!("{base}{path}"), REQUEST_LIMIT).await;
+            ready += usize::from(answer.is_ok_and(|answer| answer.status.is_success()));
+        }
+        Ok(Seen::new(
+            ready == asked,
+            format!("{ready} of {asked} services are ready at their address"),
+        ))
+    }
+}

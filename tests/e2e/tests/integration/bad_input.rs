@@ -1,0 +1,133 @@
+//! Bad input: each is refused with a stable code, says where and what to do, and changes nothing.
+
+use crate::kit::Place;
+
+const COMPOSE: &str = "services:\n  web:\n    image: web:1\n    ports: [\"8080:8080\"]\n";
+
+fn project(deploy: impl AsRef<[u8]>) -> Place {
+    let place = Place::new();
+    place.write("compose.yaml", COMPOSE);
+    place.write("deploy.yaml", deploy);
+    place
+}
+
+#[track_caller]
+fn refused(deploy: impl AsRef<[u8]>, words: &[&str]) {
+    let place = project(deploy);
+    let said = place.run(&["dev", "local"]);
+    said.refused(1, "CD01", words);
+    assert!(
+        !place.path().join(".code-deploy").exists(),
+        "something was changed"
+    );
+}
+
+const BEGIN: &str = "application: x\nrelease: \"1\"\nenvironments:\n  dev: {}\n";
+
+#[test]
+fn a_misspelt_key_is_named_with_its_place_and_the_nearest() {
+    let text = format!("{BEGIN}objektives: []\n");
+    refused(text, &["deploy.yaml:5", "objektives", "objectives"]);
+}
+
+#[test]
+fn a_service_that_the_compose_file_lacks_is_named() {
+    refused(format!("{BEGIN}services:\n  wep: {{}}\n"), &["wep", "web"]);
+}
+
+#[test]
+fn an_environment_that_is_not_there_is_named() {
+    let place = project(BEGIN);
+    place
+        .run(&["staging", "local"])
+        .refused(1, "CD01", &["staging", "dev"]);
+}
+
+#[test]
+fn a_file_that_is_empty_not_text_or_too_large_is_refused() {
+    refused("", &["empty"]);
+    refused([0xff, 0xfe, 0x00, 0x41], &["UTF-8"]);
+    refused(vec![b'#'; 50 * 1024 * 1024], &["large"]);
+}
+
+#[test]
+fn a_secret_in_plain_text_is_refused_and_not_repeated() {
+    let place = project(BEGIN);
+    place.write(
+        "compose.yaml",
+        "services:\n  web:\n    image: web:1\n    ports: [\"8080:8080\"]\n    environment:\n      \
+         DB_PASSWORD: hunter2hunter2\n",
+    );
+    let said = place.run(&["dev", "local"]);
+    said.refused(1, "CD01", &["DB_PASSWORD"]);
+    assert!(!format!("{}{}", said.out, said.err).contains("hunter2hunter2"));
+}
+
+#[test]
+fn a_project_without_a_deployment_file_says_how_to_get_one() {
+    let place = Place::new();
+    place
+        .run(&["dev", "local"])
+        .refused(1, "CD01", &["deploy.yaml", "init"]);
+}
+
+#[test]
+fn unknown_commands_targets_and_options_are_usage_errors() {
+    let place = project(BEGIN);
+    place
+        .run(&["statsu"])
+        .refused(2, "CD0001", &["statsu", "status"]);
+    place
+        .run(&["dev", "locl"])
+        .refused(1, "CD0503", &["locl", "local"]);
+    place.run(&["dev", "k8s"]).refused(1, "CD0502", &["k8s"]);
+    assert_eq!(place.run(&["status", "--wach"]).code, Some(2));
+    assert_eq!(
+        place
+            .run(&["dev", "local", "--demo", "--demo-fault", "fire"])
+            .code,
+        Some(2)
+    );
+}
+
+#[test]
+fn a_run_that_is_not_there_and_a_record_that_is_damaged_are_told() {
+    let place = project(BEGIN);
+    place.run(&["status"]).refused(1, "CD0302", &["no run"]);
+    place.write("rec/journal.jsonl", "{\"seq\":0}\n");
+    place
+        .run(&["verify", "rec"])
+        .refused(1, "CD0301", &["journal.jsonl:1"]);
+    place.write("none/file", "");
+    place
+        .run(&["verify", "none"])
+        .refused(1, "CD0303", &["journal.jsonl"]);
+}
+
+#[test]
+fn a_connection_file_that_is_missing_or_no_json_is_told() {
+    let place = Place::new();
+    place
+        .run(&["kernel", "launch", "gone.json"])
+        .refused(1, "CD0701", &["gone.json"]);
+    place.write("bad.json", "no json");
+    place
+        .run(&["kernel", "launch", "bad.json"])
+        .refused(1, "CD0701", &["bad.json"]);
+}
+
+#[test]
+fn init_writes_a_file_that_loads_and_never_overwrites_one() {
+    let place = Place::new();
+    place.write("compose.yaml", COMPOSE);
+    let said = place.run(&["init"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let written = std::fs::read_to_string(place.path().join("deploy.yaml")).unwrap();
+    assert!(written.contains("web"));
+    let again = place.run(&["init"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(
+        std::fs::read_to_string(place.path().join("deploy.yaml")).unwrap(),
+        written
+    );
+}

@@ -1,0 +1,106 @@
+//! A folder in which the built program is used as a person uses it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use code_deploy_record::{RunFolder, RunState, RunsFolder};
+
+use crate::stage::Part;
+
+/// A folder of its own, with short paths and no repository above it. What was deployed from it is
+/// stopped when it goes.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns the demonstration's folder.
+    pub fn demo(&self) -> PathBuf {
+        self.path().join("code-deploy-demo")
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Runs the program in this folder.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        self.run_in(self.path(), arguments)
+    }
+
+    /// Runs the program in another folder.
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Said {
+        let mut command = Command::new(Part::CodeDeploy.path());
+        command
+            .current_dir(folder)
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", self.path());
+        Said::from(command.output().unwrap())
+    }
+
+    /// Returns the runs of the demonstration, oldest first, with where each stands.
+    pub fn demo_runs(&self) -> Vec<(RunFolder, RunState)> {
+        let runs = RunsFolder::of_project(&self.demo());
+        let folders = runs
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|id| runs.run(&id).unwrap());
+        folders
+            .map(|folder| (folder.clone(), folder.state().unwrap()))
+            .collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.demo().is_dir() {
+            let said = self.run(&["dev", "local", "--demo", "--stop"]);
+            if !std::thread::panicking() {
+                assert_eq!(said.code, Some(0), "{said:?}");
+            }
+        }
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Said {
+    /// Asserts that the command was refused with that code, and said all of that.
+    #[track_caller]
+    pub fn refused(&self, exit: i32, code: &str, words: &[&str]) {
+        assert_eq!(self.code, Some(exit), "{self:?}");
+        let said = format!("{}{}", self.out, self.err);
+        for word in [code].iter().chain(words) {
+            assert!(said.contains(word), "`{word}` is not in:\n{said}");
+        }
+    }
+}

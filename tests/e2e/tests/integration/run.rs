@@ -1,0 +1,63 @@
+//! The demonstration, whole: deployed, upgraded under a client's eyes, and looked at.
+
+use code_deploy_record::{RunOutcome, verify_folder};
+
+use crate::kit::Place;
+
+#[test]
+fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
+    let place = Place::new();
+    let said = place.run(&["dev", "local", "--demo"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let runs = place.demo_runs();
+    assert_eq!(runs.len(), 2);
+    for (folder, state) in &runs {
+        assert_eq!(
+            state.finished.as_ref().map(|end| end.0),
+            Some(RunOutcome::Succeeded)
+        );
+        assert_eq!(state.items.len(), 208, "every item has a verdict");
+        let report = verify_folder(folder).unwrap();
+        assert_eq!(report.findings, []);
+        assert!(report.sealed);
+    }
+    let (_, upgrade) = &runs[1];
+    let client = &upgrade.clients["client"];
+    assert!(client.sent >= 5_000, "{client:?}");
+    assert_eq!(client.failed, 0, "{client:?}");
+    assert!(client.releases["1.0.0"].answered > 0 && client.releases["1.1.0"].answered > 0);
+    assert!(upgrade.rehearsed.is_some(), "the rollback was rehearsed");
+
+    let status = place.run_in(&place.demo(), &["status"]);
+    assert!(status.out.contains("succeeded"), "{}", status.out);
+    let again = place.run_in(&place.demo(), &["dev", "local", "--to", "1.1.0"]);
+    again.refused(1, "CD0411", &["1.1.0"]);
+    let verified = place.run_in(&place.demo(), &["verify"]);
+    assert_eq!(verified.code, Some(0), "{}", verified.err);
+    let id = upgrade.started.as_ref().unwrap().run.to_string();
+    let notebooks = place.demo().join("deployments").join(&id);
+    let folder = notebooks.to_str().unwrap();
+    let compared = place.run_in(&place.demo(), &["verify", &id, "--notebooks", folder]);
+    assert_eq!(compared.code, Some(0), "{}\n{}", compared.out, compared.err);
+}
+
+#[test]
+fn a_finished_run_is_taken_back_from_another_process() {
+    let place = Place::new();
+    let said = place.run(&["dev", "local", "--demo"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let back = place.run_in(
+        &place.demo(),
+        &["rollback", "--reason", "customers see old prices"],
+    );
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    let runs = place.demo_runs();
+    let (_, last) = runs.last().unwrap();
+    let started = last.started.as_ref().unwrap();
+    assert_eq!(started.to.as_str(), "1.0.0");
+    let all_back = last
+        .traffic
+        .values()
+        .all(|(served, _)| served.get(&"1.0.0".parse().unwrap()) == Some(&100));
+    assert!(all_back, "{:?}", last.traffic);
+}
