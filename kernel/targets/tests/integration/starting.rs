@@ -7,7 +7,7 @@ use std::time::Duration;
 use code_deploy_engine::spec::Restart;
 use code_deploy_engine::target::Target as _;
 
-use crate::stage::{Stage, address, get, only_instance, shares, text, wanted};
+use crate::stage::{LIMIT, Stage, address, eventually, get, only_instance, shares, text, wanted};
 
 #[tokio::test]
 async fn opening_twice_keeps_the_same_addresses() {
@@ -170,6 +170,25 @@ async fn a_failed_start_of_more_keeps_those_that_ran() {
 }
 
 #[tokio::test]
+async fn an_instance_of_a_start_that_was_cut_off_counts_only_when_it_answers() {
+    let stage = Stage::serving(&["never-ready"], Restart::Always);
+    let target = stage.opened().await;
+    let mut want = wanted("web", "1.0.0", 1);
+    tokio::select! {
+        _ = target.start(&want) => panic!("it is never ready"),
+        () = eventually("a supervisor runs", || async {
+            (stage.supervisors().len() == 1).then_some(())
+        }) => {}
+    }
+    want.start_limit = Duration::from_millis(500);
+    let error = target.start(&want).await.unwrap_err();
+    assert!(text(&error).starts_with("CD0514"), "{}", text(&error));
+    target.stop("web", &want.release, LIMIT).await.unwrap();
+    target.close().await.unwrap();
+    assert_eq!(stage.processes(), Vec::<u32>::new());
+}
+
+#[tokio::test]
 async fn a_service_that_nobody_knows_is_refused_before_anything_is_started() {
     let stage = Stage::new();
     let target = stage.target();
@@ -208,7 +227,7 @@ async fn environments_of_a_project_live_side_by_side() {
     assert_ne!(one.id, other.id);
     dev.remove_all(Duration::from_secs(1)).await.unwrap();
     let observed = test.observe().await.unwrap();
-    assert_eq!(observed.instances, [other.clone()]);
+    assert_eq!(observed.instances, std::slice::from_ref(&other));
     let pid = get(&address(&observed, "web"), "/pid").await;
     assert_eq!(pid, other.pid.unwrap().to_string());
     assert!(Path::new(&format!("/proc/{pid}")).exists());
