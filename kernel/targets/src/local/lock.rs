@@ -22,10 +22,24 @@ pub(crate) struct ChangeLock {
 }
 
 impl ChangeLock {
-    /// Takes the lock on what is to be changed: a service, or the router.
-    pub async fn take(places: &Places, what: &str) -> Result<Self, TargetError> {
+    /// Takes the lock on the instances of a service.
+    pub async fn of_service(places: &Places, service: &str) -> Result<Self, TargetError> {
+        Self::take(
+            places,
+            &format!("service {service}"),
+            &format!("service-{service}.lock"),
+        )
+        .await
+    }
+
+    /// Takes the lock on the router.
+    pub async fn of_router(places: &Places) -> Result<Self, TargetError> {
+        Self::take(places, "the router", "router.lock").await
+    }
+
+    async fn take(places: &Places, what: &str, file: &str) -> Result<Self, TargetError> {
         let folder = places.root().join("locks");
-        let path = folder.join(format!("{what}.lock"));
+        let path = folder.join(file);
         create_private(&folder).map_err(files(None, "create", &folder))?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);

@@ -88,7 +88,7 @@ impl RouterProcess {
 
     /// Starts the router if it does not run, and waits until it answers.
     pub async fn start(&self) -> Result<(), TargetError> {
-        let _change = ChangeLock::take(&self.places, "router").await?;
+        let _change = ChangeLock::of_router(&self.places).await?;
         if self.process().is_none() {
             self.spawn()?;
         }
@@ -385,7 +385,7 @@ impl RouterProcess {
     /// Ends the router, after requests in flight or that long.
     pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
         let refused = || not_stopped(None, "the router");
-        let _change = ChangeLock::take(&self.places, "router").await?;
+        let _change = ChangeLock::of_router(&self.places).await?;
         let Some(process) = self.process() else {
             return Ok(());
         };

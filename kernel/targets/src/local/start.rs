@@ -35,15 +35,23 @@ impl LocalTarget {
     /// ran before stays.
     pub(super) async fn start_wanted(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
         let service = self.store.service(&wanted.service)?;
-        let _change = ChangeLock::take(&self.store.places, &wanted.service).await?;
+        let _change = ChangeLock::of_service(&self.store.places, &wanted.service).await?;
         let addresses = self.addresses().await?;
-        let missing = self.missing(wanted).await?;
+        let (present, missing) = self.present_and_missing(wanted).await?;
         let starts = missing
             .iter()
             .map(|index| self.bring_up(service, wanted, *index, &addresses));
-        let results = futures::future::join_all(starts).await;
+        // An instance may be of a start that was cut off, and not answer yet.
+        let waits = present
+            .iter()
+            .map(|known| wait_started(&self.store, &self.http, service, known, wanted.start_limit));
+        let (results, waited) = futures::future::join(
+            futures::future::join_all(starts),
+            futures::future::try_join_all(waits),
+        )
+        .await;
         let mut started = Vec::new();
-        let mut failure = None;
+        let mut failure = waited.err();
         for result in results {
             match result {
                 Ok(known) => started.push(known),
@@ -60,24 +68,32 @@ impl LocalTarget {
         }
     }
 
-    /// Returns the numbers of the instances that are wanted and do not run, after what is left of
-    /// them was ended.
-    async fn missing(&self, wanted: &Wanted) -> Result<Vec<u32>, TargetError> {
+    /// Returns the instances that are looked after, and the numbers of those that are not, after
+    /// what is left of them was ended.
+    async fn present_and_missing(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Known>, Vec<u32>), TargetError> {
         let (service, release) = (wanted.service.clone(), wanted.release.clone());
-        let present = self
+        let known = self
             .store
             .run(move |store| store.of_release(&service, &release))
             .await?;
-        let mut missing = Vec::new();
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
         for index in 1..=wanted.replicas {
-            match present.iter().find(|(_, config)| config.index == index) {
-                Some((folder, _)) if folder.supervised() => continue,
-                Some(left) => drop(self.end(left).await?),
+            match known.iter().find(|(_, config)| config.index == index) {
+                Some(known) if known.0.supervised() => {
+                    present.push(known.clone());
+                    continue;
+                }
+                Some(left) => {
+                    self.end(left).await?;
+                }
                 None => {}
             }
             missing.push(index);
         }
-        Ok(missing)
+        Ok((present, missing))
     }
 
     async fn take_back(&self, started: &[Known], mut error: TargetError) -> TargetError {

@@ -1,6 +1,6 @@
 //! Stopping instances, so that nothing of them runs on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use code_deploy_engine::target::{Stopped, TargetError};
@@ -24,7 +24,7 @@ impl LocalTarget {
         release: &Release,
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
-        let _change = ChangeLock::take(&self.store.places, service).await?;
+        let _change = ChangeLock::of_service(&self.store.places, service).await?;
         let cut = self.router.remove_release(service, release, grace).await?;
         let instances = self.known(service, release).await?;
         let forced = try_join_all(instances.iter().map(|known| self.end(known))).await?;
@@ -42,7 +42,7 @@ impl LocalTarget {
         if replicas == 0 {
             return self.stop_release(service, release, grace).await;
         }
-        let _change = ChangeLock::take(&self.store.places, service).await?;
+        let _change = ChangeLock::of_service(&self.store.places, service).await?;
         let mut instances = self.known(service, release).await?;
         let keep = usize::try_from(replicas).unwrap_or(usize::MAX);
         let surplus = instances.split_off(keep.min(instances.len()));
@@ -59,6 +59,7 @@ impl LocalTarget {
         &self,
         grace: Duration,
     ) -> Result<Vec<Stopped>, TargetError> {
+        let _changes = self.lock_all().await?;
         self.router.stop(grace).await?;
         let instances = self.store.run(|store| store.instances()).await?;
         let mut releases: BTreeMap<(String, Release), Vec<Known>> = BTreeMap::new();
@@ -75,6 +76,17 @@ impl LocalTarget {
         let stopped = try_join_all(stops).await?;
         self.store.run(|store| store.sweep()).await?;
         Ok(stopped)
+    }
+
+    /// Always in the same order, so that two of these do not wait for each other.
+    async fn lock_all(&self) -> Result<Vec<ChangeLock>, TargetError> {
+        let services = self.store.settings.spec.services.iter();
+        let names: BTreeSet<&str> = services.map(|service| service.name.as_str()).collect();
+        let mut locks = Vec::new();
+        for name in names {
+            locks.push(ChangeLock::of_service(&self.store.places, name).await?);
+        }
+        Ok(locks)
     }
 
     async fn known(&self, service: &str, release: &Release) -> Result<Vec<Known>, TargetError> {

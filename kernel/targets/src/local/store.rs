@@ -39,10 +39,7 @@ impl Store {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.unwrap_or_else(|error| {
-            let what = format!(
-                "work on {} was cut off: {error}",
-                "the environment's folder"
-            );
+            let what = format!("work on the environment's folder was cut off: {error}");
             Err(transient(code::INTERRUPTED, None, what, "Run again."))
         })
     }
