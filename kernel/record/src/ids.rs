@@ -87,7 +87,7 @@ fn is_slug(value: &str, extra: &[char]) -> bool {
 }
 
 name!(
-    /// The name of one run, for example `20261123T064500Z-dev-local-7f3a`. It is also the name of
+    /// The name of one run, for example `20261123T064500123Z-dev-local-7f3a`. It is also the name of
     /// the run's folder, and sorts by the time the run started.
     RunId,
     "run name",

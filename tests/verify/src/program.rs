@@ -314,8 +314,16 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error.exit_status(), 130);
-        let status = std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
-        assert!(status.is_err() || status.is_ok_and(|text| text.contains(") Z ")));
+        let gone = async {
+            let stat = format!("/proc/{grandchild}/stat");
+            while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, gone)
+            .await
+            .expect("what it started goes on");
     }
 
     #[tokio::test]

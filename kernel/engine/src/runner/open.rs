@@ -112,7 +112,7 @@ fn new_id(options: &OpenOptions) -> Result<RunId> {
         .take(4)
         .collect();
     let spec = &options.spec;
-    let time = now.format("%Y%m%dT%H%M%SZ");
+    let time = now.format("%Y%m%dT%H%M%S%3fZ");
     let id = format!("{time}-{}-{}-{salt}", spec.environment, spec.target);
     id.parse().map_err(|error| {
         let help = "Use letters, digits and `-` in the names of environments.";

@@ -21,6 +21,18 @@ async fn socket_and_files_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
+async fn no_weights_at_all_take_a_service_out_of_service() {
+    let app = App::start("app").await;
+    let router = Router::start().await;
+    router.service("web").await;
+    router.release("web", "1.0.0", &[&app]).await;
+    router.weights("web", &[("1.0.0", 100)]).await.unwrap();
+    router.weights("web", &[]).await.unwrap();
+    let weights = router.status().await.services["web"].weights.clone();
+    assert!(weights.values().all(|weight| *weight == 0), "{weights:?}");
+}
+
+#[tokio::test]
 async fn a_refused_request_changes_nothing_in_memory_or_on_disk() {
     let app = App::start("app").await;
     let router = Router::start().await;
@@ -37,7 +49,6 @@ async fn a_refused_request_changes_nothing_in_memory_or_on_disk() {
         router.weights("web", &[("1.0.0", 101)]).await,
         "bad-weights",
     );
-    refused(router.weights("web", &[]).await, "bad-weights");
     refused(
         router.weights("web", &[("1.0.0", 90), ("9.9.9", 10)]).await,
         "no-such-release",
