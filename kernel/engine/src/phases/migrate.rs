@@ -7,7 +7,9 @@
 
 mod backup;
 mod database;
+mod effects;
 mod execution;
+mod guard;
 mod performance;
 mod rollback;
 mod sqlite;

@@ -1,26 +1,37 @@
 //! Carrying migrations out, each journaled, and taking them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{
-    Basis, Column, Direction, EventBody, EvidenceRef, Finding, Report, Severity,
-};
+use code_deploy_record::{Basis, Column, Direction, EventBody, EvidenceRef, Report};
 use serde_json::{Value, json};
 use sqlx::migrate::Migration;
 
 use super::backup::before;
 use super::database::Database;
+use super::effects::Effects;
+use super::guard::{self, Guarded};
 use super::sqlite::Sqlite;
 use super::statements::{self, Does, Statement};
 use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::settle::accepts_failed;
 use crate::step::StepError;
 
 /// A migration that holds a lock for longer than this is shown as one that blocks writers.
 const LONG_LOCK: Duration = Duration::from_secs(1);
+
+/// The item that forbids destroying what exists.
+const DESTRUCTIVE: &str = "4.2.6";
+
+/// Returns the databases of which a migration was not compared under the write lock.
+pub(super) fn unguarded(section: &Section<'_>) -> BTreeSet<String> {
+    let result = section.result_of("migrate.execution");
+    let listed = result.get("unguarded").cloned().unwrap_or_default();
+    serde_json::from_value(listed).unwrap_or_default()
+}
 
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
@@ -49,6 +60,7 @@ struct Ran {
     statements: Vec<Statement>,
     took: Duration,
     rows: u64,
+    guarded: Guarded,
 }
 
 #[async_trait]
@@ -57,8 +69,8 @@ impl Work for Execution {
         let mut ran = Vec::new();
         let mut versions = BTreeMap::new();
         let mut triggers = Vec::new();
+        let destroying = allowed(section).await?;
         for database in Database::all(section.context).await? {
-            warn(section, &database).await?;
             ran.extend(forward(section, &database).await?);
             let mut live = Sqlite::open(database.name, &database.path, false).await?;
             versions.insert(database.name.to_owned(), live.version().await?);
@@ -71,8 +83,13 @@ impl Work for Execution {
         let event = section
             .report("Migration execution", report(&ran, &versions))
             .await?;
-        settle(section, &ran, &triggers, event).await?;
-        Ok(json!({ "versions": versions, "applied": ran.len() }))
+        settle(section, &ran, (&triggers, &destroying), event).await?;
+        let unguarded: BTreeSet<_> = ran
+            .iter()
+            .filter(|one| matches!(one.guarded, Guarded::NotCompared(_)))
+            .map(|one| &one.database)
+            .collect();
+        Ok(json!({ "versions": versions, "applied": ran.len(), "unguarded": unguarded }))
     }
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -203,30 +220,36 @@ fn created_tables(database: &Database<'_>) -> Vec<String> {
     created
 }
 
-/// Says what a migration destroys, and refuses one that has no way back in production.
-async fn warn(section: &Section<'_>, database: &Database<'_>) -> Result<(), StepError> {
-    let version = before(section)
-        .get(database.name)
-        .map_or(0, |before| before.version);
-    for migration in database.pending(version) {
-        for statement in statements::read(migration.sql.as_str()) {
-            let Does::Destroys(why) = statement.does else {
-                continue;
-            };
-            let finding = Finding {
-                rule: "migration/destructive".to_owned(),
-                severity: Severity::High,
-                place: format!("{} migration {}", database.name, migration.version),
-                message: format!(
-                    "{why}: {}",
-                    statement.text.chars().take(160).collect::<String>()
-                ),
-                cure: "Expand first, contract in a later release when nothing uses it.".to_owned(),
-            };
+/// Raises what the pending migrations destroy, and refuses it before anything is done when nobody
+/// accepted it. Returns the statements that destroy.
+async fn allowed(section: &Section<'_>) -> Result<Vec<String>, StepError> {
+    let before = before(section);
+    let mut destroying = Vec::new();
+    for database in Database::all(section.context).await? {
+        let effects = Effects::read(&database, before.get(database.name));
+        for finding in effects.findings(database.name) {
+            destroying.push(format!("{}: {}", finding.place, finding.message));
             section.context.find(finding).await?;
         }
     }
-    Ok(())
+    let Some(first) = destroying.first() else {
+        return Ok(destroying);
+    };
+    if accepts_failed(section.context, DESTRUCTIVE)? {
+        return Ok(destroying);
+    }
+    let (count, list) = (destroying.len(), destroying.join("\n"));
+    let report = Report::new()
+        .with_text("Nothing was migrated: pending migrations destroy what exists, and nobody accepted that.")
+        .with_code("Statements that destroy", "text", list);
+    let event = section.report("Migration execution", report).await?;
+    let text = format!("{count} pending statements would destroy, the first: {first}");
+    section
+        .judge(DESTRUCTIVE, false, Basis::Observed, text, &[event])
+        .await?;
+    let what = format!("{count} pending statements destroy what exists, the first: {first}");
+    let next = format!("Nothing was migrated. Expand first, or waive {DESTRUCTIVE} in `waivers`.");
+    Err(StepError::permanent("CD0609", what, next))
 }
 
 async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<Ran>, StepError> {
@@ -241,13 +264,13 @@ async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<R
     let mut live = Sqlite::open(database.name, &database.path, true).await?;
     restrict(database)?;
     let version = live.version().await?;
+    let effects = Effects::read(database, before(section).get(database.name));
     let mut ran = Vec::new();
     for migration in database.pending(version) {
         section.context.safe_point()?;
         let rows = rows(&mut live).await?;
         let began = Instant::now();
-        live.migrate_to(&database.migrations, migration.version)
-            .await?;
+        let guarded = guard::migrate(&mut live, database, migration, &effects, rows).await?;
         let took = began.elapsed();
         journal(section, database, migration, (Direction::Apply, took, rows)).await?;
         ran.push(Ran {
@@ -257,6 +280,7 @@ async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<R
             statements: statements::read(migration.sql.as_str()),
             took,
             rows,
+            guarded,
         });
     }
     live.close().await?;
@@ -328,6 +352,7 @@ fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
         Column::number("Statements"),
         Column::number("Rows before"),
         Column::number("Took (ms)"),
+        Column::text("Data under the lock"),
     ];
     let rows = ran.iter().map(|one| {
         vec![
@@ -337,6 +362,10 @@ fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
             one.statements.len().to_string(),
             one.rows.to_string(),
             format!("{:.1}", one.took.as_secs_f64() * 1000.0),
+            match one.guarded {
+                Guarded::Agrees(rows) => format!("{rows} rows are as before"),
+                Guarded::NotCompared(why) => format!("not compared: {why}"),
+            },
         ]
     });
     let stands = versions
@@ -366,7 +395,7 @@ fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
 async fn settle(
     section: &Section<'_>,
     ran: &[Ran],
-    triggers: &[String],
+    (triggers, destroying): (&[String], &[String]),
     event: EvidenceRef,
 ) -> Result<(), StepError> {
     let evidence = [event];
@@ -427,21 +456,20 @@ async fn settle(
             .judge("4.2.5", true, Basis::Observed, text, &evidence)
             .await?;
     }
-    let destroys: Vec<_> = all()
-        .filter(|one| matches!(one.does, Does::Destroys(_)))
-        .collect();
-    let text = match destroys.first() {
-        None => format!("{} statements read, none destroys anything", all().count()),
+    let text = match destroying.first() {
+        None => format!(
+            "{} statements read, none destroys anything that was there",
+            all().count()
+        ),
         Some(first) => format!(
-            "{} statements destroy, the first: {}",
-            destroys.len(),
-            first.text
+            "{} statements destroy, the first: {first}",
+            destroying.len()
         ),
     };
     section
         .judge(
-            "4.2.6",
-            destroys.is_empty(),
+            DESTRUCTIVE,
+            destroying.is_empty(),
             Basis::Observed,
             text,
             &evidence,
