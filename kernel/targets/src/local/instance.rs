@@ -57,6 +57,12 @@ pub struct InstanceState {
     pub last_end: Option<String>,
     /// Whether the supervisor has given up or was asked to end.
     pub ended: bool,
+    /// Whether the supervisor was asked to end.
+    #[serde(default)]
+    pub asked: bool,
+    /// Whether the process did not end when asked, and was made to.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 /// The folder of an instance.
@@ -142,6 +148,27 @@ impl InstanceFolder {
         write_json(&self.path.join("state.json"), state)
     }
 
+    /// Returns whether it stands here what the instance is.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.path.join("config.json").exists()
+    }
+
+    /// Writes which process was started to look after the instance.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn write_supervisor(&self, supervisor: &ProcessId) -> std::io::Result<()> {
+        write_json(&self.path.join("supervisor.json"), supervisor)
+    }
+
+    /// Returns the process that looks after the instance, or did; nothing when none was started.
+    #[must_use]
+    pub fn supervisor(&self) -> Option<ProcessId> {
+        let state = self.state().map(|state| state.supervisor);
+        state.or_else(|| read_json(&self.path.join("supervisor.json")).ok())
+    }
+
     /// Returns whether a supervisor looks after the instance now.
     #[must_use]
     pub fn supervised(&self) -> bool {
@@ -152,11 +179,21 @@ impl InstanceFolder {
     /// Returns the last lines of the instance's log, at most that many.
     #[must_use]
     pub fn last_lines(&self, count: usize) -> Vec<String> {
-        let text = tail(&self.log(), 64 * 1024).unwrap_or_default();
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        let from = lines.len().saturating_sub(count);
-        lines.get(from..).unwrap_or_default().to_vec()
+        last_lines(&self.log(), count)
     }
+
+    /// Returns the last lines that the supervisor wrote itself, at most that many.
+    #[must_use]
+    pub fn supervisor_lines(&self, count: usize) -> Vec<String> {
+        last_lines(&self.supervisor_log(), count)
+    }
+}
+
+fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let text = tail(path, 64 * 1024).unwrap_or_default();
+    let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    let from = lines.len().saturating_sub(count);
+    lines.get(from..).unwrap_or_default().to_vec()
 }
 
 fn tail(path: &Path, bytes: u64) -> std::io::Result<String> {
@@ -202,4 +239,13 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> 
         Some(folder) => std::fs::File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Opens a file for appending, private to the user.
+pub(crate) fn append_private(path: &Path) -> std::io::Result<std::fs::File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }

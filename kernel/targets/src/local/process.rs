@@ -30,6 +30,20 @@ impl ProcessId {
         (!matches!(state, "Z" | "X")).then_some(Self { pid, started_ticks })
     }
 
+    /// Returns the processes that run in the session of this one, without itself. The process must
+    /// have made the session, and may be gone: its number is not given again while the session
+    /// has members.
+    #[must_use]
+    pub fn session(&self) -> Vec<Self> {
+        if Self::of(self.pid).is_some_and(|process| process != *self) {
+            return Vec::new();
+        }
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let others = pids.filter(|pid| *pid != self.pid && session_of(*pid) == Some(self.pid));
+        others.filter_map(Self::of).collect()
+    }
+
     /// Returns whether this very process still runs.
     #[must_use]
     pub fn runs(&self) -> bool {
@@ -92,6 +106,13 @@ impl ProcessId {
             .map_err(io::Error::other)?
             .map(|ended| ended || !self.runs())
     }
+}
+
+fn session_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // State, parent and group stand before the session.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 fn wait_readable(handle: &OwnedFd, limit: Duration) -> io::Result<bool> {

@@ -1,12 +1,10 @@
 //! The router's process as the local target sees it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -21,8 +19,9 @@ use code_deploy_router::{
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::failed;
-use super::instance::{create_private, read_json, write_json};
+use super::failure::{code, failed, files, not_stopped, transient};
+use super::instance::{append_private, create_private, read_json, write_json};
+use super::lock::ChangeLock;
 use super::places::Places;
 use super::process::ProcessId;
 
@@ -38,6 +37,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two tries to reach a router that is starting.
 const KNOCK: Duration = Duration::from_millis(20);
 
+/// Events that tell of nothing but what was asked of the router.
+const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
+
 /// How long every instance of a release may take to be found healthy by the router.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -46,7 +48,8 @@ pub struct RouterProcess {
     places: Places,
     program: PathBuf,
     client: ControlClient,
-    seen: AtomicU64,
+    /// The router whose events were read, and the number of the last.
+    seen: Mutex<Option<(ProcessId, u64)>>,
 }
 
 /// What stands on disk of a router that was started.
@@ -62,8 +65,16 @@ impl RouterProcess {
             places,
             program,
             client,
-            seen: AtomicU64::new(0),
+            seen: Mutex::new(None),
         }
+    }
+
+    fn seen(&self) -> Option<(ProcessId, u64)> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_seen(&self, seen: (ProcessId, u64)) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
     fn process(&self) -> Option<ProcessId> {
@@ -77,12 +88,30 @@ impl RouterProcess {
 
     /// Starts the router if it does not run, and waits until it answers.
     pub async fn start(&self) -> Result<(), TargetError> {
-        if self.process().is_some() {
-            return self.wait_answers().await;
+        let _change = ChangeLock::of_router(&self.places).await?;
+        if self.process().is_none() {
+            self.spawn()?;
         }
+        let answering = self.wait_answers().await?;
+        // A start that was cut off may have left a router that nobody wrote down.
+        let process = ProcessId::of(answering.pid).ok_or_else(|| self.no_start("it is gone"))?;
+        if self.process() == Some(process) {
+            return Ok(());
+        }
+        self.write_down(process)
+    }
+
+    fn write_down(&self, process: ProcessId) -> Result<(), TargetError> {
+        let path = self.places.router().join("process.json");
+        write_json(&path, &Started { process }).map_err(files(None, "write", &path))
+    }
+
+    fn spawn(&self) -> Result<(), TargetError> {
         let folder = self.places.router();
         let refused = |error: std::io::Error| {
-            failed(None, format!("cannot start the router: {error}"), "", false)
+            let what = format!("cannot start the router: {error}; nothing was started");
+            let next = format!("Look at {} and at this program's rights.", folder.display());
+            failed(code::ROUTER_START, None, what, next)
         };
         create_private(&folder).map_err(refused)?;
         create_private(self.places.runtime()).map_err(refused)?;
@@ -100,18 +129,18 @@ impl RouterProcess {
             .map_err(refused)?;
         let process = child.id().and_then(ProcessId::of);
         let process = process.ok_or_else(|| self.no_start("its process ended at once"))?;
-        write_json(&folder.join("process.json"), &Started { process }).map_err(refused)?;
-        self.wait_answers().await
+        self.write_down(process)
     }
 
-    async fn wait_answers(&self) -> Result<(), TargetError> {
+    async fn wait_answers(&self) -> Result<Status, TargetError> {
         let until = tokio::time::Instant::now() + START_LIMIT;
         loop {
             let error = match self.client.status().await {
-                Ok(_) => return Ok(()),
+                Ok(status) => return Ok(status),
                 Err(error) => error,
             };
-            if tokio::time::Instant::now() >= until || self.process().is_none() {
+            let given_up = self.process().is_none() || tokio::time::Instant::now() >= until;
+            if given_up {
                 return Err(self.no_start(&code_deploy_engine::error::with_sources(&error)));
             }
             tokio::time::sleep(KNOCK).await;
@@ -121,7 +150,8 @@ impl RouterProcess {
     fn no_start(&self, what: &str) -> TargetError {
         let log = self.places.router().join("router.log");
         let what = format!("the router does not answer within {START_LIMIT:?}: {what}");
-        failed(None, what, format!("Look at {}.", log.display()), false)
+        let next = format!("Look at {}, then run again.", log.display());
+        failed(code::ROUTER_START, None, what, next)
     }
 
     async fn status(&self) -> Result<Option<Status>, TargetError> {
@@ -157,8 +187,10 @@ impl RouterProcess {
             let mut shares = Shares::new();
             for (release, weight) in service.weights {
                 let parsed: Result<Release, _> = release.parse();
-                let release =
-                    parsed.map_err(|error| failed(Some(&name), error.to_string(), "", false))?;
+                let release = parsed.map_err(|error| {
+                    let what = format!("the router serves a release with no valid name: {error}");
+                    failed(code::ROUTER, Some(&name), what, "Stop it with `--stop`.")
+                })?;
                 shares.insert(release, weight);
             }
             traffic.insert(name, shares);
@@ -242,6 +274,27 @@ impl RouterProcess {
             .map_err(|error| refusal(Some(service), &error))
     }
 
+    /// Drains one instance and forgets it; returns how many requests were cut off.
+    pub async fn forget(
+        &self,
+        service: &str,
+        instance: &str,
+        limit: Duration,
+    ) -> Result<u64, TargetError> {
+        let Some(status) = self.status().await? else {
+            return Ok(0);
+        };
+        let releases = status.services.get(service).map(|s| s.releases.iter());
+        let mut backends = releases.into_iter().flatten().flat_map(|r| &r.backends);
+        if !backends.any(|backend| backend.id == instance) {
+            return Ok(0);
+        }
+        let drained = self.client.drain(service, instance, limit).await;
+        drained
+            .map(|drained| drained.cut as u64)
+            .map_err(|error| refusal(Some(service), &error))
+    }
+
     /// Sets shares, and returns when they are served. A release that is given a share must be
     /// healthy first.
     pub async fn set_weights(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
@@ -291,21 +344,26 @@ impl RouterProcess {
 
     /// Returns what happened on its own since the last call.
     pub async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
-        if self.process().is_none() {
+        let Some(process) = self.process() else {
             return Ok(Vec::new());
-        }
-        let since = self.seen.load(Ordering::Relaxed);
+        };
+        // Each router counts from 1.
+        let since = match self.seen() {
+            Some((of, number)) if of == process => number,
+            _ => 0,
+        };
         let events = self
             .client
             .events(since)
             .await
             .map_err(|error| refusal(None, &error))?;
         if let Some(last) = events.last() {
-            self.seen.store(last.number, Ordering::Relaxed);
+            self.set_seen((process, last.number));
         }
         let time = |us: u64| DateTime::from_timestamp_micros(i64::try_from(us).unwrap_or(i64::MAX));
         Ok(events
             .into_iter()
+            .filter(|event| !ASKED_FOR.contains(&event.kind.as_str()))
             .map(|event| TargetEvent {
                 time: time(event.at_us).unwrap_or_default(),
                 service: event.service,
@@ -326,28 +384,29 @@ impl RouterProcess {
 
     /// Ends the router, after requests in flight or that long.
     pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
+        let refused = || not_stopped(None, "the router");
+        let _change = ChangeLock::of_router(&self.places).await?;
         let Some(process) = self.process() else {
             return Ok(());
         };
-        self.client
-            .shutdown(grace)
-            .await
-            .map_err(|error| refusal(None, &error))?;
-        let refused = |error: std::io::Error| {
-            failed(None, format!("cannot end the router: {error}"), "", true)
+        let limit = match self.client.shutdown(grace).await {
+            Ok(()) => grace + START_LIMIT,
+            // A router that cannot be asked is told, and is given less time.
+            Err(error) => {
+                tracing::warn!(%error, "the router is ended by a signal");
+                process.terminate().map_err(refused())?;
+                START_LIMIT
+            }
         };
-        if !process
-            .ended_within(grace + START_LIMIT)
-            .await
-            .map_err(refused)?
-        {
-            process.kill().map_err(refused)?;
+        if !process.ended_within(limit).await.map_err(refused())? {
+            process.kill().map_err(refused())?;
+            process.ended_within(START_LIMIT).await.map_err(refused())?;
         }
         let folder = self.places.router();
         for file in ["process.json", "state.json"] {
             match std::fs::remove_file(folder.join(file)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(refused(error));
+                    return Err(files(None, "remove", &folder.join(file))(error));
                 }
                 _ => {}
             }
@@ -392,23 +451,11 @@ fn service_config(
 }
 
 fn refusal(service: Option<&str>, error: &code_deploy_router::Error) -> TargetError {
-    let what = format!(
-        "the router: {}",
-        code_deploy_engine::error::with_sources(error)
-    );
-    failed(
-        service,
-        what,
-        "Look at the router's log in the environment's folder.",
-        true,
-    )
-}
-
-/// Opens a file for appending, private to the user.
-pub fn append_private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    let what = code_deploy_engine::error::with_sources(error);
+    if matches!(error, code_deploy_router::Error::Refused { .. }) {
+        let next = "Nothing was changed. Mend what it says and run again.";
+        return failed(code::ROUTER, service, what, next);
+    }
+    let next = "Look at `router/router.log` in the environment's folder, and run again.";
+    transient(code::ROUTER, service, what, next)
 }

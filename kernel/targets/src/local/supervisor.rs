@@ -36,6 +36,10 @@ pub async fn supervise(folder: PathBuf) -> std::io::Result<()> {
     let config = folder.config()?;
     let mut supervisor = Supervisor::new(folder, config)?;
     let ended = supervisor.run().await;
+    supervisor.end_rest()?;
+    if let Err(error) = &ended {
+        supervisor.state.last_end = Some(error.to_string());
+    }
     supervisor.state.ended = true;
     supervisor.state.process = None;
     supervisor.folder.write_state(&supervisor.state)?;
@@ -67,9 +71,13 @@ impl Supervisor {
             restarts: 0,
             last_end: None,
             ended: false,
+            asked: false,
+            forced: false,
         };
         let end = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
+        // Whoever wants this process to end can find it before it has started anything.
+        folder.write_state(&state)?;
         Ok(Self {
             folder,
             config,
@@ -87,6 +95,7 @@ impl Supervisor {
             match self.watch(&mut child).await? {
                 Course::AskedToEnd => return self.stop(child).await,
                 Course::Ended(status) => {
+                    self.end_rest()?;
                     self.state.process = None;
                     self.state.last_end = Some(status.to_string());
                     self.folder.write_state(&self.state)?;
@@ -99,6 +108,7 @@ impl Supervisor {
                 pause = FIRST_PAUSE;
             }
             if self.asked_during(pause).await {
+                self.state.asked = true;
                 return Ok(());
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -113,7 +123,8 @@ impl Supervisor {
         let mut options = std::fs::OpenOptions::new();
         std::os::unix::fs::OpenOptionsExt::mode(options.append(true).create(true), 0o600);
         let log = options.open(self.folder.log())?;
-        let child = Command::new(program)
+        // A supervisor that fails takes the process along.
+        let started = Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(&self.config.environment)
@@ -122,7 +133,11 @@ impl Supervisor {
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
-            .spawn()?;
+            .kill_on_drop(true)
+            .spawn();
+        let child = started.map_err(|error| {
+            std::io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
+        })?;
         self.state.process = child.id().and_then(ProcessId::of);
         self.state.started = SystemClock.now();
         self.folder.write_state(&self.state)?;
@@ -138,7 +153,14 @@ impl Supervisor {
         }
     }
 
+    /// Ends what the process started and left: it would hold the port of the next.
+    fn end_rest(&self) -> std::io::Result<()> {
+        let left = self.state.supervisor.session();
+        left.iter().try_for_each(ProcessId::kill)
+    }
+
     async fn stop(&mut self, mut child: Child) -> std::io::Result<()> {
+        self.state.asked = true;
         if let Some(process) = self.state.process {
             process.terminate()?;
         }
@@ -146,6 +168,7 @@ impl Supervisor {
         let status = match tokio::time::timeout(grace, child.wait()).await {
             Ok(status) => status?,
             Err(_) => {
+                self.state.forced = true;
                 child.kill().await?;
                 child.wait().await?
             }

@@ -11,6 +11,5 @@ mod bad_input;
 mod faults;
 mod house;
 mod kit;
-mod notebooks;
 mod run;
 mod stage;

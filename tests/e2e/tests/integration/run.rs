@@ -40,24 +40,3 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
     let compared = place.run_in(&place.demo(), &["verify", &id, "--notebooks", folder]);
     assert_eq!(compared.code, Some(0), "{}\n{}", compared.out, compared.err);
 }
-
-#[test]
-fn a_finished_run_is_taken_back_from_another_process() {
-    let place = Place::new();
-    let said = place.run(&["dev", "local", "--demo"]);
-    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
-    let back = place.run_in(
-        &place.demo(),
-        &["rollback", "--reason", "customers see old prices"],
-    );
-    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
-    let runs = place.demo_runs();
-    let (_, last) = runs.last().unwrap();
-    let started = last.started.as_ref().unwrap();
-    assert_eq!(started.to.as_str(), "1.0.0");
-    let all_back = last
-        .traffic
-        .values()
-        .all(|(served, _)| served.get(&"1.0.0".parse().unwrap()) == Some(&100));
-    assert!(all_back, "{:?}", last.traffic);
-}

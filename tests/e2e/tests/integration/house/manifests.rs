@@ -9,6 +9,10 @@ const LINKS: &[(&str, &str)] = &[
         "sqlite3",
         "compiled from the C source inside libsqlite3-sys",
     ),
+    (
+        "ring_core_0_17_14_",
+        "compiled from the C and assembler source inside ring",
+    ),
     ("rayon-core", "a guard against two versions, no library"),
     (
         "wasm_bindgen",

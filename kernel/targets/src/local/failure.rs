@@ -1,0 +1,139 @@
+//! What can go wrong on this machine, each kind with a code that stays the same.
+
+use code_deploy_engine::target::TargetError;
+
+/// The codes, by name.
+pub(crate) mod code {
+    /// The deployment file names no such service.
+    pub const NO_SUCH_SERVICE: &str = "CD0510";
+    /// A file or folder of the environment cannot be read or written.
+    pub const FILES: &str = "CD0511";
+    /// A service has no program, or it is not where the deployment file says.
+    pub const PROGRAM: &str = "CD0512";
+    /// A secret cannot be found.
+    pub const SECRET: &str = "CD0513";
+    /// An instance ended, or did not become ready in time.
+    pub const NOT_STARTED: &str = "CD0514";
+    /// The port chosen for an instance was taken by another program.
+    pub const PORT_TAKEN: &str = "CD0515";
+    /// A process did not end, or the system refused to end it.
+    pub const NOT_STOPPED: &str = "CD0516";
+    /// Another process changes the same thing for too long.
+    pub const BUSY: &str = "CD0517";
+    /// The router does not start.
+    pub const ROUTER_START: &str = "CD0518";
+    /// The router refused, or did not answer.
+    pub const ROUTER: &str = "CD0519";
+    /// This machine cannot be measured.
+    pub const CAPACITY: &str = "CD0520";
+    /// Two services and releases would give an instance the same name.
+    pub const NAME_TAKEN: &str = "CD0521";
+    /// A task of this program ended before its work was done.
+    pub const INTERRUPTED: &str = "CD0522";
+}
+
+/// The codes of the local target, each with what it means.
+pub const CODES: &[(&str, &str)] = &[
+    (
+        code::NO_SUCH_SERVICE,
+        "the deployment file names no such service",
+    ),
+    (
+        code::FILES,
+        "a file or folder of the environment cannot be read or written",
+    ),
+    (
+        code::PROGRAM,
+        "a service has no program, or it is not where the deployment file says",
+    ),
+    (code::SECRET, "a secret cannot be found"),
+    (
+        code::NOT_STARTED,
+        "an instance ended, or did not become ready in time",
+    ),
+    (
+        code::PORT_TAKEN,
+        "the port chosen for an instance was taken by another program",
+    ),
+    (
+        code::NOT_STOPPED,
+        "a process did not end, or the system refused to end it",
+    ),
+    (
+        code::BUSY,
+        "another process changes the same service for too long",
+    ),
+    (code::ROUTER_START, "the router does not start"),
+    (code::ROUTER, "the router refused, or did not answer"),
+    (code::CAPACITY, "this machine cannot be measured"),
+    (
+        code::NAME_TAKEN,
+        "two services and releases would give an instance the same name",
+    ),
+    (
+        code::INTERRUPTED,
+        "a task of the program ended before its work was done",
+    ),
+];
+
+/// Returns a failure that trying again does not mend.
+pub(crate) fn failed(
+    code: &'static str,
+    service: Option<&str>,
+    what: impl Into<String>,
+    next: impl Into<String>,
+) -> TargetError {
+    TargetError {
+        code,
+        service: service.map(str::to_owned),
+        what: what.into(),
+        next: next.into(),
+        transient: false,
+    }
+}
+
+/// Returns a failure that may not come again.
+pub(crate) fn transient(
+    code: &'static str,
+    service: Option<&str>,
+    what: impl Into<String>,
+    next: impl Into<String>,
+) -> TargetError {
+    TargetError {
+        transient: true,
+        ..failed(code, service, what, next)
+    }
+}
+
+/// Returns a function that tells what could not be done to a file or folder.
+pub(crate) fn files(
+    service: Option<&str>,
+    action: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> TargetError {
+    let (service, path) = (service.map(str::to_owned), path.to_owned());
+    move |error| {
+        failed(
+            code::FILES,
+            service.as_deref(),
+            format!("cannot {action} {}: {error}", path.display()),
+            "Make it readable and writable for this user, with room on its disk, and run again.",
+        )
+    }
+}
+
+/// Returns a function that tells that a process could not be watched or ended.
+pub(crate) fn not_stopped(
+    service: Option<&str>,
+    whose: &str,
+) -> impl FnOnce(std::io::Error) -> TargetError + use<> {
+    let (service, whose) = (service.map(str::to_owned), whose.to_owned());
+    move |error| {
+        failed(
+            code::NOT_STOPPED,
+            service.as_deref(),
+            format!("cannot end the process of {whose}: {error}; it may run still"),
+            "Look whether it runs still, and stop again.",
+        )
+    }
+}

@@ -1,0 +1,352 @@
+//! Starting instances, and waiting until they answer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::spec::Service;
+use code_deploy_engine::target::{Instance, TargetError, Wanted};
+use code_deploy_record::Release;
+use tokio::process::Command;
+
+use super::failure::{code, failed, files, transient};
+use super::instance::{InstanceFolder, append_private};
+use super::lock::ChangeLock;
+use super::process::ProcessId;
+use super::store::{Known, Store, describe};
+use super::{LocalTarget, listening};
+
+/// The pause between two calls to a starting instance.
+const KNOCK: Duration = Duration::from_millis(50);
+
+/// How long one call to a starting instance may take.
+const KNOCK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often another port is taken when somebody else was faster.
+const PORTS: u32 = 3;
+
+/// How many lines of a log an error shows.
+const SHOWN: usize = 10;
+
+impl LocalTarget {
+    /// Starts what is missing. When that fails, what this call started is stopped again; what
+    /// ran before stays.
+    pub(super) async fn start_wanted(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
+        let service = self.store.service(&wanted.service)?;
+        let _change = ChangeLock::of_service(&self.store.places, &wanted.service).await?;
+        let addresses = self.addresses().await?;
+        let (present, missing) = self.present_and_missing(wanted).await?;
+        let starts = missing
+            .iter()
+            .map(|index| self.bring_up(service, wanted, *index, &addresses));
+        // An instance may be of a start that was cut off, and not answer yet.
+        let waits = present
+            .iter()
+            .map(|known| wait_started(&self.store, &self.http, service, known, wanted.start_limit));
+        let (results, waited) = futures::future::join(
+            futures::future::join_all(starts),
+            futures::future::try_join_all(waits),
+        )
+        .await;
+        let mut started = Vec::new();
+        let mut failure = waited.err();
+        for result in results {
+            match result {
+                Ok(known) => started.push(known),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        let told = match failure {
+            None => self.tell_router(&wanted.service, &wanted.release).await,
+            Some(error) => Err(error),
+        };
+        match told {
+            Ok(instances) => Ok(instances),
+            Err(error) => Err(self.take_back(&started, error).await),
+        }
+    }
+
+    /// Returns the instances that are looked after, and the numbers of those that are not, after
+    /// what is left of them was ended.
+    async fn present_and_missing(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Known>, Vec<u32>), TargetError> {
+        let (service, release) = (wanted.service.clone(), wanted.release.clone());
+        let known = self
+            .store
+            .run(move |store| store.of_release(&service, &release))
+            .await?;
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        for index in 1..=wanted.replicas {
+            match known.iter().find(|(_, config)| config.index == index) {
+                Some(known) if known.0.supervised() => {
+                    present.push(known.clone());
+                    continue;
+                }
+                Some(left) => {
+                    self.end(left).await?;
+                }
+                None => {}
+            }
+            missing.push(index);
+        }
+        Ok((present, missing))
+    }
+
+    async fn take_back(&self, started: &[Known], mut error: TargetError) -> TargetError {
+        for known in started {
+            // The router may know it already. That it does not is no failure here.
+            let forgotten = self
+                .router
+                .forget(&known.1.service, &known.1.id, Duration::ZERO);
+            if let Err(other) = forgotten.await {
+                tracing::debug!(error = %other, instance = known.1.id, "not forgotten");
+            }
+            if let Err(other) = self.end(known).await {
+                error
+                    .what
+                    .push_str(&format!("; {} runs still: {other}", known.1.id));
+            }
+        }
+        error
+    }
+
+    /// Starts one instance and waits until it answers; nothing of it stays when it does not.
+    async fn bring_up(
+        &self,
+        service: &Service,
+        wanted: &Wanted,
+        index: u32,
+        addresses: &BTreeMap<String, SocketAddr>,
+    ) -> Result<Known, TargetError> {
+        let mut attempt = 1;
+        loop {
+            let (what, known_addresses) = (wanted.clone(), addresses.clone());
+            let known = self
+                .store
+                .run(move |store| store.prepare(&what, index, &known_addresses))
+                .await?;
+            let spawned = spawn_supervisor(&self.store, &known).await;
+            let started = match spawned {
+                Ok(()) => {
+                    wait_started(&self.store, &self.http, service, &known, wanted.start_limit).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(mut error) = started else {
+                return Ok(known);
+            };
+            if let Err(other) = self.end(&known).await {
+                error.what.push_str(&format!("; it runs still: {other}"));
+                return Err(error);
+            }
+            if error.code != code::PORT_TAKEN || attempt == PORTS {
+                error.what.push_str("\nIt was stopped again.");
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Makes the running instances of a release, and only those, known to the router.
+    async fn tell_router(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<Vec<Instance>, TargetError> {
+        let (name, wanted) = (service.to_owned(), release.clone());
+        let instances: Vec<Instance> = self
+            .store
+            .run(move |store| {
+                let known = store.of_release(&name, &wanted)?;
+                let supervised = known.iter().filter(|(folder, _)| folder.supervised());
+                Ok(supervised.map(describe).collect())
+            })
+            .await?;
+        let backends = instances.iter().map(|i| (i.id.clone(), i.address));
+        self.router
+            .put_release(service, release, backends.collect())
+            .await?;
+        Ok(instances)
+    }
+}
+
+async fn spawn_supervisor(store: &Store, (folder, config): &Known) -> Result<(), TargetError> {
+    let (folder, service) = (folder.clone(), config.service.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let work = move |store: &Store| {
+        // A child is registered with the runtime when it is started.
+        let _inside = runtime.enter();
+        let path = folder.supervisor_log();
+        let log = append_private(&path).map_err(files(Some(&service), "open", &path))?;
+        let errors = log
+            .try_clone()
+            .map_err(files(Some(&service), "open", &path))?;
+        let child = Command::new(&store.settings.program)
+            .args(["internal", "instance", "--folder"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| {
+                let program = store.settings.program.display();
+                let what = format!("cannot start {program} as supervisor: {error}");
+                let next = "Make sure that this program can be started, and run again.";
+                failed(code::NOT_STARTED, Some(&service), what, next)
+            })?;
+        match child.id().and_then(ProcessId::of) {
+            Some(process) => folder.write_supervisor(&process).map_err(files(
+                Some(&service),
+                "write to",
+                folder.path(),
+            )),
+            // It ended already; its log says why.
+            None => Ok(()),
+        }
+    };
+    store.run(work).await
+}
+
+/// What is seen of an instance that is starting.
+enum Seen {
+    Answers,
+    NotYet(String),
+    Ended,
+    Stranger,
+}
+
+/// Waits until an instance answers its startup probe, or accepts connections when it has none.
+/// There is no event for this: the instance is asked again and again.
+async fn wait_started(
+    store: &Store,
+    http: &HttpClient,
+    service: &Service,
+    known: &Known,
+    limit: Duration,
+) -> Result<(), TargetError> {
+    let until = tokio::time::Instant::now() + limit;
+    let probe = service.file.probes.startup.as_deref();
+    let mut last = "it does not listen yet".to_owned();
+    while tokio::time::Instant::now() < until {
+        match look(store, http, known, probe).await? {
+            Seen::Answers => return Ok(()),
+            Seen::NotYet(what) => last = what,
+            Seen::Stranger => return Err(port_taken(known)),
+            Seen::Ended => {
+                last = "its process ended".to_owned();
+                break;
+            }
+        }
+        tokio::time::sleep(KNOCK).await;
+    }
+    let known = known.clone();
+    let error = store.run(move |_| Ok(not_started(&known, limit, &last)));
+    Err(error.await?)
+}
+
+/// An answer counts only when the instance itself holds the port.
+async fn look(
+    store: &Store,
+    http: &HttpClient,
+    known: &Known,
+    probe: Option<&str>,
+) -> Result<Seen, TargetError> {
+    let answered = knock(http, known.1.address, probe).await;
+    let (folder, port) = (known.0.clone(), known.1.address.port());
+    let own = store.run(move |_| {
+        let ended = match (folder.state(), folder.supervisor()) {
+            (Some(state), _) => state.ended || !state.supervisor.runs(),
+            (None, supervisor) => supervisor.is_none_or(|supervisor| !supervisor.runs()),
+        };
+        let session = folder.supervisor().map(|process| process.session());
+        let pids: Vec<u32> = session
+            .iter()
+            .flatten()
+            .map(|process| process.pid)
+            .collect();
+        let listens = listening::of_processes(&pids);
+        Ok((ended, listens.iter().any(|address| address.port() == port)))
+    });
+    let (ended, own) = own.await?;
+    let answers = matches!(answered, Ok(()) | Err(Refusal::Answer(_)));
+    // The instance may have answered and ended since; then nobody listens any more.
+    let stranger = answers && !own && knock(http, known.1.address, None).await.is_ok();
+    Ok(match (answered, own, ended) {
+        _ if stranger => Seen::Stranger,
+        (Ok(()), true, _) => Seen::Answers,
+        (_, _, true) => Seen::Ended,
+        (Ok(()), false, _) => Seen::NotYet("it listens no more".to_owned()),
+        (Err(Refusal::Answer(what) | Refusal::Silence(what)), _, _) => Seen::NotYet(what),
+    })
+}
+
+/// Why an instance does not count as started.
+enum Refusal {
+    /// Something answered, but not with success.
+    Answer(String),
+    /// Nothing answered.
+    Silence(String),
+}
+
+async fn knock(http: &HttpClient, address: SocketAddr, probe: Option<&str>) -> Result<(), Refusal> {
+    let connecting = tokio::net::TcpStream::connect(address);
+    match tokio::time::timeout(KNOCK_LIMIT, connecting).await {
+        Err(_) => {
+            let what = format!("no connection within {KNOCK_LIMIT:?}");
+            return Err(Refusal::Silence(what));
+        }
+        Ok(Err(error)) => {
+            let what = format!("it does not listen on {address} ({error})");
+            return Err(Refusal::Silence(what));
+        }
+        Ok(Ok(_)) => {}
+    }
+    let Some(path) = probe else { return Ok(()) };
+    match http
+        .get(&format!("http://{address}{path}"), KNOCK_LIMIT)
+        .await
+    {
+        Ok(answer) if answer.status.is_success() => Ok(()),
+        Ok(answer) => Err(Refusal::Answer(format!(
+            "GET {path} answers {}",
+            answer.status
+        ))),
+        Err(error) => Err(Refusal::Silence(format!("GET {path}: {error}"))),
+    }
+}
+
+fn not_started((folder, config): &Known, limit: Duration, last: &str) -> TargetError {
+    let end = folder.state().and_then(|state| state.last_end);
+    let end = end.map(|end| format!(" ({end})")).unwrap_or_default();
+    let what = format!(
+        "instance {} did not start within {limit:?}: {last}{end}.\n{}",
+        config.id,
+        end_of_log(folder)
+    );
+    let next = "Mend what the log says and run again.";
+    failed(code::NOT_STARTED, Some(&config.service), what, next)
+}
+
+fn end_of_log(folder: &InstanceFolder) -> String {
+    let lines = folder.last_lines(SHOWN);
+    if lines.is_empty() {
+        let own = folder.supervisor_lines(SHOWN).join("\n");
+        return format!("It wrote no log. {own}");
+    }
+    format!("The end of its log:\n{}", lines.join("\n"))
+}
+
+fn port_taken((_, config): &Known) -> TargetError {
+    let what = format!(
+        "instance {} was given port {}, but a process that is not of this instance listens there",
+        config.id,
+        config.address.port()
+    );
+    let next = "Run again: another port is taken. A service must stay in the foreground and \
+                listen on {port} itself.";
+    transient(code::PORT_TAKEN, Some(&config.service), what, next)
+}
