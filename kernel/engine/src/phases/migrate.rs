@@ -6,6 +6,7 @@
 //! schema; the undo takes the migrations back down to where the backup found them.
 
 mod backup;
+mod carried;
 mod database;
 mod effects;
 mod execution;

@@ -143,7 +143,10 @@ impl Work for Logs {
                 there += 1;
             }
         }
-        Ok(Seen::new(true, format!("{there} artifacts of builds are there")))
+        Ok(Seen::new(
+            true,
+            format!("{there} artifacts of builds are there"),
+        ))
     }
 }
 

@@ -5,26 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, Direction, EventBody, EvidenceRef, Report};
+use code_deploy_record::{Basis, Direction, EventBody, Report};
 use serde_json::{Value, json};
 use sqlx::migrate::Migration;
 
 use super::backup::before;
+use super::carried::{self, Ran};
 use super::database::Database;
 use super::effects::Effects;
 use super::guard::{self, Guarded};
 use super::sqlite::Sqlite;
-use super::statements::{self, Does, Statement};
+use super::statements::{self, Does};
 use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::settle::accepts_failed;
 use crate::step::StepError;
 
-/// A migration that holds a lock for longer than this is shown as one that blocks writers.
-const LONG_LOCK: Duration = Duration::from_secs(1);
-
 /// The item that forbids destroying what exists.
-const DESTRUCTIVE: &str = "4.2.6";
+pub(super) const DESTRUCTIVE: &str = "4.2.6";
 
 /// Returns the databases of which a migration was not compared under the write lock.
 pub(super) fn unguarded(section: &Section<'_>) -> BTreeSet<String> {
@@ -52,17 +50,6 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
 
 struct Execution;
 
-/// A migration that was carried out.
-struct Ran {
-    database: String,
-    version: i64,
-    description: String,
-    statements: Vec<Statement>,
-    took: Duration,
-    rows: u64,
-    guarded: Guarded,
-}
-
 #[async_trait]
 impl Work for Execution {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
@@ -81,9 +68,9 @@ impl Work for Execution {
             live.close().await?;
         }
         let event = section
-            .report("Migration execution", report(&ran, &versions))
+            .report("Migration execution", carried::report(&ran, &versions))
             .await?;
-        settle(section, &ran, (&triggers, &destroying), event).await?;
+        carried::settle(section, &ran, (&triggers, &destroying), event).await?;
         let unguarded: BTreeSet<_> = ran
             .iter()
             .filter(|one| matches!(one.guarded, Guarded::NotCompared(_)))
@@ -210,8 +197,7 @@ fn created_tables(database: &Database<'_>) -> Vec<String> {
             match statement.does {
                 Does::Creates(name) => created.push(name),
                 Does::Destroys(_) => {
-                    let upper = statement.text.to_lowercase();
-                    created.retain(|name| !upper.contains(name.as_str()));
+                    created.retain(|name| !statements::names(&statement.text, name));
                 }
                 _ => {}
             }
@@ -342,187 +328,4 @@ async fn journal(
     };
     section.context.journal.append("engine", body).await?;
     Ok(())
-}
-
-fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
-    let columns = vec![
-        Column::text("Database"),
-        Column::number("Version"),
-        Column::text("Migration"),
-        Column::number("Statements"),
-        Column::number("Rows before"),
-        Column::number("Took (ms)"),
-        Column::text("Data under the lock"),
-    ];
-    let rows = ran.iter().map(|one| {
-        vec![
-            one.database.clone(),
-            one.version.to_string(),
-            one.description.clone(),
-            one.statements.len().to_string(),
-            one.rows.to_string(),
-            format!("{:.1}", one.took.as_secs_f64() * 1000.0),
-            match one.guarded {
-                Guarded::Agrees(rows) => format!("{rows} rows are as before"),
-                Guarded::NotCompared(why) => format!("not compared: {why}"),
-            },
-        ]
-    });
-    let stands = versions
-        .iter()
-        .map(|(name, version)| format!("{name} is at version {version}"));
-    let text = format!(
-        "{}; {} migrations were carried out.",
-        stands.collect::<Vec<_>>().join(", "),
-        ran.len()
-    );
-    let mut report =
-        Report::new()
-            .with_text(text)
-            .with_table("Migrations carried out", columns, rows.collect());
-    for one in ran {
-        let text: Vec<_> = one
-            .statements
-            .iter()
-            .map(|one| format!("{};", one.text))
-            .collect();
-        let caption = format!("{} {}: {}", one.database, one.version, one.description);
-        report = report.with_code(caption, "sql", text.join("\n"));
-    }
-    report
-}
-
-async fn settle(
-    section: &Section<'_>,
-    ran: &[Ran],
-    (triggers, destroying): (&[String], &[String]),
-    event: EvidenceRef,
-) -> Result<(), StepError> {
-    let evidence = [event];
-    let all = || ran.iter().flat_map(|one| one.statements.iter());
-    let slowest = ran.iter().map(|one| one.took).max().unwrap_or_default();
-    let longest = format!(
-        "the longest migration took {:.1} ms",
-        slowest.as_secs_f64() * 1000.0
-    );
-    let performed = Basis::Performed;
-    let text = format!("{} migrations carried out; {longest}", ran.len());
-    section
-        .judge("4.2.1", true, performed, text, &evidence)
-        .await?;
-    let adds = all().filter(|one| one.does == Does::AddsRows).count();
-    let changes = all().filter(|one| one.does == Does::ChangesRows).count();
-    if changes > 0 {
-        let text = format!("{changes} statements change rows in one transaction, not in batches");
-        section.open("4.2.2", text).await?;
-    } else if adds > 0 {
-        let text = format!(
-            "{adds} statements add rows that stand in the migration; none changes rows that exist"
-        );
-        section
-            .judge("4.2.2", true, performed, text, &evidence)
-            .await?;
-    } else {
-        section
-            .none("4.2.2", "no pending migration changes data")
-            .await?;
-    }
-    settle_indexes(section, ran, event).await?;
-    let constrains = all().filter(|one| one.does == Does::Constrains).count();
-    if constrains == 0 {
-        section
-            .none(
-                "4.2.4",
-                "no pending migration changes a constraint of a table that exists",
-            )
-            .await?;
-    } else {
-        let text = format!("{constrains} constraints changed; {longest}");
-        section
-            .judge("4.2.4", slowest < LONG_LOCK, performed, text, &evidence)
-            .await?;
-    }
-    if triggers.is_empty() {
-        section
-            .none("4.2.5", "no database of the inventory has a trigger")
-            .await?;
-    } else {
-        let text = format!(
-            "{} triggers are there: {}",
-            triggers.len(),
-            triggers.join(", ")
-        );
-        section
-            .judge("4.2.5", true, Basis::Observed, text, &evidence)
-            .await?;
-    }
-    let text = match destroying.first() {
-        None => format!(
-            "{} statements read, none destroys anything that was there",
-            all().count()
-        ),
-        Some(first) => format!(
-            "{} statements destroy, the first: {first}",
-            destroying.len()
-        ),
-    };
-    section
-        .judge(
-            DESTRUCTIVE,
-            destroying.is_empty(),
-            Basis::Observed,
-            text,
-            &evidence,
-        )
-        .await
-}
-
-async fn settle_indexes(
-    section: &Section<'_>,
-    ran: &[Ran],
-    event: EvidenceRef,
-) -> Result<(), StepError> {
-    let (mut on_new, mut on_old) = (0, Vec::new());
-    for one in ran {
-        let created: Vec<_> = one
-            .statements
-            .iter()
-            .filter_map(|one| match &one.does {
-                Does::Creates(name) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
-        for statement in &one.statements {
-            match &statement.does {
-                Does::Indexes(table) if created.contains(&table.as_str()) => on_new += 1,
-                Does::Indexes(table) => on_old.push((table.clone(), one.took)),
-                _ => {}
-            }
-        }
-    }
-    if on_new == 0 && on_old.is_empty() {
-        return section
-            .none("4.2.3", "no pending migration builds an index")
-            .await;
-    }
-    let longest = on_old
-        .iter()
-        .map(|(_, took)| *took)
-        .max()
-        .unwrap_or_default();
-    let text = format!(
-        "{on_new} indexes on tables of the same migration, which nobody writes yet; {} on tables \
-         that exist, writers waited at most {:.1} ms",
-        on_old.len(),
-        longest.as_secs_f64() * 1000.0
-    );
-    section
-        .judge(
-            "4.2.3",
-            longest < LONG_LOCK,
-            Basis::Performed,
-            text,
-            &[event],
-        )
-        .await
 }
