@@ -4,6 +4,8 @@ use code_deploy_record::{Basis, Catalog, Item, PhaseNumber, Verdict};
 
 use crate::plan::Inputs;
 use crate::runner::ItemFacts;
+use crate::spec::Reaction;
+use crate::step::StepError;
 use crate::{Context, Result, policy};
 
 /// Settles what no step settled, and lets waivers count: of one phase, or of all.
@@ -39,6 +41,20 @@ pub(crate) async fn settle_rest(
         }
     }
     Ok(())
+}
+
+/// Returns whether the run goes on when that item does not hold: by the policy, or by a waiver
+/// that counts.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub(crate) fn accepts_failed(context: &Context, item: &str) -> Result<bool, StepError> {
+    if context.spec.policy.failed == Reaction::Note {
+        return Ok(true);
+    }
+    let catalog = Catalog::shipped()?;
+    let found = catalog.items().find(|(_, one)| one.id.as_str() == item);
+    Ok(found.is_some_and(|(_, item)| waived(context, item).is_some()))
 }
 
 fn without_step(

@@ -1,5 +1,6 @@
 //! Phase 3: the source, the artifacts, and whether they start.
 
+mod advisories;
 mod artifacts;
 mod logs;
 mod quality;

@@ -6,8 +6,11 @@
 //! schema; the undo takes the migrations back down to where the backup found them.
 
 mod backup;
+mod carried;
 mod database;
+mod effects;
 mod execution;
+mod guard;
 mod performance;
 mod rollback;
 mod sqlite;

@@ -1,7 +1,9 @@
 //! The engine through its public surface, against a simulated target.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod builds;
 mod crashes;
+mod databases;
 mod plans;
 mod refusals;
 mod runs;

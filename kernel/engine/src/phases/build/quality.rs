@@ -66,7 +66,7 @@ impl Work for Quality {
                 if *same { "agrees" } else { "differs" }.to_owned(),
             ]
         });
-        let report = Report::new()
+        let mut report = Report::new()
             .with_table(
                 "Entry points started away from what runs",
                 table(["Service", "Started", "Ended"]),
@@ -82,6 +82,10 @@ impl Work for Quality {
                 table(["Artifact", "Digest", "Result"]),
                 digests.collect(),
             );
+        for one in tried.started.iter().filter(|one| !one.well) {
+            let caption = format!("End of the log of {}", one.service);
+            report = report.with_code(caption, "text", one.log.clone());
+        }
         let event = section.report("Quality metrics", report).await?;
         settle(section, &incomplete, &tried, &tools, event).await?;
         let pids: Vec<_> = tried.started.iter().filter_map(|one| one.pid).collect();

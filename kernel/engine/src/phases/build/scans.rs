@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, Report, Severity};
+use code_deploy_record::{Basis, Column, EvidenceRef, Finding, Report, Severity};
 use serde_json::{Value, json};
 
+use super::advisories;
 use crate::Step;
+use crate::inventory::Ecosystem;
+use crate::phases::look;
 use crate::phases::policy;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::source::Found;
@@ -32,10 +35,69 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
 
 struct Scans;
 
+/// What was learnt about known advisories of dependencies.
+#[derive(Default)]
+struct Advised {
+    /// Whether every lock file was looked up.
+    complete: bool,
+    text: String,
+    rows: Vec<Vec<String>>,
+    evidence: Vec<EvidenceRef>,
+}
+
+/// Looks every lock file up, as far as there is a tool for it, and raises what applies.
+async fn advise(section: &Section<'_>) -> Result<Advised, StepError> {
+    let context = section.context;
+    let (inventory, _) = look::inventory(context).await?;
+    let (mut advised, mut texts) = (Advised::default(), Vec::new());
+    advised.complete = !inventory.dependencies.is_empty();
+    for lock in &inventory.dependencies {
+        let name = lock.file.display();
+        let asked = match lock.ecosystem {
+            Ecosystem::Cargo => advisories::ask(&context.spec.project.join(&lock.file)).await,
+            other => Err(format!("this program asks no tool about {other:?}")),
+        };
+        let audit = match asked {
+            Ok(audit) => audit,
+            Err(why) => {
+                advised.complete = false;
+                texts.push(format!("{name} was not looked up: {why}"));
+                continue;
+            }
+        };
+        let (pinned, known, found) = (audit.dependencies, audit.known, audit.found.len());
+        texts.push(format!(
+            "{name}: {found} of {known} known advisories apply to {pinned} packages"
+        ));
+        let kept = format!("advisories of {name}");
+        let digest = context
+            .keep(&kept, "application/json", audit.answer)
+            .await?;
+        advised.evidence.push(EvidenceRef::File(digest));
+        for [id, package, title] in audit.found {
+            let finding = Finding {
+                rule: "dependency/advisory".to_owned(),
+                severity: Severity::High,
+                place: format!("{name} {package}"),
+                message: format!("{id}: {title}"),
+                cure: "Update the package, or say why it does not apply.".to_owned(),
+            };
+            context.find(finding).await?;
+            advised.rows.push(vec![id, package, title]);
+        }
+    }
+    if texts.is_empty() {
+        texts.push("there is no lock file whose packages could be looked up".to_owned());
+    }
+    advised.text = texts.join("; ");
+    Ok(advised)
+}
+
 #[async_trait]
 impl Work for Scans {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let source = policy::check(section.context).await?;
+        let advised = advise(section).await?;
         let asked = source
             .outcomes
             .iter()
@@ -58,15 +120,21 @@ impl Work for Scans {
             .map(|(severity, word)| vec![word.to_owned(), by(severity).to_string()])
             .to_vec();
         let text = format!(
-            "{asked} rules were asked of {} files. There is no database of advisories on this machine and no scanner of \
-             artifacts: known vulnerabilities of dependencies and artifacts were not looked for.",
-            source.tree.files.len()
+            "{asked} rules were asked of {} files. Advisories: {}. This program drives no scanner of \
+             artifacts: known vulnerabilities inside artifacts were not looked for.",
+            source.tree.files.len(),
+            advised.text
         );
         let columns = vec![Column::text("Severity"), Column::number("Findings")];
         let report =
             Report::new()
                 .with_text(text)
                 .with_table("Findings in the source", columns, rows);
+        let columns = ["Advisory", "Package", "Title"].map(Column::text).to_vec();
+        let report = match advised.rows.is_empty() {
+            true => report,
+            false => report.with_table("Known advisories", columns, advised.rows.clone()),
+        };
         let event = section.report("Security scan results", report).await?;
         let (evidence, total) = ([event], source.breaches().count());
         let text = format!(
@@ -76,14 +144,16 @@ impl Work for Scans {
         section
             .judge("2.4.1", asked > 0, Basis::Performed, text, &evidence)
             .await?;
+        if advised.complete {
+            let evidence = [evidence.as_slice(), &advised.evidence].concat();
+            section
+                .judge("2.4.2", true, Basis::Performed, advised.text, &evidence)
+                .await?;
+        } else {
+            section.open("2.4.2", advised.text).await?;
+        }
         section
-            .open(
-                "2.4.2",
-                "there is no database of advisories on this machine",
-            )
-            .await?;
-        section
-            .open("2.4.3", "there is no scanner of artifacts on this machine")
+            .open("2.4.3", "this program drives no scanner of artifacts")
             .await?;
         let secrets = source
             .breaches()

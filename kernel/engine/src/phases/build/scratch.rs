@@ -27,6 +27,9 @@ const START: Duration = Duration::from_secs(30);
 /// How long it may take to end when asked.
 const END: Duration = Duration::from_secs(10);
 
+/// The end of the log of an entry point that is shown, in bytes.
+const LOG: usize = 4096;
+
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -47,6 +50,8 @@ pub(super) struct Started {
     pub answer: String,
     pub ended: String,
     pub well: bool,
+    /// The end of its log, when it did not start well.
+    pub log: String,
 }
 
 struct Words<'a> {
@@ -176,6 +181,12 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
     let run = run(context, &mut scratch, &mut children).await;
     for (started, child) in scratch.started.iter_mut().zip(children) {
         started.ended = end(child).await;
+        if !started.well {
+            let path = folder.join(format!("{}.log", started.service));
+            let log = tokio::fs::read(&path).await.unwrap_or_default();
+            let log = log.get(log.len().saturating_sub(LOG)..).unwrap_or_default();
+            started.log = context.redactor.clean(&String::from_utf8_lossy(log));
+        }
     }
     remove(&folder)?;
     run.map(|()| scratch)
@@ -213,6 +224,7 @@ async fn run(
             answer,
             ended: String::new(),
             well,
+            log: String::new(),
         });
         children.push(child);
     }

@@ -1,26 +1,35 @@
 //! Carrying migrations out, each journaled, and taking them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{
-    Basis, Column, Direction, EventBody, EvidenceRef, Finding, Report, Severity,
-};
+use code_deploy_record::{Basis, Direction, EventBody, Report};
 use serde_json::{Value, json};
 use sqlx::migrate::Migration;
 
 use super::backup::before;
+use super::carried::{self, Ran};
 use super::database::Database;
+use super::effects::Effects;
+use super::guard::{self, Guarded};
 use super::sqlite::Sqlite;
-use super::statements::{self, Does, Statement};
+use super::statements::{self, Does};
 use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::settle::accepts_failed;
 use crate::step::StepError;
 
-/// A migration that holds a lock for longer than this is shown as one that blocks writers.
-const LONG_LOCK: Duration = Duration::from_secs(1);
+/// The item that forbids destroying what exists.
+pub(super) const DESTRUCTIVE: &str = "4.2.6";
+
+/// Returns the databases of which a migration was not compared under the write lock.
+pub(super) fn unguarded(section: &Section<'_>) -> BTreeSet<String> {
+    let result = section.result_of("migrate.execution");
+    let listed = result.get("unguarded").cloned().unwrap_or_default();
+    serde_json::from_value(listed).unwrap_or_default()
+}
 
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
@@ -41,24 +50,14 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
 
 struct Execution;
 
-/// A migration that was carried out.
-struct Ran {
-    database: String,
-    version: i64,
-    description: String,
-    statements: Vec<Statement>,
-    took: Duration,
-    rows: u64,
-}
-
 #[async_trait]
 impl Work for Execution {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let mut ran = Vec::new();
         let mut versions = BTreeMap::new();
         let mut triggers = Vec::new();
+        let destroying = allowed(section).await?;
         for database in Database::all(section.context).await? {
-            warn(section, &database).await?;
             ran.extend(forward(section, &database).await?);
             let mut live = Sqlite::open(database.name, &database.path, false).await?;
             versions.insert(database.name.to_owned(), live.version().await?);
@@ -69,10 +68,15 @@ impl Work for Execution {
             live.close().await?;
         }
         let event = section
-            .report("Migration execution", report(&ran, &versions))
+            .report("Migration execution", carried::report(&ran, &versions))
             .await?;
-        settle(section, &ran, &triggers, event).await?;
-        Ok(json!({ "versions": versions, "applied": ran.len() }))
+        carried::settle(section, &ran, (&triggers, &destroying), event).await?;
+        let unguarded: BTreeSet<_> = ran
+            .iter()
+            .filter(|one| matches!(one.guarded, Guarded::NotCompared(_)))
+            .map(|one| &one.database)
+            .collect();
+        Ok(json!({ "versions": versions, "applied": ran.len(), "unguarded": unguarded }))
     }
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -193,8 +197,7 @@ fn created_tables(database: &Database<'_>) -> Vec<String> {
             match statement.does {
                 Does::Creates(name) => created.push(name),
                 Does::Destroys(_) => {
-                    let upper = statement.text.to_lowercase();
-                    created.retain(|name| !upper.contains(name.as_str()));
+                    created.retain(|name| !statements::names(&statement.text, name));
                 }
                 _ => {}
             }
@@ -203,30 +206,36 @@ fn created_tables(database: &Database<'_>) -> Vec<String> {
     created
 }
 
-/// Says what a migration destroys, and refuses one that has no way back in production.
-async fn warn(section: &Section<'_>, database: &Database<'_>) -> Result<(), StepError> {
-    let version = before(section)
-        .get(database.name)
-        .map_or(0, |before| before.version);
-    for migration in database.pending(version) {
-        for statement in statements::read(migration.sql.as_str()) {
-            let Does::Destroys(why) = statement.does else {
-                continue;
-            };
-            let finding = Finding {
-                rule: "migration/destructive".to_owned(),
-                severity: Severity::High,
-                place: format!("{} migration {}", database.name, migration.version),
-                message: format!(
-                    "{why}: {}",
-                    statement.text.chars().take(160).collect::<String>()
-                ),
-                cure: "Expand first, contract in a later release when nothing uses it.".to_owned(),
-            };
+/// Raises what the pending migrations destroy, and refuses it before anything is done when nobody
+/// accepted it. Returns the statements that destroy.
+async fn allowed(section: &Section<'_>) -> Result<Vec<String>, StepError> {
+    let before = before(section);
+    let mut destroying = Vec::new();
+    for database in Database::all(section.context).await? {
+        let effects = Effects::read(&database, before.get(database.name));
+        for finding in effects.findings(database.name) {
+            destroying.push(format!("{}: {}", finding.place, finding.message));
             section.context.find(finding).await?;
         }
     }
-    Ok(())
+    let Some(first) = destroying.first() else {
+        return Ok(destroying);
+    };
+    if accepts_failed(section.context, DESTRUCTIVE)? {
+        return Ok(destroying);
+    }
+    let (count, list) = (destroying.len(), destroying.join("\n"));
+    let report = Report::new()
+        .with_text("Nothing was migrated: pending migrations destroy what exists, and nobody accepted that.")
+        .with_code("Statements that destroy", "text", list);
+    let event = section.report("Migration execution", report).await?;
+    let text = format!("{count} pending statements would destroy, the first: {first}");
+    section
+        .judge(DESTRUCTIVE, false, Basis::Observed, text, &[event])
+        .await?;
+    let what = format!("{count} pending statements destroy what exists, the first: {first}");
+    let next = format!("Nothing was migrated. Expand first, or waive {DESTRUCTIVE} in `waivers`.");
+    Err(StepError::permanent("CD0609", what, next))
 }
 
 async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<Ran>, StepError> {
@@ -241,13 +250,13 @@ async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<R
     let mut live = Sqlite::open(database.name, &database.path, true).await?;
     restrict(database)?;
     let version = live.version().await?;
+    let effects = Effects::read(database, before(section).get(database.name));
     let mut ran = Vec::new();
     for migration in database.pending(version) {
         section.context.safe_point()?;
         let rows = rows(&mut live).await?;
         let began = Instant::now();
-        live.migrate_to(&database.migrations, migration.version)
-            .await?;
+        let guarded = guard::migrate(&mut live, database, migration, &effects, rows).await?;
         let took = began.elapsed();
         journal(section, database, migration, (Direction::Apply, took, rows)).await?;
         ran.push(Ran {
@@ -257,6 +266,7 @@ async fn forward(section: &Section<'_>, database: &Database<'_>) -> Result<Vec<R
             statements: statements::read(migration.sql.as_str()),
             took,
             rows,
+            guarded,
         });
     }
     live.close().await?;
@@ -318,183 +328,4 @@ async fn journal(
     };
     section.context.journal.append("engine", body).await?;
     Ok(())
-}
-
-fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
-    let columns = vec![
-        Column::text("Database"),
-        Column::number("Version"),
-        Column::text("Migration"),
-        Column::number("Statements"),
-        Column::number("Rows before"),
-        Column::number("Took (ms)"),
-    ];
-    let rows = ran.iter().map(|one| {
-        vec![
-            one.database.clone(),
-            one.version.to_string(),
-            one.description.clone(),
-            one.statements.len().to_string(),
-            one.rows.to_string(),
-            format!("{:.1}", one.took.as_secs_f64() * 1000.0),
-        ]
-    });
-    let stands = versions
-        .iter()
-        .map(|(name, version)| format!("{name} is at version {version}"));
-    let text = format!(
-        "{}; {} migrations were carried out.",
-        stands.collect::<Vec<_>>().join(", "),
-        ran.len()
-    );
-    let mut report =
-        Report::new()
-            .with_text(text)
-            .with_table("Migrations carried out", columns, rows.collect());
-    for one in ran {
-        let text: Vec<_> = one
-            .statements
-            .iter()
-            .map(|one| format!("{};", one.text))
-            .collect();
-        let caption = format!("{} {}: {}", one.database, one.version, one.description);
-        report = report.with_code(caption, "sql", text.join("\n"));
-    }
-    report
-}
-
-async fn settle(
-    section: &Section<'_>,
-    ran: &[Ran],
-    triggers: &[String],
-    event: EvidenceRef,
-) -> Result<(), StepError> {
-    let evidence = [event];
-    let all = || ran.iter().flat_map(|one| one.statements.iter());
-    let slowest = ran.iter().map(|one| one.took).max().unwrap_or_default();
-    let longest = format!(
-        "the longest migration took {:.1} ms",
-        slowest.as_secs_f64() * 1000.0
-    );
-    let performed = Basis::Performed;
-    let text = format!("{} migrations carried out; {longest}", ran.len());
-    section
-        .judge("4.2.1", true, performed, text, &evidence)
-        .await?;
-    let adds = all().filter(|one| one.does == Does::AddsRows).count();
-    let changes = all().filter(|one| one.does == Does::ChangesRows).count();
-    if changes > 0 {
-        let text = format!("{changes} statements change rows in one transaction, not in batches");
-        section.open("4.2.2", text).await?;
-    } else if adds > 0 {
-        let text = format!(
-            "{adds} statements add rows that stand in the migration; none changes rows that exist"
-        );
-        section
-            .judge("4.2.2", true, performed, text, &evidence)
-            .await?;
-    } else {
-        section
-            .none("4.2.2", "no pending migration changes data")
-            .await?;
-    }
-    settle_indexes(section, ran, event).await?;
-    let constrains = all().filter(|one| one.does == Does::Constrains).count();
-    if constrains == 0 {
-        section
-            .none(
-                "4.2.4",
-                "no pending migration changes a constraint of a table that exists",
-            )
-            .await?;
-    } else {
-        let text = format!("{constrains} constraints changed; {longest}");
-        section
-            .judge("4.2.4", slowest < LONG_LOCK, performed, text, &evidence)
-            .await?;
-    }
-    if triggers.is_empty() {
-        section
-            .none("4.2.5", "no database of the inventory has a trigger")
-            .await?;
-    } else {
-        let text = format!(
-            "{} triggers are there: {}",
-            triggers.len(),
-            triggers.join(", ")
-        );
-        section
-            .judge("4.2.5", true, Basis::Observed, text, &evidence)
-            .await?;
-    }
-    let destroys: Vec<_> = all()
-        .filter(|one| matches!(one.does, Does::Destroys(_)))
-        .collect();
-    let text = match destroys.first() {
-        None => format!("{} statements read, none destroys anything", all().count()),
-        Some(first) => format!(
-            "{} statements destroy, the first: {}",
-            destroys.len(),
-            first.text
-        ),
-    };
-    section
-        .judge(
-            "4.2.6",
-            destroys.is_empty(),
-            Basis::Observed,
-            text,
-            &evidence,
-        )
-        .await
-}
-
-async fn settle_indexes(
-    section: &Section<'_>,
-    ran: &[Ran],
-    event: EvidenceRef,
-) -> Result<(), StepError> {
-    let (mut on_new, mut on_old) = (0, Vec::new());
-    for one in ran {
-        let created: Vec<_> = one
-            .statements
-            .iter()
-            .filter_map(|one| match &one.does {
-                Does::Creates(name) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
-        for statement in &one.statements {
-            match &statement.does {
-                Does::Indexes(table) if created.contains(&table.as_str()) => on_new += 1,
-                Does::Indexes(table) => on_old.push((table.clone(), one.took)),
-                _ => {}
-            }
-        }
-    }
-    if on_new == 0 && on_old.is_empty() {
-        return section
-            .none("4.2.3", "no pending migration builds an index")
-            .await;
-    }
-    let longest = on_old
-        .iter()
-        .map(|(_, took)| *took)
-        .max()
-        .unwrap_or_default();
-    let text = format!(
-        "{on_new} indexes on tables of the same migration, which nobody writes yet; {} on tables \
-         that exist, writers waited at most {:.1} ms",
-        on_old.len(),
-        longest.as_secs_f64() * 1000.0
-    );
-    section
-        .judge(
-            "4.2.3",
-            longest < LONG_LOCK,
-            Basis::Performed,
-            text,
-            &[event],
-        )
-        .await
 }

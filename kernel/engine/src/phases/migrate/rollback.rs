@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use code_deploy_record::{Column, Report};
 use serde_json::{Value, json};
 
-use super::backup::{before, compare};
+use super::backup::before;
 use super::database::Database;
+use super::effects::Effects;
+use super::guard;
 use super::sqlite::{Sqlite, io_failed};
 use crate::Step;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
@@ -149,7 +151,8 @@ fn scratch(section: &Section<'_>, database: &Database<'_>) -> PathBuf {
     super::folder(section.context).join(format!("{}.back.db", database.name))
 }
 
-/// Takes a copy back; returns how long it took, and what differs from the backup.
+/// Takes a copy back; returns how long it took, and what of the rows that the backup has columns
+/// for did not come through.
 async fn try_back(
     section: &Section<'_>,
     database: &Database<'_>,
@@ -157,21 +160,29 @@ async fn try_back(
     let Some(former) = before(section).remove(database.name) else {
         return Ok((Duration::ZERO, None));
     };
+    let effects = Effects::read(database, Some(&former));
     let path = scratch(section, database);
     let mut live = Sqlite::open(database.name, &database.path, false).await?;
     live.copy_to(&path).await?;
     live.close().await?;
     let mut copy = Sqlite::open(database.name, &path, false).await?;
+    let now = copy.tables("main").await?;
+    let mut held = former
+        .backup
+        .as_ref()
+        .map(|one| effects.spared(one))
+        .unwrap_or_default();
+    held.retain(|name, _| now.contains(name));
+    for (name, table) in &mut held {
+        let (columns, keys) = (&table.columns, &table.keys);
+        (table.rows, table.checksum) = copy.checksum("main", name, columns, keys, None).await?;
+    }
     let began = Instant::now();
     copy.back_to(&database.migrations, former.version).await?;
     let took = began.elapsed();
-    let differs = match &former.backup {
-        None => None,
-        Some(backup) => {
-            copy.attach(&backup.path, "before").await?;
-            compare(&mut copy, "before", &backup.tables).await?
-        }
-    };
+    let differs = guard::difference(&mut copy, &held, &Effects::default())
+        .await?
+        .err();
     copy.close().await?;
     std::fs::remove_file(&path).map_err(|error| io_failed(&path, &error))?;
     Ok((took, differs))

@@ -1,6 +1,7 @@
 //! One SQLite database: what it holds, its backup, its migrations.
 
 use std::collections::BTreeMap;
+use std::ops::DerefMut;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, Transaction};
 
 use crate::error::with_sources;
 use crate::step::StepError;
@@ -22,11 +23,14 @@ const BUSY: Duration = Duration::from_secs(15);
 const BOOKS: &str = "_sqlx_migrations";
 
 /// A connection to a SQLite file.
-pub(crate) struct Sqlite {
+pub(crate) struct Sqlite<C = Box<SqliteConnection>> {
     name: String,
     path: PathBuf,
-    connection: SqliteConnection,
+    connection: C,
 }
+
+/// A connection that holds the write lock: nobody else writes. Dropping it takes back what it did.
+pub(crate) type Locked<'a> = Sqlite<Transaction<'a, sqlx::Sqlite>>;
 
 /// What a table holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,11 +69,10 @@ impl Sqlite {
             .disable_statement_logging();
         let connection = SqliteConnection::connect_with(&options).await;
         let connection = connection.map_err(|error| failed(name, path, "opening it", &error))?;
-        let (name, path) = (name.to_owned(), path.to_owned());
         Ok(Self {
-            name,
-            path,
-            connection,
+            name: name.to_owned(),
+            path: path.to_owned(),
+            connection: Box::new(connection),
         })
     }
 
@@ -82,14 +85,44 @@ impl Sqlite {
             .disable_statement_logging();
         let connection = SqliteConnection::connect_with(&options).await;
         let connection = connection.map_err(|error| failed(name, path, "reading it", &error))?;
-        let (name, path) = (name.to_owned(), path.to_owned());
         Ok(Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            connection: Box::new(connection),
+        })
+    }
+
+    /// Takes the write lock, for migrations and comparisons in one transaction.
+    pub(super) async fn lock(&mut self) -> Result<Locked<'_>, StepError> {
+        let (name, path) = (self.name.clone(), self.path.clone());
+        let begun = self.connection.begin_with("BEGIN IMMEDIATE").await;
+        let connection =
+            begun.map_err(|error| failed(&name, &path, "taking the write lock", &error))?;
+        Ok(Sqlite {
             name,
             path,
             connection,
         })
     }
 
+    /// Closes the connection.
+    pub(crate) async fn close(self) -> Result<(), StepError> {
+        let (name, path) = (self.name, self.path);
+        let closed = self.connection.close().await;
+        closed.map_err(|error| failed(&name, &path, "closing it", &error))
+    }
+}
+
+impl Locked<'_> {
+    /// Keeps what was done under the lock.
+    pub(super) async fn commit(self) -> Result<(), StepError> {
+        let (name, path) = (self.name, self.path);
+        let done = self.connection.commit().await;
+        done.map_err(|error| failed(&name, &path, "committing", &error))
+    }
+}
+
+impl<C: DerefMut<Target = SqliteConnection> + Send> Sqlite<C> {
     fn failed(&self, doing: &str, error: &sqlx::Error) -> StepError {
         failed(&self.name, &self.path, doing, error)
     }
@@ -97,7 +130,7 @@ impl Sqlite {
     async fn rows(&mut self, query: &str) -> Result<Vec<SqliteRow>, StepError> {
         let query_text = AssertSqlSafe(query.to_owned());
         let rows = sqlx::query(query_text)
-            .fetch_all(&mut self.connection)
+            .fetch_all(&mut *self.connection)
             .await;
         rows.map_err(|error| failed(&self.name, &self.path, query, &error))
     }
@@ -105,7 +138,7 @@ impl Sqlite {
     /// Runs a statement.
     pub(crate) async fn execute(&mut self, statement: &str) -> Result<(), StepError> {
         let text = AssertSqlSafe(statement.to_owned());
-        let done = sqlx::raw_sql(text).execute(&mut self.connection).await;
+        let done = sqlx::raw_sql(text).execute(&mut *self.connection).await;
         done.map(drop)
             .map_err(|error| self.failed(statement, &error))
     }
@@ -168,7 +201,8 @@ impl Sqlite {
         Ok(all)
     }
 
-    async fn columns(
+    /// Returns the names of a table's columns, or of those of its primary key, in order.
+    pub(super) async fn columns(
         &mut self,
         database: &str,
         table: &str,
@@ -213,7 +247,7 @@ impl Sqlite {
         let mut lines = Lines::default();
         let text = AssertSqlSafe(query.clone());
         let streamed = async {
-            let mut rows = sqlx::query(text).fetch(&mut self.connection);
+            let mut rows = sqlx::query(text).fetch(&mut *self.connection);
             while let Some(row) = rows.try_next().await? {
                 lines.add(&row.try_get_unchecked::<String, _>(0)?);
             }
@@ -282,7 +316,7 @@ impl Sqlite {
     ) -> Result<(), StepError> {
         // The one form of the migrator's methods whose future can be sent between threads.
         let done = all
-            .run_direct(Some(version), &mut self.connection, false)
+            .run_direct(Some(version), &mut *self.connection, false)
             .await;
         done.map_err(|error| self.migration_failed(version, &error))
     }
@@ -294,7 +328,7 @@ impl Sqlite {
     }
 
     async fn revert(&mut self, all: &Migrator, version: i64) -> Result<(), MigrateError> {
-        let connection = &mut self.connection;
+        let connection = &mut *self.connection;
         connection.ensure_migrations_table(BOOKS).await?;
         if let Some(dirty) = connection.dirty_version(BOOKS).await? {
             return Err(MigrateError::Dirty(dirty));
@@ -341,13 +375,6 @@ impl Sqlite {
             plan,
             median_us,
         })
-    }
-
-    /// Closes the connection.
-    pub(crate) async fn close(self) -> Result<(), StepError> {
-        let (name, path) = (self.name, self.path);
-        let closed = self.connection.close().await;
-        closed.map_err(|error| failed(&name, &path, "closing it", &error))
     }
 }
 

@@ -99,9 +99,20 @@ fn inside_trigger(text: &str) -> bool {
         && words.last() != Some(&"END".to_owned())
 }
 
+/// Returns whether a statement names that table, whatever the case and the quotes.
+pub(super) fn names(text: &str, table: &str) -> bool {
+    let plain = |word: &str| word.trim_matches(['"', '`', '\'', '[', ']']).to_uppercase();
+    let table = table.to_uppercase();
+    words(text)
+        .iter()
+        .flat_map(|word| word.split('.'))
+        .any(|word| plain(word) == table)
+}
+
 fn words(text: &str) -> Vec<String> {
-    let parts =
-        text.split(|letter: char| letter.is_whitespace() || matches!(letter, '(' | ')' | ','));
+    let parts = text.split(|letter: char| {
+        letter.is_whitespace() || matches!(letter, '(' | ')' | ',' | ';' | '=')
+    });
     parts
         .filter(|word| !word.is_empty())
         .map(str::to_uppercase)

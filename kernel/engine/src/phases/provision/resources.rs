@@ -150,10 +150,16 @@ impl Work for Resources {
 
     async fn outside_undone(&self, section: &Section<'_>) -> Result<Seen, StepError> {
         if serving(section.context).await? == 0 {
-            return Ok(Seen::new(
-                true,
-                "nothing is served, and nothing has to answer",
-            ));
+            let result = section.result();
+            let opened = result.get("addresses").cloned().unwrap_or_default();
+            let opened: Vec<SocketAddr> = serde_json::from_value(opened).unwrap_or_default();
+            for address in &opened {
+                if look::connects(*address).await.is_ok() {
+                    return Ok(Seen::new(false, format!("{address} still answers")));
+                }
+            }
+            let detail = format!("{} addresses do not answer any more", opened.len());
+            return Ok(Seen::new(true, detail));
         }
         let observed = section.context.target.observe().await?;
         let (reached, failed) = look::reach_all(&observed).await;
