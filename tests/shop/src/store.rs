@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
 use crate::config::DatabaseUrl;
@@ -14,6 +14,9 @@ use crate::error::Error;
 
 /// Several processes write to one SQLite file; each waits this long for its turn.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// The pause before a statement that was refused as locked is tried again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a request waits for a connection, and a readiness check for its answer.
 const ACQUIRE: Duration = Duration::from_secs(3);
@@ -48,12 +51,12 @@ impl Store {
                     source,
                 })?
                 .create_if_missing(false)
-                .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Normal)
                 .busy_timeout(BUSY);
             let pool = SqlitePoolOptions::new()
                 .max_connections(CONNECTIONS)
-                .acquire_timeout(ACQUIRE);
+                .acquire_timeout(ACQUIRE)
+                .after_connect(|connection, _| Box::pin(write_ahead(connection)));
             return Ok(Store::Sqlite(pool.connect_lazy_with(options)));
         }
         PgPoolOptions::new()
@@ -90,6 +93,33 @@ impl Store {
         // A connection that does not close ends with the process.
         let _late = tokio::time::timeout(ACQUIRE, closing).await;
     }
+}
+
+/// Puts the file into write-ahead mode, as whoever opens it first has to.
+///
+/// SQLite ignores its busy timeout for this one statement: while another connection is about the
+/// same, it answers "database is locked" at once (<https://www.sqlite.org/wal.html>, section 2.3).
+async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let give_up = tokio::time::Instant::now() + BUSY;
+    loop {
+        let tried = sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(&mut *connection)
+            .await;
+        match tried {
+            Err(error) if is_locked(&error) && tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(LOCKED_PAUSE).await;
+            }
+            other => return other.map(|_| ()),
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    const SQLITE_BUSY: &str = "5";
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == SQLITE_BUSY)
 }
 
 async fn within(query: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), String> {

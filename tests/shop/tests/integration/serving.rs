@@ -46,7 +46,11 @@ async fn orders_sent_at_once_with_one_key_become_one() {
         .iter()
         .map(|answer| answer.json()["id"].to_string())
         .collect();
-    assert_eq!((created, ids.len()), (1, 1));
+    let said: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer.status, answer.json()))
+        .collect();
+    assert_eq!((created, ids.len()), (1, 1), "{said:?}");
 }
 
 #[tokio::test]
