@@ -33,14 +33,11 @@ const REDRAW: Duration = Duration::from_secs(2);
 
 /// Runs the kernel until Jupyter ends it.
 pub fn launch(connection_file: &Path) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
     let machine = match Machine::present() {
         Ok(machine) => machine,
         Err(failure) => return refuse(&failure.problem),
     };
+    crate::log_to_stderr(&machine);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -125,7 +125,7 @@ fn line_of_course(body: &EventBody) -> Option<String> {
             ))
         }
         EventBody::Noted { severity, text } => {
-            (*severity >= Severity::Low).then(|| format!("  note: {text}"))
+            (*severity >= Severity::Medium).then(|| format!("  note: {text}"))
         }
         EventBody::RunFinished { outcome, summary } => {
             Some(format!("run {}: {summary}", outcome.words()))

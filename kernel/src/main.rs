@@ -159,12 +159,15 @@ async fn until_interrupted_twice(
     done
 }
 
-fn log_to_stderr(machine: &Machine) {
-    let filter = machine
-        .variable("CODE_DEPLOY_LOG")
-        .unwrap_or_else(|| "warn".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+/// What is logged unless `CODE_DEPLOY_LOG` says otherwise. A shape of a chart that has no extent is
+/// nothing to warn of.
+const LOG: &str = "warn,usvg=error,tiny_skia=error";
+
+pub(crate) fn log_to_stderr(machine: &Machine) {
+    let asked = machine.variable("CODE_DEPLOY_LOG");
+    let filter = asked
+        .and_then(|asked| tracing_subscriber::EnvFilter::try_new(asked).ok())
+        .unwrap_or_else(|| tracing_subscriber::EnvFilter::new(LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -25,9 +25,8 @@ pub async fn show(
     }
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
-        let seconds = us as f64 / 1e6;
-        let text =
-            format!("{seconds:.2} s; {answered} requests answered meanwhile, {failed} failed");
+        let ms = us as f64 / 1e3;
+        let text = format!("{ms:.0} ms; {answered} requests answered meanwhile, {failed} failed");
         rows.push(row("Rollback rehearsed in", text));
     }
     rows.push(row("Items", items(state)));
@@ -67,8 +66,7 @@ fn client_rows(state: &RunState) -> Vec<Vec<String>> {
         client.longest_gap_us as f64 / 1e6
     );
     let by: Vec<_> = client
-        .releases
-        .iter()
+        .by_release()
         .map(|(release, count)| {
             format!(
                 "{release}: {} answered, {} failed",

@@ -158,38 +158,80 @@ fn block_to_text(block: &Block) -> String {
     }
 }
 
+/// Width at which the last column of a plain text table is wrapped, in characters.
+const TEXT_WIDTH: usize = 110;
+
+/// The last column stays at least this wide, however wide those before it are.
+const LAST_COLUMN: usize = 40;
+
 fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return "  none".to_owned();
     }
-    let clean = |entry: &String| entry.replace(['\n', '\r', '\t'], " ");
-    let width = |index: usize| {
-        let entries = rows.iter().filter_map(|row| row.get(index));
-        let longest = entries.map(|entry| entry.chars().count()).max();
-        let title = columns
-            .get(index)
-            .map(|column| column.title.chars().count());
-        longest.max(title).unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |entries: Vec<String>| {
-        let mut text = String::new();
-        for ((entry, column), width) in entries.iter().zip(columns).zip(&widths) {
-            text.push_str("  ");
-            if column.numeric {
-                text.push_str(&format!("{entry:>width$}"));
-            } else {
-                text.push_str(&format!("{entry:<width$}"));
-            }
-        }
-        text.trim_end().to_owned()
-    };
-    let mut lines = vec![line(columns.iter().map(|c| c.title.clone()).collect())];
-    lines.push(line(widths.iter().map(|w| "-".repeat(*w)).collect()));
-    for row in rows {
-        lines.push(line(row.iter().map(clean).collect()));
+    let before: usize = (0..columns.len().saturating_sub(1))
+        .map(|index| column_width(columns, rows, index) + 2)
+        .sum();
+    let room = TEXT_WIDTH.saturating_sub(before + 2).max(LAST_COLUMN);
+    let rows: Vec<Vec<String>> = rows.iter().flat_map(|row| wrapped(row, room)).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|index| column_width(columns, &rows, index))
+        .collect();
+    let mut lines = Vec::new();
+    if columns.iter().any(|column| !column.title.is_empty()) {
+        let titles: Vec<String> = columns.iter().map(|c| c.title.clone()).collect();
+        let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+        lines.push(text_line(columns, &widths, &titles));
+        lines.push(text_line(columns, &widths, &rules));
     }
+    lines.extend(rows.iter().map(|row| text_line(columns, &widths, row)));
     lines.join("\n")
+}
+
+fn column_width(columns: &[Column], rows: &[Vec<String>], index: usize) -> usize {
+    let entries = rows.iter().filter_map(|row| row.get(index));
+    let longest = entries.map(|entry| entry.chars().count()).max();
+    let title = columns
+        .get(index)
+        .map(|column| column.title.chars().count());
+    longest.max(title).unwrap_or(0)
+}
+
+/// Spreads a row over as many lines as its last entry needs. A word is never broken: it may be a
+/// path or an address that somebody copies.
+fn wrapped(row: &[String], room: usize) -> Vec<Vec<String>> {
+    let clean = |entry: &String| entry.replace(['\n', '\r', '\t'], " ");
+    let mut entries: Vec<String> = row.iter().map(clean).collect();
+    let Some(last) = entries.pop() else {
+        return vec![entries];
+    };
+    let options = textwrap::Options::new(room)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let parts = textwrap::wrap(&last, options);
+    let blank = vec![String::new(); entries.len()];
+    let starts = std::iter::once(entries).chain(std::iter::repeat(blank));
+    parts
+        .iter()
+        .zip(starts)
+        .map(|(part, mut line)| {
+            line.push(part.to_string());
+            line
+        })
+        .collect()
+}
+
+fn text_line(columns: &[Column], widths: &[usize], entries: &[String]) -> String {
+    let mut text = String::new();
+    for ((entry, column), width) in entries.iter().zip(columns).zip(widths) {
+        text.push_str("  ");
+        if column.numeric {
+            text.push_str(&format!("{entry:>width$}"));
+        } else {
+            text.push_str(&format!("{entry:<width$}"));
+        }
+    }
+    text.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -212,6 +254,27 @@ mod tests {
     fn code_with_fences_stays_inside_its_fence() {
         let report = Report::new().with_code("", "text", "```\nx\n```");
         assert_eq!(report_to_markdown(&report), "````text\n```\nx\n```\n````");
+    }
+
+    #[test]
+    fn plain_text_of_a_table_without_titles_has_no_head() {
+        let columns = vec![Column::text(""), Column::text("")];
+        let rows = vec![vec!["Took".to_owned(), "3 s".to_owned()]];
+        let report = Report::new().with_table("", columns, rows);
+        assert_eq!(report_to_text(&report), "  Took  3 s");
+    }
+
+    #[test]
+    fn plain_text_wraps_the_last_column_between_words() {
+        let long = format!("{} end", vec!["word"; 25].join(" "));
+        let columns = vec![Column::text("name"), Column::text("why")];
+        let report = Report::new().with_table("", columns, vec![vec!["a".to_owned(), long]]);
+        let text = report_to_text(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= TEXT_WIDTH));
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[3].starts_with("        word"), "{text}");
+        assert!(lines[3].ends_with(" end"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod course;
 mod ended;
 mod execute;
 mod finish;
+mod join;
 mod live;
 mod open;
 mod options;

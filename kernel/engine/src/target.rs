@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Finding, Problem, Release, RunId, Secret};
+use code_deploy_record::{Finding, Problem, Release, RunId, Secret, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Routing, Spec};
@@ -228,6 +228,9 @@ pub struct TargetEvent {
     pub time: DateTime<Utc>,
     /// The service, if it is about one.
     pub service: Option<String>,
+    /// From [`Severity::Medium`] on it is shown while the run goes on; what is below is only
+    /// recorded.
+    pub severity: Severity,
     /// In words.
     pub text: String,
 }

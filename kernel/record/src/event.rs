@@ -625,12 +625,25 @@ pub struct ClientCounted {
     pub failed: u64,
     /// Failed requests by cause.
     pub causes: BTreeMap<String, u64>,
-    /// Requests answered by each release, and of these the failed ones.
+    /// Requests answered by each release, and of these the failed ones. The name is empty for
+    /// answers that named none: [`ClientCounted::by_release`] says so in words.
     pub releases: BTreeMap<String, ReleaseCount>,
     /// The longest time between two good answers, in microseconds.
     pub longest_gap_us: u64,
     /// Whether it goes on sending after this count.
     pub goes_on: bool,
+}
+
+impl ClientCounted {
+    /// Returns the counts of each release, by the words in which it is shown.
+    pub fn by_release(&self) -> impl Iterator<Item = (&str, ReleaseCount)> {
+        self.releases
+            .iter()
+            .map(|(release, count)| match release.as_str() {
+                "" => ("no release named", *count),
+                named => (named, *count),
+            })
+    }
 }
 
 /// Requests answered by one release.

@@ -82,10 +82,13 @@ fn note(
     };
     let (id, release) = (&backend.id, &backend.release);
     let (kind, text) = match changed {
-        HealthStatus::Healthy => ("backend-healthy", format!("instance {id} of {release}")),
+        HealthStatus::Healthy => (
+            "backend-healthy",
+            format!("instance {id} of {release} is healthy"),
+        ),
         _ => (
             "backend-unhealthy",
-            format!("instance {id} of {release}: {reason}"),
+            format!("instance {id} of {release} is not healthy: {reason}"),
         ),
     };
     shared.events.push(kind, Some(service), text);

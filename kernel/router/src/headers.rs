@@ -8,6 +8,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 
+/// Names, in an answer that the router makes in place of an instance, the release of that
+/// instance: the header in which services name theirs.
+pub(crate) const ANSWERS_FOR: HeaderName = HeaderName::from_static("x-release");
+
 /// Asks for a release on purpose; valid only with the token beside it.
 pub const RELEASE: HeaderName = HeaderName::from_static("x-code-deploy-release");
 /// The token that makes [`RELEASE`] valid. Both are passed on to the backend when valid, so that a

@@ -40,6 +40,38 @@ struct Delivered {
     measure: Measure,
 }
 
+/// A request that no backend answered.
+struct Undelivered {
+    reason: Reason,
+    measure: Measure,
+    /// The release whose instance did not answer, where one was tried.
+    release: Option<Arc<str>>,
+}
+
+impl Undelivered {
+    fn by(reason: Reason, measure: Measure, pick: &Pick) -> Self {
+        let release = Some(Arc::clone(&pick.in_flight.backend().release));
+        Self {
+            reason,
+            measure,
+            release,
+        }
+    }
+
+    fn response(mut self) -> Response<RouterBody> {
+        if let Some(class) = self.reason.class() {
+            self.measure.failed(class);
+        }
+        let mut response = self.reason.response();
+        self.measure.note_status(response.status().as_u16());
+        let release = self.release.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(release)) = release {
+            response.headers_mut().insert(headers::ANSWERS_FOR, release);
+        }
+        response
+    }
+}
+
 impl Proxy {
     /// Answers one request.
     pub(crate) async fn handle(
@@ -63,14 +95,7 @@ impl Proxy {
         };
         match self.deliver(&config, &route, request, started).await {
             Ok(delivered) => self.reply(&config, &route, delivered, client),
-            Err((reason, mut measure)) => {
-                if let Some(class) = reason.class() {
-                    measure.failed(class);
-                }
-                let response = reason.response();
-                measure.note_status(response.status().as_u16());
-                response
-            }
+            Err(undelivered) => undelivered.response(),
         }
     }
 
@@ -81,7 +106,7 @@ impl Proxy {
         route: &Route,
         mut request: Request<ForwardBody>,
         started: Instant,
-    ) -> Result<Delivered, (Reason, Measure)> {
+    ) -> Result<Delivered, Undelivered> {
         let method = request.method().clone();
         let mut pick = self.first_pick(&route.want, started)?;
         let measure = measure_of(&pick, started);
@@ -112,12 +137,12 @@ impl Proxy {
             let next = failure.unsent.take().or(spare);
             let allowed = retry::may_follow(&failure, &method) && attempts.take(stale);
             let (true, Some(next)) = (allowed, next) else {
-                return Err((reason, measure));
+                return Err(Undelivered::by(reason, measure, &pick));
             };
             // After a stale connection the pick stays: it is still counted, so no drain passes it.
             if !stale {
-                let Some(other) = self.next_pick(pick, &mut attempts.tried) else {
-                    return Err((reason, measure));
+                let Some(other) = self.next_pick(&pick, &mut attempts.tried) else {
+                    return Err(Undelivered::by(reason, measure, &pick));
                 };
                 pick = other;
             }
@@ -127,9 +152,8 @@ impl Proxy {
     }
 
     /// Gives a failed instance up for another of the same release.
-    fn next_pick(&self, pick: Pick, tried: &mut Vec<Arc<str>>) -> Option<Pick> {
-        let backend = Arc::clone(pick.in_flight.backend());
-        drop(pick);
+    fn next_pick(&self, pick: &Pick, tried: &mut Vec<Arc<str>>) -> Option<Pick> {
+        let backend = pick.in_flight.backend();
         tried.push(Arc::clone(&backend.id));
         let same = Want::Same(Arc::clone(&backend.release));
         self.shared
@@ -138,7 +162,7 @@ impl Proxy {
             .ok()
     }
 
-    fn first_pick(&self, want: &Want, started: Instant) -> Result<Pick, (Reason, Measure)> {
+    fn first_pick(&self, want: &Want, started: Instant) -> Result<Pick, Undelivered> {
         self.shared
             .table
             .pick(&self.service, want, &[], started)
@@ -152,7 +176,11 @@ impl Proxy {
                 } else {
                     Measure::begin(tally, started)
                 };
-                (reason, measure)
+                Undelivered {
+                    reason,
+                    measure,
+                    release: None,
+                }
             })
     }
 

@@ -174,7 +174,7 @@ pub(super) fn client(facts: &Facts) -> Report {
             &causes.join(", "),
             &gap,
         ]));
-        for (release, part) in &client.releases {
+        for (release, part) in client.by_release() {
             let share = percent(part.failed, part.answered);
             let (answered, failed) = (count(part.answered), count(part.failed));
             releases.push(row([&client.client, release, &answered, &failed, &share]));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_deploy_record::{EventBody, RunLock, Severity};
+use chrono::{DateTime, Utc};
+use code_deploy_record::{EventBody, RunLock};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -44,13 +45,14 @@ impl Live {
         });
     }
 
-    /// Starts to note what happens on its own in the target.
-    pub(super) fn watch(&self, context: &Context) {
+    /// Starts to note what happens on its own in the target from `since` on: a target tells whoever
+    /// asks for the first time also of what earlier runs, or earlier runners of this one, have noted.
+    pub(super) fn watch(&self, context: &Context, since: DateTime<Utc>) {
         let context = context.clone();
         self.spawn(async move {
             loop {
                 tokio::time::sleep(LOOK).await;
-                note_events(&context).await;
+                note_events(&context, since).await;
             }
         });
     }
@@ -88,7 +90,7 @@ impl Live {
     }
 }
 
-async fn note_events(context: &Context) {
+async fn note_events(context: &Context, since: DateTime<Utc>) {
     let events = match context.target.events().await {
         Ok(events) => events,
         Err(error) => {
@@ -96,14 +98,14 @@ async fn note_events(context: &Context) {
             return;
         }
     };
-    for event in events {
+    for event in events.into_iter().filter(|event| event.time >= since) {
         let service = event
             .service
             .map(|name| format!("{name}: "))
             .unwrap_or_default();
         let text = format!("{service}{}", event.text);
         let body = EventBody::Noted {
-            severity: Severity::Medium,
+            severity: event.severity,
             text,
         };
         if let Err(error) = context.journal.append(context.target.name(), body).await {

@@ -232,9 +232,10 @@ async fn the_breaker_opens_after_failures_in_a_row_and_a_probe_closes_it() {
         .unwrap();
     router.weights("web", &[("1.0.0", 100)]).await.unwrap();
     for _ in 0..3 {
+        let answer = router.get(service, "/id").await;
         assert_eq!(
-            router.get(service, "/id").await.reason(),
-            Some("connect-failed")
+            (answer.reason(), answer.header("x-release")),
+            (Some("connect-failed"), Some("1.0.0"))
         );
     }
     assert_eq!(

@@ -425,9 +425,11 @@ impl Answer {
     }
 
     pub fn reason(&self) -> Option<&str> {
-        self.headers
-            .get("x-code-deploy-router")
-            .map(|value| value.to_str().unwrap())
+        self.header("x-code-deploy-router")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 

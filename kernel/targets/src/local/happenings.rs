@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use code_deploy_engine::target::TargetEvent;
-use code_deploy_record::{Clock as _, SystemClock};
+use code_deploy_record::{Clock as _, Severity, SystemClock};
 
 use super::store::Known;
 
@@ -45,6 +45,7 @@ impl Happenings {
             events.extend(told(known, was, is).map(|text| TargetEvent {
                 time: SystemClock.now(),
                 service: Some(known.1.service.clone()),
+                severity: Severity::Medium,
                 text,
             }));
             now.insert(id, is);

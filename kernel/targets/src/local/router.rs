@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use code_deploy_engine::spec::{Routing, Service};
 use code_deploy_engine::target::{Lease, Shares, TargetError, TargetEvent};
-use code_deploy_record::{Release, Secret};
+use code_deploy_record::{Release, Secret, Severity};
 use code_deploy_router::{BackendAddress, Lease as RouterLease, Status};
 use code_deploy_router::{
     BreakerConfig, ControlClient, HealthCheck, Retries, RouterConfig, ServiceConfig, Sticky,
@@ -39,6 +39,18 @@ const KNOCK: Duration = Duration::from_millis(20);
 
 /// Events that tell of nothing but what was asked of the router.
 const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
+
+/// The router's events that somebody has to know of at once. An instance that is not healthy is not
+/// among them: each begins so, and one that stays so shows in the gates and probes.
+const URGENT: [&str; 2] = ["breaker-opened", "lease-expired"];
+
+fn severity_of(kind: &str) -> Severity {
+    if URGENT.contains(&kind) {
+        Severity::Medium
+    } else {
+        Severity::Info
+    }
+}
 
 /// How long every instance of a release may take to be found healthy by the router.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
@@ -367,6 +379,7 @@ impl RouterProcess {
             .map(|event| TargetEvent {
                 time: time(event.at_us).unwrap_or_default(),
                 service: event.service,
+                severity: severity_of(&event.kind),
                 text: event.text,
             })
             .collect())

@@ -4,8 +4,9 @@ use code_deploy_record::RunOutcome;
 
 use crate::kit::Place;
 
+/// Deploys 1.1.0 with the fault over 1.0.0; `gate` is the one that has to find it.
 #[track_caller]
-fn is_rolled_back(fault: &str) {
+fn is_rolled_back(fault: &str, gate: &str) {
     let place = Place::new();
     let said = place.run(&["dev", "local", "--demo", "--demo-fault", fault]);
     assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
@@ -16,6 +17,8 @@ fn is_rolled_back(fault: &str) {
         Some(RunOutcome::RolledBack)
     );
     assert!(state.rollback.is_some(), "the record says what set it off");
+    let (_, summary, ..) = state.finished.as_ref().unwrap();
+    assert!(summary.contains(gate), "{summary}");
     let old = "1.0.0".parse().unwrap();
     assert!(
         state
@@ -42,5 +45,30 @@ fn is_rolled_back(fault: &str) {
 
 #[test]
 fn errors_are_found() {
-    is_rolled_back("errors");
+    is_rolled_back("errors", "the analysis gate");
+}
+
+#[test]
+fn slow_answers_are_found() {
+    is_rolled_back("slow", "the analysis gate");
+}
+
+#[test]
+fn latency_that_grows_is_found() {
+    is_rolled_back("leak", "the analysis gate");
+}
+
+#[test]
+fn instances_that_crash_are_found() {
+    is_rolled_back("crash", "gate");
+}
+
+#[test]
+fn instances_that_never_become_ready_get_no_traffic() {
+    is_rolled_back("unready", "the health gate");
+}
+
+#[test]
+fn a_broken_endpoint_is_found_before_traffic() {
+    is_rolled_back("partial", "the smoke gate");
 }

@@ -58,6 +58,18 @@ impl Place {
         Said::from(command.output().unwrap())
     }
 
+    /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next.
+    #[track_caller]
+    pub fn lay_out_upgrade(&self) {
+        let said = self.run(&["dev", "local", "--demo", "--to", "1.0.0"]);
+        assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+        let path = self.demo().join("deploy.yaml");
+        let file = std::fs::read_to_string(&path).unwrap();
+        let next = file.replace("release: \"1.0.0\"", "release: \"1.1.0\"");
+        assert_ne!(file, next);
+        std::fs::write(path, next).unwrap();
+    }
+
     /// Returns the runs of the demonstration, oldest first, with where each stands.
     pub fn demo_runs(&self) -> Vec<(RunFolder, RunState)> {
         let runs = RunsFolder::of_project(&self.demo());

@@ -11,5 +11,6 @@ mod bad_input;
 mod faults;
 mod house;
 mod kit;
+mod notebooks;
 mod run;
 mod stage;

@@ -1,0 +1,137 @@
+//! Joining a run that is not ended.
+
+use std::sync::Arc;
+
+use code_deploy_record::{
+    EventBody, Recovered, RunLock, RunStarted, RunState, Steering, StepStatus,
+};
+
+use super::open::{Last, assemble, damaged_name, no_thread};
+use super::{OpenOptions, Purpose, Runner};
+use crate::plan::{Inputs, Plan};
+use crate::{Error, Journal, Result};
+
+/// Joins a run that is not ended: goes on from where its record stands.
+pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Runner> {
+    let Some(started) = last.state.started.clone() else {
+        return Err(damaged_name(&last.folder));
+    };
+    refuse_other_run(&options, &started, &last)?;
+    let inputs = Inputs {
+        spec: Arc::clone(&options.spec),
+        inventory: Arc::clone(&options.inventory),
+        from: started.from.clone(),
+        to: started.to.clone(),
+        initial: started.initial,
+        reverts: started.reverts.clone(),
+    };
+    let plan = Plan::of(&inputs, options.steps)?;
+    let going_back = options.purpose == Purpose::GoBack || last.state.rollback.is_some();
+    refuse_changed_plan(&plan, &last, going_back)?;
+    let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
+    let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
+    let (noted, found) = (state.last, found_text(&state, recovered));
+    let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
+    let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
+    let asked = runner.state().asked.clone();
+    runner
+        .context
+        .journal
+        .append("engine", EventBody::Resumed { found })
+        .await?;
+    if let Some((Steering::Rollback, by, reason)) = asked {
+        runner
+            .context
+            .interruption
+            .ask(Steering::Rollback, &by, &reason);
+    }
+    runner.journal_plan().await?;
+    runner.start_live(noted).await?;
+    crate::release::traffic::converge_record(&runner.context).await?;
+    Ok(runner)
+}
+
+fn refuse_other_run(options: &OpenOptions, started: &RunStarted, last: &Last) -> Result<()> {
+    let run = &started.run;
+    let stands = last.state.present_phase().map_or_else(
+        || "it stands between two phases".to_owned(),
+        |phase| format!("it stands in phase {phase} ({})", phase.verb()),
+    );
+    let next = "Go on with it by `code-deploy resume`, or go back by `code-deploy rollback`.";
+    let other = options.to.as_ref().is_some_and(|to| *to != started.to);
+    let deploys = matches!(options.purpose, Purpose::Deploy | Purpose::Begin);
+    if started.target != options.spec.target || (deploys && other) {
+        let (to, target) = (&started.to, &started.target);
+        let what = format!(
+            "run {run}, which deploys release {to} to target {target}, is not ended: {stands}"
+        );
+        return Err(Error::refused("CD0412", what, next));
+    }
+    if options.purpose == Purpose::Begin {
+        let what = format!("run {run} of the same release is not ended: {stands}");
+        return Err(Error::refused("CD0412", what, next));
+    }
+    Ok(())
+}
+
+/// A run goes on with the plan it began with. Going back needs only that every step that has to
+/// be undone is known.
+fn refuse_changed_plan(plan: &Plan, last: &Last, going_back: bool) -> Result<()> {
+    let Some(planned) = &last.state.plan else {
+        return Ok(());
+    };
+    let unknown = last
+        .state
+        .to_undo()
+        .into_iter()
+        .find(|step| plan.step(step).is_none());
+    let what = match (going_back, unknown) {
+        (true, None) => return Ok(()),
+        (true, Some(step)) => format!("step {step}, which has to be undone, is not in it any more"),
+        (false, _) if planned.digest == plan.digest => return Ok(()),
+        (false, _) => format!(
+            "it has the digest {} now and had {} when the run began",
+            plan.digest.short(),
+            planned.digest.short()
+        ),
+    };
+    Err(Error::refused(
+        "CD0416",
+        format!(
+            "the plan of run {} is not the one it began with: {what}",
+            last.run()
+        ),
+        "Put the deployment file and what it names back as they were, or go back by \
+         `code-deploy rollback`.",
+    ))
+}
+
+fn found_text(state: &RunState, recovered: Recovered) -> String {
+    let open = state.steps.iter().find(|(_, step)| {
+        matches!(
+            step.status,
+            StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing
+        )
+    });
+    let mut text = match open {
+        None => format!("{} events; no step was under way", state.events),
+        Some((name, step)) => {
+            let known = match step.status {
+                StepStatus::Intended => "was intended; whether it acted is not known",
+                StepStatus::Applied => "had acted; its checks were not complete",
+                _ => "was being undone; whether that acted is not known",
+            };
+            format!(
+                "{} events; step {name} {known}, so it is carried out again",
+                state.events
+            )
+        }
+    };
+    if recovered.torn_bytes > 0 {
+        text.push_str(&format!(
+            "; a torn last line of {} bytes was cut",
+            recovered.torn_bytes
+        ));
+    }
+    text
+}
