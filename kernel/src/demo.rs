@@ -26,7 +26,8 @@ const FIRST: &str = "1.0.0";
 const SECOND: &str = "1.1.0";
 
 /// Deploys the demonstration system: the first release, then the second by the strategy of the
-/// environment; only the first with `--to 1.0.0`. What an earlier demonstration left running is stopped, and its data removed.
+/// environment; only the first with `--to 1.0.0`. What an earlier demonstration left running is
+/// stopped, and its data removed.
 ///
 /// # Errors
 /// What kept a run from succeeding.
@@ -45,7 +46,7 @@ pub async fn demo(
     let environment = arguments.environment.as_deref().unwrap_or("dev");
     let target = arguments.target.as_deref().unwrap_or("local");
     let plain = Session::begin(machine, &project, environment, target, Arc::clone(&face))?;
-    start_afresh(&plain).await?;
+    start_afresh(&plain, interrupt).await?;
 
     face.text(&format!(
         "The demonstration is in {}: deploying {FIRST}.",
@@ -114,11 +115,9 @@ fn lay_out(folder: &Path) -> std::io::Result<()> {
 
 /// Stops what an earlier demonstration left running, and removes its data, so that the first
 /// release is a first deployment again. Its records and notebooks stay.
-async fn start_afresh(session: &Session) -> Result<(), Failure> {
-    session
-        .target
-        .remove_all(std::time::Duration::from_secs(15))
-        .await?;
+async fn start_afresh(session: &Session, interrupt: &CancellationToken) -> Result<(), Failure> {
+    run::take_back_open_run(session, interrupt).await?;
+    session.target.remove_all(run::STOP_GRACE).await?;
     let data: PathBuf = session.spec.data_folder();
     match std::fs::remove_dir_all(&data) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -123,7 +123,7 @@ impl Dispatcher {
         }
         let session = self.session_for(arguments)?;
         if arguments.stop {
-            return run::stop(&session).await;
+            return run::stop(&session, &self.interrupt).await;
         }
         let wish = wish(arguments.to.as_deref(), arguments.yes)?;
         let out = arguments.out.as_deref();

@@ -15,6 +15,9 @@ use crate::session::{Session, Wish, exit_of};
 use crate::show::{self, status::standing};
 use crate::summary;
 
+/// How long an instance may take to end by itself when everything is stopped.
+pub const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Carries out a whole run and writes its notebooks, however it ends.
 ///
 /// # Errors
@@ -97,13 +100,7 @@ fn ended_run(session: &Session, wish: &Wish) -> Result<Option<(RunFolder, RunSta
         .as_ref()
         .map(ToString::to_string)
         .or_else(|| session.spec.release.clone());
-    let (environment, target) = (&session.spec.environment, &session.spec.target);
-    let mut runs = session.project.all_runs()?;
-    runs.retain(|(_, state)| {
-        let started = state.started.as_ref();
-        started.is_some_and(|s| s.environment == *environment && s.target == *target)
-    });
-    let last = runs.pop().filter(|(_, state)| {
+    let last = session.runs_here()?.pop().filter(|(_, state)| {
         let well = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
         let to = state.started.as_ref().map(|started| started.to.to_string());
         well && to == wanted
@@ -152,9 +149,10 @@ pub async fn verb(
         && done.done.is_empty()
         && !done.already.is_empty()
     {
+        let what = section.map_or(verb.to_owned(), |section| format!("{verb} {section}"));
         session
             .face
-            .text(&format!("{verb} was done before and stays done."));
+            .text(&format!("{what} was done before and stays done."));
     }
     if folder.state()?.finished.is_some() {
         close_up(session, &run, None).await?;
@@ -354,13 +352,14 @@ fn word(verb: Steering) -> &'static str {
     }
 }
 
-/// Stops everything that was deployed to an environment and target.
+/// Stops everything that was deployed to an environment and target. A run that is not ended is
+/// taken back first, so that its record says how it ended and its outside client ends with it.
 ///
 /// # Errors
-/// When something could not be stopped.
-pub async fn stop(session: &Session) -> Result<Exit, Failure> {
-    let grace = std::time::Duration::from_secs(15);
-    let stopped = session.target.remove_all(grace).await?;
+/// When another process carries the run out, or something could not be stopped.
+pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Exit, Failure> {
+    take_back_open_run(session, interrupt).await?;
+    let stopped = session.target.remove_all(STOP_GRACE).await?;
     if stopped.is_empty() {
         session.face.text("Nothing is running.");
     }
@@ -376,6 +375,35 @@ pub async fn stop(session: &Session) -> Result<Exit, Failure> {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Takes the last run back when it is not ended and no process carries it out.
+///
+/// # Errors
+/// When another process carries it out, or it could not be taken back.
+pub async fn take_back_open_run(
+    session: &Session,
+    interrupt: &CancellationToken,
+) -> Result<(), Failure> {
+    let open = session.runs_here()?.pop().filter(|(_, state)| {
+        let finished = state.finished.as_ref();
+        finished.is_none_or(|(outcome, ..)| *outcome == RunOutcome::NeedsPerson)
+    });
+    let Some((_, state)) = open else {
+        return Ok(());
+    };
+    let run = state
+        .started
+        .as_ref()
+        .map(|started| started.run.to_string());
+    session.face.text(&format!(
+        "Run {} is not ended ({}): it is taken back first.",
+        run.unwrap_or_default(),
+        standing(&state)
+    ));
+    take_back(session, "everything is to be stopped", interrupt)
+        .await
+        .map(|_| ())
 }
 
 /// Returns the folder for ready notebooks.

@@ -7,7 +7,7 @@ use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::{Target, inventory};
-use code_deploy_record::{Redactor, Release, RunId, SystemClock};
+use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -136,6 +136,20 @@ impl Session {
             reverts: wish.reverts.clone(),
         };
         Ok(Plan::make(&inputs)?)
+    }
+
+    /// Returns the runs of this environment and target, oldest first, with where each stands.
+    ///
+    /// # Errors
+    /// When the folder of the runs cannot be read.
+    pub fn runs_here(&self) -> Result<Vec<(RunFolder, RunState)>, Failure> {
+        let (environment, target) = (&self.spec.environment, &self.spec.target);
+        let mut runs = self.project.all_runs()?;
+        runs.retain(|(_, state)| {
+            let started = state.started.as_ref();
+            started.is_some_and(|s| s.environment == *environment && s.target == *target)
+        });
+        Ok(runs)
     }
 
     /// Opens or joins a run, lets `work` act on it while the face shows what happens and an

@@ -14,3 +14,4 @@ mod kit;
 mod notebooks;
 mod run;
 mod stage;
+mod steering;

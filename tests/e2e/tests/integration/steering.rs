@@ -1,0 +1,210 @@
+//! Strategies other than canary, going back after the end, and steering a run from outside.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use code_deploy_record::{RunOutcome, RunState};
+
+use crate::kit::{Place, Said};
+use crate::stage::Part;
+
+/// Writes the demonstration's deployment file with other steps of traffic in `dev`.
+#[track_caller]
+fn with_strategy(place: &Place, kind: &str, steps: &str) {
+    let path = place.demo().join("deploy.yaml");
+    let file = std::fs::read_to_string(&path).unwrap();
+    let start = file.find("  dev:\n    strategy:\n").unwrap();
+    let end = start + file[start..].find("      rehearse_rollback").unwrap();
+    let strategy = format!("  dev:\n    strategy:\n      kind: {kind}\n      steps: [{steps}]\n");
+    std::fs::write(
+        path,
+        format!("{}{strategy}{}", &file[..start], &file[end..]),
+    )
+    .unwrap();
+}
+
+/// Plants a fault into the storefront of 1.1.0, or takes it out again.
+#[track_caller]
+fn with_fault(place: &Place, fault: &str) {
+    let path = place.demo().join("deploy.yaml");
+    let file = std::fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> = file
+        .lines()
+        .filter(|line| !line.contains("SHOP_FAULT"))
+        .collect();
+    let planted = format!(
+        "        CATALOG_URL: \"{{address:catalog}}\"\n        SHOP_FAULT: {fault}\n        SHOP_FAULT_RELEASE: 1.1.0"
+    );
+    let first = "        CATALOG_URL: \"{address:catalog}\"";
+    std::fs::write(path, kept.join("\n").replacen(first, &planted, 1)).unwrap();
+}
+
+#[track_caller]
+fn deployed(said: &Said, place: &Place, outcome: RunOutcome) -> RunState {
+    let (folder, state) = place.demo_runs().pop().unwrap();
+    let ended = state.finished.as_ref().map(|end| end.0);
+    assert_eq!(ended, Some(outcome), "{}\n{}", said.out, said.err);
+    assert_eq!(
+        code_deploy_record::verify_folder(&folder).unwrap().findings,
+        []
+    );
+    state
+}
+
+/// Returns the shares of the new release that the storefront was given, in order.
+fn shares(place: &Place) -> Vec<u16> {
+    let (folder, _) = place.demo_runs().pop().unwrap();
+    let new = "1.1.0".parse().unwrap();
+    let mut shares = Vec::new();
+    for event in folder.events().unwrap() {
+        if let code_deploy_record::EventBody::TrafficShifted {
+            service, served, ..
+        } = event.unwrap().body
+            && service == "storefront"
+        {
+            shares.push(served.get(&new).copied().unwrap_or(0));
+        }
+    }
+    shares.dedup();
+    shares
+}
+
+#[test]
+fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    with_strategy(&place, "blue-green", "{ percent: 100, soak: 3s }");
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert!(state.rehearsed.is_some());
+    // The second switch back and forth is the rehearsed rollback.
+    assert_eq!(shares(&place), [100, 0, 100]);
+
+    let again = place.run_in(&place.demo(), &["dev", "local"]);
+    again.refused(
+        1,
+        "CD0411",
+        &["1.1.0 is deployed already", "Nothing was changed"],
+    );
+    assert_eq!(place.demo_runs().len(), 2);
+
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    let state = deployed(&back, &place, RunOutcome::Succeeded);
+    assert_eq!(state.started.as_ref().unwrap().to.as_str(), "1.0.0");
+    assert!(state.started.as_ref().unwrap().reverts.is_some());
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(place.demo_runs().len(), 3);
+}
+
+#[test]
+fn rolling_replaces_instances_in_waves_and_goes_back_from_a_fault() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let steps = "{ percent: 50, soak: 3s }, { percent: 100, soak: 3s }";
+    with_strategy(&place, "rolling", steps);
+    with_fault(&place, "errors");
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::RolledBack);
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place), [50, 0]);
+
+    with_fault(&place, "none");
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place), [50, 0, 50, 100]);
+}
+
+/// A deployment that goes on in the background.
+struct Deploying {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Deploying {
+    fn begin(place: &Place) -> Self {
+        let mut command = Command::new(Part::CodeDeploy.path());
+        command
+            .current_dir(place.demo())
+            .args(["dev", "local"])
+            .env("XDG_RUNTIME_DIR", place.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let said = String::new();
+        Self { child, out, said }
+    }
+
+    /// Waits until the deployment says that.
+    #[track_caller]
+    fn until(&mut self, words: &str) {
+        let from = self.said.len();
+        while !self.said[from..].contains(words) {
+            let read = self.out.read_line(&mut self.said).unwrap();
+            assert_ne!(read, 0, "it ended without `{words}`:\n{}", self.said);
+        }
+    }
+
+    fn interrupt(&self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(asked.success());
+    }
+
+    fn end(mut self) -> Said {
+        self.out.read_to_string(&mut self.said).unwrap();
+        let mut said = Said::from(self.child.wait_with_output().unwrap());
+        said.out = self.said;
+        said
+    }
+}
+
+#[test]
+fn a_run_is_paused_resumed_and_kept_from_a_second_one() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let mut first = Deploying::begin(&place);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    let second = place.run_in(&place.demo(), &["dev", "local"]);
+    second.refused(1, "CD0410", &["is locked by", "Nothing was changed"]);
+    let paused = place.run_in(&place.demo(), &["pause", "--reason", "lunch"]);
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    first.until("paused:");
+    let stop = place.run_in(&place.demo(), &["dev", "local", "--stop"]);
+    stop.refused(1, "CD0410", &["is locked by"]);
+    let resumed = place.run_in(&place.demo(), &["resume"]);
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    let said = first.end();
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+}
+
+#[test]
+fn a_run_that_was_interrupted_is_taken_back_before_everything_is_stopped() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let mut first = Deploying::begin(&place);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    first.interrupt();
+    let said = first.end();
+    assert_eq!(said.code, Some(130), "{}\n{}", said.out, said.err);
+    let (_, state) = place.demo_runs().pop().unwrap();
+    assert!(state.finished.is_none());
+
+    let stop = place.run_in(&place.demo(), &["dev", "local", "--stop"]);
+    assert_eq!(stop.code, Some(0), "{}\n{}", stop.out, stop.err);
+    let state = deployed(&stop, &place, RunOutcome::RolledBack);
+    let client = &state.clients["client"];
+    assert!(!client.goes_on, "{client:?}");
+    assert_eq!(client.failed, 0, "{client:?}");
+}
