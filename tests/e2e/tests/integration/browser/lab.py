@@ -60,7 +60,17 @@ WATCH = """
 
 MOVING = """
 () => window.cellsNow().some(cell =>
-    cell.prompt === '[*]:' && (window.movements[cell.source] ?? []).length > 3)
+    cell.prompt === '[*]:' && (window.movements[cell.source] ?? []).length > 9)
+"""
+
+# The menu's command scrolls to the end; the person scrolls back to what moves.
+TO_RUNNING = """
+() => {
+    const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+    const running = cells.filter(cell =>
+        cell.querySelector('.jp-InputPrompt')?.innerText.trim() === '[*]:');
+    running[0]?.scrollIntoView({block: 'center'});
+}
 """
 
 DONE = """
@@ -175,6 +185,7 @@ def run(page, lab, name, pictures, moving):
     choose(page, "Run", "Run All Cells")
     if moving:
         page.wait_for_function(MOVING, timeout=LIVE_MOVES)
+        page.evaluate(TO_RUNNING)
         picture(page, pictures / f"{stem}-running.png")
     page.wait_for_function(DONE, timeout=CELLS_RUN)
     ran = page.evaluate("window.cellsNow()")
