@@ -1,0 +1,242 @@
+"""Runs notebooks as a person does: JupyterLab's menus, in a real browser.
+
+lab.py BROWSER FOLDER PICTURES NOTEBOOK...
+
+Opens each notebook of FOLDER in turn, runs all its cells through the menu, saves, loads the page
+anew, and prints one JSON line a notebook with what was seen. Pictures are written to PICTURES. What
+a failure means is for the caller to judge: only a wait that reached its limit, or a page that is
+not there, ends this with an error, which names the wait and holds the server's log.
+"""
+
+import json
+import os
+import pathlib
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import urllib.parse
+
+from playwright.sync_api import sync_playwright
+
+SERVER_START = 120  # seconds
+PAGE_LOAD = 90_000  # milliseconds, as the others here
+CELLS_RUN = 240_000
+LIVE_MOVES = 120_000
+CLICK = 30_000
+
+# The cells of the open notebook, with what each shows. Progress is the first output of a cell.
+CELLS = """
+window.cellsNow = () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => {
+    const outputs = [...cell.querySelectorAll('.jp-OutputArea-child .jp-OutputArea-output')];
+    const pictures = [...cell.querySelectorAll('.jp-OutputArea-output img')];
+    return {
+        source: cell.querySelector('.cm-content')?.innerText.trim() ?? '',
+        prompt: cell.querySelector('.jp-InputPrompt')?.innerText.trim() ?? '',
+        outputs: outputs.map(output => output.innerText.trim()),
+        failed: outputs.some(output => /jupyter\\.(error|stderr)$/.test(output.dataset.mimeType ?? '')),
+        pictures: pictures.length,
+        drawn: pictures.filter(picture => picture.complete && picture.naturalWidth > 0).length,
+    };
+});
+"""
+
+# Notes each content that the first output of a running cell has had.
+WATCH = """
+() => {
+    window.movements = {};
+    const look = () => {
+        for (const cell of window.cellsNow()) {
+            if (cell.prompt !== '[*]:' || !cell.outputs.length) continue;
+            const seen = window.movements[cell.source] ??= [];
+            if (cell.outputs[0] && seen.at(-1) !== cell.outputs[0]) seen.push(cell.outputs[0]);
+        }
+    };
+    new MutationObserver(look).observe(document.querySelector('.jp-Notebook'),
+        {subtree: true, childList: true, characterData: true, attributes: true});
+}
+"""
+
+MOVING = """
+() => window.cellsNow().some(cell =>
+    cell.prompt === '[*]:' && (window.movements[cell.source] ?? []).length > 9)
+"""
+
+# The menu's command scrolls to the end; the person scrolls back to what moves.
+TO_RUNNING = """
+() => {
+    const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+    const running = cells.filter(cell =>
+        cell.querySelector('.jp-InputPrompt')?.innerText.trim() === '[*]:');
+    running[0]?.scrollIntoView({block: 'center'});
+}
+"""
+
+DONE = """
+() => {
+    const cells = window.cellsNow();
+    return cells.length > 0 && cells.every(cell => /^\\[\\d*\\]:$/.test(cell.prompt))
+        && (cells.every(cell => cell.prompt !== '[]:') || cells.some(cell => cell.failed));
+}
+"""
+
+SHOWN = """
+count => {
+    const cells = window.cellsNow();
+    return cells.reduce((sum, cell) => sum + cell.outputs.length, 0) >= count
+        && cells.every(cell => cell.pictures === cell.drawn);
+}
+"""
+
+
+class Lab:
+    """A JupyterLab server of its own on a free port, which ends with the block."""
+
+    def __init__(self, folder):
+        self.lines = []
+        self.url = None
+        self.answered = threading.Event()
+        self.token = secrets.token_hex(16)
+        options = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": "0",
+            "ServerApp.allow_root": "True",
+            "ServerApp.root_dir": folder,
+            "LabApp.news_url": "None",
+            "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"JUPYTER_TOKEN": self.token},
+        )
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+            found = re.search(r"http://127\.0\.0\.1:([1-9]\d*)/", line)
+            if found and self.url is None:
+                self.url = found.group(0)
+                self.answered.set()
+        self.answered.set()
+
+    def __enter__(self):
+        self.answered.wait(SERVER_START)
+        if self.url is None:
+            self.__exit__(None, None, None)
+            raise SystemExit(f"JupyterLab named no address within {SERVER_START} s:\n{self.log()}")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        self.reader.join(10)
+
+    def log(self):
+        return "".join(self.lines)
+
+
+def choose(page, menu, item):
+    page.locator(f'.lm-MenuBar-itemLabel:text-is("{menu}")').click(timeout=CLICK)
+    page.locator(f'.lm-Menu-itemLabel:text-is("{item}")').click(timeout=CLICK)
+
+
+def show(page, lab, name):
+    """Loads the notebook's page and waits until its kernel is ready for work."""
+    workspace = pathlib.Path(name).stem
+    path = urllib.parse.quote(name)
+    address = f"{lab.url}lab/workspaces/{workspace}/tree/{path}?token={lab.token}"
+    page.goto(address, timeout=PAGE_LOAD)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=PAGE_LOAD)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=PAGE_LOAD)
+    page.get_by_text("code-deploy | Idle").wait_for(timeout=PAGE_LOAD)
+    page.evaluate(CELLS)
+
+
+def picture(page, path, whole=False):
+    """Draws what is on the screen, or the whole notebook."""
+    if whole:
+        size = page.viewport_size
+        height = page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"
+        )
+        page.set_viewport_size({"width": size["width"], "height": min(height + 200, 14_000)})
+        page.screenshot(path=path)
+        page.set_viewport_size(size)
+    else:
+        page.screenshot(path=path)
+
+
+def run(page, lab, name, pictures, moving):
+    stem = pathlib.Path(name).stem
+    show(page, lab, name)
+    page.evaluate(WATCH)
+    choose(page, "Run", "Run All Cells")
+    if moving:
+        page.wait_for_function(MOVING, timeout=LIVE_MOVES)
+        page.evaluate(TO_RUNNING)
+        picture(page, pictures / f"{stem}-running.png")
+    page.wait_for_function(DONE, timeout=CELLS_RUN)
+    ran = page.evaluate("window.cellsNow()")
+    movements = page.evaluate("window.movements")
+    choose(page, "File", "Save Notebook")
+    page.wait_for_selector(".jp-mod-dirty", state="detached", timeout=CLICK)
+    show(page, lab, name)
+    count = sum(len(cell["outputs"]) for cell in ran)
+    page.wait_for_function(SHOWN, arg=count, timeout=PAGE_LOAD)
+    picture(page, pictures / f"{stem}.png", whole=True)
+    loaded = page.evaluate("window.cellsNow()")
+    seen = {"notebook": name, "ran": ran, "movements": movements, "loaded": loaded}
+    print(json.dumps(seen), flush=True)
+
+
+def settings(folder):
+    """Keeps every cell in the page, also where nobody looks, and the page off the network."""
+    chosen = {
+        "notebook-extension/tracker": {"windowingMode": "none"},
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
+    for name, values in chosen.items():
+        path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+def main():
+    browser_path, folder, pictures, *notebooks = sys.argv[1:]
+    pictures = pathlib.Path(pictures)
+    pictures.mkdir(parents=True, exist_ok=True)
+    settings(pathlib.Path(os.environ["JUPYTERLAB_SETTINGS_DIR"]))
+    with Lab(folder) as lab, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=browser_path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        console = []
+        page.on("pageerror", lambda error: console.append(str(error)))
+        for name in notebooks:
+            try:
+                run(page, lab, name, pictures, moving=name == notebooks[-1])
+            except Exception as error:
+                page.screenshot(path=pictures / "failure.png")
+                shown = page.locator("body").inner_text()[-4000:]
+                raise SystemExit(
+                    f"{name}: {error}\nThe page shows:\n{shown}\n"
+                    f"Errors of the page: {console}\nThe server said:\n{lab.log()}"
+                ) from error
+        browser.close()
+
+
+main()
