@@ -255,12 +255,8 @@ fn error_fields(error: &CellError) -> Map<String, Value> {
 async fn abort(kernel: &Kernel, request: &Incoming) {
     let scope = Scope::new(Arc::clone(&request.parent), false);
     kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
-    let reply = json!({
-        "status": "aborted",
-        "execution_count": kernel.execution_count.load(Ordering::Relaxed),
-        "payload": [],
-        "user_expressions": {},
-    });
+    // Without a count: a page would show one beside a cell that never ran.
+    let reply = json!({"status": "aborted"});
     let metadata = json!({"status": "aborted", "engine": kernel.wire.session()});
     kernel.reply(request, &metadata, &reply).await;
     kernel.iopub.send(Output::Idle(scope)).await;
