@@ -63,7 +63,9 @@ pub fn report(state: &RunState) -> Report {
         .iter()
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
-    facts.push(fact("Items", counts.join(", ")));
+    if !counts.is_empty() {
+        facts.push(fact("Items", counts.join(", ")));
+    }
     let columns = vec![Column::text("Fact"), Column::text("Value")];
     let mut report = Report::new().with_table("The run", columns, facts);
     report = with_traffic(report, state);

@@ -15,6 +15,7 @@ mod charts;
 mod hour;
 mod pages;
 mod python;
+mod shipped;
 mod synthetic;
 
 use std::path::Path;
