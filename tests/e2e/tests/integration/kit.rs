@@ -67,7 +67,10 @@ impl Place {
         let file = std::fs::read_to_string(&path).unwrap();
         let next = file.replace("release: \"1.0.0\"", "release: \"1.1.0\"");
         assert_ne!(file, next);
-        std::fs::write(path, next).unwrap();
+        // How fast this machine is at the moment is not what these tests are about.
+        let patient = next.replace("latency_floor: 50ms", "latency_floor: 400ms");
+        assert_ne!(next, patient);
+        std::fs::write(path, patient).unwrap();
     }
 
     /// Returns the runs of the demonstration, oldest first, with where each stands.
