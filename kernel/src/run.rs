@@ -306,8 +306,8 @@ async fn take_back(
         .await?;
     close_up(session, &run, None).await?;
     match ended {
-        // Going back is what was asked for.
-        Ended::RolledBack(_) => Ok(Exit::Done),
+        // Going back is what was asked for, also where nothing had been changed yet.
+        Ended::RolledBack(_) | Ended::Refused(_) => Ok(Exit::Done),
         ended => exit_of(ended),
     }
 }
@@ -333,6 +333,21 @@ async fn go_back_from(
             "`--stop` stops what it deployed.",
         ));
     };
+    let next = "Deploy the release that is wanted: `code-deploy ENVIRONMENT TARGET --to RELEASE`.";
+    if !matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
+        let what = format!("run {} is ended and had gone back itself", started.run);
+        return Err(Failure::refused("CD0418", what, next));
+    }
+    if let Some(reverted) = &started.reverts {
+        let (run, to) = (&started.run, &started.to);
+        let what = format!("run {run} was itself the way back from run {reverted}, to {to}");
+        return Err(Failure::refused("CD0418", what, next));
+    }
+    session.face.text(&format!(
+        "Run {} has ended, so going back is a run of its own: it deploys {from} over {} and moves \
+         all traffic at once. Migrations are not taken back.",
+        started.run, started.to
+    ));
     let reverts = Some(started.run.clone());
     let wish = Wish {
         to: Some(from.clone()),
@@ -353,12 +368,28 @@ fn word(verb: Steering) -> &'static str {
 }
 
 /// Stops everything that was deployed to an environment and target. A run that is not ended is
-/// taken back first, so that its record says how it ended and its outside client ends with it.
+/// taken back first, so that its record says how it ended; where that cannot be done, everything is
+/// stopped all the same.
 ///
 /// # Errors
-/// When another process carries the run out, or something could not be stopped.
+/// With nothing stopped: another process carries the run out, or the run was interrupted. With
+/// everything stopped: the run could not be taken back. When something could not be stopped.
 pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Exit, Failure> {
-    take_back_open_run(session, interrupt).await?;
+    let taken_back = take_back_open_run(session, interrupt).await;
+    match &taken_back {
+        Err(failure) if failure.problem.code == "CD0410" || failure.exit == Exit::Interrupted => {
+            return taken_back;
+        }
+        Err(failure) => {
+            let what = &failure.problem.what;
+            session.face.text(&format!(
+                "The run cannot be taken back, and its record stays without an end: {what}. \
+                 Everything is stopped all the same."
+            ));
+            end_client_of_last_run(session).await?;
+        }
+        Ok(_) => {}
+    }
     let stopped = session.target.remove_all(STOP_GRACE).await?;
     if stopped.is_empty() {
         session.face.text("Nothing is running.");
@@ -374,7 +405,25 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
             "Stopped {service} {release}: {count} instances{forced}."
         ));
     }
-    Ok(Exit::Done)
+    taken_back
+}
+
+async fn end_client_of_last_run(session: &Session) -> Result<(), Failure> {
+    let Some((folder, _)) = session.runs_here()?.pop() else {
+        return Ok(());
+    };
+    match code_deploy_engine::release::client::end_outside_client(&folder).await {
+        Ok(true) => session.face.text("Stopped the outside client."),
+        Ok(false) => {}
+        Err(error) => {
+            return Err(Failure {
+                problem: error.problem,
+                exit: Exit::Refused,
+                spec: None,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Takes the last run back when it is not ended and no process carries it out.
@@ -384,26 +433,20 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
 pub async fn take_back_open_run(
     session: &Session,
     interrupt: &CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<Exit, Failure> {
     let open = session.runs_here()?.pop().filter(|(_, state)| {
         let finished = state.finished.as_ref();
         finished.is_none_or(|(outcome, ..)| *outcome == RunOutcome::NeedsPerson)
     });
-    let Some((_, state)) = open else {
-        return Ok(());
+    let Some((folder, state)) = open else {
+        return Ok(Exit::Done);
     };
-    let run = state
-        .started
-        .as_ref()
-        .map(|started| started.run.to_string());
     session.face.text(&format!(
-        "Run {} is not ended ({}): it is taken back first.",
-        run.unwrap_or_default(),
+        "{} is not ended ({}): it is taken back first.",
+        folder.path().display(),
         standing(&state)
     ));
-    take_back(session, "everything is to be stopped", interrupt)
-        .await
-        .map(|_| ())
+    take_back(session, "everything is to be stopped", interrupt).await
 }
 
 /// Returns the folder for ready notebooks.

@@ -96,6 +96,10 @@ impl Target for LeasedTarget {
         self.inner.observe().await
     }
 
+    async fn recover(&self) -> Result<Option<String>, TargetError> {
+        self.inner.recover().await
+    }
+
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
         self.inner.open(services).await
     }

@@ -32,6 +32,13 @@ pub trait Target: Send + Sync {
     /// Finds out what runs now. Changes nothing, and works when nothing was ever deployed.
     async fn observe(&self) -> Result<Observed, TargetError>;
 
+    /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
+    /// Returns in words what that was, if there was anything; what was stopped on purpose stays
+    /// stopped. A target that somebody else looks after has nothing to do here.
+    async fn recover(&self) -> Result<Option<String>, TargetError> {
+        Ok(None)
+    }
+
     /// Makes the place ready for services: router, networks, folders; puts each service's
     /// address in place. Traffic of what runs already is not touched.
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError>;

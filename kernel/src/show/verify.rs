@@ -17,14 +17,15 @@ pub fn verify(
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
     let folders = folders_of(project, runs)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut unsealed) = (Vec::new(), 0_usize);
     for folder in &folders {
         let report = verify_folder(folder)?;
         let name = folder.path().display().to_string();
         let sealed = if report.sealed {
             "sealed"
         } else {
-            "not sealed"
+            unsealed += 1;
+            "NOT SEALED"
         };
         let head = report.head.map(|head| head.short()).unwrap_or_default();
         let summary = format!(
@@ -46,6 +47,16 @@ pub fn verify(
     }
     if let (Some(notebooks), Some(folder)) = (notebooks, folders.first()) {
         rows.extend(compare(project, folder, notebooks)?);
+    }
+    if rows.is_empty() && unsealed > 0 {
+        let what = format!(
+            "{unsealed} of {} records are not sealed: what stands there is as it was written, but \
+             their end is missing",
+            folders.len()
+        );
+        let next = "A run that is not ended is sealed when it ends. When it has ended, lines were \
+                    cut off: compare with a copy kept elsewhere.";
+        return Err(Failure::refused("CD0307", what, next));
     }
     if rows.is_empty() {
         face.text(

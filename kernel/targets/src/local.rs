@@ -172,6 +172,11 @@ impl Target for LocalTarget {
         })
     }
 
+    async fn recover(&self) -> Result<Option<String>, TargetError> {
+        let restarted = self.router.recover().await?;
+        Ok(restarted.then(|| "the router had ended and was started again".to_owned()))
+    }
+
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
         let data = self.store.places.data();
         create_private(data).map_err(files(None, "create", data))?;

@@ -100,11 +100,15 @@ pub(super) fn health(facts: &Facts) -> Report {
         .health
         .iter()
         .map(|((service, release, instance, probe), healthy)| {
-            let probe = format!("{probe:?}").to_lowercase();
             let last = facts.health.iter().rev().find(|note| {
                 let what = &note.what;
-                what.service == *service && what.instance == *instance && what.healthy == *healthy
+                what.service == *service
+                    && what.release == *release
+                    && what.instance == *instance
+                    && what.probe == *probe
+                    && what.healthy == *healthy
             });
+            let probe = format!("{probe:?}").to_lowercase();
             let since = last.map(|note| clock(note.time)).unwrap_or_default();
             let detail = last
                 .map(|note| note.what.detail.as_str())

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Check, ClientCounted, EventBody, PlannedStep, Source, Vantage};
+use code_deploy_record::{
+    Check, ClientCounted, EventBody, PlannedStep, RunFolder, Source, Vantage,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -152,23 +154,23 @@ impl Step for ClientStep {
     }
 }
 
-fn config_path(context: &Context, name: &str) -> PathBuf {
-    context.run.path().join(format!("{name}.json"))
+fn config_path(run: &RunFolder, name: &str) -> PathBuf {
+    run.path().join(format!("{name}.json"))
 }
 
 /// Returns the names of the clients of this run so far: a client that had to be started again has
 /// a new one, so that no count is lost.
-fn names(context: &Context) -> Vec<String> {
+fn names(run: &RunFolder) -> Vec<String> {
     let name = |number: u32| format!("{CLIENT}-{number}");
     (1..)
         .map(name)
-        .take_while(|name| config_path(context, name).exists())
+        .take_while(|name| config_path(run, name).exists())
         .collect()
 }
 
 /// Starts the client unless it runs already.
 async fn start(context: &Context) -> Result<Value, StepError> {
-    if let Some((_, running)) = running(context).await? {
+    if let Some((_, running)) = running(&context.run).await? {
         return Ok(json!({ "pid": running.pid, "started": running.start_ticks }));
     }
     let Some(profile) = context.spec.file.client.clone() else {
@@ -190,10 +192,10 @@ async fn start(context: &Context) -> Result<Value, StepError> {
         .target
         .sample_into(Some(context.run.samples_path()))
         .await?;
-    let name = format!("{CLIENT}-{}", names(context).len() + 1);
+    let name = format!("{CLIENT}-{}", names(&context.run).len() + 1);
     let samples = context.run.samples_path();
     let config = ClientConfig::for_profile(&profile, &url, Source::Client, &samples, &name);
-    let path = config_path(context, &name);
+    let path = config_path(&context.run, &name);
     config.write(&path).map_err(|error| failed(&error))?;
     let logs = context.run.logs_path();
     let arguments = [
@@ -245,9 +247,9 @@ async fn wait_first_answer(
 
 /// Returns the client that runs now, if one does: the process of the last status file, when its
 /// command line is that of this run's client.
-async fn running(context: &Context) -> Result<Option<(ClientTotals, Process)>, StepError> {
-    for name in names(context).into_iter().rev() {
-        let config = config_path(context, &name);
+async fn running(run: &RunFolder) -> Result<Option<(ClientTotals, Process)>, StepError> {
+    for name in names(run).into_iter().rev() {
+        let config = config_path(run, &name);
         let Ok(read) = ClientConfig::read(&config) else {
             continue;
         };
@@ -264,7 +266,7 @@ async fn running(context: &Context) -> Result<Option<(ClientTotals, Process)>, S
 
 /// Asks the client to stop, waits for the requests under way, and journals its sums.
 async fn stop(context: &Context) -> Result<Value, StepError> {
-    if let Some((_, process)) = running(context).await? {
+    if let Some((_, process)) = running(&context.run).await? {
         let longest = context
             .spec
             .file
@@ -278,9 +280,22 @@ async fn stop(context: &Context) -> Result<Value, StepError> {
     Ok(json!({ "sent": totals(context).await?.map(|totals| totals.sent) }))
 }
 
+/// Ends the outside client of a run that no process carries out any more and that cannot be taken
+/// back, without an entry in its record. Returns whether there was one.
+///
+/// # Errors
+/// `CD0469` when it did not end, nor when made to.
+pub async fn end_outside_client(run: &RunFolder) -> Result<bool, StepError> {
+    let Some((_, process)) = running(run).await? else {
+        return Ok(false);
+    };
+    process.end(END).await?;
+    Ok(true)
+}
+
 /// Journals the client's sums at a point of the run; nothing when there is no client.
 pub(super) async fn mark(context: &Context) -> Result<(), StepError> {
-    if running(context).await?.is_none() {
+    if running(&context.run).await?.is_none() {
         return Ok(());
     }
     count(context, true).await
@@ -330,9 +345,9 @@ fn counted(context: &Context, goes_on: bool) -> Option<ClientCounted> {
 }
 
 fn all_totals(context: &Context) -> Vec<ClientTotals> {
-    let configs = names(context)
+    let configs = names(&context.run)
         .into_iter()
-        .map(|name| config_path(context, &name));
+        .map(|name| config_path(&context.run, &name));
     let configs = configs.filter_map(|path| ClientConfig::read(&path).ok());
     configs
         .filter_map(|config| ClientTotals::read(&config.status_file).ok())
@@ -352,7 +367,7 @@ pub(super) async fn totals_after(
 ) -> Result<Option<ClientTotals>, StepError> {
     let began = Instant::now();
     loop {
-        let Some((totals, _)) = running(context).await? else {
+        let Some((totals, _)) = running(&context.run).await? else {
             return Ok(None);
         };
         if totals.updated_at > time || began.elapsed() >= LAG {
@@ -363,7 +378,7 @@ pub(super) async fn totals_after(
 }
 
 async fn process_check(context: &Context, wanted: bool) -> Result<Check, StepError> {
-    let running = running(context).await?;
+    let running = running(&context.run).await?;
     let detail = match &running {
         Some((_, process)) => format!("process {} runs", process.pid),
         None => "no process of this run's client runs".to_owned(),
@@ -386,7 +401,7 @@ async fn counts_check(context: &Context, wanted: bool) -> Result<Check, StepErro
         let count = |totals: &Option<ClientTotals>| totals.as_ref().map_or(0, |t| t.answered);
         let grew = count(&now) > count(&before);
         let ended = now.as_ref().is_none_or(|totals| totals.ended.is_some());
-        let dead = !wanted && running(context).await?.is_none();
+        let dead = !wanted && running(&context.run).await?.is_none();
         if (wanted && grew) || ended || dead || began.elapsed() >= LAG {
             let detail = match &now {
                 Some(t) => format!(

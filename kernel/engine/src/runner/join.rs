@@ -28,9 +28,14 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     let plan = Plan::of(&inputs, options.steps)?;
     let going_back = options.purpose == Purpose::GoBack || last.state.rollback.is_some();
     refuse_changed_plan(&plan, &last, going_back)?;
+    let recovered_target = options.target.recover().await?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
-    let (noted, found) = (state.last, found_text(&state, recovered));
+    let noted = state.last;
+    let mut found = found_text(&state, recovered);
+    if let Some(text) = recovered_target {
+        found = format!("{found}; {text}");
+    }
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
     let asked = runner.state().asked.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{EventBody, RunLock};
+use code_deploy_record::{EventBody, RunLock, Severity};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +52,7 @@ impl Live {
         self.spawn(async move {
             loop {
                 tokio::time::sleep(LOOK).await;
+                recover(&context).await;
                 note_events(&context, since).await;
             }
         });
@@ -87,6 +88,23 @@ impl Live {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Brings back what of the target ended on its own, and notes it.
+async fn recover(context: &Context) {
+    let text = match context.target.recover().await {
+        Ok(Some(text)) => text,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(%error, "what of the target had ended could not be started again");
+            return;
+        }
+    };
+    let severity = Severity::High;
+    let body = EventBody::Noted { severity, text };
+    if let Err(error) = context.journal.append(context.target.name(), body).await {
+        tracing::error!(%error, "a recovery of the target was not noted");
     }
 }
 

@@ -215,6 +215,7 @@ async fn begin(
     last: Option<Last>,
     lock: Arc<RunLock>,
 ) -> Result<Runner> {
+    options.target.recover().await?;
     let observed = options.target.observe().await?;
     let from = stable(&observed, &options)?;
     let to = wanted_release(&options)?;
@@ -280,8 +281,11 @@ fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>>
             options.spec.environment,
             releases.into_iter().collect::<Vec<_>>().join(", "),
         );
-        let next = "Stop it with `code-deploy --stop`, or restore the record of the run that \
-                    started it.";
+        let next = format!(
+            "Stop it with `code-deploy {} {} --stop`, or restore the record of the run that \
+             started it.",
+            options.spec.environment, options.spec.target
+        );
         return Err(Error::refused("CD0414", what, next));
     }
     Ok(observed.stable.clone())

@@ -89,9 +89,18 @@ impl RouterProcess {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
-    fn process(&self) -> Option<ProcessId> {
+    /// Returns the process that was started last and not stopped on purpose.
+    fn started(&self) -> Option<ProcessId> {
         let started: Started = read_json(&self.places.router().join("process.json")).ok()?;
-        Some(started.process).filter(ProcessId::runs)
+        Some(started.process)
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        self.started().filter(ProcessId::runs)
+    }
+
+    fn has_died(&self) -> bool {
+        self.started().is_some_and(|process| !process.runs())
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -101,6 +110,24 @@ impl RouterProcess {
     /// Starts the router if it does not run, and waits until it answers.
     pub async fn start(&self) -> Result<(), TargetError> {
         let _change = ChangeLock::of_router(&self.places).await?;
+        self.start_locked().await
+    }
+
+    /// Starts a router again that ended without being stopped: it reads services, releases, shares
+    /// and lease from where it wrote them. Returns whether it had ended.
+    pub async fn recover(&self) -> Result<bool, TargetError> {
+        if !self.has_died() {
+            return Ok(false);
+        }
+        let _change = ChangeLock::of_router(&self.places).await?;
+        // Whoever held the lock may have stopped it, or started it again.
+        if !self.has_died() {
+            return Ok(false);
+        }
+        self.start_locked().await.map(|()| true)
+    }
+
+    async fn start_locked(&self) -> Result<(), TargetError> {
         if self.process().is_none() {
             self.spawn()?;
         }
@@ -397,11 +424,25 @@ impl RouterProcess {
 
     /// Ends the router, after requests in flight or that long.
     pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
-        let refused = || not_stopped(None, "the router");
         let _change = ChangeLock::of_router(&self.places).await?;
-        let Some(process) = self.process() else {
-            return Ok(());
-        };
+        if let Some(process) = self.process() {
+            self.end(process, grace).await?;
+        }
+        // Also those of a router that died: the next one begins with nothing.
+        let folder = self.places.router();
+        for file in ["process.json", "state.json"] {
+            match std::fs::remove_file(folder.join(file)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(files(None, "remove", &folder.join(file))(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&self, process: ProcessId, grace: Duration) -> Result<(), TargetError> {
+        let refused = || not_stopped(None, "the router");
         let limit = match self.client.shutdown(grace).await {
             Ok(()) => grace + START_LIMIT,
             // A router that cannot be asked is told, and is given less time.
@@ -414,15 +455,6 @@ impl RouterProcess {
         if !process.ended_within(limit).await.map_err(refused())? {
             process.kill().map_err(refused())?;
             process.ended_within(START_LIMIT).await.map_err(refused())?;
-        }
-        let folder = self.places.router();
-        for file in ["process.json", "state.json"] {
-            match std::fs::remove_file(folder.join(file)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(files(None, "remove", &folder.join(file))(error));
-                }
-                _ => {}
-            }
         }
         Ok(())
     }

@@ -50,7 +50,10 @@ struct Seen {
 #[test]
 fn a_deployment_moves_in_jupyterlab_and_its_outputs_stay_after_a_reload() {
     let place = Place::new();
-    lay_out_next_release(&place);
+    place.lay_out_upgrade();
+    // The browser takes processor time from what is deployed: latency proves nothing here.
+    place.edit("latency_floor: 400ms", "latency_floor: 5s");
+    place.lay_out_notebooks();
     let seen = use_lab(&place, &NOTEBOOKS);
     let names: Vec<_> = seen.iter().map(|one| one.notebook.as_str()).collect();
     assert_eq!(names, NOTEBOOKS);
@@ -110,29 +113,6 @@ fn stayed(seen: &Seen) {
             "{name}: a picture is not drawn: {loaded:?}"
         );
     }
-}
-
-/// Deploys the first release by the command line, and writes notebooks that deploy the next.
-fn lay_out_next_release(place: &Place) {
-    let said = place.run(&["dev", "local", "--demo", "--to", "1.0.0"]);
-    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
-    let demo = place.demo();
-    let file = std::fs::read_to_string(demo.join("deploy.yaml")).unwrap();
-    let next = replaced(&file, "release: \"1.0.0\"", "release: \"1.1.0\"");
-    // The browser takes processor time from what is deployed: latency proves nothing here.
-    let next = replaced(&next, "latency_floor: 50ms", "latency_floor: 5s");
-    std::fs::write(demo.join("deploy.yaml"), next).unwrap();
-    let words = ["notebooks", "--ready", "-e", "dev", "-t", "local"];
-    let ready = place.run_in(&demo, &[&words[..], &["--out", "."]].concat());
-    assert_eq!(ready.code, Some(0), "{ready:?}");
-    let prefix = place.path().join("prefix");
-    let installed = place.run(&["kernel", "install", "--prefix", prefix.to_str().unwrap()]);
-    assert_eq!(installed.code, Some(0), "{installed:?}");
-}
-
-fn replaced(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "`{from}` in:\n{text}");
-    text.replace(from, to)
 }
 
 fn use_lab(place: &Place, notebooks: &[&str]) -> Vec<Seen> {

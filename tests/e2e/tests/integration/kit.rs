@@ -63,14 +63,31 @@ impl Place {
     pub fn lay_out_upgrade(&self) {
         let said = self.run(&["dev", "local", "--demo", "--to", "1.0.0"]);
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+        self.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
+        // How fast this machine is at the moment is not what these tests are about.
+        self.edit("latency_floor: 50ms", "latency_floor: 400ms");
+    }
+
+    /// Puts other text in place of what stands in the demonstration's deployment file.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
         let path = self.demo().join("deploy.yaml");
         let file = std::fs::read_to_string(&path).unwrap();
-        let next = file.replace("release: \"1.0.0\"", "release: \"1.1.0\"");
-        assert_ne!(file, next);
-        // How fast this machine is at the moment is not what these tests are about.
-        let patient = next.replace("latency_floor: 50ms", "latency_floor: 400ms");
-        assert_ne!(next, patient);
-        std::fs::write(path, patient).unwrap();
+        assert!(file.contains(from), "`{from}` is not in:\n{file}");
+        std::fs::write(path, file.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Writes the notebooks that are ready beside the demonstration's deployment file, and installs
+    /// the kernel; returns the folder where Jupyter finds it.
+    #[track_caller]
+    pub fn lay_out_notebooks(&self) -> PathBuf {
+        let ready = ["notebooks", "--ready", "-e", "dev", "-t", "local"];
+        let said = self.run_in(&self.demo(), &[ready.as_slice(), &["--out", "."]].concat());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let prefix = self.path().join("prefix");
+        let said = self.run(&["kernel", "install", "--prefix", prefix.to_str().unwrap()]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        prefix.join("share/jupyter")
     }
 
     /// Returns the runs of the demonstration, oldest first, with where each stands.

@@ -37,4 +37,13 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
     let folder = notebooks.to_str().unwrap();
     let compared = place.run_in(&place.demo(), &["verify", &id, "--notebooks", folder]);
     assert_eq!(compared.code, Some(0), "{}\n{}", compared.out, compared.err);
+
+    // The last line of the journal goes: what is left is as it was written, and not all of it.
+    let journal = runs[1].0.journal_path();
+    let whole = std::fs::read_to_string(&journal).unwrap();
+    let (kept, _) = whole.trim_end().rsplit_once('\n').unwrap();
+    std::fs::write(&journal, format!("{kept}\n")).unwrap();
+    let cut = place.run_in(&place.demo(), &["verify"]);
+    cut.refused(1, "CD0307", &["not sealed", "their end is missing"]);
+    std::fs::write(&journal, whole).unwrap();
 }

@@ -97,6 +97,9 @@ fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
     assert!(state.started.as_ref().unwrap().reverts.is_some());
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
     assert_eq!(place.demo_runs().len(), 3);
+
+    let forward = place.run_in(&place.demo(), &["rollback"]);
+    forward.refused(1, "CD0418", &["was itself the way back"]);
 }
 
 #[test]
@@ -157,8 +160,8 @@ impl Deploying {
 
     fn interrupt(&self) {
         let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(asked.success());
+        let asked = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(asked.unwrap().success());
     }
 
     fn end(mut self) -> Said {
@@ -208,4 +211,63 @@ fn a_run_that_was_interrupted_is_taken_back_before_everything_is_stopped() {
     let client = &state.clients["client"];
     assert!(!client.goes_on, "{client:?}");
     assert_eq!(client.failed, 0, "{client:?}");
+}
+
+/// Returns the processes whose command line names this place, with their command lines.
+fn processes(place: &Place) -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(place.path().to_str().unwrap()) {
+            found.push((pid, line));
+        }
+    }
+    found
+}
+
+fn kill(pid: u32) {
+    let killed = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
+#[track_caller]
+fn kill_router(place: &Place) {
+    let all = processes(place);
+    let router = all
+        .iter()
+        .find(|(_, line)| line.contains("internal router"));
+    kill(router.unwrap_or_else(|| panic!("no router in {all:?}")).0);
+}
+
+#[test]
+fn a_run_whose_process_and_router_were_killed_is_taken_back_and_nothing_is_left() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let mut first = Deploying::begin(&place);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    kill(first.child.id());
+    kill_router(&place);
+    first.end();
+
+    let stop = place.run_in(&place.demo(), &["dev", "local", "--stop"]);
+    assert_eq!(stop.code, Some(0), "{}\n{}", stop.out, stop.err);
+    deployed(&stop, &place, RunOutcome::RolledBack);
+    assert_eq!(processes(&place), []);
+}
+
+#[test]
+fn a_router_that_died_is_started_again_by_the_next_run() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    kill_router(&place);
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
 }
