@@ -58,13 +58,35 @@ impl Judge for Limits {
             let enough_for_latency =
                 new.count >= policy.min_requests && stable.count >= policy.min_requests;
             if enough_for_latency || last {
-                for (share, ratio) in [(0.5, policy.p50_ratio), (0.99, policy.p99_ratio)] {
-                    checks.push(latency(service, share, ratio, &new, &stable, policy));
-                }
+                checks.extend(latencies(service, &new, &stable, policy));
             }
         }
         checks
     }
+}
+
+/// Holds one release of a service against another, with all that was measured of both.
+pub(crate) fn compare(
+    service: &str,
+    new: &Sums,
+    stable: &Sums,
+    policy: &AnalysisPolicy,
+) -> Vec<GateCheck> {
+    let errors = errors(service, new, stable, policy, true).into_iter();
+    errors
+        .chain(latencies(service, new, stable, policy))
+        .collect()
+}
+
+fn latencies<'a>(
+    service: &'a str,
+    new: &'a Sums,
+    stable: &'a Sums,
+    policy: &'a AnalysisPolicy,
+) -> impl Iterator<Item = GateCheck> + 'a {
+    [(0.5, policy.p50_ratio), (0.99, policy.p99_ratio)]
+        .into_iter()
+        .map(move |(share, ratio)| latency(service, share, ratio, new, stable, policy))
 }
 
 fn enough(service: &str, which: &str, sums: &Sums, policy: &AnalysisPolicy) -> GateCheck {
