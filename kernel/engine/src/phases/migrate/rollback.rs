@@ -83,8 +83,12 @@ impl Work for Rollback {
                 .backup
                 .map(|backup| backup.path.display().to_string());
             steps.push(format!(
-                "1. `code-deploy rollback` takes {name} back to version {version}. 2. If that cannot be: stop \
-                 the services that use it, copy {} over {}, start them again.",
+                "While this run is not ended, `code-deploy rollback` takes {name} back to version \
+                 {version}. After its end, `rollback` deploys the former release and leaves {name} at \
+                 version {}: that release has to work with it, as it did while both served. If neither \
+                 will do, stop the services that use it, copy {} over {}, start them again: what was \
+                 written since is lost.",
+                database.wanted,
                 backup.unwrap_or_else(|| "nothing (it is new: remove it)".to_owned()),
                 database.path.display()
             ));
