@@ -9,8 +9,10 @@ mod lessons;
 mod lists;
 mod matrices;
 mod overview;
+mod readiness;
 mod rollback;
 mod steps;
+mod verdicts;
 
 use std::fmt;
 use std::str::FromStr;
@@ -287,7 +289,7 @@ impl Material<'_> {
             View::Evidence => lists::evidence(facts),
             View::Events(phase) => events::events(facts, phase)?,
             View::Criteria => criteria::report(facts)?,
-            View::Readiness => matrices::readiness(facts),
+            View::Readiness => readiness::readiness(facts)?,
             View::Environments => matrices::environments(facts, self.others),
             View::Metrics => matrices::metrics(facts),
             View::Dora => dora::dora(facts, self.others),

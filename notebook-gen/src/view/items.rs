@@ -54,7 +54,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    fn add(&mut self, state: Option<&ItemState>) {
+    pub(super) fn add(&mut self, state: Option<&ItemState>) {
         let count = match state.map(|state| &state.verdict) {
             Some(Verdict::Met { .. }) => &mut self.met,
             Some(Verdict::Failed) => &mut self.failed,

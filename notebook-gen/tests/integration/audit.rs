@@ -1,0 +1,94 @@
+//! What an auditor must be able to trust: a page says no more than the record does.
+
+use code_deploy_notebook_gen::{Page, executed};
+use code_deploy_record::RunFolder;
+
+use crate::synthetic::{self, Story};
+use crate::text_of;
+
+fn text(pages: &[Page], name: &str) -> String {
+    text_of(pages.iter().find(|page| page.name == name).unwrap())
+}
+
+fn of(story: Story, name: &str) -> String {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", story);
+    text(&executed(&run, &[]).unwrap(), name)
+}
+
+/// The record that stands in the repository, of a real run.
+fn shipped() -> RunFolder {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../notebooks/record");
+    RunFolder::at(std::path::Path::new(folder)).unwrap()
+}
+
+/// Returns the line of a table whose first entry is this.
+#[track_caller]
+fn line<'a>(text: &'a str, first: &str) -> &'a str {
+    let start = format!("| {first} |");
+    text.lines()
+        .find(|line| line.starts_with(&start))
+        .unwrap_or_else(|| panic!("no line `{first}` in\n{text}"))
+}
+
+#[test]
+fn a_criterion_with_open_items_is_open_whatever_its_gate_said() {
+    let report = of(Story::Succeeded, "Post_Deployment_Report");
+    let observability = line(&report, "100 % observability");
+    assert!(observability.contains("| open |"), "{observability}");
+    assert!(
+        observability.contains("12 of 18 met, 6 open (8.3.1,"),
+        "{observability}"
+    );
+    let scans = line(&report, "all scans clean");
+    assert!(scans.contains("| not so |"), "{scans}");
+    assert!(scans.contains("0 critical, 0 high, 1 medium"), "{scans}");
+    assert!(scans.contains("7 open (7.2.6, 9.3.1,"), "{scans}");
+    let objectives = line(&report, "objectives met or exceeded");
+    assert!(objectives.contains("| shown |"), "{objectives}");
+}
+
+#[test]
+fn a_first_deployment_has_criteria_that_cannot_apply_and_says_so() {
+    let report = of(Story::Initial, "Post_Deployment_Report");
+    let rehearsal = line(&report, "rollback verified");
+    assert!(rehearsal.contains("| not applicable |"), "{rehearsal}");
+}
+
+#[test]
+fn readiness_counts_verdicts_not_finished_steps() {
+    let report = of(Story::Succeeded, "Post_Deployment_Report");
+    let matrix = report.split("**Deployment readiness**").nth(1).unwrap();
+    let storefront = line(matrix, "storefront");
+    assert!(
+        storefront.contains("open: 7 of 13 met, 6 open (2.3.1,"),
+        "{storefront}"
+    );
+    assert!(storefront.contains("| met: 100 % of its traffic goes to 1.1.0 |"));
+    assert!(storefront.ends_with("| open |"), "{storefront}");
+    assert!(!matrix.contains("done:"), "{matrix}");
+    let database = line(matrix, "shop-db");
+    assert!(database.contains("not applicable: a store of data is not made by a run"));
+
+    let report = of(Story::RolledBack, "Post_Deployment_Report");
+    let matrix = report.split("**Deployment readiness**").nth(1).unwrap();
+    let storefront = line(matrix, "storefront");
+    let back = "| taken back: 1.1.0 was stopped; its traffic goes 100 % to 1.0.0 |";
+    assert!(storefront.contains(back), "{storefront}");
+    assert!(storefront.ends_with("| taken back |"), "{storefront}");
+}
+
+#[test]
+fn the_dashboard_counts_the_endpoints_that_the_inventory_reports() {
+    let pages = executed(&shipped(), &[]).unwrap();
+    let dashboard = text(&pages, "System_Health_Dashboard");
+    let (_, dashboard) = dashboard.split_once("**Components**").unwrap();
+    let plan = text(&pages, "01_Deployment_Plan");
+    for service in ["catalog", "orders", "storefront"] {
+        let entry = |line: &str, place: usize| line.split(" | ").nth(place).map(str::to_owned);
+        let counted = entry(line(&plan, service), 6).unwrap();
+        assert!(counted.parse::<u32>().unwrap() > 0, "{counted}");
+        assert_eq!(entry(line(dashboard, service), 6), Some(counted));
+    }
+    assert!(!dashboard.contains("no document"));
+}
