@@ -38,6 +38,8 @@ pub enum View {
     Run,
     /// The catalogue's items, of one notebook or all.
     Items(Option<PhaseNumber>),
+    /// The catalogue's items on security, of all phases.
+    Security,
     /// Findings.
     Findings,
     /// Waivers.
@@ -91,12 +93,13 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 27] = [
+pub const VIEWS: [(&str, &str); 28] = [
     ("run", "how the run began and ended"),
     (
         "items",
         "the catalogue's items; a phase's number may follow",
     ),
+    ("security", "the catalogue's items on security"),
     ("findings", "findings, the most serious first"),
     ("waivers", "items that a named person waived"),
     ("gates", "gates with what each looked at"),
@@ -147,6 +150,7 @@ impl View {
             Self::Status => "status",
             Self::Run => "run",
             Self::Items(_) => "items",
+            Self::Security => "security",
             Self::Findings => "findings",
             Self::Waivers => "waivers",
             Self::Gates => "gates",
@@ -222,6 +226,7 @@ impl FromStr for View {
             "status" => Self::Status,
             "run" => Self::Run,
             "items" => Self::Items(phase),
+            "security" => Self::Security,
             "findings" => Self::Findings,
             "waivers" => Self::Waivers,
             "gates" => Self::Gates,
@@ -273,6 +278,7 @@ impl Material<'_> {
             View::Status => overview::status(facts),
             View::Run => overview::run(facts),
             View::Items(phase) => items::items(facts, phase)?,
+            View::Security => items::security(facts)?,
             View::Findings => lists::findings(facts),
             View::Waivers => lists::waivers(facts),
             View::Gates => steps::gates(facts),

@@ -92,3 +92,57 @@ fn the_dashboard_counts_the_endpoints_that_the_inventory_reports() {
     }
     assert!(!dashboard.contains("no document"));
 }
+
+/// Words that make an item one about security, or its group, or its phase.
+const ON_SECURITY: [&str; 22] = [
+    "secur",
+    "secret",
+    "vulnerab",
+    "scan",
+    "signature",
+    "signed",
+    "tls",
+    "certificate",
+    "firewall",
+    "encrypt",
+    "access control",
+    "privilege",
+    "authent",
+    "authoriz",
+    "penetration",
+    "complian",
+    "permission",
+    "advisor",
+    "vpn",
+    "bill of materials",
+    "ddos",
+    "image integrity",
+];
+
+#[test]
+fn the_security_report_leaves_out_no_item_on_security() {
+    for story in [Story::Succeeded, Story::Refused] {
+        let report = of(story, "Security_Audit_Report");
+        let catalog = code_deploy_record::Catalog::shipped().unwrap();
+        let mut looked_for = 0;
+        for phase in &catalog.phases {
+            for group in &phase.groups {
+                for item in &group.items {
+                    let texts = [&phase.title, &group.title, &item.text];
+                    let about = texts.iter().any(|text| {
+                        let text = text.to_lowercase();
+                        ON_SECURITY.iter().any(|word| text.contains(word))
+                    });
+                    if about {
+                        looked_for += 1;
+                        line(&report, &item.id.to_string());
+                    }
+                }
+            }
+        }
+        assert!(looked_for >= 40, "{looked_for}");
+        for item in ["2.4.2", "2.4.3", "9.3.2"] {
+            line(&report, item);
+        }
+    }
+}
