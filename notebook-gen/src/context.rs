@@ -81,6 +81,7 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
         application: settings.application.clone(),
         environment: settings.environment.clone(),
         target: settings.target.clone(),
+        to: settings.release.clone().unwrap_or_default(),
         services: settings
             .services
             .iter()

@@ -27,6 +27,9 @@ pub struct ReadySettings {
     pub environment: String,
     /// The target: `local`.
     pub target: String,
+    /// The release that their cells name, as the deployment file gives it; nothing where it gives
+    /// none, and then the cells name none either.
+    pub release: Option<String>,
     /// The services, as the deployment file names them; may be empty.
     pub services: Vec<String>,
 }

@@ -79,6 +79,7 @@ pub(crate) fn engine() -> Result<Environment<'static>> {
     engine.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
     engine.set_formatter(write_escaped);
     engine.add_filter("word", word);
+    engine.add_filter("to_option", to_option);
     for (name, text) in TEMPLATES.iter().chain(PARTS) {
         engine
             .add_template(name, text)
@@ -105,12 +106,26 @@ fn write_escaped(
     written.map_err(minijinja::Error::from)
 }
 
-/// Makes a name fit for a command: what is not a letter, a digit or one of `.`, `-`, `_` goes.
+/// Makes a name fit for a command: what is not a letter, a digit or one of `.`, `-`, `_`, `+` goes.
 fn word(value: &str) -> Value {
+    Value::from_safe_string(fit(value))
+}
+
+fn fit(value: &str) -> String {
     let kept = value
         .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c));
-    Value::from_safe_string(kept.collect())
+        .filter(|c| c.is_ascii_alphanumeric() || ".-_+".contains(*c));
+    kept.collect()
+}
+
+/// Makes the option that names a release, with the blank before it; nothing without a release.
+fn to_option(release: &str) -> Value {
+    let release = fit(release);
+    Value::from_safe_string(if release.is_empty() {
+        String::new()
+    } else {
+        format!(" --to {release}")
+    })
 }
 
 /// Renders a template and parts it into text and cells.

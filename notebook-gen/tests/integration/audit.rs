@@ -1,6 +1,6 @@
 //! What an auditor must be able to trust: a page says no more than the record does.
 
-use code_deploy_notebook_gen::{Page, executed};
+use code_deploy_notebook_gen::{Page, ReadySettings, executed, ready};
 use code_deploy_record::RunFolder;
 
 use crate::synthetic::{self, Story};
@@ -144,5 +144,49 @@ fn the_security_report_leaves_out_no_item_on_security() {
         for item in ["2.4.2", "2.4.3", "9.3.2"] {
             line(&report, item);
         }
+    }
+}
+
+/// Returns the sources of a notebook's cells of code.
+fn sources(page: &Page) -> Vec<String> {
+    let notebook: serde_json::Value = serde_json::from_str(&page.text).unwrap();
+    let cells = notebook["cells"].as_array().unwrap().iter();
+    let code = cells.filter(|cell| cell["cell_type"] == "code");
+    let source = code.map(|cell| cell["source"].as_array().unwrap().iter());
+    source
+        .map(|lines| lines.map(|line| line.as_str().unwrap()).collect())
+        .collect()
+}
+
+#[test]
+fn the_first_cell_names_the_release_of_the_record_or_of_the_deployment_file() {
+    let pages = executed(&shipped(), &[]).unwrap();
+    for page in &pages {
+        assert_eq!(
+            sources(page)[0],
+            "%code-deploy dev local --to 1.1.0",
+            "{}",
+            page.name
+        );
+    }
+    let mut settings = ReadySettings {
+        application: "shop".to_owned(),
+        environment: "prod".to_owned(),
+        target: "local".to_owned(),
+        release: Some("2.0.0-rc.1+7 --yes".to_owned()),
+        services: Vec::new(),
+    };
+    for page in ready(&settings).unwrap() {
+        assert_eq!(
+            sources(&page)[0],
+            "%code-deploy prod local --to 2.0.0-rc.1+7--yes"
+        );
+        assert!(text_of(&page).contains("It deploys release **2.0.0-rc.1+7 --yes**"));
+    }
+    settings.release = None;
+    for page in ready(&settings).unwrap() {
+        assert_eq!(sources(&page)[0], "%code-deploy prod local");
+        let said = "It deploys the release that the deployment file names when the cell is run.";
+        assert!(text_of(&page).contains(said), "{}", page.name);
     }
 }

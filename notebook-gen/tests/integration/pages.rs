@@ -10,6 +10,7 @@ fn settings() -> ReadySettings {
         application: "shop".to_owned(),
         environment: "dev".to_owned(),
         target: "local".to_owned(),
+        release: Some("1.1.0".to_owned()),
         services: vec!["storefront".to_owned(), "catalog".to_owned()],
     }
 }
