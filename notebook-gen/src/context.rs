@@ -29,6 +29,8 @@ struct Context {
     verdict: String,
     outcome: String,
     facts: Vec<(String, String)>,
+    /// How many earlier runs it is compared with.
+    compared: usize,
     items: Items,
     findings: Vec<FindingLine>,
     more_findings: usize,
@@ -95,7 +97,11 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
 }
 
 /// Returns what the template of an executed notebook may say.
-pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Value> {
+pub(crate) fn executed(
+    facts: &Facts,
+    compared: usize,
+    phase: Option<PhaseNumber>,
+) -> Result<Value> {
     let started = &facts.started;
     let (lines, tally) = items_of(facts, phase)?;
     let named = |roles: &[Role]| -> Vec<String> {
@@ -121,6 +127,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         verdict: view::verdict(facts),
         outcome: view::verdict_word(facts).to_owned(),
         facts: view::fact_lines(facts),
+        compared,
         items: notable(&lines, tally, phase.is_some()),
         findings,
         more_findings,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_record::{PhaseNumber, RunFolder};
 use nbformat::v4::Output;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cell::Command;
@@ -74,7 +74,7 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
                 }
             }
         }
-        let facts = json!({"state": "ready", "template": name});
+        let facts = json!({"state": "ready", "template": name, "made_by": made_by()});
         pages.push(Page {
             name: (*name).to_owned(),
             text: document.finish(facts)?,
@@ -85,9 +85,10 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
 }
 
 /// Makes the notebooks that a reader without a kernel opens: the same cells with outputs built
-/// from the record alone. The same records give the same bytes. `others` are earlier and later runs
-/// of the same application, for comparisons, the environments' matrix and the DORA keys; runs of
-/// other applications are left out.
+/// from the record alone. The same records give the same bytes. `others` are further runs, for
+/// comparisons, the environments' matrix and the DORA keys: those count that are of the same
+/// application and had ended before this run began. Which did is in each notebook's metadata, with
+/// the digest of the journal's last line, and so are version and texts of this program.
 ///
 /// # Errors
 /// [`crate::Error::Record`] when a record does not verify or cannot be read;
@@ -107,11 +108,27 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
     let engine = template::engine()?;
     let mut pages = Vec::new();
     for (name, _) in TEMPLATES {
-        let context = context::executed(&facts, phase_of(name))?;
+        let context = context::executed(&facts, others.len(), phase_of(name))?;
         let parts = template::render(&engine, name, &context)?;
         pages.push(writer.page(name, &parts)?);
     }
     Ok(pages)
+}
+
+/// What a notebook follows from apart from records: version and texts of this program.
+fn made_by() -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "templates": template::digest().to_string(),
+    })
+}
+
+fn input(other: &Facts) -> Value {
+    json!({
+        "run": other.started.run.as_str(),
+        "journal_events": other.state.events,
+        "journal_head": other.head.to_string(),
+    })
 }
 
 struct Writer<'a> {
@@ -151,7 +168,10 @@ impl Writer<'_> {
                 }
             }
         }
+        let compared: Vec<_> = self.material.others.iter().map(input).collect();
         let metadata = json!({
+            "made_by": made_by(),
+            "compared_with": compared,
             "state": "executed",
             "template": name,
             "run": facts.started.run.as_str(),

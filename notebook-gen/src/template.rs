@@ -4,6 +4,7 @@
 //! becomes Markdown cells. Values that expressions insert are escaped, so that nothing from a
 //! record can become markup or a cell.
 
+use code_deploy_record::Digest;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
@@ -52,6 +53,16 @@ const PARTS: &[(&str, &str)] = &[
 
 /// The line that is replaced by links to the notebook's sections.
 const CONTENTS: &str = "[[contents]]";
+
+/// Returns the digest of all texts that notebooks are made from, the catalogue included.
+pub(crate) fn digest() -> Digest {
+    const CATALOG: &str = include_str!("../../templates/catalog.yaml");
+    let texts = TEMPLATES.iter().chain(PARTS).chain(&[("catalog", CATALOG)]);
+    let all: Vec<String> = texts
+        .map(|(name, text)| format!("{name} {}\n{text}", text.len()))
+        .collect();
+    Digest::of(all.concat().as_bytes())
+}
 
 /// A part of a rendered template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod items;
 mod lessons;
 mod lists;
 mod matrices;
+mod others;
 mod overview;
 mod readiness;
 mod rollback;
@@ -25,6 +26,7 @@ use crate::{Error, Result};
 
 pub use criteria::{Criterion, criteria};
 pub use items::{ItemLine, Tally, items_of, tally};
+pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;
 pub use overview::{opening, verdict, verdict_word};
 pub(crate) use steps::{gates_table, steps_table};
@@ -263,7 +265,7 @@ pub struct Material<'a> {
     pub facts: &'a Facts,
     /// Its samples.
     pub bins: &'a Bins,
-    /// Other runs of the same application, in order of time.
+    /// Earlier runs of the same application with which it is compared, in order of time.
     pub others: &'a [Facts],
 }
 
@@ -330,23 +332,6 @@ pub fn view(
         others: &others,
     };
     material.report(view)
-}
-
-/// Reads other runs; the run itself, when it is among them, is left out.
-pub(crate) fn read_others(
-    facts: &Facts,
-    others: &[code_deploy_record::RunFolder],
-) -> Result<Vec<Facts>> {
-    let mut read = Vec::new();
-    for other in others {
-        let other = Facts::read(other)?;
-        let same_run = other.started.run == facts.started.run;
-        if !same_run && other.started.application == facts.started.application {
-            read.push(other);
-        }
-    }
-    read.sort_by_key(Facts::since);
-    Ok(read)
 }
 
 /// Returns a row of a table.

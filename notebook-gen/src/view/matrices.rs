@@ -33,6 +33,7 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
     };
     let mut rows = vec![
         line("run", &|run| run.started.run.to_string()),
+        line("journal's last line", &|run| run.head.short()),
         line("release", &|run| run.started.to.to_string()),
         line("outcome", &|run| super::verdict_word(run).to_owned()),
     ];

@@ -1,7 +1,7 @@
 //! What an auditor must be able to trust: a page says no more than the record does.
 
 use code_deploy_notebook_gen::{Page, ReadySettings, executed, ready};
-use code_deploy_record::RunFolder;
+use code_deploy_record::{PreviousRun, RunFolder};
 
 use crate::synthetic::{self, Story};
 use crate::text_of;
@@ -189,4 +189,70 @@ fn the_first_cell_names_the_release_of_the_record_or_of_the_deployment_file() {
         let said = "It deploys the release that the deployment file names when the cell is run.";
         assert!(text_of(&page).contains(said), "{}", page.name);
     }
+}
+
+fn hours(from_start: i64) -> chrono::DateTime<chrono::Utc> {
+    synthetic::start() + chrono::TimeDelta::hours(from_start)
+}
+
+/// Returns how a record names a run before it.
+fn named(run: &RunFolder) -> PreviousRun {
+    let mut events = run.events().unwrap();
+    while events.next_event().unwrap().is_some() {}
+    PreviousRun {
+        run: run.started().unwrap().run,
+        head: events.head(),
+    }
+}
+
+#[test]
+fn runs_that_had_not_ended_before_do_not_change_the_pages() {
+    let project = crate::folder();
+    let make = |name: &str, at: i64, previous| {
+        let story = Story::Succeeded;
+        synthetic::run_after(project.path(), name, story, 90.0, hours(at), previous)
+    };
+    let first = make("run-1", -3, None);
+    let second = make("run-2", 0, Some(named(&first)));
+    let third = make("run-3", 3, Some(named(&second)));
+    let then = executed(&second, std::slice::from_ref(&first)).unwrap();
+    let now = executed(&second, &[first.clone(), second.clone(), third]).unwrap();
+    assert_eq!(then, now);
+
+    let report = text(&now, "Post_Deployment_Report");
+    let head = named(&first).head;
+    let line = line(&report, "run-1");
+    assert!(line.contains(&format!(
+        "| {} | the record of the run after it |",
+        head.short()
+    )));
+    let notebook: serde_json::Value = serde_json::from_str(&now[0].text).unwrap();
+    let made = &notebook["metadata"]["code-deploy"];
+    assert_eq!(made["compared_with"][0]["run"], "run-1");
+    assert_eq!(made["compared_with"][0]["journal_head"], head.to_string());
+    assert_eq!(made["compared_with"].as_array().unwrap().len(), 1);
+    assert_eq!(made["made_by"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_run_before_that_is_not_as_the_record_names_it_does_not_count_and_the_page_says_so() {
+    let project = crate::folder();
+    let (story, begin) = (Story::Succeeded, hours(-3));
+    let first = synthetic::run_of(project.path(), "run-1", story, 90.0, begin);
+    let wrong = PreviousRun {
+        head: code_deploy_record::Digest::of(b"another"),
+        ..named(&first)
+    };
+    let previous = Some(wrong.clone());
+    let second = synthetic::run_after(project.path(), "run-2", story, 90.0, hours(0), previous);
+    let report = text(
+        &executed(&second, &[first]).unwrap(),
+        "Post_Deployment_Report",
+    );
+    assert!(report.contains("The four DORA keys of shop in dev, from 1 run"));
+    let said = format!(
+        "names run-1 as the run before, whose journal ended with the digest {}",
+        wrong.head
+    );
+    assert!(report.contains(&said), "{report}");
 }

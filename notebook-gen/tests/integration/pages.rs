@@ -467,6 +467,8 @@ fn the_lessons_of_a_refused_run_are_as_they_were() {
     let text = &page(&pages, "Lessons_Learned").text;
     let notebook: serde_json::Value = serde_json::from_str(text).unwrap();
     let mut small = notebook.clone();
+    // It changes with every text of every notebook.
+    small["metadata"]["code-deploy"]["made_by"]["templates"] = "DIGEST".into();
     // The picture's bytes would fill the snapshot; that they are the same is tested elsewhere.
     for cell in small["cells"].as_array_mut().unwrap() {
         for output in cell["outputs"].as_array_mut().into_iter().flatten() {
