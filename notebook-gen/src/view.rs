@@ -29,6 +29,7 @@ pub use items::{ItemLine, Tally, items_of, tally};
 pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;
 pub use overview::{opening, verdict, verdict_word};
+pub use rollback::Way;
 pub(crate) use steps::{gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.
@@ -84,8 +85,8 @@ pub enum View {
     Dora,
     /// The eight stages of the loop.
     Loop,
-    /// How to go back.
-    Rollback,
+    /// How to go back: both ways, or one.
+    Rollback(Option<Way>),
     /// What to learn from the run.
     Lessons,
     /// The components with what runs of each.
@@ -132,7 +133,10 @@ pub const VIEWS: [(&str, &str); 28] = [
     ("metrics", "figures against their targets"),
     ("dora", "the four DORA keys of the runs in this folder"),
     ("loop", "the eight stages of the delivery loop"),
-    ("rollback", "how to go back from where the run stands"),
+    (
+        "rollback",
+        "how to go back; `during` the run or `after` its end may follow",
+    ),
     (
         "lessons",
         "what took longest, failed, was retried or waived",
@@ -174,7 +178,7 @@ impl View {
             Self::Metrics => "metrics",
             Self::Dora => "dora",
             Self::Loop => "loop",
-            Self::Rollback => "rollback",
+            Self::Rollback(_) => "rollback",
             Self::Lessons => "lessons",
             Self::Components => "components",
             Self::Section(..) => "section",
@@ -189,6 +193,9 @@ impl fmt::Display for View {
             self
         {
             write!(f, " {phase}")?;
+        }
+        if let Self::Rollback(Some(way)) = self {
+            write!(f, " {}", way.word())?;
         }
         if let Self::Section(phase, section) = self {
             write!(f, " {phase} {section}")?;
@@ -221,6 +228,12 @@ impl FromStr for View {
                 .map(|(phase, section)| Self::Section(phase, section))
                 .ok_or_else(unknown);
         }
+        if word == "rollback" {
+            let way = number.map(|word| Way::of(word).ok_or_else(unknown));
+            let way = way.transpose()?;
+            let alone = words.next().is_none();
+            return alone.then_some(Self::Rollback(way)).ok_or_else(unknown);
+        }
         if words.next().is_some() || (number.is_some() && (phase.is_none() || !takes_phase)) {
             return Err(unknown());
         }
@@ -250,7 +263,6 @@ impl FromStr for View {
             "metrics" => Self::Metrics,
             "dora" => Self::Dora,
             "loop" => Self::Loop,
-            "rollback" => Self::Rollback,
             "lessons" => Self::Lessons,
             "components" => Self::Components,
             _ => return Err(unknown()),
@@ -302,7 +314,7 @@ impl Material<'_> {
             View::Metrics => matrices::metrics(facts),
             View::Dora => dora::dora(facts, self.others),
             View::Loop => matrices::delivery_loop(facts),
-            View::Rollback => rollback::rollback(facts),
+            View::Rollback(way) => rollback::rollback(facts, way),
             View::Lessons => lessons::lessons(facts, self.others),
             View::Components => matrices::components(facts),
             View::Section(phase, section) => steps::section(facts, phase, section),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Digest, RunFolder, RunId};
+use code_deploy_record::{Digest, RunFolder, RunId, RunOutcome};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -39,8 +39,11 @@ pub(crate) fn read_others(facts: &Facts, others: &[RunFolder]) -> Result<Vec<Fac
 }
 
 fn ended_before(other: &Facts, facts: &Facts) -> bool {
-    let ended = other.state.finished.as_ref().map(|(.., time)| *time);
-    ended.is_some_and(|ended| ended <= facts.since())
+    // A run that needs a person goes on when somebody has decided.
+    let ended = other.state.finished.as_ref();
+    ended.is_some_and(|(outcome, _, time)| {
+        *outcome != RunOutcome::NeedsPerson && *time <= facts.since()
+    })
 }
 
 /// Follows the names from this run to the run before it, and on; returns the run that is named

@@ -256,3 +256,64 @@ fn a_run_before_that_is_not_as_the_record_names_it_does_not_count_and_the_page_s
     );
     assert!(report.contains(&said), "{report}");
 }
+
+/// Returns what stands between a heading and the next of its kind.
+#[track_caller]
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, after) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    after
+        .split_once("\n## ")
+        .map_or(after, |(section, _)| section)
+}
+
+#[test]
+fn a_finished_run_is_not_said_to_be_undone_by_rollback() {
+    let pages = executed(&shipped(), &[]).unwrap();
+    let back = text(&pages, "Rollback_Procedures");
+    let during = section(&back, "While the run is under way");
+    assert!(
+        during.contains("its steps are not undone any more"),
+        "{during}"
+    );
+    assert!(during.contains("Undo up to the end of the run, in order"));
+    let after = section(&back, "After the run has ended");
+    assert!(after.contains("It deploys 1.0.0 over 1.1.0"), "{after}");
+    assert!(after.contains("It undoes no step of this run"));
+    assert!(after.contains("orders at version 2 stays as it is"));
+    assert!(after.contains("had traffic on the migrated data from 13:13:18 to 13:13:40 UTC"));
+    assert!(after.contains("/backups/orders.db"));
+    assert!(after.contains("9dd79f153762e078bc40fce6c5d72e238e768946a588bc49f0eb064ec0d869f9"));
+    assert!(!after.contains("take the migrations back"), "{after}");
+}
+
+#[test]
+fn going_back_from_a_first_or_a_rolled_back_run_is_said_to_be_refused() {
+    let first = of(Story::Initial, "Rollback_Procedures");
+    let after = section(&first, "After the run has ended");
+    assert!(after.contains("1.1.0 is the first release"), "{after}");
+    assert!(
+        after.contains(
+            "`code-deploy dev local --stop`"
+                .replace('`', "\\`")
+                .as_str()
+        )
+    );
+    let back = of(Story::RolledBack, "Rollback_Procedures");
+    let during = section(&back, "While the run is under way");
+    assert!(
+        during.contains("Everything runs on 1.0.0 again"),
+        "{during}"
+    );
+    let after = section(&back, "After the run has ended");
+    assert!(after.contains("is refused (CD0418)"), "{after}");
+}
+
+#[test]
+fn runbooks_tell_going_back_during_a_run_from_going_back_after_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../templates/runbooks");
+    for name in ["service", "recovery"] {
+        let text = std::fs::read_to_string(format!("{folder}/{name}.md")).unwrap();
+        assert!(text.contains("is under way"), "{name}");
+        assert!(text.contains("Migrations are not taken back"), "{name}");
+    }
+}
