@@ -200,7 +200,7 @@ impl Writer<'_> {
                 let markdown = crate::markdown::escape(&text);
                 (Some(vec![shown(markdown, text)]), None)
             }
-            Command::Record(view) => (Some(vec![self.view(*view)?]), None),
+            Command::Record(view) => (Some(vec![self.view(view)?]), None),
             Command::Chart(kind) => (Some(drawn(self.chart(*kind)?)), None),
             Command::Verb { verb, section } => match outcomes.of(place, verb, section.as_deref()) {
                 Shown::Executed(outputs) => (Some(outputs), None),
@@ -212,7 +212,7 @@ impl Writer<'_> {
         })
     }
 
-    fn view(&self, view: View) -> Result<Output> {
+    fn view(&self, view: &View) -> Result<Output> {
         let report = self.material.report(view)?;
         if matches!(view, View::Events(_)) {
             let text = report_to_text(&report);

@@ -12,6 +12,7 @@ mod others;
 mod overview;
 mod readiness;
 mod rollback;
+mod runbook;
 mod steps;
 mod verdicts;
 
@@ -33,7 +34,7 @@ pub use rollback::Way;
 pub(crate) use steps::{gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum View {
     /// Where the run stands.
     Status,
@@ -87,6 +88,8 @@ pub enum View {
     Loop,
     /// How to go back: both ways, or one.
     Rollback(Option<Way>),
+    /// The runbook of a service or of an alert, or a guide, by its name, as it was handed over.
+    Runbook(String),
     /// What to learn from the run.
     Lessons,
     /// The components with what runs of each.
@@ -96,7 +99,7 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 28] = [
+pub const VIEWS: [(&str, &str); 29] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -138,6 +141,10 @@ pub const VIEWS: [(&str, &str); 28] = [
         "how to go back; `during` the run or `after` its end may follow",
     ),
     (
+        "runbook",
+        "a runbook or guide as handed over; the name of its service or alert, or its own, follows",
+    ),
+    (
         "lessons",
         "what took longest, failed, was retried or waived",
     ),
@@ -151,7 +158,7 @@ pub const VIEWS: [(&str, &str); 28] = [
 impl View {
     /// Returns the view's word.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Status => "status",
             Self::Run => "run",
@@ -179,6 +186,7 @@ impl View {
             Self::Dora => "dora",
             Self::Loop => "loop",
             Self::Rollback(_) => "rollback",
+            Self::Runbook(_) => "runbook",
             Self::Lessons => "lessons",
             Self::Components => "components",
             Self::Section(..) => "section",
@@ -193,6 +201,9 @@ impl fmt::Display for View {
             self
         {
             write!(f, " {phase}")?;
+        }
+        if let Self::Runbook(name) = self {
+            write!(f, " {name}")?;
         }
         if let Self::Rollback(Some(way)) = self {
             write!(f, " {}", way.word())?;
@@ -227,6 +238,12 @@ impl FromStr for View {
             return found
                 .map(|(phase, section)| Self::Section(phase, section))
                 .ok_or_else(unknown);
+        }
+        if word == "runbook" {
+            let name: Vec<&str> = number.into_iter().chain(words).collect();
+            let name = name.join(" ");
+            let fits = (1..=120).contains(&name.chars().count());
+            return fits.then_some(Self::Runbook(name)).ok_or_else(unknown);
         }
         if word == "rollback" {
             let way = number.map(|word| Way::of(word).ok_or_else(unknown));
@@ -286,17 +303,17 @@ impl Material<'_> {
     ///
     /// # Errors
     /// [`Error::Record`] when the journal or the catalogue cannot be read.
-    pub fn report(&self, view: View) -> Result<Report> {
+    pub fn report(&self, view: &View) -> Result<Report> {
         let facts = self.facts;
         Ok(match view {
             View::Status => overview::status(facts),
             View::Run => overview::run(facts),
-            View::Items(phase) => items::items(facts, phase)?,
+            View::Items(phase) => items::items(facts, *phase)?,
             View::Security => items::security(facts)?,
             View::Findings => lists::findings(facts),
             View::Waivers => lists::waivers(facts),
             View::Gates => steps::gates(facts),
-            View::Steps(phase) => steps::steps(facts, phase),
+            View::Steps(phase) => steps::steps(facts, *phase),
             View::Phases => overview::phases(facts),
             View::Traffic => lists::traffic(facts),
             View::Health => lists::health(facts),
@@ -307,17 +324,18 @@ impl Material<'_> {
             View::Migrations => lists::migrations(facts),
             View::Approvals => lists::approvals(facts),
             View::Evidence => lists::evidence(facts),
-            View::Events(phase) => events::events(facts, phase)?,
+            View::Events(phase) => events::events(facts, *phase)?,
             View::Criteria => criteria::report(facts)?,
             View::Readiness => readiness::readiness(facts)?,
             View::Environments => matrices::environments(facts, self.others),
             View::Metrics => matrices::metrics(facts),
             View::Dora => dora::dora(facts, self.others),
             View::Loop => matrices::delivery_loop(facts),
-            View::Rollback(way) => rollback::rollback(facts, way),
+            View::Rollback(way) => rollback::rollback(facts, *way),
+            View::Runbook(name) => runbook::runbook(facts, name),
             View::Lessons => lessons::lessons(facts, self.others),
             View::Components => matrices::components(facts),
-            View::Section(phase, section) => steps::section(facts, phase, section),
+            View::Section(phase, section) => steps::section(facts, *phase, section),
         })
     }
 }
@@ -343,7 +361,7 @@ pub fn view(
         bins: &bins,
         others: &others,
     };
-    material.report(view)
+    material.report(&view)
 }
 
 /// Returns a row of a table.

@@ -317,3 +317,27 @@ fn runbooks_tell_going_back_during_a_run_from_going_back_after_it() {
         assert!(text.contains("Migrations are not taken back"), "{name}");
     }
 }
+
+#[test]
+fn each_service_has_one_runbook_and_it_is_the_one_handed_over() {
+    let pages = executed(&shipped(), &[]).unwrap();
+    let runbooks = text(&pages, "Operational_Runbooks");
+    for name in ["catalog", "orders", "storefront"] {
+        let heading = format!("\n### {name}\n");
+        assert_eq!(runbooks.matches(&heading).count(), 1, "{name}");
+        let own = format!("\n# Runbook: {name} of shop in dev\n");
+        assert_eq!(runbooks.matches(&own).count(), 1, "{name}");
+    }
+    assert!(runbooks.contains("\n# Alert: OrdersDown\n"));
+    assert!(runbooks.contains("\n# Maintenance: shop in dev\n"));
+    assert!(!runbooks.contains("No text of this name"), "{runbooks}");
+    for another in [
+        "What going back does for",
+        "Calls or stores data in",
+        "Is called by",
+    ] {
+        assert!(!runbooks.contains(another), "{another}");
+    }
+    let early = of(Story::RolledBack, "Operational_Runbooks");
+    assert!(early.contains("it is written at the handover, to which this run has not come"));
+}

@@ -771,6 +771,9 @@ impl Synthetic {
                 );
                 self.plain_report(number, section, &format!("{verb}: {section}"));
             }
+            if number == 9 {
+                self.runbooks();
+            }
             if number == 8 {
                 self.load_tests();
                 self.gate(
@@ -802,6 +805,18 @@ impl Synthetic {
         });
         let events = self.journal.next_seq();
         self.say(EventBody::Sealed { events });
+    }
+
+    fn runbooks(&mut self) {
+        let mut report = Report::new();
+        for service in SERVICES {
+            let caption = format!("runbook of service {service}");
+            let text = format!("# Runbook: {service}\n\n| calls | none |");
+            report = report.with_code(caption, "markdown", text);
+        }
+        let guide = "# Recovery of a synthetic system";
+        report = report.with_code("recovery procedures", "markdown", guide);
+        self.report(9, "runbooks", "Runbooks", report);
     }
 
     fn load_tests(&mut self) {
