@@ -29,7 +29,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
         row([
             "Lead time for changes",
             &lead_time(&runs),
-            "from the commit to its release serving all traffic",
+            "from the commit to the end of the run that deployed its release",
         ]),
         row([
             "Change failure rate",
@@ -106,10 +106,10 @@ fn frequency(runs: &[&Facts], succeeded: u64) -> String {
     let span = between(first.since(), last.until());
     let days = ratio(span, 86_400_000_000);
     if runs.len() < 2 || days < 1.0 {
-        let span = duration(span);
         return format!(
-            "{} in {span}; a rate needs runs over more than a day",
-            count(succeeded)
+            "open: {} succeeded within {}; a rate needs runs over more than a day",
+            count(succeeded),
+            duration(span)
         );
     }
     format!("{:.2} a day", ratio(succeeded, 1) / days)
