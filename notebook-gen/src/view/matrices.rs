@@ -244,7 +244,12 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
         "Verified inside",
         "Verified outside",
     ]);
-    Report::new().with_table("The delivery loop", titles, rows.collect())
+    Report::new()
+        .with_table("The delivery loop", titles, rows.collect())
+        .with_text(
+            "A step that is done did its work, and its two checks agree with it. Whether what it \
+             looked at is in order is said by the verdicts of the items.",
+        )
 }
 
 /// Returns the endpoints of a component as the report of the inventory gives them. The inventory

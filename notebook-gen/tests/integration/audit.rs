@@ -386,3 +386,15 @@ fn each_figure_stands_once_in_the_matrix_of_metrics() {
     assert_eq!(figures, 1, "{matrix}");
     assert!(matrix.contains("| catalog: p99 latency of the new release (promotion at 100 %) |"));
 }
+
+#[test]
+fn a_finished_step_is_not_said_to_be_a_good_verdict() {
+    let log = of(Story::Succeeded, "Deployment_Execution_Log");
+    let stages = section(&log, "The delivery loop");
+    assert!(
+        stages.contains("is said by the verdicts of the items"),
+        "{stages}"
+    );
+    let monitoring = of(Story::Succeeded, "07_Monitoring_Setup");
+    assert!(!monitoring.contains("shows the set-up that it waited for"));
+}
