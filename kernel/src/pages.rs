@@ -72,6 +72,7 @@ pub fn write_ready(spec: &Spec, out: &Path) -> Result<usize, Failure> {
         application: spec.application.clone(),
         environment: spec.environment.clone(),
         target: spec.target.clone(),
+        release: spec.release.clone(),
         services: spec
             .services
             .iter()

@@ -29,6 +29,8 @@ struct Context {
     verdict: String,
     outcome: String,
     facts: Vec<(String, String)>,
+    /// How many earlier runs it is compared with.
+    compared: usize,
     items: Items,
     findings: Vec<FindingLine>,
     more_findings: usize,
@@ -37,15 +39,10 @@ struct Context {
     alerts: Vec<String>,
 }
 
-/// A service as a runbook speaks of it.
+/// A service that has a runbook.
 #[derive(Debug, Default, Serialize)]
 struct Service {
     name: String,
-    owner: String,
-    needs: String,
-    called_by: String,
-    /// Steps of the plan that were done for it, with what their undo does.
-    steps: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -81,20 +78,22 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
         application: settings.application.clone(),
         environment: settings.environment.clone(),
         target: settings.target.clone(),
+        to: settings.release.clone().unwrap_or_default(),
         services: settings
             .services
             .iter()
-            .map(|name| Service {
-                name: name.clone(),
-                ..Service::default()
-            })
+            .map(|name| Service { name: name.clone() })
             .collect(),
         ..Context::default()
     }))
 }
 
 /// Returns what the template of an executed notebook may say.
-pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Value> {
+pub(crate) fn executed(
+    facts: &Facts,
+    compared: usize,
+    phase: Option<PhaseNumber>,
+) -> Result<Value> {
     let started = &facts.started;
     let (lines, tally) = items_of(facts, phase)?;
     let named = |roles: &[Role]| -> Vec<String> {
@@ -120,6 +119,7 @@ pub(crate) fn executed(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Valu
         verdict: view::verdict(facts),
         outcome: view::verdict_word(facts).to_owned(),
         facts: view::fact_lines(facts),
+        compared,
         items: notable(&lines, tally, phase.is_some()),
         findings,
         more_findings,
@@ -177,33 +177,12 @@ fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
 }
 
 fn services(facts: &Facts) -> Vec<Service> {
-    let components = &facts.state.components;
-    let is_service = |role: Role| matches!(role, Role::Frontend | Role::Backend);
-    let service = |component: &Component| {
-        let name = component.name.as_str();
-        let calling = components
-            .iter()
-            .filter(|other| other.needs.iter().any(|n| n == name));
-        let calling: Vec<&str> = calling.map(|other| other.name.as_str()).collect();
-        let planned = facts.state.plan.iter().flat_map(|plan| &plan.steps);
-        let own = planned.filter(|step| step.service.as_deref() == Some(name));
-        let steps = own.filter_map(|step| Some((step.step.to_string(), step.undo.clone()?)));
-        Service {
-            name: name.to_owned(),
-            owner: component
-                .owner
-                .clone()
-                .unwrap_or_else(|| "nobody is named".to_owned()),
-            needs: component.needs.join(", "),
-            called_by: calling.join(", "),
-            steps: steps.take(40).collect(),
-        }
+    let components = facts.state.components.iter();
+    let services = components.filter(|c| matches!(c.role, Role::Frontend | Role::Backend));
+    let service = |component: &Component| Service {
+        name: component.name.clone(),
     };
-    components
-        .iter()
-        .filter(|c| is_service(c.role))
-        .map(service)
-        .collect()
+    services.map(service).collect()
 }
 
 /// Returns the findings that a person must look at, of one phase or all, and how many more there

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_record::{PhaseNumber, RunFolder};
 use nbformat::v4::Output;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cell::Command;
@@ -27,6 +27,9 @@ pub struct ReadySettings {
     pub environment: String,
     /// The target: `local`.
     pub target: String,
+    /// The release that their cells name, as the deployment file gives it; nothing where it gives
+    /// none, and then the cells name none either.
+    pub release: Option<String>,
     /// The services, as the deployment file names them; may be empty.
     pub services: Vec<String>,
 }
@@ -71,7 +74,7 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
                 }
             }
         }
-        let facts = json!({"state": "ready", "template": name});
+        let facts = json!({"state": "ready", "template": name, "made_by": made_by()});
         pages.push(Page {
             name: (*name).to_owned(),
             text: document.finish(facts)?,
@@ -82,9 +85,10 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
 }
 
 /// Makes the notebooks that a reader without a kernel opens: the same cells with outputs built
-/// from the record alone. The same records give the same bytes. `others` are earlier and later runs
-/// of the same application, for comparisons, the environments' matrix and the DORA keys; runs of
-/// other applications are left out.
+/// from the record alone. The same records give the same bytes. `others` are further runs, for
+/// comparisons, the environments' matrix and the DORA keys: those count that are of the same
+/// application and had ended before this run began. Which did is in each notebook's metadata, with
+/// the digest of the journal's last line, and so are version and texts of this program.
 ///
 /// # Errors
 /// [`crate::Error::Record`] when a record does not verify or cannot be read;
@@ -104,11 +108,27 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
     let engine = template::engine()?;
     let mut pages = Vec::new();
     for (name, _) in TEMPLATES {
-        let context = context::executed(&facts, phase_of(name))?;
+        let context = context::executed(&facts, others.len(), phase_of(name))?;
         let parts = template::render(&engine, name, &context)?;
         pages.push(writer.page(name, &parts)?);
     }
     Ok(pages)
+}
+
+/// What a notebook follows from apart from records: version and texts of this program.
+fn made_by() -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "templates": template::digest().to_string(),
+    })
+}
+
+fn input(other: &Facts) -> Value {
+    json!({
+        "run": other.started.run.as_str(),
+        "journal_events": other.state.events,
+        "journal_head": other.head.to_string(),
+    })
 }
 
 struct Writer<'a> {
@@ -148,7 +168,10 @@ impl Writer<'_> {
                 }
             }
         }
+        let compared: Vec<_> = self.material.others.iter().map(input).collect();
         let metadata = json!({
+            "made_by": made_by(),
+            "compared_with": compared,
             "state": "executed",
             "template": name,
             "run": facts.started.run.as_str(),
@@ -177,7 +200,7 @@ impl Writer<'_> {
                 let markdown = crate::markdown::escape(&text);
                 (Some(vec![shown(markdown, text)]), None)
             }
-            Command::Record(view) => (Some(vec![self.view(*view)?]), None),
+            Command::Record(view) => (Some(vec![self.view(view)?]), None),
             Command::Chart(kind) => (Some(drawn(self.chart(*kind)?)), None),
             Command::Verb { verb, section } => match outcomes.of(place, verb, section.as_deref()) {
                 Shown::Executed(outputs) => (Some(outputs), None),
@@ -189,7 +212,7 @@ impl Writer<'_> {
         })
     }
 
-    fn view(&self, view: View) -> Result<Output> {
+    fn view(&self, view: &View) -> Result<Output> {
         let report = self.material.report(view)?;
         if matches!(view, View::Events(_)) {
             let text = report_to_text(&report);

@@ -4,6 +4,7 @@
 //! becomes Markdown cells. Values that expressions insert are escaped, so that nothing from a
 //! record can become markup or a cell.
 
+use code_deploy_record::Digest;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior};
@@ -53,6 +54,16 @@ const PARTS: &[(&str, &str)] = &[
 /// The line that is replaced by links to the notebook's sections.
 const CONTENTS: &str = "[[contents]]";
 
+/// Returns the digest of all texts that notebooks are made from, the catalogue included.
+pub(crate) fn digest() -> Digest {
+    const CATALOG: &str = include_str!("../../templates/catalog.yaml");
+    let texts = TEMPLATES.iter().chain(PARTS).chain(&[("catalog", CATALOG)]);
+    let all: Vec<String> = texts
+        .map(|(name, text)| format!("{name} {}\n{text}", text.len()))
+        .collect();
+    Digest::of(all.concat().as_bytes())
+}
+
 /// A part of a rendered template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -79,6 +90,7 @@ pub(crate) fn engine() -> Result<Environment<'static>> {
     engine.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
     engine.set_formatter(write_escaped);
     engine.add_filter("word", word);
+    engine.add_filter("to_option", to_option);
     for (name, text) in TEMPLATES.iter().chain(PARTS) {
         engine
             .add_template(name, text)
@@ -105,12 +117,26 @@ fn write_escaped(
     written.map_err(minijinja::Error::from)
 }
 
-/// Makes a name fit for a command: what is not a letter, a digit or one of `.`, `-`, `_` goes.
+/// Makes a name fit for a command: what is not a letter, a digit or one of `.`, `-`, `_`, `+` goes.
 fn word(value: &str) -> Value {
+    Value::from_safe_string(fit(value))
+}
+
+fn fit(value: &str) -> String {
     let kept = value
         .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c));
-    Value::from_safe_string(kept.collect())
+        .filter(|c| c.is_ascii_alphanumeric() || ".-_+".contains(*c));
+    kept.collect()
+}
+
+/// Makes the option that names a release, with the blank before it; nothing without a release.
+fn to_option(release: &str) -> Value {
+    let release = fit(release);
+    Value::from_safe_string(if release.is_empty() {
+        String::new()
+    } else {
+        format!(" --to {release}")
+    })
 }
 
 /// Renders a template and parts it into text and cells.

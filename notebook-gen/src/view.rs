@@ -8,9 +8,13 @@ mod items;
 mod lessons;
 mod lists;
 mod matrices;
+mod others;
 mod overview;
+mod readiness;
 mod rollback;
+mod runbook;
 mod steps;
+mod verdicts;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,12 +27,14 @@ use crate::{Error, Result};
 
 pub use criteria::{Criterion, criteria};
 pub use items::{ItemLine, Tally, items_of, tally};
+pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;
 pub use overview::{opening, verdict, verdict_word};
+pub use rollback::Way;
 pub(crate) use steps::{gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum View {
     /// Where the run stands.
     Status,
@@ -36,6 +42,8 @@ pub enum View {
     Run,
     /// The catalogue's items, of one notebook or all.
     Items(Option<PhaseNumber>),
+    /// The catalogue's items on security, of all phases.
+    Security,
     /// Findings.
     Findings,
     /// Waivers.
@@ -78,8 +86,10 @@ pub enum View {
     Dora,
     /// The eight stages of the loop.
     Loop,
-    /// How to go back.
-    Rollback,
+    /// How to go back: both ways, or one.
+    Rollback(Option<Way>),
+    /// The runbook of a service or of an alert, or a guide, by its name, as it was handed over.
+    Runbook(String),
     /// What to learn from the run.
     Lessons,
     /// The components with what runs of each.
@@ -89,12 +99,13 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 27] = [
+pub const VIEWS: [(&str, &str); 29] = [
     ("run", "how the run began and ended"),
     (
         "items",
         "the catalogue's items; a phase's number may follow",
     ),
+    ("security", "the catalogue's items on security"),
     ("findings", "findings, the most serious first"),
     ("waivers", "items that a named person waived"),
     ("gates", "gates with what each looked at"),
@@ -125,7 +136,14 @@ pub const VIEWS: [(&str, &str); 27] = [
     ("metrics", "figures against their targets"),
     ("dora", "the four DORA keys of the runs in this folder"),
     ("loop", "the eight stages of the delivery loop"),
-    ("rollback", "how to go back from where the run stands"),
+    (
+        "rollback",
+        "how to go back; `during` the run or `after` its end may follow",
+    ),
+    (
+        "runbook",
+        "a runbook or guide as handed over; the name of its service or alert, or its own, follows",
+    ),
     (
         "lessons",
         "what took longest, failed, was retried or waived",
@@ -140,11 +158,12 @@ pub const VIEWS: [(&str, &str); 27] = [
 impl View {
     /// Returns the view's word.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Status => "status",
             Self::Run => "run",
             Self::Items(_) => "items",
+            Self::Security => "security",
             Self::Findings => "findings",
             Self::Waivers => "waivers",
             Self::Gates => "gates",
@@ -166,7 +185,8 @@ impl View {
             Self::Metrics => "metrics",
             Self::Dora => "dora",
             Self::Loop => "loop",
-            Self::Rollback => "rollback",
+            Self::Rollback(_) => "rollback",
+            Self::Runbook(_) => "runbook",
             Self::Lessons => "lessons",
             Self::Components => "components",
             Self::Section(..) => "section",
@@ -181,6 +201,12 @@ impl fmt::Display for View {
             self
         {
             write!(f, " {phase}")?;
+        }
+        if let Self::Runbook(name) = self {
+            write!(f, " {name}")?;
+        }
+        if let Self::Rollback(Some(way)) = self {
+            write!(f, " {}", way.word())?;
         }
         if let Self::Section(phase, section) = self {
             write!(f, " {phase} {section}")?;
@@ -213,6 +239,18 @@ impl FromStr for View {
                 .map(|(phase, section)| Self::Section(phase, section))
                 .ok_or_else(unknown);
         }
+        if word == "runbook" {
+            let name: Vec<&str> = number.into_iter().chain(words).collect();
+            let name = name.join(" ");
+            let fits = (1..=120).contains(&name.chars().count());
+            return fits.then_some(Self::Runbook(name)).ok_or_else(unknown);
+        }
+        if word == "rollback" {
+            let way = number.map(|word| Way::of(word).ok_or_else(unknown));
+            let way = way.transpose()?;
+            let alone = words.next().is_none();
+            return alone.then_some(Self::Rollback(way)).ok_or_else(unknown);
+        }
         if words.next().is_some() || (number.is_some() && (phase.is_none() || !takes_phase)) {
             return Err(unknown());
         }
@@ -220,6 +258,7 @@ impl FromStr for View {
             "status" => Self::Status,
             "run" => Self::Run,
             "items" => Self::Items(phase),
+            "security" => Self::Security,
             "findings" => Self::Findings,
             "waivers" => Self::Waivers,
             "gates" => Self::Gates,
@@ -241,7 +280,6 @@ impl FromStr for View {
             "metrics" => Self::Metrics,
             "dora" => Self::Dora,
             "loop" => Self::Loop,
-            "rollback" => Self::Rollback,
             "lessons" => Self::Lessons,
             "components" => Self::Components,
             _ => return Err(unknown()),
@@ -256,7 +294,7 @@ pub struct Material<'a> {
     pub facts: &'a Facts,
     /// Its samples.
     pub bins: &'a Bins,
-    /// Other runs of the same application, in order of time.
+    /// Earlier runs of the same application with which it is compared, in order of time.
     pub others: &'a [Facts],
 }
 
@@ -265,16 +303,17 @@ impl Material<'_> {
     ///
     /// # Errors
     /// [`Error::Record`] when the journal or the catalogue cannot be read.
-    pub fn report(&self, view: View) -> Result<Report> {
+    pub fn report(&self, view: &View) -> Result<Report> {
         let facts = self.facts;
         Ok(match view {
             View::Status => overview::status(facts),
             View::Run => overview::run(facts),
-            View::Items(phase) => items::items(facts, phase)?,
+            View::Items(phase) => items::items(facts, *phase)?,
+            View::Security => items::security(facts)?,
             View::Findings => lists::findings(facts),
             View::Waivers => lists::waivers(facts),
             View::Gates => steps::gates(facts),
-            View::Steps(phase) => steps::steps(facts, phase),
+            View::Steps(phase) => steps::steps(facts, *phase),
             View::Phases => overview::phases(facts),
             View::Traffic => lists::traffic(facts),
             View::Health => lists::health(facts),
@@ -285,17 +324,18 @@ impl Material<'_> {
             View::Migrations => lists::migrations(facts),
             View::Approvals => lists::approvals(facts),
             View::Evidence => lists::evidence(facts),
-            View::Events(phase) => events::events(facts, phase)?,
+            View::Events(phase) => events::events(facts, *phase)?,
             View::Criteria => criteria::report(facts)?,
-            View::Readiness => matrices::readiness(facts),
+            View::Readiness => readiness::readiness(facts)?,
             View::Environments => matrices::environments(facts, self.others),
             View::Metrics => matrices::metrics(facts),
             View::Dora => dora::dora(facts, self.others),
             View::Loop => matrices::delivery_loop(facts),
-            View::Rollback => rollback::rollback(facts),
+            View::Rollback(way) => rollback::rollback(facts, *way),
+            View::Runbook(name) => runbook::runbook(facts, name),
             View::Lessons => lessons::lessons(facts, self.others),
             View::Components => matrices::components(facts),
-            View::Section(phase, section) => steps::section(facts, phase, section),
+            View::Section(phase, section) => steps::section(facts, *phase, section),
         })
     }
 }
@@ -321,24 +361,7 @@ pub fn view(
         bins: &bins,
         others: &others,
     };
-    material.report(view)
-}
-
-/// Reads other runs; the run itself, when it is among them, is left out.
-pub(crate) fn read_others(
-    facts: &Facts,
-    others: &[code_deploy_record::RunFolder],
-) -> Result<Vec<Facts>> {
-    let mut read = Vec::new();
-    for other in others {
-        let other = Facts::read(other)?;
-        let same_run = other.started.run == facts.started.run;
-        if !same_run && other.started.application == facts.started.application {
-            read.push(other);
-        }
-    }
-    read.sort_by_key(Facts::since);
-    Ok(read)
+    material.report(&view)
 }
 
 /// Returns a row of a table.

@@ -1,10 +1,14 @@
 //! What every finished run must show.
+//!
+//! A criterion counts as shown when what was measured says so and every item of the catalogue that
+//! the criterion is about is met or cannot apply. An open or a waived item leaves it open.
 
-use code_deploy_record::{Gate, Report, Role, Severity, Verdict};
+use code_deploy_record::{Gate, Report, Role, Severity};
 
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
+use crate::view::verdicts::Verdicts;
 use crate::view::{columns, row};
 
 /// One of the eight criteria of a finished run.
@@ -14,13 +18,28 @@ pub struct Criterion {
     pub name: &'static str,
     /// Whether the record shows it; nothing when the record neither shows nor refutes it.
     pub shown: Option<bool>,
+    /// Whether it can apply to this run.
+    pub applies: bool,
     /// How it is shown, with its figures.
     pub how: String,
 }
 
 impl Criterion {
     fn new(name: &'static str, shown: Option<bool>, how: String) -> Self {
-        Self { name, shown, how }
+        let applies = true;
+        Self {
+            name,
+            shown,
+            applies,
+            how,
+        }
+    }
+
+    fn cannot_apply(name: &'static str, why: &str) -> Self {
+        Self {
+            applies: false,
+            ..Self::new(name, None, why.to_owned())
+        }
     }
 
     /// Returns the word that pages use.
@@ -29,8 +48,21 @@ impl Criterion {
         match self.shown {
             Some(true) => "shown",
             Some(false) => "not so",
-            None => "open",
+            None if self.applies => "open",
+            None => "not applicable",
         }
+    }
+
+    /// Adds what the verdicts of items say; a criterion is shown only when both say so.
+    fn and(mut self, about: &str, verdicts: &Verdicts) -> Self {
+        self.how
+            .push_str(&format!("; items of {about}: {verdicts}"));
+        self.shown = match (self.shown, verdicts.hold()) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        };
+        self
     }
 }
 
@@ -39,13 +71,19 @@ impl Criterion {
 /// # Errors
 /// [`crate::Error::Record`] when the catalogue cannot be read.
 pub fn criteria(facts: &Facts) -> Result<Vec<Criterion>> {
+    let of = |groups: &[&str], items: &[&str]| Verdicts::named(facts, groups, items);
+    let objectives = gate(facts, "objectives met or exceeded", Gate::Baseline);
+    let observability = gate(facts, "100 % observability", Gate::Monitoring);
     Ok(vec![
         components(facts),
         interruption(facts),
-        gate(facts, "all health checks passing", Gate::Health),
-        gate(facts, "objectives met or exceeded", Gate::Baseline),
-        scans(facts),
-        gate(facts, "100 % observability", Gate::Monitoring),
+        health(facts),
+        objectives.and("performance", &of(&["9.2"], &[])?),
+        scans(facts)?,
+        observability.and(
+            "metrics, logs and traces",
+            &of(&["8.1", "8.2", "8.3"], &[])?,
+        ),
         runbooks(facts)?,
         rehearsal(facts),
     ])
@@ -53,19 +91,26 @@ pub fn criteria(facts: &Facts) -> Result<Vec<Criterion>> {
 
 pub(super) fn report(facts: &Facts) -> Result<Report> {
     let criteria = criteria(facts)?;
-    let shown = criteria
-        .iter()
-        .filter(|one| one.shown == Some(true))
-        .count();
     let rows = criteria
         .iter()
         .map(|one| row([one.name, one.word(), &one.how]));
+    let counts = ["shown", "not so", "open", "not applicable"].map(|word| {
+        let number = criteria.iter().filter(|one| one.word() == word).count();
+        (word, number)
+    });
+    let counts = counts.iter().filter(|(word, n)| *n > 0 || *word == "shown");
+    let counts: Vec<String> = counts.map(|(word, n)| format!("{n} {word}")).collect();
     let caption = format!(
-        "What every finished run must show: {shown} of {} shown",
-        criteria.len()
+        "What every finished run must show: of {}, {}",
+        criteria.len(),
+        counts.join(", ")
     );
     let titles = columns(["Criterion", "State", "How it is shown"]);
-    Ok(Report::new().with_table(caption, titles, rows.collect()))
+    let rule = "Shown is what was measured, and whose items in the catalogue are all met or cannot \
+                apply. An item that is open or waived leaves a criterion open.";
+    Ok(Report::new()
+        .with_table(caption, titles, rows.collect())
+        .with_text(rule))
 }
 
 fn components(facts: &Facts) -> Criterion {
@@ -74,32 +119,30 @@ fn components(facts: &Facts) -> Criterion {
     let wanted = wanted.filter(|c| matches!(c.role, Role::Frontend | Role::Backend));
     let wanted: Vec<&str> = wanted.map(|component| component.name.as_str()).collect();
     if wanted.is_empty() {
-        return Criterion::new(name, None, "the inventory names no component".to_owned());
+        return Criterion::new(name, None, "the inventory names no service".to_owned());
     }
     let Some(release) = facts.final_release() else {
         let how = "the run has not reached a release on which everything runs".to_owned();
         return Criterion::new(name, None, how);
     };
-    let runs = |component: &&&str| {
-        let mut probes = facts.state.health.iter();
-        let seen = |healthy: bool| {
-            probes.clone().any(|((service, r, ..), h)| {
-                service == **component && r == release && *h == healthy
-            })
-        };
-        let served = facts.state.traffic.get(**component);
-        let all = served.is_none_or(|(served, _)| served.get(release) == Some(&100));
-        seen(true) && all && probes.next().is_some()
+    let healthy = |service: &str| {
+        let probes = facts.state.health.iter();
+        let mut own = probes.filter(|((s, r, ..), _)| s == service && r == release);
+        own.next().is_some_and(|(_, first)| *first) && own.all(|(_, healthy)| *healthy)
     };
-    let running: Vec<&str> = wanted.iter().filter(runs).copied().collect();
+    let serves = |service: &str| {
+        let served = facts.state.traffic.get(service);
+        served.is_some_and(|(served, _)| served.get(release) == Some(&100))
+    };
     let missing: Vec<&str> = wanted
         .iter()
-        .filter(|one| !running.contains(one))
+        .filter(|service| !healthy(service) || !serves(service))
         .copied()
         .collect();
     let mut how = format!(
-        "{} of {} are healthy on {release} and serve all their traffic from it",
-        running.len(),
+        "{} of {} services were healthy on {release} when last seen, and all their traffic was \
+         read back to go there",
+        wanted.len() - missing.len(),
         wanted.len()
     );
     if !missing.is_empty() {
@@ -109,19 +152,43 @@ fn components(facts: &Facts) -> Criterion {
         let how = format!("{} is not deployed; {how}", facts.started.to);
         return Criterion::new(name, Some(false), how);
     }
-    let none_probed = facts.state.health.is_empty();
-    let shown = (!none_probed).then_some(missing.is_empty());
-    Criterion::new(name, shown, how)
+    let looked_at = !facts.state.health.is_empty() && !facts.state.traffic.is_empty();
+    Criterion::new(name, looked_at.then_some(missing.is_empty()), how)
+}
+
+/// The health gate, and what the probes of the release that stays said last.
+fn health(facts: &Facts) -> Criterion {
+    let mut criterion = gate(facts, "all health checks passing", Gate::Health);
+    let Some(release) = facts.final_release() else {
+        return criterion;
+    };
+    let own = facts.state.health.iter();
+    let own: Vec<bool> = own
+        .filter(|((_, of, ..), _)| of == release)
+        .map(|(_, healthy)| *healthy)
+        .collect();
+    let passing = own.iter().filter(|passes| **passes).count();
+    criterion.how.push_str(&format!(
+        "; {passing} of {} probes of {release} passed when last asked",
+        own.len()
+    ));
+    if passing < own.len() {
+        criterion.shown = Some(false);
+    }
+    criterion
 }
 
 fn interruption(facts: &Facts) -> Criterion {
     let name = "no service interruption";
     let Some(client) = facts.state.clients.get("client") else {
-        let how = match facts.started.initial {
-            true => "not applicable: no release ran before that could be interrupted",
-            false => "no client outside measured this run",
-        };
-        return Criterion::new(name, None, how.to_owned());
+        if facts.started.initial {
+            return Criterion::cannot_apply(
+                name,
+                "no release ran before that could be interrupted",
+            );
+        }
+        let how = "no client outside measured this run".to_owned();
+        return Criterion::new(name, None, how);
     };
     let how = format!(
         "a client outside sent {} from {} to {} UTC: {} failed, longest gap between good answers {}",
@@ -159,62 +226,34 @@ fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
     Criterion::new(name, Some(failed.is_empty()), how)
 }
 
-fn scans(facts: &Facts) -> Criterion {
-    let name = "all scans clean";
-    let of = |severity| {
-        facts
-            .findings
-            .iter()
-            .filter(move |f| f.what.severity == severity)
-            .count()
-    };
-    let (critical, high) = (of(Severity::Critical), of(Severity::High));
-    let mut criterion = gate(facts, name, Gate::Security);
-    let kept = facts
-        .evidence
-        .iter()
-        .filter(|kept| kept.what.name.contains("scan"));
-    let kept: Vec<String> = kept.map(|k| k.what.digest.short()).take(6).collect();
+/// The security gate, the verdicts of all items about scans, and the findings.
+fn scans(facts: &Facts) -> Result<Criterion> {
+    let items = Verdicts::named(facts, &["2.4", "9.3"], &["2.2.3", "7.2.6", "7.3.6"])?;
+    let mut criterion = gate(facts, "all scans clean", Gate::Security).and("scans", &items);
+    let severities = [
+        ("critical", Severity::Critical),
+        ("high", Severity::High),
+        ("medium", Severity::Medium),
+    ];
+    let counts = severities.map(|(word, severity)| {
+        let of = facts.findings.iter();
+        let number = of.filter(|one| one.what.severity == severity).count();
+        (word, number)
+    });
+    let texts = counts.map(|(word, number)| format!("{number} {word}"));
     criterion
         .how
-        .push_str(&format!("; {critical} critical and {high} high findings"));
-    if !kept.is_empty() {
-        criterion
-            .how
-            .push_str(&format!("; scan results {}", kept.join(", ")));
-    }
-    if critical > 0 {
+        .push_str(&format!("; findings: {}", texts.join(", ")));
+    if counts.iter().any(|(_, number)| *number > 0) {
         criterion.shown = Some(false);
     }
-    criterion
+    Ok(criterion)
 }
 
 fn runbooks(facts: &Facts) -> Result<Criterion> {
-    let name = "runbooks complete";
-    let catalog = crate::view::items::catalog()?;
-    let items = catalog.items().filter(|(group, _)| group.id == "10.2");
-    let states: Vec<_> = items
-        .map(|(_, item)| facts.state.items.get(&item.id))
-        .collect();
-    let met = states
-        .iter()
-        .flatten()
-        .filter(|s| matches!(s.verdict, Verdict::Met { .. }))
-        .count();
-    let failed = states
-        .iter()
-        .flatten()
-        .any(|s| matches!(s.verdict, Verdict::Failed));
-    let how = format!(
-        "{met} of {} items of operational documentation are met",
-        states.len()
-    );
-    let shown = match (failed, met == states.len()) {
-        (true, _) => Some(false),
-        (false, true) => Some(true),
-        (false, false) => None,
-    };
-    Ok(Criterion::new(name, shown, how))
+    let items = Verdicts::named(facts, &["10.2"], &["10.1.1", "10.1.2", "10.1.3"])?;
+    let how = format!("items of runbooks and operational documentation: {items}");
+    Ok(Criterion::new("runbooks complete", items.hold(), how))
 }
 
 fn rehearsal(facts: &Facts) -> Criterion {
@@ -222,7 +261,7 @@ fn rehearsal(facts: &Facts) -> Criterion {
     match facts.state.rehearsed {
         Some((time, failed, answered)) => {
             let how = format!(
-                "rehearsed: all traffic back in {}, {} failed of {} meanwhile",
+                "rehearsed while both releases ran: all traffic back in {}, {} failed of {} meanwhile",
                 duration(time),
                 count(failed),
                 counted(failed + answered, "request")
@@ -230,8 +269,7 @@ fn rehearsal(facts: &Facts) -> Criterion {
             Criterion::new(name, Some(failed == 0), how)
         }
         None if facts.started.from.is_none() => {
-            let how = "not applicable: no release ran before to go back to".to_owned();
-            Criterion::new(name, None, how)
+            Criterion::cannot_apply(name, "no release ran before to go back to")
         }
         None => Criterion::new(name, None, "the rehearsal was not reached".to_owned()),
     }

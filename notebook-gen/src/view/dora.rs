@@ -5,7 +5,7 @@ use code_deploy_record::{Report, RunOutcome};
 
 use crate::facts::Facts;
 use crate::format::{between, count, duration, moment, percent, ratio};
-use crate::view::{columns, row};
+use crate::view::{columns, others, row};
 
 pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
     let here = |run: &&Facts| run.started.environment == facts.started.environment;
@@ -29,7 +29,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
         row([
             "Lead time for changes",
             &lead_time(&runs),
-            "from the commit to its release serving all traffic",
+            "from the commit to the end of the run that deployed its release",
         ]),
         row([
             "Change failure rate",
@@ -56,6 +56,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
         facts.started.environment,
         crate::format::counted(number(runs.len()), "run")
     );
+    let named = others::named(facts, others);
     let list = runs.iter().map(|run| {
         let took = duration(between(run.since(), run.until()));
         let outcome = crate::view::verdict_word(run);
@@ -66,12 +67,32 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
             outcome,
             &moment(run.since()),
             &took,
+            &run.head.short(),
+            if run.started.run == facts.started.run {
+                "this record"
+            } else if named.contains(&run.started.run) {
+                "the record of the run after it"
+            } else {
+                "no later record"
+            },
         ])
     });
-    let titles = columns(["Run", "Release", "Outcome", "Began", "Took"]);
-    Report::new()
+    let titles = [
+        "Run",
+        "Release",
+        "Outcome",
+        "Began",
+        "Took",
+        "Journal's last line",
+        "Digest vouched for by",
+    ];
+    let report = Report::new()
         .with_table(caption, columns(["Key", "Value", "Counted as"]), rows)
-        .with_table("The runs", titles, list.collect())
+        .with_table("The runs", columns(titles), list.collect());
+    match others::missing(facts, others) {
+        Some(text) => report.with_text(text),
+        None => report,
+    }
 }
 
 fn number(value: usize) -> u64 {
@@ -85,10 +106,10 @@ fn frequency(runs: &[&Facts], succeeded: u64) -> String {
     let span = between(first.since(), last.until());
     let days = ratio(span, 86_400_000_000);
     if runs.len() < 2 || days < 1.0 {
-        let span = duration(span);
         return format!(
-            "{} in {span}; a rate needs runs over more than a day",
-            count(succeeded)
+            "open: {} succeeded within {}; a rate needs runs over more than a day",
+            count(succeeded),
+            duration(span)
         );
     }
     format!("{:.2} a day", ratio(succeeded, 1) / days)

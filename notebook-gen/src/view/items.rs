@@ -54,7 +54,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    fn add(&mut self, state: Option<&ItemState>) {
+    pub(super) fn add(&mut self, state: Option<&ItemState>) {
         let count = match state.map(|state| &state.verdict) {
             Some(Verdict::Met { .. }) => &mut self.met,
             Some(Verdict::Failed) => &mut self.failed,
@@ -191,7 +191,11 @@ fn evidence(state: &ItemState) -> String {
 
 pub(super) fn items(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Report> {
     let (lines, tally) = items_of(facts, phase)?;
-    let all = lines.len();
+    let caption = format!("{} items: {tally}", lines.len());
+    Ok(table(Report::new(), caption, lines))
+}
+
+fn table(report: Report, caption: String, lines: Vec<ItemLine>) -> Report {
     let rows = lines.into_iter().map(|line| {
         vec![
             line.id,
@@ -203,6 +207,40 @@ pub(super) fn items(facts: &Facts, phase: Option<PhaseNumber>) -> Result<Report>
         ]
     });
     let titles = ["Item", "What", "Verdict", "Basis", "Reason", "Evidence"];
-    let caption = format!("{all} items: {tally}");
-    Ok(Report::new().with_table(caption, columns(titles), rows.collect()))
+    report.with_table(caption, columns(titles), rows.collect())
+}
+
+/// The groups of the catalogue that are about security as a whole.
+const SECURITY_GROUPS: [&str; 5] = ["2.4", "7.1", "7.2", "7.3", "9.3"];
+
+/// The items about security that stand in groups about something else: dependencies, secrets,
+/// certificates, firewalls, tunnels, images, permissions, transport, backups.
+const SECURITY_ITEMS: [&str; 15] = [
+    "1.1.5", "1.1.6", "1.3.3", "1.3.5", "1.3.6", "2.2.3", "2.2.4", "2.2.7", "2.5.2", "3.3.3",
+    "3.3.5", "3.3.6", "3.4.3", "3.4.4", "4.1.5",
+];
+
+/// Every item of the catalogue that is about security, whichever phase settles it: what failed,
+/// was waived or is open before what is met.
+pub(super) fn security(facts: &Facts) -> Result<Report> {
+    let mut tally = Tally::default();
+    let mut lines = Vec::new();
+    for (group, item) in catalog()?.items() {
+        let id = item.id.to_string();
+        if SECURITY_GROUPS.contains(&group.id.as_str()) || SECURITY_ITEMS.contains(&id.as_str()) {
+            let state = facts.state.items.get(&item.id);
+            tally.add(state);
+            lines.push(line(facts, &group.title, item, state));
+        }
+    }
+    const ORDER: [&str; 5] = ["failed", "waived", "open", "met", "not applicable"];
+    let place = |line: &ItemLine| ORDER.iter().position(|word| *word == line.verdict);
+    lines.sort_by_key(place);
+    let text = format!(
+        "Of {} items on security, {tally}. What is open was not established by this run, so it is \
+         no evidence of security.",
+        lines.len()
+    );
+    let caption = "Items on security, those that do not hold or are open first".to_owned();
+    Ok(table(Report::new().with_text(text), caption, lines))
 }

@@ -1,10 +1,13 @@
 //! Lists of one kind of entry each.
 
-use code_deploy_record::{Column, Report, Source, Verdict};
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
+use code_deploy_record::{Column, Release, Report, Source, StepStatus, Verdict};
 
 use crate::facts::Facts;
 use crate::format::{bytes, clock, count, duration, percent};
-use crate::series::Bins;
+use crate::series::{Bins, Point};
 use crate::view::steps::direction_word;
 use crate::view::{columns, row};
 
@@ -94,7 +97,25 @@ pub(super) fn traffic(facts: &Facts) -> Report {
     )
 }
 
+/// Returns the step that stopped a service's instances of a release on purpose, if one did.
+fn stopped_by(facts: &Facts, service: &str, release: &Release) -> Option<String> {
+    let green = format!("release.green.{service}");
+    let stops = |step: &str, status: StepStatus| match step {
+        "finish.old-release" => {
+            status == StepStatus::Done && facts.started.from.as_ref() == Some(release)
+        }
+        step => step == green && status == StepStatus::Undone && facts.started.to == *release,
+    };
+    let mut steps = facts.state.steps.iter();
+    let found = steps.find(|(step, state)| stops(step.as_str(), state.status))?;
+    Some(match found.1.status {
+        StepStatus::Undone => format!("the undo of {}", found.0),
+        _ => found.0.to_string(),
+    })
+}
+
 pub(super) fn health(facts: &Facts) -> Report {
+    let mut on_purpose: BTreeSet<String> = BTreeSet::new();
     let rows = facts
         .state
         .health
@@ -113,13 +134,19 @@ pub(super) fn health(facts: &Facts) -> Report {
             let detail = last
                 .map(|note| note.what.detail.as_str())
                 .unwrap_or_default();
-            let word = if *healthy { "passes" } else { "fails" };
+            let word = if *healthy { "passed" } else { "failed" };
+            let stopped = stopped_by(facts, service, release);
+            let word = match &stopped {
+                Some(_) => format!("{word}, then stopped"),
+                None => word.to_owned(),
+            };
+            on_purpose.extend(stopped);
             row([
                 service,
                 release.as_str(),
                 instance,
                 &probe,
-                word,
+                &word,
                 &since,
                 detail,
             ])
@@ -129,22 +156,32 @@ pub(super) fn health(facts: &Facts) -> Report {
         "Release",
         "Instance",
         "Probe",
-        "Now",
+        "Last answer",
         "Since (UTC)",
         "Seen",
     ];
     let none = "No instance was probed.";
-    table(
-        "Health when last seen",
-        columns(titles),
-        rows.collect(),
-        none,
-    )
+    let rows = rows.collect();
+    let report = table("Health when last seen", columns(titles), rows, none);
+    if on_purpose.is_empty() {
+        return report;
+    }
+    let steps: Vec<String> = on_purpose.into_iter().collect();
+    report.with_text(format!(
+        "What is marked as stopped was stopped on purpose, by {}: its last answers tell nothing of \
+         what serves.",
+        steps.join(", ")
+    ))
 }
 
 pub(super) fn resources(bins: &Bins) -> Report {
     let mut rows = Vec::new();
-    for (key, series) in &bins.series {
+    // The router's figures are of traffic, which other tables show.
+    let own = bins
+        .series
+        .iter()
+        .filter(|(key, _)| key.source != Source::Router);
+    for (key, series) in own {
         for (figure, peak) in &series.peaks {
             let value = if figure.ends_with("bytes") {
                 bytes(*peak)
@@ -265,9 +302,15 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
                     .map(duration)
                     .unwrap_or_default()
             };
+            let at = |point: Option<&Point>| {
+                let second = point.and_then(|point| DateTime::from_timestamp(point.second, 0));
+                second.map(clock).unwrap_or_default()
+            };
             rows.push(vec![
                 source.word().to_owned(),
                 release.to_owned(),
+                at(series.points.first()),
+                at(series.points.last()),
                 count(series.count),
                 count(series.failed()),
                 percent(series.failed(), series.count),
@@ -278,7 +321,7 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
             ]);
         }
     }
-    let mut titles = columns(["Measured by", "Release"]);
+    let mut titles = columns(["Measured by", "Release", "First (UTC)", "Last (UTC)"]);
     let numbers = [
         "Requests",
         "Failed",
@@ -290,17 +333,25 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
     ];
     titles.extend(numbers.into_iter().map(Column::number));
     let caption = match &facts.started.from {
-        Some(from) => format!("{} against {from}, measured the same way", facts.started.to),
+        Some(from) => format!(
+            "{} and {from} over the whole run, each while it answered",
+            facts.started.to
+        ),
         None => format!(
             "{}; there is no release before to compare with",
             facts.started.to
         ),
     };
-    table(
-        &caption,
-        titles,
-        rows,
-        "The record holds no samples of requests.",
+    let none = "The record holds no samples of requests.";
+    let empty = rows.is_empty();
+    let report = table(&caption, titles, rows, none);
+    if empty || facts.started.from.is_none() {
+        return report;
+    }
+    report.with_text(
+        "The two did not answer over the same time, nor under the same load, so these figures are no \
+         verdict: that is the baseline gate's, which compares the seconds that both served. The \
+         router counts calls between services, too.",
     )
 }
 

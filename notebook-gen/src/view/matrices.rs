@@ -1,126 +1,13 @@
-//! The three matrices, the delivery loop, and the components with what runs of each.
+//! Environments and metrics, the delivery loop, and the components with what runs of each.
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{
-    Component, Gate, PhaseNumber, Report, RunOutcome, StepState, StepStatus, Vantage,
-};
+use code_deploy_record::{Block, Gate, PhaseNumber, Report, RunOutcome, StepStatus, Vantage};
 
 use crate::facts::Facts;
 use crate::format::{count, duration};
-use crate::view::steps::{belongs, status_word};
+use crate::view::steps::belongs;
 use crate::view::{columns, row};
-
-/// What a component must have gone through, with the steps that show it.
-const STAGES: [(&str, &[&str]); 5] = [
-    ("Built", &["build.source", "build.artifacts", "build.logs"]),
-    (
-        "Tested",
-        &["build.quality", "release.smoke", "validate.functional"],
-    ),
-    ("Scanned", &["build.security", "preflight.security"]),
-    (
-        "Deployed",
-        &[
-            "release.green",
-            "release.traffic",
-            "release.promotion",
-            "migrate.execution",
-        ],
-    ),
-    (
-        "Verified",
-        &["release.health", "validate", "migrate.validation"],
-    ),
-];
-
-/// Deployment readiness: component by stage.
-pub(super) fn readiness(facts: &Facts) -> Report {
-    let components = &facts.state.components;
-    if components.is_empty() {
-        return Report::new().with_text("No readiness matrix: the inventory was not taken.");
-    }
-    let rows = components.iter().map(|component| {
-        let cells: Vec<String> = STAGES
-            .iter()
-            .map(|(_, prefixes)| stage(facts, component, prefixes))
-            .collect();
-        let bad = cells
-            .iter()
-            .any(|cell| cell.starts_with("failed") || cell.starts_with("undo failed"));
-        let undone = cells.iter().any(|cell| cell.starts_with("undone"));
-        let all = cells.iter().all(|cell| cell.starts_with("done"));
-        let status = match (bad, undone, all) {
-            (true, ..) => "not ready",
-            (_, true, _) => "taken back",
-            (_, _, true) => "ready",
-            _ => "open",
-        };
-        let role = format!("{:?}", component.role).to_lowercase();
-        let mut row = vec![component.name.clone(), role];
-        row.extend(cells);
-        row.push(status.to_owned());
-        row
-    });
-    let mut titles = columns(["Component", "Role"]);
-    titles.extend(columns(STAGES.map(|(name, _)| name)));
-    titles.extend(columns(["Status"]));
-    Report::new()
-        .with_table("Deployment readiness", titles, rows.collect())
-        .with_text(
-            "Each entry gives the steps of that stage for the component, or, where none is its \
-             own, those for all components together. A stage without a step in the record is open.",
-        )
-}
-
-fn stage(facts: &Facts, component: &Component, prefixes: &[&str]) -> String {
-    let mut own: Vec<&StepState> = Vec::new();
-    let mut shared: Vec<&StepState> = Vec::new();
-    for (name, state) in &facts.state.steps {
-        if !belongs(name, prefixes) {
-            continue;
-        }
-        let service = facts
-            .state
-            .planned(name)
-            .and_then(|planned| planned.service.as_deref());
-        let ends_so = name.as_str().rsplit('.').next() == Some(component.name.as_str());
-        if service == Some(component.name.as_str()) || ends_so {
-            own.push(state);
-        } else if service.is_none() {
-            shared.push(state);
-        }
-    }
-    if own.is_empty() {
-        return summary(&shared, " (all components)");
-    }
-    summary(&own, "")
-}
-
-fn summary(steps: &[&StepState], suffix: &str) -> String {
-    if steps.is_empty() {
-        return "open".to_owned();
-    }
-    let worst = [
-        StepStatus::UndoFailed,
-        StepStatus::Failed,
-        StepStatus::Undone,
-        StepStatus::Undoing,
-        StepStatus::Applied,
-        StepStatus::Intended,
-    ];
-    for status in worst {
-        let number = steps.iter().filter(|step| step.status == status).count();
-        if number > 0 {
-            return format!(
-                "{}: {number} of {}{suffix}",
-                status_word(status),
-                steps.len()
-            );
-        }
-    }
-    format!("done: {}{suffix}", steps.len())
-}
 
 /// Environment validation: check by environment, from the last run in each.
 pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
@@ -146,6 +33,7 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
     };
     let mut rows = vec![
         line("run", &|run| run.started.run.to_string()),
+        line("journal's last line", &|run| run.head.short()),
         line("release", &|run| run.started.to.to_string()),
         line("outcome", &|run| super::verdict_word(run).to_owned()),
     ];
@@ -219,7 +107,12 @@ pub(super) fn metrics(facts: &Facts) -> Report {
             continue;
         }
         for check in &answer.checks {
-            let key = format!("{} {} {}", answer.gate.word(), answer.subject, check.name);
+            // Of an analysis the last stage counts: the gates' own table has those before it.
+            let subject = match answer.gate {
+                Gate::Analysis => "",
+                _ => answer.subject.as_str(),
+            };
+            let key = format!("{} {subject} {}", answer.gate.word(), check.name);
             let status = if check.passed { "met" } else { "not met" };
             let alert = if check.passed {
                 ""
@@ -351,7 +244,32 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
         "Verified inside",
         "Verified outside",
     ]);
-    Report::new().with_table("The delivery loop", titles, rows.collect())
+    Report::new()
+        .with_table("The delivery loop", titles, rows.collect())
+        .with_text(
+            "A step that is done did its work, and its two checks agree with it. Whether what it \
+             looked at is in order is said by the verdicts of the items.",
+        )
+}
+
+/// Returns the endpoints of a component as the report of the inventory gives them. The inventory
+/// itself is taken from files, before the services that run are asked for their documents.
+fn endpoints(facts: &Facts, component: &str) -> Option<String> {
+    let mut sections = facts.sections.iter();
+    let reported = sections.find(|section| {
+        section.phase == PhaseNumber::new(1) && section.what.name == "components"
+    })?;
+    reported.what.report.blocks.iter().find_map(|block| {
+        let Block::Table { columns, rows, .. } = block else {
+            return None;
+        };
+        let place = |title: &str| columns.iter().position(|column| column.title == title);
+        let (name, number) = (place("Component")?, place("Endpoints")?);
+        let row = rows
+            .iter()
+            .find(|row| row.get(name).is_some_and(|entry| entry == component))?;
+        row.get(number).cloned()
+    })
 }
 
 /// The components with what runs of each.
@@ -375,9 +293,9 @@ pub(super) fn components(facts: &Facts) -> Report {
             component.needs.join(", "),
             ports.join(", "),
             component.replicas.to_string(),
-            component
-                .endpoints
-                .map_or("no document".to_owned(), |n| n.to_string()),
+            endpoints(facts, &component.name)
+                .or_else(|| component.endpoints.map(|number| number.to_string()))
+                .unwrap_or_else(|| "not known".to_owned()),
             served.unwrap_or_default(),
         ]
     });

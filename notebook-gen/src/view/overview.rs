@@ -41,7 +41,7 @@ pub fn verdict(facts: &Facts) -> String {
     let summary = summary.trim().trim_end_matches('.');
     match outcome {
         RunOutcome::Succeeded => {
-            format!("{application} is deployed to {place} in {took}{client}.")
+            format!("{application} was deployed to {place} in {took}{client}.")
         }
         RunOutcome::RolledBack => format!(
             "{application} was rolled back from {place} at {} UTC: {summary}{client}.",

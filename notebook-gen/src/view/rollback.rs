@@ -1,52 +1,100 @@
-//! How to go back from where the run stands.
+//! How to go back: while the run is under way, and after it has ended.
+//!
+//! The two are different things. While a run is under way, going back undoes its steps. After its
+//! end, `rollback` is a run of its own that deploys the release before; it undoes nothing.
 
-use code_deploy_record::{Column, Direction, Outcome, Report, RunOutcome};
+use chrono::{DateTime, Utc};
+use code_deploy_record::{Column, Direction, Outcome, Release, Report, RunOutcome};
+use serde_json::Value;
 
-use crate::facts::Facts;
-use crate::format::{clock, count, counted, duration};
+use crate::facts::{Facts, Migration};
+use crate::format::{clock, count, counted, duration, moment};
 use crate::view::columns;
 
-pub(super) fn rollback(facts: &Facts) -> Report {
-    let report = Report::new().with_text(standing(facts));
-    let report = undo(facts, report);
-    let report = measured(facts, report);
-    carried_out(facts, report)
+/// Which of the two ways back is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// While the run is under way.
+    During,
+    /// After it has ended.
+    After,
 }
 
-fn standing(facts: &Facts) -> String {
-    let started = &facts.started;
-    let from = started.from.as_ref();
-    match (facts.state.finished.as_ref().map(|(o, ..)| *o), from) {
-        (Some(RunOutcome::RolledBack), Some(from)) => {
-            format!("Everything runs on {from} again; there is nothing to go back from.")
+impl Way {
+    /// Returns the word that names it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::During => "during",
+            Self::After => "after",
         }
-        (Some(RunOutcome::RolledBack), None) => {
-            "The first release was taken away again; there is nothing to go back from.".to_owned()
-        }
-        (Some(RunOutcome::Refused), _) => {
-            "Nothing was changed; there is nothing to go back from.".to_owned()
-        }
-        (_, None) => format!(
-            "{} is the first release: there is no earlier one to go back to. Going back means to \
-             take it away.",
-            started.to
-        ),
-        (_, Some(from)) => format!(
-            "The steps below go back from {} to {from}, last first. Each is verified from inside \
-             and outside before the next begins.",
-            started.to
-        ),
+    }
+
+    pub(super) fn of(word: &str) -> Option<Self> {
+        [Self::During, Self::After]
+            .into_iter()
+            .find(|way| way.word() == word)
     }
 }
 
-fn undo(facts: &Facts, report: Report) -> Report {
-    let steps = facts.state.to_undo();
-    let nothing_left = matches!(
-        facts.state.finished.as_ref().map(|(outcome, ..)| *outcome),
-        Some(RunOutcome::RolledBack | RunOutcome::Refused)
+/// Both ways back, or one of them.
+pub(super) fn rollback(facts: &Facts, way: Option<Way>) -> Report {
+    match way {
+        Some(Way::During) => during(facts, Report::new()),
+        Some(Way::After) => after(facts, Report::new()),
+        None => {
+            let report = Report::new().with_text("While the run is under way:");
+            let report = during(facts, report).with_text("After the run has ended:");
+            after(facts, report)
+        }
+    }
+}
+
+/// Returns how the run ended. One that needs a person goes on when somebody has decided.
+fn ended(facts: &Facts) -> Option<(RunOutcome, DateTime<Utc>)> {
+    let (outcome, _, time) = facts.state.finished.as_ref()?;
+    (*outcome != RunOutcome::NeedsPerson).then_some((*outcome, *time))
+}
+
+fn during(facts: &Facts, report: Report) -> Report {
+    let back = facts.started.from.as_ref().map_or_else(
+        || "takes the first release away again".to_owned(),
+        |from| format!("goes back to {from}"),
     );
-    if steps.is_empty() || nothing_left {
-        return report.with_text("No step of this run is left to be undone.");
+    let report = match ended(facts) {
+        None => {
+            let report = report.with_text(format!(
+                "The run is under way. `code-deploy rollback` {back}: it undoes the steps below, \
+                 last first, each verified from inside and outside before the next begins. The run \
+                 does the same by itself when a step or a gate fails after something was changed."
+            ));
+            undo(facts, report, "Undo, in order")
+        }
+        Some((RunOutcome::Succeeded, time)) => {
+            let report = report.with_text(format!(
+                "The run succeeded at {} UTC, and its steps are not undone any more. Up to then \
+                 `code-deploy rollback`, or a step or a gate that failed, would have undone them, \
+                 last first, each verified from inside and outside before the next began.",
+                clock(time)
+            ));
+            undo(facts, report, "Undo up to the end of the run, in order")
+        }
+        Some((RunOutcome::RolledBack, _)) => {
+            let now = facts.started.from.as_ref().map_or_else(
+                || "The first release was taken away again.".to_owned(),
+                |from| format!("Everything runs on {from} again."),
+            );
+            report.with_text(format!("{now} The run has gone back."))
+        }
+        Some(_) => report.with_text("The run was refused before it changed anything."),
+    };
+    carried_out(facts, measured(facts, report))
+}
+
+fn undo(facts: &Facts, report: Report, caption: &str) -> Report {
+    let steps = facts.state.to_undo();
+    if steps.is_empty() {
+        return report.with_text("No step of this run has changed anything.");
     }
     let rows = steps.iter().enumerate().map(|(place, step)| {
         let planned = facts.state.planned(step);
@@ -67,7 +115,157 @@ fn undo(facts: &Facts, report: Report) -> Report {
     let mut titles = vec![Column::number("Order")];
     titles.extend(columns(["Step", "What its undo does"]));
     titles.push(Column::number("Forward it took"));
-    report.with_table("Undo, in order", titles, rows.collect())
+    report.with_table(caption, titles, rows.collect())
+}
+
+fn after(facts: &Facts, report: Report) -> Report {
+    let started = &facts.started;
+    let (to, place) = (
+        &started.to,
+        format!("{} {}", started.environment, started.target),
+    );
+    match ended(facts) {
+        Some((RunOutcome::RolledBack, _)) => {
+            return report.with_text(
+                "The run has gone back itself, so there is nothing to go back from: \
+                 `code-deploy rollback` is refused (CD0418).",
+            );
+        }
+        Some((RunOutcome::Refused, _)) => {
+            return report.with_text(
+                "The run changed nothing, so there is nothing to go back from: \
+                 `code-deploy rollback` is refused (CD0418).",
+            );
+        }
+        _ => {}
+    }
+    if let Some(reverted) = &started.reverts {
+        return report.with_text(format!(
+            "This run is itself the way back from run {reverted}, so `code-deploy rollback` is \
+             refused once it has ended (CD0418). Another release is deployed by \
+             `code-deploy {place} --to RELEASE`."
+        ));
+    }
+    let Some(from) = &started.from else {
+        return report.with_text(format!(
+            "{to} is the first release: there is no earlier one, and `code-deploy rollback` is \
+             refused once the run has ended (CD0418). `code-deploy {place} --stop` stops what was \
+             deployed."
+        ));
+    };
+    let once = match ended(facts) {
+        Some(_) => "",
+        None => "This applies once the run has succeeded. ",
+    };
+    let report = report.with_text(format!(
+        "{once}`code-deploy rollback` then begins a run of its own, with a record of its own. It \
+         deploys {from} over {to}: it starts {from}, checks it, and moves all traffic to it at \
+         once, without the steps of a canary or a rollout. It undoes no step of this run, so what \
+         was provisioned stays."
+    ));
+    let stopped = facts.state.steps.iter().any(|(step, state)| {
+        step.as_str() == "finish.old-release"
+            && state.status == code_deploy_record::StepStatus::Done
+    });
+    let report = match stopped {
+        true => report.with_text(format!(
+            "{from} does not run any more: this run stopped it (finish.old-release). Going back \
+             takes as long as starting and checking it; the rehearsed time is that of the traffic \
+             alone."
+        )),
+        false => report,
+    };
+    databases(facts, from, report)
+}
+
+fn databases(facts: &Facts, from: &Release, report: Report) -> Report {
+    let forward: Vec<(DateTime<Utc>, &Migration)> = facts
+        .migrations
+        .iter()
+        .filter(|one| one.what.direction == Direction::Apply)
+        .map(|one| (one.time, &one.what))
+        .collect();
+    let Some((first, _)) = forward.first() else {
+        return backups(
+            facts,
+            report.with_text("This run carried out no migration."),
+        );
+    };
+    let mut names: Vec<&str> = forward
+        .iter()
+        .map(|(_, one)| one.database.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let versions = names.iter().map(|name| {
+        let own = forward.iter().filter(|(_, one)| one.database == *name);
+        let version = own.map(|(_, one)| one.version).max().unwrap_or_default();
+        format!("{name} at version {version}")
+    });
+    let versions: Vec<String> = versions.collect();
+    let mut text = format!(
+        "Migrations are not taken back: {} stays as it is, and {from} has to work with it.",
+        versions.join(", ")
+    );
+    if let Some(until) = had_traffic_until(facts, from).filter(|until| until > first) {
+        text.push_str(&format!(
+            " In this run {from} had traffic on the migrated data from {} to {} UTC.",
+            clock(*first),
+            clock(until)
+        ));
+    }
+    backups(facts, report.with_text(text))
+}
+
+/// Returns when the last traffic was taken from a release.
+fn had_traffic_until(facts: &Facts, release: &Release) -> Option<DateTime<Utc>> {
+    let has = |served: &std::collections::BTreeMap<Release, u16>| {
+        served.get(release).is_some_and(|share| *share > 0)
+    };
+    let last = facts
+        .shifts
+        .iter()
+        .rposition(|shift| has(&shift.what.served))?;
+    facts.shifts.get(last + 1).map(|shift| shift.time)
+}
+
+/// The backups, as the step that took them names them.
+fn backups(facts: &Facts, report: Report) -> Report {
+    let step = facts.state.steps.iter();
+    let result = step
+        .filter(|(name, _)| name.as_str() == "migrate.backup")
+        .find_map(|(_, step)| step.result.get("databases")?.as_object());
+    let text = |value: &Value, key: &str| match value.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "not recorded".to_owned(),
+    };
+    let mut rows = Vec::new();
+    for (name, database) in result.into_iter().flatten() {
+        let Some(backup) = database.get("backup").filter(|backup| backup.is_object()) else {
+            continue;
+        };
+        let taken: Option<DateTime<Utc>> = text(backup, "taken").parse().ok();
+        rows.push(vec![
+            name.clone(),
+            text(database, "version"),
+            taken.map_or_else(|| "not recorded".to_owned(), moment),
+            text(backup, "path"),
+            text(backup, "digest"),
+        ]);
+    }
+    if rows.is_empty() {
+        return report.with_text("The record names no backup of a database.");
+    }
+    let titles = columns(["Database", "Version", "Taken", "Path", "SHA-256"]);
+    report
+        .with_text(
+            "No command of this program restores a database. Where the earlier release cannot work \
+             with the data, it is done by hand: stop the services that use the database, compare \
+             the backup's digest, put it in the database's place, start them again. What was \
+             written since the backup is lost.",
+        )
+        .with_table("Backups of this run", titles, rows)
 }
 
 fn measured(facts: &Facts, report: Report) -> Report {
@@ -96,7 +294,12 @@ fn measured(facts: &Facts, report: Report) -> Report {
         "Event",
     ];
     titles.extend(numbers.into_iter().map(Column::number));
-    report.with_table("Rehearsal, as measured", titles, rows.collect())
+    report
+        .with_table("Rehearsal, as measured", titles, rows.collect())
+        .with_text(
+            "What was rehearsed is moving traffic back while both releases ran. It stopped nothing \
+             and took no migration back.",
+        )
 }
 
 fn carried_out(facts: &Facts, mut report: Report) -> Report {

@@ -11,6 +11,7 @@
     missing_docs
 )]
 
+mod audit;
 mod charts;
 mod hour;
 mod pages;

@@ -41,6 +41,7 @@ fn pythons_nbformat_finds_every_notebook_valid_and_writes_it_byte_for_byte() {
         application: "shop".to_owned(),
         environment: "dev".to_owned(),
         target: "local".to_owned(),
+        release: Some("1.1.0".to_owned()),
         services: vec!["catalog".to_owned()],
     };
     write(&ready(&settings).unwrap(), &out.path().join("ready")).unwrap();

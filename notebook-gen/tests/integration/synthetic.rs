@@ -37,6 +37,7 @@ pub struct Synthetic {
     /// How many times longer than the short run (90 s) it lasts.
     stretch: f64,
     begin: DateTime<Utc>,
+    previous: Option<PreviousRun>,
 }
 
 const SERVICES: [&str; 3] = ["storefront", "catalog", "orders"];
@@ -63,6 +64,18 @@ pub fn run_of(
     seconds: f64,
     begin: DateTime<Utc>,
 ) -> RunFolder {
+    run_after(project, name, story, seconds, begin, None)
+}
+
+/// Writes a run whose record names the run before it.
+pub fn run_after(
+    project: &Path,
+    name: &str,
+    story: Story,
+    seconds: f64,
+    begin: DateTime<Utc>,
+    previous: Option<PreviousRun>,
+) -> RunFolder {
     let runs = RunsFolder::of_project(project);
     let folder = runs.create_run(&name.parse().unwrap()).unwrap();
     let clock = Arc::new(SetClock(Mutex::new(begin)));
@@ -75,6 +88,7 @@ pub fn run_of(
         story,
         stretch: seconds / 90.0,
         begin,
+        previous,
     };
     run.write(name);
     run.folder
@@ -113,7 +127,7 @@ impl Synthetic {
             host: "synthetic-host".to_owned(),
             user: "anna".to_owned(),
             deployment_file: Digest::of(b"deploy.yaml"),
-            previous: None,
+            previous: self.previous.clone(),
             planted_fault: (self.story == Story::RolledBack).then(|| "errors".to_owned()),
             reverts: None,
         })));
@@ -757,6 +771,9 @@ impl Synthetic {
                 );
                 self.plain_report(number, section, &format!("{verb}: {section}"));
             }
+            if number == 9 {
+                self.runbooks();
+            }
             if number == 8 {
                 self.load_tests();
                 self.gate(
@@ -788,6 +805,18 @@ impl Synthetic {
         });
         let events = self.journal.next_seq();
         self.say(EventBody::Sealed { events });
+    }
+
+    fn runbooks(&mut self) {
+        let mut report = Report::new();
+        for service in SERVICES {
+            let caption = format!("runbook of service {service}");
+            let text = format!("# Runbook: {service}\n\n| calls | none |");
+            report = report.with_code(caption, "markdown", text);
+        }
+        let guide = "# Recovery of a synthetic system";
+        report = report.with_code("recovery procedures", "markdown", guide);
+        self.report(9, "runbooks", "Runbooks", report);
     }
 
     fn load_tests(&mut self) {
