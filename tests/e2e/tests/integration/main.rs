@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod browser;
+mod faces;
 mod faults;
 mod house;
 mod kit;
