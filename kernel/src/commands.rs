@@ -425,6 +425,10 @@ pub fn magic_words() -> Vec<String> {
 
 /// Returns the known word nearest to `word`, if one is near.
 pub fn nearest(word: &str, known: &[String]) -> Option<String> {
+    let begun = known.iter().find(|known| known.starts_with(word));
+    if let Some(begun) = begun.filter(|_| word.len() >= 3) {
+        return Some(begun.clone());
+    }
     let scored = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(word, known), known));

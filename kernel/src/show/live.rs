@@ -25,6 +25,9 @@ pub struct Live {
     pub worker: Option<String>,
 }
 
+/// Heading, columns and rows.
+pub type Table = (String, Vec<Column>, Vec<Vec<String>>);
+
 /// What the target said.
 #[derive(Debug)]
 pub struct Seen {
@@ -116,12 +119,13 @@ impl Live {
         }
     }
 
-    /// Returns what runs as a table: heading, columns, rows; nothing when nothing is there.
-    pub fn table(&self) -> Option<(String, Vec<Column>, Vec<Vec<String>>)> {
-        let seen = self.seen.as_ref().ok()?;
+    /// Returns what runs as a table: heading, columns, rows; nothing when nothing is there, and an
+    /// error when the target could not be asked.
+    pub fn table(&self) -> Result<Option<Table>, ()> {
+        let seen = self.seen.as_ref().map_err(drop)?;
         let rows: Vec<_> = seen.rows.iter().map(Row::cells).collect();
         if rows.is_empty() {
-            return None;
+            return Ok(None);
         }
         let columns = vec![
             Column::text("Service"),
@@ -130,7 +134,7 @@ impl Live {
             Column::number("Share of traffic (%)"),
         ];
         let title = format!("What runs, asked at {}", utc(self.time));
-        Some((title, columns, rows))
+        Ok(Some((title, columns, rows)))
     }
 
     /// Returns what runs for machines.

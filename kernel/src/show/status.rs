@@ -87,9 +87,11 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
     }
     let columns = vec![Column::text("Fact"), Column::text("Value")];
     let mut report = Report::new().with_table("The run", columns, facts);
-    report = match live.and_then(Live::table) {
-        Some((title, columns, rows)) => report.with_table(&title, columns, rows),
-        None => with_traffic(report, state),
+    report = match live.map(Live::table) {
+        Some(Ok(Some((title, columns, rows)))) => report.with_table(&title, columns, rows),
+        // Nothing runs: what was served last would be read as present.
+        Some(Ok(None)) => report,
+        Some(Err(())) | None => with_traffic(report, state),
     };
     with_trouble(report, state)
 }

@@ -16,4 +16,5 @@ mod kit;
 mod notebooks;
 mod run;
 mod stage;
+mod standing;
 mod steering;
