@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::join::join;
 use super::live::Live;
+use super::preview::inputs_from;
 use super::{OpenOptions, Purpose, Runner};
 use crate::lease::LeasedTarget;
 use crate::plan::{Inputs, Plan};
@@ -242,31 +243,6 @@ async fn begin(
     Ok(runner)
 }
 
-/// Returns what a run that begins now rests on.
-pub(super) fn inputs_from(
-    options: &OpenOptions,
-    runs: &RunsFolder,
-    from: Option<Release>,
-) -> Result<Inputs> {
-    let to = wanted_release(options)?;
-    if from.as_ref() == Some(&to) {
-        return Err(Error::refused(
-            "CD0411",
-            format!("release {to} is deployed already and has all traffic"),
-            "Name another release, or see what runs with `code-deploy status`.",
-        ));
-    }
-    require_earlier(options, runs, &to)?;
-    Ok(Inputs {
-        spec: Arc::clone(&options.spec),
-        inventory: Arc::clone(&options.inventory),
-        initial: from.is_none(),
-        from,
-        to,
-        reverts: options.reverts.clone(),
-    })
-}
-
 fn unfit(folder: &RunFolder, what: String) -> Error {
     Error::Record(code_deploy_record::Error::Broken {
         path: folder.journal_path(),
@@ -308,7 +284,7 @@ pub(super) fn stable(observed: &Observed, options: &OpenOptions) -> Result<Optio
     Ok(observed.stable.clone())
 }
 
-fn wanted_release(options: &OpenOptions) -> Result<Release> {
+pub(super) fn wanted_release(options: &OpenOptions) -> Result<Release> {
     if let Some(to) = &options.to {
         return Ok(to.clone());
     }
@@ -329,7 +305,11 @@ fn wanted_release(options: &OpenOptions) -> Result<Release> {
     })
 }
 
-fn require_earlier(options: &OpenOptions, runs: &RunsFolder, to: &Release) -> Result<()> {
+pub(super) fn require_earlier(
+    options: &OpenOptions,
+    runs: &RunsFolder,
+    to: &Release,
+) -> Result<()> {
     for environment in &options.spec.requires {
         let mut other_file = false;
         let mut found = false;

@@ -1,12 +1,16 @@
 //! What opening a run would do, without doing it.
 
+use std::sync::Arc;
+
 use code_deploy_record::{Release, RunOutcome, RunsFolder};
 
 use super::join::plan_of_open_run;
-use super::open::{Last, inputs_from, last_run, refuse_what_cannot_be_honoured, stable};
+use super::open::{
+    Last, last_run, refuse_what_cannot_be_honoured, require_earlier, stable, wanted_release,
+};
 use super::{OpenOptions, Runner};
-use crate::Result;
-use crate::plan::Plan;
+use crate::plan::{Inputs, Plan};
+use crate::{Error, Result};
 
 impl Runner {
     /// Returns the plan that a run opened now would carry out. Makes the checks of
@@ -37,6 +41,31 @@ impl Runner {
         let inputs = inputs_from(options, &runs, from)?;
         Plan::of(&inputs, options.steps)
     }
+}
+
+/// Returns what a run that begins now rests on.
+pub(super) fn inputs_from(
+    options: &OpenOptions,
+    runs: &RunsFolder,
+    from: Option<Release>,
+) -> Result<Inputs> {
+    let to = wanted_release(options)?;
+    if from.as_ref() == Some(&to) {
+        return Err(Error::refused(
+            "CD0411",
+            format!("release {to} is deployed already and has all traffic"),
+            "Name another release, or see what runs with `code-deploy status`.",
+        ));
+    }
+    require_earlier(options, runs, &to)?;
+    Ok(Inputs {
+        spec: Arc::clone(&options.spec),
+        inventory: Arc::clone(&options.inventory),
+        initial: from.is_none(),
+        from,
+        to,
+        reverts: options.reverts.clone(),
+    })
 }
 
 /// Returns the release on which an ended run left everything.
