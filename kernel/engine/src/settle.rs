@@ -1,6 +1,6 @@
 //! The items that no step settled: attested, waived, not applicable, or open.
 
-use code_deploy_record::{Basis, Catalog, Item, PhaseNumber, Verdict};
+use code_deploy_record::{Basis, Catalog, Item, PhaseNumber, StepName, StepStatus, Verdict};
 
 use crate::plan::Inputs;
 use crate::runner::ItemFacts;
@@ -72,15 +72,26 @@ fn without_step(
 }
 
 fn open_reason(context: &Context, item: &Item) -> String {
-    let steps = context.state();
-    let planned = steps.plan.iter().flat_map(|plan| &plan.steps);
+    let state = context.state();
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let of_item: Vec<_> = planned
         .filter(|step| step.items.contains(&item.id))
+        .collect();
+    let ended = |name: &StepName| {
+        let step = state.steps.get(name);
+        step.is_some_and(|step| step.status == StepStatus::Done)
+    };
+    let unfinished: Vec<_> = of_item
+        .iter()
+        .filter(|step| !ended(&step.step))
         .map(|step| step.step.to_string())
         .collect();
-    if !of_item.is_empty() {
-        let named = of_item.join(", ");
+    if !unfinished.is_empty() {
+        let named = unfinished.join(", ");
         return format!("planned to be settled by {named}, which did not come so far");
+    }
+    if let [first, ..] = of_item.as_slice() {
+        return format!("{} ended without establishing it", first.step);
     }
     if item.by == Basis::Attested {
         let key = "`attestations` of the deployment file";

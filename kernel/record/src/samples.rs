@@ -111,6 +111,17 @@ impl Latency {
         (!self.is_empty()).then(|| self.0.max())
     }
 
+    /// Returns how many of the counted ones were longer than that many microseconds, to the
+    /// histogram's precision of three digits.
+    #[must_use]
+    pub fn longer_than_us(&self, microseconds: u64) -> u64 {
+        let first = self.0.next_non_equivalent(microseconds.max(1));
+        if first > self.0.high() {
+            return 0;
+        }
+        self.0.count_between(first, self.0.high())
+    }
+
     /// Returns the counts between logarithmic bounds: `(upper bound in microseconds, count)`.
     #[must_use]
     pub fn buckets(&self, first_us: u64, base: f64) -> Vec<(u64, u64)> {

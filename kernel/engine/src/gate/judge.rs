@@ -21,12 +21,18 @@ pub trait Judge: Send + Sync {
     ) -> Vec<GateCheck>;
 }
 
-/// Compares the share of failed requests and two quantiles of latency with declared limits.
+/// Compares the share of failed requests and two quantiles of latency with declared limits. A
+/// quantile above its limit fails only when so many requests lie above it that chance does not
+/// explain them: one request that the machine held up decides nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits;
 
 /// Failed requests below which a share says nothing before the time to look is over.
 const FAILURES: u64 = 3;
+
+/// The odds below which requests above a limit are not put down to chance. The gate looks once a
+/// second, so it is smaller than the usual hundredth.
+const CHANCE: f64 = 0.001;
 
 impl Judge for Limits {
     fn name(&self) -> &'static str {
@@ -52,13 +58,35 @@ impl Judge for Limits {
             let enough_for_latency =
                 new.count >= policy.min_requests && stable.count >= policy.min_requests;
             if enough_for_latency || last {
-                for (share, ratio) in [(0.5, policy.p50_ratio), (0.99, policy.p99_ratio)] {
-                    checks.push(latency(service, share, ratio, &new, &stable, policy));
-                }
+                checks.extend(latencies(service, &new, &stable, policy));
             }
         }
         checks
     }
+}
+
+/// Holds one release of a service against another, with all that was measured of both.
+pub(crate) fn compare(
+    service: &str,
+    new: &Sums,
+    stable: &Sums,
+    policy: &AnalysisPolicy,
+) -> Vec<GateCheck> {
+    let errors = errors(service, new, stable, policy, true).into_iter();
+    errors
+        .chain(latencies(service, new, stable, policy))
+        .collect()
+}
+
+fn latencies<'a>(
+    service: &'a str,
+    new: &'a Sums,
+    stable: &'a Sums,
+    policy: &'a AnalysisPolicy,
+) -> impl Iterator<Item = GateCheck> + 'a {
+    [(0.5, policy.p50_ratio), (0.99, policy.p99_ratio)]
+        .into_iter()
+        .map(move |(share, ratio)| latency(service, share, ratio, new, stable, policy))
 }
 
 fn enough(service: &str, which: &str, sums: &Sums, policy: &AnalysisPolicy) -> GateCheck {
@@ -125,19 +153,59 @@ fn latency(
         };
     };
     let floor = u64::try_from(policy.latency_floor.get().as_micros()).unwrap_or(u64::MAX);
-    let most = (stable_us as f64 * ratio).max(floor as f64);
+    let most_us = (stable_us as f64 * ratio).max(floor as f64) as u64;
+    let limit = format!(
+        "at most {:.1} ms (the larger of {ratio} times stable {:.1} ms and {})",
+        most_us as f64 / 1000.0,
+        stable_us as f64 / 1000.0,
+        policy.latency_floor
+    );
+    let measured = format!("{:.1} ms", new_us as f64 / 1000.0);
+    if new_us <= most_us {
+        return GateCheck {
+            name,
+            measured,
+            limit,
+            passed: true,
+        };
+    }
+    let (longer, all) = (new.latency.longer_than_us(most_us), new.latency.len());
+    let chance = at_least(longer, all, 1.0 - share);
     GateCheck {
         name,
-        measured: format!("{:.1} ms", new_us as f64 / 1000.0),
-        limit: format!(
-            "at most {:.1} ms ({ratio} times stable {:.1} ms, or {} )",
-            most / 1000.0,
-            stable_us as f64 / 1000.0,
-            policy.latency_floor
-        )
-        .replace(" )", ")"),
-        passed: new_us as f64 <= most,
+        measured: format!(
+            "{measured} ({longer} of {all} took longer than the limit; with a p{:.0} at the limit \
+             the odds of that are {})",
+            share * 100.0,
+            odds(chance)
+        ),
+        limit: format!("{limit}, or odds of {} and more", odds(CHANCE)),
+        passed: chance >= CHANCE,
     }
+}
+
+fn odds(chance: f64) -> String {
+    if chance < 0.001 {
+        "below 0.1 %".to_owned()
+    } else {
+        format!("{:.1} %", chance * 100.0)
+    }
+}
+
+/// Returns the chance of at least `hits` hits in `trials` independent trials, each with the given
+/// chance between 0 and 1: the upper tail of the binomial distribution, summed from its logarithms.
+///
+/// With it, a quantile is tested exactly, whatever the distribution of latencies (W. J. Conover,
+/// *Practical Nonparametric Statistics*, 3rd edition, section 3.2, the quantile test).
+fn at_least(hits: u64, trials: u64, chance: f64) -> f64 {
+    let ratio = (chance / (1.0 - chance)).ln();
+    let mut term = trials as f64 * (1.0 - chance).ln();
+    let mut below = 0.0;
+    for hit in 0..hits.min(trials + 1) {
+        below += term.exp();
+        term += ((trials - hit) as f64 / (hit + 1) as f64).ln() + ratio;
+    }
+    (1.0 - below).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
@@ -189,5 +257,41 @@ mod tests {
     fn latency_beyond_the_ratio_fails_but_not_below_the_floor() {
         assert!(!passes(sums(100, 0, 60_000), sums(900, 0, 20_000), true));
         assert!(passes(sums(100, 0, 15_000), sums(900, 0, 2_000), true));
+    }
+
+    fn with_slow(count: u64, slow: u64) -> Sums {
+        let mut sums = sums(count, 0, 5_000);
+        for _ in 0..slow {
+            sums.latency.count(800_000);
+        }
+        sums.count += slow;
+        sums
+    }
+
+    #[test]
+    fn one_request_that_was_held_up_is_no_evidence_of_a_slow_release() {
+        for last in [false, true] {
+            assert!(passes(with_slow(49, 1), sums(900, 0, 5_000), last));
+            assert!(passes(with_slow(199, 4), sums(900, 0, 5_000), last));
+        }
+    }
+
+    #[test]
+    fn a_slow_tail_is_found_in_few_requests() {
+        for last in [false, true] {
+            assert!(!passes(with_slow(46, 5), sums(900, 0, 5_000), last));
+            assert!(!passes(with_slow(1900, 40), sums(9000, 0, 5_000), last));
+        }
+    }
+
+    #[test]
+    fn odds_are_those_of_the_binomial_distribution() {
+        let near = |odds: f64, expected: f64| assert!((odds - expected).abs() < 1e-4, "{odds}");
+        near(at_least(0, 20, 0.01), 1.0);
+        near(at_least(1, 20, 0.01), 0.18209);
+        near(at_least(3, 20, 0.01), 0.00100);
+        near(at_least(60, 100, 0.5), 0.02844);
+        near(at_least(2_600, 5_000, 0.5), 0.00243);
+        near(at_least(20, 20, 0.5), 9.5e-7);
     }
 }

@@ -69,13 +69,42 @@ pub(super) async fn settle_started(context: &Context, event: u64) -> Result<(), 
         .iter()
         .filter(|journey| journey.smoke)
         .count();
-    let text = format!("{smoke} critical paths were walked against release {to}");
+    let text = match smoke {
+        0 => format!(
+            "no journey is a critical path: the readiness path of each of {} services answered of \
+             release {to}",
+            services.len()
+        ),
+        _ => format!("{smoke} critical paths were walked against release {to}"),
+    };
     settle(context, "5.1.2", performed, text, event).await?;
-    if smoke > 0 && smoke == context.spec.journeys.len() {
-        let text = format!("all {smoke} journeys passed against release {to}");
-        settle(context, "5.2.4", met(Basis::Observed), text, event).await?;
-    }
-    Ok(())
+    let left: Vec<_> = context
+        .spec
+        .journeys
+        .iter()
+        .filter(|journey| !journey.smoke)
+        .map(|journey| journey.name.as_str())
+        .collect();
+    let (verdict, text) = match (smoke, left.as_slice()) {
+        (0, _) => (
+            Verdict::Open,
+            "no journey is marked as a critical path (`smoke: true`)".to_owned(),
+        ),
+        (_, []) => (
+            met(Basis::Observed),
+            format!("all {smoke} journeys passed against release {to}"),
+        ),
+        (_, left) => (
+            Verdict::Open,
+            format!(
+                "{smoke} of {} journeys were walked against release {to} before it had traffic; not \
+                 marked `smoke: true`: {}",
+                smoke + left.len(),
+                left.join(", ")
+            ),
+        ),
+    };
+    settle(context, "5.2.4", verdict, text, event).await
 }
 
 async fn settle_probes(context: &Context, event: u64) -> Result<(), StepError> {

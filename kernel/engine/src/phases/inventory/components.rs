@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role};
 use serde_json::{Value, json};
 
-use crate::inventory::{ConfigurationKind, Inventory};
+use crate::inventory::{ConfigurationKind, Endpoint, Inventory};
 use crate::phases::look::{self, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
@@ -264,16 +264,8 @@ async fn settle_endpoints(
     let unknown: Vec<_> = services(section.context)
         .filter(|name| !known(name))
         .collect();
-    let live = inventory
-        .endpoints
-        .iter()
-        .filter(|one| one.live == Some(true))
-        .count();
-    let total = inventory.endpoints.len();
     if unknown.is_empty() {
-        let text = format!(
-            "{total} endpoints of OpenAPI documents, {live} of them confirmed by what runs"
-        );
+        let text = mapped(&inventory.endpoints);
         return section
             .judge("1.1.3", true, Basis::Observed, text, evidence)
             .await;
@@ -283,6 +275,30 @@ async fn settle_endpoints(
         list(unknown)
     );
     section.open("1.1.3", text).await
+}
+
+/// Tells where the endpoints are known from: a document that a service gives about itself does
+/// not confirm itself.
+fn mapped(endpoints: &[Endpoint]) -> String {
+    let count = |test: fn(&Endpoint) -> bool| endpoints.iter().filter(|one| test(one)).count();
+    let both = count(|one| one.declared.is_some() && one.live == Some(true));
+    let file = count(|one| one.declared.is_some() && one.live != Some(true));
+    let running = count(|one| one.declared.is_none());
+    let parts = [
+        (both, "declared in a file and by the running service"),
+        (file, "declared in a file alone"),
+        (running, "declared by the running service alone"),
+    ];
+    let told: Vec<_> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    format!(
+        "{} endpoints in OpenAPI documents: {}",
+        endpoints.len(),
+        told.join(", ")
+    )
 }
 
 fn services(context: &Context) -> impl Iterator<Item = &str> {

@@ -61,8 +61,9 @@ impl Work for Dependencies {
                 .map(|one| format!("{} -> {}", one.0, one.1))
                 .collect();
             let text = format!(
-                "{} connections made; not reached: {}",
+                "{} of {} connections made; not reached: {}",
                 asked.len(),
+                reached.len(),
                 list(&bad)
             );
             section
@@ -74,6 +75,7 @@ impl Work for Dependencies {
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let reached = reach(section.context).await?;
+        let asked = reached.iter().filter(|one| one.3.is_some()).count();
         let bad: Vec<_> = reached
             .iter()
             .filter(|one| one.3 == Some(false))
@@ -81,7 +83,11 @@ impl Work for Dependencies {
             .collect();
         Ok(Seen::new(
             bad.is_empty(),
-            format!("{} connections, not reached: {}", reached.len(), list(&bad)),
+            format!(
+                "{asked} of {} connections made again, not reached: {}",
+                reached.len(),
+                list(&bad)
+            ),
         ))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report};
+use code_deploy_record::{Basis, Column, EvidenceRef, Report, Verdict};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ const RECORD: u64 = 64 * 1024 * 1024;
 /// How much is sent to measure the bandwidth.
 const SENT: usize = 32 * 1024 * 1024;
 
-/// Free processors below which nothing can be said.
+/// Free processors below which nothing can be said, however little is needed.
 const LEAST: f64 = 0.05;
 
 /// How often free processor time is measured when there is none.
@@ -49,7 +49,8 @@ struct Resources;
 
 /// What the new release needs beside the old one.
 struct Needs {
-    processors: Option<f64>,
+    /// Processors, and what that is counted from; nothing where nothing tells.
+    processors: Option<(f64, &'static str)>,
     memory: u64,
     memory_from: &'static str,
     disk: u64,
@@ -62,8 +63,9 @@ impl Work for Resources {
         let observed = context.target.observe().await?;
         let needs = needs(context, &observed).await?;
         let mut capacity = context.target.capacity().await?;
+        let wanted = needs.processors.map_or(LEAST, |(most, _)| most.max(LEAST));
         for _ in 1..LOOKS {
-            if free(&capacity) >= LEAST {
+            if free(&capacity) >= wanted {
                 break;
             }
             capacity = context.target.capacity().await?;
@@ -143,8 +145,10 @@ async fn needs(context: &Context, observed: &Observed) -> Result<Needs, StepErro
         .iter()
         .filter_map(|one| one.pid)
         .collect();
-    let resident = blocking("reading memory", move || {
-        pids.iter().filter_map(|pid| resident(*pid)).sum::<u64>()
+    let (resident, used) = blocking("reading memory and processor time", move || {
+        let resident = pids.iter().filter_map(|pid| resident(*pid)).sum::<u64>();
+        let used: Option<f64> = pids.iter().map(|pid| processors(*pid)).sum();
+        (resident, used.filter(|_| !pids.is_empty()))
     })
     .await?;
     let declared: u64 = services
@@ -170,11 +174,39 @@ async fn needs(context: &Context, observed: &Observed) -> Result<Needs, StepErro
         stored += size * 3;
     }
     Ok(Needs {
-        processors: limits.map(|all| all.iter().sum()),
+        processors: processors_needed(used, limits.map(|all| all.iter().sum())),
         memory,
         memory_from,
         disk: stored + RECORD,
     })
+}
+
+/// What the old release used on average, and half of it again; without an old release the limits of
+/// the Compose file, which are more than it will need.
+fn processors_needed(used: Option<f64>, limits: Option<f64>) -> Option<(f64, &'static str)> {
+    let used = used.map(|used| {
+        let from = "what the old release used on average since it started, and half of it again";
+        (used * 1.5, from)
+    });
+    used.or_else(|| limits.map(|sum| (sum, "the limits of the Compose file")))
+}
+
+/// Returns how many processors a process used on average since it started.
+fn processors(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    average(&stat, &uptime, ticks as f64)
+}
+
+/// The fields are those of proc_pid_stat(5); the second, a name in brackets, may hold spaces.
+fn average(stat: &str, uptime: &str, ticks: f64) -> Option<f64> {
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+    let used = (field(14)? + field(15)?) / ticks;
+    let now: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+    let age = now - field(22)? / ticks;
+    (age > 0.0).then(|| used / age)
 }
 
 fn resident(pid: u32) -> Option<u64> {
@@ -225,9 +257,9 @@ fn report(
     let row = |what: &str, needed: String, free: String, from: &str| {
         vec![what.to_owned(), needed, free, from.to_owned()]
     };
-    let limit = needs.processors.map_or_else(
-        || "no limit declared".to_owned(),
-        |sum| format!("at most {sum:.1} a release"),
+    let (processors, processors_from) = needs.processors.map_or_else(
+        || ("not known".to_owned(), "no old release, no limit declared"),
+        |(most, from)| (format!("{most:.2}"), from),
     );
     let rate = context.spec.file.client.as_ref().map_or_else(
         || "no client declared".to_owned(),
@@ -235,10 +267,10 @@ fn report(
     );
     let rows = vec![
         row(
-            "Processors",
-            limit,
+            "Processors for the new release",
+            processors,
             format!("{:.2} of {}", free(capacity), capacity.processors),
-            "limits are ceilings, nothing is reserved",
+            processors_from,
         ),
         row(
             "Memory for the new release",
@@ -268,6 +300,37 @@ fn report(
     Report::new().with_table("Resources for both releases side by side", columns, rows)
 }
 
+/// Processor time is free or not from one moment to the next: too little of it now is no failure
+/// of the target, and no evidence that both releases fit.
+async fn settle_processors(
+    section: &Section<'_>,
+    needs: &Needs,
+    capacity: &Capacity,
+    evidence: &[EvidenceRef],
+) -> Result<(), StepError> {
+    let now = format!(
+        "{:.2} of {} processors are free",
+        free(capacity),
+        capacity.processors
+    );
+    let (holds, text) = match needs.processors {
+        None => (
+            false,
+            format!("{now}; what is needed is not known: no old release, no limit declared"),
+        ),
+        Some((most, from)) => (
+            free(capacity) >= most.max(LEAST),
+            format!("{now}, {most:.2} needed ({from})"),
+        ),
+    };
+    if holds {
+        return section
+            .judge("1.5.1", true, Basis::Observed, text, evidence)
+            .await;
+    }
+    section.settle("1.5.1", Verdict::Open, text, evidence).await
+}
+
 async fn settle(
     section: &Section<'_>,
     needs: &Needs,
@@ -276,21 +339,7 @@ async fn settle(
     event: EvidenceRef,
 ) -> Result<(), StepError> {
     let (evidence, seen) = ([event], Basis::Observed);
-    let processors = free(capacity);
-    if processors >= LEAST {
-        let text = format!(
-            "{processors:.2} of {} processors are free while the old release runs",
-            capacity.processors
-        );
-        section.judge("1.5.1", true, seen, text, &evidence).await?;
-    } else {
-        section
-            .open(
-                "1.5.1",
-                format!("no free processor time in {LOOKS} looks: other programs use it"),
-            )
-            .await?;
-    }
+    settle_processors(section, needs, capacity, &evidence).await?;
     let fits = capacity.memory_free >= needs.memory;
     let text = format!(
         "{} free, {} needed ({})",
@@ -347,5 +396,27 @@ async fn settle(
                 .open("1.5.6", "there is no second source of the target's figures")
                 .await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn processors_used_are_processor_time_over_age() {
+        let stat = "42 (a name) here) S 1 42 42 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 4 0 1000 1 1";
+        assert_eq!(average(stat, "20.00 39.00\n", 100.0), Some(0.2));
+        assert_eq!(average(stat, "10.00 39.00\n", 100.0), None);
+        assert_eq!(average("", "20.00 39.00\n", 100.0), None);
+    }
+
+    #[test]
+    fn what_the_old_release_used_counts_before_limits() {
+        assert_eq!(processors_needed(Some(0.5), Some(3.0)).unwrap().0, 0.75);
+        assert_eq!(processors_needed(None, Some(3.0)).unwrap().0, 3.0);
+        assert_eq!(processors_needed(None, None), None);
     }
 }

@@ -1,10 +1,12 @@
 //! Objectives and baseline: what was measured against what was promised and what was replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use code_deploy_record::{GateCheck, Latency, Release, SampleReader, Source};
+use code_deploy_record::{Error, GateCheck, Latency, Release, Sample, SampleReader, Source};
 
 use crate::Context;
+use crate::gate::judge;
+use crate::gate::window::Sums;
 use crate::section::defect;
 use crate::spec::{AnalysisPolicy, Objective};
 use crate::step::StepError;
@@ -24,6 +26,14 @@ impl Measure {
         self.count += other.count;
         self.failed += other.failed;
         self.latency.add(&other.latency);
+    }
+
+    fn sums(&self) -> Sums {
+        Sums {
+            count: self.count,
+            failed: self.failed,
+            latency: self.latency.clone(),
+        }
     }
 
     fn failed_percent(&self) -> f64 {
@@ -58,45 +68,84 @@ pub(super) async fn routed(context: &Context) -> Result<Routed, StepError> {
         context.from.clone(),
     );
     let read = tokio::task::spawn_blocking(move || {
-        let samples = SampleReader::open_folder(&folder, Source::Router.word())?;
-        let mut seconds: BTreeMap<(String, i64), [Measure; 2]> = BTreeMap::new();
-        for sample in samples {
-            let sample = sample?;
+        let side = |sample: &Sample| {
             let is = |release: &Release| sample.release == release.as_str();
-            let place = match (is(&new), old.as_ref().is_some_and(is)) {
-                (true, _) => 0,
-                (_, true) => 1,
-                _ => continue,
-            };
-            let measure = Measure {
-                count: sample.count,
-                failed: sample.failed(),
-                latency: sample.latency,
-                throughput: None,
-            };
-            let second = seconds.entry((sample.service, sample.second)).or_default();
-            if let Some(own) = second.get_mut(place) {
-                own.add(&measure);
+            match (is(&new), old.as_ref().is_some_and(is)) {
+                (true, _) => Some(Side::New),
+                (_, true) => Some(Side::Old),
+                _ => None,
             }
-        }
-        Ok::<_, code_deploy_record::Error>(sum(seconds))
+        };
+        let read = || SampleReader::open_folder(&folder, Source::Router.word());
+        let shared = shared(read()?, side)?;
+        sum(read()?, side, &shared)
     });
     let cut = |error| defect(format!("reading the samples was cut off: {error}"));
     Ok(read.await.map_err(cut)??)
 }
 
-fn sum(seconds: BTreeMap<(String, i64), [Measure; 2]>) -> Routed {
-    let mut routed = Routed::default();
-    for ((service, _), [new, old]) in seconds {
-        routed.all.entry(service.clone()).or_default().add(&new);
-        if new.count > 0 && old.count > 0 {
-            let pair = routed.pairs.entry(service).or_default();
-            pair.new.add(&new);
-            pair.old.add(&old);
-            pair.seconds += 1;
+/// Which of the two releases a sample is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    New,
+    Old,
+}
+
+/// The seconds, by service, in which both releases were asked.
+type Shared = BTreeMap<String, BTreeSet<i64>>;
+
+fn shared(
+    samples: impl Iterator<Item = Result<Sample, Error>>,
+    side: impl Fn(&Sample) -> Option<Side>,
+) -> Result<Shared, Error> {
+    let mut served: BTreeMap<(String, Side), BTreeSet<i64>> = BTreeMap::new();
+    for sample in samples {
+        let sample = sample?;
+        if let Some(side) = side(&sample).filter(|_| sample.count > 0) {
+            let seconds = served.entry((sample.service, side)).or_default();
+            seconds.insert(sample.second);
         }
     }
-    routed
+    let of_new = served.iter().filter(|((_, side), _)| *side == Side::New);
+    let pairs = of_new.filter_map(|((service, _), new)| {
+        let old = served.get(&(service.clone(), Side::Old))?;
+        Some((service.clone(), new.intersection(old).copied().collect()))
+    });
+    Ok(pairs.collect())
+}
+
+/// Adds up sample by sample: a histogram for each release of a service, however long the run.
+fn sum(
+    samples: impl Iterator<Item = Result<Sample, Error>>,
+    side: impl Fn(&Sample) -> Option<Side>,
+    shared: &Shared,
+) -> Result<Routed, Error> {
+    let mut routed = Routed::default();
+    for sample in samples {
+        let sample = sample?;
+        let Some(side) = side(&sample) else { continue };
+        let measure = Measure {
+            count: sample.count,
+            failed: sample.failed(),
+            latency: sample.latency,
+            throughput: None,
+        };
+        let both = shared
+            .get(&sample.service)
+            .filter(|seconds| seconds.contains(&sample.second));
+        if let Some(seconds) = both {
+            let pair = routed.pairs.entry(sample.service.clone()).or_default();
+            pair.seconds = seconds.len() as u64;
+            match side {
+                Side::New => pair.new.add(&measure),
+                Side::Old => pair.old.add(&measure),
+            }
+        }
+        if side == Side::New {
+            routed.all.entry(sample.service).or_default().add(&measure);
+        }
+    }
+    Ok(routed)
 }
 
 /// Holds what was measured at an objective's service against it.
@@ -149,33 +198,18 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     checks
 }
 
+/// The least number of seconds in which both releases were asked that says anything: in one, what
+/// the machine did beside decides.
+const SHARED: u64 = 5;
+
 /// Holds the new release against the one it replaces; nothing where too little was measured.
 pub(super) fn compare(service: &str, pair: &Pair, rule: &AnalysisPolicy) -> Vec<GateCheck> {
-    if pair.new.count.min(pair.old.count) < rule.min_requests {
+    let few = pair.new.count.min(pair.old.count) < rule.min_requests;
+    if few || pair.seconds < SHARED {
         return Vec::new();
     }
-    let (new, old) = (pair.new.failed_percent(), pair.old.failed_percent());
-    let mut checks = vec![GateCheck {
-        name: format!("{service}: failed requests"),
-        measured: format!("{new:.3} % of {}", pair.new.count),
-        limit: format!("at most {:.3} %", old + rule.error_share_margin),
-        passed: new <= old + rule.error_share_margin,
-    }];
-    let floor = rule.latency_floor.get().as_secs_f64() * 1000.0;
-    for (word, share, ratio) in [("p50", 0.5, rule.p50_ratio), ("p99", 0.99, rule.p99_ratio)] {
-        let (Some(new), Some(old)) = (pair.new.quantile_ms(share), pair.old.quantile_ms(share))
-        else {
-            continue;
-        };
-        let limit = (old * ratio).max(floor);
-        checks.push(GateCheck {
-            name: format!("{service}: {word}"),
-            measured: format!("{new:.1} ms"),
-            limit: format!("at most {limit:.1} ms ({old:.1} ms before)"),
-            passed: new <= limit,
-        });
-    }
-    checks
+    let (new, old) = (pair.new.sums(), pair.old.sums());
+    judge::compare(service, &new, &old, rule)
 }
 
 #[cfg(test)]
@@ -214,15 +248,52 @@ mod tests {
         assert_eq!(passed(None), [false; 3]);
     }
 
+    fn sample(second: i64, release: &str, count: u64, us: u64) -> Sample {
+        let mut sample = Sample::empty(second, "web", release, Source::Router);
+        sample.count = count;
+        (0..count).for_each(|_| sample.latency.count(us));
+        sample
+    }
+
+    fn added(samples: &[Sample]) -> Routed {
+        let side = |sample: &Sample| match sample.release.as_str() {
+            "2" => Some(Side::New),
+            "1" => Some(Side::Old),
+            _ => None,
+        };
+        let read = || samples.iter().cloned().map(Ok);
+        sum(read(), side, &shared(read(), side).unwrap()).unwrap()
+    }
+
     #[test]
     fn only_seconds_in_which_both_served_are_compared() {
-        let key = |second| ("web".to_owned(), second);
-        let routed = sum(BTreeMap::from([
-            (key(1), [measure(10, 0, 10), Measure::default()]),
-            (key(2), [measure(10, 1, 10), measure(20, 0, 10)]),
-        ]));
+        let routed = added(&[
+            sample(1, "2", 10, 10),
+            sample(2, "2", 10, 10),
+            sample(2, "1", 20, 10),
+            sample(2, "0", 7, 10),
+            sample(3, "1", 5, 10),
+        ]);
         assert_eq!(routed.all["web"].count, 20);
         let pair = &routed.pairs["web"];
         assert_eq!((pair.new.count, pair.old.count, pair.seconds), (10, 20, 1));
+    }
+
+    #[test]
+    fn a_single_second_says_nothing_and_five_do() {
+        let rule = AnalysisPolicy::default();
+        let checks = |seconds: i64, slow: u64| {
+            let both = |second| {
+                [
+                    sample(second, "1", 99, 5_000),
+                    sample(second, "2", 99, slow),
+                ]
+            };
+            let routed = added(&(1..=seconds).flat_map(both).collect::<Vec<_>>());
+            compare("web", &routed.pairs["web"], &rule)
+        };
+        assert_eq!(checks(1, 900_000), []);
+        assert!(checks(5, 5_000).iter().all(|check| check.passed));
+        assert!(!checks(5, 900_000).iter().all(|check| check.passed));
     }
 }

@@ -479,7 +479,8 @@ async fn settle_baseline(
         .collect();
     let reason = match (baseline.is_empty(), names.is_empty()) {
         (true, _) => format!(
-            "too few requests were routed while {from} and the new release both served; {objectives}"
+            "{from} and the new release were both asked in {seconds} seconds, which is too short or too \
+             few requests to compare; {objectives}"
         ),
         (_, true) => format!(
             "{} figures are not worse than those of {from} in the same {seconds} seconds; {objectives}",
