@@ -76,18 +76,23 @@ fn joined(text: &str) -> String {
     parts.fold(first, |text, part| text + part.trim_start())
 }
 
-/// Returns the command lines between backquotes.
+/// Returns the command lines between backquotes, and those that are lines of their own.
 fn named(text: &str) -> impl Iterator<Item = String> + '_ {
     let magics = crate::commands::magic_words();
-    text.lines()
-        .flat_map(|line| line.split('`').skip(1).step_by(2))
-        .filter_map(move |code| {
-            let word = code.split(char::is_whitespace).next()?;
-            let magic = word.trim_start_matches('%').trim_end_matches('?');
-            let is_magic = word.starts_with('%') && magics.iter().any(|known| known == magic);
-            let is_line = word == "code-deploy" && code.contains(' ');
-            (is_magic || is_line).then(|| code.to_owned())
-        })
+    let alone = text
+        .lines()
+        .filter(|line| line.starts_with("code-deploy "))
+        .map(|line| line.split(" #").next().unwrap_or(line).trim_end());
+    let quoted = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    alone.chain(quoted).filter_map(move |code| {
+        let word = code.split(char::is_whitespace).next()?;
+        let magic = word.trim_start_matches('%').trim_end_matches('?');
+        let is_magic = word.starts_with('%') && magics.iter().any(|known| known == magic);
+        let is_line = word == "code-deploy" && code.contains(' ');
+        (is_magic || is_line).then(|| code.to_owned())
+    })
 }
 
 /// Reads a command line, a placeholder standing for a value.
