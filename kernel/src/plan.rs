@@ -6,7 +6,7 @@ use code_deploy_engine::plan::Plan;
 use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
 
 use crate::failure::{Exit, Failure};
-use crate::session::{Session, Wish};
+use crate::session::{Session, Wish, open_in_words};
 
 /// Shows the plan that a run would have now. Changes nothing, not even a record.
 ///
@@ -20,6 +20,12 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
         return show_section(session, section);
     }
     let plan = session.checked_plan(wish).await?;
+    if let Some((_, state)) = session.open_run()?
+        && let Some(open) = open_in_words(&state)
+    {
+        let text = format!("{open} What is deployed now goes on with it: this is its plan.");
+        session.face.text(&text);
+    }
     let steps = plan.planned();
     let value = serde_json::json!({ "digest": plan.digest, "steps": steps });
     if !session.face.value("plan", &value) {

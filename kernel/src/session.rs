@@ -308,14 +308,8 @@ pub fn no_beginning() -> Failure {
 
 /// Returns what a person has to know who did not ask for the run that is gone on with.
 fn going_on(state: &RunState, joined: &RunId) -> Option<String> {
-    let started = state.started.as_ref().filter(|s| s.run == *joined)?;
-    let from = started
-        .from
-        .as_ref()
-        .map_or("nothing".to_owned(), ToString::to_string);
-    let since = state
-        .since
-        .map(|since| since.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let open = open_in_words(state)?;
+    state.started.as_ref().filter(|s| s.run == *joined)?;
     let mut steps = state.plan.iter().flat_map(|plan| &plan.steps);
     let next = steps.find(|step| !state.step_done(&step.step));
     let from_step = match (&state.rollback, next) {
@@ -323,8 +317,23 @@ fn going_on(state: &RunState, joined: &RunId) -> Option<String> {
         _ => String::new(),
     };
     Some(format!(
-        "Run {joined} ({from} -> {}), begun {} by {}, is not ended ({}). This goes on with \
-         it{from_step}. To go back instead: `code-deploy rollback`.",
+        "{open} This goes on with it{from_step}. To go back instead: `code-deploy rollback`."
+    ))
+}
+
+/// Says which run is not ended, and where it stands.
+pub fn open_in_words(state: &RunState) -> Option<String> {
+    let started = state.started.as_ref()?;
+    let from = started
+        .from
+        .as_ref()
+        .map_or("nothing".to_owned(), ToString::to_string);
+    let since = state
+        .since
+        .map(|since| since.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    Some(format!(
+        "Run {} ({from} -> {}), begun {} by {}, is not ended ({}).",
+        started.run,
         started.to,
         since.unwrap_or_default(),
         started.user,

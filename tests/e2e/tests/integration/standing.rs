@@ -47,6 +47,7 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
             "Last entry",
         ],
     );
+    says(&run(&["plan"]), &["is not ended", "this is its plan"]);
     // No section of a run is opened by a word that is none.
     run(&["observe", "metrisc"]).refused(1, "CD0421", &["`metrics`"]);
 
