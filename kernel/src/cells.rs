@@ -14,7 +14,6 @@ use code_deploy_jupyter::{
     Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
 };
-use code_deploy_record::Problem;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs};
@@ -25,6 +24,7 @@ use crate::machine::Machine;
 use crate::magic::{self, Asked, CellKind};
 use crate::pages;
 use crate::project::Project;
+use crate::session::Told;
 use face::{CellFace, picture_bundle};
 use known::ProjectWords;
 
@@ -35,7 +35,7 @@ const REDRAW: Duration = Duration::from_secs(2);
 pub fn launch(connection_file: &Path) -> ExitCode {
     let machine = match Machine::present() {
         Ok(machine) => machine,
-        Err(failure) => return refuse(&failure.problem),
+        Err(failure) => return refuse(&failure),
     };
     crate::log_to_stderr(&machine);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,9 +44,7 @@ pub fn launch(connection_file: &Path) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            return refuse(
-                &Failure::refused("CD0002", format!("cannot start: {error}"), "").problem,
-            );
+            return refuse(&Failure::cannot_start(format!("cannot start: {error}")));
         }
     };
     let parent_pid = machine
@@ -62,13 +60,13 @@ pub fn launch(connection_file: &Path) -> ExitCode {
         Err(error) => {
             let what = code_deploy_engine::error::with_sources(&error);
             let next = "Jupyter writes this file when it starts a kernel; start one from Jupyter.";
-            refuse(&Failure::refused("CD0701", what, next).problem)
+            refuse(&Failure::refused("CD0801", what, next))
         }
     }
 }
 
-fn refuse(problem: &Problem) -> ExitCode {
-    crate::terminal::Terminal::new(false, String::new()).problem(problem);
+fn refuse(failure: &Failure) -> ExitCode {
+    crate::terminal::Terminal::new(false, String::new()).failure(failure);
     ExitCode::from(Exit::Refused.code())
 }
 
@@ -76,6 +74,7 @@ fn refuse(problem: &Problem) -> ExitCode {
 struct DeployCells {
     machine: Machine,
     opened: Mutex<Opened>,
+    told: Told,
     rust: RustCells,
 }
 
@@ -86,6 +85,7 @@ impl DeployCells {
         Self {
             machine,
             opened: Mutex::default(),
+            told: Told::default(),
             rust,
         }
     }
@@ -112,11 +112,16 @@ impl DeployCells {
             }
             _ => None,
         };
+        let named = global.clone();
         self.carry_out(command, global, out, interrupt).await?;
         if let Some(arguments) = opening {
             let mut opened = self.opened();
-            opened.environment = arguments.environment.unwrap_or_default();
-            opened.target = arguments.target.unwrap_or_default();
+            opened.environment = arguments
+                .environment
+                .or(named.environment)
+                .unwrap_or_default();
+            opened.target = arguments.target.or(named.target).unwrap_or_default();
+            opened.file = named.file;
             opened.open = OpenArgs {
                 to: arguments.to,
                 yes: arguments.yes,
@@ -140,9 +145,10 @@ impl DeployCells {
             global,
             face: Arc::<CellFace>::clone(&face) as Arc<dyn Face>,
             opened: Some(self.opened().clone()),
+            told: self.told.clone(),
             interrupt: token.clone(),
         };
-        let chart = with_chart.then(|| self.project()).flatten();
+        let chart = with_chart.then(|| dispatcher.project().ok()).flatten();
         let done = self
             .watch(dispatcher, command, &face, out, interrupt, &token, chart)
             .await;
@@ -196,7 +202,8 @@ impl DeployCells {
     }
 
     fn project(&self) -> Option<Project> {
-        Project::find(None, &self.machine.folder).ok()
+        let opened = self.opened().file.clone();
+        Project::find(opened.as_deref(), &self.machine.folder).ok()
     }
 }
 
@@ -238,32 +245,27 @@ async fn draw(
 }
 
 fn interrupted_now() -> Failure {
-    Failure {
-        problem: Problem {
-            code: "CD0402".to_owned(),
-            what: "interrupted twice: the command ended at once".to_owned(),
-            state: "The record holds everything up to its last complete line.".to_owned(),
-            next: "`%resume` goes on, `%rollback` goes back.".to_owned(),
-        },
-        exit: Exit::Interrupted,
-        spec: None,
-    }
+    Failure::new(
+        Exit::Interrupted,
+        crate::codes::ENDED_AT_ONCE,
+        "interrupted twice: the command ended at once",
+        "The record holds everything up to its last complete line.",
+        "`%resume` goes on, `%rollback` goes back.",
+    )
 }
 
+/// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
+/// not run, but by its own name and without the colour of errors.
 fn cell_error(failure: &Failure) -> CellError {
-    let problem = &failure.problem;
-    let mut lines = vec![format!(
-        "\u{1b}[31m{}\u{1b}[0m: {}",
-        problem.code, problem.what
-    )];
-    if let Some(rendered) = failure.rendered() {
-        lines.push(rendered);
-    } else {
-        let parts = [("state", &problem.state), ("next", &problem.next)];
-        let parts = parts.iter().filter(|(_, text)| !text.is_empty());
-        lines.extend(parts.map(|(label, text)| format!("  {label}: {text}")));
+    let mut lines = failure.lines();
+    let what = failure.problem.what.clone();
+    if failure.is_pause() {
+        return CellError::new("Paused".to_owned(), what).with_traceback(lines);
     }
-    CellError::new(problem.code.clone(), problem.what.clone()).with_traceback(lines)
+    if let Some(first) = lines.first_mut() {
+        *first = format!("\u{1b}[31m{first}\u{1b}[0m");
+    }
+    CellError::new(failure.problem.code.clone(), what).with_traceback(lines)
 }
 
 #[async_trait]
@@ -347,5 +349,32 @@ impl Cells for DeployCells {
 
     async fn shutdown(&self, _restart: bool) {
         self.rust.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn a_cell_that_was_paused_ends_by_that_name_and_not_in_the_colour_of_errors() {
+        let what = "the run stands at a safe point";
+        let code = code_deploy_engine::code::PAUSED;
+        let failure = Failure::new(Exit::Interrupted, code, what, "It waits.", "Resume it.");
+        let shown = format!("{:?}", cell_error(&failure));
+        assert!(shown.contains("Paused"), "{shown}");
+        assert!(shown.contains("paused[CD0401]: the run stands"), "{shown}");
+        assert!(!shown.contains("[31m"), "{shown}");
+    }
+
+    #[test]
+    fn a_cell_shows_an_error_in_the_lines_of_the_terminal() {
+        let failure = Failure::usage("it is wrong", "Mend it.");
+        let shown = format!("{:?}", cell_error(&failure));
+        for line in failure.lines() {
+            assert!(shown.contains(&line), "`{line}` is not in {shown}");
+        }
     }
 }

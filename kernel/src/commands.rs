@@ -1,8 +1,10 @@
 //! The table of commands. The command line, the cell magics, help, completion and the reference
 //! in the README are all made from it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
@@ -13,7 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 #[command(
     name = "code-deploy",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "code-deploy [OPTIONS] ENVIRONMENT TARGET\n       code-deploy [OPTIONS] COMMAND",
     arg_required_else_help = true,
     disable_help_subcommand = true,
     max_term_width = 100
@@ -25,6 +27,24 @@ pub struct CommandLine {
     pub run: RunArgs,
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl CommandLine {
+    /// Reads a command line, its first word being the program's name. Options of every command may
+    /// stand before and behind its word.
+    ///
+    /// # Errors
+    /// When it does not fit the table, or asks for help.
+    pub fn read(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let words = words.into_iter().map(Into::into);
+        let line = Self::try_parse_from(words)?;
+        if line.command.is_some() && line.run != RunArgs::default() {
+            let what = "what belongs to a whole run (ENVIRONMENT TARGET and its options) cannot \
+                        stand before a command";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, what));
+        }
+        Ok(line)
+    }
 }
 
 /// Options that every command takes.
@@ -45,7 +65,7 @@ pub struct GlobalArgs {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RunArgs {
     /// Environment of the deployment file: dev, test, staging, prod or another
     #[arg(value_name = "ENVIRONMENT")]
@@ -405,6 +425,10 @@ pub fn magic_words() -> Vec<String> {
 
 /// Returns the known word nearest to `word`, if one is near.
 pub fn nearest(word: &str, known: &[String]) -> Option<String> {
+    let begun = known.iter().find(|known| known.starts_with(word));
+    if let Some(begun) = begun.filter(|_| word.len() >= 3) {
+        return Some(begun.clone());
+    }
     let scored = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(word, known), known));

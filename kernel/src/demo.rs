@@ -12,7 +12,7 @@ use crate::commands::{DemoFault, RunArgs};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::Project;
+use crate::project::{Project, To};
 use crate::run;
 use crate::session::{Session, Wish};
 
@@ -40,13 +40,22 @@ pub async fn demo(
     let folder = machine.folder.join(FOLDER);
     lay_out(&folder).map_err(|error| {
         let what = format!("{} cannot be written: {error}", folder.display());
-        Failure::refused("CD0003", what, "Make the present folder writable.")
+        Failure::refused(
+            crate::codes::CANNOT_WRITE,
+            what,
+            "Make the present folder writable.",
+        )
     })?;
     let project = Project::find(Some(&folder.join("deploy.yaml")), &folder)?;
     let environment = arguments.environment.as_deref().unwrap_or("dev");
     let target = arguments.target.as_deref().unwrap_or("local");
-    let plain = Session::begin(machine, &project, environment, target, Arc::clone(&face))?;
-    start_afresh(&plain, interrupt).await?;
+    let begin = |machine: &Machine| {
+        let face = Arc::clone(&face);
+        Session::begin(machine, &project, environment, target, face, To::Change)
+    };
+    start_afresh(&begin(machine)?, interrupt).await?;
+    name_release(&project, FIRST)?;
+    let plain = begin(machine)?;
 
     face.text(&format!(
         "The demonstration is in {}: deploying {FIRST}.",
@@ -69,7 +78,9 @@ pub async fn demo(
         Some(fault) => machine.with_variables(fault_variables(fault)),
         None => machine.clone(),
     };
-    let session = Session::begin(&machine, &project, environment, target, face)?;
+    // The file names what is deployed from now on, so that a later run does not go back unawares.
+    name_release(&project, SECOND)?;
+    let session = begin(&machine)?;
     let planted_fault = arguments.demo_fault.map(|fault| fault.word().to_owned());
     let wish = Wish {
         to: release(SECOND),
@@ -77,8 +88,49 @@ pub async fn demo(
         planted_fault,
         reverts: None,
     };
-    let (exit, _) = run::whole(&session, &wish, arguments.out.as_deref(), interrupt).await?;
-    Ok(exit)
+    let done = run::whole(&session, &wish, arguments.out.as_deref(), interrupt).await;
+    let back =
+        matches!(&done, Err(failure) if matches!(failure.exit, Exit::RolledBack | Exit::Refused));
+    // A run that is not ended needs the file with which it began.
+    if back && session.open_run()?.is_none() {
+        name_release(&project, FIRST)?;
+    }
+    done.map(|(exit, _)| exit)
+}
+
+/// Writes the release into the demonstration's deployment file, where one of its two stands.
+fn name_release(project: &Project, release: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        let what = format!("{} cannot be written: {error}", project.file.display());
+        Failure::refused(crate::codes::CANNOT_WRITE, what, "Make it writable.")
+    };
+    let text = std::fs::read_to_string(&project.file).map_err(failed)?;
+    let named = naming(&text, release);
+    if named == text {
+        return Ok(());
+    }
+    let new = project.file.with_extension("yaml.new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&new).and_then(|mut file| {
+        file.write_all(named.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &project.file)
+    });
+    written.map_err(failed)
+}
+
+/// Returns the text with that release in the line that names one of the demonstration's.
+fn naming(text: &str, release: &str) -> String {
+    let ours = [FIRST, SECOND].map(|release| format!("release: \"{release}\"\n"));
+    let lines = text.split_inclusive('\n').map(|line| {
+        if ours.iter().any(|ours| ours == line) {
+            format!("release: \"{release}\"\n")
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect()
 }
 
 fn release(text: &str) -> Option<code_deploy_record::Release> {
@@ -122,8 +174,32 @@ async fn start_afresh(session: &Session, interrupt: &CancellationToken) -> Resul
     match std::fs::remove_dir_all(&data) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             let what = format!("{} cannot be removed: {error}", data.display());
-            Err(Failure::refused("CD0003", what, "Remove it and run again."))
+            Err(Failure::refused(
+                crate::codes::CANNOT_WRITE,
+                what,
+                "Remove it and run again.",
+            ))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn the_deployment_file_names_the_release_that_is_deployed() {
+        let shipped = code_deploy_shop::FILES.iter();
+        let (_, text) = shipped
+            .into_iter()
+            .find(|(name, _)| *name == "deploy.yaml")
+            .unwrap();
+        let second = naming(text, SECOND);
+        assert!(second.contains("\nrelease: \"1.1.0\"\n"), "{second}");
+        assert_eq!(naming(&second, FIRST), *text);
+        assert_eq!(naming("release: \"7\"\n", SECOND), "release: \"7\"\n");
     }
 }

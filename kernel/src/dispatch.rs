@@ -1,6 +1,6 @@
 //! Carries out a command of the table, for whichever face asked for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
@@ -15,8 +15,9 @@ use crate::commands::{
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::Project;
-use crate::session::{Session, Wish};
+use crate::project::{Project, To};
+use crate::session::{Session, Told, Wish};
+use crate::show::live::Live;
 use crate::{demo, kernel_spec, pages, plan, run, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
@@ -28,6 +29,8 @@ pub struct Opened {
     pub target: String,
     /// The release to deploy, and whether approvals are said in advance.
     pub open: OpenArgs,
+    /// The deployment file, when one was named.
+    pub file: Option<PathBuf>,
 }
 
 /// Carries out commands. Cheap to clone.
@@ -41,6 +44,8 @@ pub struct Dispatcher {
     pub face: Arc<dyn Face>,
     /// What the notebook has opened; nothing in a terminal.
     pub opened: Option<Opened>,
+    /// The runs that were spoken of before.
+    pub told: Told,
     /// Ends at a safe point when it is cancelled.
     pub interrupt: CancellationToken,
 }
@@ -69,7 +74,8 @@ impl Dispatcher {
             Command::Approve(arguments) => self.approve(&arguments).await,
             Command::Status(arguments) => {
                 let run = self.which(arguments.which.run.as_deref())?;
-                show::status::status(&run, arguments.watch, &*self.face).await
+                let live = self.live(&run).await?;
+                show::status::status(&run, live.as_ref(), arguments.watch, &*self.face).await
             }
             Command::Record(arguments) => self.record(&arguments).await,
             Command::Chart(arguments) => self.chart(&arguments),
@@ -133,8 +139,11 @@ impl Dispatcher {
     }
 
     fn session_for(&self, arguments: &RunArgs) -> Result<Session, Failure> {
+        let named = &self.global;
         let environment = arguments.environment.as_deref();
-        let (Some(environment), Some(target)) = (environment, arguments.target.as_deref()) else {
+        let environment = environment.or(named.environment.as_deref());
+        let target = arguments.target.as_deref().or(named.target.as_deref());
+        let (Some(environment), Some(target)) = (environment, target) else {
             return Err(missing_place(environment));
         };
         let project = if arguments.demo {
@@ -143,8 +152,40 @@ impl Dispatcher {
         } else {
             self.project()?
         };
+        self.begin(&project, environment, target, To::Change)
+    }
+
+    fn begin(
+        &self,
+        project: &Project,
+        environment: &str,
+        target: &str,
+        to: To,
+    ) -> Result<Session, Failure> {
         let face = Arc::clone(&self.face);
-        Session::begin(&self.machine, &project, environment, target, face)
+        let session = Session::begin(&self.machine, project, environment, target, face, to)?;
+        let told = self.told.clone();
+        Ok(Session { told, ..session })
+    }
+
+    /// Asks the target what runs, when the run is the last of its environment and target; for an
+    /// earlier one that would say nothing.
+    async fn live(&self, run: &RunFolder) -> Result<Option<Live>, Failure> {
+        let started = run.started()?;
+        let Ok(project) = self.project() else {
+            return Ok(None);
+        };
+        let (environment, target) = (&started.environment, &started.target);
+        // A deployment file that was changed or moved keeps nobody from reading the record.
+        let Ok(session) = self.begin(&project, environment, target, To::LookAt) else {
+            return Ok(None);
+        };
+        let last = session.runs_here()?.pop();
+        let last = last.filter(|(folder, _)| folder.path() == run.path());
+        match last {
+            Some((_, state)) => Ok(Some(show::live::look(&session, &state).await)),
+            None => Ok(None),
+        }
     }
 
     /// Opens or joins a run from a notebook.
@@ -157,8 +198,17 @@ impl Dispatcher {
         run::open(&session, &wish, &self.interrupt).await
     }
 
-    fn project(&self) -> Result<Project, Failure> {
-        Project::find(self.global.file.as_deref(), &self.machine.folder)
+    /// Finds the project: of the file that is named, or was named when the notebook opened it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn project(&self) -> Result<Project, Failure> {
+        let opened = self
+            .opened
+            .as_ref()
+            .and_then(|opened| opened.file.as_deref());
+        let file = self.global.file.as_deref().or(opened);
+        Project::find(file, &self.machine.folder)
     }
 
     fn which(&self, run: Option<&str>) -> Result<RunFolder, Failure> {
@@ -169,7 +219,7 @@ impl Dispatcher {
     }
 
     /// The session of the environment and target that are named, opened, or used last.
-    fn session(&self) -> Result<Session, Failure> {
+    fn session(&self, to: To) -> Result<Session, Failure> {
         let project = self.project()?;
         let opened = self
             .opened
@@ -190,8 +240,7 @@ impl Dispatcher {
                 return Err(Failure::usage(what, next));
             }
         };
-        let face = Arc::clone(&self.face);
-        Session::begin(&self.machine, &project, &environment, &target, face)
+        self.begin(&project, &environment, &target, to)
     }
 
     fn wish(&self, open: &OpenArgs) -> Result<Wish, Failure> {
@@ -205,7 +254,7 @@ impl Dispatcher {
     }
 
     async fn verb(&self, verb: &str, arguments: &VerbArgs) -> Result<Exit, Failure> {
-        let session = self.session()?;
+        let session = self.session(To::Change)?;
         let wish = self.wish(&arguments.open)?;
         run::verb(
             &session,
@@ -219,7 +268,7 @@ impl Dispatcher {
 
     async fn plan(&self, arguments: &PlanArgs) -> Result<Exit, Failure> {
         if let Some(other) = &arguments.diff {
-            let session = self.session()?;
+            let session = self.session(To::LookAt)?;
             let before = session.project.run(Some(other))?;
             let wish = self.wish(&arguments.verb.open)?;
             return plan::diff(&session, &wish, &before).await;
@@ -227,18 +276,17 @@ impl Dispatcher {
         if self.opened.is_some() {
             return self.verb("plan", &arguments.verb).await;
         }
-        let session = self.session()?;
+        let session = self.session(To::LookAt)?;
         let wish = self.wish(&arguments.verb.open)?;
-        plan::show(&session, &wish).await
+        plan::show(&session, &wish, arguments.verb.section.as_deref()).await
     }
 
     async fn steer(&self, verb: Steering, arguments: &SteerArgs) -> Result<Exit, Failure> {
         let folder = self.which(arguments.which.run.as_deref())?;
         let started = folder.started()?;
-        let face = Arc::clone(&self.face);
         let project = self.project()?;
         let (environment, target) = (&started.environment, &started.target);
-        let session = Session::begin(&self.machine, &project, environment, target, face)?;
+        let session = self.begin(&project, environment, target, To::Change)?;
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
     }
 
@@ -252,9 +300,19 @@ impl Dispatcher {
             self.face.text(&told);
             return Ok(Exit::Done);
         }
+        if let Some((outcome, ..)) = folder.state()?.finished {
+            let run = folder.started()?.run;
+            let what = format!(
+                "run {run} is ended ({}), so nothing waits for an approval",
+                outcome.words()
+            );
+            let next = "`code-deploy runs` shows which run is not ended; name it with `--run`.";
+            let code = code_deploy_engine::code::NOTHING_TO_STEER;
+            return Err(Failure::refused(code, what, next));
+        }
         let what = "no process is working on that run, so nobody waits for an approval";
         Err(Failure::refused(
-            "CD0425",
+            crate::codes::NOBODY_WORKS,
             what,
             "`code-deploy resume` goes on with it.",
         ))
@@ -265,7 +323,7 @@ impl Dispatcher {
         if !arguments.view.is_empty() {
             let words = arguments.view.join(" ");
             let report = pages::view(self.project().ok().as_ref(), &run, &words)?;
-            self.face.report(&words, &report);
+            self.face.report(&heading(&words), &report);
             return Ok(Exit::Done);
         }
         let (kinds, last, watch) = (&arguments.kind, arguments.last, arguments.watch);
@@ -291,7 +349,7 @@ impl Dispatcher {
 
     async fn notebooks(&self, arguments: &NotebooksArgs) -> Result<Exit, Failure> {
         if arguments.ready {
-            let session = self.session()?;
+            let session = self.session(To::LookAt)?;
             let out = run::ready_folder(&session, arguments.out.as_deref());
             let count = pages::write_ready(&session.spec, &out)?;
             self.face
@@ -316,6 +374,7 @@ impl Dispatcher {
     fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {
         let folder = self.machine.folder.join(&arguments.folder);
         let lookup = |name: &str| self.machine.variable(name);
+        let folder: PathBuf = folder.components().collect();
         let text = code_deploy_engine::init::init(&folder, &lookup)?;
         if arguments.print {
             self.face.text(text.trim_end());
@@ -323,12 +382,25 @@ impl Dispatcher {
         }
         let path = folder.join("deploy.yaml");
         write_new(&path, &text)?;
+        let file = if folder == self.machine.folder {
+            String::new()
+        } else {
+            format!(" --file {}", path.display())
+        };
         self.face.text(&format!(
-            "Wrote {}. Read it, then try `code-deploy plan`.",
+            "Wrote {}. Read it and say how each service is started (`process`), then try \
+             `code-deploy plan --environment dev --target local{file}`.",
             path.display()
         ));
         Ok(Exit::Done)
     }
+}
+
+/// Returns words as a heading has them.
+fn heading(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + chars.as_str()
 }
 
 /// Reads what is wanted of a run.
@@ -383,7 +455,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|error| {
         let what = format!("{} cannot be written: {error}", path.display());
         Failure::refused(
-            "CD0003",
+            crate::codes::CANNOT_WRITE,
             what,
             "Remove or rename what is there, or use --print.",
         )

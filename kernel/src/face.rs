@@ -20,8 +20,9 @@ pub trait Face: Send + Sync {
     /// Shows a line of text.
     fn text(&self, text: &str);
 
-    /// Shows a value to machines; other faces leave it out.
-    fn value(&self, value: &serde_json::Value);
+    /// Shows a value of that kind to machines. Returns whether machines look on: the same in words
+    /// is then left out.
+    fn value(&self, kind: &str, value: &serde_json::Value) -> bool;
 
     /// Shows what a run has just done or is waiting for.
     fn notice(&self, notice: &Notice);

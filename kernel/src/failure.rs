@@ -34,68 +34,129 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what was asked.
+/// Why a command did not do what was asked, or stopped on the way.
 #[derive(Debug)]
 pub struct Failure {
     /// The error as a person reads it.
     pub problem: Problem,
     /// How the command ends.
     pub exit: Exit,
-    /// The place in the user's file, where there is one.
-    pub spec: Option<Box<code_deploy_engine::spec::SpecError>>,
+    /// Lines of the user's file around the place, where there is one.
+    pub excerpt: Vec<String>,
 }
 
 impl Failure {
     /// Returns a failure after which everything is as before.
     pub fn refused(code: &str, what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self::with_exit(Exit::Refused, code, what, next)
+        Self::new(Exit::Refused, code, what, NOTHING_CHANGED, next)
     }
 
     /// Returns the failure of a command that was not well formed.
     pub fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self::with_exit(Exit::Usage, "CD0001", what, next)
+        Self::new(Exit::Usage, "CD0001", what, NOTHING_CHANGED, next)
     }
 
-    fn with_exit(exit: Exit, code: &str, what: impl Into<String>, next: impl Into<String>) -> Self {
-        let state = "Nothing was changed.".to_owned();
+    /// Returns the failure of a process that cannot be started as it has to be.
+    pub fn cannot_start(what: impl Into<String>) -> Self {
+        let next = "Look at the limits and permissions of this user, then try again.";
+        Self::refused(crate::codes::CANNOT_START, what, next)
+    }
+
+    /// Returns a failure with what the state is after it.
+    pub fn new(
+        exit: Exit,
+        code: &str,
+        what: impl Into<String>,
+        state: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
         let problem = Problem {
             code: code.to_owned(),
             what: what.into(),
-            state,
+            state: state.into(),
             next: next.into(),
         };
+        Self::of(problem, exit)
+    }
+
+    /// Returns the failure that a problem is. Where the problem does not say what the state is or
+    /// what to do, what holds for every problem is said.
+    pub fn of(mut problem: Problem, exit: Exit) -> Self {
+        if problem.state.is_empty() {
+            problem.state = STATE_IN_RECORD.to_owned();
+        }
+        if problem.next.is_empty() {
+            problem.next = "Mend the cause that is named, then give the command again.".to_owned();
+        }
         Self {
             problem,
             exit,
-            spec: None,
+            excerpt: Vec::new(),
         }
     }
+
+    /// Returns the failure of a command line or cell that the table of commands does not know.
+    pub fn of_command_line(error: &clap::Error, more: &str) -> Self {
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ");
+        let (what, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        let tips = rest
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("tip: "));
+        let tips: String = tips.map(|tip| format!("{}. ", sentence(tip))).collect();
+        Self::usage(what, format!("{tips}{more}"))
+    }
+
+    /// Returns whether the run stands at a safe point because somebody wanted that: no error.
+    pub fn is_pause(&self) -> bool {
+        self.problem.code == code_deploy_engine::code::PAUSED
+    }
+
+    /// Returns the word that says what this is: `error`, or `paused`.
+    pub fn word(&self) -> &'static str {
+        if self.is_pause() { "paused" } else { "error" }
+    }
+
+    /// Returns the failure as a terminal and a cell show it: what, where, what the state is now,
+    /// what to do next.
+    pub fn lines(&self) -> Vec<String> {
+        let problem = &self.problem;
+        let mut lines = vec![format!(
+            "{}[{}]: {}",
+            self.word(),
+            problem.code,
+            problem.what
+        )];
+        lines.extend(self.excerpt.iter().map(|line| format!("  {line}")));
+        lines.push(format!("  state: {}", problem.state));
+        lines.push(format!("  next: {}", problem.next));
+        lines
+    }
+}
+
+const NOTHING_CHANGED: &str = "Nothing was changed.";
+
+/// What is true after every error of something that may have acted.
+const STATE_IN_RECORD: &str =
+    "What was done stands in the record; `code-deploy status` asks what runs.";
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + chars.as_str()
 }
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let problem = error.problem();
-        let spec = match error {
-            EngineError::Spec(spec) => Some(spec),
-            _ => None,
+        let excerpt = match &error {
+            EngineError::Spec(spec) => spec.excerpt().unwrap_or_default(),
+            _ => Vec::new(),
         };
         Self {
-            problem,
-            exit: Exit::Refused,
-            spec,
+            excerpt,
+            ..Self::of(error.problem(), Exit::Refused)
         }
-    }
-}
-
-impl Failure {
-    /// Returns the error with the lines of the user's file around its place, when it has one.
-    pub fn rendered(&self) -> Option<String> {
-        let diagnostic = self.spec.as_ref()?.diagnostic();
-        let mut text = String::new();
-        let theme = miette::GraphicalTheme::unicode_nocolor();
-        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(100);
-        handler.render_report(&mut text, &diagnostic).ok()?;
-        Some(text)
     }
 }
 
@@ -126,5 +187,36 @@ impl From<code_deploy_engine::target::TargetError> for Failure {
 impl From<code_deploy_engine::StepError> for Failure {
     fn from(error: code_deploy_engine::StepError) -> Self {
         Self::from(EngineError::Step(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    fn problem(code: &str) -> Problem {
+        Problem {
+            code: code.to_owned(),
+            what: "it broke".to_owned(),
+            state: String::new(),
+            next: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_failure_says_what_the_state_is_and_what_to_do() {
+        let failure = Failure::of(problem("CD9999"), Exit::Refused);
+        let lines = failure.lines();
+        assert_eq!(lines[0], "error[CD9999]: it broke");
+        assert!(lines[1].starts_with("  state: What was done"), "{lines:?}");
+        assert!(lines[2].starts_with("  next: Mend"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_pause_is_not_called_an_error() {
+        let failure = Failure::of(problem("CD0401"), Exit::Interrupted);
+        assert_eq!(failure.lines()[0], "paused[CD0401]: it broke");
     }
 }

@@ -98,7 +98,7 @@ pub fn installed(machine: &Machine) -> Vec<(PathBuf, String)> {
 fn failed(error: &code_deploy_jupyter::Error) -> Failure {
     let what = code_deploy_engine::error::with_sources(error);
     Failure::refused(
-        "CD0702",
+        "CD0802",
         what,
         "Choose another place: --user, --prefix FOLDER, --sys-prefix.",
     )

@@ -1,6 +1,31 @@
 //! Events as lines that a person reads while a run goes on.
 
-use code_deploy_record::{Direction, Event, EventBody, Outcome, Severity, Vantage};
+use std::collections::BTreeMap;
+
+use code_deploy_record::{Direction, Event, EventBody, Outcome, Release, Severity, Vantage};
+
+/// Tells of a run's events as they come. Traffic of a service is told of when its shares are other
+/// than those told last.
+#[derive(Debug, Default)]
+pub struct Teller {
+    shares: BTreeMap<String, BTreeMap<Release, u16>>,
+}
+
+impl Teller {
+    /// Returns the line that tells of an event; nothing for one that tells a person nothing new.
+    pub fn tell(&mut self, event: &Event) -> Option<String> {
+        if let EventBody::TrafficShifted {
+            service, served, ..
+        } = &event.body
+        {
+            let before = self.shares.insert(service.clone(), served.clone());
+            if before.as_ref() == Some(served) {
+                return None;
+            }
+        }
+        line_of(event)
+    }
+}
 
 /// Returns the line that tells of an event; nothing for events that only machines need.
 pub fn line_of(event: &Event) -> Option<String> {
@@ -30,6 +55,15 @@ pub fn line_of(event: &Event) -> Option<String> {
             problem,
         } => {
             let seconds = *duration_us as f64 / 1e6;
+            let asked = problem
+                .as_ref()
+                .filter(|problem| problem.code == code_deploy_engine::code::PAUSED);
+            if let Some(asked) = asked {
+                return Some(format!(
+                    "  {step} stops at a safe point ({seconds:.1} s): {}",
+                    asked.what
+                ));
+            }
             let mark = if *outcome == Outcome::Done {
                 "ok "
             } else {
@@ -139,5 +173,49 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Done => "done",
         Outcome::Failed => "failed",
         Outcome::Stopped => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    fn event(body: serde_json::Value) -> Event {
+        let mut value = serde_json::json!({
+            "seq": 3, "time": "2026-01-01T00:00:00Z", "actor": "engine",
+            "prev": code_deploy_record::Digest::ZERO,
+        });
+        let fields = value.as_object_mut().unwrap();
+        fields.extend(body.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn traffic(service: &str, percent: u16) -> Event {
+        event(serde_json::json!({
+            "kind": "traffic_shifted", "service": service, "stable": "1.0.0",
+            "served": { "1.0.0": 100 - percent, "1.1.0": percent }, "reason": "rollback",
+        }))
+    }
+
+    #[test]
+    fn traffic_is_told_of_when_its_shares_change_and_not_once_more_per_step() {
+        let mut teller = Teller::default();
+        let told = [5, 0, 0, 0, 25].map(|percent| teller.tell(&traffic("web", percent)).is_some());
+        assert_eq!(told, [true, true, false, false, true]);
+        assert!(teller.tell(&traffic("api", 25)).is_some());
+    }
+
+    #[test]
+    fn a_step_that_stops_because_somebody_asked_did_not_fail() {
+        let line = line_of(&event(serde_json::json!({
+            "kind": "step_finished", "step": "release.traffic.5", "direction": "apply",
+            "outcome": "stopped", "duration_us": 1_000_000,
+            "problem": { "code": "CD0401", "what": "anna asked for a pause: lunch" },
+        })));
+        let line = line.unwrap();
+        assert!(line.contains("stops at a safe point"), "{line}");
+        assert!(!line.contains("not "), "{line}");
     }
 }

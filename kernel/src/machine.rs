@@ -29,7 +29,7 @@ impl Machine {
     /// When the program's own file or the present folder cannot be found.
     pub fn present() -> Result<Self, Failure> {
         let lost = |what: &str, error: std::io::Error| {
-            Failure::refused("CD0002", format!("{what} cannot be found: {error}"), "")
+            Failure::cannot_start(format!("{what} cannot be found: {error}"))
         };
         let program = std::env::current_exe().map_err(|e| lost("this program's file", e))?;
         let folder = std::env::current_dir().map_err(|e| lost("the present folder", e))?;

@@ -1,6 +1,7 @@
 //! Cells that are commands: what stands in them, what could stand at the cursor, and help.
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 
 use crate::commands::{Command, CommandLine, magic_words, nearest};
 use crate::failure::Failure;
@@ -89,19 +90,42 @@ fn parse(words: Vec<String>) -> Result<Asked, Failure> {
     if !magic_words().contains(&word) {
         return Err(unknown(&word));
     }
-    let line = std::iter::once("code-deploy".to_owned()).chain(words);
-    match CommandLine::try_parse_from(line) {
-        Ok(line) => Ok(Asked::Command(Box::new(line))),
-        Err(error) if !error.use_stderr() => Ok(Asked::Help(error.to_string())),
-        Err(error) => {
-            let text = error.to_string();
-            let what = text.trim_start_matches("error: ").trim_end().to_owned();
-            Err(Failure::usage(
-                what,
-                format!("`%{word}?` shows what it takes."),
-            ))
+    // `%code-deploy` is the whole command line; any other word is its command.
+    let program = (word != PROGRAM).then(|| PROGRAM.to_owned());
+    match CommandLine::read(program.into_iter().chain(words)) {
+        Ok(line) if is_for_terminals(line.command.as_ref()) => {
+            let what = "this command cannot be used in a cell";
+            Err(Failure::usage(what, "Use it in a terminal."))
         }
+        Ok(line) => Ok(Asked::Command(Box::new(line))),
+        Err(error) if is_help(&error) => Ok(Asked::Help(error.to_string())),
+        Err(error) => Err(Failure::of_command_line(
+            &error,
+            &format!("`%{word}?` shows what it takes."),
+        )),
     }
+}
+
+/// The word of the magic that is the command line itself.
+const PROGRAM: &str = "code-deploy";
+
+fn is_for_terminals(command: Option<&Command>) -> bool {
+    matches!(
+        command,
+        Some(
+            Command::Internal(_)
+                | Command::Kernel(_)
+                | Command::Completions(_)
+                | Command::Schema
+                | Command::Open(_)
+        )
+    )
+}
+
+/// Returns whether reading a command line ended with help that is to be shown.
+pub fn is_help(error: &clap::Error) -> bool {
+    let kind = error.kind();
+    !error.use_stderr() || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 fn unknown(word: &str) -> Failure {
@@ -312,6 +336,74 @@ mod tests {
             panic!("another command")
         };
         assert_eq!(arguments.reason, "looks good to me");
+    }
+
+    #[track_caller]
+    fn commands(cell: &str) -> Box<CommandLine> {
+        match read(cell) {
+            Ok(CellKind::Commands(mut asked)) => match asked.pop() {
+                Some(Asked::Command(line)) => line,
+                other => panic!("{cell}: {other:?}"),
+            },
+            other => panic!("{cell}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_of_every_command_stand_before_and_behind_its_word() {
+        let options = ["-f x.yaml", "--json", "-e dev", "-t local"];
+        for option in options {
+            let lines = [
+                format!("code-deploy {option} status"),
+                format!("code-deploy status {option}"),
+            ];
+            let read = lines.map(|line| CommandLine::read(line.split(' ')).unwrap());
+            assert!(
+                read.iter()
+                    .all(|line| matches!(line.command, Some(Command::Status(_))))
+            );
+            let [before, behind] = read.map(|line| format!("{:?}", line.global));
+            assert_eq!(before, behind);
+            let cells = [
+                commands(&format!("%code-deploy {option} status")),
+                commands(&format!("%status {option}")),
+            ];
+            assert!(
+                cells
+                    .iter()
+                    .all(|line| format!("{:?}", line.global) == before)
+            );
+            assert!(
+                cells
+                    .iter()
+                    .all(|line| matches!(line.command, Some(Command::Status(_))))
+            );
+        }
+        let run = commands("%code-deploy -f x.yaml dev local --yes");
+        assert_eq!(run.run.target.as_deref(), Some("local"));
+        assert!(run.global.file.is_some() && run.command.is_none());
+    }
+
+    #[test]
+    fn what_belongs_to_a_whole_run_cannot_stand_before_a_command() {
+        for line in [
+            "code-deploy dev local status",
+            "code-deploy --to 1.1.0 plan",
+        ] {
+            let error = CommandLine::read(line.split(' ')).unwrap_err();
+            assert!(error.to_string().contains("before a command"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_terminal_can_do_is_refused_in_a_cell() {
+        for cell in [
+            "%code-deploy kernel list",
+            "%code-deploy internal rust-cells",
+        ] {
+            let failure = read(cell).unwrap_err();
+            assert!(failure.problem.what.contains("cannot be used in a cell"));
+        }
     }
 
     #[test]

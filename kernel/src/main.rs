@@ -1,11 +1,14 @@
 //! The program `code-deploy`: one table of commands behind terminal and notebook cells.
 
 mod cells;
+mod codes;
 mod commands;
 mod demo;
 mod dispatch;
 mod face;
 mod failure;
+#[cfg(test)]
+mod hints;
 mod internal;
 mod kernel_spec;
 mod lines;
@@ -23,7 +26,6 @@ mod terminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,16 +35,13 @@ use dispatch::Dispatcher;
 use face::Face;
 use failure::{Exit, Failure};
 use machine::Machine;
+use session::Told;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    let line = match CommandLine::try_parse() {
+    let line = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
-        Err(error) => {
-            // Printing help to a reader that went away is no failure.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return not_read(&error),
     };
     match line.command {
         Some(Command::Internal(internal)) => return internal::run(internal.process),
@@ -59,8 +58,8 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failure = Failure::refused("CD0002", format!("cannot start: {error}"), "");
-            Terminal::new(line.global.json, String::new()).problem(&failure.problem);
+            let failure = Failure::cannot_start(format!("cannot start: {error}"));
+            Terminal::new(line.global.json, String::new()).failure(&failure);
             return ExitCode::from(Exit::Refused.code());
         }
     };
@@ -70,12 +69,25 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Shows the help that was asked for, or why the command line cannot be read.
+fn not_read(error: &clap::Error) -> ExitCode {
+    if magic::is_help(error) {
+        // Printing help to a reader that went away is no failure.
+        drop(error.print());
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let json = std::env::args_os().any(|word| word == "--json");
+    let failure = Failure::of_command_line(error, "`code-deploy --help` lists all commands.");
+    Terminal::new(json, String::new()).failure(&failure);
+    ExitCode::from(failure.exit.code())
+}
+
 async fn run(line: CommandLine) -> Exit {
     let json = line.global.json;
     let machine = match Machine::present() {
         Ok(machine) => machine,
         Err(failure) => {
-            Terminal::new(json, String::new()).problem(&failure.problem);
+            Terminal::new(json, String::new()).failure(&failure);
             return failure.exit;
         }
     };
@@ -89,6 +101,7 @@ async fn run(line: CommandLine) -> Exit {
         global,
         face,
         opened: None,
+        told: Told::default(),
         interrupt: interrupt.clone(),
     };
     let work = async {
@@ -100,19 +113,12 @@ async fn run(line: CommandLine) -> Exit {
     let exit = match until_interrupted_twice(work, &interrupt).await {
         Ok(exit) => exit,
         Err(failure) => {
-            show(&terminal, &failure);
+            terminal.failure(&failure);
             failure.exit
         }
     };
     terminal.finish();
     exit
-}
-
-fn show(terminal: &Terminal, failure: &Failure) {
-    match failure.rendered() {
-        Some(rendered) if !terminal.is_json() => terminal.diagnostic(&rendered),
-        _ => terminal.problem(&failure.problem),
-    }
 }
 
 /// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
@@ -122,7 +128,7 @@ async fn until_interrupted_twice(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let lost = |error: std::io::Error| {
-        Failure::refused("CD0002", format!("signals cannot be watched: {error}"), "")
+        Failure::cannot_start(format!("signals cannot be watched: {error}"))
     };
     let mut ctrl_c = signal(SignalKind::interrupt()).map_err(lost)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(lost)?;
@@ -144,16 +150,13 @@ async fn until_interrupted_twice(
     });
     let done = tokio::select! {
         done = work => done,
-        () = second.cancelled() => Err(Failure {
-            problem: code_deploy_record::Problem {
-                code: "CD0402".to_owned(),
-                what: "interrupted twice: this process ended at once".to_owned(),
-                state: "The record holds everything up to its last complete line.".to_owned(),
-                next: "`code-deploy resume` goes on, `code-deploy rollback` goes back.".to_owned(),
-            },
-            exit: Exit::Interrupted,
-            spec: None,
-        }),
+        () = second.cancelled() => Err(Failure::new(
+            Exit::Interrupted,
+            codes::ENDED_AT_ONCE,
+            "interrupted twice: this process ended at once",
+            "The record holds everything up to its last complete line.",
+            "`code-deploy resume` goes on, `code-deploy rollback` goes back.",
+        )),
     };
     watch.abort();
     done

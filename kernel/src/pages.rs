@@ -121,7 +121,11 @@ pub fn write_chart(chart: &Chart, out: &Path) -> Result<Vec<PathBuf>, Failure> {
     });
     written.map_err(|error| {
         let what = format!("{} cannot be written: {error}", out.display());
-        Failure::refused("CD0003", what, "Name a folder that you may write.")
+        Failure::refused(
+            crate::codes::CANNOT_WRITE,
+            what,
+            "Name a folder that you may write.",
+        )
     })?;
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
@@ -131,7 +135,8 @@ fn failed(error: notebook_gen::Error) -> Failure {
         notebook_gen::Error::Record(error) => Failure::from(error),
         error => {
             let what = code_deploy_engine::error::with_sources(&error);
-            Failure::refused("CD0601", what, "")
+            let next = "`code-deploy verify` shows whether the record is whole.";
+            Failure::refused(crate::codes::NOTEBOOKS, what, next)
         }
     }
 }

@@ -6,19 +6,43 @@ use code_deploy_engine::plan::Plan;
 use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
 
 use crate::failure::{Exit, Failure};
-use crate::session::{Session, Wish};
+use crate::session::{Session, Wish, open_in_words};
 
 /// Shows the plan that a run would have now. Changes nothing, not even a record.
 ///
 /// # Errors
-/// When no plan can be made.
-pub async fn show(session: &Session, wish: &Wish) -> Result<Exit, Failure> {
-    let plan = session.plan(wish).await?;
-    let steps = plan.planned();
+/// What keeps a run from beginning now; a section that there is not.
+pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Result<Exit, Failure> {
     session
-        .face
-        .value(&serde_json::json!({ "plan": { "digest": plan.digest, "steps": steps } }));
-    session.face.report("Plan", &report(&plan, &steps));
+        .refuse_unknown_section(wish, "plan", section)
+        .await?;
+    if let Some(section) = section.filter(|section| *section != "steps") {
+        return show_section(session, section);
+    }
+    let plan = session.checked_plan(wish).await?;
+    if let Some((_, state)) = session.open_run()?
+        && let Some(open) = open_in_words(&state)
+    {
+        let text = format!("{open} What is deployed now goes on with it: this is its plan.");
+        session.face.text(&text);
+    }
+    let steps = plan.planned();
+    let value = serde_json::json!({ "digest": plan.digest, "steps": steps });
+    if !session.face.value("plan", &value) {
+        session.face.report("Plan", &report(&plan, &steps));
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows a section that only a run can fill in, as the run that is open has it.
+fn show_section(session: &Session, section: &str) -> Result<Exit, Failure> {
+    let Some((folder, _)) = session.open_run()? else {
+        let what = format!("section `{section}` of the plan is made by a run, and none is open");
+        let next = "`code-deploy plan` shows every step without a run; in a notebook, \
+                    `%plan` begins one.";
+        return Err(Failure::refused("CD0311", what, next));
+    };
+    crate::run::show_sections(session, &folder, "plan", Some(section))?;
     Ok(Exit::Done)
 }
 
@@ -68,7 +92,7 @@ pub async fn diff(session: &Session, wish: &Wish, before: &RunFolder) -> Result<
     let Some(planned) = &state.plan else {
         let what = format!("the run in {} has no plan", before.path().display());
         return Err(Failure::refused(
-            "CD0303",
+            "CD0309",
             what,
             "Name a run that came past its plan.",
         ));

@@ -79,10 +79,30 @@ impl Project {
             })?,
             None => runs.list()?.pop().ok_or_else(|| {
                 let what = format!("there is no run in {} yet", self.folder.display());
-                Failure::refused("CD0302", what, "Start one: `code-deploy dev local`.")
+                Failure::refused(
+                    code_deploy_engine::code::NO_SUCH_RUN,
+                    what,
+                    "Start one: `code-deploy dev local`.",
+                )
             })?,
         };
-        Ok(runs.run(&id)?)
+        runs.run(&id).map_err(|error| match error {
+            code_deploy_record::Error::NoSuchRun { .. } => self.no_such_run(&id, &runs),
+            error => Failure::from(error),
+        })
+    }
+
+    fn no_such_run(&self, id: &RunId, runs: &RunsFolder) -> Failure {
+        let known = runs.list().unwrap_or_default();
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        let near = crate::commands::nearest(id.as_str(), &known);
+        let near = near.map(|near| format!("Did you mean `{near}`? "));
+        let what = format!("there is no run `{id}` in {}", self.folder.display());
+        let next = format!(
+            "{}`code-deploy runs` lists the runs.",
+            near.unwrap_or_default()
+        );
+        Failure::refused(code_deploy_engine::code::NO_SUCH_RUN, what, next)
     }
 
     /// Returns environment and target of the last run, if there is one that can be read.
@@ -129,6 +149,15 @@ fn known_target(target: &str) -> Result<(), Failure> {
     ))
 }
 
+/// What a command means to do with a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// Change what runs, and write what that needs.
+    Change,
+    /// Look only: nothing is written.
+    LookAt,
+}
+
 /// Returns the target that a specification names.
 ///
 /// # Errors
@@ -137,14 +166,18 @@ pub fn target_of(
     machine: &Machine,
     spec: &Arc<Spec>,
     redactor: &Redactor,
+    to: To,
 ) -> Result<Arc<dyn Target>, Failure> {
     let lookup_machine = machine.clone();
-    let target = LocalTarget::new(LocalSettings {
+    let settings = LocalSettings {
         spec: Arc::clone(spec),
         program: machine.program.clone(),
         runtime: machine.runtime.clone(),
         lookup: Arc::new(move |name| lookup_machine.variable(name)),
         redactor: redactor.clone(),
-    })?;
-    Ok(Arc::new(target))
+    };
+    Ok(Arc::new(match to {
+        To::Change => LocalTarget::new(settings)?,
+        To::LookAt => LocalTarget::to_look_at(settings),
+    }))
 }

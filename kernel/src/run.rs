@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::pages;
-use crate::session::{Session, Wish, exit_of};
+use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
 
@@ -62,9 +62,9 @@ pub async fn write_notebooks(
     });
     written.await.map_err(|error| {
         Failure::refused(
-            "CD0601",
+            crate::codes::NOTEBOOKS,
             format!("writing the notebooks was cut off: {error}"),
-            "",
+            "`code-deploy notebooks` writes them from the record.",
         )
     })?
 }
@@ -80,7 +80,8 @@ pub async fn open(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     if let Some((_, state)) = ended_run(session, wish)? {
-        show::status::show(&state, &*session.face);
+        let live = show::live::look(session, &state).await;
+        show::status::show(&state, Some(&live), &*session.face);
         return Ok(Exit::Done);
     }
     let work = async |_: &mut code_deploy_engine::Runner| Ok(());
@@ -88,7 +89,9 @@ pub async fn open(
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
     let folder = session.project.runs().run(&run)?;
-    show::status::show(&folder.state()?, &*session.face);
+    let state = folder.state()?;
+    let live = show::live::look(session, &state).await;
+    show::status::show(&state, Some(&live), &*session.face);
     Ok(Exit::Done)
 }
 
@@ -119,6 +122,7 @@ pub async fn verb(
     section: Option<&str>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
+    session.refuse_unknown_section(wish, verb, section).await?;
     if let Some((folder, state)) = ended_run(session, wish)? {
         session.face.text(&format!(
             "The run has ended ({}). This is what {verb} gave in it.",
@@ -160,7 +164,11 @@ pub async fn verb(
     exit_of(ended)
 }
 
-fn show_sections(
+/// Shows what the sections of a verb have to say, as the record has it.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn show_sections(
     session: &Session,
     folder: &RunFolder,
     verb: &str,
@@ -239,9 +247,15 @@ pub async fn steer(
     match (verb, state.finished.is_some()) {
         (Steering::Rollback, true) => go_back_from(session, &state, interrupt).await,
         (_, true) => {
-            let what = format!("the run is ended; there is nothing to {}", word(verb));
+            let run = state
+                .started
+                .as_ref()
+                .map(|started| started.run.to_string());
+            let run = run.unwrap_or_default();
+            let (stands, word) = (standing(&state), word(verb));
+            let what = format!("run {run} is ended ({stands}); there is nothing to {word}");
             Err(Failure::refused(
-                "CD0417",
+                code_deploy_engine::code::NOTHING_TO_STEER,
                 what,
                 "`code-deploy runs` lists the runs.",
             ))
@@ -262,7 +276,7 @@ pub async fn steer(
                 word(verb)
             );
             let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
-            Err(Failure::refused("CD0425", what, next))
+            Err(Failure::refused(crate::codes::NOBODY_WORKS, what, next))
         }
     }
 }
@@ -319,16 +333,12 @@ async fn go_back_from(
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let Some(started) = &state.started else {
-        return Err(Failure::refused(
-            "CD0303",
-            "the run has no beginning in its record",
-            "",
-        ));
+        return Err(no_beginning());
     };
     let Some(from) = &started.from else {
         let what = "nothing ran before that run, so there is nothing to go back to";
         return Err(Failure::refused(
-            "CD0418",
+            code_deploy_engine::code::NOTHING_TO_GO_BACK,
             what,
             "`--stop` stops what it deployed.",
         ));
@@ -336,12 +346,20 @@ async fn go_back_from(
     let next = "Deploy the release that is wanted: `code-deploy ENVIRONMENT TARGET --to RELEASE`.";
     if !matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
         let what = format!("run {} is ended and had gone back itself", started.run);
-        return Err(Failure::refused("CD0418", what, next));
+        return Err(Failure::refused(
+            code_deploy_engine::code::NOTHING_TO_GO_BACK,
+            what,
+            next,
+        ));
     }
     if let Some(reverted) = &started.reverts {
         let (run, to) = (&started.run, &started.to);
         let what = format!("run {run} was itself the way back from run {reverted}, to {to}");
-        return Err(Failure::refused("CD0418", what, next));
+        return Err(Failure::refused(
+            code_deploy_engine::code::NOTHING_TO_GO_BACK,
+            what,
+            next,
+        ));
     }
     session.face.text(&format!(
         "Run {} has ended, so going back is a run of its own: it deploys {from} over {} and moves \
@@ -377,7 +395,10 @@ fn word(verb: Steering) -> &'static str {
 pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Exit, Failure> {
     let taken_back = take_back_open_run(session, interrupt).await;
     match &taken_back {
-        Err(failure) if failure.problem.code == "CD0410" || failure.exit == Exit::Interrupted => {
+        Err(failure)
+            if failure.problem.code == code_deploy_engine::code::LOCKED
+                || failure.exit == Exit::Interrupted =>
+        {
             return taken_back;
         }
         Err(failure) => {
@@ -393,6 +414,8 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
     let stopped = session.target.remove_all(STOP_GRACE).await?;
     if stopped.is_empty() {
         session.face.text("Nothing is running.");
+    } else {
+        show::live::note_stop(session)?;
     }
     for stopped in stopped {
         let forced = match stopped.forced {
@@ -416,11 +439,7 @@ async fn end_client_of_last_run(session: &Session) -> Result<(), Failure> {
         Ok(true) => session.face.text("Stopped the outside client."),
         Ok(false) => {}
         Err(error) => {
-            return Err(Failure {
-                problem: error.problem,
-                exit: Exit::Refused,
-                spec: None,
-            });
+            return Err(Failure::of(error.problem, Exit::Refused));
         }
     }
     Ok(())
@@ -434,11 +453,7 @@ pub async fn take_back_open_run(
     session: &Session,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let open = session.runs_here()?.pop().filter(|(_, state)| {
-        let finished = state.finished.as_ref();
-        finished.is_none_or(|(outcome, ..)| *outcome == RunOutcome::NeedsPerson)
-    });
-    let Some((folder, state)) = open else {
+    let Some((folder, state)) = session.open_run()? else {
         return Ok(Exit::Done);
     };
     session.face.text(&format!(

@@ -1,20 +1,22 @@
 //! A command that works on a run: opens it, carries out what is asked, shows what happens.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::{Target, inventory};
-use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
+use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunOutcome, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::face::{Face, FaceApprover};
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{Project, target_of};
+use crate::project::{Project, To, target_of};
+use crate::show::status::standing;
 
 /// What a command needs to work on a run of one environment and target.
 #[derive(Clone)]
@@ -31,6 +33,21 @@ pub struct Session {
     pub redactor: Redactor,
     /// What shows it.
     pub face: Arc<dyn Face>,
+    /// The runs that were spoken of before.
+    pub told: Told,
+}
+
+/// The runs that this process has spoken of, so that a notebook says once which run its cells go on
+/// with. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<BTreeSet<RunId>>>);
+
+impl Told {
+    /// Takes note of a run; returns whether it was not spoken of before.
+    fn first_of(&self, run: &RunId) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(run.clone())
+    }
 }
 
 /// What a run is opened with.
@@ -57,10 +74,11 @@ impl Session {
         environment: &str,
         target: &str,
         face: Arc<dyn Face>,
+        to: To,
     ) -> Result<Self, Failure> {
         let spec = project.spec(machine, environment, target)?;
         let redactor = Redactor::default();
-        let target = target_of(machine, &spec, &redactor)?;
+        let target = target_of(machine, &spec, &redactor, to)?;
         let (machine, project) = (machine.clone(), project.clone());
         Ok(Self {
             machine,
@@ -69,6 +87,7 @@ impl Session {
             target,
             redactor,
             face,
+            told: Told::default(),
         })
     }
 
@@ -108,6 +127,16 @@ impl Session {
             item_facts: code_deploy_engine::phases::item_facts,
             reverts: wish.reverts.clone(),
         })
+    }
+
+    /// Makes the plan of the run that a command would begin or go on with now, after the checks
+    /// that this run would begin with. Changes nothing.
+    ///
+    /// # Errors
+    /// What keeps such a run from beginning.
+    pub async fn checked_plan(&self, wish: &Wish) -> Result<Plan, Failure> {
+        let options = self.options(Purpose::Deploy, wish).await?;
+        Ok(Runner::preview(&options).await?)
     }
 
     /// Makes the plan without starting a run. Changes nothing.
@@ -152,6 +181,59 @@ impl Session {
         Ok(runs)
     }
 
+    /// Returns the last run of this environment and target when it is not ended.
+    ///
+    /// # Errors
+    /// When the folder of the runs cannot be read.
+    pub fn open_run(&self) -> Result<Option<(RunFolder, RunState)>, Failure> {
+        Ok(self.runs_here()?.pop().filter(|(_, state)| {
+            let finished = state.finished.as_ref();
+            finished.is_none_or(|(outcome, ..)| *outcome == RunOutcome::NeedsPerson)
+        }))
+    }
+
+    /// Refuses a section that a verb does not have in the run that is open or would be begun.
+    ///
+    /// # Errors
+    /// `CD0421` with the nearest section; when no plan can be made.
+    pub async fn refuse_unknown_section(
+        &self,
+        wish: &Wish,
+        verb: &str,
+        section: Option<&str>,
+    ) -> Result<(), Failure> {
+        let Some(section) = section else {
+            return Ok(());
+        };
+        let last = self.runs_here()?.pop();
+        let planned = last.and_then(|(_, state)| state.plan);
+        let steps = match planned {
+            Some(planned) => planned.steps,
+            None => self.plan(wish).await?.planned(),
+        };
+        let prefix = format!("{verb}.");
+        let names = steps
+            .iter()
+            .filter_map(|step| step.step.as_str().strip_prefix(&prefix));
+        let mut known: Vec<String> = names
+            .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+            .collect();
+        known.dedup();
+        if known.iter().any(|known| known == section) {
+            return Ok(());
+        }
+        let near = crate::commands::nearest(section, &known);
+        let near = near.map(|near| format!("Did you mean `{near}`? "));
+        let what = format!("{verb} has no section `{section}`");
+        let next = format!(
+            "{}Its sections are: {}.",
+            near.unwrap_or_default(),
+            known.join(", ")
+        );
+        let code = code_deploy_engine::code::NO_SUCH_SECTION;
+        Err(Failure::refused(code, what, next))
+    }
+
     /// Opens or joins a run, lets `work` act on it while the face shows what happens and an
     /// interrupt stops it at a safe point, and closes it.
     ///
@@ -164,11 +246,16 @@ impl Session {
         interrupt: &CancellationToken,
         work: impl AsyncFnOnce(&mut Runner) -> Result<T, code_deploy_engine::Error>,
     ) -> Result<(T, RunId), Failure> {
+        let open = self.open_run()?;
         let options = self.options(purpose, wish).await?;
         let mut runner = Runner::open(options).await?;
-        let run = runner.run_id().ok_or_else(|| {
-            Failure::refused("CD0303", "the run has no beginning in its record", "")
-        })?;
+        let run = runner.run_id().ok_or_else(no_beginning)?;
+        let first = self.told.first_of(&run);
+        if let Some((_, state)) = open.filter(|_| first && purpose == Purpose::Deploy)
+            && let Some(text) = going_on(&state, &run)
+        {
+            self.face.text(&text);
+        }
         let handle = runner.handle();
         let worked = self.show_while(&handle, interrupt, work(&mut runner)).await;
         runner.close().await;
@@ -210,38 +297,73 @@ impl Session {
     }
 }
 
+/// Returns the failure of a record that does not say how its run began.
+pub fn no_beginning() -> Failure {
+    Failure::refused(
+        code_deploy_engine::code::NOT_A_RECORD,
+        "the run has no beginning in its record",
+        "`code-deploy verify` says what is wrong with the record.",
+    )
+}
+
+/// Returns what a person has to know who did not ask for the run that is gone on with.
+fn going_on(state: &RunState, joined: &RunId) -> Option<String> {
+    let open = open_in_words(state)?;
+    state.started.as_ref().filter(|s| s.run == *joined)?;
+    let mut steps = state.plan.iter().flat_map(|plan| &plan.steps);
+    let next = steps.find(|step| !state.step_done(&step.step));
+    let from_step = match (&state.rollback, next) {
+        (None, Some(step)) => format!(", from step {}", step.step),
+        _ => String::new(),
+    };
+    Some(format!(
+        "{open} This goes on with it{from_step}. To go back instead: `code-deploy rollback`."
+    ))
+}
+
+/// Says which run is not ended, and where it stands.
+pub fn open_in_words(state: &RunState) -> Option<String> {
+    let started = state.started.as_ref()?;
+    let from = started
+        .from
+        .as_ref()
+        .map_or("nothing".to_owned(), ToString::to_string);
+    let since = state
+        .since
+        .map(|since| since.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    Some(format!(
+        "Run {} ({from} -> {}), begun {} by {}, is not ended ({}).",
+        started.run,
+        started.to,
+        since.unwrap_or_default(),
+        started.user,
+        standing(state)
+    ))
+}
+
 /// Returns how a command ends whose run ended so.
 ///
 /// # Errors
 /// What did not go well, as a person reads it.
 pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
-    let (problem, exit) = match ended {
+    Err(match ended {
         Ended::Done(_) => return Ok(Exit::Done),
-        Ended::Interrupted(text) => {
-            let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
-            (problem("CD0401", text, next), Exit::Interrupted)
-        }
-        Ended::Failed(problem) | Ended::Refused(problem) => (problem, Exit::Refused),
-        Ended::RolledBack(reason) => {
-            let text = format!("the run was rolled back: {reason}");
-            let next = "The notebooks of the run say what happened and when.";
-            (problem("CD0420", text, next), Exit::RolledBack)
-        }
-        Ended::NeedsPerson(problem) => (problem, Exit::NeedsPerson),
-    };
-    Err(Failure {
-        problem,
-        exit,
-        spec: None,
+        Ended::Interrupted(text) => Failure::new(
+            Exit::Interrupted,
+            code_deploy_engine::code::PAUSED,
+            text,
+            "The run is not ended, and what was done stays. While no process watches it, split \
+             traffic goes to the stable release.",
+            "`code-deploy resume` goes on, `code-deploy rollback` goes back.",
+        ),
+        Ended::Failed(problem) | Ended::Refused(problem) => Failure::of(problem, Exit::Refused),
+        Ended::RolledBack(reason) => Failure::new(
+            Exit::RolledBack,
+            "CD0408",
+            format!("the run was rolled back: {reason}"),
+            "The run is ended; everything is as before it, and that was verified.",
+            "The notebooks of the run say what happened and when.",
+        ),
+        Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),
     })
-}
-
-fn problem(code: &str, what: String, next: &str) -> code_deploy_record::Problem {
-    let (code, next) = (code.to_owned(), next.to_owned());
-    code_deploy_record::Problem {
-        code,
-        what,
-        state: String::new(),
-        next,
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod follow;
+pub mod live;
 pub mod record;
 pub mod runs;
 pub mod status;

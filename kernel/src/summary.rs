@@ -36,19 +36,20 @@ pub async fn show(
         format!("{notebooks} in {}", out.display()),
     ));
     rows.extend(where_it_is(session).await);
+    let value = serde_json::json!({
+        "run": state.started.as_ref().map(|started| &started.run),
+        "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
+        "client": state.clients.get("client"),
+        "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
+        "record": folder.path(), "notebooks": out,
+    });
+    if session.face.value("summary", &value) {
+        return;
+    }
     let columns = vec![Column::text(""), Column::text("")];
     session
         .face
         .report("Summary", &Report::new().with_table("", columns, rows));
-    session.face.value(&serde_json::json!({
-        "summary": {
-            "run": state.started.as_ref().map(|started| &started.run),
-            "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
-            "client": state.clients.get("client"),
-            "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
-            "record": folder.path(), "notebooks": out,
-        }
-    }));
 }
 
 fn row(name: &str, value: impl Into<String>) -> Vec<String> {

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::{Notice, Progress};
 use code_deploy_notebook_gen::{Chart, report_to_text};
-use code_deploy_record::{Event, Problem, Report};
+use code_deploy_record::{Event, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::face::Face;
-use crate::lines::line_of;
+use crate::failure::Failure;
+use crate::lines::Teller;
 
 /// The terminal as a face. Quiet bars when it is not a terminal; nothing but JSON lines when that
 /// is asked for.
@@ -20,6 +21,7 @@ pub struct Terminal {
     json: bool,
     bar: Option<ProgressBar>,
     user: String,
+    teller: Mutex<Teller>,
     /// Lines are written whole also when several tasks write.
     out: Mutex<std::io::Stdout>,
 }
@@ -38,13 +40,9 @@ impl Terminal {
             json,
             bar,
             user,
+            teller: Mutex::default(),
             out: Mutex::new(std::io::stdout()),
         }
-    }
-
-    /// Returns whether only JSON lines are shown.
-    pub fn is_json(&self) -> bool {
-        self.json
     }
 
     fn line(&self, text: &str) {
@@ -72,7 +70,12 @@ impl Terminal {
         if self.json {
             return self.json("event", event);
         }
-        if let Some(line) = line_of(event) {
+        let told = self
+            .teller
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .tell(event);
+        if let Some(line) = told {
             self.line(&format!("{}  {line}", event.time.format("%H:%M:%S")));
         }
     }
@@ -90,25 +93,17 @@ impl Terminal {
         ));
     }
 
-    /// Shows an error: what, where, what the state is now, what to do next.
-    pub fn problem(&self, problem: &Problem) {
+    /// Shows why a command did not do what was asked, or stopped on the way.
+    pub fn failure(&self, failure: &Failure) {
         if self.json {
-            return self.json("error", problem);
+            return self.json(failure.word(), &failure.problem);
         }
         self.finish();
-        let mut text = format!("error[{}]: {}", problem.code, problem.what);
-        for (label, part) in [("state", &problem.state), ("next", &problem.next)] {
-            if !part.is_empty() {
-                text.push_str(&format!("\n  {label}: {part}"));
-            }
-        }
-        drop(writeln!(std::io::stderr(), "{text}"));
-    }
-
-    /// Shows an error that points into the user's file.
-    pub fn diagnostic(&self, rendered: &str) {
-        self.finish();
-        drop(writeln!(std::io::stderr(), "{rendered}"));
+        drop(writeln!(
+            std::io::stderr(),
+            "{}",
+            failure.lines().join("\n")
+        ));
     }
 
     /// Takes the bar away.
@@ -147,10 +142,11 @@ impl Face for Terminal {
         self.line(text);
     }
 
-    fn value(&self, value: &serde_json::Value) {
+    fn value(&self, kind: &str, value: &serde_json::Value) -> bool {
         if self.json {
-            self.line(&value.to_string());
+            self.json(kind, value);
         }
+        self.json
     }
 
     fn notice(&self, notice: &Notice) {

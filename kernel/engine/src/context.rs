@@ -162,7 +162,11 @@ impl Context {
         let store = self.run.evidence();
         let kept = tokio::task::spawn_blocking(move || store.keep(&content)).await;
         let digest = kept.map_err(|error| {
-            StepError::permanent("CD0306", format!("keeping {name} was cut off: {error}"), "")
+            StepError::permanent(
+                crate::code::CUT_OFF,
+                format!("keeping {name} was cut off: {error}"),
+                "",
+            )
         })??;
         let (name, media_type) = (name.to_owned(), media_type.to_owned());
         let body = EventBody::EvidenceKept {

@@ -50,9 +50,16 @@ impl Error {
                 code: record_code(error).to_owned(),
                 what: with_sources(error),
                 state: "The record holds everything up to its last complete line.".to_owned(),
-                next: "Look at the path and the cause; `code-deploy verify RUN` shows whether the \
-                       record is whole."
-                    .to_owned(),
+                next: match error {
+                    code_deploy_record::Error::NoSuchRun { .. } => {
+                        "`code-deploy runs` lists the runs."
+                    }
+                    _ => {
+                        "Look at the path and the cause; `code-deploy verify RUN` shows whether \
+                         the record is whole."
+                    }
+                }
+                .to_owned(),
             },
         }
     }
@@ -74,9 +81,11 @@ pub fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
 fn record_code(error: &code_deploy_record::Error) -> &'static str {
     use code_deploy_record::Error as E;
     match error {
-        E::Broken { .. } | E::BadSample { .. } | E::EvidenceChanged { .. } => "CD0301",
-        E::NoSuchRun { .. } => "CD0302",
-        E::NotARecord { .. } => "CD0303",
+        E::Broken { .. } | E::BadSample { .. } | E::EvidenceChanged { .. } => {
+            crate::code::BROKEN_RECORD
+        }
+        E::NoSuchRun { .. } => crate::code::NO_SUCH_RUN,
+        E::NotARecord { .. } => crate::code::NOT_A_RECORD,
         E::Locked { .. } => "CD0304",
         E::SecretInEntry { .. } => "CD0305",
         _ => "CD0300",

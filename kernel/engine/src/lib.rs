@@ -4,6 +4,7 @@
 //! The engine knows no concrete target and no face. Its state is the fold of the run's journal
 //! ([`code_deploy_record::RunState`]) and nothing else.
 
+pub mod code;
 pub mod context;
 pub mod contract;
 pub mod duration;

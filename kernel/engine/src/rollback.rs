@@ -120,7 +120,7 @@ impl Runner {
             let Some(step) = self.plan().step(&name) else {
                 let what = format!("step {name} has to be undone, but this plan does not have it");
                 let next = "Use the program and the deployment file that began the run.";
-                return Err(StepError::permanent("CD0433", what, next));
+                return Err(StepError::permanent("CD0436", what, next));
             };
             back(self.context(), step).await?;
         }
@@ -136,7 +136,7 @@ impl Runner {
         looked.map_err(|what| Problem {
             code: "CD0434".to_owned(),
             what: format!("every step was undone, but not everything is as before: {what}"),
-            state: String::new(),
+            state: "Every step is undone.".to_owned(),
             next: String::new(),
         })
     }
@@ -212,8 +212,8 @@ impl Runner {
                  {left}."
             ),
             next: format!(
-                "Look at what runs with `code-deploy status {run}` and at the logs in {}; mend the \
-                 cause; then `code-deploy rollback {run}` goes on from there. {}",
+                "Look at what runs with `code-deploy status --run {run}` and at the logs in {}; mend the \
+                 cause; then `code-deploy rollback --run {run}` goes on from there. {}",
                 self.context().run.logs_path().display(),
                 cause.next
             ),

@@ -8,6 +8,7 @@ mod join;
 mod live;
 mod open;
 mod options;
+mod preview;
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ use code_deploy_record::Digest;
 pub use compose::{ComposeFacts, ComposeService, Feature};
 pub(crate) use document::Document;
 pub(crate) use error::code;
-pub use error::{CODES, Excerpt, SpecDiagnostic, SpecError};
+pub use error::{CODES, Excerpt, SpecError};
 pub use limits::local_limits;
 pub use model::*;
 pub(crate) use role::guess as guess_role;

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::face::Face;
-use crate::lines::line_of;
+use crate::lines::Teller;
 use crate::terminal::parse_answer;
 
 /// Lines of what happened that the live display keeps; the record has all.
@@ -32,6 +32,7 @@ pub struct CellFace {
 struct Noted {
     waiting: VecDeque<Piece>,
     lines: VecDeque<String>,
+    teller: Teller,
     left_out: usize,
     traffic: BTreeMap<String, String>,
     progress: Option<Progress>,
@@ -126,7 +127,9 @@ impl Noted {
                 .collect();
             self.traffic.insert(service.clone(), shares.join(", "));
         }
-        let Some(line) = line_of(event) else { return };
+        let Some(line) = self.teller.tell(event) else {
+            return;
+        };
         self.lines
             .push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
         if self.lines.len() > LINES {
@@ -205,7 +208,9 @@ impl Face for CellFace {
         self.note(|n| n.waiting.push_back(Piece::Text(text.to_owned())));
     }
 
-    fn value(&self, _value: &serde_json::Value) {}
+    fn value(&self, _kind: &str, _value: &serde_json::Value) -> bool {
+        false
+    }
 
     fn notice(&self, notice: &Notice) {
         self.note(|noted| match notice {

@@ -12,6 +12,58 @@ use crate::show::follow;
 /// The most entries that `--last` keeps in memory.
 const MOST: usize = 100_000;
 
+/// The kinds of entries.
+const KINDS: [&str; 32] = [
+    "run_started",
+    "inventory_taken",
+    "planned",
+    "phase_started",
+    "phase_finished",
+    "section_reported",
+    "step_intended",
+    "step_applied",
+    "step_verified",
+    "step_finished",
+    "gate_evaluated",
+    "health_changed",
+    "traffic_shifted",
+    "approval_asked",
+    "approval_given",
+    "item_settled",
+    "finding_raised",
+    "evidence_kept",
+    "steering_asked",
+    "paused",
+    "resumed",
+    "rollback_started",
+    "rollback_finished",
+    "rollback_rehearsed",
+    "migrated",
+    "client_started",
+    "client_counted",
+    "load_tested",
+    "samples_closed",
+    "noted",
+    "run_finished",
+    "sealed",
+];
+
+fn refuse_unknown(kinds: &[String]) -> Result<(), Failure> {
+    let known = KINDS.map(str::to_owned);
+    let Some(unknown) = kinds.iter().find(|kind| !known.contains(kind)) else {
+        return Ok(());
+    };
+    let near = crate::commands::nearest(unknown, &known);
+    let near = near.map(|near| format!("Did you mean `{near}`? "));
+    let what = format!("there is no kind of entries `{unknown}`");
+    let next = format!(
+        "{}There are: {}.",
+        near.unwrap_or_default(),
+        KINDS.join(", ")
+    );
+    Err(Failure::usage(what, next))
+}
+
 /// Shows the entries of a record that are of one of the kinds; all when none is given.
 pub async fn record(
     run: &RunFolder,
@@ -20,6 +72,7 @@ pub async fn record(
     watch: bool,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
+    refuse_unknown(kinds)?;
     let wanted = |event: &Event| kinds.is_empty() || kinds.contains(&kind_of(event));
     let mut kept = VecDeque::new();
     let mut next = 0;
@@ -61,8 +114,9 @@ fn kind_of(event: &Event) -> String {
 }
 
 fn show(event: &Event, face: &dyn Face) {
-    if let Ok(value) = serde_json::to_value(event) {
-        face.value(&value);
+    let value = serde_json::to_value(event).unwrap_or_default();
+    if face.value("event", &value) {
+        return;
     }
     let time = event.time.format("%H:%M:%S%.3f");
     let line = line_of(event).unwrap_or_else(|| kind_of(event));
@@ -71,4 +125,28 @@ fn show(event: &Event, face: &dyn Face) {
         "{seq:>5}  {time}  {actor:<8}  {}",
         line.trim_start()
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn the_known_kinds_are_those_of_the_record() {
+        let unknown = serde_json::json!({ "kind": "?" });
+        let error = serde_json::from_value::<code_deploy_record::EventBody>(unknown).unwrap_err();
+        let text = error.to_string();
+        let kinds: Vec<_> = text.split('`').skip(3).step_by(2).collect();
+        assert_eq!(kinds, KINDS);
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_the_nearest() {
+        let failure = refuse_unknown(&["gate_evaluatd".to_owned()]).unwrap_err();
+        let next = &failure.problem.next;
+        assert!(next.contains("Did you mean `gate_evaluated`?"), "{next}");
+        assert!(refuse_unknown(&["sealed".to_owned()]).is_ok());
+    }
 }

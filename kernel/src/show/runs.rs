@@ -8,8 +8,13 @@ use crate::project::Project;
 
 /// Lists the runs of a project, newest first.
 pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
+    let runs = project.all_runs()?;
+    if runs.is_empty() {
+        face.text("There are no runs yet.");
+        return Ok(Exit::Done);
+    }
     let mut rows = Vec::new();
-    for (folder, state) in project.all_runs()?.into_iter().rev() {
+    for (folder, state) in runs.into_iter().rev() {
         let Some(started) = &state.started else {
             continue;
         };
@@ -26,11 +31,14 @@ pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
             (Some(since), Some(last)) => (last - since).num_milliseconds() as f64 / 1000.0,
             _ => 0.0,
         };
-        face.value(&serde_json::json!({
+        let value = serde_json::json!({
             "run": started.run, "environment": started.environment, "target": started.target,
             "from": started.from, "to": started.to, "since": state.since, "outcome": outcome,
             "seconds": seconds, "folder": folder.path(),
-        }));
+        });
+        if face.value("run", &value) {
+            continue;
+        }
         let since = state
             .since
             .map(|since| since.format("%Y-%m-%d %H:%M:%S").to_string());
@@ -44,7 +52,6 @@ pub fn runs(project: &Project, face: &dyn Face) -> Result<Exit, Failure> {
         ]);
     }
     if rows.is_empty() {
-        face.text("There are no runs yet.");
         return Ok(Exit::Done);
     }
     let columns = vec![

@@ -7,11 +7,17 @@ use code_deploy_record::{Column, Report, RunFolder, RunState, StepStatus, Verdic
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::show::follow;
+use crate::show::live::{Live, utc};
 
 /// Shows where a run stands; with `watch`, also what happens from now on until it has ended.
-pub async fn status(run: &RunFolder, watch: bool, face: &dyn Face) -> Result<Exit, Failure> {
+pub async fn status(
+    run: &RunFolder,
+    live: Option<&Live>,
+    watch: bool,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
     let state = run.state()?;
-    show(&state, face);
+    show(&state, live, face);
     if watch && state.finished.is_none() {
         follow::follow(run, state.events, |event| {
             face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(
@@ -23,14 +29,15 @@ pub async fn status(run: &RunFolder, watch: bool, face: &dyn Face) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// Shows where a run stands.
-pub fn show(state: &RunState, face: &dyn Face) {
-    face.value(&as_value(state));
-    face.report("Status", &report(state));
+/// Shows where a run stands, and what runs where that was asked.
+pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
+    if !face.value("status", &as_value(state, live)) {
+        face.report("Status", &report(state, live));
+    }
 }
 
 /// Returns where a run stands as a report.
-pub fn report(state: &RunState) -> Report {
+fn report(state: &RunState, live: Option<&Live>) -> Report {
     let Some(started) = &state.started else {
         return Report::new().with_text("This run has not begun.");
     };
@@ -46,6 +53,18 @@ pub fn report(state: &RunState) -> Report {
         ),
         fact("Stands", standing(state)),
     ];
+    if let Some(last) = state.last {
+        facts.push(fact("Last entry", utc(last)));
+    }
+    if let Some(live) = live {
+        facts.push(fact("Now", live.in_words()));
+        if state.finished.is_none() {
+            let worker = live.worker.as_deref();
+            let worker = worker
+                .unwrap_or("none: `code-deploy resume` goes on, `code-deploy rollback` goes back");
+            facts.push(fact("Process", worker.to_owned()));
+        }
+    }
     if let Some(client) = state.clients.get("client") {
         let text = format!(
             "{} requests sent, {} failed, longest gap {:.2} s",
@@ -53,7 +72,7 @@ pub fn report(state: &RunState) -> Report {
             client.failed,
             client.longest_gap_us as f64 / 1e6
         );
-        facts.push(fact("Outside client", text));
+        facts.push(fact("Outside client, as recorded", text));
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for item in state.items.values() {
@@ -68,7 +87,12 @@ pub fn report(state: &RunState) -> Report {
     }
     let columns = vec![Column::text("Fact"), Column::text("Value")];
     let mut report = Report::new().with_table("The run", columns, facts);
-    report = with_traffic(report, state);
+    report = match live.map(Live::table) {
+        Some(Ok(Some((title, columns, rows)))) => report.with_table(&title, columns, rows),
+        // Nothing runs: what was served last would be read as present.
+        Some(Ok(None)) => report,
+        Some(Err(())) | None => with_traffic(report, state),
+    };
     with_trouble(report, state)
 }
 
@@ -119,14 +143,20 @@ fn with_traffic(report: Report, state: &RunState) -> Report {
         Column::text("Served"),
         Column::text("Stable release"),
     ];
-    report.with_table("Traffic as last read back", columns, rows.collect())
+    let last = state.last.map(utc).unwrap_or_default();
+    let title = format!("Traffic as it was when the record's last entry was written, {last}");
+    report.with_table(&title, columns, rows.collect())
 }
 
 fn with_trouble(report: Report, state: &RunState) -> Report {
     let steps = state
         .steps
         .iter()
-        .filter(|(_, step)| matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed));
+        .filter(|(_, step)| matches!(step.status, StepStatus::Failed | StepStatus::UndoFailed))
+        .filter(|(_, step)| {
+            let code = step.problem.as_ref().map(|problem| problem.code.as_str());
+            code != Some(code_deploy_engine::code::PAUSED)
+        });
     let mut rows: Vec<_> = steps
         .map(|(name, step)| {
             let what = step.problem.as_ref().map(|problem| problem.what.clone());
@@ -152,7 +182,7 @@ fn with_trouble(report: Report, state: &RunState) -> Report {
     report.with_table("What did not pass", columns, rows)
 }
 
-fn as_value(state: &RunState) -> serde_json::Value {
+fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
     serde_json::json!({
         "run": state.started,
         "standing": standing(state),
@@ -164,5 +194,7 @@ fn as_value(state: &RunState) -> serde_json::Value {
         }).collect::<BTreeMap<_, _>>(),
         "client": state.clients.get("client"),
         "events": state.events,
+        "last_entry": state.last,
+        "now": live.map(Live::as_value),
     })
 }

@@ -33,11 +33,14 @@ pub fn verify(
             report.events, report.evidence, report.samples
         );
         face.text(&format!("{name}: {summary}"));
-        face.value(&serde_json::json!({
-            "run": name, "events": report.events, "evidence": report.evidence,
-            "samples": report.samples, "sealed": report.sealed, "head": report.head,
-            "findings": report.findings.iter().map(|f| [&f.place, &f.what]).collect::<Vec<_>>(),
-        }));
+        face.value(
+            "verified",
+            &serde_json::json!({
+                "run": name, "events": report.events, "evidence": report.evidence,
+                "samples": report.samples, "sealed": report.sealed, "head": report.head,
+                "findings": report.findings.iter().map(|f| [&f.place, &f.what]).collect::<Vec<_>>(),
+            }),
+        );
         rows.extend(
             report
                 .findings
@@ -77,7 +80,7 @@ pub fn verify(
     );
     let what = format!("{count} places do not verify");
     Err(Failure::refused(
-        "CD0301",
+        code_deploy_engine::code::BROKEN_RECORD,
         what,
         "Compare with a copy kept elsewhere.",
     ))

@@ -78,24 +78,30 @@ impl LocalTarget {
     /// # Errors
     /// When the folder of the environment cannot be written.
     pub fn new(settings: LocalSettings) -> Result<Self, TargetError> {
-        let spec = &settings.spec;
-        let places = Places::new(
-            &spec.project,
-            &spec.environment,
-            spec.data_folder(),
-            settings.runtime.clone(),
-        );
+        let places = places_of(&settings);
         let token = read_or_make_token(&places)?;
+        Ok(Self::of(settings, places, token))
+    }
+
+    /// Returns the target for looking at it: nothing is written, also where there is no token yet.
+    #[must_use]
+    pub fn to_look_at(settings: LocalSettings) -> Self {
+        let places = places_of(&settings);
+        let token = read_token(&places).unwrap_or_else(new_token);
+        Self::of(settings, places, token)
+    }
+
+    fn of(settings: LocalSettings, places: Places, token: Secret) -> Self {
         settings.redactor.know("router token", token.clone());
         let router = RouterProcess::new(places.clone(), settings.program.clone());
         let settings = Arc::new(settings);
-        Ok(Self {
+        Self {
             store: Store { settings, places },
             router,
             http: HttpClient::new(),
             token,
             happenings: Happenings::default(),
-        })
+        }
     }
 
     /// Returns where things of this environment are.
@@ -303,14 +309,31 @@ fn stable_release(served: &BTreeMap<String, Shares>, instances: &[Instance]) -> 
     (same && runs).then(|| first.clone())
 }
 
+fn places_of(settings: &LocalSettings) -> Places {
+    let spec = &settings.spec;
+    Places::new(
+        &spec.project,
+        &spec.environment,
+        spec.data_folder(),
+        settings.runtime.clone(),
+    )
+}
+
 fn read_or_make_token(places: &Places) -> Result<Secret, TargetError> {
-    let path = places.token();
-    match std::fs::read_to_string(&path) {
-        Ok(token) if token.len() == 32 => return Ok(Secret::new(token)),
-        _ => {}
+    if let Some(token) = read_token(places) {
+        return Ok(token);
     }
-    let token = format!("{:032x}", rand::random::<u128>());
+    let (path, token) = (places.token(), new_token());
     create_private(places.root()).map_err(files(None, "create", places.root()))?;
-    write_private(&path, token.as_bytes()).map_err(files(None, "write", &path))?;
-    Ok(Secret::new(token))
+    write_private(&path, token.expose().as_bytes()).map_err(files(None, "write", &path))?;
+    Ok(token)
+}
+
+fn read_token(places: &Places) -> Option<Secret> {
+    let token = std::fs::read_to_string(places.token()).ok()?;
+    (token.len() == 32).then(|| Secret::new(token))
+}
+
+fn new_token() -> Secret {
+    Secret::new(format!("{:032x}", rand::random::<u128>()))
 }

@@ -72,7 +72,7 @@ impl Interruption {
                     "rollback"
                 };
                 let problem = Problem {
-                    code: "CD0401".to_owned(),
+                    code: crate::code::PAUSED.to_owned(),
                     what: format!("{by} asked for a {word}: {reason}"),
                     state: "The step stopped at a safe point.".to_owned(),
                     next: "`code-deploy resume` goes on, `code-deploy rollback` goes back."

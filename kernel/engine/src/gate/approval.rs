@@ -16,7 +16,7 @@ pub const LIMIT: Duration = Duration::from_secs(24 * 3600);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Asks for a go where the environment's policy wants one; returns at once where it does not. The
-/// person may answer here, or from elsewhere by `code-deploy approve`.
+/// person may answer here, or from elsewhere by `code-deploy approve --reason TEXT`.
 ///
 /// # Errors
 /// `CD0454` when the answer is no-go or nobody answered within a day; that somebody asked the run
@@ -54,7 +54,15 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
     }];
     let reason = format!("{by} said {word} to plan {}", plan.short());
     let answer = gate::Answer { checks, reason };
-    gate::answer(context, Gate::Approval, "CD0454", subject, since, answer).await
+    gate::answer(
+        context,
+        Gate::Approval,
+        crate::code::NOT_APPROVED,
+        subject,
+        since,
+        answer,
+    )
+    .await
 }
 
 /// Waits for the answer, from here or from elsewhere, whichever comes first.
@@ -148,13 +156,13 @@ async fn wait(context: &Context, subject: &str, plan: Digest) -> Result<(String,
             let hours = LIMIT.as_secs() / 3600;
             let what = format!("nobody answered {subject} within {hours} hours");
             return Err(StepError::gate(
-                "CD0454",
+                crate::code::NOT_APPROVED,
                 what,
                 "Deploy again when somebody can.",
             ));
         }
         context.progress(Progress {
-            what: format!("waits for `code-deploy approve`: {subject}"),
+            what: format!("waits for `code-deploy approve --reason TEXT`: {subject}"),
             elapsed,
             limit: Some(LIMIT),
             share: None,

@@ -195,7 +195,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, StepError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
         StepError::permanent(
-            "CD0306",
+            crate::code::CUT_OFF,
             format!("reading the record was cut off: {error}"),
             "",
         )

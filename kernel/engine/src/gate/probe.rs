@@ -211,7 +211,7 @@ async fn append(context: &Context, samples: Vec<Sample>) -> Result<(), StepError
     });
     let written = written.await.map_err(|error| {
         StepError::permanent(
-            "CD0306",
+            crate::code::CUT_OFF,
             format!("writing samples was cut off: {error}"),
             "",
         )

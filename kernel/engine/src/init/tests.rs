@@ -48,6 +48,8 @@ fn what_init_writes_loads_and_holds_what_was_found() {
     assert_eq!(spec.file.databases["db"].used_by, ["api"]);
     assert_eq!(spec.file.databases["cache"].used_by, ["api"]);
     assert!(text.contains("migrations: db/migrations"));
+    // A database that is a service too stands in two places, and the second says why.
+    assert_eq!(text.matches("stands with the service above").count(), 1);
     let validator = jsonschema::validator_for(&crate::spec::schema()).unwrap();
     let json: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     assert!(validator.is_valid(&json));

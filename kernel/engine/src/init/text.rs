@@ -244,6 +244,10 @@ fn databases(out: &mut Lines, found: &Found<'_>) {
     for (index, (name, (url, users))) in all.iter().enumerate() {
         let users: Vec<String> = users.iter().map(|user| quoted(user)).collect();
         out.add(2, &format!("{}:", quoted(name)));
+        if found.facts.services.contains_key(name) {
+            let text = "# How it runs stands with the service above; here is who uses it, and how.";
+            out.add(4, text);
+        }
         out.add(4, &format!("url: {url}"));
         out.add(4, &format!("used_by: [{}]", users.join(", ")));
         match found.migrations {

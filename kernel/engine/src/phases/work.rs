@@ -265,7 +265,7 @@ impl Section<'_> {
 /// Returns the error of something that only a defect of this program can cause.
 pub(crate) fn defect(what: String) -> StepError {
     StepError::permanent(
-        "CD0790",
+        crate::code::DEFECT,
         what,
         "This is a defect of the program: report it.",
     )

@@ -114,7 +114,7 @@ impl Runner {
             let stopped = step
                 .problem
                 .as_ref()
-                .is_some_and(|problem| problem.code == "CD0401");
+                .is_some_and(|problem| problem.code == crate::code::PAUSED);
             step.status == StepStatus::Failed && !stopped
         });
         match failed {
@@ -138,7 +138,7 @@ impl Runner {
         if state.rollback.is_some() {
             let what = "the run is going back to the release before";
             let next = "`code-deploy rollback` goes on with it.";
-            return Err(Error::refused("CD0423", what, next));
+            return Err(Error::refused(crate::code::GOING_BACK, what, next));
         }
         let phase = phase_of(verb)?;
         let earlier = PhaseNumber::all().take_while(|earlier| *earlier < phase);
@@ -153,7 +153,11 @@ impl Runner {
                 None => "has not begun",
             };
             let what = format!("{verb} cannot run yet: phase {missing} ({word}) {stands}");
-            return Err(Error::refused("CD0420", what, format!("Run {word} first.")));
+            return Err(Error::refused(
+                crate::code::PHASE_NOT_DONE,
+                what,
+                format!("Run {word} first."),
+            ));
         }
         let sections = self.plan.sections(verb);
         match section {
@@ -165,7 +169,7 @@ impl Runner {
                 };
                 let what = format!("{verb} has no section `{wanted}` in this plan");
                 let next = format!("Its sections are: {known}.");
-                Err(Error::refused("CD0421", what, next))
+                Err(Error::refused(crate::code::NO_SUCH_SECTION, what, next))
             }
             _ => Ok(phase),
         }
@@ -502,6 +506,10 @@ pub fn phase_of(verb: &str) -> Result<PhaseNumber> {
         |phase: &PhaseNumber| phase.verb() == verb || (verb == "inventory" && phase.get() == 1);
     PhaseNumber::all().find(named).ok_or_else(|| {
         let next = format!("The verbs are: {}.", VERBS.join(", "));
-        Error::refused("CD0421", format!("there is no verb `{verb}`"), next)
+        Error::refused(
+            crate::code::NO_SUCH_SECTION,
+            format!("there is no verb `{verb}`"),
+            next,
+        )
     })
 }

@@ -21,12 +21,20 @@ impl Runner {
         }
         if state.rollback.is_some() {
             let next = "`code-deploy rollback` goes on with it.";
-            return Err(Error::refused("CD0423", "the run is going back", next));
+            return Err(Error::refused(
+                crate::code::GOING_BACK,
+                "the run is going back",
+                next,
+            ));
         }
         if let Some(missing) = PhaseNumber::all().find(|phase| !state.phase_done(*phase)) {
             let verb = missing.verb();
             let what = format!("the run cannot be ended: phase {missing} ({verb}) is not done");
-            return Err(Error::refused("CD0420", what, format!("Run {verb} first.")));
+            return Err(Error::refused(
+                crate::code::PHASE_NOT_DONE,
+                what,
+                format!("Run {verb} first."),
+            ));
         }
         if let Some(ended) = self.run_final_steps().await? {
             return Ok(ended);
@@ -147,7 +155,7 @@ impl Runner {
         let closed = tokio::task::spawn_blocking(move || digests(&folder)).await;
         let closed = closed.map_err(|error| {
             let what = format!("reading the samples was cut off: {error}");
-            Error::refused("CD0306", what, "Resume the run; it ends then.")
+            Error::refused(crate::code::CUT_OFF, what, "Resume the run; it ends then.")
         })??;
         for (file, digest, samples) in closed {
             let body = EventBody::SamplesClosed {

@@ -13,21 +13,7 @@ use crate::{Error, Journal, Result};
 
 /// Joins a run that is not ended: goes on from where its record stands.
 pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Runner> {
-    let Some(started) = last.state.started.clone() else {
-        return Err(damaged_name(&last.folder));
-    };
-    refuse_other_run(&options, &started, &last)?;
-    let inputs = Inputs {
-        spec: Arc::clone(&options.spec),
-        inventory: Arc::clone(&options.inventory),
-        from: started.from.clone(),
-        to: started.to.clone(),
-        initial: started.initial,
-        reverts: started.reverts.clone(),
-    };
-    let plan = Plan::of(&inputs, options.steps)?;
-    let going_back = options.purpose == Purpose::GoBack || last.state.rollback.is_some();
-    refuse_changed_plan(&plan, &last, going_back)?;
+    let (inputs, plan) = plan_of_open_run(&options, &last)?;
     let recovered_target = options.target.recover().await?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
@@ -56,6 +42,26 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     Ok(runner)
 }
 
+/// Returns the plan with which a run that is not ended would go on.
+pub(super) fn plan_of_open_run(options: &OpenOptions, last: &Last) -> Result<(Inputs, Plan)> {
+    let Some(started) = last.state.started.clone() else {
+        return Err(damaged_name(&last.folder));
+    };
+    refuse_other_run(options, &started, last)?;
+    let inputs = Inputs {
+        spec: Arc::clone(&options.spec),
+        inventory: Arc::clone(&options.inventory),
+        from: started.from,
+        to: started.to,
+        initial: started.initial,
+        reverts: started.reverts,
+    };
+    let plan = Plan::of(&inputs, options.steps)?;
+    let going_back = options.purpose == Purpose::GoBack || last.state.rollback.is_some();
+    refuse_changed_plan(&plan, last, going_back)?;
+    Ok((inputs, plan))
+}
+
 fn refuse_other_run(options: &OpenOptions, started: &RunStarted, last: &Last) -> Result<()> {
     let run = &started.run;
     let stands = last.state.present_phase().map_or_else(
@@ -70,11 +76,11 @@ fn refuse_other_run(options: &OpenOptions, started: &RunStarted, last: &Last) ->
         let what = format!(
             "run {run}, which deploys release {to} to target {target}, is not ended: {stands}"
         );
-        return Err(Error::refused("CD0412", what, next));
+        return Err(Error::refused(crate::code::OTHER_RUN, what, next));
     }
     if options.purpose == Purpose::Begin {
         let what = format!("run {run} of the same release is not ended: {stands}");
-        return Err(Error::refused("CD0412", what, next));
+        return Err(Error::refused(crate::code::OTHER_RUN, what, next));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::join::join;
 use super::live::Live;
+use super::preview::inputs_from;
 use super::{OpenOptions, Purpose, Runner};
 use crate::lease::LeasedTarget;
 use crate::plan::{Inputs, Plan};
@@ -31,7 +32,7 @@ impl Last {
             .map_or_else(String::new, |started| started.run.to_string())
     }
 
-    fn is_ended(&self) -> bool {
+    pub(super) fn is_ended(&self) -> bool {
         let finished = self.state.finished.as_ref();
         finished.is_some_and(|(outcome, ..)| *outcome != RunOutcome::NeedsPerson)
     }
@@ -64,8 +65,16 @@ impl Runner {
                 seal_if_cut_off(last.as_ref(), &options)?;
                 match options.purpose {
                     Purpose::Deploy | Purpose::Begin => {}
-                    Purpose::Resume => return Err(nothing("CD0417", "resume", &options)),
-                    Purpose::GoBack => return Err(nothing("CD0418", "go back from", &options)),
+                    Purpose::Resume => {
+                        return Err(nothing(crate::code::NOTHING_TO_STEER, "resume", &options));
+                    }
+                    Purpose::GoBack => {
+                        return Err(nothing(
+                            crate::code::NOTHING_TO_GO_BACK,
+                            "go back from",
+                            &options,
+                        ));
+                    }
                 }
                 begin(options, &runs, last, lock).await
             }
@@ -78,12 +87,12 @@ fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
     Error::refused(
         code,
         format!("there is no unfinished run of {application} in {environment} to {what}"),
-        "`code-deploy runs` lists the runs; `code-deploy rollback RUN` goes back from a finished \
-         one.",
+        "`code-deploy runs` lists the runs; `code-deploy rollback --run RUN` goes back from a \
+         finished one.",
     )
 }
 
-fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
+pub(super) fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
     let findings = options.target.cannot_honour(&options.spec);
     let critical: Vec<_> = findings
         .iter()
@@ -134,7 +143,7 @@ fn take_lock(runs: &RunsFolder, options: &OpenOptions, run: RunId) -> Result<Run
     let taken = RunLock::take(runs, &spec.application, &spec.environment, holder);
     taken.map_err(|error| match error {
         error @ code_deploy_record::Error::Locked { .. } => Error::refused(
-            "CD0410",
+            crate::code::LOCKED,
             error.to_string(),
             "Wait until it has ended, or steer it from here: `code-deploy status`, `pause` and \
              `rollback` reach a run that is alive.",
@@ -144,7 +153,7 @@ fn take_lock(runs: &RunsFolder, options: &OpenOptions, run: RunId) -> Result<Run
 }
 
 /// Finds the last run of the application in the environment.
-fn last_run(runs: &RunsFolder, options: &OpenOptions) -> Result<Option<Last>> {
+pub(super) fn last_run(runs: &RunsFolder, options: &OpenOptions) -> Result<Option<Last>> {
     let spec = &options.spec;
     for id in runs.list()?.into_iter().rev() {
         let folder = runs.run(&id)?;
@@ -186,7 +195,7 @@ fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
         crate::error::with_sources(error)
     );
     Error::refused(
-        "CD0413",
+        crate::code::DAMAGED,
         what,
         "Restore the folder from a copy, or move it out of the runs folder once you know what \
          runs.",
@@ -218,23 +227,7 @@ async fn begin(
     options.target.recover().await?;
     let observed = options.target.observe().await?;
     let from = stable(&observed, &options)?;
-    let to = wanted_release(&options)?;
-    if from.as_ref() == Some(&to) {
-        return Err(Error::refused(
-            "CD0411",
-            format!("release {to} is deployed already and has all traffic"),
-            "Name another release, or see what runs with `code-deploy status`.",
-        ));
-    }
-    require_earlier(&options, runs, &to)?;
-    let inputs = Inputs {
-        spec: Arc::clone(&options.spec),
-        inventory: Arc::clone(&options.inventory),
-        initial: from.is_none(),
-        from,
-        to,
-        reverts: options.reverts.clone(),
-    };
+    let inputs = inputs_from(&options, runs, from)?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
@@ -266,7 +259,7 @@ pub(super) fn no_thread(error: &std::io::Error) -> Error {
     )
 }
 
-fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>> {
+pub(super) fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>> {
     let runs = observed.instances.iter().any(|instance| instance.running);
     if observed.stable.is_none() && runs {
         let releases: std::collections::BTreeSet<_> = observed
@@ -291,24 +284,32 @@ fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>>
     Ok(observed.stable.clone())
 }
 
-fn wanted_release(options: &OpenOptions) -> Result<Release> {
+pub(super) fn wanted_release(options: &OpenOptions) -> Result<Release> {
     if let Some(to) = &options.to {
         return Ok(to.clone());
     }
     let named = options.spec.release.as_ref().ok_or_else(|| {
-        let next = "Write `release: 1.2.3` into the deployment file or give `--release 1.2.3`.";
-        Error::refused("CD0424", "no release to deploy is named", next)
+        let next = "Write `release: 1.2.3` into the deployment file or give `--to 1.2.3`.";
+        Error::refused(
+            crate::code::NO_RELEASE,
+            "no release to deploy is named",
+            next,
+        )
     })?;
     named.parse().map_err(|error| {
         Error::refused(
-            "CD0424",
+            crate::code::NO_RELEASE,
             format!("{error}"),
             "Correct `release` in the deployment file.",
         )
     })
 }
 
-fn require_earlier(options: &OpenOptions, runs: &RunsFolder, to: &Release) -> Result<()> {
+pub(super) fn require_earlier(
+    options: &OpenOptions,
+    runs: &RunsFolder,
+    to: &Release,
+) -> Result<()> {
     for environment in &options.spec.requires {
         let mut other_file = false;
         let mut found = false;
@@ -404,7 +405,11 @@ pub(super) fn damaged_name(folder: &RunFolder) -> Error {
         "the record in {} has no valid run name",
         folder.path().display()
     );
-    Error::refused("CD0413", what, "Move the folder out of the runs folder.")
+    Error::refused(
+        crate::code::DAMAGED,
+        what,
+        "Move the folder out of the runs folder.",
+    )
 }
 
 pub(super) fn assemble(

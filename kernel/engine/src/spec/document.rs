@@ -419,8 +419,8 @@ fn describe_message(error: &Yaml) -> (&'static str, String, String, Option<Strin
         return too_much();
     }
     if typed {
-        let help = "Give the value the type that the key takes; the commented example that \
-                    `code-deploy init` writes shows each.";
+        let help = "Give the value the type that the key takes; `code-deploy schema` describes \
+                    each.";
         return (code::WRONG_TYPE, message, help.to_owned(), None);
     }
     let help = "Check indentation, quotes and colons at this place.";

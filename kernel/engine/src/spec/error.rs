@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use code_deploy_record::Problem;
-use miette::{LabeledSpan, SourceCode};
 
 /// The stable codes of everything that can be wrong with a deployment file, with what each means.
 /// This is the one place that lists them.
@@ -172,105 +171,36 @@ impl SpecError {
         }
     }
 
-    /// Returns the error as a terminal shows it: with the lines of the file around the place.
+    /// Returns the line before the place and the line itself, numbered, with a mark below; nothing
+    /// where the place or the text is not known.
     #[must_use]
-    pub fn diagnostic(&self) -> SpecDiagnostic {
-        SpecDiagnostic {
-            error: self.clone(),
-        }
-    }
-
-    fn offset(&self) -> Option<usize> {
+    pub fn excerpt(&self) -> Option<Vec<String>> {
         let (text, line) = (self.text.as_ref()?, self.line?);
-        let start: usize = text
-            .0
-            .split_inclusive('\n')
-            .take(line.checked_sub(1)?)
-            .map(str::len)
-            .sum();
-        let rest = text.0.get(start..)?;
-        let inside: usize = rest
-            .chars()
-            .take(self.column.unwrap_or(1).saturating_sub(1))
-            .map(char::len_utf8)
-            .sum();
-        Some((start + inside).min(text.0.len()))
-    }
-
-    /// Returns the length of the word at the place, in bytes.
-    fn width(&self, offset: usize) -> usize {
-        let rest = self.text.as_ref().and_then(|text| text.0.get(offset..));
-        let word = rest.map_or(0, |rest| {
-            rest.find(|c: char| c.is_whitespace() || c == ',' || c == ':')
-                .unwrap_or(rest.len())
-        });
-        word.max(1)
-    }
-}
-
-/// A [`SpecError`] as miette renders it.
-#[derive(Debug)]
-pub struct SpecDiagnostic {
-    error: SpecError,
-}
-
-impl fmt::Display for SpecDiagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error.what)?;
-        match &self.error.key {
-            Some(key) => write!(f, " (at `{key}`)"),
-            None => Ok(()),
+        let first = line.saturating_sub(2);
+        let around = text.0.lines().enumerate().skip(first).take(line - first);
+        let mut shown: Vec<String> = around
+            .map(|(index, text)| format!("{:>4} | {}", index + 1, short(text)))
+            .collect();
+        let at = text.0.lines().nth(line.checked_sub(1)?)?;
+        let column = self.column.unwrap_or(1);
+        if column <= LONGEST_LINE {
+            let word = at.chars().skip(column - 1);
+            let ends = |c: &char| c.is_whitespace() || matches!(c, ',' | ':');
+            let width = word.take_while(|c| !ends(c)).count();
+            let width = width.clamp(1, LONGEST_LINE);
+            shown.push(format!(
+                "     | {}{}",
+                " ".repeat(column.saturating_sub(1)),
+                "^".repeat(width)
+            ));
         }
+        Some(shown)
     }
 }
 
-impl std::error::Error for SpecDiagnostic {}
+/// The characters of a line that an excerpt shows.
+const LONGEST_LINE: usize = 100;
 
-impl miette::Diagnostic for SpecDiagnostic {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.error.code))
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let state = "Nothing was changed.";
-        Some(Box::new(if self.error.offset().is_some() {
-            format!("{} {state}", self.error.help)
-        } else {
-            format!("{}: {} {state}", self.error.place(), self.error.help)
-        }))
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.error.offset()?;
-        Some(self)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let offset = self.error.offset()?;
-        let width = self.error.width(offset);
-        let label = LabeledSpan::new(Some("here".to_owned()), offset, width);
-        Some(Box::new(std::iter::once(label)))
-    }
-}
-
-impl SourceCode for SpecDiagnostic {
-    fn read_span<'a>(
-        &'a self,
-        span: &miette::SourceSpan,
-        before: usize,
-        after: usize,
-    ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, miette::MietteError> {
-        let Some(text) = &self.error.text else {
-            return Err(miette::MietteError::OutOfBounds);
-        };
-        let found = text.0.read_span(span, before, after)?;
-        Ok(Box::new(miette::MietteSpanContents::new_named(
-            self.error.path.display().to_string(),
-            found.data(),
-            *found.span(),
-            found.line(),
-            found.column(),
-            found.line_count(),
-        )))
-    }
+fn short(line: &str) -> String {
+    line.chars().take(LONGEST_LINE).collect()
 }

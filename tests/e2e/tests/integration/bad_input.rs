@@ -109,11 +109,11 @@ fn a_connection_file_that_is_missing_or_no_json_is_told() {
     let place = Place::new();
     place
         .run(&["kernel", "launch", "gone.json"])
-        .refused(1, "CD0701", &["gone.json"]);
+        .refused(1, "CD0801", &["gone.json"]);
     place.write("bad.json", "no json");
     place
         .run(&["kernel", "launch", "bad.json"])
-        .refused(1, "CD0701", &["bad.json"]);
+        .refused(1, "CD0801", &["bad.json"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The house itself: which crate may know which, what lies where, what may never be in the tree.
 
 mod arrows;
+mod codes;
 mod layout;
 mod manifests;
 mod sources;

@@ -9,10 +9,12 @@
 
 mod bad_input;
 mod browser;
+mod faces;
 mod faults;
 mod house;
 mod kit;
 mod notebooks;
 mod run;
 mod stage;
+mod standing;
 mod steering;

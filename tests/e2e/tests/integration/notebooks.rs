@@ -7,6 +7,7 @@ use code_deploy_record::{EventBody, RunOutcome};
 
 use crate::kit::{Place, Said};
 use crate::stage::Part;
+use crate::steering::Deploying;
 
 /// Validates every notebook of the folders given, strictly.
 const VALIDATE: &str = "
@@ -90,4 +91,84 @@ fn ready_notebooks_deploy_as_the_command_line_does() {
     let valid = python(&place, VALIDATE, &[&demo, &deployed, &done]);
     assert_eq!(valid.code, Some(0), "{}", valid.err);
     assert_eq!(valid.out.trim(), (18 + 18 + 9).to_string());
+}
+
+/// Carries out cells one after the other in one kernel, in an empty folder; interrupts the cell
+/// that says it is at the build. Prints what each said.
+const CELLS: &str = "
+import sys
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name='code-deploy', cwd=sys.argv[1])
+interrupted = False
+def cell(code):
+    said = []
+    def hook(message):
+        global interrupted
+        content = message['content']
+        data = content.get('data', {}).get('text/plain', '')
+        said.append(content.get('text', data) + '\\n'.join(content.get('traceback', [])))
+        if code == '%build' and '[03] build' in data and not interrupted:
+            interrupted = True
+            manager.interrupt_kernel()
+    reply = client.execute_interactive(code, output_hook=hook, timeout=120, allow_stdin=False)
+    content = reply['content']
+    print('CELL', code.split(' ')[0], content['status'], content.get('ename', '-'))
+    print('\\n'.join(said), flush=True)
+for code in sys.argv[2].split(';'):
+    cell(code)
+manager.shutdown_kernel(now=True)
+";
+
+#[test]
+fn cells_say_which_run_they_go_on_with_and_a_stopped_one_is_paused() {
+    let place = Place::new();
+    let demo = ["dev", "local", "--demo", "--to", "1.0.0"];
+    let mut first = Deploying::begin_in(&place, place.path(), &demo);
+    first.until("[02] preflight");
+    first.interrupt();
+    assert_eq!(first.end().code, Some(130));
+    place.lay_out_notebooks();
+    let empty = place.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+
+    let file = place.demo().join("deploy.yaml");
+    let cells = format!(
+        "%code-deploy -f {} dev local;%preflight resuorces;%preflight;%build;%record traffic",
+        file.display()
+    );
+    let said = python(&place, CELLS, &[&empty, Path::new(&cells)]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let cells: Vec<&str> = said.out.split("CELL ").skip(1).collect();
+    let begins = |cell: usize, with: &str| {
+        assert!(cells[cell].starts_with(with), "{}", cells[cell]);
+    };
+    begins(0, "%code-deploy ok");
+    assert!(cells[0].contains("is not ended"), "{}", cells[0]);
+    assert!(
+        cells[0].contains("This goes on with it, from step preflight"),
+        "{}",
+        cells[0]
+    );
+    begins(1, "%preflight error CD0421");
+    assert!(
+        cells[1].contains("Did you mean `resources`?"),
+        "{}",
+        cells[1]
+    );
+    assert!(
+        !cells[1].contains("goes on with"),
+        "said once: {}",
+        cells[1]
+    );
+    begins(2, "%preflight ok");
+    assert!(
+        !cells[2].contains("goes on with"),
+        "said once: {}",
+        cells[2]
+    );
+    begins(3, "%build error Paused");
+    assert!(cells[3].contains("paused[CD0401]"), "{}", cells[3]);
+    begins(4, "%record ok");
+    assert!(cells[4].contains("Traffic"), "{}", cells[4]);
+    assert_eq!(place.demo_runs().len(), 1);
 }

@@ -22,6 +22,9 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
         assert!(report.sealed);
     }
     let (_, upgrade) = &runs[1];
+    // The folder names what runs, so that what is deployed from it next is no step back.
+    let file = std::fs::read_to_string(place.demo().join("deploy.yaml")).unwrap();
+    assert!(file.contains("release: \"1.1.0\"\n"), "{file}");
     let client = &upgrade.clients["client"];
     assert!(client.sent >= 5_000, "{client:?}");
     assert_eq!(client.failed, 0, "{client:?}");

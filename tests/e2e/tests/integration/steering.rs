@@ -1,6 +1,7 @@
 //! Strategies other than canary, going back after the end, and steering a run from outside.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use code_deploy_record::{RunOutcome, RunState};
@@ -126,7 +127,7 @@ fn rolling_replaces_instances_in_waves_and_goes_back_from_a_fault() {
 }
 
 /// A deployment that goes on in the background.
-struct Deploying {
+pub(crate) struct Deploying {
     child: Child,
     out: BufReader<ChildStdout>,
     said: String,
@@ -134,10 +135,14 @@ struct Deploying {
 
 impl Deploying {
     fn begin(place: &Place) -> Self {
+        Self::begin_in(place, &place.demo(), &["dev", "local"])
+    }
+
+    pub(crate) fn begin_in(place: &Place, folder: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(Part::CodeDeploy.path());
         command
-            .current_dir(place.demo())
-            .args(["dev", "local"])
+            .current_dir(folder)
+            .args(arguments)
             .env("XDG_RUNTIME_DIR", place.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -150,7 +155,7 @@ impl Deploying {
 
     /// Waits until the deployment says that.
     #[track_caller]
-    fn until(&mut self, words: &str) {
+    pub(crate) fn until(&mut self, words: &str) {
         let from = self.said.len();
         while !self.said[from..].contains(words) {
             let read = self.out.read_line(&mut self.said).unwrap();
@@ -158,13 +163,13 @@ impl Deploying {
         }
     }
 
-    fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-INT", &pid]).status();
         assert!(asked.unwrap().success());
     }
 
-    fn end(mut self) -> Said {
+    pub(crate) fn end(mut self) -> Said {
         self.out.read_to_string(&mut self.said).unwrap();
         let mut said = Said::from(self.child.wait_with_output().unwrap());
         said.out = self.said;

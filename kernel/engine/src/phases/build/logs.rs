@@ -199,7 +199,7 @@ async fn run(
     let path = context.run.logs_path().join(format!("build-{service}.log"));
     let failed = |what: String| {
         let what = format!("building {service}: {}: {what}", path.display());
-        StepError::permanent("CD0703", what, "Look at the path and its permissions.")
+        StepError::permanent("CD0706", what, "Look at the path and its permissions.")
     };
     let create = path.clone();
     let log = blocking("creating the log of a build", move || private(&create)).await?;

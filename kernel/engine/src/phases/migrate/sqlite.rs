@@ -432,9 +432,9 @@ fn failed(name: &str, path: &Path, doing: &str, error: &sqlx::Error) -> StepErro
     );
     let next = "Look at the file, its permissions and who writes to it.";
     if what.contains("database is locked") {
-        return StepError::transient("CD0601", what, next);
+        return StepError::transient(crate::code::DATABASE, what, next);
     }
-    StepError::permanent("CD0601", what, next)
+    StepError::permanent(crate::code::DATABASE, what, next)
 }
 
 /// Returns the error of a file of a backup.

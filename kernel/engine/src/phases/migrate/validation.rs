@@ -68,7 +68,7 @@ impl Work for Validation {
         if let Some(what) = failed {
             let what = format!("the data after the migration is not the data before it: {what}");
             return Err(StepError::permanent(
-                "CD0607",
+                "CD0610",
                 what,
                 "The run goes back; the backup is whole.",
             ));

@@ -1,0 +1,13 @@
+//! The stable codes of the faces that more than one place gives. Each code stands once in the
+//! whole source; those that the engine gives too are in [`code_deploy_engine::code`].
+
+/// This process cannot be started as it has to be.
+pub const CANNOT_START: &str = "CD0002";
+/// A file or folder cannot be written.
+pub const CANNOT_WRITE: &str = "CD0003";
+/// The notebooks of a run could not be made.
+pub const NOTEBOOKS: &str = "CD0310";
+/// The command was ended at once.
+pub const ENDED_AT_ONCE: &str = "CD0407";
+/// No process works on the run.
+pub const NOBODY_WORKS: &str = "CD0425";

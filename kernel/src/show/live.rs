@@ -1,0 +1,212 @@
+//! What runs at the moment, as the target says when it is asked, in contrast to what a record says
+//! of the past.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use code_deploy_engine::target::Observed;
+use code_deploy_record::{Clock as _, Column, RunLock, RunState, SystemClock};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What runs, as it was when the target was asked.
+#[derive(Debug)]
+pub struct Live {
+    /// When it was asked.
+    pub time: DateTime<Utc>,
+    /// What it said, or why it could not be asked.
+    pub seen: Result<Seen, String>,
+    /// The process that works on the application and environment, in words.
+    pub worker: Option<String>,
+}
+
+/// Heading, columns and rows.
+pub type Table = (String, Vec<Column>, Vec<Vec<String>>);
+
+/// What the target said.
+#[derive(Debug)]
+pub struct Seen {
+    rows: Vec<Row>,
+    stopped: Option<Stopped>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    service: String,
+    release: String,
+    running: usize,
+    instances: usize,
+    percent: u16,
+}
+
+/// When everything was stopped on purpose, and by whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Stopped {
+    time: DateTime<Utc>,
+    by: String,
+}
+
+/// Asks the target what runs, for the last run of an environment and target.
+pub async fn look(session: &Session, state: &RunState) -> Live {
+    let time = SystemClock.now();
+    let observed = session.target.observe().await;
+    let stopped = std::fs::read(stopped_path(session)).ok();
+    let stopped = stopped.and_then(|text| serde_json::from_slice::<Stopped>(&text).ok());
+    let stopped = stopped.filter(|stopped| state.last.is_none_or(|last| stopped.time >= last));
+    let spec = &session.spec;
+    let holder = RunLock::holder_of(
+        &session.project.runs(),
+        &spec.application,
+        &spec.environment,
+    );
+    Live {
+        time,
+        seen: match observed {
+            Ok(observed) => Ok(Seen {
+                rows: rows(&observed),
+                stopped,
+            }),
+            Err(error) => Err(error.to_string()),
+        },
+        worker: holder.ok().flatten().map(|holder| holder.to_string()),
+    }
+}
+
+fn rows(observed: &Observed) -> Vec<Row> {
+    let mut counts: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+    for instance in &observed.instances {
+        let key = (instance.service.clone(), instance.release.to_string());
+        let (running, all) = counts.entry(key).or_default();
+        *running += usize::from(instance.running);
+        *all += 1;
+    }
+    let rows = counts.into_iter();
+    rows.map(|((service, release), (running, instances))| {
+        let shares = observed.traffic.get(&service).into_iter().flatten();
+        let mut share = shares.filter(|(of, _)| of.as_str() == release);
+        let percent = share.next().map_or(0, |(_, percent)| *percent);
+        Row {
+            service,
+            release,
+            running,
+            instances,
+            percent,
+        }
+    })
+    .collect()
+}
+
+impl Live {
+    /// Says in a few words what runs.
+    pub fn in_words(&self) -> String {
+        let seen = match &self.seen {
+            Ok(seen) => seen,
+            Err(why) => return format!("cannot be asked: {why}"),
+        };
+        let running: usize = seen.rows.iter().map(|row| row.running).sum();
+        match (&seen.stopped, running) {
+            (Some(stopped), 0) => {
+                format!("stopped at {} by {}", utc(stopped.time), stopped.by)
+            }
+            (None, 0) => "nothing runs".to_owned(),
+            (_, 1) => "1 instance runs".to_owned(),
+            (_, more) => format!("{more} instances run"),
+        }
+    }
+
+    /// Returns what runs as a table: heading, columns, rows; nothing when nothing is there, and an
+    /// error when the target could not be asked.
+    pub fn table(&self) -> Result<Option<Table>, ()> {
+        let seen = self.seen.as_ref().map_err(drop)?;
+        let rows: Vec<_> = seen.rows.iter().map(Row::cells).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let columns = vec![
+            Column::text("Service"),
+            Column::text("Release"),
+            Column::text("Instances that run"),
+            Column::number("Share of traffic (%)"),
+        ];
+        let title = format!("What runs, asked at {}", utc(self.time));
+        Ok(Some((title, columns, rows)))
+    }
+
+    /// Returns what runs for machines.
+    pub fn as_value(&self) -> serde_json::Value {
+        let seen = self.seen.as_ref().ok();
+        serde_json::json!({
+            "asked": self.time,
+            "in_words": self.in_words(),
+            "services": seen.map(|seen| &seen.rows),
+            "stopped": seen.and_then(|seen| seen.stopped.as_ref()),
+            "worker": self.worker,
+        })
+    }
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.service.clone(),
+            self.release.clone(),
+            format!("{} of {}", self.running, self.instances),
+            self.percent.to_string(),
+        ]
+    }
+}
+
+/// Returns a time as a person reads it.
+pub fn utc(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn stopped_path(session: &Session) -> PathBuf {
+    let (environment, target) = (&session.spec.environment, &session.spec.target);
+    let folder = session.project.runs().path().join("stopped");
+    folder.join(format!("{environment}-{target}.json"))
+}
+
+/// Takes note that everything of the session's environment and target was stopped on purpose. The
+/// record of the run that deployed it is sealed by then.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn note_stop(session: &Session) -> Result<(), Failure> {
+    let path = stopped_path(session);
+    let stopped = Stopped {
+        time: SystemClock.now(),
+        by: session.machine.user.clone(),
+    };
+    let text = serde_json::to_vec(&stopped).map_err(code_deploy_record::Error::from)?;
+    write(&path, &text).map_err(|error| {
+        Failure::new(
+            crate::failure::Exit::Refused,
+            crate::codes::CANNOT_WRITE,
+            format!("{} cannot be written: {error}", path.display()),
+            "Everything is stopped.",
+            "Make the folder writable; `code-deploy status` says that nothing runs all the same.",
+        )
+    })
+}
+
+fn write(path: &std::path::Path, text: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let new = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
