@@ -19,6 +19,7 @@ mod markdown;
 mod outcome;
 mod page;
 mod series;
+mod stopped;
 mod template;
 mod view;
 mod write;

@@ -1,11 +1,12 @@
 //! What to learn from a run: derived from its record, each with its event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use code_deploy_record::{Column, Outcome, PhaseNumber, Report, Verdict};
 
 use crate::facts::{At, Facts, StepEnd};
-use crate::format::{between, clock, duration};
+use crate::format::{between, clock, counted, duration};
+use crate::stopped;
 use crate::view::{columns, row};
 
 pub(super) fn lessons(facts: &Facts, others: &[Facts]) -> Report {
@@ -93,7 +94,7 @@ fn gates(facts: &Facts, report: Report) -> Report {
     if failed.is_empty() {
         return report.with_text(format!(
             "Gates without a pass: none of {}.",
-            crate::format::counted(u64::try_from(facts.gates.len()).unwrap_or(0), "answer")
+            counted(u64::try_from(facts.gates.len()).unwrap_or(0), "answer")
         ));
     }
     let rows = failed.iter().map(|gate| {
@@ -111,23 +112,40 @@ fn gates(facts: &Facts, report: Report) -> Report {
 }
 
 fn flapping(facts: &Facts, report: Report) -> Report {
+    let stops = stopped::stops(facts);
     let mut falls: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    let mut on_purpose: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut healthy: BTreeMap<(&str, &str, code_deploy_record::Probe), bool> = BTreeMap::new();
     for note in &facts.health {
         let what = &note.what;
         let before = healthy.insert((&what.service, &what.instance, what.probe), what.healthy);
-        if before == Some(true) && !what.healthy {
-            *falls.entry((&what.service, &what.instance)).or_default() += 1;
+        if before != Some(true) || what.healthy {
+            continue;
+        }
+        let instance = (what.service.as_str(), what.instance.as_str());
+        if stops.iter().any(|stop| stop.explains(note)) {
+            on_purpose.insert(instance);
+        } else {
+            *falls.entry(instance).or_default() += 1;
         }
     }
-    if falls.is_empty() {
-        return report.with_text("Health lost after it was there: by no instance.");
+    let report = if falls.is_empty() {
+        report.with_text("Health lost after it was there: by no instance that was to run.")
+    } else {
+        let rows = falls
+            .iter()
+            .map(|((service, instance), number)| row([service, instance, &number.to_string()]));
+        let titles = columns(["Service", "Instance", "Times"]);
+        report.with_table("Health lost after it was there", titles, rows.collect())
+    };
+    if on_purpose.is_empty() {
+        return report;
     }
-    let rows = falls
-        .iter()
-        .map(|((service, instance), number)| row([service, instance, &number.to_string()]));
-    let titles = columns(["Service", "Instance", "Times"]);
-    report.with_table("Health lost after it was there", titles, rows.collect())
+    let number = u64::try_from(on_purpose.len()).unwrap_or(u64::MAX);
+    report.with_text(format!(
+        "Not counted there: {} whose probes failed while a step of the plan stopped it.",
+        counted(number, "instance")
+    ))
 }
 
 fn waived(facts: &Facts, report: Report) -> Report {

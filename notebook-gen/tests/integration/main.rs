@@ -14,6 +14,7 @@
 mod audit;
 mod charts;
 mod hour;
+mod lessons;
 mod pages;
 mod python;
 mod shipped;

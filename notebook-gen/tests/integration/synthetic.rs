@@ -15,6 +15,8 @@ pub enum Story {
     RolledBack,
     Refused,
     Initial,
+    /// It succeeds, and an instance of the release before is not ready for a while.
+    Ill,
 }
 
 struct SetClock(Mutex<DateTime<Utc>>);
@@ -630,6 +632,10 @@ impl Synthetic {
             true,
             "no worse than 1.0.0",
         );
+        if self.story == Story::Ill {
+            self.healthy("catalog", "1.0.0", 54.2, Probe::Readiness, false);
+            self.healthy("catalog", "1.0.0", 54.8, Probe::Readiness, true);
+        }
         self.shift(100, 55.0, "promotion");
         self.step("release.promotion", 55.0, 60.0, Outcome::Done);
         for section in ["traffic", "rehearsal", "promotion"] {
