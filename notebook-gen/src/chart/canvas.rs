@@ -29,6 +29,8 @@ const FONT_FACTOR: f64 = 1.24;
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
 /// Marks and second-rank text; its contrast on white is above 4.5.
 pub(super) const GREY: RGBColor = RGBColor(95, 95, 95);
+/// Wide lines under others.
+pub(super) const BAND: RGBColor = RGBColor(190, 190, 190);
 /// Grid lines.
 pub(super) const PALE: RGBColor = RGBColor(225, 225, 225);
 
@@ -78,14 +80,43 @@ fn font_is_ready() -> bool {
     *READY.get_or_init(|| register_font(FONT_NAME, FontStyle::Normal, FONT).is_ok())
 }
 
+/// plotters measures with the height of a line where it draws with the size of the letters.
+const MEASURE_FACTOR: f64 = 1.1641;
+
 /// Returns how wide text is drawn, in pixels.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     if !font_is_ready() {
         return 0.0;
     }
-    let font = FontDesc::from((FONT_NAME, size * SCALE));
+    let font = FontDesc::from((FONT_NAME, size * SCALE * MEASURE_FACTOR));
     font.box_size(text)
         .map_or(0.0, |(width, _)| f64::from(width) / SCALE)
+}
+
+/// Shortens text in its middle until it is at most `room` wide: names differ at both ends.
+pub(super) fn fit(text: &str, size: f64, room: f64) -> String {
+    if text_width(text, size) <= room {
+        return text.to_owned();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let shortened = |left_out: usize| {
+        let kept = characters.len() - left_out;
+        let (head, tail) = (kept.div_ceil(2), kept / 2);
+        let head = characters.iter().take(head);
+        let tail = characters.iter().skip(characters.len() - tail);
+        head.chain(['…'].iter()).chain(tail).collect::<String>()
+    };
+    let fitting = (1..characters.len()).map(shortened);
+    let mut fitting = fitting.filter(|short| text_width(short, size) <= room);
+    fitting.next().unwrap_or_default()
+}
+
+/// Returns the left edge of the data beside labels: as far as the longest one needs, within limits.
+pub(super) fn edge_beside<'a>(labels: impl Iterator<Item = &'a str>, size: f64) -> f64 {
+    let longest = labels
+        .map(|label| text_width(label, size))
+        .fold(0.0, f64::max);
+    (longest + 22.0).clamp(74.0, 330.0)
 }
 
 /// Draws with `paint` on a white ground; returns the SVG.
@@ -175,6 +206,17 @@ impl Canvas<'_> {
         )
     }
 
+    /// Draws an open circle.
+    pub(super) fn ring(&self, at: (f64, f64), radius: f64, colour: RGBColor) -> Result<()> {
+        let place = (px(at.0), px(at.1));
+        let style = ShapeStyle {
+            color: colour.to_rgba(),
+            filled: false,
+            stroke_width: stroke(1.2),
+        };
+        self.put(self.area.draw(&Circle::new(place, px(radius), style)))
+    }
+
     /// Draws a cross, which tells failure without colour.
     pub(super) fn cross(&self, (x, y): (f64, f64), half: f64, colour: RGBColor) -> Result<()> {
         self.line(
@@ -189,6 +231,11 @@ impl Canvas<'_> {
             1.8,
             SOLID,
         )
+    }
+
+    /// Draws a short upright line: here something ends as it was meant to.
+    pub(super) fn end(&self, (x, y): (f64, f64), colour: RGBColor) -> Result<()> {
+        self.line(&[(x, y - 7.0), (x, y + 7.0)], colour, 2.4, SOLID)
     }
 
     pub(super) fn text(

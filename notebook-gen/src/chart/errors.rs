@@ -1,17 +1,20 @@
 //! Share of failed requests over time by release.
 
 use crate::Result;
-use crate::chart::canvas::{Canvas, DASHED, DOTTED, Dash, SOLID, paint};
+use crate::chart::canvas::{Anchor, Canvas, DASHED, DOTTED, Dash, INK, SOLID, paint, text_width};
 use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
-use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::scene::{self, Entry, Sign, Value};
 use crate::chart::{Chart, ChartKind, markers, raster, ticks};
 use crate::facts::Facts;
 use crate::format::{count, percent, ratio};
-use crate::series::{Bins, Key, Series};
+use crate::series::{Bins, Key, Point, Series};
 
 const TITLE: &str = "Failed requests over time, by release";
 const HEIGHT: u32 = 320;
+
+/// Written into an empty chart: a line at zero is easily overlooked.
+const NONE_FAILED: &str = "no request failed";
 
 /// What no release answered.
 const UNANSWERED: &str = "no release (not answered)";
@@ -28,7 +31,9 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let sign = Sign::Line(dash_of(facts, release), 2.0);
         Entry::new(name_of(release), scene::colour_of(facts, release), sign)
     };
-    let entries: Vec<Entry> = series.iter().map(legend).collect();
+    let mut entries: Vec<Entry> = series.iter().map(legend).collect();
+    entries.push(scene::edge_entry(bins));
+    entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let highest = series.iter().flat_map(|(_, s)| &s.points);
         let highest = highest.map(|p| ratio(p.failed, p.count) * 100.0);
@@ -47,12 +52,25 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         panel.top += lane_height(lanes);
         scene::draw_header(canvas, TITLE, &entries)?;
         panel.draw_up(canvas, &up_ticks, "failed (% of requests)")?;
-        panel.draw_across(canvas, &ticks::time(bins.start, span), "time (UTC)")?;
+        panel.draw_across(
+            canvas,
+            &ticks::time(bins.start, span),
+            &scene::time_title(bins.start),
+        )?;
         markers::draw(canvas, &panel, &placed, true)?;
+        panel.draw_frame(canvas)?;
         for one in series.iter().rev() {
             draw_release(canvas, &panel, facts, bins, *one)?;
         }
-        panel.draw_frame(canvas)
+        if series.iter().all(|(_, series)| series.failed() == 0) {
+            let middle = (f64::midpoint(panel.left, panel.right), panel.bottom - 16.0);
+            let half = text_width(NONE_FAILED, 11.0) / 2.0 + 3.0;
+            let (left, right) = (middle.0 - half, middle.0 + half);
+            let ground = (left, middle.1 - 7.0, right, middle.1 + 7.0);
+            canvas.rectangle(ground, plotters::style::WHITE, 1.0)?;
+            canvas.text(NONE_FAILED, middle, 11.0, INK, Anchor::Middle)?;
+        }
+        Ok(())
     })?;
     let mut notes = vec![scene::bins_note(bins)];
     notes.extend(markers::note(&markers));
@@ -104,16 +122,14 @@ fn draw_release(
     bins: &Bins,
     (release, series): (&str, &Series),
 ) -> Result<()> {
-    let points = series.points.iter().map(|point| {
-        let middle = scene::since(bins, point) + scene::width(bins) / 2.0;
-        (middle, ratio(point.failed, point.count) * 100.0)
-    });
-    let values: Vec<(f64, f64)> = points.collect();
+    let points = series.points.iter();
+    let failed = |point: &Point| Value::new(bins, point, ratio(point.failed, point.count) * 100.0);
+    let values: Vec<Value> = points.map(failed).collect();
     let colour = scene::colour_of(facts, release);
     let style = (colour, 2.0, dash_of(facts, release));
     scene::draw_series(canvas, panel, &values, scene::gap(bins), style)?;
-    for (x, y) in values.iter().filter(|(_, y)| *y > 0.0) {
-        canvas.dot((panel.x(*x), panel.y(*y)), 1.8, colour)?;
+    for one in values.iter().filter(|one| one.whole && one.value > 0.0) {
+        canvas.dot((panel.x(one.at), panel.y(one.value)), 1.8, colour)?;
     }
     Ok(())
 }

@@ -1,19 +1,22 @@
 //! The gates' answers over time.
 
-use code_deploy_record::Gate;
+use code_deploy_record::{Gate, GateEvaluated};
 
 use crate::Result;
-use crate::chart::canvas::{Anchor, GREEN, INK, PALE, SOLID, paint};
+use crate::chart::canvas::{Anchor, GREEN, INK, PALE, SOLID, edge_beside, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
 use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, raster, ticks};
-use crate::facts::Facts;
+use crate::facts::{At, Facts};
 use crate::format::{between, clock, counted, ratio};
 
 const TITLE: &str = "Answers of the gates over time";
-const LEFT: f64 = 120.0;
-const ROW: f64 = 24.0;
+/// The size of the gates' names.
+const SIZE: f64 = 10.5;
+const ROW: f64 = 20.0;
+/// With more subjects there is one row for each gate.
+const MOST_ROWS: usize = 24;
 
 const GATES: [Gate; 7] = [
     Gate::Security,
@@ -31,20 +34,13 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         let sentence = "No chart: no gate was asked in this run.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let asked: Vec<Gate> = GATES
-        .into_iter()
-        .filter(|gate| facts.gates.iter().any(|g| g.what.gate == *gate))
-        .collect();
-    let entries = [
-        Entry::new("passed", GREEN, Sign::Dot),
-        Entry::new("did not pass", INK, Sign::Cross),
-        Entry::new("time it looked", GREEN, Sign::Bar(0.3)),
-    ];
+    let rows = rows(facts);
+    let entries = legend(facts);
     let top = scene::header_height(&entries) + 4.0;
-    #[expect(clippy::cast_precision_loss, reason = "at most seven rows")]
-    let bottom = top + asked.len() as f64 * ROW;
+    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
+    let bottom = top + rows.len() as f64 * ROW;
     let panel = Panel {
-        left: LEFT,
+        left: edge_beside(rows.iter().map(|row| row.name.as_str()), SIZE),
         top,
         right: scene::RIGHT,
         bottom,
@@ -55,13 +51,15 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let height = pixels(bottom + scene::FOOT);
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
         scene::draw_header(canvas, TITLE, &entries)?;
-        let across = ticks::time(facts.since().timestamp(), panel.across.1);
-        panel.draw_across(canvas, &across, "time (UTC)")?;
+        let start = facts.since().timestamp();
+        let across = ticks::time(start, panel.across.1);
+        panel.draw_across(canvas, &across, &scene::time_title(start))?;
         let mut y = panel.top + ROW / 2.0;
-        for gate in &asked {
-            canvas.text(gate.word(), (panel.left - 8.0, y), 11.5, INK, Anchor::Right)?;
+        for row in &rows {
+            let name = fit(&row.name, SIZE, panel.left - 16.0);
+            canvas.text(&name, (panel.left - 8.0, y), SIZE, INK, Anchor::Right)?;
             canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.8, SOLID)?;
-            for answer in facts.gates.iter().filter(|g| g.what.gate == *gate) {
+            for answer in &row.answers {
                 let x = |time| panel.x(ratio(between(facts.since(), time), 1_000_000));
                 let (from, to) = (x(answer.what.since), x(answer.time));
                 let colour = if answer.what.passed { GREEN } else { INK };
@@ -83,6 +81,53 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         notes: Vec::new(),
         picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
     })
+}
+
+/// A row: a gate of one subject, or of all where there are many.
+struct Row<'a> {
+    name: String,
+    answers: Vec<&'a At<GateEvaluated>>,
+}
+
+fn rows(facts: &Facts) -> Vec<Row<'_>> {
+    let mut rows = rows_by(facts, |answer| {
+        format!("{}: {}", answer.gate.word(), answer.subject)
+    });
+    if rows.len() > MOST_ROWS {
+        rows = rows_by(facts, |answer| answer.gate.word().to_owned());
+    }
+    rows
+}
+
+fn rows_by(facts: &Facts, name: impl Fn(&GateEvaluated) -> String) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for gate in GATES {
+        for answer in facts.gates.iter().filter(|g| g.what.gate == gate) {
+            let name = name(&answer.what);
+            match rows.iter_mut().find(|row| row.name == name) {
+                Some(row) => row.answers.push(answer),
+                None => rows.push(Row {
+                    name,
+                    answers: vec![answer],
+                }),
+            }
+        }
+    }
+    rows
+}
+
+fn legend(facts: &Facts) -> Vec<Entry> {
+    let passed = |wanted: bool| facts.gates.iter().any(|gate| gate.what.passed == wanted);
+    let mut entries = Vec::new();
+    if passed(true) {
+        entries.push(Entry::new("passed", GREEN, Sign::Dot(3.2)));
+        entries.push(Entry::new("time it looked", GREEN, Sign::Bar(0.3)));
+    }
+    if passed(false) {
+        entries.push(Entry::new("did not pass", INK, Sign::Cross));
+        entries.push(Entry::new("time it looked in vain", INK, Sign::Bar(0.3)));
+    }
+    entries
 }
 
 fn sentence(facts: &Facts) -> String {

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::chart::canvas::{DASHED, DOTTED, Dash, SOLID, paint};
 use crate::chart::panel::Panel;
-use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::scene::{self, Entry, Sign, Value};
 use crate::chart::{Chart, ChartKind, markers, raster, ticks};
 use crate::facts::Facts;
 use crate::format::{count, duration, ratio};
@@ -11,6 +11,11 @@ use crate::series::{Bins, Quantiles, Series};
 
 const TITLE: &str = "Latency of answers over time, by release";
 const HEIGHT: u32 = 400;
+
+/// The radius of the dot of the longest answer.
+const LONGEST: f64 = 1.8;
+/// With fewer answers p99 is the longest of them.
+const FEW: u64 = 100;
 
 type Pick = fn(&Quantiles) -> u64;
 
@@ -33,7 +38,9 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let markers = markers::of(facts);
-    let entries = legend(facts, &series);
+    let mut entries = legend(facts, &series);
+    entries.push(scene::edge_entry(bins));
+    entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let (low, high) = bounds(&series);
         let (up, up_ticks) = ticks::logarithmic(low, high);
@@ -52,19 +59,25 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         panel.top += lane_height(lanes);
         scene::draw_header(canvas, TITLE, &entries)?;
         panel.draw_up(canvas, &up_ticks, "latency (ms, logarithmic)")?;
-        panel.draw_across(canvas, &ticks::time(bins.start, span), "time (UTC)")?;
+        panel.draw_across(
+            canvas,
+            &ticks::time(bins.start, span),
+            &scene::time_title(bins.start),
+        )?;
         markers::draw(canvas, &panel, &placed, true)?;
+        panel.draw_frame(canvas)?;
         for (release, series) in &series {
             draw_release(canvas, &panel, facts, bins, (release, series))?;
         }
-        panel.draw_frame(canvas)
+        Ok(())
     })?;
     let mut notes = vec![scene::bins_note(bins)];
+    notes.extend(few_note(&series));
     notes.extend(markers::note(&markers));
     Ok(Chart {
         kind,
         title: TITLE.to_owned(),
-        sentence: sentence(facts, bins, &series),
+        sentence: sentence(facts, &series),
         notes,
         picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
     })
@@ -84,7 +97,8 @@ fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
             let sign = Sign::Line(dash, width);
             entries.push(Entry::new(format!("{release} {name}"), colour, sign));
         }
-        entries.push(Entry::new(format!("{release} longest"), colour, Sign::Dot));
+        let longest = format!("{release} longest");
+        entries.push(Entry::new(longest, colour, Sign::Dot(LONGEST)));
     }
     entries
 }
@@ -105,18 +119,18 @@ fn draw_release(
     (release, series): (&str, &Series),
 ) -> Result<()> {
     let colour = scene::colour_of(facts, release);
-    let values = |pick: Pick| -> Vec<(f64, f64)> {
+    let values = |pick: Pick| -> Vec<Value> {
         let points = series.points.iter();
         points
             .filter_map(|point| {
                 let latency = pick(&point.latency?);
-                let middle = scene::since(bins, point) + scene::width(bins) / 2.0;
-                Some((middle, ratio(latency, 1000)))
+                Some(Value::new(bins, point, ratio(latency, 1000)))
             })
             .collect()
     };
-    for (x, y) in values(|q| q.max) {
-        canvas.dot((panel.x(x), panel.y(y)), 1.2, colour)?;
+    for longest in values(|q| q.max) {
+        let place = (panel.x(longest.at), panel.y(longest.value));
+        canvas.dot(place, LONGEST, colour)?;
     }
     for (_, pick, dash, width) in LINES {
         let style = (colour, width, dash);
@@ -125,7 +139,19 @@ fn draw_release(
     Ok(())
 }
 
-fn sentence(facts: &Facts, bins: &Bins, series: &[(&str, &Series)]) -> String {
+/// Says where a quantile of a point is that of a handful of answers.
+fn few_note(series: &[(&str, &Series)]) -> Option<String> {
+    let points = series.iter().flat_map(|(_, series)| &series.points);
+    let few = points.filter(|point| point.count < FEW).count();
+    (few > 0).then(|| {
+        format!(
+            "Points with fewer than {FEW} answers ({few} here) say little by themselves: their p99 \
+             is their longest answer."
+        )
+    })
+}
+
+fn sentence(facts: &Facts, series: &[(&str, &Series)]) -> String {
     let figures = series.iter().filter_map(|(release, series)| {
         let total = series.total?;
         Some(format!(
@@ -140,19 +166,13 @@ fn sentence(facts: &Facts, bins: &Bins, series: &[(&str, &Series)]) -> String {
     let figures: Vec<String> = figures.collect();
     let worst = series.iter().flat_map(|(release, series)| {
         let points = series.points.iter();
-        points.filter_map(move |point| Some((point.latency?.p99, *release, point.second)))
+        points.filter_map(move |point| Some((point.latency?.max, *release, point.second)))
     });
-    let worst = worst.max_by_key(|(p99, _, second)| (*p99, std::cmp::Reverse(*second)));
-    let worst = worst.and_then(|(p99, release, second)| {
+    let worst = worst.max_by_key(|(longest, _, second)| (*longest, std::cmp::Reverse(*second)));
+    let worst = worst.and_then(|(_, release, second)| {
         let time = chrono::DateTime::from_timestamp(second, 0)?;
         Some(format!(
-            "; the highest p99 of {} was {} of {release} at {} UTC",
-            if bins.width == 1 {
-                "a second".to_owned()
-            } else {
-                format!("{} s", bins.width)
-            },
-            duration(p99),
+            "; the longest answer of all was one of {release}, about {} UTC",
             crate::format::clock(time)
         ))
     });

@@ -18,12 +18,12 @@ const MOST: usize = 8;
 
 /// The shares on the axis, each with its label.
 const SHARES: [(f64, &str); 6] = [
-    (0.0, "0 %"),
-    (0.5, "50 %"),
-    (0.9, "90 %"),
-    (0.99, "99 %"),
-    (0.999, "99.9 %"),
-    (0.9999, "99.99 %"),
+    (0.0, "0"),
+    (0.5, "50"),
+    (0.9, "90"),
+    (0.99, "99"),
+    (0.999, "99.9"),
+    (0.9999, "99.99"),
 ];
 
 pub(super) fn draw(facts: &Facts) -> Result<Chart> {
@@ -67,7 +67,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         panel.draw_across(
             canvas,
             &across,
-            "share of answers that took at most that long",
+            "share of answers that took at most that long (%)",
         )?;
         for (place, (curve, test)) in curves.iter().zip(&tests).enumerate() {
             let (colour, dash) = style(facts, place, test);
@@ -83,7 +83,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         sentence: sentence(&tests),
         notes: vec![
             "Latency is counted from when a request was due, so that a slow answer does not hide \
-             the wait of those behind it."
+             the wait of those behind it. A line ends where the share left is one answer."
                 .to_owned(),
         ],
         picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
@@ -114,7 +114,9 @@ fn nines(share: f64) -> f64 {
 fn curve(test: &LoadTested) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
     let mut place = 0.0_f64;
-    while place <= 4.0 {
+    // Beyond one answer in all of them the line would only repeat the longest.
+    let last = ratio(test.latency.len(), 1).max(10.0).log10().min(4.0);
+    while place <= last {
         let share = 1.0 - 10_f64.powf(-place);
         if let Some(latency) = test.latency.quantile_us(share) {
             points.push((place, ratio(latency, 1000)));

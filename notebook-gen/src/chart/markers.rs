@@ -6,11 +6,18 @@ use plotters::style::RGBColor;
 use crate::Result;
 use crate::chart::canvas::{Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width};
 use crate::chart::panel::Panel;
+use crate::chart::scene::{Entry, Sign};
 use crate::facts::Facts;
 use crate::format::{clock, cut};
 
 /// Rows of labels above a chart.
-const LANES: usize = 4;
+const LANES: usize = 5;
+/// The size of labels.
+const SIZE: f64 = 10.0;
+/// Lines that stand closer, in pixels, share one label.
+const CLOSE: f64 = 5.0;
+/// How far beyond the data's right edge a label may reach.
+const BEYOND: f64 = 28.0;
 /// The height of a row of labels.
 pub(super) const LANE: f64 = 14.0;
 
@@ -22,16 +29,6 @@ pub(super) struct Marker {
     /// Label with its time, for the caption.
     pub(super) note: String,
     pub(super) alarm: bool,
-}
-
-impl Marker {
-    fn colour(&self) -> RGBColor {
-        if self.alarm { INK } else { GREY }
-    }
-
-    fn dash(&self) -> Dash {
-        if self.alarm { SOLID } else { DASHED }
-    }
 }
 
 /// Returns traffic steps, failed gates, and rollbacks of a run, in order of time.
@@ -60,9 +57,10 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
             continue;
         }
         let reason = shift.what.reason.to_lowercase();
-        let known = ["rehears", "rollback", "promot"];
+        let known = ["forward again", "rehears", "rollback", "promot"];
         let word = known.into_iter().find(|word| reason.contains(word));
         let label = match word {
+            Some("forward again") => format!("again {share} %"),
             Some("rehears") => format!("rehearsal {share} %"),
             Some("rollback") => format!("back {share} %"),
             Some(_) => format!("promotion {share} %"),
@@ -94,61 +92,153 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
     markers
 }
 
-/// A marker's label with its place: the row, and its left edge.
-pub(super) struct Placed<'a> {
-    marker: &'a Marker,
+/// Marks so close that their lines cannot be told apart, with one label and its place.
+pub(super) struct Placed {
+    /// Where the lines stand, and which of them are alarms.
+    lines: Vec<(f64, bool)>,
+    label: String,
+    /// The row, if there was one where the label covers nothing.
     lane: Option<usize>,
     left: f64,
+    right: f64,
 }
 
-/// Places labels in rows so that none covers another. What finds no place keeps its line, and
-/// its label stands in the caption.
-pub(super) fn place<'a>(markers: &'a [Marker], panel: &Panel) -> (Vec<Placed<'a>>, usize) {
-    let mut ends = [f64::NEG_INFINITY; LANES];
-    let mut placed = Vec::new();
-    for marker in markers {
-        let width = text_width(&cut(&marker.label, 24), 10.0);
-        let x = panel.x(marker.at);
-        let left = (x + 3.0).min(panel.right - width);
-        let lane = ends.iter().position(|end| *end + 8.0 <= left);
-        if let Some(end) = lane.and_then(|lane| ends.get_mut(lane)) {
-            *end = left + width;
-        }
-        placed.push(Placed { marker, lane, left });
+impl Placed {
+    fn at(&self) -> f64 {
+        self.lines.first().map_or(0.0, |(x, _)| *x)
     }
-    let used = ends.iter().filter(|end| end.is_finite()).count();
-    (placed, used)
+
+    fn stand_at(&mut self, left: f64) {
+        let width = self.right - self.left;
+        (self.left, self.right) = (left, left + width);
+    }
+
+    fn is_crossed_by(&self, other: &Self) -> bool {
+        let crosses = |x: f64| x > self.left - 2.0 && x < self.right + 2.0;
+        other.lines.iter().any(|(x, _)| crosses(*x))
+    }
+
+    /// Returns whether the label can stand in that row: it covers no other label, no line that
+    /// reaches up to it, and its own line runs through no label below it.
+    fn fits(&self, lane: usize, others: &[&Self]) -> bool {
+        others.iter().all(|other| {
+            let Some(row) = other.lane else {
+                return true;
+            };
+            let apart = other.right + 6.0 <= self.left || self.right + 6.0 <= other.left;
+            let covers = row == lane && !apart;
+            let hides = row >= lane && self.is_crossed_by(other);
+            let pierces = lane >= row && other.is_crossed_by(self);
+            !(covers || hides || pierces)
+        })
+    }
 }
 
-/// Draws the marks' lines through the panel and, above it, their labels, each on a white ground so
-/// that no line runs through its words.
+/// Gathers marks that stand closer than lines can be told apart.
+fn gather(markers: &[Marker], panel: &Panel) -> Vec<Placed> {
+    let mut groups: Vec<Placed> = Vec::new();
+    for marker in markers {
+        let x = panel.x(marker.at);
+        match groups.last_mut() {
+            Some(group) if x - group.at() < CLOSE => {
+                group.lines.push((x, marker.alarm));
+                group.label = format!("{}, {}", group.label, marker.label);
+            }
+            _ => groups.push(Placed {
+                lines: vec![(x, marker.alarm)],
+                label: marker.label.clone(),
+                lane: None,
+                left: 0.0,
+                right: 0.0,
+            }),
+        }
+    }
+    for group in &mut groups {
+        group.label = cut(&group.label, 48);
+        let width = text_width(&group.label, SIZE);
+        let after = group.lines.last().map_or(0.0, |(x, _)| *x) + 3.0;
+        (group.left, group.right) = (after, after + width);
+    }
+    groups
+}
+
+/// Places labels in rows so that none covers another or another's line: beside its line on the
+/// right, or on the left where the drawing ends. What finds no place keeps its line, and its label
+/// stands in the caption. Returns how many rows are used.
+pub(super) fn place(markers: &[Marker], panel: &Panel) -> (Vec<Placed>, usize) {
+    let mut groups = gather(markers, panel);
+    let limit = panel.right + BEYOND;
+    let (mut inside, mut at_edge): (Vec<&mut Placed>, Vec<&mut Placed>) =
+        groups.iter_mut().partition(|group| group.right <= limit);
+    for group in &mut at_edge {
+        let width = group.right - group.left;
+        let left = (group.at() - 3.0 - width).max(panel.left);
+        group.stand_at(left);
+    }
+    // From the right: an earlier label stands above the lines of later ones; at the edge, where
+    // labels stand on the left, the other way round.
+    inside.reverse();
+    let mut order = inside;
+    order.append(&mut at_edge);
+    for place in 0..order.len() {
+        let (before, rest) = order.split_at_mut(place);
+        let Some(group) = rest.first_mut() else {
+            continue;
+        };
+        let before: Vec<&Placed> = before.iter().map(|other| &**other).collect();
+        group.lane = (0..LANES).find(|lane| group.fits(*lane, &before));
+    }
+    let used = groups.iter().filter_map(|group| group.lane).max();
+    (groups, used.map_or(0, |lane| lane + 1))
+}
+
+/// Draws the marks' lines through the panel and, above it, their labels.
 pub(super) fn draw(
     canvas: &Canvas<'_>,
     panel: &Panel,
-    placed: &[Placed<'_>],
+    placed: &[Placed],
     labels: bool,
 ) -> Result<()> {
-    for Placed { marker, lane, .. } in placed {
-        let x = panel.x(marker.at);
-        let top = match lane {
-            Some(lane) if labels => row(panel, *lane) - 4.0,
+    for group in placed {
+        let top = match group.lane {
+            Some(lane) if labels => row(panel, lane) - 4.0,
             _ => panel.top,
         };
-        let width = if marker.alarm { 1.6 } else { 1.0 };
-        let line = [(x, top), (x, panel.bottom)];
-        canvas.line(&line, marker.colour(), width, marker.dash())?;
-    }
-    for Placed { marker, lane, left } in placed {
-        let Some(lane) = lane.filter(|_| labels) else {
-            continue;
-        };
-        let (text, y) = (cut(&marker.label, 24), row(panel, lane));
-        let right = left + text_width(&text, 10.0);
-        let ground = (left - 1.0, y - 6.0, right + 2.0, y + 6.5);
-        canvas.rectangle(ground, plotters::style::WHITE, 1.0)?;
-        canvas.text(&text, (*left, y), 10.0, INK, Anchor::Left)?;
+        for (x, alarm) in &group.lines {
+            let (colour, width, dash) = style(*alarm);
+            canvas.line(&[(*x, top), (*x, panel.bottom)], colour, width, dash)?;
+        }
+        if let Some(lane) = group.lane.filter(|_| labels) {
+            let at = (group.left, row(panel, lane));
+            canvas.text(&group.label, at, SIZE, INK, Anchor::Left)?;
+        }
     }
     Ok(())
+}
+
+/// Returns the entries of a legend that say what the marks are.
+pub(super) fn legend(markers: &[Marker]) -> Vec<Entry> {
+    let kinds = [
+        (false, "change of traffic"),
+        (true, "failed gate, rollback"),
+    ];
+    let present = kinds
+        .into_iter()
+        .filter(|(alarm, _)| markers.iter().any(|marker| marker.alarm == *alarm));
+    present
+        .map(|(alarm, label)| {
+            let (colour, width, dash) = style(alarm);
+            Entry::new(label, colour, Sign::Line(dash, width))
+        })
+        .collect()
+}
+
+fn style(alarm: bool) -> (RGBColor, f64, Dash) {
+    if alarm {
+        (INK, 1.6, SOLID)
+    } else {
+        (GREY, 1.0, DASHED)
+    }
 }
 
 /// Returns the height of a row of labels.
@@ -170,4 +260,113 @@ pub(super) fn note(markers: &[Marker]) -> Option<String> {
         String::new()
     };
     Some(format!("Marked (UTC): {}{more}.", shown.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panel() -> Panel {
+        Panel {
+            left: 74.0,
+            top: 100.0,
+            right: 826.0,
+            bottom: 300.0,
+            across: (0.0, 44.0),
+            up: (0.0, 1.0),
+            logarithmic: false,
+        }
+    }
+
+    fn markers(marks: &[(f64, &str)]) -> Vec<Marker> {
+        let marker = |(at, label): &(f64, &str)| Marker {
+            at: *at,
+            label: (*label).to_owned(),
+            note: String::new(),
+            alarm: label.contains("failed"),
+        };
+        marks.iter().map(marker).collect()
+    }
+
+    /// A label is covered by no other label, and no line runs through it.
+    fn assert_legible(placed: &[Placed]) {
+        for one in placed.iter().filter(|one| one.lane.is_some()) {
+            assert!(
+                one.left >= 74.0 && one.right <= 860.0,
+                "{} is cut",
+                one.label
+            );
+            for other in placed.iter().filter(|other| other.at() != one.at()) {
+                let apart = other.right <= one.left || one.right <= other.left;
+                assert!(
+                    other.lane != one.lane || apart,
+                    "{} on {}",
+                    one.label,
+                    other.label
+                );
+                let reaches = other.lane >= one.lane;
+                let through = other
+                    .lines
+                    .iter()
+                    .any(|(x, _)| *x > one.left && *x < one.right);
+                assert!(
+                    !(reaches && through),
+                    "the line of {} runs through {}",
+                    other.label,
+                    one.label
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn labels_of_a_canary_stand_beside_their_lines_and_are_all_shown() {
+        let marks = markers(&[
+            (13.2, "5 %"),
+            (20.8, "rehearsal 0 %"),
+            (21.3, "again 5 %"),
+            (21.35, "25 %"),
+            (27.0, "50 %"),
+            (32.5, "promotion 100 %"),
+        ]);
+        let (placed, lanes) = place(&marks, &panel());
+        assert_legible(&placed);
+        let shown: Vec<&str> = placed
+            .iter()
+            .filter(|one| one.lane.is_some())
+            .map(|one| one.label.as_str())
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "5 %",
+                "rehearsal 0 %",
+                "again 5 %, 25 %",
+                "50 %",
+                "promotion 100 %"
+            ]
+        );
+        assert!(lanes <= 3, "{lanes}");
+    }
+
+    #[test]
+    fn labels_at_the_right_edge_stand_inside_and_on_no_line() {
+        let marks = markers(&[
+            (26.0, "5 %"),
+            (32.0, "rehearsal 0 %"),
+            (34.0, "25 %"),
+            (38.0, "✕ analysis gate failed"),
+            (38.4, "rollback begins"),
+            (38.8, "back 0 %"),
+            (42.0, "rolled back"),
+        ]);
+        let (placed, _) = place(&marks, &panel());
+        assert_legible(&placed);
+        let hidden: Vec<&str> = placed
+            .iter()
+            .filter(|one| one.lane.is_none())
+            .map(|one| one.label.as_str())
+            .collect();
+        assert_eq!(hidden, Vec::<&str>::new());
+    }
 }

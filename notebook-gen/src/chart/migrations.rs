@@ -3,16 +3,17 @@
 use code_deploy_record::Direction;
 
 use crate::Result;
-use crate::chart::canvas::{Anchor, BLUE, INK, ORANGE, paint};
+use crate::chart::canvas::{Anchor, BLUE, INK, ORANGE, edge_beside, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
 use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, raster, ticks};
 use crate::facts::{At, Facts, Migration};
-use crate::format::{count, counted, cut, duration, ratio};
+use crate::format::{count, counted, duration, ratio};
 
 const TITLE: &str = "Durations of the migrations";
-const LEFT: f64 = 260.0;
+/// The size of the migrations' names.
+const SIZE: f64 = 10.5;
 const ROW: f64 = 24.0;
 const MOST_ROWS: usize = 40;
 
@@ -24,10 +25,9 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     }
     let all = &facts.migrations;
     let drawn = all.get(..all.len().min(MOST_ROWS)).unwrap_or(&[]);
-    let entries = [
-        Entry::new("forward", BLUE, Sign::Bar(0.9)),
-        Entry::new("taken back", ORANGE, Sign::Bar(0.6)),
-    ];
+    let names: Vec<String> = drawn.iter().map(name_of).collect();
+    let left = edge_beside(names.iter().map(String::as_str), SIZE);
+    let entries = legend(drawn);
     let top = scene::header_height(&entries) + 4.0;
     #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
     let bottom = top + drawn.len() as f64 * ROW;
@@ -38,7 +38,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         .unwrap_or(1);
     let (highest, across) = ticks::linear(ratio(longest, 1000) * 1.12, "");
     let panel = Panel {
-        left: LEFT,
+        left,
         top,
         right: scene::RIGHT - 12.0,
         bottom,
@@ -51,16 +51,16 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         scene::draw_header(canvas, TITLE, &entries)?;
         panel.draw_across(canvas, &across, "duration (ms)")?;
         let mut y = panel.top + ROW / 2.0;
-        for migration in drawn {
+        for (migration, name) in drawn.iter().zip(&names) {
             let one = &migration.what;
-            let label = format!("{}: {} {}", one.database, one.version, one.description);
-            canvas.text(&cut(&label, 40), (LEFT - 8.0, y), 10.5, INK, Anchor::Right)?;
+            let name = fit(name, SIZE, left - 16.0);
+            canvas.text(&name, (left - 8.0, y), SIZE, INK, Anchor::Right)?;
             let end = panel.x(ratio(one.duration_us, 1000));
             let (colour, opacity, half) = match one.direction {
                 Direction::Apply => (BLUE, 0.9, 7.0),
-                Direction::Undo => (ORANGE, 0.6, 4.0),
+                Direction::Undo => (ORANGE, 0.9, 4.0),
             };
-            canvas.rectangle((LEFT, y - half, end, y + half), colour, opacity)?;
+            canvas.rectangle((left, y - half, end, y + half), colour, opacity)?;
             let label = duration(one.duration_us);
             canvas.text(&label, (end + 5.0, y), 10.5, INK, Anchor::Left)?;
             y += ROW;
@@ -74,6 +74,23 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         notes: Vec::new(),
         picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
     })
+}
+
+fn name_of(migration: &At<Migration>) -> String {
+    let one = &migration.what;
+    format!("{}: {} {}", one.database, one.version, one.description)
+}
+
+fn legend(drawn: &[At<Migration>]) -> Vec<Entry> {
+    let all = [
+        (Direction::Apply, "forward", BLUE),
+        (Direction::Undo, "taken back", ORANGE),
+    ];
+    let has = |direction| drawn.iter().any(|one| one.what.direction == direction);
+    let present = all.into_iter().filter(|(direction, ..)| has(*direction));
+    present
+        .map(|(_, label, colour)| Entry::new(label, colour, Sign::Bar(0.9)))
+        .collect()
 }
 
 fn sentence(all: &[At<Migration>]) -> String {

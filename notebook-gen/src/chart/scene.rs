@@ -14,17 +14,23 @@ use crate::series::{Bins, Point};
 /// The width of every chart in pixels.
 pub(super) const WIDTH: u32 = 860;
 /// The right edge of the data.
-pub(super) const RIGHT: f64 = 838.0;
+pub(super) const RIGHT: f64 = 826.0;
 /// The left edge of the data where labels are numbers.
 pub(super) const LEFT: f64 = 74.0;
 /// The room below the data for ticks and title.
 pub(super) const FOOT: f64 = 44.0;
 
+/// The radius of an open circle.
+const RING: f64 = 2.6;
+
 /// How an entry of the legend is drawn.
 #[derive(Clone, Copy)]
 pub(super) enum Sign {
     Line(Dash, f64),
-    Dot,
+    /// A dot with its radius.
+    Dot(f64),
+    Ring,
+    End,
     Bar(f64),
     Cross,
 }
@@ -98,7 +104,9 @@ pub(super) fn draw_header(canvas: &Canvas<'_>, title: &str, entries: &[Entry]) -
             Sign::Line(dash, width) => {
                 canvas.line(&[(x, y), (x + 22.0, y)], entry.colour, width, dash)?;
             }
-            Sign::Dot => canvas.dot((x + 11.0, y), 2.6, entry.colour)?,
+            Sign::Dot(radius) => canvas.dot((x + 11.0, y), radius, entry.colour)?,
+            Sign::Ring => canvas.ring((x + 11.0, y), RING, entry.colour)?,
+            Sign::End => canvas.end((x + 11.0, y), entry.colour)?,
             Sign::Bar(opacity) => {
                 canvas.rectangle((x, y - 5.0, x + 22.0, y + 5.0), entry.colour, opacity)?;
             }
@@ -139,11 +147,40 @@ fn seconds(number: i64) -> f64 {
     number as f64
 }
 
-/// Draws values over time as a line that breaks where nothing was measured.
+/// A value over time.
+#[derive(Clone, Copy)]
+pub(super) struct Value {
+    /// Seconds since the start of the run.
+    pub(super) at: f64,
+    pub(super) value: f64,
+    /// Whether its bin was seen from its beginning to its end.
+    pub(super) whole: bool,
+}
+
+impl Value {
+    pub(super) fn new(bins: &Bins, point: &Point, value: f64) -> Self {
+        Self {
+            at: since(bins, point) + width(bins) / 2.0,
+            value,
+            whole: !at_edge(bins, point.second),
+        }
+    }
+}
+
+/// Returns whether the measurement began or ended within the bin that begins with that second: it
+/// then covers less time than the others, and what was counted in it is less.
+pub(super) fn at_edge(bins: &Bins, second: i64) -> bool {
+    let reach = bins.reach.get(&bins.vantage());
+    let within = |edge: i64| edge >= second && edge < second + bins.width;
+    reach.is_some_and(|(first, last)| within(*first) || within(*last))
+}
+
+/// Draws values over time as a line that breaks where nothing was measured. Bins that were not
+/// seen whole stand beside the line as open circles.
 pub(super) fn draw_series(
     canvas: &Canvas<'_>,
     panel: &Panel,
-    values: &[(f64, f64)],
+    values: &[Value],
     gap: f64,
     (colour, width, dash): (RGBColor, f64, Dash),
 ) -> Result<()> {
@@ -154,13 +191,18 @@ pub(super) fn draw_series(
         [(x, y)] => canvas.line(&[(x - 1.5, *y), (x + 1.5, *y)], colour, width, SOLID),
         _ => canvas.line(part, colour, width, dash),
     };
-    for (second, value) in values {
-        if second - last > gap {
+    for value in values {
+        let place = (panel.x(value.at), panel.y(value.value));
+        if !value.whole {
+            canvas.ring(place, RING, colour)?;
+            continue;
+        }
+        if value.at - last > gap {
             draw(&part)?;
             part.clear();
         }
-        part.push((panel.x(*second), panel.y(*value)));
-        last = *second;
+        part.push(place);
+        last = value.at;
     }
     draw(&part)
 }
@@ -168,6 +210,24 @@ pub(super) fn draw_series(
 /// Returns the time without samples after which a line breaks, in seconds.
 pub(super) fn gap(bins: &Bins) -> f64 {
     (width(bins) * 2.5).max(2.5)
+}
+
+/// Returns the entry of the legend for bins that were not seen whole.
+pub(super) fn edge_entry(bins: &Bins) -> Entry {
+    let label = if bins.width == 1 {
+        "a second seen in part".to_owned()
+    } else {
+        format!("{} s seen in part", bins.width)
+    };
+    Entry::new(label, GREY, Sign::Ring)
+}
+
+/// Returns the title of the axis of time.
+pub(super) fn time_title(start: i64) -> String {
+    match chrono::DateTime::from_timestamp(start, 0) {
+        Some(time) => format!("time on {} (UTC)", time.format("%Y-%m-%d")),
+        None => "time (UTC)".to_owned(),
+    }
 }
 
 /// Returns the sentence of a caption that says what a point stands for.
@@ -183,6 +243,8 @@ pub(super) fn bins_note(bins: &Bins) -> String {
     };
     format!(
         "Measured by {source}; each point covers {width}. Within a point histograms are added, \
-         never quantiles averaged, and the longest answer is kept, so that no spike is lost."
+         never quantiles averaged, and the longest answer is kept, so that no spike is lost. Where \
+         the measurement began and ended a point covers less than that; it is drawn open and beside \
+         the lines."
     )
 }

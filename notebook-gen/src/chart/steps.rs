@@ -3,16 +3,19 @@
 use code_deploy_record::{Direction, Outcome};
 
 use crate::Result;
-use crate::chart::canvas::{Anchor, BLUE, Canvas, INK, ORANGE, PALE, SOLID, paint, text_width};
+use crate::chart::canvas::{
+    Anchor, BLUE, Canvas, INK, ORANGE, PALE, SOLID, edge_beside, fit, paint, text_width,
+};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
 use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, raster, ticks};
 use crate::facts::{At, Facts, StepEnd};
-use crate::format::{between, counted, cut, duration, ratio};
+use crate::format::{between, counted, duration, ratio};
 
 const TITLE: &str = "Steps over time";
-const LEFT: f64 = 260.0;
+/// The size of the steps' names.
+const SIZE: f64 = 10.0;
 const ROW: f64 = 16.0;
 /// Steps that are drawn: the longest ones, in the order in which they ran.
 const MOST_ROWS: usize = 32;
@@ -24,16 +27,12 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let drawn = longest(facts);
-    let entries = [
-        Entry::new("done", BLUE, Sign::Bar(0.9)),
-        Entry::new("undone", ORANGE, Sign::Bar(0.6)),
-        Entry::new("failed", INK, Sign::Cross),
-    ];
+    let entries = legend(&drawn);
     let top = scene::header_height(&entries) + 4.0;
     #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
     let bottom = top + drawn.len() as f64 * ROW;
     let panel = Panel {
-        left: LEFT,
+        left: edge_beside(drawn.iter().map(|step| step.what.step.as_str()), SIZE),
         top,
         right: scene::RIGHT,
         bottom,
@@ -45,7 +44,11 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
         scene::draw_header(canvas, TITLE, &entries)?;
         let across = ticks::time(facts.since().timestamp(), panel.across.1);
-        panel.draw_across(canvas, &across, "time (UTC)")?;
+        panel.draw_across(
+            canvas,
+            &across,
+            &scene::time_title(facts.since().timestamp()),
+        )?;
         let mut y = panel.top + ROW / 2.0;
         for step in &drawn {
             draw_step(canvas, &panel, facts, y, step)?;
@@ -67,6 +70,26 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         notes,
         picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
     })
+}
+
+fn legend(steps: &[&At<StepEnd>]) -> Vec<Entry> {
+    let any = |matches: fn(&StepEnd) -> bool| steps.iter().any(|step| matches(&step.what));
+    let all = [
+        (
+            any(|step| step.direction == Direction::Apply),
+            Entry::new("carried out", BLUE, Sign::Bar(0.9)),
+        ),
+        (
+            any(|step| step.direction == Direction::Undo),
+            Entry::new("undone", ORANGE, Sign::Bar(0.9)),
+        ),
+        (
+            any(|step| step.outcome == Outcome::Failed),
+            Entry::new("failed", INK, Sign::Cross),
+        ),
+    ];
+    let present = all.into_iter().filter(|(present, _)| *present);
+    present.map(|(_, entry)| entry).collect()
 }
 
 fn longest(facts: &Facts) -> Vec<&At<StepEnd>> {
@@ -96,8 +119,8 @@ fn draw_step(
     y: f64,
     step: &At<StepEnd>,
 ) -> Result<()> {
-    let name = cut(step.what.step.as_str(), 42);
-    canvas.text(&name, (panel.left - 8.0, y), 10.0, INK, Anchor::Right)?;
+    let name = fit(step.what.step.as_str(), SIZE, panel.left - 16.0);
+    canvas.text(&name, (panel.left - 8.0, y), SIZE, INK, Anchor::Right)?;
     canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.6, SOLID)?;
     let ended = between(facts.since(), step.time);
     let began = ended.saturating_sub(step.what.duration_us);
@@ -108,7 +131,7 @@ fn draw_step(
         .max(panel.left);
     let (colour, opacity, half) = match step.what.direction {
         Direction::Apply => (BLUE, 0.9, 5.0),
-        Direction::Undo => (ORANGE, 0.6, 3.5),
+        Direction::Undo => (ORANGE, 0.9, 3.5),
     };
     canvas.rectangle((from, y - half, to, y + half), colour, opacity)?;
     let mut after = to + 5.0;

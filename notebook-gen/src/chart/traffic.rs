@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use crate::Result;
-use crate::chart::canvas::{Canvas, DASHED, Dash, INK, SOLID, paint};
+use crate::chart::canvas::{BAND, Canvas, DASHED, Dash, SOLID, paint};
 use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
-use crate::chart::scene::{self, Entry, Sign};
+use crate::chart::scene::{self, Entry, Sign, Value};
 use crate::chart::{Chart, ChartKind, markers, raster, ticks};
 use crate::facts::Facts;
 use crate::format::{clock, count, percent, ratio};
-use crate::series::{Bins, Series};
+use crate::series::{Bins, Point, Series};
 
 const TITLE: &str = "Request rate and traffic share, by release";
-const HEIGHT: u32 = 440;
+const HEIGHT: u32 = 460;
 const GAP_BETWEEN: f64 = 16.0;
+/// The line of the share as set: under the measured ones, and wide enough to be seen there.
+const SET_WIDTH: f64 = 6.0;
+const SET: Sign = Sign::Line(SOLID, SET_WIDTH);
 
 pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
     let kind = ChartKind::Traffic;
@@ -24,7 +27,9 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let markers = markers::of(facts);
-    let entries = legend(facts, &series);
+    let mut entries = legend(facts, &series);
+    entries.push(scene::edge_entry(bins));
+    entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let span = scene::span(facts, Some(bins));
         let head = scene::header_height(&entries);
@@ -42,28 +47,29 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let top = head + lane_height(lanes);
         let middle = f64::midpoint(top, foot);
         let rates = series.iter().flat_map(|(_, s)| rates(bins, s));
-        let (highest, rate_ticks) = ticks::linear(rates.map(|(_, r)| r).fold(1.0, f64::max), "");
+        let highest = rates.map(|rate| rate.value).fold(1.0, f64::max);
+        let (highest, rate_ticks) = ticks::linear(highest * 1.05, "");
         let upper = panel(top, middle - GAP_BETWEEN / 2.0, highest);
-        let lower = panel(middle + GAP_BETWEEN / 2.0, foot, 100.0);
+        let lower = panel(middle + GAP_BETWEEN / 2.0, foot, 105.0);
         scene::draw_header(canvas, TITLE, &entries)?;
         let across = ticks::time(bins.start, span);
-        upper.draw_up(canvas, &rate_ticks, "requests/s")?;
+        upper.draw_up(canvas, &rate_ticks, "requests a second")?;
         upper.draw_across(canvas, &across, "")?;
         let shares = ticks::linear(100.0, "").1;
-        lower.draw_up(canvas, &shares, "share (%)")?;
-        lower.draw_across(canvas, &across, "time (UTC)")?;
+        lower.draw_up(canvas, &shares, "share of requests (%)")?;
+        lower.draw_across(canvas, &across, &scene::time_title(bins.start))?;
         markers::draw(canvas, &upper, &placed, true)?;
         markers::draw(canvas, &lower, &placed, false)?;
-        draw_series(canvas, (&upper, &lower), facts, bins, &series)?;
-        draw_set_share(canvas, &lower, facts)?;
         upper.draw_frame(canvas)?;
-        lower.draw_frame(canvas)
+        lower.draw_frame(canvas)?;
+        draw_set_share(canvas, &lower, facts)?;
+        draw_series(canvas, (&upper, &lower), facts, bins, &series)
     })?;
     let mut notes = vec![scene::bins_note(bins)];
     if !facts.shifts.is_empty() {
         let to = &facts.started.to;
         notes.push(format!(
-            "The black line is the share of {to} as read back where it is served, averaged over \
+            "The wide grey line is the share of {to} as read back where it is served, averaged over \
              the services; the coloured lines are what was measured."
         ));
     }
@@ -93,18 +99,17 @@ fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = series.iter().map(entry).collect();
     if !facts.shifts.is_empty() {
         let label = format!("share of {} as set", facts.started.to);
-        entries.push(Entry::new(label, INK, Sign::Line(SOLID, 1.0)));
+        entries.push(Entry::new(label, BAND, SET));
     }
     entries
 }
 
-fn rates(bins: &Bins, series: &Series) -> Vec<(f64, f64)> {
+fn rates(bins: &Bins, series: &Series) -> Vec<Value> {
     let points = series.points.iter();
     points
         .map(|point| {
-            let middle = scene::since(bins, point) + scene::width(bins) / 2.0;
             let seconds = bins.seconds_seen(bins.vantage(), point);
-            (middle, ratio(point.count, seconds))
+            Value::new(bins, point, ratio(point.count, seconds))
         })
         .collect()
 }
@@ -131,14 +136,13 @@ fn draw_series(
         let own: BTreeMap<i64, u64> = series.points.iter().map(|p| (p.second, p.count)).collect();
         let shares = all.iter().map(|(second, whole)| {
             let part = own.get(second).copied().unwrap_or(0);
-            let point = crate::series::Point {
+            let point = Point {
                 second: *second,
-                ..Default::default()
+                ..Point::default()
             };
-            let middle = scene::since(bins, &point) + scene::width(bins) / 2.0;
-            (middle, ratio(part, *whole) * 100.0)
+            Value::new(bins, &point, ratio(part, *whole) * 100.0)
         });
-        let shares: Vec<(f64, f64)> = shares.collect();
+        let shares: Vec<Value> = shares.collect();
         scene::draw_series(canvas, lower, &shares, scene::gap(bins), style)?;
     }
     Ok(())
@@ -176,7 +180,7 @@ fn draw_set_share(canvas: &Canvas<'_>, panel: &Panel, facts: &Facts) -> Result<(
     }
     if let Some((_, last)) = line.last().copied() {
         line.push((panel.right, last));
-        canvas.line(&line, INK, 1.0, SOLID)?;
+        canvas.line(&line, BAND, SET_WIDTH, SOLID)?;
     }
     Ok(())
 }

@@ -126,3 +126,144 @@ fn a_chart_that_is_not_known_is_refused_with_the_ones_that_are() {
     let error = "latencies".parse::<ChartKind>().unwrap_err().to_string();
     assert!(error.contains("latency, errors, traffic"), "{error}");
 }
+
+/// Writes charts where a developer can look at them, when asked to.
+fn keep(name: &str, picture: &code_deploy_notebook_gen::Picture) {
+    if let Some(folder) = std::env::var_os("CODE_DEPLOY_KEEP_PAGES") {
+        let folder = std::path::Path::new(&folder);
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), &picture.png).unwrap();
+    }
+}
+
+/// Returns whether a picture's outermost two pixels are all white.
+fn has_a_white_border(png: &[u8]) -> bool {
+    let decoder = png::Decoder::new(std::io::Cursor::new(png));
+    let mut reader = decoder.read_info().unwrap();
+    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+    let palette = reader.info().palette.as_ref().unwrap().to_vec();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    let white = |x: usize, y: usize| {
+        let place = usize::from(pixels[y * width + x]) * 3;
+        palette[place..place + 3] == [255; 3]
+    };
+    let upright = (0..height).all(|y| {
+        [0, 1, width - 2, width - 1]
+            .into_iter()
+            .all(|x| white(x, y))
+    });
+    upright
+        && (0..width).all(|x| {
+            [0, 1, height - 2, height - 1]
+                .into_iter()
+                .all(|y| white(x, y))
+        })
+}
+
+#[test]
+fn nothing_reaches_the_border_of_a_chart_however_long_the_run() {
+    for (story, seconds) in [
+        (Story::Succeeded, 90.0),
+        (Story::Succeeded, 100.0),
+        (Story::RolledBack, 92.0),
+        (Story::RolledBack, 102.4),
+    ] {
+        let project = crate::folder();
+        let begin = synthetic::start();
+        let run = synthetic::run_of(project.path(), "run-1", story, seconds, begin);
+        for kind in ChartKind::ALL {
+            let Some(picture) = chart(&run, kind).unwrap().picture else {
+                continue;
+            };
+            keep(&format!("{story:?}-{seconds}-{kind}"), &picture);
+            let whole = has_a_white_border(&picture.png);
+            assert!(whole, "{kind} of {story:?} in {seconds} s is cut");
+        }
+    }
+}
+
+#[test]
+fn the_record_shown_gives_charts_that_nothing_is_cut_from() {
+    let shown = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks/record");
+    let run = code_deploy_record::RunFolder::at(&shown).unwrap();
+    for kind in ChartKind::ALL {
+        let chart = chart(&run, kind).unwrap();
+        let picture = chart.picture.unwrap();
+        keep(&format!("shown-{kind}"), &picture);
+        assert!(has_a_white_border(&picture.png), "{kind}");
+        assert!(!picture.svg.contains('…'), "{kind}: a name is shortened");
+    }
+}
+
+#[test]
+fn a_second_that_was_not_seen_whole_stands_open_and_beside_the_lines() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
+        let chart = chart(&run, kind).unwrap();
+        let svg = chart.picture.unwrap().svg;
+        assert!(svg.contains("a second seen in part"), "{kind}");
+        for colour in ["#0072B2", "#D55E00"] {
+            let open = format!("fill=\"none\" stroke=\"{colour}\"");
+            let rings = svg
+                .lines()
+                .filter(|line| line.starts_with("<circle") && line.contains(&open))
+                .count();
+            assert!(rings > 0, "{kind}: one end is of {colour}");
+        }
+        assert!(chart.notes.concat().contains("drawn open"), "{kind}");
+    }
+}
+
+#[test]
+fn the_legend_of_a_chart_names_every_line_in_its_own_colour() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+    let svg = chart(&run, ChartKind::Traffic)
+        .unwrap()
+        .picture
+        .unwrap()
+        .svg;
+    let lines = |colour: &str| {
+        let style = format!("stroke=\"{colour}\"");
+        let lines = svg.lines().filter(|line| line.contains(&style));
+        lines.count()
+    };
+    assert_eq!(lines("#BEBEBE"), 2, "the share as set, and its entry");
+    for entry in [
+        "share of 1.1.0 as set",
+        "change of traffic",
+        "failed gate, rollback",
+    ] {
+        assert!(svg.contains(entry), "{entry}");
+    }
+}
+
+#[test]
+fn an_instance_that_a_step_stopped_is_not_shown_as_ill() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+    let health = chart(&run, ChartKind::Health).unwrap();
+    assert!(
+        health
+            .sentence
+            .contains("0 not alive, 3 stopped on purpose"),
+        "{}",
+        health.sentence
+    );
+    assert!(health.sentence.ends_with("health was lost 0 times."));
+    let svg = health.picture.unwrap().svg;
+    assert!(svg.contains("stopped on purpose"));
+    assert!(!svg.contains("liveness or startup probe fails"));
+}
+
+#[test]
+fn no_latency_chart_judges_by_a_single_second() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+    let chart = chart(&run, ChartKind::Latency).unwrap();
+    assert!(!chart.sentence.contains("p99 of a second"));
+    let notes = chart.notes.concat();
+    assert!(notes.contains("fewer than 100 answers"), "{notes}");
+}
