@@ -8,7 +8,7 @@ use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::{Target, inventory};
-use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunOutcome, RunState, SystemClock};
+use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
