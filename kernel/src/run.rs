@@ -244,7 +244,7 @@ pub async fn steer(
         return Ok(Exit::Done);
     }
     let state = folder.state()?;
-    match (verb, state.finished.is_some()) {
+    match (verb, state.has_ended()) {
         (Steering::Rollback, true) => go_back_from(session, &state, interrupt).await,
         (_, true) => {
             let run = state

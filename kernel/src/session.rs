@@ -8,7 +8,7 @@ use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::{Target, inventory};
-use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunOutcome, RunState, SystemClock};
+use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -186,10 +186,10 @@ impl Session {
     /// # Errors
     /// When the folder of the runs cannot be read.
     pub fn open_run(&self) -> Result<Option<(RunFolder, RunState)>, Failure> {
-        Ok(self.runs_here()?.pop().filter(|(_, state)| {
-            let finished = state.finished.as_ref();
-            finished.is_none_or(|(outcome, ..)| *outcome == RunOutcome::NeedsPerson)
-        }))
+        Ok(self
+            .runs_here()?
+            .pop()
+            .filter(|(_, state)| !state.has_ended()))
     }
 
     /// Refuses a section that a verb does not have in the run that is open or would be begun.

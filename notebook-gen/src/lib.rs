@@ -33,7 +33,7 @@ pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, names, ready};
 pub use series::{Bins, Key, Point, Quantiles, Series};
 pub use view::{
-    Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, items_of, opening, tally,
-    verdict, verdict_word, view,
+    Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
+    tally, verdict, verdict_word, view,
 };
 pub use write::write;

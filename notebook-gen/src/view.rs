@@ -26,6 +26,7 @@ use crate::series::Bins;
 use crate::{Error, Result};
 
 pub use criteria::{Criterion, criteria};
+pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};
 pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;

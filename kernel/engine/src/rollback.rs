@@ -39,8 +39,7 @@ impl Runner {
     /// `CD0419` the run is ended. Any other error means that the record could not be written.
     pub async fn rollback(&mut self, by: &str, reason: &str) -> Result<Ended> {
         let state = self.state();
-        let ended = state.finished.as_ref().map(|(outcome, ..)| *outcome);
-        if ended.is_some_and(|outcome| outcome != RunOutcome::NeedsPerson) {
+        if state.has_ended() {
             return Err(self.ended_already());
         }
         let (by_text, reason_text) = (by.to_owned(), reason.to_owned());

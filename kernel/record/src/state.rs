@@ -142,6 +142,14 @@ pub struct ItemState {
 }
 
 impl RunState {
+    /// Returns whether nothing can be done in the run any more. A run that needs a person has an
+    /// outcome, too, and goes on when somebody resumes it or takes it back.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let finished = self.finished.as_ref();
+        finished.is_some_and(|(outcome, ..)| *outcome != RunOutcome::NeedsPerson)
+    }
+
     /// Folds one event in.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use code_deploy_notebook_gen::describe;
 use code_deploy_record::{Event, RunFolder};
 
 use crate::face::Face;
@@ -119,7 +120,7 @@ fn show(event: &Event, face: &dyn Face) {
         return;
     }
     let time = event.time.format("%H:%M:%S%.3f");
-    let line = line_of(event).unwrap_or_else(|| kind_of(event));
+    let line = line_of(event).unwrap_or_else(|| describe(&event.body).1);
     let (seq, actor) = (event.seq, &event.actor);
     face.text(&format!(
         "{seq:>5}  {time}  {actor:<8}  {}",

@@ -81,8 +81,9 @@ fn back(direction: Direction) -> &'static str {
     }
 }
 
-/// Returns the kind of an event, and what it says in one line.
-pub(crate) fn describe(body: &EventBody) -> (&'static str, String) {
+/// Returns the word for a kind of event (`steps`, `items`), and what the event says in one line.
+#[must_use]
+pub fn describe(body: &EventBody) -> (&'static str, String) {
     match body {
         EventBody::RunStarted(started) => {
             let from = started

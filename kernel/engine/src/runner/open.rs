@@ -33,8 +33,7 @@ impl Last {
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        let finished = self.state.finished.as_ref();
-        finished.is_some_and(|(outcome, ..)| *outcome != RunOutcome::NeedsPerson)
+        self.state.has_ended()
     }
 }
 

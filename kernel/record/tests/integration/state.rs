@@ -1,4 +1,6 @@
-use code_deploy_record::{Check, Direction, EventBody, Outcome, StepName, StepStatus, Vantage};
+use code_deploy_record::{
+    Check, Direction, EventBody, Outcome, RunOutcome, StepName, StepStatus, Vantage,
+};
 
 use crate::{Place, phase, started};
 
@@ -98,4 +100,23 @@ fn a_step_that_acts_without_an_intent_is_not_a_record() {
             .to_string()
             .contains("line 2")
     );
+}
+
+#[test]
+fn a_run_that_needs_a_person_has_not_ended() {
+    for (outcome, ended) in [
+        (RunOutcome::NeedsPerson, false),
+        (RunOutcome::RolledBack, true),
+    ] {
+        let place = Place::new();
+        let mut writer = place.writer();
+        writer.append("engine", started()).unwrap();
+        assert!(!place.run.state().unwrap().has_ended());
+        let summary = "an undo does not work".to_owned();
+        writer
+            .append("engine", EventBody::RunFinished { outcome, summary })
+            .unwrap();
+        let state = place.run.state().unwrap();
+        assert_eq!(state.has_ended(), ended, "{outcome:?}");
+    }
 }

@@ -75,6 +75,10 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
     planned.refused(1, "CD0411", &["1.0.0 is deployed already"]);
     assert_eq!(planned.err, deployed.err);
     run(&["record", "--kind", "gate"]).refused(2, "CD0001", &["gate_evaluated", "sealed"]);
+    says(
+        &run(&["record", "--kind", "evidence_kept"]),
+        &["evidence kept: "],
+    );
     says(&run(&["record", "traffic"]), &["Traffic\n-------\n"]);
     run(&["status", "--run", &id.replace("dev", "dve")]).refused(1, "CD0302", &[&id]);
 

@@ -4,10 +4,14 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use code_deploy_record::{RunOutcome, RunState};
+use chrono::{DateTime, TimeDelta, Utc};
+use code_deploy_record::{Event, EventBody, Gate, RunOutcome, RunState};
 
 use crate::kit::{Place, Said};
 use crate::stage::Part;
+
+/// The seconds for which `dev` of the demonstration keeps the old release.
+const KEEP_OLD: i64 = 2;
 
 /// Writes the demonstration's deployment file with other steps of traffic in `dev`.
 #[track_caller]
@@ -52,22 +56,58 @@ fn deployed(said: &Said, place: &Place, outcome: RunOutcome) -> RunState {
     state
 }
 
-/// Returns the shares of the new release that the storefront was given, in order.
+/// Returns the shares of the new release that each service was given, in order: the same of all.
+#[track_caller]
 fn shares(place: &Place) -> Vec<u16> {
-    let (folder, _) = place.demo_runs().pop().unwrap();
     let new = "1.1.0".parse().unwrap();
-    let mut shares = Vec::new();
-    for event in folder.events().unwrap() {
-        if let code_deploy_record::EventBody::TrafficShifted {
+    let mut shares = std::collections::BTreeMap::<String, Vec<u16>>::new();
+    for event in events(place) {
+        if let EventBody::TrafficShifted {
             service, served, ..
-        } = event.unwrap().body
-            && service == "storefront"
+        } = event.body
         {
-            shares.push(served.get(&new).copied().unwrap_or(0));
+            let own = shares.entry(service).or_default();
+            own.push(served.get(&new).copied().unwrap_or(0));
         }
     }
-    shares.dedup();
-    shares
+    let mut services = shares.into_iter();
+    let (_, mut first) = services.next().unwrap();
+    first.dedup();
+    let others: Vec<_> = services.collect();
+    assert_eq!(others.len(), 2, "{others:?}");
+    for (service, mut own) in others {
+        own.dedup();
+        assert_eq!(own, first, "{service}");
+    }
+    first
+}
+
+/// Returns the events of the last run.
+fn events(place: &Place) -> Vec<Event> {
+    let (folder, _) = place.demo_runs().pop().unwrap();
+    folder.events().unwrap().map(Result::unwrap).collect()
+}
+
+/// Returns when the first event that is so was written.
+#[track_caller]
+fn when(events: &[Event], is: impl Fn(&EventBody) -> bool) -> DateTime<Utc> {
+    events.iter().find(|event| is(&event.body)).unwrap().time
+}
+
+fn health_passed(body: &EventBody, service: &str) -> bool {
+    let EventBody::GateEvaluated(gate) = body else {
+        return false;
+    };
+    gate.gate == Gate::Health && gate.passed && gate.subject.starts_with(service)
+}
+
+fn all_new(body: &EventBody) -> bool {
+    matches!(body, EventBody::TrafficShifted { served, .. }
+        if served.get(&"1.1.0".parse().unwrap()) == Some(&100))
+}
+
+fn intends(body: &EventBody, start: &str) -> bool {
+    matches!(body, EventBody::StepIntended { step, .. } if step.to_string().starts_with(start))
 }
 
 #[test]
@@ -82,6 +122,23 @@ fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
     assert!(state.rehearsed.is_some());
     // The second switch back and forth is the rehearsed rollback.
     assert_eq!(shares(&place), [100, 0, 100]);
+    let told = events(&place);
+    for service in ["catalog", "orders", "storefront"] {
+        let healthy = when(&told, |body| health_passed(body, service));
+        assert!(healthy < when(&told, all_new), "{service}");
+    }
+    let switched = when(&told, |body| {
+        matches!(body, EventBody::StepFinished { step, .. }
+        if step.to_string() == "release.promotion")
+    });
+    let stopped = when(&told, |body| {
+        matches!(body, EventBody::StepApplied { step, .. }
+        if step.to_string().starts_with("finish.old-release"))
+    });
+    assert!(
+        stopped - switched >= TimeDelta::seconds(KEEP_OLD),
+        "{switched} {stopped}"
+    );
 
     let again = place.run_in(&place.demo(), &["dev", "local"]);
     again.refused(
@@ -104,6 +161,42 @@ fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
 }
 
 #[test]
+fn blue_green_with_a_slow_green_goes_back_to_blue() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    with_strategy(&place, "blue-green", "{ percent: 100, soak: 3s }");
+    with_fault(&place, "slow");
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, &place, RunOutcome::RolledBack);
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place).last(), Some(&0));
+    // Blue was never stopped: going back was one switch.
+    assert!(
+        !events(&place)
+            .iter()
+            .any(|event| intends(&event.body, "finish.old-release"))
+    );
+}
+
+#[test]
+fn a_finished_canary_is_taken_back_by_a_run_of_its_own() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    assert_eq!(shares(&place), [5, 0, 5, 25, 50, 100]);
+
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    let state = deployed(&back, &place, RunOutcome::Succeeded);
+    assert_eq!(state.started.as_ref().unwrap().to.as_str(), "1.0.0");
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place).last(), Some(&0));
+}
+
+#[test]
 fn rolling_replaces_instances_in_waves_and_goes_back_from_a_fault() {
     let place = Place::new();
     place.lay_out_upgrade();
@@ -123,6 +216,7 @@ fn rolling_replaces_instances_in_waves_and_goes_back_from_a_fault() {
     assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
     let state = deployed(&said, &place, RunOutcome::Succeeded);
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert!(state.rehearsed.is_some());
     assert_eq!(shares(&place), [50, 0, 50, 100]);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{EventBody, RunState};
+use code_deploy_record::RunState;
 
 use crate::phases::fill;
 use crate::phases::observe::{Alert, Threshold, alerts};
@@ -203,8 +203,8 @@ impl<'a> Books<'a> {
         self.filled(TROUBLESHOOTING, &[])
     }
 
-    pub(super) fn recovery(&self, backups: String) -> String {
-        self.filled(RECOVERY, &[("backups", backups)])
+    pub(super) fn recovery(&self) -> String {
+        self.filled(RECOVERY, &[])
     }
 
     pub(super) fn monitoring(&self) -> String {
@@ -268,36 +268,4 @@ impl<'a> Books<'a> {
         }
         text
     }
-}
-
-/// Returns how data is restored, from the backups that the run's journal names.
-pub(super) async fn backups(section: &Section<'_>) -> Result<String, StepError> {
-    let run = section.context.run.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut kept = Vec::new();
-        for event in run.events()? {
-            if let EventBody::EvidenceKept { name, digest, .. } = event?.body
-                && name.contains("backup")
-            {
-                let path = run.evidence().path_of(&digest);
-                kept.push(format!("- {name}: {}", path.display()));
-            }
-        }
-        Ok::<_, code_deploy_record::Error>(kept)
-    });
-    let cut = |error| crate::section::defect(format!("reading the journal was cut off: {error}"));
-    let kept = read.await.map_err(cut)??;
-    Ok(
-        match (
-            kept.is_empty(),
-            section.context.spec.file.databases.is_empty(),
-        ) {
-            (_, true) => "There is no database.".to_owned(),
-            (true, _) => "This run took no backup.".to_owned(),
-            (false, _) => format!(
-                "Backups of this run. Stop the services that use the database, put the file in the database's place, start again:\n{}",
-                kept.join("\n")
-            ),
-        },
-    )
 }

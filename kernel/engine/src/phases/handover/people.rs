@@ -100,7 +100,7 @@ impl People {
                         .iter()
                         .find(|contact| contact.name == one.contact);
                     let reach = contact.map_or_else(String::new, |contact| contact.reach.clone());
-                    vec![format!("{:?}", one.after.get()), one.contact.clone(), reach]
+                    vec![one.after.to_string(), one.contact.clone(), reach]
                 };
                 file.escalation.iter().map(row).collect()
             }

@@ -7,7 +7,7 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report};
 use serde_json::{Value, json};
 
 use super::VERB;
-use super::books::{Books, backups};
+use super::books::Books;
 use crate::http::HttpClient;
 use crate::phases::observe::alerts;
 use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url};
@@ -56,7 +56,7 @@ async fn texts(section: &Section<'_>) -> Result<Vec<(String, &'static str, Strin
     texts.push((
         "recovery procedures".to_owned(),
         "markdown",
-        books.recovery(backups(section).await?),
+        books.recovery(),
     ));
     texts.push((
         "monitoring guide".to_owned(),

@@ -51,8 +51,10 @@ impl Work for Rollback {
             Column::text("Checked inside"),
             Column::text("Checked outside"),
         ];
-        let text = "`code-deploy rollback` does this from any terminal, also when the process that \
-                    deploys has died: it needs nothing but the run's folder. Each undo is verified twice.";
+        let text = "While this run is under way, `code-deploy rollback` does this from any terminal, \
+                    also when the process that deploys has died: it needs nothing but the run's \
+                    folder. Each undo is verified twice. After the end of the run, `rollback` begins \
+                    a run of its own that deploys the former release, and takes back nothing else.";
         let report =
             Report::new()
                 .with_text(text)

@@ -375,7 +375,7 @@ async fn settle_rest(
             .await?;
     } else {
         let text = format!(
-            "{there} databases answered; not well: {}",
+            "databases that answered: {there}; not well: {}",
             list(&databases.bad)
         );
         section
