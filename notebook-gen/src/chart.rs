@@ -125,6 +125,28 @@ pub struct Picture {
     pub height: u32,
 }
 
+impl Picture {
+    /// Returns the PNG in base64, without line breaks.
+    #[must_use]
+    pub fn png_base64(&self) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(&self.png)
+    }
+}
+
+/// Escapes text for an attribute of HTML in double quotes.
+fn attribute(text: &str) -> String {
+    let escape = |character| match character {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\n' | '\r' => " ".to_owned(),
+        other => other.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 impl Chart {
     pub(crate) fn absent(kind: ChartKind, title: &str, sentence: impl Into<String>) -> Self {
         Self {
@@ -134,6 +156,27 @@ impl Chart {
             notes: Vec::new(),
             picture: None,
         }
+    }
+
+    /// Returns the text alternative: title and sentence.
+    #[must_use]
+    pub fn alternative(&self) -> String {
+        format!("{}: {}", self.title, self.sentence)
+    }
+
+    /// Returns the picture as an element of HTML with its text alternative, when there is one.
+    ///
+    /// A page that is made of a notebook shows this in place of the bare picture, whose
+    /// alternative in the output's metadata most programs leave out.
+    #[must_use]
+    pub fn html(&self) -> Option<String> {
+        let picture = self.picture.as_ref()?;
+        let (png, alt) = (picture.png_base64(), attribute(&self.alternative()));
+        let (width, height) = (picture.width, picture.height);
+        Some(format!(
+            "<img alt=\"{alt}\" width=\"{width}\" height=\"{height}\" \
+             src=\"data:image/png;base64,{png}\">"
+        ))
     }
 
     /// Returns the caption as Markdown: the sentence, and how to read the chart.

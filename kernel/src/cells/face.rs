@@ -183,11 +183,11 @@ pub fn report_bundle(title: &str, report: &Report) -> MimeBundle {
 
 /// Returns a chart's picture as an output with its metadata, when there is one.
 pub fn picture_bundle(chart: &Chart) -> Option<(MimeBundle, serde_json::Value)> {
-    use base64::Engine as _;
-    let picture = chart.picture.as_ref()?;
-    let png = base64::engine::general_purpose::STANDARD.encode(&picture.png);
-    let bundle = MimeBundle::text(chart.sentence.clone()).with("image/png", png);
-    let shown = json!({ "width": picture.width, "height": picture.height, "alt": chart.sentence });
+    let (picture, alt) = (chart.picture.as_ref()?, chart.alternative());
+    let bundle = MimeBundle::text(alt.clone())
+        .with("image/png", picture.png_base64())
+        .with("text/html", chart.html()?);
+    let shown = json!({ "width": picture.width, "height": picture.height, "alt": alt });
     Some((bundle, json!({ "image/png": shown })))
 }
 

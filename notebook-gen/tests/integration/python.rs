@@ -55,3 +55,40 @@ fn pythons_nbformat_finds_every_notebook_valid_and_writes_it_byte_for_byte() {
     assert!(output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "90");
 }
+
+const CONVERT: &str = "
+import sys, pathlib
+from nbconvert import HTMLExporter
+from bs4 import BeautifulSoup
+images = 0
+for path in sorted(pathlib.Path(sys.argv[1]).glob('*.ipynb')):
+    page, _ = HTMLExporter().from_filename(str(path))
+    for image in BeautifulSoup(page, 'html.parser').select('img'):
+        assert len(image['alt']) > 60, f'{path}: {image[\"alt\"]}'
+        images += 1
+print(images)
+";
+
+#[test]
+fn every_picture_has_its_text_alternative_in_a_page_that_nbconvert_makes() {
+    let Some(python) = std::env::var_os("CODE_DEPLOY_STAGE_PYTHON") else {
+        return;
+    };
+    let project = crate::folder();
+    let out = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    write(&executed(&run, &[]).unwrap(), out.path()).unwrap();
+    let output = Command::new(python)
+        .arg("-c")
+        .arg(CONVERT)
+        .arg(out.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let images: u32 = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(images >= 20, "{images}");
+}
