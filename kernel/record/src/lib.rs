@@ -44,4 +44,4 @@ pub use samples::{Latency, Sample, SampleReader, SampleWriter, Source};
 pub use secret::{Redactor, Secret};
 pub use state::{GateState, ItemState, PhaseState, RunState, StepState, StepStatus};
 pub use verdict::{EvidenceRef, Verdict};
-pub use verify::{Finding as VerifyFinding, VerifyReport, verify_folder};
+pub use verify::{Finding as VerifyFinding, FindingKind, VerifyReport, verify_folder};

@@ -13,6 +13,8 @@ pub struct VerifyReport {
     pub events: u64,
     /// Evidence files that are what their digests say.
     pub evidence: u64,
+    /// Evidence files that the journal names, here or not.
+    pub evidence_named: u64,
     /// Samples files that are what their digests say.
     pub samples: u64,
     /// Whether the record says that it is complete.
@@ -23,9 +25,22 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
 }
 
+/// In what way something does not verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingKind {
+    /// It is not what was written.
+    Changed,
+    /// It is not in the folder. Nothing says that it was changed; a copy may lie elsewhere.
+    NotHere,
+    /// It is in the folder, and the journal does not name it.
+    NotNamed,
+}
+
 /// Something in a record that does not verify.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// In what way.
+    pub kind: FindingKind,
     /// The file, relative to the run's folder, with the line where there is one.
     pub place: String,
     /// What is wrong.
@@ -40,78 +55,102 @@ pub struct Finding {
 pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut state = RunState::default();
-    let mut closed = BTreeSet::new();
+    let mut named = Named::default();
     let mut reader = run.events()?;
     loop {
         let event = match reader.next_event() {
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(Error::Broken { line, what, .. }) => {
-                report.found(format!("{}:{line}", RunFolder::JOURNAL), what);
+                report.changed(format!("{}:{line}", RunFolder::JOURNAL), what);
                 return Ok(report);
             }
             Err(error) => return Err(error),
         };
         if state.sealed {
             let place = format!("{}:{}", RunFolder::JOURNAL, event.seq + 1);
-            report.found(place, "an event stands behind the end of the record");
+            report.changed(place, "an event stands behind the end of the record");
         }
         if let Err(what) = state.apply(&event) {
-            report.found(format!("{}:{}", RunFolder::JOURNAL, event.seq + 1), what);
+            report.changed(format!("{}:{}", RunFolder::JOURNAL, event.seq + 1), what);
         }
-        check_event(run, &event.body, &mut report, &mut closed)?;
+        check_event(run, &event.body, &mut report, &mut named)?;
         report.events = event.seq + 1;
     }
     if report.events == 0 {
-        report.found(RunFolder::JOURNAL.to_owned(), "it holds no complete line");
+        report.changed(RunFolder::JOURNAL.to_owned(), "it holds no complete line");
     }
     let unread = reader.unread()?;
     if unread > 0 && state.finished.is_some() {
         let what = format!("{unread} bytes of a torn line stand at its end");
-        report.found(RunFolder::JOURNAL.to_owned(), what);
+        report.changed(RunFolder::JOURNAL.to_owned(), what);
     }
-    find_unnamed_samples(run, &state, &closed, &mut report)?;
+    if state.sealed {
+        find_unnamed(run, &named, &mut report)?;
+    };
     report.sealed = state.sealed;
     report.head = Some(reader.head());
     Ok(report)
 }
 
 impl VerifyReport {
-    fn found(&mut self, place: impl Into<String>, what: impl Into<String>) {
+    fn found(&mut self, kind: FindingKind, place: impl Into<String>, what: impl Into<String>) {
         self.findings.push(Finding {
+            kind,
             place: place.into(),
             what: what.into(),
         });
     }
+
+    fn changed(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.found(FindingKind::Changed, place, what);
+    }
+}
+
+/// The files that the journal names.
+#[derive(Default)]
+struct Named {
+    evidence: BTreeSet<Digest>,
+    samples: BTreeSet<String>,
 }
 
 fn check_event(
     run: &RunFolder,
     body: &EventBody,
     report: &mut VerifyReport,
-    closed: &mut BTreeSet<String>,
+    named: &mut Named,
 ) -> Result<()> {
     match body {
-        EventBody::EvidenceKept { digest, .. } => check_evidence(run, digest, report),
-        EventBody::InventoryTaken(taken) => check_evidence(run, &taken.evidence, report),
-        EventBody::Planned(planned) => check_evidence(run, &planned.evidence, report),
+        EventBody::EvidenceKept { digest, .. } => check_evidence(run, digest, report, named),
+        EventBody::InventoryTaken(taken) => check_evidence(run, &taken.evidence, report, named),
+        EventBody::Planned(planned) => check_evidence(run, &planned.evidence, report, named),
         EventBody::SamplesClosed { file, digest, .. } => {
-            closed.insert(file.clone());
+            named.samples.insert(file.clone());
             check_samples(run, file, digest, report)
         }
         _ => Ok(()),
     }
 }
 
-fn check_evidence(run: &RunFolder, digest: &Digest, report: &mut VerifyReport) -> Result<()> {
+/// Checks a file of the evidence when the journal names it for the first time.
+fn check_evidence(
+    run: &RunFolder,
+    digest: &Digest,
+    report: &mut VerifyReport,
+    named: &mut Named,
+) -> Result<()> {
+    if !named.evidence.insert(*digest) {
+        return Ok(());
+    }
+    report.evidence_named += 1;
     let place = format!("evidence/{digest}");
     match run.evidence().check(digest) {
         Ok(()) => report.evidence += 1,
         Err(Error::EvidenceChanged { .. }) => {
-            report.found(place, "its content is not what its digest says");
+            report.changed(place, "changed: its content is not what its digest says");
         }
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            report.found(place, "it is missing");
+            report.found(FindingKind::NotHere, place, "not here");
         }
         Err(error) => return Err(error),
     }
@@ -132,37 +171,37 @@ fn check_samples(
             if found == *expected {
                 report.samples += 1;
             } else {
-                report.found(
+                report.changed(
                     place,
-                    "its content is not what its digest in the journal says",
+                    "changed: its content is not what its digest in the journal says",
                 );
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            report.found(place, "it is missing");
+            report.found(FindingKind::NotHere, place, "not here");
         }
         Err(error) => return Err(Error::io("read", &path)(error)),
     }
     Ok(())
 }
 
-/// In a sealed record every samples file is named; one that is not was added later.
-fn find_unnamed_samples(
-    run: &RunFolder,
-    state: &RunState,
-    closed: &BTreeSet<String>,
-    report: &mut VerifyReport,
-) -> Result<()> {
-    if !state.sealed {
-        return Ok(());
-    }
+/// In a sealed record every file of samples and evidence is named; one that is not was added later,
+/// or left behind by a process that was killed before it could name it.
+fn find_unnamed(run: &RunFolder, named: &Named, report: &mut VerifyReport) -> Result<()> {
+    const WHAT: &str = "the journal does not name it";
     for path in samples_files(&run.samples_path(), "")? {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        if !closed.contains(name) {
-            report.found(format!("samples/{name}"), "the journal does not name it");
+        if !named.samples.contains(name) {
+            report.found(FindingKind::NotNamed, format!("samples/{name}"), WHAT);
+        }
+    }
+    let expected: BTreeSet<String> = named.evidence.iter().map(Digest::to_string).collect();
+    for name in run.evidence().names()? {
+        if !expected.contains(&name) {
+            report.found(FindingKind::NotNamed, format!("evidence/{name}"), WHAT);
         }
     }
     Ok(())

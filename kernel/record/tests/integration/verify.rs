@@ -1,4 +1,6 @@
-use code_deploy_record::{Digest, EventBody, Sample, SampleWriter, Source, verify_folder};
+use code_deploy_record::{
+    Digest, EventBody, FindingKind, Sample, SampleWriter, Source, verify_folder,
+};
 
 use crate::{Place, started};
 
@@ -65,6 +67,42 @@ fn changed_missing_and_added_files_are_named() {
     assert_eq!(named.len(), 3, "{named:?}");
     std::fs::remove_file(&evidence).unwrap();
     assert!(places(&place)[0].starts_with("evidence/"));
+}
+
+fn kinds(place: &Place) -> Vec<(FindingKind, String)> {
+    let report = verify_folder(&place.run).unwrap();
+    let findings = report.findings.into_iter();
+    findings.map(|one| (one.kind, one.what)).collect()
+}
+
+#[test]
+fn evidence_that_is_not_here_is_told_from_evidence_that_was_changed() {
+    let place = sealed();
+    let evidence = place.run.evidence().path_of(&Digest::of(b"log"));
+    std::fs::write(&evidence, b"gol").unwrap();
+    let changed = "changed: its content is not what its digest says".to_owned();
+    assert_eq!(kinds(&place), [(FindingKind::Changed, changed)]);
+    std::fs::remove_dir_all(evidence.parent().unwrap()).unwrap();
+    let not_here = (FindingKind::NotHere, "not here".to_owned());
+    assert_eq!(kinds(&place), [not_here]);
+    let report = verify_folder(&place.run).unwrap();
+    assert_eq!((report.evidence, report.evidence_named), (0, 1));
+}
+
+#[test]
+fn a_file_beside_the_evidence_that_the_journal_does_not_name_is_found() {
+    let place = sealed();
+    let digest = place.run.evidence().keep(b"added later").unwrap();
+    assert_eq!(places(&place), [format!("evidence/{digest}")]);
+    assert_eq!(kinds(&place)[0].0, FindingKind::NotNamed);
+}
+
+#[test]
+fn evidence_of_a_run_that_goes_on_may_wait_for_its_name() {
+    let place = Place::new();
+    place.writer().append("engine", started()).unwrap();
+    place.run.evidence().keep(b"kept, and named next").unwrap();
+    assert_eq!(places(&place), Vec::<String>::new());
 }
 
 #[test]
