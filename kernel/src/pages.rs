@@ -53,14 +53,12 @@ pub fn write(pages: &[Page], out: &Path) -> Result<(), Failure> {
     notebook_gen::write(pages, out).map(drop).map_err(failed)
 }
 
-/// Returns the files that writing the notebooks would give: name and content.
-pub fn files(pages: &[Page]) -> Vec<(String, Vec<u8>)> {
-    let files = pages
-        .iter()
-        .map(|page| (format!("{}.ipynb", page.name), page.text.clone()));
-    files
-        .map(|(name, text)| (name, text.into_bytes()))
-        .collect()
+/// Returns the notebooks and pictures in a folder, as paths within it, that are not of `pages`.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn others(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    notebook_gen::others(pages, folder).map_err(failed)
 }
 
 /// Writes notebooks that are ready to run; returns how many.

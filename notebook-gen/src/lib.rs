@@ -16,6 +16,7 @@ mod error;
 mod facts;
 pub mod format;
 mod markdown;
+mod origin;
 mod outcome;
 mod page;
 mod series;
@@ -29,6 +30,7 @@ pub use document::KERNEL;
 pub use error::{Error, Result};
 pub use facts::{At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
 pub use markdown::{escape, report_to_markdown, report_to_text};
+pub use origin::Origin;
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, names, ready};
 pub use series::{Bins, Key, Point, Quantiles, Series};
@@ -36,4 +38,4 @@ pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     tally, verdict, verdict_word, view,
 };
-pub use write::write;
+pub use write::{files, others, write};

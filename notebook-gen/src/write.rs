@@ -1,5 +1,6 @@
 //! Notebooks on disk.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -7,6 +8,63 @@ use std::path::{Path, PathBuf};
 
 use crate::page::Page;
 use crate::{Error, Result};
+
+/// The folder of the charts beside the notebooks.
+const CHARTS: &str = "charts";
+
+/// Returns the files that [`write`] gives, as paths within its folder with their content: the
+/// notebooks in order, then the charts.
+#[must_use]
+pub fn files(pages: &[Page]) -> Vec<(PathBuf, Vec<u8>)> {
+    let notebook = |page: &Page| {
+        let name = PathBuf::from(format!("{}.ipynb", page.name));
+        (name, page.text.clone().into_bytes())
+    };
+    let mut charts: Vec<_> = pages.iter().flat_map(|page| &page.charts).collect();
+    charts.sort_by_key(|(kind, _)| *kind);
+    charts.dedup_by_key(|(kind, _)| *kind);
+    let charts = charts.into_iter().map(|(kind, picture)| {
+        let path = Path::new(CHARTS).join(format!("{kind}.svg"));
+        (path, picture.svg.clone().into_bytes())
+    });
+    pages.iter().map(notebook).chain(charts).collect()
+}
+
+/// Returns the paths of the notebooks and pictures in a folder and in the one of charts within it
+/// that [`write`] would not give for `pages`: they are of another run, or were put there.
+///
+/// # Errors
+/// [`Error::Io`] when a folder cannot be read.
+pub fn others(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
+    let own: Vec<PathBuf> = files(pages).into_iter().map(|(path, _)| path).collect();
+    let mut others = Vec::new();
+    for part in ["", CHARTS] {
+        for name in names(&folder.join(part))? {
+            let path = Path::new(part).join(name);
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let is_ours = matches!(extension, Some("ipynb" | "svg" | "png"));
+            if is_ours && !own.contains(&path) {
+                others.push(path);
+            }
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
+/// Returns the names of the files in a folder; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<OsString>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", folder)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(Error::io("read", folder))?.file_name());
+    }
+    Ok(names)
+}
 
 /// Writes notebooks to `NAME.ipynb` and their charts to `charts/NAME.svg` in a folder, which is
 /// made where it is not there. Each file is written under another name, flushed and then named, so
@@ -17,23 +75,19 @@ use crate::{Error, Result};
 /// [`Error::Io`]. Files that were written before it are whole.
 pub fn write(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
     create(folder)?;
+    let beside = folder.join(CHARTS);
+    let mut has_charts = false;
     let mut written = Vec::new();
-    for page in pages {
-        let path = folder.join(format!("{}.ipynb", page.name));
-        replace(&path, page.text.as_bytes())?;
+    for (name, content) in files(pages) {
+        let path = folder.join(name);
+        if !has_charts && path.starts_with(&beside) {
+            create(&beside)?;
+            has_charts = true;
+        }
+        replace(&path, &content)?;
         written.push(path);
     }
-    let mut charts: Vec<_> = pages.iter().flat_map(|page| &page.charts).collect();
-    charts.sort_by_key(|(kind, _)| *kind);
-    charts.dedup_by_key(|(kind, _)| *kind);
-    if !charts.is_empty() {
-        let beside = folder.join("charts");
-        create(&beside)?;
-        for (kind, picture) in charts {
-            let path = beside.join(format!("{kind}.svg"));
-            replace(&path, picture.svg.as_bytes())?;
-            written.push(path);
-        }
+    if has_charts {
         flush(&beside)?;
     }
     flush(folder)?;

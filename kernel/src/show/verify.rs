@@ -2,14 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
-use code_deploy_record::{Column, Report, RunFolder, verify_folder};
+use code_deploy_notebook_gen::{self as notebook_gen, Origin};
+use code_deploy_record::{Column, FindingKind, Report, RunFolder, VerifyReport, verify_folder};
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 
+/// What a row of the table is about, from what weighs most to what weighs least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Not what was written, or not of the run.
+    Different,
+    /// Not there.
+    NotHere,
+    /// Made by another program or beside other runs: its bytes tell nothing.
+    NotComparable,
+}
+
+/// A row of the table.
+struct Row {
+    kind: Kind,
+    record: String,
+    place: String,
+    what: String,
+}
+
 /// Checks runs given by name or folder, or the last one; with `notebooks`, also that the
-/// notebooks in that folder are those that the first run's record gives.
+/// notebooks and charts in that folder are those that the first run's record gives, and no others.
 pub fn verify(
     project: Option<&Project>,
     runs: &[PathBuf],
@@ -21,69 +41,124 @@ pub fn verify(
     for folder in &folders {
         let report = verify_folder(folder)?;
         let name = folder.path().display().to_string();
-        let sealed = if report.sealed {
-            "sealed"
-        } else {
-            unsealed += 1;
-            "NOT SEALED"
-        };
-        let head = report.head.map(|head| head.short()).unwrap_or_default();
-        let summary = format!(
-            "{} events, {} evidence files, {} samples files, {sealed}, head {head}",
-            report.events, report.evidence, report.samples
-        );
-        face.text(&format!("{name}: {summary}"));
-        face.value(
-            "verified",
-            &serde_json::json!({
-                "run": name, "events": report.events, "evidence": report.evidence,
-                "samples": report.samples, "sealed": report.sealed, "head": report.head,
-                "findings": report.findings.iter().map(|f| [&f.place, &f.what]).collect::<Vec<_>>(),
-            }),
-        );
-        rows.extend(
-            report
-                .findings
-                .into_iter()
-                .map(|f| vec![name.clone(), f.place, f.what]),
-        );
+        unsealed += usize::from(!report.sealed);
+        tell(face, &name, &report);
+        rows.extend(report.findings.into_iter().map(|finding| Row {
+            kind: match finding.kind {
+                FindingKind::NotHere => Kind::NotHere,
+                FindingKind::Changed | FindingKind::NotNamed => Kind::Different,
+            },
+            record: name.clone(),
+            place: finding.place,
+            what: finding.what,
+        }));
     }
     if let (Some(notebooks), Some(folder)) = (notebooks, folders.first()) {
         rows.extend(compare(project, folder, notebooks)?);
     }
-    if rows.is_empty() && unsealed > 0 {
+    judge(rows, unsealed, folders.len(), face)
+}
+
+fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
+    let sealed = if report.sealed {
+        "sealed"
+    } else {
+        "NOT SEALED"
+    };
+    let head = report.head.map(|head| head.short()).unwrap_or_default();
+    let evidence = if report.evidence == report.evidence_named {
+        format!("{} evidence files", report.evidence)
+    } else {
+        format!(
+            "{} of {} evidence files",
+            report.evidence, report.evidence_named
+        )
+    };
+    face.text(&format!(
+        "{name}: {} events, {evidence}, {} samples files, {sealed}, head {head}",
+        report.events, report.samples
+    ));
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|f| [&f.place, &f.what])
+        .collect();
+    face.value(
+        "verified",
+        &serde_json::json!({
+            "run": name, "events": report.events, "evidence": report.evidence,
+            "evidence_named": report.evidence_named, "samples": report.samples,
+            "sealed": report.sealed, "head": report.head, "findings": findings,
+        }),
+    );
+}
+
+/// Says what came out, as what weighs most.
+fn judge(
+    mut rows: Vec<Row>,
+    unsealed: usize,
+    records: usize,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    rows.sort_by_key(|row| row.kind);
+    let number = |kind: Kind| rows.iter().filter(|row| row.kind == kind).count();
+    let (different, missing) = (number(Kind::Different), number(Kind::NotHere));
+    let all = rows.len();
+    if !rows.is_empty() {
+        let columns = ["Record", "Where", "What"].map(Column::text).to_vec();
+        let rows = rows
+            .into_iter()
+            .map(|row| vec![row.record, row.place, row.what]);
+        let report = Report::new().with_table("Findings", columns, rows.collect());
+        face.report("What does not verify", &report);
+    }
+    if different > 0 {
+        let what = match different {
+            1 => "1 place does not verify".to_owned(),
+            more => format!("{more} places do not verify"),
+        };
+        let next = "Compare with a copy kept elsewhere.";
+        return Err(Failure::refused(
+            code_deploy_engine::code::BROKEN_RECORD,
+            what,
+            next,
+        ));
+    }
+    if unsealed > 0 {
         let what = format!(
-            "{unsealed} of {} records are not sealed: what stands there is as it was written, but \
-             their end is missing",
-            folders.len()
+            "{unsealed} of {records} records are not sealed: what stands there is as it was \
+             written, but their end is missing"
         );
         let next = "A run that is not ended is sealed when it ends. When it has ended, lines were \
                     cut off: compare with a copy kept elsewhere.";
         return Err(Failure::refused("CD0307", what, next));
     }
-    if rows.is_empty() {
-        face.text(
-            "Everything is as it was written. The record is self-asserted: whoever can write the \
-             folder could have written all of it anew.",
+    if missing > 0 {
+        let what = format!(
+            "{} not here: what is here is as it was written, the rest cannot be checked",
+            match missing {
+                1 => "1 file is".to_owned(),
+                more => format!("{more} files are"),
+            }
         );
-        return Ok(Exit::Done);
+        let next = "Put them back from a copy of the whole folder, and verify again.";
+        return Err(Failure::refused("CD0308", what, next));
     }
-    let count = rows.len();
-    let columns = vec![
-        Column::text("Record"),
-        Column::text("Where"),
-        Column::text("What"),
-    ];
-    face.report(
-        "What does not verify",
-        &Report::new().with_table("Findings", columns, rows),
+    if all > 0 {
+        let what = format!(
+            "the record is as it was written, but {all} notebooks and charts cannot be compared \
+             with it: another program made them, or other runs were at hand. That does not say \
+             that they were changed"
+        );
+        let next = "Verify with the program that made them, or write them again: `code-deploy \
+                    notebooks --help`.";
+        return Err(Failure::refused("CD0312", what, next));
+    }
+    face.text(
+        "Everything is as it was written. The record is self-asserted: whoever can write the \
+         folder could have written all of it anew.",
     );
-    let what = format!("{count} places do not verify");
-    Err(Failure::refused(
-        code_deploy_engine::code::BROKEN_RECORD,
-        what,
-        "Compare with a copy kept elsewhere.",
-    ))
+    Ok(Exit::Done)
 }
 
 fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
@@ -105,22 +180,73 @@ fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFold
     named.collect()
 }
 
+/// Compares a folder with the notebooks and charts that the record gives.
 fn compare(
     project: Option<&Project>,
     folder: &RunFolder,
     notebooks: &Path,
-) -> Result<Vec<Vec<String>>, Failure> {
+) -> Result<Vec<Row>, Failure> {
     let pages = crate::pages::executed(project, folder)?;
     let record = folder.path().display().to_string();
+    let row = |path: &Path, (kind, what): (Kind, String)| Row {
+        kind,
+        record: record.clone(),
+        place: notebooks.join(path).display().to_string(),
+        what,
+    };
     let mut rows = Vec::new();
-    for (name, expected) in crate::pages::files(&pages) {
-        let path = notebooks.join(&name);
-        let what = match std::fs::read(&path) {
-            Ok(found) if found == expected => continue,
-            Ok(_) => "it is not what the record gives".to_owned(),
-            Err(error) => error.to_string(),
+    let mut reason: Option<String> = None;
+    for (path, expected) in notebook_gen::files(&pages) {
+        match std::fs::read(notebooks.join(&path)) {
+            Ok(found) if found == expected => {}
+            Ok(found) => {
+                let why = unlike(&found, &expected, reason.as_deref());
+                if why.0 == Kind::NotComparable {
+                    reason.get_or_insert_with(|| why.1.clone());
+                }
+                rows.push(row(&path, why));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                rows.push(row(&path, (Kind::NotHere, "not here".to_owned())));
+            }
+            Err(error) => rows.push(row(&path, (Kind::Different, error.to_string()))),
+        }
+    }
+    for path in crate::pages::others(&pages, notebooks)? {
+        let origin = std::fs::read(notebooks.join(&path)).ok();
+        let run = origin.and_then(|found| Origin::of(&found)?.run);
+        let what = match run {
+            Some(run) => format!("not of this run: it says that it is of {run}"),
+            None => "not of this run".to_owned(),
         };
-        rows.push(vec![record.clone(), path.display().to_string(), what]);
+        rows.push(row(&path, (Kind::Different, what)));
     }
     Ok(rows)
+}
+
+/// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
+/// it: it is judged as the notebooks beside it are.
+fn unlike(found: &[u8], expected: &[u8], beside: Option<&str>) -> (Kind, String) {
+    let changed = (
+        Kind::Different,
+        "changed: not what the record gives".to_owned(),
+    );
+    let Some(expected) = Origin::of(expected) else {
+        return match beside {
+            Some(why) => (Kind::NotComparable, format!("beside notebooks {why}")),
+            None => changed,
+        };
+    };
+    let Some(found) = Origin::of(found) else {
+        return changed;
+    };
+    if found.run != expected.run {
+        let run = found.run.unwrap_or_else(|| "no run".to_owned());
+        let what = format!("not of this run: it says that it is of {run}");
+        return (Kind::Different, what);
+    }
+    match found.unlike(&expected) {
+        Some(why) => (Kind::NotComparable, why),
+        None => changed,
+    }
 }

@@ -18,3 +18,4 @@ mod run;
 mod stage;
 mod standing;
 mod steering;
+mod verify;

@@ -1,0 +1,135 @@
+//! `verify` on the record that the repository shows, and on the notebooks made from it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::kit::Place;
+
+/// A place with a copy of the record, and notebooks that the program made from it.
+fn verified() -> Place {
+    let place = Place::new();
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks/record");
+    copy(&shown, &place.path().join("record"));
+    let made = place.run(&["notebooks", "--run", "record", "--out", "pages"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let checked = verify(&place);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    place
+}
+
+fn verify(place: &Place) -> crate::kit::Said {
+    place.run(&["verify", "record", "--notebooks", "pages"])
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Replaces text in all notebooks.
+fn edit(place: &Place, from: &str, to: &str) {
+    let mut edited = 0;
+    for entry in fs::read_dir(place.path().join("pages")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "ipynb")
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            edited += usize::from(text.contains(from));
+            fs::write(&path, text.replace(from, to)).unwrap();
+        }
+    }
+    assert_eq!(edited, 18);
+}
+
+#[test]
+fn an_edited_chart_and_files_that_are_not_of_the_run_are_named() {
+    let place = verified();
+    let chart = place.path().join("pages/charts/latency.svg");
+    let drawn = fs::read_to_string(&chart).unwrap();
+    fs::write(&chart, drawn.replace("p99", "p50")).unwrap();
+    let page = fs::read(place.path().join("pages/03_Build_Process.ipynb")).unwrap();
+    place.write("pages/10_More.ipynb", page);
+    place.write("pages/charts/more.png", "");
+    let all = [
+        "3 places do not verify",
+        "pages/charts/latency.svg",
+        "changed: not what the record gives",
+        "pages/10_More.ipynb",
+        "not of this run",
+        "pages/charts/more.png",
+    ];
+    verify(&place).refused(1, "CD0301", &all);
+    fs::write(&chart, drawn).unwrap();
+    fs::remove_file(place.path().join("pages/10_More.ipynb")).unwrap();
+    fs::remove_file(place.path().join("pages/charts/more.png")).unwrap();
+    assert_eq!(verify(&place).code, Some(0));
+}
+
+#[test]
+fn an_extra_file_of_evidence_is_named() {
+    let place = verified();
+    let name = "0".repeat(64);
+    place.write(&format!("record/evidence/{name}"), "added later");
+    let words = [name.as_str(), "the journal does not name it"];
+    place
+        .run(&["verify", "record"])
+        .refused(1, "CD0301", &words);
+}
+
+#[test]
+fn evidence_that_is_not_here_is_told_as_that_and_not_as_a_change() {
+    let place = verified();
+    fs::remove_dir_all(place.path().join("record/evidence")).unwrap();
+    let said = place.run(&["verify", "record"]);
+    let words = [
+        "files are not here",
+        "what is here is as it was written",
+        "0 of ",
+    ];
+    said.refused(1, "CD0308", &words);
+    assert!(!format!("{said:?}").contains("changed:"), "{said:?}");
+}
+
+#[test]
+fn notebooks_of_another_version_are_not_told_to_be_changed() {
+    let place = verified();
+    let version = env!("CARGO_PKG_VERSION");
+    let (own, other) = (
+        format!("\"version\": \"{version}\""),
+        "\"version\": \"0.0.1\"",
+    );
+    edit(&place, &own, other);
+    let chart = place.path().join("pages/charts/latency.svg");
+    let drawn = fs::read_to_string(&chart).unwrap();
+    fs::write(&chart, drawn.replace("Latency", "Latencies")).unwrap();
+    let said = verify(&place);
+    let why = format!("made by version 0.0.1; this is version {version}");
+    said.refused(
+        1,
+        "CD0312",
+        &[&why, "beside notebooks made by version 0.0.1"],
+    );
+    assert!(!format!("{said:?}").contains("changed:"), "{said:?}");
+}
+
+#[test]
+fn a_notebook_of_another_run_is_told_as_that() {
+    let place = verified();
+    let path = place.path().join("pages/03_Build_Process.ipynb");
+    let text = fs::read_to_string(&path).unwrap();
+    let from = text.find("\"run\": \"").unwrap() + 8;
+    let to = from + text[from..].find('"').unwrap();
+    fs::write(&path, format!("{}another{}", &text[..from], &text[to..])).unwrap();
+    let words = ["it says that it is of another"];
+    verify(&place).refused(1, "CD0301", &words);
+}
