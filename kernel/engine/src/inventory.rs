@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::spec::Spec;
 use crate::target::Observed;
 
+pub(crate) use components::database_name;
 pub use endpoints::confirm_live;
 
 /// What an application consists of. The same files and the same observation give the same

@@ -8,7 +8,7 @@ use super::{ConfigurationKind, ConfigurationSource, InventoryComponent};
 use crate::spec::{DatabaseFile, DatabaseUrl, SecretRef, Spec};
 
 /// Returns the name of a database among the components: its own, unless a service has it.
-pub(super) fn database_name(spec: &Spec, name: &str) -> String {
+pub(crate) fn database_name(spec: &Spec, name: &str) -> String {
     if spec.service(name).is_some() {
         format!("{name}-database")
     } else {

@@ -187,6 +187,13 @@ fn a_finished_canary_is_taken_back_by_a_run_of_its_own() {
     let said = place.run_in(&place.demo(), &["dev", "local"]);
     assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
     assert_eq!(shares(&place), [5, 0, 5, 25, 50, 100]);
+    let asked = events(&place).into_iter().find(|event| {
+        matches!(&event.body, EventBody::SectionReported { section, .. } if section == "dependencies")
+            && format!("{:?}", event.body).contains("Connections of the network map")
+    });
+    let asked = format!("{:?}", asked.unwrap().body);
+    assert!(asked.contains("the file is there"), "{asked}");
+    assert!(!asked.contains("does not run yet"), "{asked}");
 
     let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
     assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);

@@ -1,5 +1,6 @@
 //! Whether everything that the application calls can be reached.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, Report};
 use serde_json::{Value, json};
 
+use crate::inventory::database_name;
 use crate::phases::look::{self, LIMIT, list};
 use crate::phases::migrate::path_of;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::spec::{DatabaseFile, Spec};
 use crate::step::StepError;
 use crate::{Context, Step};
 
@@ -106,40 +109,44 @@ async fn reach(context: &Context) -> Result<Vec<Reached>, StepError> {
     let (inventory, observed) = look::inventory(context).await?;
     let addresses = look::addresses(&observed);
     let mut all = Vec::new();
+    let mut asked = BTreeSet::new();
     for edge in &inventory.edges {
-        let (from, to) = (edge.from.clone(), edge.to.clone());
-        if let Some(address) = addresses.get(edge.to.as_str()) {
+        // One connection may be declared in several places.
+        if !asked.insert((edge.from.as_str(), edge.to.as_str(), edge.port)) {
+            continue;
+        }
+        let (text, well) = if let Some(address) = addresses.get(edge.to.as_str()) {
             let made = look::connects(*address).await;
             let well = made.is_ok();
             let text = made.map_or_else(|why| why, |()| format!("connected to {address}"));
-            all.push((from, to, text, Some(well)));
+            (text, Some(well))
         } else if edge.outside {
             let (text, well) = outside(&edge.to, edge.port).await;
-            all.push((from, to, text, Some(well)));
-        } else if let Some(file) = context
-            .spec
-            .file
-            .databases
-            .get(&edge.to)
-            .and_then(|one| path_of(&context.spec, one))
-        {
-            let there = file.exists();
-            let text = if there {
-                "the file is there"
-            } else {
-                "not there yet: this run makes it"
-            };
-            all.push((from, to, text.to_owned(), there.then_some(true)));
+            (text, Some(well))
+        } else if let Some(database) = database_of(&context.spec, &edge.to) {
+            database_file(&context.spec, database)
         } else {
-            all.push((
-                from,
-                to,
-                "does not run yet: this run starts it".to_owned(),
-                None,
-            ));
-        }
+            ("does not run yet: this run starts it".to_owned(), None)
+        };
+        all.push((edge.from.clone(), edge.to.clone(), text, well));
     }
     Ok(all)
+}
+
+/// Returns the database that a component of the inventory stands for.
+fn database_of<'a>(spec: &'a Spec, component: &str) -> Option<&'a DatabaseFile> {
+    let mut databases = spec.file.databases.iter();
+    databases
+        .find(|(name, _)| database_name(spec, name) == component)
+        .map(|(_, database)| database)
+}
+
+fn database_file(spec: &Spec, database: &DatabaseFile) -> (String, Option<bool>) {
+    match path_of(spec, database) {
+        Some(file) if file.exists() => ("the file is there".to_owned(), Some(true)),
+        Some(_) => ("not there yet: this run makes it".to_owned(), None),
+        None => ("its URL is given by reference: not asked".to_owned(), None),
+    }
 }
 
 async fn outside(host: &str, port: Option<u16>) -> (String, bool) {
