@@ -120,10 +120,7 @@ fn undo(facts: &Facts, report: Report, caption: &str) -> Report {
 
 fn after(facts: &Facts, report: Report) -> Report {
     let started = &facts.started;
-    let (to, place) = (
-        &started.to,
-        format!("{} {}", started.environment, started.target),
-    );
+    let (to, environment, target) = (&started.to, &started.environment, &started.target);
     match ended(facts) {
         Some((RunOutcome::RolledBack, _)) => {
             return report.with_text(
@@ -143,13 +140,13 @@ fn after(facts: &Facts, report: Report) -> Report {
         return report.with_text(format!(
             "This run is itself the way back from run {reverted}, so `code-deploy rollback` is \
              refused once it has ended (CD0418). Another release is deployed by \
-             `code-deploy {place} --to RELEASE`."
+             `code-deploy {environment} {target} --to RELEASE`."
         ));
     }
     let Some(from) = &started.from else {
         return report.with_text(format!(
             "{to} is the first release: there is no earlier one, and `code-deploy rollback` is \
-             refused once the run has ended (CD0418). `code-deploy {place} --stop` stops what was \
+             refused once the run has ended (CD0418). `code-deploy {environment} {target} --stop` stops what was \
              deployed."
         ));
     };
