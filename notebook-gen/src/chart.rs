@@ -134,19 +134,6 @@ impl Picture {
     }
 }
 
-/// Escapes text for an attribute of HTML in double quotes.
-fn attribute(text: &str) -> String {
-    let escape = |character| match character {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        '\n' | '\r' => " ".to_owned(),
-        other => other.to_string(),
-    };
-    text.chars().map(escape).collect()
-}
-
 impl Chart {
     pub(crate) fn absent(kind: ChartKind, title: &str, sentence: impl Into<String>) -> Self {
         Self {
@@ -162,21 +149,6 @@ impl Chart {
     #[must_use]
     pub fn alternative(&self) -> String {
         format!("{}: {}", self.title, self.sentence)
-    }
-
-    /// Returns the picture as an element of HTML with its text alternative, when there is one.
-    ///
-    /// A page that is made of a notebook shows this in place of the bare picture, whose
-    /// alternative in the output's metadata most programs leave out.
-    #[must_use]
-    pub fn html(&self) -> Option<String> {
-        let picture = self.picture.as_ref()?;
-        let (png, alt) = (picture.png_base64(), attribute(&self.alternative()));
-        let (width, height) = (picture.width, picture.height);
-        Some(format!(
-            "<img alt=\"{alt}\" width=\"{width}\" height=\"{height}\" \
-             src=\"data:image/png;base64,{png}\">"
-        ))
     }
 
     /// Returns the caption as Markdown: the sentence, and how to read the chart.

@@ -174,7 +174,7 @@ pub(crate) fn error(ename: String, evalue: String, traceback: Vec<String>) -> Ou
     })
 }
 
-/// A chart: the picture with its text alternative, bare and as HTML, then the caption. The caption is an output of its own,
+/// A chart: the picture with its text alternative, then the caption. The caption is an output of its own,
 /// because Markdown in the picture's bundle would be shown in place of the picture.
 pub(crate) fn drawn(chart: &Chart) -> Vec<Output> {
     let caption = shown(chart.caption_markdown(), chart.caption_text());
@@ -186,9 +186,10 @@ pub(crate) fn drawn(chart: &Chart) -> Vec<Output> {
 
 fn image(chart: &Chart, picture: &Picture) -> Output {
     let alt = chart.alternative();
-    let mut content = vec![MediaType::Png(picture.png_base64())];
-    content.extend(chart.html().map(MediaType::Html));
-    content.push(MediaType::Plain(alt.clone()));
+    let content = vec![
+        MediaType::Png(picture.png_base64()),
+        MediaType::Plain(alt.clone()),
+    ];
     let size = json!({"width": picture.width, "height": picture.height, "alt": alt});
     let mut metadata = Map::new();
     metadata.insert("image/png".to_owned(), size);

@@ -184,9 +184,7 @@ pub fn report_bundle(title: &str, report: &Report) -> MimeBundle {
 /// Returns a chart's picture as an output with its metadata, when there is one.
 pub fn picture_bundle(chart: &Chart) -> Option<(MimeBundle, serde_json::Value)> {
     let (picture, alt) = (chart.picture.as_ref()?, chart.alternative());
-    let bundle = MimeBundle::text(alt.clone())
-        .with("image/png", picture.png_base64())
-        .with("text/html", chart.html()?);
+    let bundle = MimeBundle::text(alt.clone()).with("image/png", picture.png_base64());
     let shown = json!({ "width": picture.width, "height": picture.height, "alt": alt });
     Some((bundle, json!({ "image/png": shown })))
 }

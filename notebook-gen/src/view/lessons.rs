@@ -168,23 +168,15 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
         return report
             .with_text("Against earlier runs: no earlier run of this environment was given.");
     };
-    let time = |run: &Facts, phase: PhaseNumber| {
-        let state = run.state.phases.get(&phase)?;
-        let (end, _) = state.finished?;
-        Some(between(state.started, end))
-    };
+    let unlike = unlike(facts, before);
     let rows = PhaseNumber::all().map(|phase| {
-        let (now, then) = (time(facts, phase), time(before, phase));
-        let change = now
-            .zip(then)
-            .filter(|(_, then)| *then > 0)
-            .map(|(now, then)| {
-                format!("{:+.0} %", (crate::format::ratio(now, then) - 1.0) * 100.0)
-            });
+        let (now, then) = (phase_time(facts, phase), phase_time(before, phase));
+        let both = now.zip(then).filter(|_| unlike.is_none());
+        let change = both.and_then(|(now, then)| change(now, then));
         vec![
             phase.notebook().replace('_', " "),
-            now.map_or("not reached".to_owned(), duration),
-            then.map_or("not reached".to_owned(), duration),
+            told(now),
+            told(then),
             change.unwrap_or_default(),
         ]
     });
@@ -195,5 +187,46 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
             .map(Column::number),
     );
     let caption = format!("Durations against run {}", before.started.run);
-    report.with_table(caption, titles, rows.collect())
+    let report = report.with_table(caption, titles, rows.collect());
+    let measured = "A change is given for phases that ended well in both runs.";
+    report.with_text(unlike.map_or_else(
+        || measured.to_owned(),
+        |why| format!("No change is given: {why}, so the phases did other work."),
+    ))
+}
+
+/// Says why the phases of two runs are no measure of each other; nothing when they are.
+fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
+    let (now, then) = (&facts.started, &before.started);
+    if now.initial != then.initial {
+        let which = if then.initial { "that" } else { "this" };
+        return Some(format!("{which} run was a first deployment"));
+    }
+    if now.strategy != then.strategy {
+        return Some(format!(
+            "this run was {}, that one {}",
+            now.strategy, then.strategy
+        ));
+    }
+    None
+}
+
+/// Returns how long a phase took, when it ended, and whether it ended well.
+fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
+    let state = run.state.phases.get(&phase)?;
+    let (end, outcome) = state.finished?;
+    Some((between(state.started, end), outcome == Outcome::Done))
+}
+
+fn change((now, well): (u64, bool), (then, well_then): (u64, bool)) -> Option<String> {
+    let ratio = crate::format::ratio(now, then);
+    (well && well_then && then > 0).then(|| format!("{:+.0} %", (ratio - 1.0) * 100.0))
+}
+
+fn told(time: Option<(u64, bool)>) -> String {
+    match time {
+        None => "not reached".to_owned(),
+        Some((time, true)) => duration(time),
+        Some((time, false)) => format!("{}, not done", duration(time)),
+    }
 }

@@ -267,14 +267,3 @@ fn no_latency_chart_judges_by_a_single_second() {
     let notes = chart.notes.concat();
     assert!(notes.contains("fewer than 100 answers"), "{notes}");
 }
-
-#[test]
-fn the_text_alternative_cannot_break_out_of_its_attribute() {
-    let project = crate::folder();
-    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
-    let mut chart = chart(&run, ChartKind::Gates).unwrap();
-    chart.sentence = "1 < 2 & \"so\" on>\n".to_owned();
-    let html = chart.html().unwrap();
-    let alt = "<img alt=\"Answers of the gates over time: 1 &lt; 2 &amp; &quot;so&quot; on&gt; \" ";
-    assert!(html.starts_with(alt), "{}", &html[..200]);
-}

@@ -4,7 +4,38 @@ use code_deploy_record::RunFolder;
 use crate::synthetic::{self, Story};
 
 fn lessons(run: &RunFolder) -> String {
-    report_to_text(&view(run, &[], "lessons".parse().unwrap()).unwrap())
+    lessons_after(run, &[])
+}
+
+fn lessons_after(run: &RunFolder, others: &[RunFolder]) -> String {
+    report_to_text(&view(run, others, "lessons".parse().unwrap()).unwrap())
+}
+
+/// Writes a run that began that many hours after the first one.
+fn later(project: &std::path::Path, hours: i64, story: Story) -> RunFolder {
+    let begin = synthetic::start() + chrono::TimeDelta::hours(hours);
+    synthetic::run_of(project, &format!("run-{hours}"), story, 90.0, begin)
+}
+
+#[test]
+fn durations_are_compared_where_both_runs_did_the_same_work_to_its_end() {
+    let project = crate::folder();
+    let first = later(project.path(), 0, Story::Initial);
+    let failed = later(project.path(), 1, Story::RolledBack);
+    let whole = later(project.path(), 2, Story::Succeeded);
+    let again = later(project.path(), 3, Story::Succeeded);
+    let text = lessons_after(&failed, std::slice::from_ref(&first));
+    assert!(text.contains("No change is given: that run was a first deployment"));
+    assert!(!text.contains("+0 %"), "{text}");
+    let text = lessons_after(&whole, std::slice::from_ref(&failed));
+    assert!(text.contains("s, not done"), "{text}");
+    let release = |text: &str| {
+        let line = text.lines().find(|line| line.contains("06 Application"));
+        line.unwrap().to_owned()
+    };
+    assert!(!release(&text).contains('%'), "{}", release(&text));
+    let text = lessons_after(&again, std::slice::from_ref(&whole));
+    assert!(release(&text).contains("+0 %"), "{}", release(&text));
 }
 
 #[test]
