@@ -209,7 +209,11 @@ pub(super) fn compare(service: &str, pair: &Pair, rule: &AnalysisPolicy) -> Vec<
         return Vec::new();
     }
     let (new, old) = (pair.new.sums(), pair.old.sums());
-    judge::compare(service, &new, &old, rule)
+    let mut checks = judge::compare(service, &new, &old, rule);
+    for check in &mut checks {
+        check.name.push_str(" while both served");
+    }
+    checks
 }
 
 #[cfg(test)]
