@@ -42,7 +42,7 @@ pub struct Failure {
     /// How the command ends.
     pub exit: Exit,
     /// Lines of the user's file around the place, where there is one.
-    pub excerpt: Vec<String>,
+    pub excerpt: Box<[String]>,
 }
 
 impl Failure {
@@ -91,7 +91,7 @@ impl Failure {
         Self {
             problem,
             exit,
-            excerpt: Vec::new(),
+            excerpt: Box::default(),
         }
     }
 
@@ -154,7 +154,7 @@ impl From<EngineError> for Failure {
             _ => Vec::new(),
         };
         Self {
-            excerpt,
+            excerpt: excerpt.into(),
             ..Self::of(error.problem(), Exit::Refused)
         }
     }
