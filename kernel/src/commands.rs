@@ -423,6 +423,12 @@ pub fn magic_words() -> Vec<String> {
     words.map(|command| command.get_name().to_owned()).collect()
 }
 
+/// Returns the question whether the nearest known word was meant, with a space behind it; nothing
+/// when none is near.
+pub fn did_you_mean(word: &str, known: &[String]) -> String {
+    nearest(word, known).map_or_else(String::new, |near| format!("Did you mean `{near}`? "))
+}
+
 /// Returns the known word nearest to `word`, if one is near.
 pub fn nearest(word: &str, known: &[String]) -> Option<String> {
     let begun = known.iter().find(|known| known.starts_with(word));

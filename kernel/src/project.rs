@@ -95,13 +95,9 @@ impl Project {
     fn no_such_run(&self, id: &RunId, runs: &RunsFolder) -> Failure {
         let known = runs.list().unwrap_or_default();
         let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-        let near = crate::commands::nearest(id.as_str(), &known);
-        let near = near.map(|near| format!("Did you mean `{near}`? "));
+        let near = crate::commands::did_you_mean(id.as_str(), &known);
         let what = format!("there is no run `{id}` in {}", self.folder.display());
-        let next = format!(
-            "{}`code-deploy runs` lists the runs.",
-            near.unwrap_or_default()
-        );
+        let next = format!("{near}`code-deploy runs` lists the runs.");
         Failure::refused(code_deploy_engine::code::NO_SUCH_RUN, what, next)
     }
 

@@ -222,14 +222,9 @@ impl Session {
         if known.iter().any(|known| known == section) {
             return Ok(());
         }
-        let near = crate::commands::nearest(section, &known);
-        let near = near.map(|near| format!("Did you mean `{near}`? "));
+        let near = crate::commands::did_you_mean(section, &known);
         let what = format!("{verb} has no section `{section}`");
-        let next = format!(
-            "{}Its sections are: {}.",
-            near.unwrap_or_default(),
-            known.join(", ")
-        );
+        let next = format!("{near}Its sections are: {}.", known.join(", "));
         let code = code_deploy_engine::code::NO_SUCH_SECTION;
         Err(Failure::refused(code, what, next))
     }

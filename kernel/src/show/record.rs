@@ -54,14 +54,9 @@ fn refuse_unknown(kinds: &[String]) -> Result<(), Failure> {
     let Some(unknown) = kinds.iter().find(|kind| !known.contains(kind)) else {
         return Ok(());
     };
-    let near = crate::commands::nearest(unknown, &known);
-    let near = near.map(|near| format!("Did you mean `{near}`? "));
+    let near = crate::commands::did_you_mean(unknown, &known);
     let what = format!("there is no kind of entries `{unknown}`");
-    let next = format!(
-        "{}There are: {}.",
-        near.unwrap_or_default(),
-        KINDS.join(", ")
-    );
+    let next = format!("{near}There are: {}.", KINDS.join(", "));
     Err(Failure::usage(what, next))
 }
 

@@ -212,10 +212,15 @@ fn compare(
             Err(error) => rows.push(row(&path, (Kind::Different, error.to_string()))),
         }
     }
+    let first = pages.first().map(|page| page.text.as_bytes());
+    let own = first.and_then(|text| Origin::of(text)?.run);
     for path in crate::pages::others(&pages, notebooks)? {
         let origin = std::fs::read(notebooks.join(&path)).ok();
         let run = origin.and_then(|found| Origin::of(&found)?.run);
         let what = match run {
+            Some(run) if own.as_ref() == Some(&run) => {
+                "nothing of this name is made of the run".to_owned()
+            }
             Some(run) => format!("not of this run: it says that it is of {run}"),
             None => "not of this run".to_owned(),
         };

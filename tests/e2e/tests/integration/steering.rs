@@ -56,6 +56,16 @@ fn deployed(said: &Said, place: &Place, outcome: RunOutcome) -> RunState {
     state
 }
 
+/// Deploys what has a fault: it goes back, and nobody whom the stable release served noticed.
+#[track_caller]
+fn goes_back(place: &Place) {
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = deployed(&said, place, RunOutcome::RolledBack);
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+}
+
 /// Returns the shares of the new release that each service was given, in order: the same of all.
 #[track_caller]
 fn shares(place: &Place) -> Vec<u16> {
@@ -166,11 +176,7 @@ fn blue_green_with_a_slow_green_goes_back_to_blue() {
     place.lay_out_upgrade();
     with_strategy(&place, "blue-green", "{ percent: 100, soak: 3s }");
     with_fault(&place, "slow");
-    let said = place.run_in(&place.demo(), &["dev", "local"]);
-    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
-    let state = deployed(&said, &place, RunOutcome::RolledBack);
-    let stable = &state.clients["client"].releases["1.0.0"];
-    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    goes_back(&place);
     assert_eq!(shares(&place).last(), Some(&0));
     // Blue was never stopped: going back was one switch.
     assert!(
@@ -211,11 +217,7 @@ fn rolling_replaces_instances_in_waves_and_goes_back_from_a_fault() {
     with_strategy(&place, "rolling", steps);
     // Errors would be found already when the built artifacts are walked through.
     with_fault(&place, "slow");
-    let said = place.run_in(&place.demo(), &["dev", "local"]);
-    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
-    let state = deployed(&said, &place, RunOutcome::RolledBack);
-    let stable = &state.clients["client"].releases["1.0.0"];
-    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    goes_back(&place);
     assert_eq!(shares(&place), [50, 0]);
 
     with_fault(&place, "none");

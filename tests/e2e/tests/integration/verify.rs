@@ -65,6 +65,7 @@ fn an_edited_chart_and_files_that_are_not_of_the_run_are_named() {
         "pages/charts/latency.svg",
         "changed: not what the record gives",
         "pages/10_More.ipynb",
+        "nothing of this name",
         "not of this run",
         "pages/charts/more.png",
     ];
