@@ -7,9 +7,11 @@
 //! ends both and whatever they started; the host ends its group when the kernel has gone.
 
 mod client;
+mod fragment;
 mod host;
 mod protocol;
 mod render;
 
 pub use client::RustCells;
+pub use fragment::is_complete;
 pub use host::{early_hook, host_main};
