@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_jupyter::rust_cells::RustCells;
+use code_deploy_jupyter::rust_cells::{self, RustCells};
 use code_deploy_jupyter::{
     Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
@@ -50,7 +50,11 @@ pub fn launch(connection_file: &Path) -> ExitCode {
     let parent_pid = machine
         .variable("JPY_PARENT_PID")
         .and_then(|pid| pid.parse().ok());
-    let options = ServeOptions { parent_pid };
+    let history = machine.state().map(|folder| folder.join("history.jsonl"));
+    let options = ServeOptions {
+        parent_pid,
+        history,
+    };
     let cells = Arc::new(DeployCells::new(machine));
     let served = runtime.block_on(serve(connection_file, cells, options));
     runtime.shutdown_background();
@@ -254,6 +258,12 @@ fn interrupted_now() -> Failure {
     )
 }
 
+/// Returns help as pagers and tooltips show it: in letters of one width.
+fn help_bundle(text: String) -> MimeBundle {
+    let markdown = format!("```text\n{}\n```", text.trim_end());
+    MimeBundle::text(text).with("text/markdown", markdown)
+}
+
 /// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
 /// not run, but by its own name and without the colour of errors.
 fn cell_error(failure: &Failure) -> CellError {
@@ -282,7 +292,7 @@ impl Cells for DeployCells {
         };
         for asked in asked {
             match asked {
-                Asked::Help(text) => out.stdout(text).await,
+                Asked::Help(text) => out.page(&help_bundle(text)),
                 Asked::Command(line) => self.command(*line, &out, &interrupt).await?,
             }
         }
@@ -312,15 +322,16 @@ impl Cells for DeployCells {
         let Some(word) = magic::word_at(code, cursor) else {
             return self.rust.inspect(code, cursor).await;
         };
-        let text = magic::help(&word)?;
-        let markdown = format!("```text\n{}\n```", text.trim_end());
-        Some(MimeBundle::text(text).with("text/markdown", markdown))
+        magic::help(&word).map(help_bundle)
     }
 
     async fn is_complete(&self, code: &str) -> IsComplete {
+        if magic::waits_for_body(code) {
+            let indent = String::new();
+            return IsComplete::Incomplete { indent };
+        }
         match magic::read(code) {
-            // What Enter does is left to the console's own rule: only a compiler could tell.
-            Ok(CellKind::Rust) => IsComplete::Unknown,
+            Ok(CellKind::Rust) => rust_cells::is_complete(code),
             Ok(CellKind::Commands(_)) => IsComplete::Complete,
             Err(_) => IsComplete::Invalid,
         }

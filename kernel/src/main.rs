@@ -39,6 +39,7 @@ use session::Told;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    code_deploy_jupyter::rust_cells::early_hook();
     let line = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => return not_read(&error),

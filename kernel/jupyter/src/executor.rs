@@ -1,8 +1,8 @@
 //! One shell: requests in the order they came, one at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jupyter_protocol::messaging::{
@@ -171,11 +171,7 @@ fn cell(
         kernel.execution_count.load(Ordering::Relaxed) + 1
     };
     if store_history {
-        let mut history = kernel
-            .history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        history.add(execution_count, &execute.code);
+        kernel.history.add(execution_count, &execute.code);
     }
     let text = |key: &str| {
         request
@@ -290,11 +286,7 @@ async fn answer(
         "is_complete_request" => is_complete(kernel, request.content()?).await,
         "history_request" => {
             let wanted: HistoryRequest = request.content()?;
-            let history = kernel
-                .history
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            json!({"status": "ok", "history": history.find(&wanted)})
+            json!({"status": "ok", "history": kernel.history.find(&wanted).await})
         }
         // This kernel opens no comms of its own.
         "comm_info_request" => json!({"status": "ok", "comms": {}}),

@@ -10,6 +10,7 @@
 
 mod client;
 mod crates;
+mod fragment;
 mod frames;
 mod host;
 mod program;
@@ -22,6 +23,7 @@ mod shown;
 
 pub use client::RustCells;
 pub use crates::CellCrate;
+pub use fragment::is_complete;
 pub use host::host_main;
 
 use nix::sys::resource::{Resource, setrlimit};

@@ -1,6 +1,7 @@
 //! What the channels share, and the owner of shell, which hands each request to the shell it is for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +35,7 @@ pub(crate) struct Kernel {
     pub(crate) asker: Asker,
     pub(crate) replies: Replies,
     pub(crate) running: Running,
-    pub(crate) history: Mutex<History>,
+    pub(crate) history: History,
     pub(crate) execution_count: AtomicU64,
     pub(crate) unknown: AtomicU64,
     pub(crate) tasks: TaskTracker,
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) asker: Asker,
     pub(crate) replies: Replies,
     pub(crate) ended: watch::Sender<Option<Ended>>,
+    pub(crate) history: Option<PathBuf>,
 }
 
 impl Kernel {
@@ -67,7 +69,7 @@ impl Kernel {
             asker: parts.asker,
             replies: parts.replies,
             running: Running::default(),
-            history: Mutex::default(),
+            history: History::begin(parts.history),
             execution_count: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             tasks: TaskTracker::new(),
