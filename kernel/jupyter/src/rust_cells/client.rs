@@ -251,7 +251,9 @@ impl RustCells {
 impl fmt::Debug for RustCells {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("RustCells");
-        shown.field("argv", &self.argv).field("crates", &self.crates);
+        shown
+            .field("argv", &self.argv)
+            .field("crates", &self.crates);
         shown.field("host", &self.host).finish_non_exhaustive()
     }
 }
@@ -289,10 +291,7 @@ impl Host {
         }
     }
 
-    fn spawn(
-        argv: &[OsString],
-        variables: Vec<(OsString, OsString)>,
-    ) -> Result<Self, CellError> {
+    fn spawn(argv: &[OsString], variables: Vec<(OsString, OsString)>) -> Result<Self, CellError> {
         let no_host = |reason: String| {
             let text = format!("the process for Rust cells cannot be started: {reason}");
             CellError::new("RustError", text)

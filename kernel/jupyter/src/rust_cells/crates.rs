@@ -58,7 +58,10 @@ impl CellCrate {
 
 impl fmt::Debug for CellCrate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("CellCrate").field(&self.name).finish()
+        formatter
+            .debug_tuple("CellCrate")
+            .field(&self.name)
+            .finish()
     }
 }
 
@@ -75,7 +78,10 @@ mod tests {
         assert!(!known.is_named(":dep known = { path = \"here\" }\nknown::run()"));
         assert!(known.is_named(":dep known2 = \"1\"\nknown::run()"));
         let line = known.dependency();
-        assert_eq!(line.as_deref(), Ok(":dep known = { path = \"/somewhere\" }"));
+        assert_eq!(
+            line.as_deref(),
+            Ok(":dep known = { path = \"/somewhere\" }")
+        );
         let odd = CellCrate::new("odd", || Ok(PathBuf::from("/a\"b")));
         assert!(odd.dependency().is_err());
     }

@@ -63,10 +63,7 @@ pub fn host_main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start(
-    folder: Option<&Path>,
-    events: &Events,
-) -> Result<(CommandContext, Relay), evcxr::Error> {
+fn start(folder: Option<&Path>, events: &Events) -> Result<(CommandContext, Relay), evcxr::Error> {
     let folder = folder.ok_or_else(|| "no folder is set for it".to_owned())?;
     let relay = Relay::start(folder, events.clone())?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -261,7 +258,6 @@ fn prints_without_line_end(code: &str) -> bool {
     code.match_indices("print!")
         .any(|(at, _)| !code[..at].ends_with('e'))
 }
-
 
 fn failed(error: impl ToString) -> Event {
     Event::Failed {

@@ -72,7 +72,8 @@ impl Relay {
         let heard = relay.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming() {
-                let heard = connection.and_then(|open| frames::listen(open, |frame| heard.hear(frame)));
+                let heard =
+                    connection.and_then(|open| frames::listen(open, |frame| heard.hear(frame)));
                 if let Err(error) = heard {
                     tracing::debug!(%error, "the process that runs cells went away");
                 }
@@ -148,7 +149,9 @@ impl Cell {
     fn keep(&mut self, text: &str) {
         self.errors.push_str(text);
         if self.errors.len() > 2 * ERRORS_KEPT {
-            let from = self.errors.ceil_char_boundary(self.errors.len() - ERRORS_KEPT);
+            let from = self
+                .errors
+                .ceil_char_boundary(self.errors.len() - ERRORS_KEPT);
             self.errors.drain(..from);
         }
     }
@@ -158,7 +161,9 @@ impl Cell {
 /// is the process id; panics of threads a cell started are their own affair.
 fn panic_text(errors: &str, pid: u32) -> String {
     let head = format!("({pid}) panicked at ");
-    let after = errors.rfind(&head).and_then(|at| errors[at..].split_once('\n'));
+    let after = errors
+        .rfind(&head)
+        .and_then(|at| errors[at..].split_once('\n'));
     let lines = after.map_or("", |(_, rest)| rest).lines();
     let message: Vec<&str> = lines
         .take_while(|line| !PANIC_ENDS.iter().any(|end| line.starts_with(end)))

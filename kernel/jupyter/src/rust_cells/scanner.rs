@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_line_of_evcxr_is_found_behind_text_without_a_line_end_wherever_it_is_cut() {
-        let whole = "aEVX EVEVCXR no\nEVCXR_OTHER\nbEVCXR_EXECUTION_COMPLETE\nEVCXR_INPUT_REQUEST:a: b\nc";
+        let whole =
+            "aEVX EVEVCXR no\nEVCXR_OTHER\nbEVCXR_EXECUTION_COMPLETE\nEVCXR_INPUT_REQUEST:a: b\nc";
         let text = "aEVX EVEVCXR no\nEVCXR_OTHER\nbc";
         let ask = Said::Ask {
             prompt: "a: b".into(),

@@ -64,7 +64,10 @@ impl Shown {
 
 /// Returns how many bytes at the end begin a character that is not whole.
 fn unfinished(bytes: &[u8]) -> usize {
-    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let last = bytes
+        .utf8_chunks()
+        .last()
+        .map_or(&[][..], |chunk| chunk.invalid());
     let begins = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
     if begins { last.len() } else { 0 }
 }
@@ -98,7 +101,10 @@ mod tests {
         shown.take(b"the end");
         let end = shown.finish();
         let left_out = 40_000 * 1000 + 7 - SHOWN_LIMIT - TAIL;
-        assert!(end.contains(&format!("[{left_out} bytes left out")), "{end}");
+        assert!(
+            end.contains(&format!("[{left_out} bytes left out")),
+            "{end}"
+        );
         assert!(end.ends_with("the end"));
         assert!(shown.finish().is_empty());
     }
