@@ -34,6 +34,8 @@ const RUNTIME_WORDS: [&str; 2] = ["internal", "rust-runtime"];
 const PROGRAM_WORDS: [&str; 2] = ["internal", "rust-program"];
 /// evcxr calls the program as a wrapper of rustc with this set.
 const RUSTC_WRAPPER: &str = "EVCXR_RUSTC_WRAPPER";
+/// The kind of error of a cell whose question got no answer.
+const NO_ANSWER: &str = "NoAnswer";
 /// Among all processes the one that runs cells is to end first where memory runs out.
 const FIRST_TO_GO: &str = "1000";
 /// The process that runs cells could not do its work.

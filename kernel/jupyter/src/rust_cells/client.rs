@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
+use super::NO_ANSWER;
 use super::crates::CellCrate;
 use super::frames::FOLDER;
 use super::protocol::{Event, Request};
@@ -104,7 +105,7 @@ impl RustCells {
             let mut work = std::pin::pin!(self.run(&mut slot, code, out));
             // The arms are the work and the request to drop it, which does not hold where it ends by itself.
             tokio::select! {
-                result = &mut work => return result,
+                result = &mut work => return result.map_err(|error| named(error, interrupt)),
                 () = self.must_stop(interrupt) => {}
             }
         }
@@ -459,6 +460,14 @@ fn answer(given: Result<String, AskError>) -> Request {
         Err(error) => (None, error.to_string()),
     };
     Request::Answer { line, reason }
+}
+
+/// A cell that ended because the stop button took its question away was interrupted.
+fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
+    if error.ename == NO_ANSWER && interrupt.count() > 0 {
+        return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
+    }
+    error
 }
 
 fn ended() -> CellError {

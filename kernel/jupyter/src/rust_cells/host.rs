@@ -16,7 +16,7 @@ use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
 use super::questions::{Answer, Questions};
 use super::relay::{Relay, Told};
-use super::{RUNTIME_WORDS, render};
+use super::{NO_ANSWER, RUNTIME_WORDS, render};
 use crate::cells::{CellError, MimeBundle};
 
 /// The kernel sends one request at a time.
@@ -232,7 +232,13 @@ fn failure(told: &Told, refused: Option<String>, failed: bool) -> Option<Event> 
     let (error, lost) = if let Some(how) = told.ended.as_ref().filter(|_| failed) {
         (render::ended(how), true)
     } else if let Some(reason) = refused {
-        (CellError::new("NoAnswer", reason), false)
+        let then = if told.panic.is_some() {
+            kept
+        } else {
+            "it was given an empty line"
+        };
+        let text = format!("{reason}; {then}");
+        (CellError::new(NO_ANSWER, text), false)
     } else if let Some(text) = &told.panic {
         let text = format!("the cell panicked: {text}; {kept}");
         (CellError::new("Panic", text), false)

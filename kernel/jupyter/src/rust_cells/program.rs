@@ -37,6 +37,8 @@ pub(super) fn run(arguments: &[&str]) -> std::io::Result<i32> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(arguments)
         .env_remove(FOLDER)
+        // evcxr asks for them; of a cell they show the inside of evcxr.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -49,7 +49,7 @@ struct Cell {
 pub(super) struct Told {
     /// What it panicked with.
     pub(super) panic: Option<String>,
-    /// The last line of its errors, where a `?` ended it.
+    /// The error, in one line, with which a `?` ended it.
     pub(super) gave_up: Option<String>,
     /// The size of a value that is not shown.
     pub(super) too_large: Option<u64>,
@@ -137,8 +137,10 @@ impl Cell {
             Frame::Asked(asked) => self.told.asked = Some(asked),
             Frame::Panicked(pid) => self.told.panic = Some(panic_text(&self.errors, pid)),
             Frame::GaveUp => {
-                let last = self.errors.lines().last().unwrap_or("an error");
-                self.told.gave_up = Some(last.to_owned());
+                // Further lines of an error are set in.
+                let is_first = |line: &&str| !line.starts_with(char::is_whitespace);
+                let first = self.errors.lines().rfind(is_first).unwrap_or("an error");
+                self.told.gave_up = Some(first.trim_end().to_owned());
             }
             Frame::TooLarge(size) => self.told.too_large = Some(size),
             Frame::Ended(how) => self.told.ended = Some(how),
@@ -191,6 +193,9 @@ mod tests {
         (0..100_000).for_each(|number| cell.keep(&format!("é{number}\n")));
         assert!(cell.errors.len() <= 2 * ERRORS_KEPT + 10);
         cell.note(Frame::GaveUp);
-        assert_eq!(cell.told.gave_up.unwrap(), "é99999");
+        assert_eq!(cell.told.gave_up.take().unwrap(), "é99999");
+        cell.keep("error: of several lines\n  next: this\n");
+        cell.note(Frame::GaveUp);
+        assert_eq!(cell.told.gave_up.unwrap(), "error: of several lines");
     }
 }
