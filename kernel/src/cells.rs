@@ -280,8 +280,11 @@ fn interrupted_now() -> Failure {
 
 /// Returns help as pagers and tooltips show it: in letters of one width.
 fn help_bundle(text: String) -> MimeBundle {
-    let markdown = format!("```text\n{}\n```", text.trim_end());
-    MimeBundle::text(text).with("text/markdown", markdown)
+    let text = text.trim_end();
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    MimeBundle::text(text)
+        .with("text/markdown", format!("```text\n{text}\n```"))
+        .with("text/html", format!("<pre>{escaped}</pre>"))
 }
 
 /// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
