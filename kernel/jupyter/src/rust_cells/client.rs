@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
 use super::NO_ANSWER;
 use super::crates::CellCrate;
@@ -46,6 +47,8 @@ pub struct RustCells {
     host: Mutex<Option<Host>>,
     /// The cell that runs waits for a line: it can end by itself.
     asking: AtomicBool,
+    /// Hosts that were killed, until they are gone: nobody waits for that but the end of the kernel.
+    ending: TaskTracker,
 }
 
 impl RustCells {
@@ -58,6 +61,7 @@ impl RustCells {
             crates: Vec::new(),
             host: Mutex::new(None),
             asking: AtomicBool::new(false),
+            ending: TaskTracker::new(),
         }
     }
 
@@ -109,9 +113,7 @@ impl RustCells {
                 () = self.must_stop(interrupt) => {}
             }
         }
-        if let Some(host) = slot.take() {
-            host.end().await;
-        }
+        self.end(slot.take());
         Err(CellError::new(
             "Interrupted",
             format!("the Rust computation was stopped; {LOST}"),
@@ -161,8 +163,18 @@ impl RustCells {
 
     /// Ends the host and what it runs; the next cell starts a new one.
     pub async fn shutdown(&self) {
-        if let Some(host) = self.host.lock().await.take() {
-            host.end().await;
+        let host = self.host.lock().await.take();
+        self.end(host);
+        self.ending.close();
+        self.ending.wait().await;
+        self.ending.reopen();
+    }
+
+    /// Kills a host now, and leaves it to a task to see it gone.
+    fn end(&self, host: Option<Host>) {
+        if let Some(mut host) = host {
+            host.kill_group();
+            self.ending.spawn(host.end());
         }
     }
 
@@ -176,7 +188,7 @@ impl RustCells {
         let mut host = match slot.take() {
             Some(host) if !host.busy => host,
             Some(host) => {
-                host.end().await;
+                self.end(Some(host));
                 self.start().await?
             }
             None => self.start().await?,
@@ -196,9 +208,7 @@ impl RustCells {
                 outcome
             }
             Err(error) => {
-                if let Some(host) = slot.take() {
-                    host.end().await;
-                }
+                self.end(slot.take());
                 Err(error)
             }
         }
@@ -411,7 +421,6 @@ impl Host {
     }
 
     async fn end(mut self) {
-        self.kill_group();
         if let Err(error) = self.child.wait().await {
             tracing::warn!(%error, "the Rust host could not be waited for");
         }

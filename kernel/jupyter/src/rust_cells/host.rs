@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
+use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, EvalOutputs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
 use serde_json::Value;
@@ -213,7 +213,11 @@ impl Host {
             let _ = self.context.execute(FLUSH);
         }
         let told = self.relay.end();
-        if let Some(failure) = failure(&told, refused, result.is_err()) {
+        let ended = match &result {
+            Err(Error::SubprocessTerminated(how)) => told.ended.as_ref().or(Some(how)),
+            _ => None,
+        };
+        if let Some(failure) = failure(&told, refused, ended) {
             return failure;
         }
         match result {
@@ -227,10 +231,17 @@ impl Host {
 }
 
 /// Returns what went wrong that evcxr does not tell, or tells otherwise.
-fn failure(told: &Told, refused: Option<String>, failed: bool) -> Option<Event> {
+fn failure(told: &Told, refused: Option<String>, ended: Option<&String>) -> Option<Event> {
     let kept = "variables of earlier cells are kept, those that this cell defined or took are lost";
-    let (error, lost) = if let Some(how) = told.ended.as_ref().filter(|_| failed) {
-        (render::ended(how), true)
+    let (error, lost) = if let Some(how) = ended {
+        let error = render::ended(how.trim());
+        match refused {
+            Some(reason) => {
+                let text = format!("{reason}; {}", error.evalue);
+                (CellError::new(NO_ANSWER, text), true)
+            }
+            None => (error, true),
+        }
     } else if let Some(reason) = refused {
         let then = if told.panic.is_some() {
             kept

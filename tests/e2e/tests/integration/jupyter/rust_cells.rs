@@ -69,6 +69,9 @@ def run(cell):
     reply = client.execute_interactive(cell['code'], output_hook=output, stdin_hook=question,
         allow_stdin='answers' in cell or cell.get('interrupt') == '?', timeout=300)['content']
     stopped = done['interrupted'] and time.monotonic() - done['interrupted']
+    deadline = time.monotonic() + 30
+    while stopped and '?' != cell['interrupt'] and kernel.children() and time.monotonic() < deadline:
+        time.sleep(0.01)
     return {'code': cell['code'], 'status': reply['status'], 'ename': reply.get('ename'),
         'evalue': reply.get('evalue'), 'traceback': reply.get('traceback'), 'outputs': outputs, 'asked': asked,
         'beside': done['beside'], 'stopped': stopped, 'memory': memory(),
