@@ -2,14 +2,15 @@
 
 mod face;
 mod known;
+mod library;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_jupyter::rust_cells::{self, RustCells};
+use code_deploy_jupyter::rust_cells::{self, CellCrate, RustCells};
 use code_deploy_jupyter::{
     Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
@@ -77,18 +78,18 @@ fn refuse(failure: &Failure) -> ExitCode {
 /// What cells mean in this program.
 struct DeployCells {
     machine: Machine,
-    opened: Mutex<Opened>,
+    opened: Arc<Mutex<Opened>>,
     told: Told,
     rust: RustCells,
 }
 
 impl DeployCells {
     fn new(machine: Machine) -> Self {
-        let program = machine.program.clone().into_os_string();
-        let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
+        let opened = Arc::<Mutex<Opened>>::default();
+        let rust = rust_cells(&machine, Arc::clone(&opened));
         Self {
             machine,
-            opened: Mutex::default(),
+            opened,
             told: Told::default(),
             rust,
         }
@@ -209,6 +210,25 @@ impl DeployCells {
         let opened = self.opened().file.clone();
         Project::find(opened.as_deref(), &self.machine.folder).ok()
     }
+}
+
+/// Returns what runs Rust cells, with the crate `code_deploy` for them. They find the project that was open when
+/// their process started.
+fn rust_cells(machine: &Machine, opened: Arc<Mutex<Opened>>) -> RustCells {
+    let program = machine.program.clone().into_os_string();
+    let argv = vec![program.clone(), "internal".into(), "rust-cells".into()];
+    let variables = move || {
+        let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = opened.file.clone().map(PathBuf::into_os_string);
+        let mut variables = vec![("CODE_DEPLOY_PROGRAM".into(), program.clone())];
+        variables.extend(file.map(|file| ("CODE_DEPLOY_FILE".into(), file)));
+        variables
+    };
+    let machine = machine.clone();
+    let library = CellCrate::new(library::NAME, move || library::prepare(&machine));
+    RustCells::new(argv)
+        .with_variables(variables)
+        .with_crate(library)
 }
 
 async fn show_live(

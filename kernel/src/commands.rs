@@ -419,6 +419,15 @@ pub enum InternalProcess {
     },
     /// The process that runs Rust cells
     RustCells,
+    /// The record of a run, as Rust cells read it
+    RunData {
+        /// Its name [default: the last run]
+        #[arg(long)]
+        run: Option<String>,
+        /// The deployment file of its project
+        #[arg(long)]
+        deployment_file: Option<PathBuf>,
+    },
 }
 
 /// The words of the commands that are cell magics.

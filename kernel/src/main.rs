@@ -18,6 +18,7 @@ mod pages;
 mod plan;
 mod project;
 mod run;
+mod run_data;
 mod session;
 mod show;
 mod summary;

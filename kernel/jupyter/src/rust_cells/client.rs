@@ -1,5 +1,10 @@
 use std::ffi::OsString;
+use std::fmt;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -7,9 +12,14 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
+use super::NO_ANSWER;
+use super::crates::CellCrate;
+use super::frames::FOLDER;
 use super::protocol::{Event, Request};
 use crate::cells::{CellError, Completion, CompletionMatch, MimeBundle};
+use crate::error::AskError;
 use crate::interrupt::Interrupt;
 use crate::output::CellOutput;
 
@@ -18,14 +28,27 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
 
+/// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
+const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
+/// Where evcxr compiles, where whoever starts the kernel sets it.
+const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
+
 const LOST: &str =
     "variables and functions of earlier Rust cells are lost: run the cells that define them again";
 
+/// The environment of cells, beside that of the kernel; asked when their process starts.
+type Variables = dyn Fn() -> Vec<(OsString, OsString)> + Send + Sync;
+
 /// Runs Rust cells in a host process, which is started when the first one comes.
-#[derive(Debug)]
 pub struct RustCells {
     argv: Vec<OsString>,
+    variables: Option<Box<Variables>>,
+    crates: Vec<CellCrate>,
     host: Mutex<Option<Host>>,
+    /// The cell that runs waits for a line: it can end by itself.
+    asking: AtomicBool,
+    /// Hosts that were killed, until they are gone: nobody waits for that but the end of the kernel.
+    ending: TaskTracker,
 }
 
 impl RustCells {
@@ -34,15 +57,38 @@ impl RustCells {
     pub fn new(argv: Vec<OsString>) -> Self {
         Self {
             argv,
+            variables: None,
+            crates: Vec::new(),
             host: Mutex::new(None),
+            asking: AtomicBool::new(false),
+            ending: TaskTracker::new(),
         }
+    }
+
+    /// Adds a crate that cells may use without a `:dep`.
+    #[must_use]
+    pub fn with_crate(mut self, added: CellCrate) -> Self {
+        self.crates.push(added);
+        self
+    }
+
+    /// Sets environment variables of cells; they are asked for whenever the process for cells starts.
+    #[must_use]
+    pub fn with_variables(
+        mut self,
+        variables: impl Fn() -> Vec<(OsString, OsString)> + Send + Sync + 'static,
+    ) -> Self {
+        self.variables = Some(Box::new(variables));
+        self
     }
 
     /// Runs a cell: what it prints streams to `out` while it runs, its last expression is the result.
     ///
+    /// A cell of another subshell waits for the one that runs.
+    ///
     /// # Errors
-    /// Compiler errors with the lines of the cell; a program that ended; an interrupt, which kills the computation; no
-    /// Rust toolchain. The error says where variables were lost.
+    /// Compiler errors with the lines of the cell; a program that ended; a question that nobody can answer; an
+    /// interrupt, which kills the computation; no Rust toolchain. The error says where variables were lost.
     ///
     /// # Cancel safety
     /// When this is dropped the host may be busy with the abandoned cell; the next one starts a new host.
@@ -52,11 +98,26 @@ impl RustCells {
         out: &CellOutput,
         interrupt: &Interrupt,
     ) -> Result<(), CellError> {
-        // The arms are the work and the request to drop it.
-        tokio::select! {
-            result = self.run(code, out) => result,
-            () = interrupt.requested() => Err(self.stop().await),
+        // Both arms only wait; the lock goes to the next cell in line when this is dropped.
+        let mut slot = tokio::select! {
+            slot = self.host.lock() => slot,
+            () = interrupt.requested() => return Err(CellError::new(
+                "Interrupted", "the cell waited for another Rust cell; nothing of it was run",
+            )),
+        };
+        {
+            let mut work = std::pin::pin!(self.run(&mut slot, code, out));
+            // The arms are the work and the request to drop it, which does not hold where it ends by itself.
+            tokio::select! {
+                result = &mut work => return result.map_err(|error| named(error, interrupt)),
+                () = self.must_stop(interrupt) => {}
+            }
         }
+        self.end(slot.take());
+        Err(CellError::new(
+            "Interrupted",
+            format!("the Rust computation was stopped; {LOST}"),
+        ))
     }
 
     /// Returns what could stand at `cursor` (in characters); nothing where no Rust cell has run yet, or
@@ -102,48 +163,89 @@ impl RustCells {
 
     /// Ends the host and what it runs; the next cell starts a new one.
     pub async fn shutdown(&self) {
-        if let Some(host) = self.host.lock().await.take() {
-            host.end().await;
+        let host = self.host.lock().await.take();
+        self.end(host);
+        self.ending.close();
+        self.ending.wait().await;
+        self.ending.reopen();
+    }
+
+    /// Kills a host now, and leaves it to a task to see it gone.
+    fn end(&self, host: Option<Host>) {
+        if let Some(mut host) = host {
+            host.kill_group();
+            self.ending.spawn(host.end());
         }
     }
 
-    async fn run(&self, code: &str, out: &CellOutput) -> Result<(), CellError> {
-        let mut slot = self.host.lock().await;
+    async fn run(
+        &self,
+        slot: &mut Option<Host>,
+        code: &str,
+        out: &CellOutput,
+    ) -> Result<(), CellError> {
+        let dependencies = self.dependencies(code).await?;
         let mut host = match slot.take() {
             Some(host) if !host.busy => host,
             Some(host) => {
-                host.end().await;
-                Host::start(&self.argv).await?
+                self.end(Some(host));
+                self.start().await?
             }
-            None => Host::start(&self.argv).await?,
+            None => self.start().await?,
         };
         let request = Request::Execute {
             code: code.to_owned(),
+            dependencies,
         };
         // The host stays in its slot while it works, so that an interrupt finds it there.
         host.busy = true;
         let host = slot.insert(host);
-        let result = host.execute(&request, out).await;
+        self.asking.store(false, Ordering::Relaxed);
+        let result = host.execute(&request, out, &self.asking).await;
         match result {
             Ok(outcome) => {
                 host.busy = false;
                 outcome
             }
             Err(error) => {
-                if let Some(host) = slot.take() {
-                    host.end().await;
-                }
+                self.end(slot.take());
                 Err(error)
             }
         }
     }
 
-    async fn stop(&self) -> CellError {
-        self.shutdown().await;
-        CellError::new(
-            "Interrupted",
-            format!("the Rust computation was stopped; {LOST}"),
-        )
+    async fn start(&self) -> Result<Host, CellError> {
+        let variables = self.variables.as_ref().map(|of_now| of_now());
+        Host::start(&self.argv, variables.unwrap_or_default()).await
+    }
+
+    /// Returns evcxr's lines for the crates that the code names.
+    async fn dependencies(&self, code: &str) -> Result<Vec<String>, CellError> {
+        let named = self.crates.iter().filter(|known| known.is_named(code));
+        let named: Vec<CellCrate> = named.cloned().collect();
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prepared = tokio::task::spawn_blocking(move || {
+            let lines = named.iter().map(CellCrate::dependency);
+            lines.collect::<Result<Vec<_>, _>>()
+        });
+        let lines = prepared.await.map_err(|failure| failure.to_string());
+        lines
+            .and_then(|lines| lines)
+            .map_err(|reason| CellError::new("NoCrate", reason))
+    }
+
+    /// Waits until the cell has to be stopped from outside.
+    async fn must_stop(&self, interrupt: &Interrupt) {
+        interrupt.requested().await;
+        if self.asking.load(Ordering::Relaxed) {
+            // Either arm only waits: the cell is told that there is no answer, and ends.
+            tokio::select! {
+                () = tokio::time::sleep(UNANSWERED_LIMIT) => {}
+                () = interrupt.insisted() => {}
+            }
+        }
     }
 
     /// An answer that comes too late is skipped when it comes: the Tab key must not cost the variables.
@@ -157,10 +259,21 @@ impl RustCells {
     }
 }
 
+impl fmt::Debug for RustCells {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("RustCells");
+        shown
+            .field("argv", &self.argv)
+            .field("crates", &self.crates);
+        shown.field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
 /// The host process, and the group it leads.
 #[derive(Debug)]
 struct Host {
     child: Child,
+    folder: PathBuf,
     group: Option<Pid>,
     input: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
@@ -170,8 +283,11 @@ struct Host {
 }
 
 impl Host {
-    async fn start(argv: &[OsString]) -> Result<Self, CellError> {
-        let mut host = Self::spawn(argv)?;
+    async fn start(
+        argv: &[OsString],
+        variables: Vec<(OsString, OsString)>,
+    ) -> Result<Self, CellError> {
+        let mut host = Self::spawn(argv, variables)?;
         let ready = tokio::time::timeout(START_LIMIT, host.next()).await;
         match ready {
             Ok(Ok(Event::Ready)) => Ok(host),
@@ -186,7 +302,7 @@ impl Host {
         }
     }
 
-    fn spawn(argv: &[OsString]) -> Result<Self, CellError> {
+    fn spawn(argv: &[OsString], variables: Vec<(OsString, OsString)>) -> Result<Self, CellError> {
         let no_host = |reason: String| {
             let text = format!("the process for Rust cells cannot be started: {reason}");
             CellError::new("RustError", text)
@@ -194,8 +310,15 @@ impl Host {
         let (program, arguments) = argv
             .split_first()
             .ok_or_else(|| no_host("no command is set".into()))?;
-        let mut child = Command::new(program)
+        let folder = create_folder().map_err(|error| no_host(error.to_string()))?;
+        let mut command = Command::new(program);
+        if std::env::var_os(EVCXR_FOLDER).is_none() {
+            command.env(EVCXR_FOLDER, folder.join("evcxr"));
+        }
+        let mut child = command
             .args(arguments)
+            .envs(variables)
+            .env(FOLDER, &folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -211,6 +334,7 @@ impl Host {
                 let events = BufReader::new(output).lines();
                 Ok(Self {
                     child,
+                    folder,
                     group,
                     input,
                     events,
@@ -227,12 +351,21 @@ impl Host {
         &mut self,
         request: &Request,
         out: &CellOutput,
+        asking: &AtomicBool,
     ) -> Result<Result<(), CellError>, CellError> {
         self.send(request).await?;
         loop {
             match self.next().await? {
                 Event::Stdout { text } => out.stdout(text).await,
                 Event::Stderr { text } => out.stderr(text).await,
+                Event::Ask { prompt, password } => {
+                    asking.store(true, Ordering::Relaxed);
+                    let answer = answer(out.ask(&prompt, password).await);
+                    self.send(&answer).await?;
+                    if matches!(answer, Request::Answer { line: Some(_), .. }) {
+                        asking.store(false, Ordering::Relaxed);
+                    }
+                }
                 Event::Done { bundle } => {
                     if !bundle.is_empty() {
                         out.result(&bundle).await;
@@ -288,9 +421,12 @@ impl Host {
     }
 
     async fn end(mut self) {
-        self.kill_group();
         if let Err(error) = self.child.wait().await {
             tracing::warn!(%error, "the Rust host could not be waited for");
+        }
+        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
+        if let Err(error) = dropped {
+            tracing::warn!(%error, "the folder of the Rust host could not be removed");
         }
     }
 
@@ -305,7 +441,42 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.kill_group();
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::debug!(%error, "the folder of the Rust host is left");
+        }
     }
+}
+
+/// Creates the folder of a host: what it compiles, and its socket, whose path must be short.
+fn create_folder() -> std::io::Result<PathBuf> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let parent = std::env::temp_dir();
+    loop {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = parent.join(format!("rust-cells-{}-{number}", std::process::id()));
+        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return Ok(folder),
+            // Left behind by a process that had the same id.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn answer(given: Result<String, AskError>) -> Request {
+    let (line, reason) = match given {
+        Ok(line) => (Some(line), String::new()),
+        Err(error) => (None, error.to_string()),
+    };
+    Request::Answer { line, reason }
+}
+
+/// A cell that ended because the stop button took its question away was interrupted.
+fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
+    if error.ename == NO_ANSWER && interrupt.count() > 0 {
+        return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
+    }
+    error
 }
 
 fn ended() -> CellError {

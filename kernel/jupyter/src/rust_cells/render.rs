@@ -21,16 +21,18 @@ pub(super) fn cell_error(error: &Error, code: &str) -> (CellError, bool) {
             );
             (CellError::new("VariablesLost", text), true)
         }
-        Error::SubprocessTerminated(how) => {
-            let how = how.trim();
-            let text = format!(
-                "the Rust program ended ({how}); variables of earlier Rust cells are lost: run the cells \
-                 that define them again"
-            );
-            (CellError::new("RustEnded", text), true)
-        }
+        Error::SubprocessTerminated(how) => (ended(how.trim()), true),
         Error::Message(text) => (CellError::new("RustError", text.clone()), false),
     }
+}
+
+/// Returns the error of a cell whose process has ended, in that way.
+pub(super) fn ended(how: &str) -> CellError {
+    let text = format!(
+        "the Rust program ended ({how}); variables of earlier Rust cells are lost: run the cells that define \
+         them again"
+    );
+    CellError::new("RustEnded", text)
 }
 
 fn compile_error(errors: &[CompilationError], code: &str) -> CellError {

@@ -1,5 +1,7 @@
 //! The kernel as Jupyter's own clients and suites see it.
 
+mod rust_cells;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
