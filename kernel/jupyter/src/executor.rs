@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jupyter_protocol::messaging::{
@@ -33,35 +33,51 @@ pub(crate) async fn run(
     kernel: Arc<Kernel>,
     subshell: Option<String>,
     mut requests: mpsc::Receiver<Incoming>,
+    cells: Arc<AtomicUsize>,
 ) {
-    loop {
-        // Only waits: a request that was received is handled below.
-        let request = tokio::select! {
-            () = kernel.hard_stop.cancelled() => return,
-            request = requests.recv() => request,
-        };
-        let Some(request) = request else { return };
-        handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
+    while let Some(request) = next(&kernel, &mut requests).await {
+        let done = handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
+        cells.fetch_sub(done, Ordering::Relaxed);
     }
 }
 
+/// Answers requests beside the cells that run, in the order they came.
+pub(crate) async fn aside(kernel: Arc<Kernel>, mut requests: mpsc::Receiver<Incoming>) {
+    while let Some(request) = next(&kernel, &mut requests).await {
+        handle_other(&kernel, &request).await;
+    }
+}
+
+/// Waits for a request; nothing comes any more when the kernel ends.
+async fn next(kernel: &Kernel, requests: &mut mpsc::Receiver<Incoming>) -> Option<Incoming> {
+    tokio::select! {
+        () = kernel.hard_stop.cancelled() => None,
+        request = requests.recv() => request,
+    }
+}
+
+/// Handles a request, and returns how many cells that ended: those that it aborted, too.
 async fn handle(
     kernel: &Arc<Kernel>,
     subshell: Option<&str>,
     request: &Incoming,
     requests: &mut mpsc::Receiver<Incoming>,
-) {
+) -> usize {
     if request.kind() != "execute_request" {
-        return handle_other(kernel, request).await;
+        handle_other(kernel, request).await;
+        return 0;
     }
     let waiting = execute(kernel, subshell, request, requests).await;
+    let mut ended = 1;
     for request in waiting {
         if request.kind() == "execute_request" {
             abort(kernel, &request).await;
+            ended += 1;
         } else {
             handle_other(kernel, &request).await;
         }
     }
+    ended
 }
 
 /// Runs a cell. Where it failed and its request says so, returns the requests that waited behind it.
