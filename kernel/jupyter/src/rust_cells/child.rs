@@ -122,11 +122,10 @@ impl Host {
                 Event::Stderr { text } => out.stderr(text).await,
                 Event::Ask { prompt, password } => {
                     asking.store(true, Ordering::Relaxed);
-                    let answer = answer(out.ask(&prompt, password).await);
-                    self.send(&answer).await?;
-                    if matches!(answer, Request::Answer { line: Some(_), .. }) {
-                        asking.store(false, Ordering::Relaxed);
-                    }
+                    let given = out.ask(&prompt, password).await;
+                    let interrupted = matches!(given, Err(AskError::Interrupted { .. }));
+                    asking.store(interrupted, Ordering::Relaxed);
+                    self.send(&answer(given)).await?;
                 }
                 Event::Done { bundle } => {
                     if !bundle.is_empty() {
