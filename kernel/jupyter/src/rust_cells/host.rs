@@ -184,18 +184,25 @@ impl Host {
         }
     }
 
+    /// Adds crates; returns why one cannot be added. Where they are there already this takes no time.
+    fn add(&mut self, dependencies: &[String]) -> Option<Event> {
+        dependencies.iter().find_map(|dependency| {
+            let error = self.context.execute(dependency).err()?;
+            let (mut error, lost) = render::cell_error(&error, dependency);
+            error.evalue = format!("`{dependency}` failed: {}", error.evalue);
+            Some(Event::Failed { error, lost })
+        })
+    }
+
     fn execute(&mut self, code: &str, dependencies: &[String]) -> Event {
-        for dependency in dependencies {
-            // Where it is there already this takes no time.
-            if let Err(error) = self.context.execute(dependency) {
-                let (mut error, lost) = render::cell_error(&error, dependency);
-                error.evalue = format!("`{dependency}` failed: {}", error.evalue);
-                return Event::Failed { error, lost };
-            }
+        // Also what adds a crate runs: nothing may wait for the next cell meanwhile.
+        self.relay.begin();
+        if let Some(failure) = self.add(dependencies) {
+            self.relay.end();
+            return failure;
         }
         // A question that an earlier cell left behind.
         while self.answers.try_recv().is_ok() {}
-        self.relay.begin();
         let questions = Questions {
             relay: &self.relay,
             events: &self.events,
