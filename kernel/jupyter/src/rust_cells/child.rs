@@ -75,7 +75,7 @@ impl Host {
             .ok_or_else(|| no_host("no command is set"))?;
         let mut command = Command::new(program);
         if std::env::var_os(EVCXR_FOLDER).is_none() {
-            command.env(EVCXR_FOLDER, folder.path().join("evcxr"));
+            command.env(EVCXR_FOLDER, folder.evcxr());
         }
         let mut child = command
             .args(arguments)

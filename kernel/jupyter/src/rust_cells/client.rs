@@ -16,6 +16,8 @@ use crate::output::CellOutput;
 
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
+/// What of a killed host is left behind when the kernel ends is removed by the next one.
+const ENDING_LIMIT: Duration = Duration::from_millis(20);
 /// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
 const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
 
@@ -149,7 +151,12 @@ impl RustCells {
         let host = self.host.lock().await.take();
         self.end(host);
         self.ending.close();
-        self.ending.wait().await;
+        if tokio::time::timeout(ENDING_LIMIT, self.ending.wait())
+            .await
+            .is_err()
+        {
+            tracing::debug!("a Rust host that was killed is not gone yet");
+        }
         self.ending.reopen();
     }
 

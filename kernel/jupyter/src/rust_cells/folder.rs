@@ -11,6 +11,17 @@ const NAME: &str = "rust-cells-";
 /// Locked for as long as the folder is in use.
 const LOCK: &str = "lock";
 
+/// Where evcxr compiles.
+const EVCXR: &str = "evcxr";
+
+/// Removes the folder. The lock goes last: what is left when this is cut short, the next one finds by it.
+pub(super) fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder.join(EVCXR)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => std::fs::remove_dir_all(folder),
+    }
+}
+
 /// A folder that goes with its owner.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -31,11 +42,16 @@ impl Folder {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Returns the folder for evcxr.
+    pub(super) fn evcxr(&self) -> PathBuf {
+        self.path.join(EVCXR)
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::debug!(%error, "the folder of a Rust host is left to the next one");
         }
     }
@@ -60,7 +76,7 @@ fn sweep(parent: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(parent)?.flatten() {
         let is_named = entry.file_name().to_string_lossy().starts_with(NAME);
         if is_named && is_left(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = remove(&entry.path());
         }
     }
     Ok(())
@@ -81,7 +97,7 @@ mod tests {
         let parent = tempfile::TempDir::new().unwrap();
         let used = Folder::create(parent.path()).unwrap();
         let left = parent.path().join("rust-cells-1-0");
-        std::fs::create_dir(&left).unwrap();
+        std::fs::create_dir_all(left.join(EVCXR)).unwrap();
         std::fs::write(left.join(LOCK), "").unwrap();
         let second = Folder::create(parent.path()).unwrap();
         assert!(!left.exists());

@@ -11,12 +11,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
 use serde_json::Value;
 
-use super::frames;
 use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
 use super::questions::{Answer, Questions};
 use super::relay::{Relay, Told};
 use super::{NO_ANSWER, RUNTIME_WORDS, render};
+use super::{folder, frames};
 use crate::cells::{CellError, MimeBundle};
 
 /// The kernel sends one request at a time.
@@ -105,7 +105,7 @@ fn read_requests(folder: Option<PathBuf>) -> (Receiver<Request>, Receiver<Answer
         forward_requests(&request, &answer);
         if let Some(folder) = folder {
             // What is still being compiled there may be left.
-            let _ = std::fs::remove_dir_all(folder);
+            let _ = folder::remove(&folder);
         }
         end_group();
     };
