@@ -8,8 +8,10 @@
 //! All but the kernel share a process group, so that one signal ends them and whatever they started; the host ends
 //! its group when the kernel has gone.
 
+mod child;
 mod client;
 mod crates;
+mod folder;
 mod fragment;
 mod frames;
 mod host;

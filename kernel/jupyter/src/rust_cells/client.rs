@@ -1,40 +1,25 @@
 use std::ffi::OsString;
 use std::fmt;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::NO_ANSWER;
+use super::child::{Host, LOST};
 use super::crates::CellCrate;
-use super::frames::FOLDER;
 use super::protocol::{Event, Request};
 use crate::cells::{CellError, Completion, CompletionMatch, MimeBundle};
-use crate::error::AskError;
 use crate::interrupt::Interrupt;
 use crate::output::CellOutput;
 
-/// The host compiles once before it is ready; on a loaded machine that takes a while.
-const START_LIMIT: Duration = Duration::from_secs(180);
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
-
+/// What of a killed host is left behind when the kernel ends is removed by the next one.
+const ENDING_LIMIT: Duration = Duration::from_millis(20);
 /// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
 const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
-/// Where evcxr compiles, where whoever starts the kernel sets it.
-const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
-
-const LOST: &str =
-    "variables and functions of earlier Rust cells are lost: run the cells that define them again";
 
 /// The environment of cells, beside that of the kernel; asked when their process starts.
 type Variables = dyn Fn() -> Vec<(OsString, OsString)> + Send + Sync;
@@ -166,7 +151,12 @@ impl RustCells {
         let host = self.host.lock().await.take();
         self.end(host);
         self.ending.close();
-        self.ending.wait().await;
+        if tokio::time::timeout(ENDING_LIMIT, self.ending.wait())
+            .await
+            .is_err()
+        {
+            tracing::debug!("a Rust host that was killed is not gone yet");
+        }
         self.ending.reopen();
     }
 
@@ -269,229 +259,12 @@ impl fmt::Debug for RustCells {
     }
 }
 
-/// The host process, and the group it leads.
-#[derive(Debug)]
-struct Host {
-    child: Child,
-    folder: PathBuf,
-    group: Option<Pid>,
-    input: ChildStdin,
-    events: Lines<BufReader<ChildStdout>>,
-    busy: bool,
-    /// Answers about completion and help that nobody waits for any more.
-    owed: usize,
-}
-
-impl Host {
-    async fn start(
-        argv: &[OsString],
-        variables: Vec<(OsString, OsString)>,
-    ) -> Result<Self, CellError> {
-        let mut host = Self::spawn(argv, variables)?;
-        let ready = tokio::time::timeout(START_LIMIT, host.next()).await;
-        match ready {
-            Ok(Ok(Event::Ready)) => Ok(host),
-            Ok(Ok(Event::Unavailable { reason })) => Err(CellError::new("NoRust", reason)),
-            Ok(Ok(event)) => Err(unexpected(&event)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                let limit = START_LIMIT.as_secs();
-                let text = format!("the Rust compiler was not ready within {limit} s; try again");
-                Err(CellError::new("RustError", text))
-            }
-        }
-    }
-
-    fn spawn(argv: &[OsString], variables: Vec<(OsString, OsString)>) -> Result<Self, CellError> {
-        let no_host = |reason: String| {
-            let text = format!("the process for Rust cells cannot be started: {reason}");
-            CellError::new("RustError", text)
-        };
-        let (program, arguments) = argv
-            .split_first()
-            .ok_or_else(|| no_host("no command is set".into()))?;
-        let folder = create_folder().map_err(|error| no_host(error.to_string()))?;
-        let mut command = Command::new(program);
-        if std::env::var_os(EVCXR_FOLDER).is_none() {
-            command.env(EVCXR_FOLDER, folder.join("evcxr"));
-        }
-        let mut child = command
-            .args(arguments)
-            .envs(variables)
-            .env(FOLDER, &folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| no_host(error.to_string()))?;
-        let group = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .map(Pid::from_raw);
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(input), Some(output)) => {
-                let events = BufReader::new(output).lines();
-                Ok(Self {
-                    child,
-                    folder,
-                    group,
-                    input,
-                    events,
-                    busy: false,
-                    owed: 0,
-                })
-            }
-            _ => Err(no_host("it has no pipes".into())),
-        }
-    }
-
-    /// The outer error means that the host is of no use any more.
-    async fn execute(
-        &mut self,
-        request: &Request,
-        out: &CellOutput,
-        asking: &AtomicBool,
-    ) -> Result<Result<(), CellError>, CellError> {
-        self.send(request).await?;
-        loop {
-            match self.next().await? {
-                Event::Stdout { text } => out.stdout(text).await,
-                Event::Stderr { text } => out.stderr(text).await,
-                Event::Ask { prompt, password } => {
-                    asking.store(true, Ordering::Relaxed);
-                    let answer = answer(out.ask(&prompt, password).await);
-                    self.send(&answer).await?;
-                    if matches!(answer, Request::Answer { line: Some(_), .. }) {
-                        asking.store(false, Ordering::Relaxed);
-                    }
-                }
-                Event::Done { bundle } => {
-                    if !bundle.is_empty() {
-                        out.result(&bundle).await;
-                    }
-                    return Ok(Ok(()));
-                }
-                Event::Failed { error, lost } => {
-                    tracing::debug!(lost, ename = error.ename, "a Rust cell failed");
-                    return Ok(Err(error));
-                }
-                Event::Completed { .. } | Event::Inspected { .. } if self.owed > 0 => {
-                    self.owed -= 1;
-                }
-                event => return Err(unexpected(&event)),
-            }
-        }
-    }
-
-    async fn help(&mut self, request: &Request) -> Result<Event, CellError> {
-        while self.owed > 0 {
-            self.next().await?;
-            self.owed -= 1;
-        }
-        self.send(request).await?;
-        self.owed += 1;
-        let event = self.next().await?;
-        self.owed -= 1;
-        Ok(event)
-    }
-
-    async fn send(&mut self, request: &Request) -> Result<(), CellError> {
-        let mut line = serde_json::to_vec(request)
-            .map_err(|error| CellError::new("RustError", error.to_string()))?;
-        line.push(b'\n');
-        let written = async {
-            self.input.write_all(&line).await?;
-            self.input.flush().await
-        };
-        written.await.map_err(|_| ended())
-    }
-
-    /// Waits for the next event; lines that are none are notes of the compiler and are skipped.
-    async fn next(&mut self) -> Result<Event, CellError> {
-        loop {
-            let Ok(Some(line)) = self.events.next_line().await else {
-                return Err(ended());
-            };
-            match serde_json::from_str(&line) {
-                Ok(event) => return Ok(event),
-                Err(_) => tracing::debug!(line, "the Rust host said"),
-            }
-        }
-    }
-
-    async fn end(mut self) {
-        if let Err(error) = self.child.wait().await {
-            tracing::warn!(%error, "the Rust host could not be waited for");
-        }
-        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
-        if let Err(error) = dropped {
-            tracing::warn!(%error, "the folder of the Rust host could not be removed");
-        }
-    }
-
-    /// Takes the group with it: the computation and what it started.
-    fn kill_group(&mut self) {
-        if let Some(group) = self.group.take() {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.kill_group();
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            tracing::debug!(%error, "the folder of the Rust host is left");
-        }
-    }
-}
-
-/// Creates the folder of a host: what it compiles, and its socket, whose path must be short.
-fn create_folder() -> std::io::Result<PathBuf> {
-    static STARTED: AtomicU64 = AtomicU64::new(0);
-    let parent = std::env::temp_dir();
-    loop {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.join(format!("rust-cells-{}-{number}", std::process::id()));
-        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => return Ok(folder),
-            // Left behind by a process that had the same id.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn answer(given: Result<String, AskError>) -> Request {
-    let (line, reason) = match given {
-        Ok(line) => (Some(line), String::new()),
-        Err(error) => (None, error.to_string()),
-    };
-    Request::Answer { line, reason }
-}
-
 /// A cell that ended because the stop button took its question away was interrupted.
 fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
     if error.ename == NO_ANSWER && interrupt.count() > 0 {
         return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
     }
     error
-}
-
-fn ended() -> CellError {
-    CellError::new(
-        "RustEnded",
-        format!("the process for Rust cells has ended; {LOST}"),
-    )
-}
-
-fn unexpected(event: &Event) -> CellError {
-    tracing::error!(?event, "unexpected event of the Rust host");
-    CellError::new(
-        "RustError",
-        format!("the process for Rust cells spoke out of turn; {LOST}"),
-    )
 }
 
 fn byte_offset(code: &str, cursor: usize) -> usize {

@@ -11,12 +11,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
 use serde_json::Value;
 
-use super::frames;
 use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
 use super::questions::{Answer, Questions};
 use super::relay::{Relay, Told};
 use super::{NO_ANSWER, RUNTIME_WORDS, render};
+use super::{folder, frames};
 use crate::cells::{CellError, MimeBundle};
 
 /// The kernel sends one request at a time.
@@ -105,7 +105,7 @@ fn read_requests(folder: Option<PathBuf>) -> (Receiver<Request>, Receiver<Answer
         forward_requests(&request, &answer);
         if let Some(folder) = folder {
             // What is still being compiled there may be left.
-            let _ = std::fs::remove_dir_all(folder);
+            let _ = folder::remove(&folder);
         }
         end_group();
     };
@@ -184,18 +184,25 @@ impl Host {
         }
     }
 
+    /// Adds crates; returns why one cannot be added. Where they are there already this takes no time.
+    fn add(&mut self, dependencies: &[String]) -> Option<Event> {
+        dependencies.iter().find_map(|dependency| {
+            let error = self.context.execute(dependency).err()?;
+            let (mut error, lost) = render::cell_error(&error, dependency);
+            error.evalue = format!("`{dependency}` failed: {}", error.evalue);
+            Some(Event::Failed { error, lost })
+        })
+    }
+
     fn execute(&mut self, code: &str, dependencies: &[String]) -> Event {
-        for dependency in dependencies {
-            // Where it is there already this takes no time.
-            if let Err(error) = self.context.execute(dependency) {
-                let (mut error, lost) = render::cell_error(&error, dependency);
-                error.evalue = format!("`{dependency}` failed: {}", error.evalue);
-                return Event::Failed { error, lost };
-            }
+        // Also what adds a crate runs: nothing may wait for the next cell meanwhile.
+        self.relay.begin();
+        if let Some(failure) = self.add(dependencies) {
+            self.relay.end();
+            return failure;
         }
         // A question that an earlier cell left behind.
         while self.answers.try_recv().is_ok() {}
-        self.relay.begin();
         let questions = Questions {
             relay: &self.relay,
             events: &self.events,

@@ -57,13 +57,20 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     assert!(panicked["evalue"].as_str().unwrap().contains("boom"));
     assert_eq!(client.run("x").await.result(), "20");
 
-    let request = CompleteRequest {
-        code: "x.checked_a".into(),
-        cursor_pos: 11,
-    };
-    let id = client.send(request).await;
-    let completed = client.reply_to(&id).await;
-    client.outputs(&id).await;
+    // An answer that takes too long is none; on a loaded machine the first may.
+    let mut completed = serde_json::Value::Null;
+    for _ in 0..10 {
+        let request = CompleteRequest {
+            code: "x.checked_a".into(),
+            cursor_pos: 11,
+        };
+        let id = client.send(request).await;
+        completed = client.reply_to(&id).await;
+        client.outputs(&id).await;
+        if completed["matches"] != json!([]) {
+            break;
+        }
+    }
     assert!(
         completed["matches"].to_string().contains("checked_add"),
         "{completed}"

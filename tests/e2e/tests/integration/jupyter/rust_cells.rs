@@ -178,6 +178,10 @@ fn failed(ran: &Value, ename: &str, words: &[&str]) {
     }
 }
 
+/// A thread that writes more than is on its way between cells: the next cell shows it.
+const LATE: &str =
+    r#"std::thread::spawn(|| for _ in 0..2000 { println!("{}", "late".repeat(1000)); });"#;
+
 const CHART: &str = r#":dep plotters = { version = "0.3.7", default-features = false, features = ["svg_backend", "line_series"] }
 use plotters::prelude::*;
 fn chart(points: &[(f64, f64)]) -> code_deploy::Svg {
@@ -197,7 +201,7 @@ chart(&run.latency(None, "1.1.0", 0.99))"#;
 fn rust_cells_read_the_run_ask_and_draw() {
     let notebook = Notebook::new();
     let ran = notebook.run(&json!([
-        {"code": "let kept = 20;"},
+        {"code": format!("let kept = 20;\n{LATE}")},
         {"code": "let run = code_deploy::run()?;\n(run.id.clone(), run.to.clone(), run.outcome.clone(), run.services())"},
         {"code": "let by_client: u64 = run.samples.iter().filter(|s| s.source == \"client\").map(|s| s.requests).sum();\n\
                   (run.events.len(), by_client)"},
