@@ -44,7 +44,7 @@ fn take(mut input: impl BufRead) -> Option<String> {
     (count > 0 && !line.starts_with(REFUSAL)).then(|| line.to_owned())
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('\n', "\\n")
         .replace('\r', "\\r")

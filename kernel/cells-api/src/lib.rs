@@ -10,12 +10,14 @@
 //! let gates: Vec<_> = run.events_of("gate_evaluated").collect();
 //!
 //! let answer = code_deploy::ask("Go on? ");               // asks whoever runs the cell
+//! code_deploy::display("text/html", "<b>half way</b>");    // shows something while the cell runs
 //! code_deploy::Svg(picture)                               // shows a picture as the value of the cell
 //! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod display;
 mod error;
 mod input;
 mod read;
@@ -23,6 +25,7 @@ mod run;
 mod series;
 mod svg;
 
+pub use display::{clear_output, display, display_as, update_display};
 pub use error::Error;
 pub use input::{ask, ask_password};
 pub use run::{Event, Run, Sample, run, run_named};

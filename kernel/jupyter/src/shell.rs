@@ -57,13 +57,14 @@ pub(crate) struct Kernel {
     pub(crate) hard_stop: CancellationToken,
     pub(crate) ended: watch::Sender<Option<Ended>>,
     shells: Mutex<BTreeMap<Option<String>, Shell>>,
-    asides: mpsc::Sender<Incoming>,
 }
 
 /// One shell, as the owner of the socket knows it.
 #[derive(Clone)]
 struct Shell {
     requests: mpsc::Sender<Incoming>,
+    /// Requests that are answered beside its cells.
+    asides: mpsc::Sender<Incoming>,
     /// Cells that run in it or wait.
     cells: Arc<AtomicUsize>,
 }
@@ -82,7 +83,6 @@ impl Kernel {
     /// Must be called on the runtime where cells are to run.
     pub(crate) fn start(parts: Parts) -> Arc<Self> {
         let info = kernel_info(&parts.cells.info());
-        let (asides, aside_requests) = mpsc::channel(ASIDES);
         let kernel = Arc::new(Self {
             cells: parts.cells,
             info,
@@ -99,11 +99,8 @@ impl Kernel {
             hard_stop: CancellationToken::new(),
             ended: parts.ended,
             shells: Mutex::default(),
-            asides,
         });
         kernel.open_shell(None);
-        let aside = executor::aside(Arc::clone(&kernel), aside_requests);
-        kernel.tasks.spawn_on(aside, &kernel.runtime);
         kernel
     }
 
@@ -155,14 +152,18 @@ impl Kernel {
 
     fn open_shell(self: &Arc<Self>, id: Option<String>) {
         let (sender, requests) = mpsc::channel(QUEUE);
+        let (asides, aside_requests) = mpsc::channel(ASIDES);
         let cells = Arc::default();
         let shell = Shell {
             requests: sender,
+            asides,
             cells: Arc::clone(&cells),
         };
         self.lock().insert(id.clone(), shell);
         let executor = executor::run(Arc::clone(self), id, requests, cells);
         self.tasks.spawn_on(executor, &self.runtime);
+        let aside = executor::aside(Arc::clone(self), aside_requests);
+        self.tasks.spawn_on(aside, &self.runtime);
     }
 
     /// Closes every shell, so that no new cell starts.
@@ -195,17 +196,17 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
             kernel.reply(&request, &json!({}), &content).await;
             continue;
         };
-        hand_over(&kernel, &shell, request).await;
+        hand_over(&shell, request).await;
     }
 }
 
 /// Puts a request into its shell's queue. A question about the kernel is answered beside the cells that run and
 /// wait there: a page that is loaded anew while a cell runs needs its answer now, and so does the Tab key.
-async fn hand_over(kernel: &Kernel, shell: &Shell, mut request: Incoming) {
+async fn hand_over(shell: &Shell, mut request: Incoming) {
     if request.kind() == "execute_request" {
         shell.cells.fetch_add(1, Ordering::Relaxed);
     } else if shell.cells.load(Ordering::Relaxed) > 0 && BESIDE_CELLS.contains(&request.kind()) {
-        request = match kernel.asides.try_send(request) {
+        request = match shell.asides.try_send(request) {
             Ok(()) => return,
             Err(TrySendError::Full(request) | TrySendError::Closed(request)) => request,
         };

@@ -20,9 +20,13 @@ const MANIFEST: &str = concat!(
     "\"\nedition = \"2024\"\n\n[workspace]\n"
 );
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("Cargo.toml", MANIFEST),
     ("src/lib.rs", include_str!("../../cells-api/src/lib.rs")),
+    (
+        "src/display.rs",
+        include_str!("../../cells-api/src/display.rs"),
+    ),
     ("src/error.rs", include_str!("../../cells-api/src/error.rs")),
     ("src/input.rs", include_str!("../../cells-api/src/input.rs")),
     ("src/read.rs", include_str!("../../cells-api/src/read.rs")),

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::folder::Folder;
+use super::frames::Display;
 use super::frames::FOLDER;
 use super::protocol::{Event, Request};
-use crate::cells::CellError;
+use super::render::content;
+use crate::cells::{CellError, MimeBundle};
 use crate::error::AskError;
 use crate::output::CellOutput;
 
@@ -120,6 +123,8 @@ impl Host {
             match self.next().await? {
                 Event::Stdout { text } => out.stdout(text).await,
                 Event::Stderr { text } => out.stderr(text).await,
+                Event::Display { display } => show(display, out).await,
+                Event::Clear { wait } => out.clear(wait).await,
                 Event::Ask { prompt, password } => {
                     asking.store(true, Ordering::Relaxed);
                     let given = out.ask(&prompt, password).await;
@@ -223,6 +228,22 @@ fn ended() -> CellError {
         "RustEnded",
         format!("the process for Rust cells has ended; {LOST}"),
     )
+}
+
+async fn show(display: Display, out: &CellOutput) {
+    let Display {
+        update,
+        id,
+        mime,
+        data,
+    } = display;
+    let content = content(&mime, data);
+    let bundle = MimeBundle::default().with(mime, content);
+    match (update, id.is_empty()) {
+        (true, _) => out.update_display(&id, &bundle).await,
+        (false, true) => out.display(&bundle, Value::Null).await,
+        (false, false) => out.display_as(&id, &bundle).await,
+    }
 }
 
 fn unexpected(event: &Event) -> CellError {

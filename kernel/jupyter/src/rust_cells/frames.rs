@@ -24,6 +24,9 @@ pub(super) fn socket(folder: &Path) -> PathBuf {
 pub(super) enum Frame {
     Stdout(String),
     Stderr(String),
+    Display(Display),
+    /// What the cell has shown is to be cleared; where it says so, when the next output comes.
+    Clear(bool),
     /// The cell asks for a line. Waits: the prompt comes after everything written before it.
     Asked(Asked),
     /// The cell panicked, in the process of that id.
@@ -45,6 +48,17 @@ pub(super) struct Asked {
     pub(super) password: bool,
     /// Whether whoever asks can be told that there will be no answer.
     pub(super) can_refuse: bool,
+}
+
+/// A content that a cell shows while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Display {
+    /// Whether it replaces what was shown under its id.
+    pub(super) update: bool,
+    /// The id under which it can be replaced; may be empty.
+    pub(super) id: String,
+    pub(super) mime: String,
+    pub(super) data: String,
 }
 
 impl Frame {

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, EvalOutputs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
-use serde_json::Value;
 
 use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
@@ -304,9 +303,8 @@ fn done(outputs: EvalOutputs) -> Event {
         return Event::Done { bundle };
     }
     for (mime, text) in outputs.content_by_mime_type {
-        let json = mime == "application/json" || mime.ends_with("+json");
-        let value = json.then(|| serde_json::from_str(&text).ok()).flatten();
-        bundle = bundle.with(mime, value.unwrap_or(Value::String(text)));
+        let value = render::content(&mime, text);
+        bundle = bundle.with(mime, value);
     }
     Event::Done { bundle }
 }

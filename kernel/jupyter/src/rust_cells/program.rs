@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::frames::{Asked, FOLDER, Frame, TEXT_LIMIT, Teller};
+use super::frames::{Asked, Display, FOLDER, Frame, TEXT_LIMIT, Teller};
 use super::scanner::{ASK, END, Piece, Said, Scanner};
 use super::shown::Shown;
 
@@ -91,6 +91,8 @@ struct Program {
 #[derive(Default)]
 struct Content {
     begin: String,
+    /// Where it goes while the cell runs; what has none is the value of the cell.
+    display: Option<Display>,
     bytes: Vec<u8>,
     size: u64,
 }
@@ -207,6 +209,12 @@ impl Program {
 
     fn line(&mut self, said: Said, line: &str) -> std::io::Result<()> {
         self.drain_stderr()?;
+        if let Some(display) = self.content.as_mut().and_then(|open| open.display.take()) {
+            self.show(display)?;
+            if said == Said::End {
+                return Ok(());
+            }
+        }
         match said {
             Said::Begin => {
                 let begin = line.to_owned();
@@ -216,6 +224,20 @@ impl Program {
                 });
                 return Ok(());
             }
+            Said::BeginDisplay { update, mime, id } => {
+                let (id, data) = (unescaped(&id), String::new());
+                self.content = Some(Content {
+                    display: Some(Display {
+                        update,
+                        id,
+                        mime,
+                        data,
+                    }),
+                    ..Content::default()
+                });
+                return Ok(());
+            }
+            Said::Clear { wait } => return self.teller.tell(&Frame::Clear(wait)),
             Said::Ask { prompt, password } => return self.ask(&prompt, password),
             Said::Done => {
                 self.end_of_text()?;
@@ -243,6 +265,16 @@ impl Program {
         let text = String::from_utf8_lossy(&content.bytes);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         pass(&format!("{}\n{text}\n{end}", content.begin))
+    }
+
+    fn show(&mut self, mut display: Display) -> std::io::Result<()> {
+        let content = self.content.take().unwrap_or_default();
+        if content.size > RESULT_LIMIT as u64 {
+            return self.teller.tell(&Frame::TooLarge(content.size));
+        }
+        let text = String::from_utf8_lossy(&content.bytes);
+        display.data = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+        self.teller.tell(&Frame::Display(display))
     }
 
     /// evcxr reads of a prompt only what stands before the first colon: the host has it whole.

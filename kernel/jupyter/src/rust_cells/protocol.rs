@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::frames::Display;
 use crate::cells::{CellError, MimeBundle};
 
 /// What the kernel asks of the host; one at a time. Positions are in bytes.
@@ -42,6 +43,12 @@ pub(super) enum Event {
     },
     Stderr {
         text: String,
+    },
+    Display {
+        display: Display,
+    },
+    Clear {
+        wait: bool,
     },
     /// The cell waits for a line of whoever runs it.
     Ask {

@@ -108,6 +108,8 @@ impl Relay {
         let text = match frame {
             Frame::Stdout(text) => Event::Stdout { text },
             Frame::Stderr(text) => Event::Stderr { text },
+            Frame::Display(display) => Event::Display { display },
+            Frame::Clear(wait) => Event::Clear { wait },
             other => return self.cell().note(other),
         };
         let mut cell = self.cell();
@@ -144,7 +146,11 @@ impl Cell {
             }
             Frame::TooLarge(size) => self.told.too_large = Some(size),
             Frame::Ended(how) => self.told.ended = Some(how),
-            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Done => {}
+            Frame::Stdout(_)
+            | Frame::Stderr(_)
+            | Frame::Display(_)
+            | Frame::Clear(_)
+            | Frame::Done => {}
         }
     }
 

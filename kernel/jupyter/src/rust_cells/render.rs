@@ -3,12 +3,20 @@
 use std::fmt::Write as _;
 
 use evcxr::{CompilationError, Error};
+use serde_json::Value;
 
 use crate::cells::CellError;
 
 const RED: &str = "\u{1b}[31m";
 const BLUE: &str = "\u{1b}[34m";
 const PLAIN: &str = "\u{1b}[0m";
+
+/// Returns a content as a message holds it: JSON as what it is, all else as text.
+pub(super) fn content(mime: &str, text: String) -> Value {
+    let json = mime == "application/json" || mime.ends_with("+json");
+    let value = json.then(|| serde_json::from_str(&text).ok()).flatten();
+    value.unwrap_or(Value::String(text))
+}
 
 /// Returns the error of the cell, and whether variables of earlier cells are gone.
 pub(super) fn cell_error(error: &Error, code: &str) -> (CellError, bool) {

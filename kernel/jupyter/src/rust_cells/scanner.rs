@@ -12,6 +12,10 @@ const PANIC: &str = "EVCXR_PANIC_NOTIFICATION";
 const GAVE_UP: &str = "EVCXR_ERROR_OCCURRED";
 const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
+/// What follows is ours, beside evcxr's: contents that are shown while the cell runs.
+const BEGIN_DISPLAY: &str = "EVCXR_BEGIN_DISPLAY ";
+const CLEAR: &str = "EVCXR_CLEAR_OUTPUT";
+const CLEAR_LATER: &str = "EVCXR_CLEAR_OUTPUT_LATER";
 pub(super) const END: &str = "EVCXR_END_CONTENT";
 pub(super) const ASK: &str = "EVCXR_INPUT_REQUEST:";
 const ASK_PASSWORD: &str = "EVCXR_INPUT_REQUEST_PASSWORD:";
@@ -24,8 +28,20 @@ pub(super) enum Said {
     GaveUp,
     ChangedType,
     Begin,
+    /// A display begins: whether it replaces an earlier one, its MIME type, its id.
+    BeginDisplay {
+        update: bool,
+        mime: String,
+        id: String,
+    },
     End,
-    Ask { prompt: String, password: bool },
+    Clear {
+        wait: bool,
+    },
+    Ask {
+        prompt: String,
+        password: bool,
+    },
 }
 
 impl Said {
@@ -39,13 +55,37 @@ impl Said {
             PANIC => Some(Self::Panicked),
             GAVE_UP => Some(Self::GaveUp),
             END => Some(Self::End),
+            CLEAR => Some(Self::Clear { wait: false }),
+            CLEAR_LATER => Some(Self::Clear { wait: true }),
             _ if line.starts_with(CHANGED_TYPE) => Some(Self::ChangedType),
             _ if line.starts_with(BEGIN) => Some(Self::Begin),
+            _ if line.starts_with(BEGIN_DISPLAY) => Self::display(&line[BEGIN_DISPLAY.len()..]),
             _ => line
                 .strip_prefix(ASK)
                 .map(|prompt| ask(prompt, false))
                 .or_else(|| Some(ask(line.strip_prefix(ASK_PASSWORD)?, true))),
         }
+    }
+}
+
+impl Said {
+    fn display(words: &str) -> Option<Self> {
+        let mut words = words.splitn(3, ' ');
+        let (how, mime, id) = (
+            words.next()?,
+            words.next()?,
+            words.next().unwrap_or_default(),
+        );
+        let update = match how {
+            "show" => false,
+            "update" => true,
+            _ => return None,
+        };
+        Some(Self::BeginDisplay {
+            update,
+            mime: mime.to_owned(),
+            id: id.to_owned(),
+        })
     }
 }
 

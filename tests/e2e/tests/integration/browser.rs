@@ -138,7 +138,7 @@ fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
     says("misspelt", &["Did you mean `%status`?"]);
     says("stopped", &["paused[CD0401]"]);
     says("joined", &["is not ended", "This goes on with it"]);
-    says("status", &["running"]);
+    says("status", &["in release (06)", "Process"]);
     says("asked", &["goes back"]);
     says("after", &["rolled back"]);
     let runs = place.demo_runs();

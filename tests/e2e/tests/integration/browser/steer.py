@@ -8,6 +8,7 @@ Prints one JSON line with what was shown at each step. The notebook has a cell f
 import json
 import pathlib
 import sys
+import time
 
 from lab import CELLS_RUN, CLICK, LIVE_MOVES, PAGE_LOAD, opened, show
 
@@ -34,6 +35,12 @@ class Notebook:
         self.page = page
         self.pictures = pictures
         self.asked = 0
+        self.subshells = 0
+        page.on("websocket", lambda socket: socket.on("framereceived", self.heard))
+
+    def heard(self, frame):
+        frame = frame if isinstance(frame, bytes) else frame.encode()
+        self.subshells += b'"create_subshell_reply"' in frame
 
     def cells(self):
         return self.page.evaluate("window.cellsNow()")
@@ -82,6 +89,12 @@ class Notebook:
         item = '.lm-Menu-itemLabel:text-is("New Subshell Console for Notebook")'
         self.page.locator(item).click(timeout=CLICK)
         self.page.wait_for_selector(f"{CONSOLE}-promptCell .cm-content", timeout=PAGE_LOAD)
+        # Nothing on the page tells when the console has a subshell of its own.
+        end = time.monotonic() + CLICK / 1000
+        while not self.subshells:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the console had no subshell within {CLICK} ms")
+            self.page.wait_for_timeout(20)
 
     def ask(self, code):
         """Runs code in the console; returns what it shows."""
