@@ -99,9 +99,10 @@ class Notebook:
     def ask(self, code):
         """Runs code in the console; returns what it shows."""
         self.asked += 1
-        self.page.locator(f"{CONSOLE}-promptCell .cm-content").click(timeout=CLICK)
-        self.page.keyboard.type(code)
-        self.page.keyboard.press("Shift+Enter")
+        prompt = self.page.locator(f"{CONSOLE}-promptCell .cm-content")
+        # Typed key by key, the rest of the line goes to the notebook when that takes the focus back, as it does some time after a reload.
+        prompt.fill(code, timeout=CLICK)
+        prompt.press("Shift+Enter", timeout=CLICK)
         self.page.wait_for_function(CONSOLE_SAID, arg=self.asked, timeout=CELLS_RUN)
         cell = self.page.locator(f"{CONSOLE}-content .jp-CodeCell").last
         return cell.locator(".jp-OutputArea-output").all_inner_texts()
