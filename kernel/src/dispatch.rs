@@ -277,14 +277,24 @@ impl Dispatcher {
             return self.verb("plan", &arguments.verb).await;
         }
         let session = self.session(To::LookAt)?;
+        if plan::is_under_way(&session)? {
+            return self.verb("plan", &arguments.verb).await;
+        }
         let wish = self.wish(&arguments.verb.open)?;
         plan::show(&session, &wish, arguments.verb.section.as_deref()).await
     }
 
     async fn steer(&self, verb: Steering, arguments: &SteerArgs) -> Result<Exit, Failure> {
-        let folder = self.which(arguments.which.run.as_deref())?;
-        let started = folder.started()?;
         let project = self.project()?;
+        let folder = match arguments.which.run.as_deref() {
+            Some(named) => self.which(Some(named))?,
+            None => {
+                let named = &self.global;
+                let (environment, target) = (named.environment.as_deref(), named.target.as_deref());
+                project.run_to_steer(environment, target)?
+            }
+        };
+        let started = folder.started()?;
         let (environment, target) = (&started.environment, &started.target);
         let session = self.begin(&project, environment, target, To::Change)?;
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await

@@ -150,12 +150,17 @@ fn line_of_course(body: &EventBody) -> Option<String> {
             database,
             version,
             description,
+            direction,
             duration_us,
             ..
         } => {
             let seconds = *duration_us as f64 / 1e6;
+            let back = match direction {
+                Direction::Apply => "",
+                Direction::Undo => "taken back, ",
+            };
             Some(format!(
-                "  {database}: migration {version} {description} ({seconds:.3} s)"
+                "  {database}: migration {version} {description} ({back}{seconds:.3} s)"
             ))
         }
         EventBody::Noted { severity, text } => {

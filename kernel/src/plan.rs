@@ -34,6 +34,19 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     Ok(Exit::Done)
 }
 
+/// Returns whether a run is open whose first phase was begun by hand and is not done: `plan` ends it.
+///
+/// # Errors
+/// When the folder of the runs cannot be read.
+pub fn is_under_way(session: &Session) -> Result<bool, Failure> {
+    let phase = code_deploy_engine::runner::phase_of("plan")?;
+    let open = session.open_run()?;
+    Ok(open.is_some_and(|(_, state)| {
+        let begun = state.phases.contains_key(&phase) && state.rollback.is_none();
+        begun && !state.phase_done(phase)
+    }))
+}
+
 /// Shows a section that only a run can fill in, as the run that is open has it.
 fn show_section(session: &Session, section: &str) -> Result<Exit, Failure> {
     let Some((folder, _)) = session.open_run()? else {

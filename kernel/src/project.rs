@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{self, Spec};
-use code_deploy_record::{Redactor, RunFolder, RunId, RunState, RunsFolder};
+use code_deploy_record::{Redactor, RunFolder, RunId, RunOutcome, RunState, RunsFolder};
 use code_deploy_targets::LocalTarget;
 use code_deploy_targets::local::LocalSettings;
 
@@ -34,6 +34,11 @@ impl Project {
             Some(path) => path.to_owned(),
             None => spec::find(from)?,
         };
+        if !file.is_file() {
+            let what = format!("there is no file {}", file.display());
+            let next = "Name the deployment file with `--file`.";
+            return Err(Failure::usage(what, next));
+        }
         let absolute = std::path::absolute(&file).unwrap_or(file);
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Self {
@@ -106,6 +111,39 @@ impl Project {
         let run = self.runs().list().ok()?.pop()?;
         let started = self.runs().run(&run).ok()?.started().ok()?;
         Some((started.environment, started.target))
+    }
+
+    /// Returns the run that steering without a name means: the last one of the environment and
+    /// target that are named, one that was refused left out as long as there is another. A refused
+    /// run changed nothing, so nobody wants it back.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn run_to_steer(
+        &self,
+        environment: Option<&str>,
+        target: Option<&str>,
+    ) -> Result<RunFolder, Failure> {
+        let mut runs = self.all_runs()?;
+        runs.retain(|(_, state)| {
+            let wanted = |named: Option<&str>, place: &str| named.is_none_or(|name| name == place);
+            let started = state.started.as_ref();
+            started
+                .is_some_and(|s| wanted(environment, &s.environment) && wanted(target, &s.target))
+        });
+        let refused = |state: &RunState| matches!(state.finished, Some((RunOutcome::Refused, ..)));
+        let meant = runs.iter().rposition(|(_, state)| !refused(state));
+        let meant = meant.or_else(|| runs.len().checked_sub(1));
+        let place = [environment, target].into_iter().flatten();
+        let place = place.collect::<Vec<_>>().join(" ");
+        meant.map(|at| runs.swap_remove(at).0).ok_or_else(|| {
+            let what = match place.as_str() {
+                "" => format!("there is no run in {} yet", self.folder.display()),
+                place => format!("there is no run of {place} in {}", self.folder.display()),
+            };
+            let next = "`code-deploy runs` lists the runs.";
+            Failure::refused(code_deploy_engine::code::NO_SUCH_RUN, what, next)
+        })
     }
 
     /// Returns the folder for the notebooks of a run.

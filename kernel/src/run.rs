@@ -122,7 +122,10 @@ pub async fn verb(
     section: Option<&str>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    session.refuse_unknown_section(wish, verb, section).await?;
+    if let Some(text) = session.absent_section(wish, verb, section).await? {
+        session.face.text(&text);
+        return Ok(Exit::Done);
+    }
     if let Some((folder, state)) = ended_run(session, wish)? {
         session.face.text(&format!(
             "The run has ended ({}). This is what {verb} gave in it.",
@@ -131,6 +134,7 @@ pub async fn verb(
         show_sections(session, &folder, verb, section)?;
         return Ok(Exit::Done);
     }
+    refuse_without_run(session, verb)?;
     let work = async |runner: &mut code_deploy_engine::Runner| {
         let ended = runner.run_verb(verb, section).await?;
         let all_done = PhaseNumber::all().all(|phase| runner.state().phase_done(phase));
@@ -162,6 +166,18 @@ pub async fn verb(
         close_up(session, &run, None).await?;
     }
     exit_of(ended)
+}
+
+/// Refuses a verb of a later phase where no run is open: a run that could do nothing would begin.
+fn refuse_without_run(session: &Session, verb: &str) -> Result<(), Failure> {
+    let phase = code_deploy_engine::runner::phase_of(verb)?;
+    if PhaseNumber::all().next() == Some(phase) || session.open_run()?.is_some() {
+        return Ok(());
+    }
+    let what = format!("{verb} cannot run yet: no run is open in which phase 01 (plan) is done");
+    let next = "Carry out `inventory`, then `plan`.";
+    let code = code_deploy_engine::code::PHASE_NOT_DONE;
+    Err(Failure::refused(code, what, next))
 }
 
 /// Shows what the sections of a verb have to say, as the record has it.
@@ -394,6 +410,14 @@ fn word(verb: Steering) -> &'static str {
 /// everything stopped: the run could not be taken back. When something could not be stopped.
 pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Exit, Failure> {
     let taken_back = take_back_open_run(session, interrupt).await;
+    let taken_back = taken_back.map_err(|mut failure| {
+        if failure.problem.code == code_deploy_engine::code::LOCKED {
+            failure.problem.next = "`code-deploy rollback` takes it back, also when it is paused; \
+                                    then stop again."
+                .to_owned();
+        }
+        failure
+    });
     match &taken_back {
         Err(failure)
             if failure.problem.code == code_deploy_engine::code::LOCKED

@@ -202,9 +202,43 @@ impl Session {
         verb: &str,
         section: Option<&str>,
     ) -> Result<(), Failure> {
+        let known = self.sections(wish, verb).await?;
+        match section.filter(|section| !known.iter().any(|known| known == section)) {
+            Some(unknown) => Err(no_such_section(verb, unknown, &known)),
+            None => Ok(()),
+        }
+    }
+
+    /// Says that a section, which other runs have, has nothing to do in the run that is open or would
+    /// be begun; nothing when it has. The cells of the notebooks that are ready serve a first
+    /// deployment and later ones alike.
+    ///
+    /// # Errors
+    /// `CD0421` with the nearest section where no run has such a section; when no plan can be made.
+    pub async fn absent_section(
+        &self,
+        wish: &Wish,
+        verb: &str,
+        section: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
         let Some(section) = section else {
-            return Ok(());
+            return Ok(None);
         };
+        let known = self.sections(wish, verb).await?;
+        if known.iter().any(|known| known == section) {
+            return Ok(None);
+        }
+        if !code_deploy_notebook_gen::has_cell(verb, section) {
+            return Err(no_such_section(verb, section, &known));
+        }
+        Ok(Some(format!(
+            "`{verb} {section}` has nothing to do in this run: its plan has no such step. A first \
+             deployment, for example, has no release to compare with, to watch and to go back to."
+        )))
+    }
+
+    /// Returns the sections of a verb in the run that is open or would be begun, in order.
+    async fn sections(&self, wish: &Wish, verb: &str) -> Result<Vec<String>, Failure> {
         let last = self.runs_here()?.pop();
         let planned = last.and_then(|(_, state)| state.plan);
         let steps = match planned {
@@ -219,14 +253,7 @@ impl Session {
             .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
             .collect();
         known.dedup();
-        if known.iter().any(|known| known == section) {
-            return Ok(());
-        }
-        let near = crate::commands::did_you_mean(section, &known);
-        let what = format!("{verb} has no section `{section}`");
-        let next = format!("{near}Its sections are: {}.", known.join(", "));
-        let code = code_deploy_engine::code::NO_SUCH_SECTION;
-        Err(Failure::refused(code, what, next))
+        Ok(known)
     }
 
     /// Opens or joins a run, lets `work` act on it while the face shows what happens and an
@@ -292,6 +319,13 @@ impl Session {
     }
 }
 
+fn no_such_section(verb: &str, section: &str, known: &[String]) -> Failure {
+    let near = crate::commands::did_you_mean(section, known);
+    let what = format!("{verb} has no section `{section}`");
+    let next = format!("{near}Its sections are: {}.", known.join(", "));
+    Failure::refused(code_deploy_engine::code::NO_SUCH_SECTION, what, next)
+}
+
 /// Returns the failure of a record that does not say how its run began.
 pub fn no_beginning() -> Failure {
     Failure::refused(
@@ -347,8 +381,11 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
             Exit::Interrupted,
             code_deploy_engine::code::PAUSED,
             text,
-            "The run is not ended, and what was done stays. While no process watches it, split \
-             traffic goes to the stable release.",
+            format!(
+                "The run is not ended, and what was done stays. Where no process goes on with it, split \
+                 traffic goes to the stable release after {} s.",
+                code_deploy_engine::release::LEASE.as_secs()
+            ),
             "`code-deploy resume` goes on, `code-deploy rollback` goes back.",
         ),
         Ended::Failed(problem) | Ended::Refused(problem) => Failure::of(problem, Exit::Refused),

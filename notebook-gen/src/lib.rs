@@ -34,6 +34,7 @@ pub use origin::Origin;
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, names, ready};
 pub use series::{Bins, Key, Point, Quantiles, Series};
+pub use template::has_cell;
 pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     tally, verdict, verdict_word, view,

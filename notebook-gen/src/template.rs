@@ -54,6 +54,14 @@ const PARTS: &[(&str, &str)] = &[
 /// The line that is replaced by links to the notebook's sections.
 const CONTENTS: &str = "[[contents]]";
 
+/// Returns whether a notebook that is ready to run has a cell with that command.
+#[must_use]
+pub fn has_cell(verb: &str, section: &str) -> bool {
+    let cell = format!("%{verb} {section}");
+    let mut texts = TEMPLATES.iter().map(|(_, text)| text);
+    texts.any(|text| text.lines().any(|line| line.trim() == cell))
+}
+
 /// Returns the digest of all texts that notebooks are made from, the catalogue included.
 pub(crate) fn digest() -> Digest {
     const CATALOG: &str = include_str!("../../templates/catalog.yaml");

@@ -29,6 +29,8 @@ pub const NO_SUCH_SECTION: &str = "CD0421";
 pub const GOING_BACK: &str = "CD0423";
 /// No release is named, or none that can be one.
 pub const NO_RELEASE: &str = "CD0424";
+/// A phase stops by the policy of its environment.
+pub const STOPPED_BY_POLICY: &str = "CD0432";
 /// A person said no-go, or nobody answered.
 pub const NOT_APPROVED: &str = "CD0454";
 /// A database could not be read or written.

@@ -51,6 +51,7 @@ pub fn init(folder: &Path, vars: &dyn Fn(&str) -> Option<String>) -> Result<Stri
     let files = openapi_documents(folder)?;
     let found = text::Found {
         application: application(&facts, folder),
+        owner: vars("USER").or_else(|| vars("LOGNAME")),
         compose,
         facts: &facts,
         documents: files,

@@ -26,7 +26,7 @@ impl Stops {
     #[must_use]
     pub fn reason(&self) -> String {
         let parts = [
-            ("that were looked at and found not to hold", &self.failed),
+            ("looked at and found not to hold", &self.failed),
             ("that a named person must attest", &self.unattested),
             ("that cannot be established", &self.open),
         ];

@@ -22,6 +22,8 @@ mod rolling;
 mod shift;
 pub mod traffic;
 
+pub use shift::LEASE;
+
 use std::sync::Arc;
 
 use code_deploy_record::StepName;

@@ -36,6 +36,10 @@ pub fn verify(
     notebooks: Option<&Path>,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
+    if let Some(missing) = notebooks.filter(|folder| !folder.is_dir()) {
+        let what = format!("there is no folder {}", missing.display());
+        return Err(Failure::usage(what, "Name the folder of the notebooks."));
+    }
     let folders = folders_of(project, runs)?;
     let (mut rows, mut unsealed) = (Vec::new(), 0_usize);
     for folder in &folders {
@@ -54,7 +58,12 @@ pub fn verify(
         }));
     }
     if let (Some(notebooks), Some(folder)) = (notebooks, folders.first()) {
-        rows.extend(compare(project, folder, notebooks)?);
+        let (files, differing) = compare(project, folder, notebooks)?;
+        face.text(&format!(
+            "{}: compared with the {files} notebooks and charts that the record gives",
+            notebooks.display()
+        ));
+        rows.extend(differing);
     }
     judge(rows, unsealed, folders.len(), face)
 }
@@ -180,12 +189,13 @@ fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFold
     named.collect()
 }
 
-/// Compares a folder with the notebooks and charts that the record gives.
+/// Compares a folder with the notebooks and charts that the record gives: how many those are, and
+/// what differs.
 fn compare(
     project: Option<&Project>,
     folder: &RunFolder,
     notebooks: &Path,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<(usize, Vec<Row>), Failure> {
     let pages = crate::pages::executed(project, folder)?;
     let record = folder.path().display().to_string();
     let row = |path: &Path, (kind, what): (Kind, String)| Row {
@@ -196,7 +206,9 @@ fn compare(
     };
     let mut rows = Vec::new();
     let mut reason: Option<String> = None;
-    for (path, expected) in notebook_gen::files(&pages) {
+    let files = notebook_gen::files(&pages);
+    let count = files.len();
+    for (path, expected) in files {
         match std::fs::read(notebooks.join(&path)) {
             Ok(found) if found == expected => {}
             Ok(found) => {
@@ -226,7 +238,7 @@ fn compare(
         };
         rows.push(row(&path, (Kind::Different, what)));
     }
-    Ok(rows)
+    Ok((count, rows))
 }
 
 /// Says in what way a file is unlike the one that this program makes. A chart does not say who drew

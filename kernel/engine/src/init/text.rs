@@ -9,6 +9,8 @@ use crate::spec::{ComposeFacts, ComposeService, guess_role};
 
 /// What was found in a project.
 pub(super) struct Found<'a> {
+    /// Who answers for the services, where that is known.
+    pub owner: Option<String>,
     pub(super) application: String,
     pub(super) compose: &'a str,
     pub(super) facts: &'a ComposeFacts,
@@ -52,7 +54,8 @@ environments:
 ";
 
 const TAIL: &str = "
-# User journeys, a file each: requests, each with what its answer must be.
+# User journeys, a file each: requests, each with what its answer must be. A run walks through them
+# before it gives a new release traffic, so that it needs one.
 # journeys: [journeys/sign-in.yaml]
 
 # People to turn to, and who is called when.
@@ -120,6 +123,19 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
     out.add(2, &format!("{}:", quoted(name)));
     out.add(4, "# Guessed from name, image and port.");
     out.add(4, &format!("role: {}", word(role)));
+    if !service.labels.contains_key("code-deploy.owner") {
+        out.add(
+            4,
+            "# Who answers for it: a person or a team. A run refuses a service without.",
+        );
+        out.add(
+            4,
+            &match &found.owner {
+                Some(owner) => format!("owner: {}", quoted(owner)),
+                None => "# owner: team-web".to_owned(),
+            },
+        );
+    }
     if service.ports.is_empty() {
         out.add(4, "# The Compose file names no port; this is a guess.");
         out.add(4, &format!("port: {}", usual_port(service)));
@@ -134,7 +150,10 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
             );
         }
         None => {
-            out.add(4, "# A probe without a path is not made.");
+            out.add(
+                4,
+                "# A probe without a path is not made, and a run needs all three.",
+            );
             out.add(
                 4,
                 "# probes: { startup: /startupz, readiness: /readyz, liveness: /livez }",

@@ -11,7 +11,7 @@ use crate::target::{Lease, Shares};
 
 /// How long traffic stays split when the engine does not renew its lease. Long enough for a busy
 /// machine, short enough that a dead engine does not leave users on an unwatched release.
-const LEASE: Duration = Duration::from_secs(15);
+pub const LEASE: Duration = Duration::from_secs(15);
 
 /// Returns the shares that give the new release that many percent; shares of zero are left out.
 pub(super) fn shares(context: &Context, percent: u16) -> BTreeMap<String, Shares> {

@@ -308,7 +308,11 @@ impl Runner {
         }
         let verb = phase.verb();
         let next = format!("Mend what is named and run {verb} again, or roll back.");
-        Ok(Ended::Failed(self.problem("CD0432", what, next)))
+        Ok(Ended::Failed(self.problem(
+            crate::code::STOPPED_BY_POLICY,
+            what,
+            next,
+        )))
     }
 
     /// A plan without steps of its own for `plan` ends its phase with `plan`, not before.

@@ -97,6 +97,7 @@ impl Runner {
 
     /// Gives a run up that could not pass a phase: takes back what was prepared, and ends it.
     pub(super) async fn give_up(&mut self, problem: code_deploy_record::Problem) -> Result<Ended> {
+        let problem = ended_problem(problem);
         if self.state().to_undo().is_empty() {
             let summary = format!("nothing was changed: {}", problem.what);
             self.conclude(RunOutcome::Refused, summary).await?;
@@ -226,4 +227,15 @@ impl std::io::Read for CountLines {
         self.lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
         Ok(read)
     }
+}
+
+/// Returns a problem that ends the whole run: what it said of a run that goes on is no longer so.
+fn ended_problem(mut problem: code_deploy_record::Problem) -> code_deploy_record::Problem {
+    problem.state = "What runs is as before the run, which is ended.".to_owned();
+    if problem.code == crate::code::STOPPED_BY_POLICY {
+        problem.next =
+            "Mend what is named, and deploy again; the notebooks of the run have the details."
+                .to_owned();
+    }
+    problem
 }

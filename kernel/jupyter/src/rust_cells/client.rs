@@ -17,7 +17,7 @@ use crate::output::CellOutput;
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
 /// What of a killed host is left behind when the kernel ends is removed by the next one.
-const ENDING_LIMIT: Duration = Duration::from_millis(20);
+const ENDING_LIMIT: Duration = Duration::from_millis(1500);
 /// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
 const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
 

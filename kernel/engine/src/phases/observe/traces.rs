@@ -19,7 +19,7 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "traces",
     title: "Follow requests with a trace through the logs of every service",
-    items: &["8.3.1", "8.3.2", "8.3.3", "8.3.4", "8.3.5", "8.3.6"],
+    items: &ITEMS,
     methods: (
         "kept traces: every span's parent is in its trace",
         "a fresh request's trace found in the logs",
@@ -264,29 +264,50 @@ impl Work for Traces {
         let Some(digest) = Kept::of(result).digest(TRACES) else {
             return Ok(Seen::new(false, "no traces were kept"));
         };
-        let text = section.read(digest).await?;
-        let traces: Vec<Trace> = serde_json::from_slice(&text).unwrap_or_default();
+        let traces = parsed(&section.read(digest).await?);
         let orphans: usize = traces.iter().map(Trace::orphans).sum();
         let spans: usize = traces.iter().map(|trace| trace.spans.len()).sum();
+        if nothing_traced(&traces) {
+            return Ok(Seen::new(true, NOT_TRACED));
+        }
         let detail = format!(
             "{spans} spans of {} traces, {orphans} without their parent",
             traces.len()
         );
-        Ok(Seen::new(orphans == 0 && spans > 0, detail))
+        Ok(Seen::new(orphans == 0, detail))
     }
 
-    async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
+    async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let traces = follow(section).await?;
         let seen = traces
             .iter()
             .filter(|trace| !trace.spans.is_empty())
             .count();
+        let traced_before = match Kept::of(result).digest(TRACES) {
+            Some(digest) => !nothing_traced(&parsed(&section.read(digest).await?)),
+            None => true,
+        };
         let detail = format!(
             "{seen} of {} new requests are found in the logs",
             traces.len()
         );
-        Ok(Seen::new(seen == traces.len() && seen > 0, detail))
+        // Services that do not trace at all do so the second time, too.
+        let all = seen == traces.len() && seen > 0;
+        Ok(Seen::new(all || seen == 0 && !traced_before, detail))
     }
+}
+
+const ITEMS: [&str; 6] = ["8.3.1", "8.3.2", "8.3.3", "8.3.4", "8.3.5", "8.3.6"];
+
+const NOT_TRACED: &str = "no service writes the traceparent of a request into its log, so that nothing can be said of traces";
+
+fn parsed(text: &[u8]) -> Vec<Trace> {
+    serde_json::from_slice(text).unwrap_or_default()
+}
+
+/// Whether there were requests, and no service said a word of their traces.
+fn nothing_traced(traces: &[Trace]) -> bool {
+    !traces.is_empty() && traces.iter().all(|trace| trace.spans.is_empty())
 }
 
 async fn settle(
@@ -294,6 +315,12 @@ async fn settle(
     traces: &[Trace],
     evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
+    if nothing_traced(traces) {
+        for item in ITEMS {
+            section.open(item, NOT_TRACED).await?;
+        }
+        return Ok(());
+    }
     let count = traces.len();
     let seen = traces
         .iter()
