@@ -53,6 +53,7 @@ pub fn all(peers: &[Peer], chosen: &[Figure], rounds: usize) -> Measured {
     measured.peers = peers.iter().map(|peer| peer.spec.name.clone()).collect();
     for round in 0..rounds {
         for figures in groups(chosen, rounds, round) {
+            progress(&format!("round {} of {rounds}: {}", round + 1, figures.title()));
             for bench in &mut benches {
                 bench.round = round;
                 let mut remarks = Vec::new();
@@ -274,6 +275,12 @@ impl<'a> Bench<'a> {
     fn unexpected(&self, what: String) -> Error {
         Error::Unexpected { peer: self.peer.spec.name.clone(), what }
     }
+}
+
+/// Says what is under way, on standard error. Nobody there to read it is no failure.
+fn progress(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Subscribes to everything and then reads nothing more.

@@ -14,7 +14,7 @@ use crate::socket::{Kind, Socket};
 
 const DELIMITER: &[u8] = b"<IDS|MSG>";
 /// The slowest first cell there is takes less.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(30);
 /// How long a kernel without a welcome may not publish to a new subscriber.
 const SUBSCRIBED_LIMIT: Duration = Duration::from_millis(250);
 const TRIES: usize = 40;
@@ -129,7 +129,7 @@ impl Client {
     /// Runs a cell to its reply and its `idle`.
     ///
     /// # Errors
-    /// When one of them does not come within two minutes.
+    /// When one of them does not come within half a minute.
     pub fn run(&mut self, code: &str) -> Result<Ran, Error> {
         let id = self.send_cell(code)?;
         self.ran(&id)
@@ -138,7 +138,7 @@ impl Client {
     /// Waits for the reply and the `idle` of a cell.
     ///
     /// # Errors
-    /// When one of them does not come within two minutes.
+    /// When one of them does not come within half a minute.
     pub fn ran(&mut self, id: &str) -> Result<Ran, Error> {
         let (counts, text) = self.until_idle(id, LIMIT)?;
         let reply = self.reply(id)?;
@@ -148,7 +148,7 @@ impl Client {
     /// Waits for the reply to a request on shell.
     ///
     /// # Errors
-    /// When it does not come within two minutes.
+    /// When it does not come within half a minute.
     pub fn reply(&mut self, id: &str) -> Result<Value, Error> {
         loop {
             let message = message(self.ports[0], &self.shell.receive(LIMIT)?)?;
@@ -161,7 +161,7 @@ impl Client {
     /// Sends a request on control and waits for its reply.
     ///
     /// # Errors
-    /// When it does not come within two minutes.
+    /// When it does not come within half a minute.
     pub fn control(&mut self, kind: &str, content: &Value) -> Result<Value, Error> {
         let id = self.send(Channel::Control, kind, content)?;
         loop {
@@ -183,7 +183,7 @@ impl Client {
     /// Waits until a cell has printed something.
     ///
     /// # Errors
-    /// When it does not within two minutes.
+    /// When it does not within half a minute.
     pub fn printed(&mut self, id: &str) -> Result<String, Error> {
         loop {
             let output = self.output(LIMIT)?;

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +20,10 @@ use crate::socket::{Kind, Socket};
 const LOOK: Duration = Duration::from_micros(200);
 /// The slowest kernel starts well within this.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// A kernel that was not quite there when it was asked is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// First requests of this process so far.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 
 /// How a kernel is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,13 +175,26 @@ impl Kernel {
         loop {
             match Socket::connect(self.ports.shell, Kind::Dealer, b"") {
                 Ok(mut socket) => {
-                    let frames = self.frames("first", "kernel_info_request", &json!({}));
-                    socket.send(&frames)?;
-                    socket.receive(START_LIMIT)?;
+                    self.asks(&mut socket, deadline)?;
                     return Ok(socket);
                 }
                 Err(error) if Instant::now() >= deadline || !self.is_alive() => return Err(error),
                 Err(_) => pause(LOOK),
+            }
+        }
+    }
+
+    /// Asks until there is an answer: a kernel that is not quite there may not notice what has come.
+    fn asks(&self, socket: &mut Socket, deadline: Instant) -> Result<(), Error> {
+        loop {
+            // Kernels refuse a signature that they have seen before.
+            let id = format!("ask-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+            socket.send(&self.frames(&id, "kernel_info_request", &json!({})))?;
+            match socket.receive(ASK_AGAIN) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(Error::TimedOut { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
     }
