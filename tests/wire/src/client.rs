@@ -224,7 +224,8 @@ impl Client {
 }
 
 /// Returns the frames of a signed request.
-pub(crate) fn request(
+#[must_use]
+pub fn request(
     key: &str,
     session: &str,
     id: &str,
@@ -241,8 +242,10 @@ pub(crate) fn request(
     frames
 }
 
-/// HMAC takes keys of every length, so the empty signature stands for no error that can happen.
-pub(crate) fn signature(key: &str, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
+/// Returns the signature of the parts of a message, in hexadecimal.
+// HMAC takes keys of every length, so the empty signature stands for no error that can happen.
+#[must_use]
+pub fn signature(key: &str, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
         return Vec::new();
     };

@@ -8,7 +8,7 @@ mod error;
 mod kernel;
 mod socket;
 
-pub use client::{Channel, Client, Message, Ran};
+pub use client::{Channel, Client, Message, Ran, request, signature};
 pub use error::Error;
 pub use kernel::{Interrupts, Kernel, Ports, Spec};
 pub use socket::{Kind, Socket, frame, greeting, ready};

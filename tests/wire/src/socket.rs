@@ -14,6 +14,8 @@ const GREETING_SIZE: usize = 64;
 const TICK: Duration = Duration::from_millis(50);
 /// A kernel that does not greet in this time is not there.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a kernel may take nothing of what is written to it.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 * 1024;
 
 /// The kinds of sockets that clients have.
@@ -62,19 +64,30 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Connects to a port of this machine and says nothing.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn open(port: u16) -> Result<Self, Error> {
+        let connected = || {
+            let stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(TICK))?;
+            stream.set_write_timeout(Some(WRITE_LIMIT))?;
+            Ok(stream)
+        };
+        let action = "connecting";
+        let stream = connected().map_err(|source| Error::Socket { port, action, source })?;
+        let (input, read) = (Vec::new(), 0);
+        Ok(Self { stream, port, input, read })
+    }
+
     /// Connects to a port of this machine and greets.
     ///
     /// # Errors
     /// When nobody listens there, or what listens does not speak ZMTP.
     pub fn connect(port: u16, kind: Kind, identity: &[u8]) -> Result<Self, Error> {
-        let failed = |action| move |source| Error::Socket { port, action, source };
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(failed("connecting"))?;
-        stream.set_nodelay(true).map_err(failed("connecting"))?;
-        stream
-            .set_read_timeout(Some(TICK))
-            .map_err(failed("connecting"))?;
-        let (input, read) = (Vec::new(), 0);
-        let mut socket = Self { stream, port, input, read };
+        let mut socket = Self::open(port)?;
         socket.write(&greeting())?;
         socket.fill(GREETING_SIZE, Deadline::after(HANDSHAKE_LIMIT, "a greeting"))?;
         socket.read += GREETING_SIZE;
