@@ -2,14 +2,15 @@
 
 mod face;
 mod known;
+mod library;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_jupyter::rust_cells::RustCells;
+use code_deploy_jupyter::rust_cells::{self, CellCrate, RustCells};
 use code_deploy_jupyter::{
     Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
@@ -50,7 +51,11 @@ pub fn launch(connection_file: &Path) -> ExitCode {
     let parent_pid = machine
         .variable("JPY_PARENT_PID")
         .and_then(|pid| pid.parse().ok());
-    let options = ServeOptions { parent_pid };
+    let history = machine.state().map(|folder| folder.join("history.jsonl"));
+    let options = ServeOptions {
+        parent_pid,
+        history,
+    };
     let cells = Arc::new(DeployCells::new(machine));
     let served = runtime.block_on(serve(connection_file, cells, options));
     runtime.shutdown_background();
@@ -73,18 +78,18 @@ fn refuse(failure: &Failure) -> ExitCode {
 /// What cells mean in this program.
 struct DeployCells {
     machine: Machine,
-    opened: Mutex<Opened>,
+    opened: Arc<Mutex<Opened>>,
     told: Told,
     rust: RustCells,
 }
 
 impl DeployCells {
     fn new(machine: Machine) -> Self {
-        let program = machine.program.clone().into_os_string();
-        let rust = RustCells::new(vec![program, "internal".into(), "rust-cells".into()]);
+        let opened = Arc::<Mutex<Opened>>::default();
+        let rust = rust_cells(&machine, Arc::clone(&opened));
         Self {
             machine,
-            opened: Mutex::default(),
+            opened,
             told: Told::default(),
             rust,
         }
@@ -207,6 +212,25 @@ impl DeployCells {
     }
 }
 
+/// Returns what runs Rust cells, with the crate `code_deploy` for them. They find the project that was open when
+/// their process started.
+fn rust_cells(machine: &Machine, opened: Arc<Mutex<Opened>>) -> RustCells {
+    let program = machine.program.clone().into_os_string();
+    let argv = vec![program.clone(), "internal".into(), "rust-cells".into()];
+    let variables = move || {
+        let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = opened.file.clone().map(PathBuf::into_os_string);
+        let mut variables = vec![("CODE_DEPLOY_PROGRAM".into(), program.clone())];
+        variables.extend(file.map(|file| ("CODE_DEPLOY_FILE".into(), file)));
+        variables
+    };
+    let machine = machine.clone();
+    let library = CellCrate::new(library::NAME, move || library::prepare(&machine));
+    RustCells::new(argv)
+        .with_variables(variables)
+        .with_crate(library)
+}
+
 async fn show_live(
     face: &CellFace,
     out: &CellOutput,
@@ -254,6 +278,15 @@ fn interrupted_now() -> Failure {
     )
 }
 
+/// Returns help as pagers and tooltips show it: in letters of one width.
+fn help_bundle(text: String) -> MimeBundle {
+    let text = text.trim_end();
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    MimeBundle::text(text)
+        .with("text/markdown", format!("```text\n{text}\n```"))
+        .with("text/html", format!("<pre>{escaped}</pre>"))
+}
+
 /// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
 /// not run, but by its own name and without the colour of errors.
 fn cell_error(failure: &Failure) -> CellError {
@@ -282,7 +315,7 @@ impl Cells for DeployCells {
         };
         for asked in asked {
             match asked {
-                Asked::Help(text) => out.stdout(text).await,
+                Asked::Help(text) => out.page(&help_bundle(text)),
                 Asked::Command(line) => self.command(*line, &out, &interrupt).await?,
             }
         }
@@ -312,15 +345,16 @@ impl Cells for DeployCells {
         let Some(word) = magic::word_at(code, cursor) else {
             return self.rust.inspect(code, cursor).await;
         };
-        let text = magic::help(&word)?;
-        let markdown = format!("```text\n{}\n```", text.trim_end());
-        Some(MimeBundle::text(text).with("text/markdown", markdown))
+        magic::help(&word).map(help_bundle)
     }
 
     async fn is_complete(&self, code: &str) -> IsComplete {
+        if magic::waits_for_body(code) {
+            let indent = String::new();
+            return IsComplete::Incomplete { indent };
+        }
         match magic::read(code) {
-            // What Enter does is left to the console's own rule: only a compiler could tell.
-            Ok(CellKind::Rust) => IsComplete::Unknown,
+            Ok(CellKind::Rust) => rust_cells::is_complete(code),
             Ok(CellKind::Commands(_)) => IsComplete::Complete,
             Err(_) => IsComplete::Invalid,
         }

@@ -336,7 +336,7 @@ pub struct KernelArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum KernelAction {
     /// Install it, so that Jupyter offers it
-    Install(KernelPlace),
+    Install(KernelInstall),
     /// Remove it
     Uninstall(KernelPlace),
     /// Show where it is installed
@@ -347,6 +347,16 @@ pub enum KernelAction {
         /// Connection file, written by Jupyter
         connection_file: PathBuf,
     },
+}
+
+/// A kernel to install.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KernelInstall {
+    #[command(flatten)]
+    pub place: KernelPlace,
+    /// Name by which Jupyter offers it [default: made from its name]
+    #[arg(long, value_name = "TEXT")]
+    pub display_name: Option<String>,
 }
 
 /// Where Jupyter looks for kernels.
@@ -361,7 +371,7 @@ pub struct KernelPlace {
     /// For the Python environment that is active
     #[arg(long, group = "place")]
     pub sys_prefix: bool,
-    /// Name of the kernel
+    /// Name of the kernel; several versions stand side by side under names of their own
     #[arg(long, default_value = "code-deploy")]
     pub name: String,
 }
@@ -409,6 +419,15 @@ pub enum InternalProcess {
     },
     /// The process that runs Rust cells
     RustCells,
+    /// The record of a run, as Rust cells read it
+    RunData {
+        /// Its name [default: the last run]
+        #[arg(long)]
+        run: Option<String>,
+        /// The deployment file of its project
+        #[arg(long)]
+        deployment_file: Option<PathBuf>,
+    },
 }
 
 /// The words of the commands that are cell magics.

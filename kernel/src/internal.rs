@@ -10,16 +10,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::commands::InternalProcess;
+use crate::terminal::Terminal;
 
 /// Runs one of the processes until it ends.
 pub fn run(process: InternalProcess) -> ExitCode {
     match process {
         InternalProcess::Shop { arguments } => code_deploy_shop::main_with_args(arguments),
         InternalProcess::RustCells => code_deploy_jupyter::rust_cells::host_main(),
+        InternalProcess::RunData {
+            run,
+            deployment_file,
+        } => run_data(run.as_deref(), deployment_file.as_deref()),
         InternalProcess::Router { config } => serve(router(&config)),
         InternalProcess::Client { config } => serve(client(&config)),
         InternalProcess::Instance { folder } => {
             serve(async { Ok(local::supervise(folder).await?) })
+        }
+    }
+}
+
+fn run_data(run: Option<&str>, deployment_file: Option<&Path>) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match crate::run_data::write(run, deployment_file, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Terminal::new(false, String::new()).failure(&failure);
+            ExitCode::from(failure.exit.code())
         }
     }
 }

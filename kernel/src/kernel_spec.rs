@@ -1,11 +1,11 @@
 //! `kernel`: where Jupyter finds this program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use code_deploy_jupyter::kernelspec::{self, InstallTo, KernelspecConfig};
+use code_deploy_jupyter::kernelspec::{self, InstallTo, Installed, KernelspecConfig, Unused};
 use code_deploy_record::{Column, Report};
 
-use crate::commands::{KernelAction, KernelPlace};
+use crate::commands::{KernelAction, KernelInstall, KernelPlace};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
@@ -24,15 +24,11 @@ pub async fn carry_out(
 ) -> Result<Exit, Failure> {
     let environment = machine.jupyter_environment();
     match action {
-        KernelAction::Install(place) => {
-            let config = config(machine, &place);
-            let folder = kernelspec::install(&config, &to(&place), &environment).await;
+        KernelAction::Install(wanted) => {
+            let config = config(machine, &wanted);
+            let folder = kernelspec::install(&config, &to(&wanted.place), &environment).await;
             let folder = folder.map_err(|error| failed(&error))?;
-            face.text(&format!(
-                "Installed in {}. Jupyter offers it as {}.",
-                folder.display(),
-                config.display_name
-            ));
+            face.text(&outcome(machine, &config, &folder));
         }
         KernelAction::Uninstall(place) => {
             let folder = kernelspec::uninstall(&place.name, &to(&place), &environment).await;
@@ -57,17 +53,45 @@ pub async fn carry_out(
     Ok(Exit::Done)
 }
 
-fn config(machine: &Machine, place: &KernelPlace) -> KernelspecConfig {
+/// Says where the kernel is, and what is still to be done before Jupyter offers it.
+fn outcome(machine: &Machine, config: &KernelspecConfig, folder: &Path) -> String {
+    let environment = machine.jupyter_environment();
+    let found = kernelspec::list(&environment);
+    let used = found.iter().find(|spec| spec.name == config.name);
+    let installed = format!("Installed in {}.", folder.display());
+    match used {
+        Some(used) if used.folder == folder => {
+            format!("{installed} Jupyter offers it as {}.", config.display_name)
+        }
+        Some(other) => format!(
+            "{installed} Jupyter still uses the one of the same name in {}, which it finds first: \
+             remove that one, or choose another --name.",
+            other.folder.display()
+        ),
+        None => {
+            let data = folder.ancestors().nth(2).unwrap_or(folder);
+            format!(
+                "{installed} Jupyter does not look there as it is called now: set JUPYTER_PATH={} \
+                 where Jupyter is started.",
+                data.display()
+            )
+        }
+    }
+}
+
+fn config(machine: &Machine, wanted: &KernelInstall) -> KernelspecConfig {
     let program = machine.program.to_string_lossy().into_owned();
     let mut argv = vec![program];
     argv.extend(LAUNCH.map(str::to_owned));
     argv.push("{connection_file}".to_owned());
-    let display_name = match place.name.as_str() {
+    let name = &wanted.place.name;
+    let display_name = wanted.display_name.clone();
+    let display_name = display_name.unwrap_or_else(|| match name.as_str() {
         "code-deploy" => "code-deploy".to_owned(),
         other => format!("code-deploy ({other})"),
-    };
+    });
     KernelspecConfig {
-        name: place.name.clone(),
+        name: name.clone(),
         display_name,
         argv,
         language: "rust".to_owned(),
@@ -85,7 +109,7 @@ fn to(place: &KernelPlace) -> InstallTo {
 /// Returns the folders where kernels of this program are installed, with the programs they run.
 pub fn installed(machine: &Machine) -> Vec<(PathBuf, String)> {
     let found = kernelspec::list(&machine.jupyter_environment()).into_iter();
-    let ours = found.filter(|kernel| kernel.argv.iter().skip(1).take(2).eq(LAUNCH.iter()));
+    let ours = found.filter(is_ours);
     ours.map(|kernel| {
         (
             kernel.folder,
@@ -93,6 +117,35 @@ pub fn installed(machine: &Machine) -> Vec<(PathBuf, String)> {
         )
     })
     .collect()
+}
+
+/// Returns the kernels of this program that lie where Jupyter looks and are not used: where each
+/// is and why, and what to do. One that cannot be read is known by its name alone.
+pub fn unused(machine: &Machine) -> Vec<(String, String)> {
+    let found = kernelspec::unused(&machine.jupyter_environment()).into_iter();
+    let told = found.filter_map(|unused| match unused {
+        Unused::Hidden { spec, by } if is_ours(&spec) => {
+            let what = format!("{} is hidden by {}", spec.folder.display(), by.display());
+            let cure = "Jupyter uses the first of a name; remove one of the two folders.";
+            Some((what, cure.to_owned()))
+        }
+        Unused::Unreadable { folder, reason } if is_named_as_ours(&folder) => {
+            let what = format!("{} is skipped by Jupyter: {reason}", folder.display());
+            let cure = "Mend its permissions, or run `code-deploy kernel install` anew.";
+            Some((what, cure.to_owned()))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn is_ours(kernel: &Installed) -> bool {
+    kernel.argv.iter().skip(1).take(2).eq(LAUNCH.iter())
+}
+
+fn is_named_as_ours(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.contains("code-deploy"))
 }
 
 fn failed(error: &code_deploy_jupyter::Error) -> Failure {

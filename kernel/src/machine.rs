@@ -65,6 +65,16 @@ impl Machine {
         self.variables.get(name).cloned()
     }
 
+    /// Returns the user's folder for what outlives a session; nothing where the user has no home.
+    pub fn state(&self) -> Option<PathBuf> {
+        let set = |name: &str| self.variable(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let state = set("XDG_STATE_HOME").filter(absolute);
+        let home = || set("HOME").filter(absolute);
+        let state = state.or_else(|| Some(home()?.join(".local/state")))?;
+        Some(state.join("code-deploy"))
+    }
+
     /// Returns the variables by which Jupyter's places are told.
     pub fn jupyter_environment(&self) -> code_deploy_jupyter::kernelspec::Environment {
         self.variables

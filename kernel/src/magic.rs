@@ -32,20 +32,35 @@ const WITH_BODY: [&str; 4] = ["approve", "pause", "resume", "rollback"];
 /// # Errors
 /// When it begins with `%` and something in it is not a command.
 pub fn read(code: &str) -> Result<CellKind, Failure> {
-    let trimmed = code.trim_start();
-    if let Some(rest) = trimmed.strip_prefix("%%") {
-        let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
+    if let Some((line, body)) = body_of(code) {
         return read_with_body(line, body.trim()).map(|asked| CellKind::Commands(vec![asked]));
     }
-    if !trimmed.starts_with('%') {
+    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = lines.filter(|line| !line.starts_with("//")).peekable();
+    // A cell of comments alone has nothing to do, and no compiler is started for it.
+    if lines.peek().is_some_and(|first| !first.starts_with('%')) {
         return Ok(CellKind::Rust);
     }
-    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines = lines.filter(|line| !line.starts_with("//"));
     lines
         .map(read_line)
         .collect::<Result<_, _>>()
         .map(CellKind::Commands)
+}
+
+/// Returns whether a cell whose command takes a body is still being typed: its body ends with an empty
+/// line, as in other consoles.
+pub fn waits_for_body(code: &str) -> bool {
+    let Some((line, body)) = body_of(code) else {
+        return false;
+    };
+    let word = line.split_whitespace().next().unwrap_or_default();
+    WITH_BODY.contains(&word) && !body.ends_with('\n')
+}
+
+/// Returns the line of a cell that begins with `%%`, and what is below it.
+fn body_of(code: &str) -> Option<(&str, &str)> {
+    let rest = code.trim_start().strip_prefix("%%")?;
+    Some(rest.split_once('\n').unwrap_or((rest, "")))
 }
 
 fn read_line(line: &str) -> Result<Asked, Failure> {
@@ -309,6 +324,25 @@ mod tests {
     fn a_cell_without_a_magic_is_rust() {
         assert!(matches!(read("let x = 5 % 2;"), Ok(CellKind::Rust)));
         assert!(matches!(read("  %status"), Ok(CellKind::Commands(asked)) if asked.len() == 1));
+        assert!(
+            matches!(read("// now\n%status"), Ok(CellKind::Commands(asked)) if asked.len() == 1)
+        );
+        assert!(matches!(read("// later\n"), Ok(CellKind::Commands(asked)) if asked.is_empty()));
+    }
+
+    #[test]
+    fn a_body_is_typed_until_an_empty_line() {
+        for code in ["%%approve", "%%approve\nlooks good"] {
+            assert!(waits_for_body(code), "{code}");
+        }
+        for code in [
+            "%%approve\nlooks good\n",
+            "%approve",
+            "%%status",
+            "let x = 1;",
+        ] {
+            assert!(!waits_for_body(code), "{code}");
+        }
     }
 
     #[test]

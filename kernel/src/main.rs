@@ -18,6 +18,7 @@ mod pages;
 mod plan;
 mod project;
 mod run;
+mod run_data;
 mod session;
 mod show;
 mod summary;
@@ -39,6 +40,7 @@ use session::Told;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    code_deploy_jupyter::rust_cells::early_hook();
     let line = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => return not_read(&error),

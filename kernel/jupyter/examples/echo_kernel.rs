@@ -256,7 +256,10 @@ fn run(connection_file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         .ok()
         .and_then(|pid| pid.parse().ok());
     let runtime = tokio::runtime::Runtime::new()?;
-    let options = ServeOptions { parent_pid };
+    let options = ServeOptions {
+        parent_pid,
+        ..ServeOptions::default()
+    };
     let ended = runtime.block_on(serve(connection_file, Arc::new(Echo { rust }), options));
     // A cell that blocks its thread must not keep the process from ending.
     runtime.shutdown_background();

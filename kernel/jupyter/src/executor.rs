@@ -1,8 +1,8 @@
 //! One shell: requests in the order they came, one at a time.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jupyter_protocol::messaging::{
@@ -33,35 +33,51 @@ pub(crate) async fn run(
     kernel: Arc<Kernel>,
     subshell: Option<String>,
     mut requests: mpsc::Receiver<Incoming>,
+    cells: Arc<AtomicUsize>,
 ) {
-    loop {
-        // Only waits: a request that was received is handled below.
-        let request = tokio::select! {
-            () = kernel.hard_stop.cancelled() => return,
-            request = requests.recv() => request,
-        };
-        let Some(request) = request else { return };
-        handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
+    while let Some(request) = next(&kernel, &mut requests).await {
+        let done = handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
+        cells.fetch_sub(done, Ordering::Relaxed);
     }
 }
 
+/// Answers requests beside the cells that run, in the order they came.
+pub(crate) async fn aside(kernel: Arc<Kernel>, mut requests: mpsc::Receiver<Incoming>) {
+    while let Some(request) = next(&kernel, &mut requests).await {
+        handle_other(&kernel, &request).await;
+    }
+}
+
+/// Waits for a request; nothing comes any more when the kernel ends.
+async fn next(kernel: &Kernel, requests: &mut mpsc::Receiver<Incoming>) -> Option<Incoming> {
+    tokio::select! {
+        () = kernel.hard_stop.cancelled() => None,
+        request = requests.recv() => request,
+    }
+}
+
+/// Handles a request, and returns how many cells that ended: those that it aborted, too.
 async fn handle(
     kernel: &Arc<Kernel>,
     subshell: Option<&str>,
     request: &Incoming,
     requests: &mut mpsc::Receiver<Incoming>,
-) {
+) -> usize {
     if request.kind() != "execute_request" {
-        return handle_other(kernel, request).await;
+        handle_other(kernel, request).await;
+        return 0;
     }
     let waiting = execute(kernel, subshell, request, requests).await;
+    let mut ended = 1;
     for request in waiting {
         if request.kind() == "execute_request" {
             abort(kernel, &request).await;
+            ended += 1;
         } else {
             handle_other(kernel, &request).await;
         }
     }
+    ended
 }
 
 /// Runs a cell. Where it failed and its request says so, returns the requests that waited behind it.
@@ -171,11 +187,7 @@ fn cell(
         kernel.execution_count.load(Ordering::Relaxed) + 1
     };
     if store_history {
-        let mut history = kernel
-            .history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        history.add(execution_count, &execute.code);
+        kernel.history.add(execution_count, &execute.code);
     }
     let text = |key: &str| {
         request
@@ -290,11 +302,7 @@ async fn answer(
         "is_complete_request" => is_complete(kernel, request.content()?).await,
         "history_request" => {
             let wanted: HistoryRequest = request.content()?;
-            let history = kernel
-                .history
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            json!({"status": "ok", "history": history.find(&wanted)})
+            json!({"status": "ok", "history": kernel.history.find(&wanted).await})
         }
         // This kernel opens no comms of its own.
         "comm_info_request" => json!({"status": "ok", "comms": {}}),

@@ -137,6 +137,8 @@ struct Owner {
     pending: Option<Pending>,
     last_stream: Option<Instant>,
     lives: HashMap<String, Live>,
+    /// Cells that run, the one that began first in front.
+    cells: Vec<Arc<Scope>>,
     late: u64,
 }
 
@@ -153,6 +155,7 @@ pub(crate) async fn run(
         pending: None,
         last_stream: None,
         lives: HashMap::new(),
+        cells: Vec::new(),
         late: 0,
     };
     let mut period = tokio::time::interval(LIVE_PERIOD);
@@ -213,10 +216,11 @@ impl Owner {
                 .await;
             }
             Output::Busy(scope) => {
-                let content = json!({"execution_state": "busy"});
                 self.flush_stream().await;
-                self.send(Some(&scope.parent), "status", &content, Weight::Kept)
-                    .await;
+                self.status(&scope, "busy").await;
+                if scope.parent.header.msg_type == "execute_request" {
+                    self.cells.push(scope);
+                }
             }
             Output::Stream(scope, name, text) => self.stream(scope, name, &text).await,
             Output::Message {
@@ -261,7 +265,16 @@ impl Owner {
             self.lives.remove(&display_id);
         }
         scope.closed.store(true, Ordering::Relaxed);
-        let content = json!({"execution_state": "idle"});
+        self.cells.retain(|cell| !Arc::ptr_eq(cell, scope));
+        self.status(scope, "idle").await;
+        // Pages show the last state they heard, whatever it was about.
+        if let Some(cell) = self.cells.first().cloned() {
+            self.status(&cell, "busy").await;
+        }
+    }
+
+    async fn status(&mut self, scope: &Scope, state: &str) {
+        let content = json!({"execution_state": state});
         self.send(Some(&scope.parent), "status", &content, Weight::Kept)
             .await;
     }

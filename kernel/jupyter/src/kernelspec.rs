@@ -144,22 +144,70 @@ pub async fn uninstall(
     Ok(folder)
 }
 
+/// What stands in the way of a kernelspec that lies where Jupyter looks.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Unused {
+    /// Jupyter uses another one of the same name, which it finds first.
+    Hidden {
+        /// The one that is not used.
+        spec: Installed,
+        /// The folder of the one that is.
+        by: PathBuf,
+    },
+    /// Jupyter skips it without a word: its `kernel.json` cannot be read.
+    Unreadable {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Lists the kernelspecs Jupyter would find with this environment, the first of a name only, sorted by name.
 /// Folders that hold no readable `kernel.json` are skipped, as Jupyter does.
 #[must_use]
 pub fn list(environment: &Environment) -> Vec<Installed> {
+    look(environment).0
+}
+
+/// Lists the kernelspecs that lie where Jupyter looks with this environment, and that it does not use.
+#[must_use]
+pub fn unused(environment: &Environment) -> Vec<Unused> {
+    look(environment).1
+}
+
+fn look(environment: &Environment) -> (Vec<Installed>, Vec<Unused>) {
     let mut found: BTreeMap<String, Installed> = BTreeMap::new();
+    let mut unused = Vec::new();
     for folder in search_path(environment) {
         let Ok(entries) = std::fs::read_dir(folder.join("kernels")) else {
             continue;
         };
         for entry in entries.flatten() {
-            if let Some(installed) = read(&entry.path()) {
-                found.entry(installed.name.clone()).or_insert(installed);
+            let spec = match read(&entry.path()) {
+                Ok(Some(spec)) => spec,
+                Ok(None) => continue,
+                Err(reason) => {
+                    let folder = entry.path();
+                    unused.push(Unused::Unreadable { folder, reason });
+                    continue;
+                }
+            };
+            match found.get(&spec.name) {
+                // The same folder may be named twice.
+                Some(first) if first.folder == spec.folder => {}
+                Some(first) => {
+                    let by = first.folder.clone();
+                    unused.push(Unused::Hidden { spec, by });
+                }
+                None => {
+                    found.insert(spec.name.clone(), spec);
+                }
             }
         }
     }
-    found.into_values().collect()
+    (found.into_values().collect(), unused)
 }
 
 /// Returns the folders in which Jupyter looks for `kernels`, first match first.
@@ -175,20 +223,31 @@ pub fn search_path(environment: &Environment) -> Vec<PathBuf> {
     folders
 }
 
-fn read(folder: &Path) -> Option<Installed> {
-    let text = std::fs::read(folder.join("kernel.json")).ok()?;
-    let spec: KernelJson = serde_json::from_slice(&text).ok()?;
-    Some(Installed {
-        name: folder
-            .file_name()?
-            .to_str()
-            .filter(|name| !name.starts_with('.'))?
-            .to_owned(),
+/// Returns the kernelspec in a folder; nothing where there is none.
+fn read(folder: &Path) -> Result<Option<Installed>, String> {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let Some(name) = name.filter(|name| !name.starts_with('.')) else {
+        return Ok(None);
+    };
+    let text = match std::fs::read(folder.join("kernel.json")) {
+        Ok(text) => text,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(format!("kernel.json: {error}")),
+    };
+    let spec: KernelJson =
+        serde_json::from_slice(&text).map_err(|error| format!("kernel.json: {error}"))?;
+    Ok(Some(Installed {
+        name: name.to_owned(),
         folder: folder.to_path_buf(),
         display_name: spec.display_name,
         argv: spec.argv,
         metadata: spec.metadata,
-    })
+    }))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotADirectory | NotFound)
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

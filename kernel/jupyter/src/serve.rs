@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ pub struct ServeOptions {
     /// The process to end with: what Jupyter passes as `JPY_PARENT_PID`. The process that started this one is
     /// watched anyway.
     pub parent_pid: Option<u32>,
+    /// The file that keeps inputs across restarts; several kernels can share it. Without one, inputs are
+    /// remembered as long as the kernel runs.
+    pub history: Option<PathBuf>,
 }
 
 /// Runs a kernel until it is told to end.
@@ -61,7 +64,7 @@ pub async fn serve(
     let connection = ConnectionFile::load(connection_file)?;
     let (ended, mut end) = watch::channel(None);
     let stop = CancellationToken::new();
-    let (wire_thread, kernel) = start(connection, cells, ended, &stop).await?;
+    let (wire_thread, kernel) = start(connection, cells, ended, &stop, options.history).await?;
     let signals = signals(&kernel)?;
     kernel.iopub.send(Output::Starting).await;
     // Every arm only waits for the end.
@@ -100,6 +103,12 @@ async fn finish(kernel: &Arc<Kernel>, ended: Option<Ended>) {
         tracing::warn!(limit = ?GRACE, "the program did not finish cleaning up");
     }
     kernel.hard_stop.cancel();
+    if tokio::time::timeout(GRACE, kernel.history.end())
+        .await
+        .is_err()
+    {
+        tracing::warn!(limit = ?GRACE, "the last inputs were not kept in the history in time");
+    }
 }
 
 /// Returns a future that handles SIGINT as the stop button and ends at SIGTERM.
@@ -162,6 +171,7 @@ async fn start(
     cells: Arc<dyn Cells>,
     ended: watch::Sender<Option<Ended>>,
     stop: &CancellationToken,
+    history: Option<PathBuf>,
 ) -> Result<(WireThread, Arc<Kernel>), Error> {
     let wire = Wire::new(connection.key());
     let (iopub, outputs) = Iopub::channel();
@@ -182,6 +192,7 @@ async fn start(
         asker,
         replies,
         ended,
+        history,
     });
     let (bound, is_bound) = oneshot::channel();
     let (alive_sender, alive) = watch::channel(());

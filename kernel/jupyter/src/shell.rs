@@ -1,11 +1,13 @@
 //! What the channels share, and the owner of shell, which hands each request to the shell it is for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +24,17 @@ use crate::wire::{Incoming, Wire, WireError};
 
 /// Requests that wait in one shell: *Run All* on a very long notebook.
 const QUEUE: usize = 4096;
+/// Requests that wait to be answered beside a cell; more wait behind the cell.
+const ASIDES: usize = 256;
+/// Requests that change nothing and do not depend on what a cell does.
+const BESIDE_CELLS: [&str; 6] = [
+    "kernel_info_request",
+    "complete_request",
+    "inspect_request",
+    "is_complete_request",
+    "history_request",
+    "comm_info_request",
+];
 /// Subshells at once; a page opens a few.
 const SUBSHELLS_LIMIT: usize = 64;
 
@@ -34,7 +47,7 @@ pub(crate) struct Kernel {
     pub(crate) asker: Asker,
     pub(crate) replies: Replies,
     pub(crate) running: Running,
-    pub(crate) history: Mutex<History>,
+    pub(crate) history: History,
     pub(crate) execution_count: AtomicU64,
     pub(crate) unknown: AtomicU64,
     pub(crate) tasks: TaskTracker,
@@ -43,7 +56,17 @@ pub(crate) struct Kernel {
     /// Ends cells that did not end when asked.
     pub(crate) hard_stop: CancellationToken,
     pub(crate) ended: watch::Sender<Option<Ended>>,
-    shells: Mutex<BTreeMap<Option<String>, mpsc::Sender<Incoming>>>,
+    shells: Mutex<BTreeMap<Option<String>, Shell>>,
+}
+
+/// One shell, as the owner of the socket knows it.
+#[derive(Clone)]
+struct Shell {
+    requests: mpsc::Sender<Incoming>,
+    /// Requests that are answered beside its cells.
+    asides: mpsc::Sender<Incoming>,
+    /// Cells that run in it or wait.
+    cells: Arc<AtomicUsize>,
 }
 
 pub(crate) struct Parts {
@@ -53,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) asker: Asker,
     pub(crate) replies: Replies,
     pub(crate) ended: watch::Sender<Option<Ended>>,
+    pub(crate) history: Option<PathBuf>,
 }
 
 impl Kernel {
@@ -67,7 +91,7 @@ impl Kernel {
             asker: parts.asker,
             replies: parts.replies,
             running: Running::default(),
-            history: Mutex::default(),
+            history: History::begin(parts.history),
             execution_count: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -128,9 +152,18 @@ impl Kernel {
 
     fn open_shell(self: &Arc<Self>, id: Option<String>) {
         let (sender, requests) = mpsc::channel(QUEUE);
-        self.lock().insert(id.clone(), sender);
-        self.tasks
-            .spawn_on(executor::run(Arc::clone(self), id, requests), &self.runtime);
+        let (asides, aside_requests) = mpsc::channel(ASIDES);
+        let cells = Arc::default();
+        let shell = Shell {
+            requests: sender,
+            asides,
+            cells: Arc::clone(&cells),
+        };
+        self.lock().insert(id.clone(), shell);
+        let executor = executor::run(Arc::clone(self), id, requests, cells);
+        self.tasks.spawn_on(executor, &self.runtime);
+        let aside = executor::aside(Arc::clone(self), aside_requests);
+        self.tasks.spawn_on(aside, &self.runtime);
     }
 
     /// Closes every shell, so that no new cell starts.
@@ -138,7 +171,7 @@ impl Kernel {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, mpsc::Sender<Incoming>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Shell>> {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,9 +196,23 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
             kernel.reply(&request, &json!({}), &content).await;
             continue;
         };
-        // A shell that ended leaves nobody to answer: the kernel is about to end.
-        let _ = shell.send(request).await;
+        hand_over(&shell, request).await;
     }
+}
+
+/// Puts a request into its shell's queue. A question about the kernel is answered beside the cells that run and
+/// wait there: a page that is loaded anew while a cell runs needs its answer now, and so does the Tab key.
+async fn hand_over(shell: &Shell, mut request: Incoming) {
+    if request.kind() == "execute_request" {
+        shell.cells.fetch_add(1, Ordering::Relaxed);
+    } else if shell.cells.load(Ordering::Relaxed) > 0 && BESIDE_CELLS.contains(&request.kind()) {
+        request = match shell.asides.try_send(request) {
+            Ok(()) => return,
+            Err(TrySendError::Full(request) | TrySendError::Closed(request)) => request,
+        };
+    }
+    // A shell that ended leaves nobody to answer: the kernel is about to end.
+    let _ = shell.requests.send(request).await;
 }
 
 fn kernel_info(info: &KernelInfo) -> Value {

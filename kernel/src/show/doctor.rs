@@ -16,15 +16,15 @@ struct Finding {
 
 /// Looks at this machine and says what is missing for which command. Changes nothing.
 pub fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
-    let findings = [
+    let mut findings = vec![
         runtime(machine),
         tool(machine, "git", "source policy"),
         tool(machine, "cargo", "Rust cells"),
         tool(machine, "rustc", "Rust cells"),
         tool(machine, "jupyter", "notebooks"),
-        kernel(machine),
         process_handles(),
     ];
+    findings.extend(kernels(machine));
     let missing = findings
         .iter()
         .filter(|finding| !finding.cure.is_empty())
@@ -105,35 +105,47 @@ fn tool(machine: &Machine, name: &'static str, used_for: &str) -> Finding {
     }
 }
 
-fn kernel(machine: &Machine) -> Finding {
+/// Where Jupyter finds kernels of this program, and what keeps it from that.
+fn kernels(machine: &Machine) -> Vec<Finding> {
     let what = "Jupyter kernel";
     let installed = crate::kernel_spec::installed(machine);
-    let Some((folder, program)) = installed.first() else {
-        let cure = "Run `code-deploy kernel install`.".to_owned();
-        return Finding {
-            what,
-            found: "not installed".to_owned(),
-            cure,
+    let runs_this = |program: &String| Path::new(program) == machine.program;
+    let side_by_side = installed.iter().any(|(_, program)| runs_this(program));
+    let mut findings = Vec::new();
+    for (folder, program) in &installed {
+        let found = format!("{} runs {program}", folder.display());
+        let cure = match broken(Path::new(program)) {
+            Some(cure) => cure,
+            None if side_by_side => "",
+            None => {
+                "It runs another program than this one; `code-deploy kernel install` changes that."
+            }
         };
-    };
-    let found = format!("{} runs {program}", folder.display());
-    if Path::new(program) == machine.program {
-        return Finding {
+        let cure = cure.to_owned();
+        findings.push(Finding { what, found, cure });
+    }
+    if findings.is_empty() {
+        findings.push(Finding {
             what,
-            found,
-            cure: String::new(),
-        };
+            found: "not installed where Jupyter looks".to_owned(),
+            cure: "Run `code-deploy kernel install`; where it was installed under a prefix, \
+                   set JUPYTER_PATH to PREFIX/share/jupyter."
+                .to_owned(),
+        });
     }
-    let cure = if Path::new(program).is_file() {
-        "It runs another program than this one; `code-deploy kernel install` changes that."
-    } else {
-        "That program is gone; run `code-deploy kernel install`."
-    };
-    Finding {
-        what,
-        found,
-        cure: cure.to_owned(),
+    let unused = crate::kernel_spec::unused(machine).into_iter();
+    findings.extend(unused.map(|(found, cure)| Finding { what, found, cure }));
+    findings
+}
+
+/// Returns what is to be done about a program that cannot be started.
+fn broken(program: &Path) -> Option<&'static str> {
+    if !program.is_file() {
+        return Some("That program is gone; run `code-deploy kernel install`.");
     }
+    let may = nix::unistd::access(program, nix::unistd::AccessFlags::X_OK);
+    may.is_err()
+        .then_some("That program may not be executed; mend its permissions.")
 }
 
 fn process_handles() -> Finding {

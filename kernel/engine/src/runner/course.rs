@@ -153,11 +153,11 @@ impl Runner {
                 None => "has not begun",
             };
             let what = format!("{verb} cannot run yet: phase {missing} ({word}) {stands}");
-            return Err(Error::refused(
-                crate::code::PHASE_NOT_DONE,
-                what,
-                format!("Run {word} first."),
-            ));
+            let next = match word {
+                "plan" => "Carry out `inventory`, then `plan`.".to_owned(),
+                word => format!("Carry out `{word}` first."),
+            };
+            return Err(Error::refused(crate::code::PHASE_NOT_DONE, what, next));
         }
         let sections = self.plan.sections(verb);
         match section {
@@ -220,7 +220,7 @@ impl Runner {
         Err(Error::refused(
             "CD0422",
             what,
-            format!("Run `{verb} {section}` first."),
+            format!("Carry out `{verb} {section}` first."),
         ))
     }
 

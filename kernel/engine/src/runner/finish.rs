@@ -33,7 +33,7 @@ impl Runner {
             return Err(Error::refused(
                 crate::code::PHASE_NOT_DONE,
                 what,
-                format!("Run {verb} first."),
+                format!("Carry out `{verb}` first."),
             ));
         }
         if let Some(ended) = self.run_final_steps().await? {

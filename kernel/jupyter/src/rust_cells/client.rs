@@ -1,31 +1,39 @@
 use std::ffi::OsString;
-use std::process::Stdio;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
+use super::NO_ANSWER;
+use super::child::{Host, LOST};
+use super::crates::CellCrate;
 use super::protocol::{Event, Request};
 use crate::cells::{CellError, Completion, CompletionMatch, MimeBundle};
 use crate::interrupt::Interrupt;
 use crate::output::CellOutput;
 
-/// The host compiles once before it is ready; on a loaded machine that takes a while.
-const START_LIMIT: Duration = Duration::from_secs(180);
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
+/// What of a killed host is left behind when the kernel ends is removed by the next one.
+const ENDING_LIMIT: Duration = Duration::from_millis(20);
+/// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
+const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
 
-const LOST: &str =
-    "variables and functions of earlier Rust cells are lost: run the cells that define them again";
+/// The environment of cells, beside that of the kernel; asked when their process starts.
+type Variables = dyn Fn() -> Vec<(OsString, OsString)> + Send + Sync;
 
 /// Runs Rust cells in a host process, which is started when the first one comes.
-#[derive(Debug)]
 pub struct RustCells {
     argv: Vec<OsString>,
+    variables: Option<Box<Variables>>,
+    crates: Vec<CellCrate>,
     host: Mutex<Option<Host>>,
+    /// The cell that runs waits for a line: it can end by itself.
+    asking: AtomicBool,
+    /// Hosts that were killed, until they are gone: nobody waits for that but the end of the kernel.
+    ending: TaskTracker,
 }
 
 impl RustCells {
@@ -34,15 +42,38 @@ impl RustCells {
     pub fn new(argv: Vec<OsString>) -> Self {
         Self {
             argv,
+            variables: None,
+            crates: Vec::new(),
             host: Mutex::new(None),
+            asking: AtomicBool::new(false),
+            ending: TaskTracker::new(),
         }
+    }
+
+    /// Adds a crate that cells may use without a `:dep`.
+    #[must_use]
+    pub fn with_crate(mut self, added: CellCrate) -> Self {
+        self.crates.push(added);
+        self
+    }
+
+    /// Sets environment variables of cells; they are asked for whenever the process for cells starts.
+    #[must_use]
+    pub fn with_variables(
+        mut self,
+        variables: impl Fn() -> Vec<(OsString, OsString)> + Send + Sync + 'static,
+    ) -> Self {
+        self.variables = Some(Box::new(variables));
+        self
     }
 
     /// Runs a cell: what it prints streams to `out` while it runs, its last expression is the result.
     ///
+    /// A cell of another subshell waits for the one that runs.
+    ///
     /// # Errors
-    /// Compiler errors with the lines of the cell; a program that ended; an interrupt, which kills the computation; no
-    /// Rust toolchain. The error says where variables were lost.
+    /// Compiler errors with the lines of the cell; a program that ended; a question that nobody can answer; an
+    /// interrupt, which kills the computation; no Rust toolchain. The error says where variables were lost.
     ///
     /// # Cancel safety
     /// When this is dropped the host may be busy with the abandoned cell; the next one starts a new host.
@@ -52,11 +83,26 @@ impl RustCells {
         out: &CellOutput,
         interrupt: &Interrupt,
     ) -> Result<(), CellError> {
-        // The arms are the work and the request to drop it.
-        tokio::select! {
-            result = self.run(code, out) => result,
-            () = interrupt.requested() => Err(self.stop().await),
+        // Both arms only wait; the lock goes to the next cell in line when this is dropped.
+        let mut slot = tokio::select! {
+            slot = self.host.lock() => slot,
+            () = interrupt.requested() => return Err(CellError::new(
+                "Interrupted", "the cell waited for another Rust cell; nothing of it was run",
+            )),
+        };
+        {
+            let mut work = std::pin::pin!(self.run(&mut slot, code, out));
+            // The arms are the work and the request to drop it, which does not hold where it ends by itself.
+            tokio::select! {
+                result = &mut work => return result.map_err(|error| named(error, interrupt)),
+                () = self.must_stop(interrupt) => {}
+            }
         }
+        self.end(slot.take());
+        Err(CellError::new(
+            "Interrupted",
+            format!("the Rust computation was stopped; {LOST}"),
+        ))
     }
 
     /// Returns what could stand at `cursor` (in characters); nothing where no Rust cell has run yet, or
@@ -102,48 +148,94 @@ impl RustCells {
 
     /// Ends the host and what it runs; the next cell starts a new one.
     pub async fn shutdown(&self) {
-        if let Some(host) = self.host.lock().await.take() {
-            host.end().await;
+        let host = self.host.lock().await.take();
+        self.end(host);
+        self.ending.close();
+        if tokio::time::timeout(ENDING_LIMIT, self.ending.wait())
+            .await
+            .is_err()
+        {
+            tracing::debug!("a Rust host that was killed is not gone yet");
+        }
+        self.ending.reopen();
+    }
+
+    /// Kills a host now, and leaves it to a task to see it gone.
+    fn end(&self, host: Option<Host>) {
+        if let Some(mut host) = host {
+            host.kill_group();
+            self.ending.spawn(host.end());
         }
     }
 
-    async fn run(&self, code: &str, out: &CellOutput) -> Result<(), CellError> {
-        let mut slot = self.host.lock().await;
+    async fn run(
+        &self,
+        slot: &mut Option<Host>,
+        code: &str,
+        out: &CellOutput,
+    ) -> Result<(), CellError> {
+        let dependencies = self.dependencies(code).await?;
         let mut host = match slot.take() {
             Some(host) if !host.busy => host,
             Some(host) => {
-                host.end().await;
-                Host::start(&self.argv).await?
+                self.end(Some(host));
+                self.start().await?
             }
-            None => Host::start(&self.argv).await?,
+            None => self.start().await?,
         };
         let request = Request::Execute {
             code: code.to_owned(),
+            dependencies,
         };
         // The host stays in its slot while it works, so that an interrupt finds it there.
         host.busy = true;
         let host = slot.insert(host);
-        let result = host.execute(&request, out).await;
+        self.asking.store(false, Ordering::Relaxed);
+        let result = host.execute(&request, out, &self.asking).await;
         match result {
             Ok(outcome) => {
                 host.busy = false;
                 outcome
             }
             Err(error) => {
-                if let Some(host) = slot.take() {
-                    host.end().await;
-                }
+                self.end(slot.take());
                 Err(error)
             }
         }
     }
 
-    async fn stop(&self) -> CellError {
-        self.shutdown().await;
-        CellError::new(
-            "Interrupted",
-            format!("the Rust computation was stopped; {LOST}"),
-        )
+    async fn start(&self) -> Result<Host, CellError> {
+        let variables = self.variables.as_ref().map(|of_now| of_now());
+        Host::start(&self.argv, variables.unwrap_or_default()).await
+    }
+
+    /// Returns evcxr's lines for the crates that the code names.
+    async fn dependencies(&self, code: &str) -> Result<Vec<String>, CellError> {
+        let named = self.crates.iter().filter(|known| known.is_named(code));
+        let named: Vec<CellCrate> = named.cloned().collect();
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prepared = tokio::task::spawn_blocking(move || {
+            let lines = named.iter().map(CellCrate::dependency);
+            lines.collect::<Result<Vec<_>, _>>()
+        });
+        let lines = prepared.await.map_err(|failure| failure.to_string());
+        lines
+            .and_then(|lines| lines)
+            .map_err(|reason| CellError::new("NoCrate", reason))
+    }
+
+    /// Waits until the cell has to be stopped from outside.
+    async fn must_stop(&self, interrupt: &Interrupt) {
+        interrupt.requested().await;
+        if self.asking.load(Ordering::Relaxed) {
+            // Either arm only waits: the cell is told that there is no answer, and ends.
+            tokio::select! {
+                () = tokio::time::sleep(UNANSWERED_LIMIT) => {}
+                () = interrupt.insisted() => {}
+            }
+        }
     }
 
     /// An answer that comes too late is skipped when it comes: the Tab key must not cost the variables.
@@ -157,170 +249,22 @@ impl RustCells {
     }
 }
 
-/// The host process, and the group it leads.
-#[derive(Debug)]
-struct Host {
-    child: Child,
-    group: Option<Pid>,
-    input: ChildStdin,
-    events: Lines<BufReader<ChildStdout>>,
-    busy: bool,
-    /// Answers about completion and help that nobody waits for any more.
-    owed: usize,
-}
-
-impl Host {
-    async fn start(argv: &[OsString]) -> Result<Self, CellError> {
-        let mut host = Self::spawn(argv)?;
-        let ready = tokio::time::timeout(START_LIMIT, host.next()).await;
-        match ready {
-            Ok(Ok(Event::Ready)) => Ok(host),
-            Ok(Ok(Event::Unavailable { reason })) => Err(CellError::new("NoRust", reason)),
-            Ok(Ok(event)) => Err(unexpected(&event)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                let limit = START_LIMIT.as_secs();
-                let text = format!("the Rust compiler was not ready within {limit} s; try again");
-                Err(CellError::new("RustError", text))
-            }
-        }
-    }
-
-    fn spawn(argv: &[OsString]) -> Result<Self, CellError> {
-        let no_host = |reason: String| {
-            let text = format!("the process for Rust cells cannot be started: {reason}");
-            CellError::new("RustError", text)
-        };
-        let (program, arguments) = argv
-            .split_first()
-            .ok_or_else(|| no_host("no command is set".into()))?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| no_host(error.to_string()))?;
-        let group = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .map(Pid::from_raw);
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(input), Some(output)) => {
-                let events = BufReader::new(output).lines();
-                Ok(Self {
-                    child,
-                    group,
-                    input,
-                    events,
-                    busy: false,
-                    owed: 0,
-                })
-            }
-            _ => Err(no_host("it has no pipes".into())),
-        }
-    }
-
-    /// The outer error means that the host is of no use any more.
-    async fn execute(
-        &mut self,
-        request: &Request,
-        out: &CellOutput,
-    ) -> Result<Result<(), CellError>, CellError> {
-        self.send(request).await?;
-        loop {
-            match self.next().await? {
-                Event::Stdout { text } => out.stdout(text).await,
-                Event::Stderr { text } => out.stderr(text).await,
-                Event::Done { bundle } => {
-                    if !bundle.is_empty() {
-                        out.result(&bundle).await;
-                    }
-                    return Ok(Ok(()));
-                }
-                Event::Failed { error, lost } => {
-                    tracing::debug!(lost, ename = error.ename, "a Rust cell failed");
-                    return Ok(Err(error));
-                }
-                Event::Completed { .. } | Event::Inspected { .. } if self.owed > 0 => {
-                    self.owed -= 1;
-                }
-                event => return Err(unexpected(&event)),
-            }
-        }
-    }
-
-    async fn help(&mut self, request: &Request) -> Result<Event, CellError> {
-        while self.owed > 0 {
-            self.next().await?;
-            self.owed -= 1;
-        }
-        self.send(request).await?;
-        self.owed += 1;
-        let event = self.next().await?;
-        self.owed -= 1;
-        Ok(event)
-    }
-
-    async fn send(&mut self, request: &Request) -> Result<(), CellError> {
-        let mut line = serde_json::to_vec(request)
-            .map_err(|error| CellError::new("RustError", error.to_string()))?;
-        line.push(b'\n');
-        let written = async {
-            self.input.write_all(&line).await?;
-            self.input.flush().await
-        };
-        written.await.map_err(|_| ended())
-    }
-
-    /// Waits for the next event; lines that are none are notes of the compiler and are skipped.
-    async fn next(&mut self) -> Result<Event, CellError> {
-        loop {
-            let Ok(Some(line)) = self.events.next_line().await else {
-                return Err(ended());
-            };
-            match serde_json::from_str(&line) {
-                Ok(event) => return Ok(event),
-                Err(_) => tracing::debug!(line, "the Rust host said"),
-            }
-        }
-    }
-
-    async fn end(mut self) {
-        self.kill_group();
-        if let Err(error) = self.child.wait().await {
-            tracing::warn!(%error, "the Rust host could not be waited for");
-        }
-    }
-
-    /// Takes the group with it: the computation and what it started.
-    fn kill_group(&mut self) {
-        if let Some(group) = self.group.take() {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
+impl fmt::Debug for RustCells {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("RustCells");
+        shown
+            .field("argv", &self.argv)
+            .field("crates", &self.crates);
+        shown.field("host", &self.host).finish_non_exhaustive()
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.kill_group();
+/// A cell that ended because the stop button took its question away was interrupted.
+fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
+    if error.ename == NO_ANSWER && interrupt.count() > 0 {
+        return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
     }
-}
-
-fn ended() -> CellError {
-    CellError::new(
-        "RustEnded",
-        format!("the process for Rust cells has ended; {LOST}"),
-    )
-}
-
-fn unexpected(event: &Event) -> CellError {
-    tracing::error!(?event, "unexpected event of the Rust host");
-    CellError::new(
-        "RustError",
-        format!("the process for Rust cells spoke out of turn; {LOST}"),
-    )
+    error
 }
 
 fn byte_offset(code: &str, cursor: usize) -> usize {

@@ -1,54 +1,33 @@
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use evcxr::{CommandContext, Completions, EvalContext, EvalContextOutputs, EvalOutputs};
+use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, EvalOutputs};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
-use serde_json::Value;
 
+use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
-use super::render;
+use super::questions::{Answer, Questions};
+use super::relay::{Relay, Told};
+use super::{NO_ANSWER, RUNTIME_WORDS, render};
+use super::{folder, frames};
 use crate::cells::{CellError, MimeBundle};
 
-/// The words after the program's name under which evcxr starts the process that runs user code.
-const RUNTIME_WORDS: [&str; 2] = ["internal", "rust-runtime"];
-/// evcxr calls the program as a wrapper of rustc with this set.
-const RUSTC_WRAPPER: &str = "EVCXR_RUSTC_WRAPPER";
 /// The kernel sends one request at a time.
 const REQUESTS: usize = 4;
-/// Lines that wait because the kernel reads slower than the cell writes; evcxr's own queue has no limit.
-const LINES_LIMIT: usize = 50_000;
-/// Text in one event at most.
-const TEXT_LIMIT: usize = 64 * 1024;
-/// A result larger than this would stop the page that shows it.
-const RESULT_LIMIT: usize = 32 * 1024 * 1024;
+/// The kernel answers each question once.
+const ANSWERS: usize = 1;
 /// What evcxr says where there is no help.
 const NO_HELP: &str = "No documentation found";
 /// The value of a cell that has none, such as a loop; shown, it would say nothing.
 const NO_VALUE: &str = "()";
-/// How often output is collected while a cell runs.
-const COLLECT: Duration = Duration::from_millis(1);
-
-/// Must be the first call in the program's `main`: where this process was started by evcxr to run user code
-/// or as a wrapper of rustc, it does that and never returns.
-///
-/// Only the process started for it becomes one: a program of ours that user code starts inherits evcxr's
-/// environment, and must not.
-pub fn early_hook() {
-    let mut words = std::env::args_os().skip(1);
-    let runtime = RUNTIME_WORDS
-        .iter()
-        .all(|word| words.next().is_some_and(|next| next == *word));
-    if runtime || std::env::var_os(RUSTC_WRAPPER).is_some() {
-        evcxr::runtime_hook();
-    }
-}
+/// What a cell printed without a line end stays in its process until this is run.
+const FLUSH: &str = "{ use std::io::Write as _; let _ = std::io::stdout().flush(); }";
 
 /// Compiles and runs Rust cells for the kernel, over standard input and output, until the input ends.
 #[must_use]
@@ -58,8 +37,10 @@ pub fn host_main() -> ExitCode {
         events.send(&Event::Unavailable { reason });
         return ExitCode::SUCCESS;
     }
-    let requests = read_requests();
-    let (context, outputs) = match start() {
+    let folder = std::env::var_os(frames::FOLDER).map(PathBuf::from);
+    let (requests, answers) = read_requests(folder.clone());
+    let started = start(folder.as_deref(), &events);
+    let (context, relay) = match started {
         Ok(started) => started,
         Err(error) => {
             let reason = format!("the Rust compiler does not work here: {error}");
@@ -67,12 +48,12 @@ pub fn host_main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let collector = Collector::start(outputs, events.clone());
     events.send(&Event::Ready);
     let mut host = Host {
         context,
-        collector,
+        relay,
         events,
+        answers,
     };
     while let Ok(request) = requests.recv() {
         let answer = host.answer(request);
@@ -81,11 +62,14 @@ pub fn host_main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start() -> Result<(CommandContext, EvalContextOutputs), evcxr::Error> {
+fn start(folder: Option<&Path>, events: &Events) -> Result<(CommandContext, Relay), evcxr::Error> {
+    let folder = folder.ok_or_else(|| "no folder is set for it".to_owned())?;
+    let relay = Relay::start(folder, events.clone())?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(RUNTIME_WORDS);
-    let (context, outputs) = EvalContext::with_subprocess_command(command)?;
-    Ok((CommandContext::with_eval_context(context), outputs))
+    // Nothing that a cell writes goes through evcxr's queues, which have no bound: see `program`.
+    let (context, _) = EvalContext::with_subprocess_command(command)?;
+    Ok((CommandContext::with_eval_context(context), relay))
 }
 
 /// Returns what is missing and what to do, or `None` where cargo and rustc are there.
@@ -113,22 +97,33 @@ fn missing_toolchain() -> Option<String> {
 }
 
 /// Reads requests on a thread of its own, so that the end of the kernel is noticed while a cell runs.
-fn read_requests() -> Receiver<Request> {
-    let (sender, requests) = sync_channel(REQUESTS);
+fn read_requests(folder: Option<PathBuf>) -> (Receiver<Request>, Receiver<Answer>) {
+    let (request, requests) = sync_channel(REQUESTS);
+    let (answer, answers) = sync_channel(ANSWERS);
     let read = move || {
-        forward_requests(&sender);
+        forward_requests(&request, &answer);
+        if let Some(folder) = folder {
+            // What is still being compiled there may be left.
+            let _ = folder::remove(&folder);
+        }
         end_group();
     };
     std::thread::spawn(read);
-    requests
+    (requests, answers)
 }
 
-fn forward_requests(sender: &SyncSender<Request>) {
+fn forward_requests(requests: &SyncSender<Request>, answers: &SyncSender<Answer>) {
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
         match serde_json::from_str(&line) {
+            Ok(Request::Answer { line, reason }) => {
+                let answer = line.ok_or(reason);
+                if let Err(TrySendError::Disconnected(_)) = answers.try_send(answer) {
+                    return;
+                }
+            }
             Ok(request) => {
-                if sender.send(request).is_err() {
+                if requests.send(request).is_err() {
                     return;
                 }
             }
@@ -146,37 +141,15 @@ fn end_group() {
 
 struct Host {
     context: CommandContext,
-    collector: Collector,
+    relay: Relay,
     events: Events,
+    answers: Receiver<Answer>,
 }
 
 impl Host {
-    fn runtime_pid(&self) -> u32 {
-        self.context
-            .process_handle()
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .id()
-    }
-
     fn answer(&mut self, request: Request) -> Event {
         match request {
-            Request::Execute { code } => {
-                self.collector.resume(self.runtime_pid());
-                let result = self.context.execute(&code);
-                let panicked = self.collector.finish();
-                match (result, panicked) {
-                    (Ok(_), Some(text)) => Event::Failed {
-                        error: panic_error(&text),
-                        lost: false,
-                    },
-                    (Ok(outputs), None) => done(outputs),
-                    (Err(error), _) => {
-                        let (error, lost) = render::cell_error(&error, &code);
-                        Event::Failed { error, lost }
-                    }
-                }
-            }
+            Request::Execute { code, dependencies } => self.execute(&code, &dependencies),
             Request::Complete { code, position } => {
                 let position = floor(&code, position);
                 let found = self
@@ -206,16 +179,107 @@ impl Host {
                     .map(|(text, html)| MimeBundle::text(text).with("text/html", html));
                 Event::Inspected { bundle }
             }
+            Request::Answer { .. } => failed("an answer came to no question"),
+        }
+    }
+
+    /// Adds crates; returns why one cannot be added. Where they are there already this takes no time.
+    fn add(&mut self, dependencies: &[String]) -> Option<Event> {
+        dependencies.iter().find_map(|dependency| {
+            let error = self.context.execute(dependency).err()?;
+            let (mut error, lost) = render::cell_error(&error, dependency);
+            error.evalue = format!("`{dependency}` failed: {}", error.evalue);
+            Some(Event::Failed { error, lost })
+        })
+    }
+
+    fn execute(&mut self, code: &str, dependencies: &[String]) -> Event {
+        // Also what adds a crate runs: nothing may wait for the next cell meanwhile.
+        self.relay.begin();
+        if let Some(failure) = self.add(dependencies) {
+            self.relay.end();
+            return failure;
+        }
+        // A question that an earlier cell left behind.
+        while self.answers.try_recv().is_ok() {}
+        let questions = Questions {
+            relay: &self.relay,
+            events: &self.events,
+            answers: &self.answers,
+            refused: RefCell::default(),
+            empty_answers: Cell::default(),
+            process: self.context.process_handle(),
+        };
+        let mut callbacks = EvalCallbacks {
+            input_reader: &|_| questions.ask(),
+        };
+        let result = self.context.execute_with_callbacks(code, &mut callbacks);
+        let refused = questions.refused.take();
+        if result.is_ok() && prints_without_line_end(code) {
+            let _ = self.context.execute(FLUSH);
+        }
+        let told = self.relay.end();
+        let ended = match &result {
+            Err(Error::SubprocessTerminated(how)) => told.ended.as_ref().or(Some(how)),
+            _ => None,
+        };
+        if let Some(failure) = failure(&told, refused, ended) {
+            return failure;
+        }
+        match result {
+            Ok(outputs) => done(outputs),
+            Err(error) => {
+                let (error, lost) = render::cell_error(&error, code);
+                Event::Failed { error, lost }
+            }
         }
     }
 }
 
-/// evcxr reports a panic as text on standard error only; a cell that panicked has failed all the same.
-fn panic_error(text: &str) -> CellError {
-    CellError::new(
-        "Panic",
-        format!("{text}; variables this cell had defined or taken are lost"),
+/// Returns what went wrong that evcxr does not tell, or tells otherwise.
+fn failure(told: &Told, refused: Option<String>, ended: Option<&String>) -> Option<Event> {
+    let kept = "variables of earlier cells are kept, those that this cell defined or took are lost";
+    let (error, lost) = if let Some(how) = ended {
+        let error = render::ended(how.trim());
+        match refused {
+            Some(reason) => {
+                let text = format!("{reason}; {}", error.evalue);
+                (CellError::new(NO_ANSWER, text), true)
+            }
+            None => (error, true),
+        }
+    } else if let Some(reason) = refused {
+        let then = if told.panic.is_some() {
+            kept
+        } else {
+            "it was given an empty line"
+        };
+        let text = format!("{reason}; {then}");
+        (CellError::new(NO_ANSWER, text), false)
+    } else if let Some(text) = &told.panic {
+        let text = format!("the cell panicked: {text}; {kept}");
+        (CellError::new("Panic", text), false)
+    } else if let Some(text) = &told.gave_up {
+        let text = format!("{text}; a `?` ended the cell: {kept}");
+        (CellError::new("Error", text), false)
+    } else {
+        let text = too_large(told.too_large?);
+        (CellError::new("RustError", text), false)
+    };
+    Some(Event::Failed { error, lost })
+}
+
+fn too_large(size: u64) -> String {
+    format!(
+        "the result has {size} bytes, the limit is {RESULT_LIMIT}; nothing is shown; the value is kept where it \
+         has a name"
     )
+}
+
+/// Says whether what the cell prints last may have no line end.
+fn prints_without_line_end(code: &str) -> bool {
+    code.match_indices("print!")
+        .any(|(at, _)| !code[..at].ends_with('e'))
 }
 
 fn failed(error: impl ToString) -> Event {
@@ -232,33 +296,28 @@ fn floor(code: &str, position: usize) -> usize {
 fn done(outputs: EvalOutputs) -> Event {
     let size: usize = outputs.content_by_mime_type.values().map(String::len).sum();
     if size > RESULT_LIMIT {
-        let text = format!(
-            "the result has {size} bytes, the limit is {RESULT_LIMIT}; nothing is shown; the value is kept \
-             where it has a name"
-        );
-        return failed(text);
+        return failed(too_large(size as u64));
     }
     let mut bundle = MimeBundle::default();
     if outputs.content_by_mime_type.len() == 1 && outputs.get("text/plain") == Some(NO_VALUE) {
         return Event::Done { bundle };
     }
     for (mime, text) in outputs.content_by_mime_type {
-        let json = mime == "application/json" || mime.ends_with("+json");
-        let value = json.then(|| serde_json::from_str(&text).ok()).flatten();
-        bundle = bundle.with(mime, value.unwrap_or(Value::String(text)));
+        let value = render::content(&mime, text);
+        bundle = bundle.with(mime, value);
     }
     Event::Done { bundle }
 }
 
 /// Writes events, one a line.
-#[derive(Clone, Default)]
-struct Events {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Events {
     order: Arc<Mutex<()>>,
 }
 
 impl Events {
     /// Where the kernel has gone there is nobody to tell; the reader of requests ends the process.
-    fn send(&self, event: &Event) {
+    pub(super) fn send(&self, event: &Event) {
         let _one_at_a_time = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(mut line) = serde_json::to_vec(event) else {
             return;
@@ -269,165 +328,13 @@ impl Events {
     }
 }
 
-/// Sends what a cell prints while it runs.
-struct Collector {
-    shared: Arc<Shared>,
-    thread: std::thread::Thread,
-}
-
-struct Shared {
-    outputs: Mutex<EvalContextOutputs>,
-    events: Events,
-    active: AtomicBool,
-    panics: Mutex<Panics>,
-}
-
-impl Collector {
-    fn start(outputs: EvalContextOutputs, events: Events) -> Self {
-        let shared = Arc::new(Shared {
-            outputs: Mutex::new(outputs),
-            events,
-            active: AtomicBool::new(false),
-            panics: Mutex::default(),
-        });
-        let collecting = Arc::clone(&shared);
-        let handle = std::thread::spawn(move || {
-            loop {
-                if collecting.active.load(Ordering::Acquire) {
-                    collecting.collect();
-                    std::thread::park_timeout(COLLECT);
-                } else {
-                    std::thread::park();
-                }
-            }
-        });
-        Self {
-            shared,
-            thread: handle.thread().clone(),
-        }
-    }
-
-    fn resume(&self, runtime_pid: u32) {
-        *self.shared.panics() = Panics {
-            runtime_pid,
-            ..Panics::default()
-        };
-        self.shared.active.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-
-    /// Sends what is left and returns what the cell panicked with. Standard error comes through a thread of
-    /// evcxr's: it gets a moment more.
-    fn finish(&self) -> Option<String> {
-        self.shared.active.store(false, Ordering::Release);
-        self.shared.collect();
-        std::thread::park_timeout(COLLECT * 3);
-        self.shared.collect();
-        self.shared.panics().text.take()
-    }
-}
-
-/// Finds the panic of a cell in what it writes to standard error.
-#[derive(Debug, Default)]
-struct Panics {
-    /// Cells run on the first thread of their process, whose thread id is the process id; panics of threads a cell
-    /// started are its own affair.
-    runtime_pid: u32,
-    head_seen: bool,
-    text: Option<String>,
-}
-
-impl Panics {
-    fn look_at(&mut self, line: &str) {
-        if std::mem::take(&mut self.head_seen) {
-            self.text = Some(format!("the cell panicked: {line}"));
-        } else if line.starts_with("thread '") && line.contains(" panicked at ") {
-            self.head_seen = line.contains(&format!("({}) panicked at ", self.runtime_pid));
-        }
-    }
-}
-
-impl Shared {
-    fn collect(&self) {
-        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let stdout = || outputs.stdout.try_recv().ok();
-        let stderr = || outputs.stderr.try_recv().ok();
-        let stderr = || stderr().inspect(|line| self.panics().look_at(line));
-        self.forward(stdout, outputs.stdout.len(), |text| Event::Stdout { text });
-        self.forward(stderr, outputs.stderr.len(), |text| Event::Stderr { text });
-    }
-
-    fn panics(&self) -> MutexGuard<'_, Panics> {
-        self.panics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forward(
-        &self,
-        next: impl Fn() -> Option<String>,
-        waiting: usize,
-        event: impl Fn(String) -> Event,
-    ) {
-        let left_out = waiting.saturating_sub(LINES_LIMIT);
-        (0..left_out).for_each(|_| drop(next()));
-        let mut text = match left_out {
-            0 => String::new(),
-            count => {
-                format!("[{count} lines left out: the cell writes faster than they can be shown]\n")
-            }
-        };
-        while let Some(line) = next() {
-            for piece in pieces(&line) {
-                if text.len() + piece.len() > TEXT_LIMIT {
-                    self.events.send(&event(std::mem::take(&mut text)));
-                }
-                text.push_str(piece);
-            }
-            text.push('\n');
-        }
-        if !text.is_empty() {
-            self.events.send(&event(text));
-        }
-    }
-}
-
-/// Cuts a long line between characters.
-fn pieces(line: &str) -> impl Iterator<Item = &str> {
-    let mut rest = line;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (piece, after) = rest.split_at(rest.floor_char_boundary(TEXT_LIMIT));
-        rest = after;
-        Some(piece)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
     use super::*;
 
     #[test]
-    fn only_a_panic_of_the_cells_own_thread_fails_the_cell() {
-        let mut panics = Panics {
-            runtime_pid: 42,
-            ..Panics::default()
-        };
-        panics.look_at("thread '<unnamed>' (43) panicked at src/lib.rs:1:1:");
-        panics.look_at("not ours");
-        assert_eq!(panics.text, None);
-        panics.look_at("thread '<unnamed>' (42) panicked at src/lib.rs:1:1:");
-        panics.look_at("boom");
-        assert_eq!(panics.text.unwrap(), "the cell panicked: boom");
-    }
-
-    #[test]
-    fn a_long_line_is_cut_between_characters() {
-        let line = "é".repeat(TEXT_LIMIT);
-        let cut: Vec<&str> = pieces(&line).collect();
-        assert_eq!(cut.concat(), line);
-        assert!(cut.iter().all(|piece| piece.len() <= TEXT_LIMIT));
+    fn a_print_that_may_have_no_line_end_is_told_from_the_others() {
+        assert!(prints_without_line_end("println!(); print!(\"x\")"));
+        assert!(!prints_without_line_end("println!(); eprint!(\"x\")"));
     }
 }

@@ -1,14 +1,31 @@
 use serde::{Deserialize, Serialize};
 
+use super::frames::Display;
 use crate::cells::{CellError, MimeBundle};
 
 /// What the kernel asks of the host; one at a time. Positions are in bytes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum Request {
-    Execute { code: String },
-    Complete { code: String, position: usize },
-    Inspect { code: String, position: usize },
+    Execute {
+        code: String,
+        /// Crates that the cell may use without asking for them: a line for evcxr each.
+        dependencies: Vec<String>,
+    },
+    Complete {
+        code: String,
+        position: usize,
+    },
+    Inspect {
+        code: String,
+        position: usize,
+    },
+    /// The answer to [`Event::Ask`], which comes while a cell is executed; nothing where there will be none, and
+    /// why.
+    Answer {
+        line: Option<String>,
+        reason: String,
+    },
 }
 
 /// What the host says.
@@ -26,6 +43,17 @@ pub(super) enum Event {
     },
     Stderr {
         text: String,
+    },
+    Display {
+        display: Display,
+    },
+    Clear {
+        wait: bool,
+    },
+    /// The cell waits for a line of whoever runs it.
+    Ask {
+        prompt: String,
+        password: bool,
     },
     /// The answer to [`Request::Execute`].
     Done {

@@ -3,12 +3,20 @@
 use std::fmt::Write as _;
 
 use evcxr::{CompilationError, Error};
+use serde_json::Value;
 
 use crate::cells::CellError;
 
 const RED: &str = "\u{1b}[31m";
 const BLUE: &str = "\u{1b}[34m";
 const PLAIN: &str = "\u{1b}[0m";
+
+/// Returns a content as a message holds it: JSON as what it is, all else as text.
+pub(super) fn content(mime: &str, text: String) -> Value {
+    let json = mime == "application/json" || mime.ends_with("+json");
+    let value = json.then(|| serde_json::from_str(&text).ok()).flatten();
+    value.unwrap_or(Value::String(text))
+}
 
 /// Returns the error of the cell, and whether variables of earlier cells are gone.
 pub(super) fn cell_error(error: &Error, code: &str) -> (CellError, bool) {
@@ -21,16 +29,18 @@ pub(super) fn cell_error(error: &Error, code: &str) -> (CellError, bool) {
             );
             (CellError::new("VariablesLost", text), true)
         }
-        Error::SubprocessTerminated(how) => {
-            let how = how.trim();
-            let text = format!(
-                "the Rust program ended ({how}); variables of earlier Rust cells are lost: run the cells \
-                 that define them again"
-            );
-            (CellError::new("RustEnded", text), true)
-        }
+        Error::SubprocessTerminated(how) => (ended(how.trim()), true),
         Error::Message(text) => (CellError::new("RustError", text.clone()), false),
     }
+}
+
+/// Returns the error of a cell whose process has ended, in that way.
+pub(super) fn ended(how: &str) -> CellError {
+    let text = format!(
+        "the Rust program ended ({how}); variables of earlier Rust cells are lost: run the cells that define \
+         them again"
+    );
+    CellError::new("RustEnded", text)
 }
 
 fn compile_error(errors: &[CompilationError], code: &str) -> CellError {

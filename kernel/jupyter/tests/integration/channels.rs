@@ -2,7 +2,7 @@ use jupyter_zmq_client::{ExecuteRequest, InputReply, JupyterMessageContent, Kern
 use serde_json::json;
 use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
-use crate::kit::{DEADLINE, Kernel};
+use crate::kit::{DEADLINE, Kernel, content_of};
 
 async fn asking(client: &mut crate::kit::Client, code: &str) -> String {
     let request = ExecuteRequest {
@@ -89,6 +89,22 @@ async fn control_answers_while_a_cell_blocks_its_thread() {
         "the cell was over before control answered"
     );
     assert_eq!(client.reply_to(&id).await["status"], "ok");
+}
+
+#[tokio::test]
+async fn questions_are_answered_beside_a_cell_and_the_last_state_is_its_own() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let busy = client.send_cell("%long").await;
+    client.started().await;
+    let question = client.send(KernelInfoRequest {}).await;
+    assert_eq!(client.reply_to(&question).await["status"], "ok");
+    client.outputs(&question).await;
+    let last = client.output().await;
+    assert_eq!(last.parent_header.as_ref().unwrap().msg_id, busy);
+    assert_eq!(content_of(&last)["execution_state"], "busy");
+    client.control("interrupt_request", json!({})).await;
+    assert_eq!(client.reply_to(&busy).await["ename"], "Interrupted");
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::kit::{Place, Said};
 use crate::stage::Part;
 
-/// Opens notebooks in JupyterLab, runs their cells through its menus, and tells what is shown.
-const LAB: &str = include_str!("browser/lab.py");
+/// Scripts that use JupyterLab through its menus, keys and buttons, and tell what is shown.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/browser");
 
 /// Where pictures of the pages are to be kept; in the test's own folder when this is not set.
 const PICTURES: &str = "CODE_DEPLOY_PICTURES";
@@ -89,6 +89,66 @@ fn a_deployment_moves_in_jupyterlab_and_its_outputs_stay_after_a_reload() {
     );
 }
 
+/// The cells of the notebook that is steered.
+const STEERED: [&str; 11] = [
+    "%pref",
+    "%status --",
+    "%status?",
+    "%stauts",
+    "%code-deploy dev local --yes",
+    "%inventory",
+    "%plan",
+    "%build",
+    "%provision",
+    "%migrate",
+    "%release",
+];
+
+#[test]
+fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    place.edit("latency_floor: 400ms", "latency_floor: 5s");
+    place.lay_out_notebooks();
+    let cells = STEERED.iter().enumerate().map(|(number, source)| {
+        serde_json::json!({
+            "cell_type": "code", "id": format!("cell-{number}"), "source": source,
+            "execution_count": null, "metadata": {}, "outputs": [],
+        })
+    });
+    let notebook = serde_json::json!({
+        "cells": cells.collect::<Vec<_>>(), "nbformat": 4, "nbformat_minor": 5,
+        "metadata": {
+            "kernelspec": { "name": "code-deploy", "display_name": "code-deploy", "language": "rust" },
+        },
+    });
+    let path = place.demo().join("steer.ipynb");
+    std::fs::write(path, notebook.to_string()).unwrap();
+    let shown = seen_in_lab(&place, "steer.py", &["steer.ipynb"]);
+    let seen: Value = serde_json::from_str(&shown).unwrap();
+    let says = |step: &str, words: &[&str]| {
+        let shown = seen[step].to_string();
+        for word in words {
+            assert!(shown.contains(word), "{step}: `{word}` is not in {shown}");
+        }
+    };
+    says("offered", &["--watch", "--run"]);
+    says("tooltip", &["Show where a run stands", "--watch"]);
+    says("helped", &["Show where a run stands", "--watch"]);
+    says("misspelt", &["Did you mean `%status`?"]);
+    says("stopped", &["paused[CD0401]"]);
+    says("joined", &["is not ended", "This goes on with it"]);
+    says("status", &["in release (06)", "Process"]);
+    says("asked", &["goes back"]);
+    says("after", &["rolled back"]);
+    let runs = place.demo_runs();
+    let (_, state) = &runs[1];
+    let outcome = state.finished.as_ref().map(|end| end.0);
+    assert_eq!(outcome, Some(RunOutcome::RolledBack));
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+}
+
 fn ran_to_its_end(seen: &Seen) {
     let name = &seen.notebook;
     assert!(!seen.ran.is_empty(), "{name} has no cells");
@@ -116,23 +176,30 @@ fn stayed(seen: &Seen) {
 }
 
 fn use_lab(place: &Place, notebooks: &[&str]) -> Vec<Seen> {
+    let shown = seen_in_lab(place, "run_all.py", notebooks);
+    shown.lines().map(Seen::from_line).collect()
+}
+
+/// Returns what a script of JupyterLab's use tells of what it saw.
+fn seen_in_lab(place: &Place, script: &str, notebooks: &[&str]) -> String {
     let pictures =
         std::env::var_os(PICTURES).map_or_else(|| place.path().join("pictures"), PathBuf::from);
-    let said = lab(place, &pictures, notebooks);
+    let said = lab(place, script, &pictures, notebooks);
     assert_eq!(
         said.code,
         Some(0),
         "{}\nPictures are kept in the folder that {PICTURES} names.",
         said.err
     );
-    said.out.lines().map(Seen::from_line).collect()
+    said.out
 }
 
 /// Starts JupyterLab with nothing but this place's files: no settings of the user, no network.
-fn lab(place: &Place, pictures: &Path, notebooks: &[&str]) -> Said {
+fn lab(place: &Place, script: &str, pictures: &Path, notebooks: &[&str]) -> Said {
     let mut command = Command::new(Part::Python.path());
     command
-        .args(["-c", LAB])
+        .arg("-B")
+        .arg(Path::new(SCRIPTS).join(script))
         .arg(Part::Chromium.path())
         .arg(place.demo())
         .arg(pictures)

@@ -12,6 +12,7 @@ mod browser;
 mod faces;
 mod faults;
 mod house;
+mod jupyter;
 mod kit;
 mod notebooks;
 mod run;

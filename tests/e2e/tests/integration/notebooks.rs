@@ -49,6 +49,7 @@ fn python(place: &Place, script: &str, arguments: &[&Path]) -> Said {
     command.env("JUPYTER_DATA_DIR", place.path().join("jupyter"));
     command.env("JUPYTER_PATH", place.path().join("prefix/share/jupyter"));
     command.env("XDG_RUNTIME_DIR", place.path());
+    command.env("XDG_STATE_HOME", place.path().join("state"));
     Said::from(command.output().unwrap())
 }
 

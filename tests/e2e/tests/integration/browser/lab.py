@@ -1,13 +1,10 @@
-"""Runs notebooks as a person does: JupyterLab's menus, in a real browser.
+"""JupyterLab in a real browser, as a person uses it: its menus, keys and buttons.
 
-lab.py BROWSER FOLDER PICTURES NOTEBOOK...
-
-Opens each notebook of FOLDER in turn, runs all its cells through the menu, saves, loads the page
-anew, and prints one JSON line a notebook with what was seen. Pictures are written to PICTURES. What
-a failure means is for the caller to judge: only a wait that reached its limit, or a page that is
-not there, ends this with an error, which names the wait and holds the server's log.
+What a failure means is for the caller to judge: only a wait that reached its limit, or a page that is
+not there, ends with an error, which names the wait and holds the server's log.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -41,54 +38,6 @@ window.cellsNow = () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell
     };
 });
 """
-
-# Notes each content that the first output of a running cell has had.
-WATCH = """
-() => {
-    window.movements = {};
-    const look = () => {
-        for (const cell of window.cellsNow()) {
-            if (cell.prompt !== '[*]:' || !cell.outputs.length) continue;
-            const seen = window.movements[cell.source] ??= [];
-            if (cell.outputs[0] && seen.at(-1) !== cell.outputs[0]) seen.push(cell.outputs[0]);
-        }
-    };
-    new MutationObserver(look).observe(document.querySelector('.jp-Notebook'),
-        {subtree: true, childList: true, characterData: true, attributes: true});
-}
-"""
-
-MOVING = """
-() => window.cellsNow().some(cell =>
-    cell.prompt === '[*]:' && (window.movements[cell.source] ?? []).length > 9)
-"""
-
-# The menu's command scrolls to the end; the person scrolls back to what moves.
-TO_RUNNING = """
-() => {
-    const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
-    const running = cells.filter(cell =>
-        cell.querySelector('.jp-InputPrompt')?.innerText.trim() === '[*]:');
-    running[0]?.scrollIntoView({block: 'center'});
-}
-"""
-
-DONE = """
-() => {
-    const cells = window.cellsNow();
-    return cells.length > 0 && cells.every(cell => /^\\[\\d*\\]:$/.test(cell.prompt))
-        && (cells.every(cell => cell.prompt !== '[]:') || cells.some(cell => cell.failed));
-}
-"""
-
-SHOWN = """
-count => {
-    const cells = window.cellsNow();
-    return cells.reduce((sum, cell) => sum + cell.outputs.length, 0) >= count
-        && cells.every(cell => cell.pictures === cell.drawn);
-}
-"""
-
 
 class Lab:
     """A JupyterLab server of its own on a free port, which ends with the block."""
@@ -152,15 +101,15 @@ def choose(page, menu, item):
     page.locator(f'.lm-Menu-itemLabel:text-is("{item}")').click(timeout=CLICK)
 
 
-def show(page, lab, name):
-    """Loads the notebook's page and waits until its kernel is ready for work."""
+def show(page, lab, name, state="Idle"):
+    """Loads the notebook's page and waits until its kernel is ready for work, or in another state."""
     workspace = pathlib.Path(name).stem
     path = urllib.parse.quote(name)
     address = f"{lab.url}lab/workspaces/{workspace}/tree/{path}?token={lab.token}"
     page.goto(address, timeout=PAGE_LOAD)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=PAGE_LOAD)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=PAGE_LOAD)
-    page.get_by_text("code-deploy | Idle").wait_for(timeout=PAGE_LOAD)
+    page.wait_for_selector(f".jp-Notebook-ExecutionIndicator[data-status={state.lower()}]", timeout=PAGE_LOAD)
+    page.get_by_text(f"code-deploy | {state}").wait_for(timeout=PAGE_LOAD)
     page.evaluate(CELLS)
 
 
@@ -178,32 +127,10 @@ def picture(page, path, whole=False):
         page.screenshot(path=path)
 
 
-def run(page, lab, name, pictures, moving):
-    stem = pathlib.Path(name).stem
-    show(page, lab, name)
-    page.evaluate(WATCH)
-    choose(page, "Run", "Run All Cells")
-    if moving:
-        page.wait_for_function(MOVING, timeout=LIVE_MOVES)
-        page.evaluate(TO_RUNNING)
-        picture(page, pictures / f"{stem}-running.png")
-    page.wait_for_function(DONE, timeout=CELLS_RUN)
-    ran = page.evaluate("window.cellsNow()")
-    movements = page.evaluate("window.movements")
-    choose(page, "File", "Save Notebook")
-    page.wait_for_selector(".jp-mod-dirty", state="detached", timeout=CLICK)
-    show(page, lab, name)
-    count = sum(len(cell["outputs"]) for cell in ran)
-    page.wait_for_function(SHOWN, arg=count, timeout=PAGE_LOAD)
-    picture(page, pictures / f"{stem}.png", whole=True)
-    loaded = page.evaluate("window.cellsNow()")
-    seen = {"notebook": name, "ran": ran, "movements": movements, "loaded": loaded}
-    print(json.dumps(seen), flush=True)
-
-
-def settings(folder):
+def settings(more):
     """Keeps every cell in the page, also where nobody looks, and the page off the network."""
-    chosen = {
+    folder = pathlib.Path(os.environ["JUPYTERLAB_SETTINGS_DIR"])
+    chosen = more | {
         "notebook-extension/tracker": {"windowingMode": "none"},
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     }
@@ -213,11 +140,11 @@ def settings(folder):
         path.write_text(json.dumps(values))
 
 
-def main():
-    browser_path, folder, pictures, *notebooks = sys.argv[1:]
-    pictures = pathlib.Path(pictures)
+@contextlib.contextmanager
+def opened(browser_path, folder, pictures, more=None):
+    """A server and a page of it. An error tells what the page shows and what the server said."""
     pictures.mkdir(parents=True, exist_ok=True)
-    settings(pathlib.Path(os.environ["JUPYTERLAB_SETTINGS_DIR"]))
+    settings(more or {})
     with Lab(folder) as lab, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path,
@@ -226,17 +153,13 @@ def main():
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         console = []
         page.on("pageerror", lambda error: console.append(str(error)))
-        for name in notebooks:
-            try:
-                run(page, lab, name, pictures, moving=name == notebooks[-1])
-            except Exception as error:
-                page.screenshot(path=pictures / "failure.png")
-                shown = page.locator("body").inner_text()[-4000:]
-                raise SystemExit(
-                    f"{name}: {error}\nThe page shows:\n{shown}\n"
-                    f"Errors of the page: {console}\nThe server said:\n{lab.log()}"
-                ) from error
+        try:
+            yield page, lab
+        except Exception as error:
+            page.screenshot(path=pictures / "failure.png")
+            shown = page.locator("body").inner_text()[-4000:]
+            raise SystemExit(
+                f"{error}\nThe page shows:\n{shown}\n"
+                f"Errors of the page: {console}\nThe server said:\n{lab.log()}"
+            ) from error
         browser.close()
-
-
-main()

@@ -11,6 +11,7 @@ const EVERY: &str = "*";
 
 /// From, to; [`EVERY`] is any crate of the workspace.
 const FORBIDDEN: &[(&str, &str)] = &[
+    ("code-deploy-cells", EVERY),
     ("code-deploy-record", EVERY),
     ("code-deploy-shop", EVERY),
     ("code-deploy-verify", EVERY),
