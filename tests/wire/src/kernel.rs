@@ -308,6 +308,7 @@ fn spawn(spec: &Spec, folder: &TempDir) -> Result<Child, Error> {
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .env("JPY_PARENT_PID", std::process::id().to_string())
         .env("IPYTHONDIR", folder.path())
+        .env("XDG_STATE_HOME", folder.path())
         .current_dir(empty)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
