@@ -107,7 +107,11 @@ impl<A: Attend> Acceptor<A> {
     {
         let (channel, attendant) = (self.channel, self.attendant.clone());
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
-            tracing::warn!(channel, limit = CONNECTIONS_LIMIT, "too many connections; one is refused");
+            tracing::warn!(
+                channel,
+                limit = CONNECTIONS_LIMIT,
+                "too many connections; one is refused"
+            );
             return;
         };
         self.tasks.spawn(async move {

@@ -261,7 +261,10 @@ async fn sockets(
         }
     }
     tasks.close();
-    if tokio::time::timeout(LAST_MESSAGES, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(LAST_MESSAGES, tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(limit = ?LAST_MESSAGES, "a client did not take its last reply in time");
     }
     remove_socket_files(&connection);

@@ -50,8 +50,14 @@ pub(crate) async fn greet(
 ) -> Result<Peer> {
     let met = tokio::time::timeout(HANDSHAKE_LIMIT, exchange(input, output, ours)).await;
     let peer = met.map_err(|_| Error::from(ErrorKind::TimedOut))??;
-    let fits = theirs.iter().any(|name| peer.socket_type == name.as_bytes());
-    if fits { Ok(peer) } else { Err(invalid("a socket of another kind")) }
+    let fits = theirs
+        .iter()
+        .any(|name| peer.socket_type == name.as_bytes());
+    if fits {
+        Ok(peer)
+    } else {
+        Err(invalid("a socket of another kind"))
+    }
 }
 
 async fn exchange(
@@ -115,10 +121,7 @@ pub(crate) enum Said {
 
 /// Reads the next thing that a peer says. What a message holds costs memory only as it comes, and at most `limit`
 /// bytes, its frames counted in.
-pub(crate) async fn read_said(
-    input: &mut (impl AsyncRead + Unpin),
-    limit: usize,
-) -> Result<Said> {
+pub(crate) async fn read_said(input: &mut (impl AsyncRead + Unpin), limit: usize) -> Result<Said> {
     let mut frames = Vec::new();
     let mut left = limit;
     loop {
@@ -217,10 +220,7 @@ fn put_frame(bytes: &mut BytesMut, flags: u8, body: &[u8]) {
     bytes.put_slice(body);
 }
 
-async fn read_frame(
-    input: &mut (impl AsyncRead + Unpin),
-    limit: usize,
-) -> Result<(u8, Bytes)> {
+async fn read_frame(input: &mut (impl AsyncRead + Unpin), limit: usize) -> Result<(u8, Bytes)> {
     let flags = input.read_u8().await?;
     if flags & !(MORE | LONG | COMMAND) != 0 {
         return Err(invalid("a frame with flags that do not exist"));
@@ -312,7 +312,10 @@ mod tests {
     fn a_peer_is_known_by_its_properties_and_a_cut_off_one_is_refused() {
         let whole = Bytes::from_static(b"\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x02me");
         let peer = peer_of(&whole).unwrap();
-        assert_eq!((peer.socket_type.as_ref(), peer.identity.as_ref()), (&b"DEALER"[..], &b"me"[..]));
+        assert_eq!(
+            (peer.socket_type.as_ref(), peer.identity.as_ref()),
+            (&b"DEALER"[..], &b"me"[..])
+        );
         for end in [5, 14, 20, whole.len() - 1] {
             assert!(peer_of(&whole.slice(..end)).is_err(), "{end}");
         }

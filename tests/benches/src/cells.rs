@@ -62,9 +62,9 @@ impl Language {
         match self {
             Self::Echo => None,
             Self::Python => Some("print('on', flush=True)\nwhile True: pass"),
-            Self::Deploy | Self::Rust => {
-                Some("println!(\"on\"); let mut n = 0_u64; loop { n = std::hint::black_box(n + 1); }")
-            }
+            Self::Deploy | Self::Rust => Some(
+                "println!(\"on\"); let mut n = 0_u64; loop { n = std::hint::black_box(n + 1); }",
+            ),
         }
     }
 

@@ -89,10 +89,21 @@ impl Figure {
     }
 
     pub fn goal(self) -> Goal {
-        let median = |median| Goal { median: Some(median), ..Goal::default() };
+        let median = |median| Goal {
+            median: Some(median),
+            ..Goal::default()
+        };
         match self {
-            Self::Start => Goal { median: Some(20.0), ratio: Some(1.0 / 15.0), p99: None },
-            Self::Noop => Goal { median: Some(0.4), p99: Some(1.5), ratio: Some(1.0 / 8.0) },
+            Self::Start => Goal {
+                median: Some(20.0),
+                ratio: Some(1.0 / 15.0),
+                p99: None,
+            },
+            Self::Noop => Goal {
+                median: Some(0.4),
+                p99: Some(1.5),
+                ratio: Some(1.0 / 8.0),
+            },
             Self::Memory | Self::MemoryAll | Self::InterruptWait | Self::InterruptCompute => {
                 median(20.0)
             }
@@ -100,16 +111,22 @@ impl Figure {
             Self::Prints | Self::PrintsStalled => Goal::default(),
             Self::Shutdown => median(30.0),
             Self::Kill => median(150.0),
-            Self::RustFirst | Self::RustLater => Goal { ratio: Some(1.0), ..Goal::default() },
+            Self::RustFirst | Self::RustLater => Goal {
+                ratio: Some(1.0),
+                ..Goal::default()
+            },
         }
     }
 
     /// How many of the rounds take this figure: dear ones are taken less often.
     pub fn rounds(self, rounds: usize) -> usize {
         match self {
-            Self::Start | Self::Noop | Self::Memory | Self::MemoryAll | Self::Shutdown | Self::Kill => {
-                rounds
-            }
+            Self::Start
+            | Self::Noop
+            | Self::Memory
+            | Self::MemoryAll
+            | Self::Shutdown
+            | Self::Kill => rounds,
             Self::RustFirst | Self::RustLater | Self::InterruptWait | Self::InterruptCompute => {
                 rounds.min(5)
             }

@@ -61,14 +61,23 @@ pub fn live(program: &Path, cells: usize, rust_every: usize) -> Result<Life, Err
         let rust = rust_every > 0 && number % rust_every == rust_every - 1;
         let outcome = if rust {
             let code = format!("println!(\"{{}}\", {number} + 1);");
-            client.run(&code).map(|ran| format!("Rust: {}", ran.reply["status"]))
+            client
+                .run(&code)
+                .map(|ran| format!("Rust: {}", ran.reply["status"]))
         } else {
             ask(&mut client, number)
         };
         *outcomes.entry(outcome.map_err(failed)?).or_default() += 1;
     }
     let (end, all) = (kernel.memory(), kernel.memory_of_all());
-    Ok(Life { cells, outcomes, settled, end, all, taken: began.elapsed() })
+    Ok(Life {
+        cells,
+        outcomes,
+        settled,
+        end,
+        all,
+        taken: began.elapsed(),
+    })
 }
 
 /// Runs a cell, or asks what a page asks between cells.
@@ -77,26 +86,52 @@ fn ask(client: &mut Client, number: usize) -> Result<String, code_deploy_wire::E
     let ran = client.run(code)?;
     if number.is_multiple_of(7) {
         let completion = json!({"code": "%pre", "cursor_pos": 4});
-        let id = client.send(code_deploy_wire::Channel::Shell, "complete_request", &completion)?;
+        let id = client.send(
+            code_deploy_wire::Channel::Shell,
+            "complete_request",
+            &completion,
+        )?;
         client.ran(&id)?;
     }
     let shown: Vec<&str> = ran.counts.keys().map(String::as_str).collect();
-    let shown = shown.into_iter().filter(|kind| !["status", "execute_input"].contains(kind));
+    let shown = shown
+        .into_iter()
+        .filter(|kind| !["status", "execute_input"].contains(kind));
     let shown = shown.collect::<Vec<_>>().join(", ");
-    Ok(format!("{code:?}: {} {shown}", ran.reply["status"].as_str().unwrap_or_default()))
+    Ok(format!(
+        "{code:?}: {} {shown}",
+        ran.reply["status"].as_str().unwrap_or_default()
+    ))
 }
 
 impl fmt::Display for Life {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} cells in {:.1} s", self.cells, self.taken.as_secs_f64())?;
+        writeln!(
+            out,
+            "{} cells in {:.1} s",
+            self.cells,
+            self.taken.as_secs_f64()
+        )?;
         for (outcome, times) in &self.outcomes {
             writeln!(out, "  {times:>5} x {outcome}")?;
         }
         let (settled, end) = (self.settled as f64 / MIB, self.end as f64 / MIB);
         writeln!(out, "memory after {SETTLED} cells   {settled:8.2} MiB")?;
         writeln!(out, "memory at the end      {end:8.2} MiB")?;
-        writeln!(out, "the same with children {:8.2} MiB", self.all as f64 / MIB)?;
-        let reached = if end <= settled * ALLOWED { "yes" } else { "NO" };
-        write!(out, "ratio {:.3}, goal <= {ALLOWED}: {reached}", end / settled)
+        writeln!(
+            out,
+            "the same with children {:8.2} MiB",
+            self.all as f64 / MIB
+        )?;
+        let reached = if end <= settled * ALLOWED {
+            "yes"
+        } else {
+            "NO"
+        };
+        write!(
+            out,
+            "ratio {:.3}, goal <= {ALLOWED}: {reached}",
+            end / settled
+        )
     }
 }

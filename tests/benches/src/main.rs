@@ -40,7 +40,11 @@ struct KernelArgs {
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// The program `code-deploy`.
-    #[arg(long, value_name = "PATH", default_value = "target/release/code-deploy")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
     kernel: PathBuf,
     /// The protocol crate's example kernel, for what no command of the program does (ten thousand displays).
     #[arg(long, value_name = "PATH")]
@@ -65,7 +69,11 @@ struct LifeArgs {
     #[arg(long, default_value_t = 5_000)]
     cells: usize,
     /// The program `code-deploy`.
-    #[arg(long, value_name = "PATH", default_value = "target/release/code-deploy")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
     kernel: PathBuf,
     /// Every so many cells one is Rust; 0 is none.
     #[arg(long, default_value_t = 500)]

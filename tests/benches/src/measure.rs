@@ -53,7 +53,11 @@ pub fn all(peers: &[Peer], chosen: &[Figure], rounds: usize) -> Measured {
     measured.peers = peers.iter().map(|peer| peer.spec.name.clone()).collect();
     for round in 0..rounds {
         for figures in groups(chosen, rounds, round) {
-            progress(&format!("round {} of {rounds}: {}", round + 1, figures.title()));
+            progress(&format!(
+                "round {} of {rounds}: {}",
+                round + 1,
+                figures.title()
+            ));
             for bench in &mut benches {
                 bench.round = round;
                 let mut remarks = Vec::new();
@@ -81,7 +85,12 @@ pub fn all(peers: &[Peer], chosen: &[Figure], rounds: usize) -> Measured {
 /// Figures that are taken of one process are taken together.
 fn groups(chosen: &[Figure], rounds: usize, round: usize) -> Vec<Figure> {
     let due = |figure: Figure| chosen.contains(&figure) && round < figure.rounds(rounds);
-    let one_life = [Figure::Start, Figure::Memory, Figure::MemoryAll, Figure::Shutdown];
+    let one_life = [
+        Figure::Start,
+        Figure::Memory,
+        Figure::MemoryAll,
+        Figure::Shutdown,
+    ];
     let mut groups = Vec::new();
     if one_life.into_iter().any(due) {
         groups.push(Figure::Start);
@@ -97,7 +106,11 @@ fn groups(chosen: &[Figure], rounds: usize, round: usize) -> Vec<Figure> {
 
 impl<'a> Bench<'a> {
     fn new(peer: &'a Peer) -> Self {
-        Self { peer, lasting: None, round: 0 }
+        Self {
+            peer,
+            lasting: None,
+            round: 0,
+        }
     }
 
     fn take(&mut self, figure: Figure, remarks: &mut Vec<String>) -> Result<Taken, Error> {
@@ -137,7 +150,9 @@ impl<'a> Bench<'a> {
         }
         let (memory, all) = (kernel.memory(), kernel.memory_of_all());
         let asked = Instant::now();
-        client.control("shutdown_request", &json!({"restart": false})).map_err(&failed)?;
+        client
+            .control("shutdown_request", &json!({"restart": false}))
+            .map_err(&failed)?;
         kernel.ended(END_LIMIT).map_err(&failed)?;
         Ok(vec![
             (Figure::Start, start),
@@ -167,13 +182,21 @@ impl<'a> Bench<'a> {
         let mut client = kernel.client().map_err(&failed)?;
         let mut taken = Vec::new();
         for number in 0..4 {
-            let Some((code, printed)) = self.peer.language.rust(number) else { break };
+            let Some((code, printed)) = self.peer.language.rust(number) else {
+                break;
+            };
             let asked = Instant::now();
             let ran = client.run(&code).map_err(&failed)?;
-            let figure = if number == 0 { Figure::RustFirst } else { Figure::RustLater };
+            let figure = if number == 0 {
+                Figure::RustFirst
+            } else {
+                Figure::RustLater
+            };
             taken.push((figure, milliseconds(asked)));
             if ran.text != printed {
-                return Err(self.unexpected(format!("a Rust cell printed {:?}: {}", ran.text, ran.reply)));
+                return Err(
+                    self.unexpected(format!("a Rust cell printed {:?}: {}", ran.text, ran.reply))
+                );
             }
         }
         Ok(taken)
@@ -211,7 +234,9 @@ impl<'a> Bench<'a> {
         let late = late(&mut lasting.client);
         let (name, title) = (&self.peer.spec.name, figure.title());
         if found != FLOOD {
-            remarks.push(format!("{name}: {title}: {found} of {FLOOD} came before idle"));
+            remarks.push(format!(
+                "{name}: {title}: {found} of {FLOOD} came before idle"
+            ));
         }
         if late > 0 {
             remarks.push(format!("{name}: {title}: outputs after idle"));
@@ -231,7 +256,9 @@ impl<'a> Bench<'a> {
         let Lasting { kernel, client } = &mut lasting;
         let cell = client.send_cell(code).map_err(&failed)?;
         client.printed(&cell).map_err(&failed)?;
-        let queued = client.send_cell(self.peer.language.noop()).map_err(&failed)?;
+        let queued = client
+            .send_cell(self.peer.language.noop())
+            .map_err(&failed)?;
         settle();
         let asked = Instant::now();
         kernel.interrupt(client).map_err(&failed)?;
@@ -240,17 +267,25 @@ impl<'a> Bench<'a> {
         let behind = client.ran(&queued).map_err(&failed)?.reply;
         let name = &self.peer.spec.name;
         if reply["status"] != "error" {
-            remarks.push(format!("{name}: an interrupted cell ends as {}", reply["status"]));
+            remarks.push(format!(
+                "{name}: an interrupted cell ends as {}",
+                reply["status"]
+            ));
         }
         if behind["status"] != "aborted" {
-            remarks.push(format!("{name}: a cell behind an interrupted one ends as {}", behind["status"]));
+            remarks.push(format!(
+                "{name}: a cell behind an interrupted one ends as {}",
+                behind["status"]
+            ));
         }
         self.lasting = Some(lasting);
         Ok(vec![(figure, taken)])
     }
 
     fn noop(&self, client: &mut Client) -> Result<(), Error> {
-        let ran = client.run(self.peer.language.noop()).map_err(self.failed("a no-op cell"))?;
+        let ran = client
+            .run(self.peer.language.noop())
+            .map_err(self.failed("a no-op cell"))?;
         if ran.reply["status"] == "ok" {
             return Ok(());
         }
@@ -269,11 +304,18 @@ impl<'a> Bench<'a> {
 
     fn failed(&self, figure: &str) -> impl Fn(code_deploy_wire::Error) -> Error + use<> {
         let (peer, figure) = (self.peer.spec.name.clone(), figure.to_owned());
-        move |source| Error::Kernel { peer: peer.clone(), figure: figure.clone(), source }
+        move |source| Error::Kernel {
+            peer: peer.clone(),
+            figure: figure.clone(),
+            source,
+        }
     }
 
     fn unexpected(&self, what: String) -> Error {
-        Error::Unexpected { peer: self.peer.spec.name.clone(), what }
+        Error::Unexpected {
+            peer: self.peer.spec.name.clone(),
+            what,
+        }
     }
 }
 

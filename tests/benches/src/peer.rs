@@ -39,17 +39,26 @@ impl Peer {
         }];
         if let Some(echo) = echo {
             let spec = Spec::program("its echo example", echo, &[], message);
-            peers.push(Self { spec, language: Language::Echo });
+            peers.push(Self {
+                spec,
+                language: Language::Echo,
+            });
         }
         if let Some(python) = python {
             let words = ["-m", "ipykernel_launcher", "-f"];
             let spec = Spec::program(REFERENCE, python, &words, Interrupts::Signal);
-            peers.push(Self { spec, language: Language::Python });
+            peers.push(Self {
+                spec,
+                language: Language::Python,
+            });
         }
         if let Some(evcxr) = on_path(RUST_REFERENCE) {
             let words = ["--control_file"];
             let spec = Spec::program(RUST_REFERENCE, &evcxr, &words, message);
-            peers.push(Self { spec, language: Language::Rust });
+            peers.push(Self {
+                spec,
+                language: Language::Rust,
+            });
         }
         for given in more {
             peers.push(Self::given(given)?);
@@ -58,7 +67,10 @@ impl Peer {
     }
 
     fn given(given: &str) -> Result<Self, Error> {
-        let refused = |reason: String| Error::Peer { given: given.to_owned(), reason };
+        let refused = |reason: String| Error::Peer {
+            given: given.to_owned(),
+            reason,
+        };
         let (name, path) = given
             .split_once('=')
             .ok_or_else(|| refused("it is not NAME=KERNEL.JSON".to_owned()))?;

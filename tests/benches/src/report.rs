@@ -23,7 +23,9 @@ pub fn table(measured: &Measured) -> String {
         "figure", "kernel", "n", "median", "p99", "unit", "ratio", "goal", "reached"
     );
     for row in rows(measured) {
-        let ratio = row.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+        let ratio = row
+            .ratio
+            .map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
         let (goal, reached) = match row.reached {
             Some(true) => (goal_text(row.figure), "yes"),
             Some(false) => (goal_text(row.figure), "NO"),
@@ -31,7 +33,12 @@ pub fn table(measured: &Measured) -> String {
         };
         text.push_str(&format!(
             "{:<30} {:<17} {:>5} {:>10.2} {:>10.2} {:>4} {ratio:>9}  {goal:<34} {reached}\n",
-            row.figure.title(), row.peer, row.samples, row.median, row.p99, row.figure.unit(),
+            row.figure.title(),
+            row.peer,
+            row.samples,
+            row.median,
+            row.p99,
+            row.figure.unit(),
         ));
     }
     text.push_str(&format!(
@@ -67,11 +74,15 @@ fn rows(measured: &Measured) -> Vec<Row> {
         let samples = |peer: &str| measured.samples.get(&(figure, peer.to_owned()));
         let reference = samples(reference).map(|samples| quantile(samples, 0.5));
         for peer in &measured.peers {
-            let Some(samples) = samples(peer) else { continue };
+            let Some(samples) = samples(peer) else {
+                continue;
+            };
             let (median, p99) = (quantile(samples, 0.5), quantile(samples, 0.99));
             let ratio = reference.map(|reference| median / reference);
             let ours = peer == OURS || peer.contains("echo");
-            let reached = ours.then(|| reached(figure.goal(), median, p99, ratio)).flatten();
+            let reached = ours
+                .then(|| reached(figure.goal(), median, p99, ratio))
+                .flatten();
             rows.push(Row {
                 figure,
                 peer: peer.clone(),
@@ -114,7 +125,10 @@ fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -38,7 +38,11 @@ fn requests(
     change: fn(&mut Random, &str, &mut Vec<Vec<u8>>),
 ) -> Met {
     let first = message::draft(random, &kernel.key, number);
-    let identity = if random.once_in(4) { b"the same".to_vec() } else { random.bytes(40) };
+    let identity = if random.once_in(4) {
+        b"the same".to_vec()
+    } else {
+        random.bytes(40)
+    };
     let mut socket = Socket::connect(port(kernel.ports, first.channel), Kind::Dealer, &identity)?;
     for _ in 0..random.below(4) {
         let Draft { mut frames, .. } = message::draft(random, &kernel.key, number);
@@ -55,7 +59,11 @@ fn requests(
 fn signed_garbage(random: &mut Random, key: &str, frames: &mut Vec<Vec<u8>>) {
     let executes = frames[2].windows(15).any(|part| part == b"execute_request");
     // The text of a cell stays as it is: changed, it could be Rust.
-    let part = if executes { 2 + random.below(3) } else { 2 + random.below(4) };
+    let part = if executes {
+        2 + random.below(3)
+    } else {
+        2 + random.below(4)
+    };
     random.mutate(&mut frames[part]);
     message::sign(key, frames);
 }
@@ -149,8 +157,17 @@ fn odd_handshake(kernel: &Kernel, random: &mut Random) -> Met {
         hello[at] = random.byte();
     }
     socket.write(&hello)?;
-    let types: [&[u8]; 9] =
-        [b"DEALER", b"REQ", b"SUB", b"XSUB", b"ROUTER", b"PUB", b"", b"\xff\xff", b"dealer"];
+    let types: [&[u8]; 9] = [
+        b"DEALER",
+        b"REQ",
+        b"SUB",
+        b"XSUB",
+        b"ROUTER",
+        b"PUB",
+        b"",
+        b"\xff\xff",
+        b"dealer",
+    ];
     let identity = vec![b'i'; random.below(700)];
     let mut command = ready(random.pick(&types), &identity);
     if random.once_in(2) {
@@ -181,7 +198,11 @@ fn subscriptions(kernel: &Kernel, random: &mut Random) -> Met {
 }
 
 fn heartbeats(kernel: &Kernel, random: &mut Random) -> Met {
-    let kind = if random.once_in(2) { Kind::Requester } else { Kind::Dealer };
+    let kind = if random.once_in(2) {
+        Kind::Requester
+    } else {
+        Kind::Dealer
+    };
     let mut socket = Socket::connect(kernel.ports.heartbeat, kind, &random.bytes(10))?;
     for _ in 0..random.below(6) {
         let frames: Vec<Vec<u8>> = (0..=random.below(4)).map(|_| random.bytes(300)).collect();

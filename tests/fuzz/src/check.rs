@@ -28,10 +28,24 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, first, last, reason, said } = self;
+        let Self {
+            seed,
+            first,
+            last,
+            reason,
+            said,
+        } = self;
         writeln!(out, "after case {last}: {reason}")?;
-        writeln!(out, "again: --seed {seed} --from {first} --cases {}", last - first + 1)?;
-        writeln!(out, "or from the beginning: --seed {seed} --cases {}", last + 1)?;
+        writeln!(
+            out,
+            "again: --seed {seed} --from {first} --cases {}",
+            last - first + 1
+        )?;
+        writeln!(
+            out,
+            "or from the beginning: --seed {seed} --cases {}",
+            last + 1
+        )?;
         write!(out, "the kernel's log ends with:\n{said}")
     }
 }
@@ -48,7 +62,9 @@ pub fn look(kernel: &mut Kernel, memory: u64) -> Result<(), String> {
     answered.map_err(|error| format!("it does not answer any more: {error}"))?;
     let found = kernel.memory();
     if found > memory {
-        return Err(format!("it has {found} bytes of memory, the limit is {memory}"));
+        return Err(format!(
+            "it has {found} bytes of memory, the limit is {memory}"
+        ));
     }
     match kernel.said().contains("panicked at") {
         true => Err("something in it panicked".to_owned()),

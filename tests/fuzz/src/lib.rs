@@ -59,7 +59,11 @@ pub fn run(
     drop(kernel.answers()?);
     let began = Instant::now();
     let mut open: Vec<Socket> = Vec::new();
-    let mut outcome = Outcome { cases: 0, memory: 0, fault: None };
+    let mut outcome = Outcome {
+        cases: 0,
+        memory: 0,
+        fault: None,
+    };
     while outcome.cases < plan.cases && plan.time.is_none_or(|time| began.elapsed() < time) {
         let case = plan.from + outcome.cases;
         open.extend(attack::case(&kernel, plan.seed, case));
@@ -72,7 +76,13 @@ pub fn run(
             if let Err(reason) = looked {
                 let since = outcome.cases.saturating_sub(CHECK_EVERY);
                 let (first, said) = (plan.from + since, check::end_of(&kernel.said()));
-                outcome.fault = Some(Fault { seed: plan.seed, first, last: case, reason, said });
+                outcome.fault = Some(Fault {
+                    seed: plan.seed,
+                    first,
+                    last: case,
+                    reason,
+                    said,
+                });
                 break;
             }
             told(outcome.cases, outcome.memory);

@@ -29,7 +29,11 @@ struct Line {
     #[arg(long, default_value_t = 256)]
     memory: u64,
     /// The program `code-deploy`.
-    #[arg(long, value_name = "PATH", default_value = "target/release/code-deploy")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
     kernel: PathBuf,
     /// The kernel is a program that takes nothing but the connection file.
     #[arg(long)]
@@ -42,24 +46,39 @@ fn main() -> ExitCode {
         seed: line.seed.unwrap_or_else(new_seed),
         from: line.from,
         cases: line.cases,
-        time: line.minutes.map(|minutes| Duration::from_secs(minutes * 60)),
+        time: line
+            .minutes
+            .map(|minutes| Duration::from_secs(minutes * 60)),
         memory: line.memory * 1024 * 1024,
     };
-    let words: &[&str] = if line.bare { &[] } else { &["kernel", "launch"] };
+    let words: &[&str] = if line.bare {
+        &[]
+    } else {
+        &["kernel", "launch"]
+    };
     let kernel = line.kernel.canonicalize().unwrap_or(line.kernel);
     let spec = Spec::program("kernel", &kernel, words, Interrupts::Message);
     say(&format!("seed {}", plan.seed));
     let mut next = 0;
     let outcome = run(&spec, &plan, |cases, memory| {
         if cases >= next {
-            say(&format!("{cases} cases, at most {} MiB", memory / 1024 / 1024));
+            say(&format!(
+                "{cases} cases, at most {} MiB",
+                memory / 1024 / 1024
+            ));
             next = cases + 1_000;
         }
     });
     match outcome {
         Ok(outcome) => {
-            say(&format!("{} cases, at most {} MiB", outcome.cases, outcome.memory / 1024 / 1024));
-            let Some(fault) = outcome.fault else { return ExitCode::SUCCESS };
+            say(&format!(
+                "{} cases, at most {} MiB",
+                outcome.cases,
+                outcome.memory / 1024 / 1024
+            ));
+            let Some(fault) = outcome.fault else {
+                return ExitCode::SUCCESS;
+            };
             say(&fault.to_string());
             ExitCode::FAILURE
         }

@@ -11,11 +11,30 @@ const CONTENT: usize = 5;
 
 /// Requests that change nothing outside the kernel; never one that ends it.
 const KINDS: [&str; 24] = [
-    "kernel_info_request", "execute_request", "execute_request", "complete_request",
-    "inspect_request", "is_complete_request", "history_request", "comm_open", "comm_msg",
-    "comm_close", "comm_info_request", "usage_request", "debug_request", "interrupt_request",
-    "create_subshell_request", "delete_subshell_request", "list_subshell_request", "input_reply",
-    "connect_request", "nonsense", "", "status", "execute_reply", "stream",
+    "kernel_info_request",
+    "execute_request",
+    "execute_request",
+    "complete_request",
+    "inspect_request",
+    "is_complete_request",
+    "history_request",
+    "comm_open",
+    "comm_msg",
+    "comm_close",
+    "comm_info_request",
+    "usage_request",
+    "debug_request",
+    "interrupt_request",
+    "create_subshell_request",
+    "delete_subshell_request",
+    "list_subshell_request",
+    "input_reply",
+    "connect_request",
+    "nonsense",
+    "",
+    "status",
+    "execute_reply",
+    "stream",
 ];
 
 /// A channel and the frames for it.
@@ -27,7 +46,12 @@ pub struct Draft {
 
 /// Returns a message that is signed and well formed, though what it asks for may be nonsense.
 pub fn draft(random: &mut Random, key: &str, case: u64) -> Draft {
-    let channels = [&Channel::Shell, &Channel::Shell, &Channel::Control, &Channel::Stdin];
+    let channels = [
+        &Channel::Shell,
+        &Channel::Shell,
+        &Channel::Control,
+        &Channel::Stdin,
+    ];
     let channel = *random.pick(&channels);
     let kind = random.pick(&KINDS);
     let content = content(random, kind);
@@ -92,8 +116,19 @@ fn content(random: &mut Random, kind: &str) -> Value {
 /// Returns a cell that is commands, comments or nothing: Rust would measure the compiler.
 fn code(random: &mut Random) -> String {
     let words = [
-        "%status", "%status?", "%nosuch", "%%status\n", "%record --", "%chart latency", "% ", "%?",
-        "%%", "// nothing", "", "%status\n%status", "%record gates --run x",
+        "%status",
+        "%status?",
+        "%nosuch",
+        "%%status\n",
+        "%record --",
+        "%chart latency",
+        "% ",
+        "%?",
+        "%%",
+        "// nothing",
+        "",
+        "%status\n%status",
+        "%record gates --run x",
     ];
     let mut code = random.pick(&words).to_owned();
     if random.once_in(3) && code.starts_with('%') {
@@ -107,7 +142,11 @@ fn code(random: &mut Random) -> String {
 
 /// Mostly returns the value; else one of another type.
 fn odd(random: &mut Random, value: Value) -> Value {
-    if random.once_in(5) { nonsense(random, 2) } else { value }
+    if random.once_in(5) {
+        nonsense(random, 2)
+    } else {
+        value
+    }
 }
 
 fn nonsense(random: &mut Random, depth: usize) -> Value {
@@ -119,7 +158,9 @@ fn nonsense(random: &mut Random, depth: usize) -> Value {
         4 => json!(f64::MAX),
         5 => json!(""),
         6 => json!(random.text(30)),
-        7 => (0..random.below(5)).map(|_| nonsense(random, depth - 1)).collect(),
+        7 => (0..random.below(5))
+            .map(|_| nonsense(random, depth - 1))
+            .collect(),
         _ => {
             let pairs = (0..random.below(5)).map(|_| {
                 let name = random.text(6);

@@ -44,10 +44,34 @@ impl Random {
     /// Returns text of signs that parsers stumble over.
     pub fn text(&mut self, limit: usize) -> String {
         const SIGNS: [char; 24] = [
-            'a', 'z', '0', '9', ' ', '\n', '\t', '%', '?', '"', '\'', '\\', '-', '=', '{', '}', '/',
-            '\u{0}', '\u{7f}', '\u{e9}', '\u{2028}', '\u{1f600}', '\u{202e}', '\u{feff}',
+            'a',
+            'z',
+            '0',
+            '9',
+            ' ',
+            '\n',
+            '\t',
+            '%',
+            '?',
+            '"',
+            '\'',
+            '\\',
+            '-',
+            '=',
+            '{',
+            '}',
+            '/',
+            '\u{0}',
+            '\u{7f}',
+            '\u{e9}',
+            '\u{2028}',
+            '\u{1f600}',
+            '\u{202e}',
+            '\u{feff}',
         ];
-        (0..self.below(limit)).map(|_| SIGNS[self.below(SIGNS.len())]).collect()
+        (0..self.below(limit))
+            .map(|_| SIGNS[self.below(SIGNS.len())])
+            .collect()
     }
 
     /// Changes a few bytes: flips, cuts, doubles, puts in.
@@ -64,7 +88,16 @@ impl Random {
                     bytes.extend_from_slice(&part[..part.len().min(64)]);
                 }
                 _ => {
-                    let odd: [&[u8]; 8] = [b"null", b"-1", b"1e999", b"\xff", b"[", b"{}", b"\"", b"99999999999999999999"];
+                    let odd: [&[u8]; 8] = [
+                        b"null",
+                        b"-1",
+                        b"1e999",
+                        b"\xff",
+                        b"[",
+                        b"{}",
+                        b"\"",
+                        b"99999999999999999999",
+                    ];
                     let odd = self.pick(&odd);
                     bytes.splice(at..at, odd.iter().copied());
                 }

@@ -142,7 +142,11 @@ impl Client {
     pub fn ran(&mut self, id: &str) -> Result<Ran, Error> {
         let (counts, text) = self.until_idle(id, LIMIT)?;
         let reply = self.reply(id)?;
-        Ok(Ran { reply, counts, text })
+        Ok(Ran {
+            reply,
+            counts,
+            text,
+        })
     }
 
     /// Waits for the reply to a request on shell.
@@ -225,18 +229,17 @@ impl Client {
 
 /// Returns the frames of a signed request.
 #[must_use]
-pub fn request(
-    key: &str,
-    session: &str,
-    id: &str,
-    kind: &str,
-    content: &Value,
-) -> Vec<Vec<u8>> {
+pub fn request(key: &str, session: &str, id: &str, kind: &str, content: &Value) -> Vec<Vec<u8>> {
     let header = json!({
         "msg_id": id, "msg_type": kind, "session": session, "username": "wire",
         "date": "2026-01-01T00:00:00.000000Z", "version": "5.5",
     });
-    let parts = [header.to_string(), "{}".to_owned(), "{}".to_owned(), content.to_string()];
+    let parts = [
+        header.to_string(),
+        "{}".to_owned(),
+        "{}".to_owned(),
+        content.to_string(),
+    ];
     let mut frames = vec![DELIMITER.to_vec(), signature(key, &parts)];
     frames.extend(parts.into_iter().map(String::into_bytes));
     frames

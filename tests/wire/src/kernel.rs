@@ -55,7 +55,12 @@ impl Spec {
         argv.extend(words.iter().map(ToString::to_string));
         argv.push("{connection_file}".to_owned());
         let (name, env) = (name.to_owned(), Vec::new());
-        Self { name, argv, env, interrupts }
+        Self {
+            name,
+            argv,
+            env,
+            interrupts,
+        }
     }
 
     /// Reads a `kernel.json`.
@@ -63,7 +68,10 @@ impl Spec {
     /// # Errors
     /// When it cannot be read or says no program.
     pub fn read(name: &str, path: &Path) -> Result<Self, Error> {
-        let refused = |reason: String| Error::Kernelspec { path: path.to_owned(), reason };
+        let refused = |reason: String| Error::Kernelspec {
+            path: path.to_owned(),
+            reason,
+        };
         let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
         let spec: Value =
             serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))?;
@@ -80,7 +88,12 @@ impl Spec {
             Some("message") => Interrupts::Message,
             _ => Interrupts::Signal,
         };
-        Ok(Self { name: name.to_owned(), argv, env, interrupts })
+        Ok(Self {
+            name: name.to_owned(),
+            argv,
+            env,
+            interrupts,
+        })
     }
 }
 
@@ -103,7 +116,13 @@ impl Ports {
     /// Returns all five.
     #[must_use]
     pub fn all(self) -> [u16; 5] {
-        [self.shell, self.control, self.stdin, self.iopub, self.heartbeat]
+        [
+            self.shell,
+            self.control,
+            self.stdin,
+            self.iopub,
+            self.heartbeat,
+        ]
     }
 }
 
@@ -129,11 +148,21 @@ impl Kernel {
     pub fn start(spec: &Spec) -> Result<Self, Error> {
         let failed = |action| {
             let name = spec.name.clone();
-            move |source| Error::Process { name, action, source }
+            move |source| Error::Process {
+                name,
+                action,
+                source,
+            }
         };
         let free = free_ports().map_err(failed("be given ports"))?;
         let [shell, control, stdin, iopub, heartbeat] = free;
-        let ports = Ports { shell, control, stdin, iopub, heartbeat };
+        let ports = Ports {
+            shell,
+            control,
+            stdin,
+            iopub,
+            heartbeat,
+        };
         let folder = TempDir::new().map_err(failed("be given a folder"))?;
         let key = "6a1c0f5e-key-of-a-test".to_owned();
         let connection = json!({
@@ -141,12 +170,22 @@ impl Kernel {
             "shell_port": shell, "control_port": control, "stdin_port": stdin,
             "iopub_port": iopub, "hb_port": heartbeat, "kernel_name": spec.name,
         });
-        std::fs::write(folder.path().join("connection.json"), connection.to_string())
-            .map_err(failed("be given a connection file"))?;
+        std::fs::write(
+            folder.path().join("connection.json"),
+            connection.to_string(),
+        )
+        .map_err(failed("be given a connection file"))?;
         let started = Instant::now();
         let child = spawn(spec, &folder)?;
         let spec = spec.clone();
-        Ok(Self { ports, key, started, spec, child, folder })
+        Ok(Self {
+            ports,
+            key,
+            started,
+            spec,
+            child,
+            folder,
+        })
     }
 
     /// Kills the process and starts another on the same ports, as a server does.
@@ -240,7 +279,9 @@ impl Kernel {
     pub fn interrupt(&self, client: &mut Client) -> Result<(), Error> {
         if self.spec.interrupts == Interrupts::Message {
             let control = crate::client::Channel::Control;
-            return client.send(control, "interrupt_request", &json!({})).map(drop);
+            return client
+                .send(control, "interrupt_request", &json!({}))
+                .map(drop);
         }
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGINT).map_err(|errno| Error::Process {

@@ -77,9 +77,18 @@ impl Socket {
             Ok(stream)
         };
         let action = "connecting";
-        let stream = connected().map_err(|source| Error::Socket { port, action, source })?;
+        let stream = connected().map_err(|source| Error::Socket {
+            port,
+            action,
+            source,
+        })?;
         let (input, read) = (Vec::new(), 0);
-        Ok(Self { stream, port, input, read })
+        Ok(Self {
+            stream,
+            port,
+            input,
+            read,
+        })
     }
 
     /// Connects to a port of this machine and greets.
@@ -89,7 +98,10 @@ impl Socket {
     pub fn connect(port: u16, kind: Kind, identity: &[u8]) -> Result<Self, Error> {
         let mut socket = Self::open(port)?;
         socket.write(&greeting())?;
-        socket.fill(GREETING_SIZE, Deadline::after(HANDSHAKE_LIMIT, "a greeting"))?;
+        socket.fill(
+            GREETING_SIZE,
+            Deadline::after(HANDSHAKE_LIMIT, "a greeting"),
+        )?;
         socket.read += GREETING_SIZE;
         socket.write(&ready(kind.name().as_bytes(), identity))?;
         // Its READY is a command, which is skipped before the first message.
@@ -123,11 +135,13 @@ impl Socket {
     /// When the kernel does not take them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let port = self.port;
-        self.stream.write_all(bytes).map_err(|source| Error::Socket {
-            port,
-            action: "writing",
-            source,
-        })
+        self.stream
+            .write_all(bytes)
+            .map_err(|source| Error::Socket {
+                port,
+                action: "writing",
+                source,
+            })
     }
 
     /// Waits for the next message and returns its frames; commands are skipped.
@@ -186,7 +200,11 @@ impl Socket {
             self.input
                 .truncate(before + read.as_ref().copied().unwrap_or(0));
             let port = self.port;
-            let failed = |source| Error::Socket { port, action: "reading", source };
+            let failed = |source| Error::Socket {
+                port,
+                action: "reading",
+                source,
+            };
             match read {
                 Ok(0) => return Err(failed(ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}

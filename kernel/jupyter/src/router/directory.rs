@@ -61,7 +61,9 @@ impl Directory {
             identity
         };
         let (outbox, waiting) = channel(OUTBOX);
-        state.clients.insert(identity.clone(), Client { number, outbox });
+        state
+            .clients
+            .insert(identity.clone(), Client { number, outbox });
         Some((Entry { identity, number }, waiting))
     }
 
@@ -118,7 +120,10 @@ mod tests {
         let (old, mut old_outbox) = directory.enter(me()).unwrap();
         let (_, mut outbox) = directory.enter(me()).unwrap();
         directory.leave(&old);
-        assert_eq!(directory.send(&me(), Bytes::from_static(b"hi")), Sent::Queued);
+        assert_eq!(
+            directory.send(&me(), Bytes::from_static(b"hi")),
+            Sent::Queued
+        );
         assert_eq!(outbox.try_recv().unwrap(), "hi");
         assert!(old_outbox.blocking_recv().is_none());
     }

@@ -15,6 +15,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("code-deploy-record", EVERY),
     ("code-deploy-shop", EVERY),
     ("code-deploy-verify", EVERY),
+    ("code-deploy-wire", EVERY),
     ("code-deploy-notebook-gen", "code-deploy-engine"),
     ("code-deploy-notebook-gen", "code-deploy-targets"),
     ("code-deploy-notebook-gen", "code-deploy-jupyter"),
@@ -24,7 +25,10 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("code-deploy-router", "code-deploy-engine"),
     ("code-deploy-router", "code-deploy-targets"),
     ("code-deploy-engine", "code-deploy-targets"),
+    ("code-deploy-fuzz", "code-deploy-jupyter"),
+    ("code-deploy-benches", "code-deploy-jupyter"),
     (EVERY, "code-deploy"),
+    (EVERY, "code-deploy-benches"),
     (EVERY, "code-deploy-e2e"),
     (EVERY, "code-deploy-verify"),
 ];
