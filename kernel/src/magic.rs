@@ -467,8 +467,30 @@ mod tests {
     /// Text of signs and words that readers stumble over, mostly beginning like a command.
     fn cells() -> impl Strategy<Value = String> {
         let pieces = prop::sample::select(vec![
-            "%", "%%", "%status", "%code-deploy ", "%record ", "approve", " --", "--w", "-", "?", " ", "\n",
-            "\t", "'", "\"", "\\", "// x", "\u{e9}", "\u{1f600}", "\u{2028}", "\u{0}", "=", "dev", "\r\n",
+            "%",
+            "%%",
+            "%status",
+            "%code-deploy ",
+            "%record ",
+            "approve",
+            " --",
+            "--w",
+            "-",
+            "?",
+            " ",
+            "\n",
+            "\t",
+            "'",
+            "\"",
+            "\\",
+            "// x",
+            "\u{e9}",
+            "\u{1f600}",
+            "\u{2028}",
+            "\u{0}",
+            "=",
+            "dev",
+            "\r\n",
         ]);
         prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
     }

@@ -9,8 +9,8 @@ use code_deploy_wire::{Client, Interrupts, Kernel, Spec};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::peer::OURS;
 
+const NAME: &str = "code-deploy";
 /// After so many cells memory is looked at for the first time.
 const SETTLED: usize = 500;
 /// How much more than that the end may have.
@@ -34,22 +34,38 @@ const KINDS: [&str; 10] = [
 /// What a long life cost.
 #[derive(Debug)]
 pub struct Life {
-    cells: usize,
-    outcomes: BTreeMap<String, usize>,
-    settled: u64,
-    end: u64,
-    all: u64,
+    /// How many cells there were.
+    pub cells: usize,
+    /// What came of them, by kind, and how often.
+    pub outcomes: BTreeMap<String, usize>,
+    /// Resident memory of the kernel after 500 cells, in bytes.
+    pub settled: u64,
+    /// The same at the end.
+    pub end: u64,
+    /// The same with all descendants.
+    pub all: u64,
     taken: Duration,
 }
 
-/// Runs so many cells in one kernel.
+impl Life {
+    /// Returns whether memory at the end is within a tenth of that after 500 cells.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.end as f64 <= self.settled as f64 * ALLOWED
+    }
+}
+
+/// Runs so many cells in one kernel; every `rust_every`th is Rust, none when that is 0.
+///
+/// # Errors
+/// When the kernel does not start, or does not answer a cell.
 pub fn live(program: &Path, cells: usize, rust_every: usize) -> Result<Life, Error> {
     let failed = |source| Error::Kernel {
-        peer: OURS.to_owned(),
+        peer: NAME.to_owned(),
         figure: "a long life".to_owned(),
         source,
     };
-    let spec = Spec::program(OURS, program, &["kernel", "launch"], Interrupts::Message);
+    let spec = Spec::program(NAME, program, &["kernel", "launch"], Interrupts::Message);
     let mut kernel = Kernel::start(&spec).map_err(failed)?;
     let mut client = kernel.client().map_err(failed)?;
     let (mut outcomes, mut settled) = (BTreeMap::new(), 0);

@@ -1,9 +1,7 @@
 //! Figures of the kernel beside those of its peers, measured in the same run with the same client.
 
 mod cells;
-mod error;
 mod figure;
-mod life;
 mod measure;
 mod peer;
 mod report;
@@ -13,8 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use code_deploy_benches::{Error, life};
 
-use crate::error::Error;
 use crate::figure::Figure;
 use crate::peer::Peer;
 

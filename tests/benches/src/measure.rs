@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use code_deploy_benches::Error;
 use code_deploy_wire::{Client, Kernel, Kind, Socket};
 use serde_json::json;
 
 use crate::cells::FLOOD;
-use crate::error::Error;
 use crate::figure::Figure;
 use crate::peer::Peer;
 

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
+use code_deploy_benches::Error;
 use code_deploy_wire::{Interrupts, Spec};
 
 use crate::cells::Language;
-use crate::error::Error;
 
 /// A kernel that is measured.
 #[derive(Debug)]

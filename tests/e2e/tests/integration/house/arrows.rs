@@ -28,7 +28,6 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("code-deploy-fuzz", "code-deploy-jupyter"),
     ("code-deploy-benches", "code-deploy-jupyter"),
     (EVERY, "code-deploy"),
-    (EVERY, "code-deploy-benches"),
     (EVERY, "code-deploy-e2e"),
     (EVERY, "code-deploy-verify"),
 ];
