@@ -186,7 +186,9 @@ async fn read_subscriptions(
     loop {
         match zmtp::read_request(input).await? {
             zmtp::Request::Subscribe(topic) => {
-                mailbox.subscribe(&topic);
+                if !mailbox.subscribe(&topic) {
+                    return Err(std::io::Error::other("too many subscriptions"));
+                }
                 let message = zmtp::message(&welcome(&topic));
                 mailbox.offer(&message, Weight::Kept, Instant::now());
             }
