@@ -14,8 +14,12 @@ pub fn case(kernel: &Kernel, seed: u64, number: u64) -> Option<Socket> {
     let random = &mut random;
     let socket = match random.below(16) {
         0..=2 => requests(kernel, random, number, |_, _, _| {}),
-        3..=5 => requests(kernel, random, number, signed_garbage),
-        6 => requests(kernel, random, number, badly_signed),
+        3..=5 => requests(kernel, random, number, |random, key, frames| {
+            signed_garbage(random, key, frames);
+        }),
+        6 => requests(kernel, random, number, |random, _, frames| {
+            badly_signed(random, frames);
+        }),
         7..=8 => requests(kernel, random, number, wrongly_ordered),
         9 => requests(kernel, random, number, oversized),
         10 => raw(kernel, random, true),
@@ -56,7 +60,7 @@ fn requests(
 }
 
 /// The signature is right, what it signs is not.
-fn signed_garbage(random: &mut Random, key: &str, frames: &mut Vec<Vec<u8>>) {
+fn signed_garbage(random: &mut Random, key: &str, frames: &mut [Vec<u8>]) {
     let executes = frames[2].windows(15).any(|part| part == b"execute_request");
     // The text of a cell stays as it is: changed, it could be Rust.
     let part = if executes {
@@ -68,7 +72,7 @@ fn signed_garbage(random: &mut Random, key: &str, frames: &mut Vec<Vec<u8>>) {
     message::sign(key, frames);
 }
 
-fn badly_signed(random: &mut Random, _key: &str, frames: &mut Vec<Vec<u8>>) {
+fn badly_signed(random: &mut Random, frames: &mut [Vec<u8>]) {
     match random.below(4) {
         0 => frames[1].clear(),
         1 => frames[1] = random.bytes(80),
