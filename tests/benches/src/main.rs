@@ -1,5 +1,6 @@
 //! Figures of the kernel beside those of its peers, measured in the same run with the same client.
 
+mod busy;
 mod cells;
 mod figure;
 mod measure;
@@ -28,6 +29,8 @@ struct Line {
 enum Command {
     /// Start, cells, displays, interrupts and ends, interleaved with the peers.
     Kernel(KernelArgs),
+    /// No-op cells in a subshell while the demonstration is deployed.
+    Busy(BusyArgs),
     /// A long life: memory after 500 cells of mixed kinds and after all of them.
     Life(LifeArgs),
 }
@@ -62,6 +65,17 @@ struct KernelArgs {
 }
 
 #[derive(Debug, Args)]
+struct BusyArgs {
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct LifeArgs {
     /// How many cells.
     #[arg(long, default_value_t = 5_000)]
@@ -81,6 +95,7 @@ struct LifeArgs {
 fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Kernel(arguments) => kernel(&arguments),
+        Command::Busy(arguments) => busy::busy(&arguments.kernel),
         Command::Life(arguments) => {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())

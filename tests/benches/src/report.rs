@@ -121,7 +121,7 @@ fn goal_text(figure: Figure) -> String {
 }
 
 /// Returns the sample below which that share of all samples lies, by nearest rank.
-fn quantile(samples: &[f64], share: f64) -> f64 {
+pub fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() as f64 * share).ceil() as usize;

@@ -64,6 +64,7 @@ pub struct Client {
     ports: [u16; 4],
     key: String,
     session: String,
+    subshell: Option<String>,
     sent: u64,
 }
 
@@ -82,6 +83,7 @@ impl Client {
             ports: [ports.shell, ports.control, ports.stdin, ports.iopub],
             key: kernel.key.clone(),
             session: session.clone(),
+            subshell: None,
             sent: 0,
         };
         client.iopub.subscribe()?;
@@ -109,9 +111,26 @@ impl Client {
     pub fn send(&mut self, channel: Channel, kind: &str, content: &Value) -> Result<String, Error> {
         self.sent += 1;
         let id = format!("{}-{}", self.session, self.sent);
-        let frames = request(&self.key, &self.session, &id, kind, content);
+        let subshell = self
+            .subshell
+            .as_deref()
+            .filter(|_| channel == Channel::Shell);
+        let frames = signed(&self.key, &self.session, subshell, &id, kind, content);
         self.socket(channel).send(&frames)?;
         Ok(id)
+    }
+
+    /// Sends what goes to shell to a subshell of its own from now on.
+    ///
+    /// # Errors
+    /// When the kernel opens none.
+    pub fn move_to_subshell(&mut self) -> Result<(), Error> {
+        let opened = self.control("create_subshell_request", &json!({}))?;
+        let id = opened["subshell_id"].as_str().map(str::to_owned);
+        let reason = opened.to_string();
+        let port = self.ports[1];
+        self.subshell = Some(id.ok_or(Error::NoMessage { port, reason })?);
+        Ok(())
     }
 
     /// Sends a cell and returns its id.
@@ -147,6 +166,21 @@ impl Client {
             counts,
             text,
         })
+    }
+
+    /// Returns the reply to a request on shell if it has come.
+    ///
+    /// # Errors
+    /// When the kernel has closed the connection.
+    pub fn reply_if_there(&mut self, id: &str) -> Result<Option<Value>, Error> {
+        match self.shell.receive(Duration::ZERO) {
+            Ok(frames) => {
+                let message = message(self.ports[0], &frames)?;
+                Ok((message.parent == id).then_some(message.content))
+            }
+            Err(Error::TimedOut { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the reply to a request on shell.
@@ -230,10 +264,24 @@ impl Client {
 /// Returns the frames of a signed request.
 #[must_use]
 pub fn request(key: &str, session: &str, id: &str, kind: &str, content: &Value) -> Vec<Vec<u8>> {
-    let header = json!({
+    signed(key, session, None, id, kind, content)
+}
+
+fn signed(
+    key: &str,
+    session: &str,
+    subshell: Option<&str>,
+    id: &str,
+    kind: &str,
+    content: &Value,
+) -> Vec<Vec<u8>> {
+    let mut header = json!({
         "msg_id": id, "msg_type": kind, "session": session, "username": "wire",
         "date": "2026-01-01T00:00:00.000000Z", "version": "5.5",
     });
+    if let Some(subshell) = subshell {
+        header["subshell_id"] = json!(subshell);
+    }
     let parts = [
         header.to_string(),
         "{}".to_owned(),

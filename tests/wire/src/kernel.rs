@@ -350,6 +350,7 @@ fn spawn(spec: &Spec, folder: &TempDir) -> Result<Child, Error> {
         .env("JPY_PARENT_PID", std::process::id().to_string())
         .env("IPYTHONDIR", folder.path())
         .env("XDG_STATE_HOME", folder.path())
+        .env("XDG_RUNTIME_DIR", folder.path())
         .current_dir(empty)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
