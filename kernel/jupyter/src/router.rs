@@ -8,7 +8,7 @@ use std::io::Result as IoResult;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,7 @@ impl Attend for Clerk {
             return Ok(());
         };
         let ended = tokio::select! {
+            () = entry.cut.cancelled() => Ok(()),
             read = self.read(&entry, &mut input) => read,
             written = write(&mut outbox, &mut output) => written,
         };
@@ -150,15 +151,18 @@ async fn write(
     outbox: &mut mpsc::Receiver<Bytes>,
     output: &mut (impl AsyncWrite + Unpin),
 ) -> IoResult<()> {
+    let mut batch = BytesMut::new();
     while let Some(first) = outbox.recv().await {
-        let mut batch = first;
+        batch.extend_from_slice(&first);
         while batch.len() < BATCH_BYTES
             && let Ok(next) = outbox.try_recv()
         {
-            batch = [batch, next].concat().into();
+            batch.extend_from_slice(&next);
         }
         output.write_all(&batch).await?;
         output.flush().await?;
+        // What one long reply took is not kept for the next ones.
+        batch = BytesMut::new();
     }
     output.shutdown().await
 }

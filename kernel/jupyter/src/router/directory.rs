@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
 
 /// Replies that wait for one client: as many as it can have requests waiting.
 pub(super) const OUTBOX: usize = 4096;
@@ -25,12 +26,15 @@ struct State {
 struct Client {
     number: u64,
     outbox: Sender<Bytes>,
+    cut: CancellationToken,
 }
 
 /// A client's place in the directory.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) identity: Bytes,
+    /// Cancelled when the connection is to end at once, whatever waits.
+    pub(super) cut: CancellationToken,
     number: u64,
 }
 
@@ -61,10 +65,21 @@ impl Directory {
             identity
         };
         let (outbox, waiting) = channel(OUTBOX);
-        state
-            .clients
-            .insert(identity.clone(), Client { number, outbox });
-        Some((Entry { identity, number }, waiting))
+        let cut = CancellationToken::new();
+        let client = Client {
+            number,
+            outbox,
+            cut: cut.clone(),
+        };
+        if let Some(old) = state.clients.insert(identity.clone(), client) {
+            old.cut.cancel();
+        }
+        let entry = Entry {
+            identity,
+            cut,
+            number,
+        };
+        Some((entry, waiting))
     }
 
     /// Removes a client whose connection has ended, unless another has taken its place.
@@ -86,6 +101,7 @@ impl Directory {
             Ok(()) => Sent::Queued,
             Err(TrySendError::Closed(_)) => Sent::Gone,
             Err(TrySendError::Full(_)) => {
+                client.cut.cancel();
                 state.clients.remove(identity);
                 Sent::Full
             }
@@ -119,6 +135,7 @@ mod tests {
         let directory = Directory::default();
         let (old, mut old_outbox) = directory.enter(me()).unwrap();
         let (_, mut outbox) = directory.enter(me()).unwrap();
+        assert!(old.cut.is_cancelled());
         directory.leave(&old);
         assert_eq!(
             directory.send(&me(), Bytes::from_static(b"hi")),
@@ -131,12 +148,13 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_is_removed_when_its_queue_is_full() {
         let directory = Directory::default();
-        let (_, outbox) = directory.enter(me()).unwrap();
+        let (entry, outbox) = directory.enter(me()).unwrap();
         for _ in 0..OUTBOX {
             assert_eq!(directory.send(&me(), Bytes::new()), Sent::Queued);
         }
         assert_eq!(directory.send(&me(), Bytes::new()), Sent::Full);
         assert_eq!(directory.send(&me(), Bytes::new()), Sent::Gone);
+        assert!(entry.cut.is_cancelled());
         assert_eq!(outbox.len(), OUTBOX);
     }
 
@@ -147,6 +165,8 @@ mod tests {
         let (two, _other) = directory.enter(Bytes::new()).unwrap();
         assert_ne!(one.identity, two.identity);
         directory.close();
+        // What waits for them is still written.
+        assert!(!one.cut.is_cancelled());
         assert!(directory.enter(me()).is_none());
         assert_eq!(directory.send(&one.identity, Bytes::new()), Sent::Gone);
     }
