@@ -32,6 +32,9 @@ use known::ProjectWords;
 /// How often the chart of a long command is drawn anew.
 const REDRAW: Duration = Duration::from_secs(2);
 
+/// Threads for cells at most: commands wait more than they compute, and each thread has memory of its own.
+const WORKERS: usize = 4;
+
 /// Runs the kernel until Jupyter ends it.
 pub fn launch(connection_file: &Path) -> ExitCode {
     let machine = match Machine::present() {
@@ -39,7 +42,9 @@ pub fn launch(connection_file: &Path) -> ExitCode {
         Err(failure) => return refuse(&failure),
     };
     crate::log_to_stderr(&machine);
+    let workers = std::thread::available_parallelism().map_or(WORKERS, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers.min(WORKERS))
         .enable_all()
         .build();
     let runtime = match runtime {

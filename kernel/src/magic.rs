@@ -195,6 +195,8 @@ pub trait Known {
 /// the line is not a command.
 pub fn complete(code: &str, cursor: usize, known: &dyn Known) -> Option<Candidates> {
     let before: String = code.chars().take(cursor).collect();
+    // A cursor behind the end stands at it.
+    let cursor = before.chars().count();
     let line = before.rsplit('\n').next().unwrap_or_default();
     let stripped = line.trim_start();
     let rest = stripped
@@ -279,6 +281,8 @@ pub fn is_long(command: &Command) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     struct Words;
@@ -458,5 +462,79 @@ mod tests {
         assert!(help("internal").is_none());
         assert_eq!(word_at("%status --watch", 3).as_deref(), Some("status"));
         assert_eq!(word_at("let y = 1;", 3), None);
+    }
+
+    /// Text of signs and words that readers stumble over, mostly beginning like a command.
+    fn cells() -> impl Strategy<Value = String> {
+        let pieces = prop::sample::select(vec![
+            "%",
+            "%%",
+            "%status",
+            "%code-deploy ",
+            "%record ",
+            "approve",
+            " --",
+            "--w",
+            "-",
+            "?",
+            " ",
+            "\n",
+            "\t",
+            "'",
+            "\"",
+            "\\",
+            "// x",
+            "\u{e9}",
+            "\u{1f600}",
+            "\u{2028}",
+            "\u{0}",
+            "=",
+            "dev",
+            "\r\n",
+        ]);
+        prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_whatever_breaks_the_reader(code in cells(), any in any::<String>()) {
+            for code in [&code, &any, &format!("%{any}"), &format!("%%approve\n{any}")] {
+                let _ = read(code);
+                let _ = waits_for_body(code);
+            }
+        }
+
+        #[test]
+        fn what_is_completed_lies_inside_the_text(code in cells(), cursor in 0_usize..200) {
+            let _ = word_at(&code, cursor);
+            if let Some(found) = complete(&code, cursor, &Words) {
+                let end = cursor.min(code.chars().count());
+                prop_assert!(found.start <= end);
+                let typed: String = code.chars().take(end).skip(found.start).collect();
+                prop_assert!(found.found.iter().all(|(text, _)| text.starts_with(&typed)));
+            }
+        }
+
+        #[test]
+        fn what_is_offered_is_taken(
+            word in prop::sample::select(magic_words()),
+            kept in 0_usize..8,
+            option in any::<bool>(),
+        ) {
+            let typed = if option {
+                format!("%{word} --")
+            } else {
+                format!("%{}", word.chars().take(kept).collect::<String>())
+            };
+            let found = complete(&typed, typed.chars().count(), &Words).unwrap_or_default();
+            prop_assert!(!found.found.is_empty());
+            for (text, kind) in found.found {
+                let line = typed.chars().take(found.start).collect::<String>() + &text;
+                let refused = read(&line).err().map(|failure| failure.problem.what);
+                let refused = refused.unwrap_or_default();
+                let unknown = ["there is no command", "unexpected argument", "unrecognized"];
+                prop_assert!(unknown.iter().all(|part| !refused.contains(part)), "{kind} {line}: {refused}");
+            }
+        }
     }
 }

@@ -30,6 +30,10 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use commands::{Command, CommandLine, KernelAction};
 use dispatch::Dispatcher;
@@ -164,17 +168,29 @@ async fn until_interrupted_twice(
     done
 }
 
-/// What is logged unless `CODE_DEPLOY_LOG` says otherwise. A shape of a chart that has no extent is
-/// nothing to warn of.
-const LOG: &str = "warn,usvg=error,tiny_skia=error";
-
+/// Logs to standard error: what `CODE_DEPLOY_LOG` asks for, or warnings. A shape of a chart that has no extent
+/// is nothing to warn of.
 pub(crate) fn log_to_stderr(machine: &Machine) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let asked = machine.variable("CODE_DEPLOY_LOG");
-    let filter = asked
-        .and_then(|asked| tracing_subscriber::EnvFilter::try_new(asked).ok())
-        .unwrap_or_else(|| tracing_subscriber::EnvFilter::new(LOG));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    match asked.and_then(|asked| EnvFilter::try_new(asked).ok()) {
+        Some(filter) => tracing_subscriber::registry()
+            .with(lines)
+            .with(filter)
+            .init(),
+        // Reading a filter compiles regular expressions, which stay: a twentieth of an idle kernel's memory.
+        None => {
+            let quiet = [
+                ("usvg", LevelFilter::ERROR),
+                ("tiny_skia", LevelFilter::ERROR),
+            ];
+            let filter = Targets::new()
+                .with_default(LevelFilter::WARN)
+                .with_targets(quiet);
+            tracing_subscriber::registry()
+                .with(lines)
+                .with(filter)
+                .init();
+        }
+    }
 }

@@ -1,40 +1,61 @@
 //! The heartbeat: whatever comes goes back.
 
-use std::time::Duration;
+use std::io::Result as IoResult;
 
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
-use zeromq::{RepSocket, Socket, SocketRecv, SocketSend};
+use tokio_util::task::TaskTracker;
 
 use crate::connection::Endpoint;
 use crate::error::Error;
+use crate::listener::{Attend, listen};
+use crate::zmtp::{self, Said};
 
-/// After a fault, so that a lasting one does not take a whole core.
-const FAULT_PAUSE: Duration = Duration::from_millis(20);
+/// A beat is a few bytes.
+const BEAT_LIMIT: usize = 64 * 1024;
 
-pub(crate) async fn bind(endpoint: &Endpoint) -> Result<RepSocket, Error> {
-    let mut socket = RepSocket::new();
-    socket
-        .bind(&endpoint.url)
-        .await
-        .map_err(|source| endpoint.bind_error(source))?;
-    Ok(socket)
+#[derive(Clone)]
+struct Echo {
+    stop: CancellationToken,
 }
 
-pub(crate) async fn run(mut socket: RepSocket, stop: CancellationToken) {
-    loop {
+/// Listens on the endpoint and answers until `stop`.
+pub(crate) async fn bind(
+    endpoint: &Endpoint,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let echo = Echo { stop: stop.clone() };
+    listen(endpoint, tasks, stop, echo).await
+}
+
+impl Attend for Echo {
+    async fn attend<S>(&self, stream: S) -> IoResult<()>
+    where
+        S: AsyncRead + AsyncWrite + Send,
+    {
         // A beat that is lost because the kernel ends is the right answer to it.
-        let echoed = tokio::select! {
-            () = stop.cancelled() => return,
-            echoed = echo(&mut socket) => echoed,
-        };
-        if let Err(error) = echoed {
-            tracing::debug!(%error, "a heartbeat was not echoed");
-            tokio::time::sleep(FAULT_PAUSE).await;
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            echoed = echo(stream) => echoed,
         }
     }
 }
 
-async fn echo(socket: &mut RepSocket) -> Result<(), zeromq::ZmqError> {
-    let beat = socket.recv().await?;
-    socket.send(beat).await
+async fn echo<S>(stream: S) -> IoResult<()>
+where
+    S: AsyncRead + AsyncWrite + Send,
+{
+    let (input, mut output) = tokio::io::split(stream);
+    let mut input = BufReader::new(input);
+    zmtp::greet(&mut input, &mut output, "REP", &["REQ", "DEALER"]).await?;
+    loop {
+        let answer = match zmtp::read_said(&mut input, BEAT_LIMIT).await? {
+            Said::Message(frames) => zmtp::message(&frames),
+            Said::Ping(context) => zmtp::pong(&context),
+            Said::Other => continue,
+        };
+        output.write_all(&answer).await?;
+        output.flush().await?;
+    }
 }

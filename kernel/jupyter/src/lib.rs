@@ -20,6 +20,7 @@ mod history;
 mod interrupt;
 mod iopub;
 pub mod kernelspec;
+mod listener;
 mod output;
 mod parent_watch;
 mod publisher;
@@ -29,6 +30,7 @@ mod serve;
 mod shell;
 mod stdin;
 mod wire;
+mod zmtp;
 
 pub use cells::{
     Cell, CellError, Cells, Completion, CompletionMatch, IsComplete, KernelInfo, LanguageInfo,

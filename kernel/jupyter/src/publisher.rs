@@ -8,26 +8,21 @@
 //! kept up to a hard limit, at which it is disconnected.
 
 mod mailbox;
-mod zmtp;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Address, Endpoint};
+use crate::connection::Endpoint;
 use crate::error::Error;
+use crate::listener::{Attend, listen};
+use crate::zmtp;
 use mailbox::{Mailbox, Offer};
-
-/// A reader that cannot take the greeting in this time is not a client.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Readers at once: pages, consoles and tools on one kernel; more is a fault of the clients.
-const READERS_LIMIT: usize = 256;
 
 /// What becomes of a message whose reader has stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +44,10 @@ pub(crate) struct Publisher {
     readers: Arc<Mutex<Vec<Arc<Mailbox>>>>,
 }
 
+#[derive(Clone)]
 struct Acceptor {
     publisher: Publisher,
     welcome: Welcome,
-    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -70,21 +65,9 @@ impl Publisher {
         let acceptor = Acceptor {
             publisher: publisher.clone(),
             welcome,
-            tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        match &endpoint.address {
-            Address::Tcp { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await;
-                let listener = listener.map_err(|source| endpoint.bind_error(source))?;
-                tasks.spawn(acceptor.accept_tcp(listener));
-            }
-            Address::Ipc { path } => {
-                let listener =
-                    UnixListener::bind(path).map_err(|source| endpoint.bind_error(source))?;
-                tasks.spawn(acceptor.accept_unix(listener));
-            }
-        }
+        listen(endpoint, tasks, stop, acceptor).await?;
         Ok(publisher)
     }
 
@@ -131,13 +114,8 @@ impl Publisher {
         }
     }
 
-    fn add(&self, reader: Arc<Mailbox>) -> bool {
-        let mut readers = self.lock();
-        let room = readers.len() < READERS_LIMIT;
-        if room {
-            readers.push(reader);
-        }
-        room
+    fn add(&self, reader: Arc<Mailbox>) {
+        self.lock().push(reader);
     }
 
     fn remove(&self, reader: &Arc<Mailbox>) {
@@ -172,59 +150,15 @@ async fn deliver(
     }
 }
 
-impl Acceptor {
-    async fn accept_tcp(self, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "a reader of iopub keeps Nagle's delay");
-                    }
-                    self.attend(stream);
-                }
-                Err(error) => self.pause(&error).await,
-            }
-        }
-    }
-
-    async fn accept_unix(self, listener: UnixListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => self.attend(stream),
-                Err(error) => self.pause(&error).await,
-            }
-        }
-    }
-
-    /// Out of file descriptors and the like: later connections may work again.
-    async fn pause(&self, error: &std::io::Error) {
-        tracing::warn!(%error, "iopub cannot accept a connection");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-
-    fn attend<S>(&self, stream: S)
+impl Attend for Acceptor {
+    async fn attend<S>(&self, stream: S) -> std::io::Result<()>
     where
-        S: AsyncRead + AsyncWrite + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send,
     {
-        let (publisher, welcome) = (self.publisher.clone(), Arc::clone(&self.welcome));
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            let served = tokio::select! {
-                () = stop.cancelled() => Ok(()),
-                served = serve_reader(&publisher, &welcome, stream) => served,
-            };
-            if let Err(error) = served {
-                tracing::debug!(%error, "a reader of iopub left");
-            }
-        });
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            served = serve_reader(&self.publisher, &self.welcome, stream) => served,
+        }
     }
 }
 
@@ -233,12 +167,9 @@ where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (mut input, mut output) = tokio::io::split(stream);
-    let greeted = tokio::time::timeout(HANDSHAKE_LIMIT, zmtp::greet(&mut input, &mut output)).await;
-    greeted.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    zmtp::greet(&mut input, &mut output, "XPUB", &["SUB", "XSUB"]).await?;
     let mailbox = Arc::new(Mailbox::default());
-    if !publisher.add(Arc::clone(&mailbox)) {
-        return Err(std::io::Error::other("too many readers"));
-    }
+    publisher.add(Arc::clone(&mailbox));
     let served = tokio::select! {
         read = read_subscriptions(&mailbox, welcome, &mut input) => read,
         written = write_messages(&mailbox, &mut output) => written,
@@ -255,7 +186,9 @@ async fn read_subscriptions(
     loop {
         match zmtp::read_request(input).await? {
             zmtp::Request::Subscribe(topic) => {
-                mailbox.subscribe(&topic);
+                if !mailbox.subscribe(&topic) {
+                    return Err(std::io::Error::other("too many subscriptions"));
+                }
                 let message = zmtp::message(&welcome(&topic));
                 mailbox.offer(&message, Weight::Kept, Instant::now());
             }

@@ -1,88 +1,170 @@
-//! The request sockets: shell, control and stdin. Each is bound once, read by its owner and written by one task.
+//! The request sockets: shell, control and stdin. Each connection has a task of its own; what it reads is
+//! verified there, so that only signed messages wait in the kernel, and what it is to be told waits in its own
+//! queue, so that a client that does not read delays nobody else.
 
-use std::time::Duration;
+mod directory;
 
-use bytes::Bytes;
+use std::io::Result as IoResult;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use zeromq::{
-    RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage,
-};
+use tokio_util::task::TaskTracker;
 
 use crate::connection::Endpoint;
 use crate::error::Error;
+use crate::listener::{Attend, listen};
 use crate::wire::{Incoming, Wire};
+use crate::zmtp::{self, Said};
+use directory::{Directory, Entry, Sent};
 
 /// Replies on their way out: one for each request in work, and some.
 pub(crate) const QUEUE: usize = 256;
-/// How long a client with a full queue may hold up the replies to others.
-const SEND_LIMIT: Duration = Duration::from_secs(5);
-/// After a fault of the socket itself, so that a lasting one does not take a whole core.
-const FAULT_PAUSE: Duration = Duration::from_millis(20);
+/// Requests between the connections and their owner, who hands them on at once; when it is full, clients wait.
+const INCOMING: usize = 64;
+/// The largest message: a cell with a picture in it is far smaller.
+const MESSAGE_LIMIT: usize = 32 * 1024 * 1024;
+/// What is written at once at most.
+const BATCH_BYTES: usize = 64 * 1024;
 
 pub(crate) type Replies = mpsc::Sender<Vec<Bytes>>;
 
-/// The reading half: yields messages, counts what is none.
+/// The reading half: yields messages; what is none is counted where it came in.
 pub(crate) struct Receiver {
-    half: RouterRecvHalf,
+    incoming: mpsc::Receiver<Incoming>,
+}
+
+/// The writing half. When it is dropped, its connections write what is still there and close.
+pub(crate) struct Sender {
+    directory: Directory,
+    channel: &'static str,
+}
+
+#[derive(Clone)]
+struct Clerk {
     wire: Wire,
     channel: &'static str,
-    refused: u64,
+    directory: Directory,
+    incoming: mpsc::Sender<Incoming>,
+    refused: Arc<AtomicU64>,
+    stop: CancellationToken,
 }
 
-/// The writing half.
-pub(crate) struct Sender {
-    half: RouterSendHalf,
-    channel: &'static str,
-}
-
-pub(crate) async fn bind(endpoint: &Endpoint, wire: &Wire) -> Result<(Receiver, Sender), Error> {
-    let mut socket = RouterSocket::new();
-    socket
-        .bind(&endpoint.url)
-        .await
-        .map_err(|source| endpoint.bind_error(source))?;
-    let (send, receive) = socket.split();
+/// Listens on the endpoint until `stop`.
+pub(crate) async fn bind(
+    endpoint: &Endpoint,
+    wire: &Wire,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(Receiver, Sender), Error> {
     let channel = endpoint.channel.name();
-    let receiver = Receiver {
-        half: receive,
+    let directory = Directory::default();
+    let (sender, incoming) = mpsc::channel(INCOMING);
+    let clerk = Clerk {
         wire: wire.clone(),
         channel,
-        refused: 0,
+        directory: directory.clone(),
+        incoming: sender,
+        refused: Arc::default(),
+        stop: stop.clone(),
     };
-    Ok((
-        receiver,
-        Sender {
-            half: send,
-            channel,
-        },
-    ))
+    listen(endpoint, tasks, stop, clerk).await?;
+    Ok((Receiver { incoming }, Sender { directory, channel }))
 }
 
 impl Receiver {
-    /// Waits for the next message. Frames that are no message, or are badly signed, are logged, counted and
-    /// survived.
+    /// Waits for the next message.
     ///
     /// # Cancel safety
     /// No message is lost when this is dropped.
     pub(crate) async fn next(&mut self) -> Incoming {
+        match self.incoming.recv().await {
+            Some(incoming) => incoming,
+            // Nobody listens any more: the kernel is about to end.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Attend for Clerk {
+    async fn attend<S>(&self, stream: S) -> IoResult<()>
+    where
+        S: AsyncRead + AsyncWrite + Send,
+    {
+        let (input, mut output) = tokio::io::split(stream);
+        let mut input = BufReader::new(input);
+        let kinds = ["DEALER", "REQ", "ROUTER"];
+        let peer = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            peer = zmtp::greet(&mut input, &mut output, "ROUTER", &kinds) => peer?,
+        };
+        let Some((entry, mut outbox)) = self.directory.enter(peer.identity) else {
+            return Ok(());
+        };
+        let ended = tokio::select! {
+            () = entry.cut.cancelled() => Ok(()),
+            read = self.read(&entry, &mut input) => read,
+            written = write(&mut outbox, &mut output) => written,
+        };
+        self.directory.leave(&entry);
+        ended
+    }
+}
+
+impl Clerk {
+    async fn read(&self, entry: &Entry, input: &mut (impl AsyncRead + Unpin)) -> IoResult<()> {
         loop {
-            match self.half.recv().await {
-                Ok(message) => match self.wire.decode(message.into_vec()) {
-                    Ok(incoming) => return incoming,
-                    Err(error) => {
-                        self.refused += 1;
-                        let (channel, refused) = (self.channel, self.refused);
-                        tracing::warn!(channel, refused, %error, "refused a message");
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(channel = self.channel, %error, "the socket met an error");
-                    tokio::time::sleep(FAULT_PAUSE).await;
+            let mut frames = match zmtp::read_said(input, MESSAGE_LIMIT).await {
+                Ok(Said::Message(frames)) => frames,
+                Ok(Said::Ping(context)) => {
+                    self.directory.send(&entry.identity, zmtp::pong(&context));
+                    continue;
                 }
+                Ok(Said::Other) => continue,
+                Err(error) => {
+                    if error.kind() == std::io::ErrorKind::InvalidData {
+                        self.refuse(&error);
+                    }
+                    return Err(error);
+                }
+            };
+            frames.insert(0, entry.identity.clone());
+            match self.wire.decode(frames) {
+                // Where nobody takes it any more, the kernel ends.
+                Ok(incoming) => drop(self.incoming.send(incoming).await),
+                Err(error) => self.refuse(&error),
             }
         }
     }
+
+    fn refuse(&self, error: &dyn std::error::Error) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::warn!(channel = self.channel, refused, %error, "refused a message");
+    }
+}
+
+/// Writes what comes until the queue is closed and empty.
+async fn write(
+    outbox: &mut mpsc::Receiver<Bytes>,
+    output: &mut (impl AsyncWrite + Unpin),
+) -> IoResult<()> {
+    let mut batch = BytesMut::new();
+    while let Some(first) = outbox.recv().await {
+        batch.extend_from_slice(&first);
+        while batch.len() < BATCH_BYTES
+            && let Ok(next) = outbox.try_recv()
+        {
+            batch.extend_from_slice(&next);
+        }
+        output.write_all(&batch).await?;
+        output.flush().await?;
+        // What one long reply took is not kept for the next ones.
+        batch = BytesMut::new();
+    }
+    output.shutdown().await
 }
 
 impl Sender {
@@ -100,21 +182,30 @@ impl Sender {
                 () = stop.cancelled() => queue.try_recv().ok(),
             };
             let Some(frames) = frames else { return };
-            self.send(frames).await;
+            self.send(&frames);
         }
     }
 
-    pub(crate) async fn send(&mut self, frames: Vec<Bytes>) {
-        let Ok(message) = ZmqMessage::try_from(frames) else {
+    /// Puts a message into the queue of the client that its first frame names. Never waits.
+    pub(crate) fn send(&mut self, frames: &[Bytes]) {
+        let Some((identity, rest)) = frames.split_first() else {
             return;
         };
         let channel = self.channel;
-        match tokio::time::timeout(SEND_LIMIT, self.half.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!(channel, %error, "a reply has no receiver any more"),
-            Err(_) => {
-                tracing::warn!(channel, limit = ?SEND_LIMIT, "a client does not read replies")
-            }
+        match self.directory.send(identity, zmtp::message(rest)) {
+            Sent::Queued => {}
+            Sent::Gone => tracing::info!(channel, "a reply has no receiver any more"),
+            Sent::Full => tracing::warn!(
+                channel,
+                limit = directory::OUTBOX,
+                "a client does not read replies and is disconnected; it can connect again"
+            ),
         }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.directory.close();
     }
 }

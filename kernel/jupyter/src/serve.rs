@@ -261,23 +261,13 @@ async fn sockets(
         }
     }
     tasks.close();
-    let ended = async {
-        tasks.wait().await;
-        writers_done().await;
-    };
-    if tokio::time::timeout(LAST_MESSAGES, ended).await.is_err() {
+    if tokio::time::timeout(LAST_MESSAGES, tasks.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(limit = ?LAST_MESSAGES, "a client did not take its last reply in time");
     }
     remove_socket_files(&connection);
-}
-
-/// The writers of the request sockets are tasks of the `zeromq` crate, which offers no flush; they end when
-/// they have written everything, and nothing else is left on this thread then.
-async fn writers_done() {
-    let metrics = tokio::runtime::Handle::current().metrics();
-    while metrics.num_alive_tasks() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 async fn bind(
@@ -291,13 +281,13 @@ async fn bind(
     let wire = kernel.wire.clone();
     let iopub_endpoint = connection.endpoint(Channel::Iopub);
     let publisher = Publisher::bind(&iopub_endpoint, welcome(&wire), tasks, readers_stop).await?;
-    let (shell, shell_out) = router::bind(&connection.endpoint(Channel::Shell), &wire).await?;
-    let (control, control_out) =
-        router::bind(&connection.endpoint(Channel::Control), &wire).await?;
-    let (stdin, stdin_out) = router::bind(&connection.endpoint(Channel::Stdin), &wire).await?;
-    let heart = heartbeat::bind(&connection.endpoint(Channel::Heartbeat)).await?;
+    let requests =
+        async |channel| router::bind(&connection.endpoint(channel), &wire, tasks, stop).await;
+    let (shell, shell_out) = requests(Channel::Shell).await?;
+    let (control, control_out) = requests(Channel::Control).await?;
+    let (stdin, stdin_out) = requests(Channel::Stdin).await?;
+    heartbeat::bind(&connection.endpoint(Channel::Heartbeat), tasks, stop).await?;
 
-    tasks.spawn(heartbeat::run(heart, stop.clone()));
     tasks.spawn(shell_out.run(queues.shell_replies, stop.clone()));
     tasks.spawn(control_out.run(queues.control_replies, stop.clone()));
     tasks.spawn(shell::run(Arc::clone(kernel), shell, stop.clone()));

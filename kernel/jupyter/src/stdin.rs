@@ -78,14 +78,14 @@ pub(crate) async fn run(
             asked = questions.recv() => {
                 let Some(asked) = asked else { return };
                 pending.retain(|pending| !pending.answer.is_closed());
-                pending.push(send(&wire, &mut sender, asked).await);
+                pending.push(send(&wire, &mut sender, asked));
             }
             incoming = receiver.next() => settle(&mut pending, &incoming),
         }
     }
 }
 
-async fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
+fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
     let Question {
         parent,
         prompt,
@@ -101,7 +101,7 @@ async fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
         &json!({}),
         &content,
     );
-    sender.send(frames).await;
+    sender.send(&frames);
     Pending {
         request_id,
         identity: parent.identities.first().cloned(),

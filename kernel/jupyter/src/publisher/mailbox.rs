@@ -14,6 +14,8 @@ const SOFT_BYTES: usize = 8 * 1024 * 1024;
 const SOFT_MESSAGES: usize = 20_000;
 /// The most a stalled reader may cost before it is disconnected.
 pub(super) const HARD_BYTES: usize = 64 * 1024 * 1024;
+/// Clients subscribe to everything, or to a few kinds of messages.
+const TOPICS_LIMIT: usize = 1024;
 /// What one write takes at most, so that progress is seen often.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -83,8 +85,14 @@ impl Mailbox {
             .any(|prefix| topic.starts_with(prefix))
     }
 
-    pub(super) fn subscribe(&self, topic: &Bytes) {
-        self.lock().topics.push(topic.clone());
+    /// Returns false where the reader has subscribed to more than it can mean.
+    pub(super) fn subscribe(&self, topic: &Bytes) -> bool {
+        let mut state = self.lock();
+        let room = state.topics.len() < TOPICS_LIMIT;
+        if room {
+            state.topics.push(topic.clone());
+        }
+        room
     }
 
     pub(super) fn cancel(&self, topic: &Bytes) {
@@ -299,6 +307,16 @@ mod tests {
             last = mailbox.next_batch().await.unwrap();
         }
         assert_eq!(last, "[gap]idle");
+    }
+
+    #[test]
+    fn a_reader_has_room_for_many_topics_but_not_for_any_number() {
+        let mailbox = Mailbox::default();
+        let topic = Bytes::from_static(b"kernel");
+        assert!((0..TOPICS_LIMIT).all(|_| mailbox.subscribe(&topic)));
+        assert!(!mailbox.subscribe(&topic));
+        mailbox.cancel(&topic);
+        assert!(mailbox.subscribe(&topic));
     }
 
     #[tokio::test]

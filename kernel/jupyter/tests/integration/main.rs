@@ -5,6 +5,7 @@ mod channels;
 mod connection_file;
 mod display;
 mod execute;
+mod hostile_bytes;
 mod kernelspec;
 mod kit;
 mod lifetime;

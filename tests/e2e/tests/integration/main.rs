@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod browser;
+mod endurance;
 mod faces;
 mod faults;
 mod house;

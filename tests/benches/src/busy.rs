@@ -1,0 +1,60 @@
+//! A kernel that deploys: what a no-op cell in a subshell costs meanwhile.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use code_deploy_benches::Error;
+use code_deploy_wire::{Interrupts, Kernel, Spec};
+
+use crate::peer::OURS;
+use crate::report::quantile;
+
+const DEMO: &str = "%code-deploy dev local --demo --yes";
+const STOP: &str = "%code-deploy dev local --demo --stop";
+/// The longest that a demonstration takes on a slow machine.
+const DEMO_LIMIT: Duration = Duration::from_secs(600);
+/// What a no-op cell may take at most in 99 of 100 cases.
+const GOAL: f64 = 2.0;
+
+/// Deploys the demonstration in the main shell and runs no-op cells in a subshell until it is done.
+pub fn busy(program: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Kernel {
+        peer: OURS.to_owned(),
+        figure: "a no-op beside a deployment".to_owned(),
+        source,
+    };
+    let spec = Spec::program(OURS, program, &["kernel", "launch"], Interrupts::Message);
+    let mut kernel = Kernel::start(&spec).map_err(failed)?;
+    let mut deploying = kernel.client().map_err(failed)?;
+    let mut beside = kernel.client().map_err(failed)?;
+    beside.move_to_subshell().map_err(failed)?;
+    let cell = deploying.send_cell(DEMO).map_err(failed)?;
+    let (began, mut samples) = (Instant::now(), Vec::new());
+    let reply = loop {
+        let asked = Instant::now();
+        beside.run("// nothing").map_err(failed)?;
+        samples.push(asked.elapsed().as_secs_f64() * 1e3);
+        // Waits one tick of the socket: twenty cells a second, as a person with a fast hand.
+        if let Some(reply) = deploying.reply_if_there(&cell).map_err(failed)? {
+            break reply;
+        }
+        if began.elapsed() > DEMO_LIMIT {
+            let what = format!("the demonstration was not done after {DEMO_LIMIT:?}");
+            return Err(Error::Unexpected {
+                peer: OURS.to_owned(),
+                what,
+            });
+        }
+    };
+    let stopped = beside.run(STOP).map_err(failed)?;
+    let (median, p99) = (quantile(&samples, 0.5), quantile(&samples, 0.99));
+    let reached = if p99 < GOAL { "yes" } else { "NO" };
+    Ok(format!(
+        "{} no-op cells in a subshell while the demonstration was deployed ({:.0} s, {}; stopped: {})\n\
+         median {median:.2} ms, p99 {p99:.2} ms; goal p99 < {GOAL} ms: {reached}",
+        samples.len(),
+        began.elapsed().as_secs_f64(),
+        reply["status"],
+        stopped.reply["status"],
+    ))
+}

@@ -1,0 +1,6 @@
+//! What the benchmarks share with tests: the long life of a kernel.
+
+mod error;
+pub mod life;
+
+pub use error::Error;

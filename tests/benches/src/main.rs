@@ -1,0 +1,141 @@
+//! Figures of the kernel beside those of its peers, measured in the same run with the same client.
+
+mod busy;
+mod cells;
+mod figure;
+mod measure;
+mod peer;
+mod report;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use code_deploy_benches::{Error, life};
+
+use crate::figure::Figure;
+use crate::peer::Peer;
+
+/// Measures the kernel beside its peers. Builds nothing.
+#[derive(Debug, Parser)]
+#[command(name = "code-deploy-benches")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start, cells, displays, interrupts and ends, interleaved with the peers.
+    Kernel(KernelArgs),
+    /// No-op cells in a subshell while the demonstration is deployed.
+    Busy(BusyArgs),
+    /// A long life: memory after 500 cells of mixed kinds and after all of them.
+    Life(LifeArgs),
+}
+
+#[derive(Debug, Args)]
+struct KernelArgs {
+    /// How often the cheap figures are taken; dear ones are taken less often.
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+    /// The protocol crate's example kernel, for what no command of the program does (ten thousand displays).
+    #[arg(long, value_name = "PATH")]
+    echo: Option<PathBuf>,
+    /// A Python that has ipykernel.
+    #[arg(long, value_name = "PATH", env = "CODE_DEPLOY_STAGE_PYTHON")]
+    python: Option<PathBuf>,
+    /// Another kernel: a name (`evcxr...` is given Rust cells, every other Python) and its kernel.json.
+    #[arg(long = "peer", value_name = "NAME=KERNEL.JSON")]
+    peers: Vec<String>,
+    /// Only these figures.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    figures: Vec<Figure>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BusyArgs {
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct LifeArgs {
+    /// How many cells.
+    #[arg(long, default_value_t = 5_000)]
+    cells: usize,
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+    /// Every so many cells one is Rust; 0 is none.
+    #[arg(long, default_value_t = 500)]
+    rust_every: usize,
+}
+
+fn main() -> ExitCode {
+    let done = match Line::parse().command {
+        Command::Kernel(arguments) => kernel(&arguments),
+        Command::Busy(arguments) => busy::busy(&arguments.kernel),
+        Command::Life(arguments) => {
+            let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
+            life.map(|life| life.to_string())
+        }
+    };
+    let (text, code) = match done {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(error) => (with_sources(&error), ExitCode::FAILURE),
+    };
+    // Printing to a reader that went away is no failure.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    code
+}
+
+fn kernel(arguments: &KernelArgs) -> Result<String, Error> {
+    let peers = Peer::all(
+        &arguments.kernel,
+        arguments.echo.as_deref(),
+        arguments.python.as_deref(),
+        &arguments.peers,
+    )?;
+    let chosen = if arguments.figures.is_empty() {
+        Figure::ALL.to_vec()
+    } else {
+        arguments.figures.clone()
+    };
+    let measured = measure::all(&peers, &chosen, arguments.rounds);
+    Ok(if arguments.json {
+        report::json(&measured)
+    } else {
+        report::table(&measured)
+    })
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
