@@ -37,7 +37,7 @@ pub async fn demo(
     face: Arc<dyn Face>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let folder = machine.folder.join(FOLDER);
+    let folder = folder(machine);
     lay_out(&folder).map_err(|error| {
         let what = format!("{} cannot be written: {error}", folder.display());
         Failure::refused(
@@ -96,6 +96,18 @@ pub async fn demo(
         name_release(&project, FIRST)?;
     }
     done.map(|(exit, _)| exit)
+}
+
+/// Returns the demonstration's folder: the present one when it is that, otherwise one inside it.
+pub fn folder(machine: &Machine) -> PathBuf {
+    let present = &machine.folder;
+    let is_it = present.file_name().is_some_and(|name| name == FOLDER)
+        && present.join("deploy.yaml").is_file();
+    if is_it {
+        present.clone()
+    } else {
+        present.join(FOLDER)
+    }
 }
 
 /// Writes the release into the demonstration's deployment file, where one of its two stands.

@@ -147,7 +147,7 @@ impl Dispatcher {
             return Err(missing_place(environment));
         };
         let project = if arguments.demo {
-            let folder = self.machine.folder.join(demo::FOLDER);
+            let folder = demo::folder(&self.machine);
             Project::find(Some(&folder.join("deploy.yaml")), &folder)?
         } else {
             self.project()?

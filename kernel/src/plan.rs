@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use code_deploy_engine::foresight::{self, Foreseen};
 use code_deploy_engine::plan::Plan;
 use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
 
@@ -19,7 +20,7 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     if let Some(section) = section.filter(|section| *section != "steps") {
         return show_section(session, section);
     }
-    let plan = session.checked_plan(wish).await?;
+    let (plan, foreseen) = session.foresee(wish).await?;
     if let Some((_, state)) = session.open_run()?
         && let Some(open) = open_in_words(&state)
     {
@@ -27,9 +28,13 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
         session.face.text(&text);
     }
     let steps = plan.planned();
-    let value = serde_json::json!({ "digest": plan.digest, "steps": steps });
+    let value = serde_json::json!({
+        "digest": plan.digest, "foreseen": foreseen, "steps": steps,
+    });
     if !session.face.value("plan", &value) {
-        session.face.report("Plan", &report(&plan, &steps));
+        session
+            .face
+            .report("Plan", &report(&plan, &steps, &foreseen));
     }
     Ok(Exit::Done)
 }
@@ -59,7 +64,7 @@ fn show_section(session: &Session, section: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn report(plan: &Plan, steps: &[PlannedStep]) -> Report {
+fn report(plan: &Plan, steps: &[PlannedStep], foreseen: &[Foreseen]) -> Report {
     let expected: u64 = steps.iter().map(|step| step.expected_ms).sum();
     let changing = steps.iter().filter(|step| step.changes).count();
     let text = format!(
@@ -90,9 +95,11 @@ fn report(plan: &Plan, steps: &[PlannedStep]) -> Report {
             format!("{:.1}", step.expected_ms as f64 / 1e3),
         ]
     });
-    Report::new()
-        .with_text(text)
-        .with_table("Steps in order", columns, rows.collect())
+    foresight::tell(Report::new().with_text(text), foreseen).with_table(
+        "Steps in order",
+        columns,
+        rows.collect(),
+    )
 }
 
 /// Shows what is different between the plan of an earlier run and the one a run would have now.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
 use code_deploy_record::{
@@ -28,6 +29,10 @@ pub async fn whole(
     out: Option<&Path>,
     interrupt: &CancellationToken,
 ) -> Result<(Exit, RunId), Failure> {
+    if wish.reverts.is_none() && session.open_run()?.is_none() {
+        let (_, foreseen) = session.foresee(wish).await?;
+        foresight::refuse(&foreseen, &session.spec.environment)?;
+    }
     let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
     let (ended, run) = session
         .with_runner(Purpose::Deploy, wish, interrupt, work)

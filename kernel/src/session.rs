@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use code_deploy_engine::context::Answer;
+use code_deploy_engine::foresight::Foreseen;
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
@@ -130,13 +131,14 @@ impl Session {
     }
 
     /// Makes the plan of the run that a command would begin or go on with now, after the checks
-    /// that this run would begin with. Changes nothing.
+    /// that this run would begin with; also tells what the files alone tell of that run. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// What keeps such a run from beginning.
-    pub async fn checked_plan(&self, wish: &Wish) -> Result<Plan, Failure> {
+    /// What keeps such a run from beginning; that the files cannot be read.
+    pub async fn foresee(&self, wish: &Wish) -> Result<(Plan, Vec<Foreseen>), Failure> {
         let options = self.options(Purpose::Deploy, wish).await?;
-        Ok(Runner::preview(&options).await?)
+        Ok(Runner::foresee(&options).await?)
     }
 
     /// Makes the plan without starting a run. Changes nothing.

@@ -12,11 +12,11 @@ use crate::plan::Inputs;
 
 /// Returns the steps of `plan`.
 #[must_use]
-pub fn steps(_: &Inputs) -> Vec<Arc<dyn Step>> {
+pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
     let steps = [
         scope::step(),
         steps::step(),
-        risks::step(),
+        risks::step(inputs),
         rollback::step(),
     ];
     steps.into_iter().flatten().collect()

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use code_deploy_record::{Column, Report};
 
 use super::work::blocking;
-use crate::Context;
 use crate::source::{self, Found};
 use crate::step::StepError;
+use crate::{Context, Spec};
 
 /// Checks the source that is deployed.
 pub(crate) async fn check(context: &Context) -> Result<source::Report, StepError> {
@@ -79,9 +79,9 @@ pub(crate) fn report(source: &source::Report) -> Report {
 }
 
 /// Returns where a value of the configuration looks like a secret, and like which.
-pub(crate) fn configured_secrets(context: &Context) -> Vec<(String, String)> {
+pub(crate) fn configured_secrets(spec: &Spec) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for service in &context.spec.services {
+    for service in &spec.services {
         let process = service
             .file
             .process

@@ -9,6 +9,7 @@ use super::open::{
     Last, last_run, refuse_what_cannot_be_honoured, require_earlier, stable, wanted_release,
 };
 use super::{OpenOptions, Runner};
+use crate::foresight::{self, Foreseen};
 use crate::plan::{Inputs, Plan};
 use crate::{Error, Result};
 
@@ -19,28 +20,52 @@ impl Runner {
     /// # Errors
     /// What `open` would refuse, with the same codes.
     pub async fn preview(options: &OpenOptions) -> Result<Plan> {
-        refuse_what_cannot_be_honoured(options)?;
-        let runs = RunsFolder::of_project(&options.spec.project);
-        let last = last_run(&runs, options)?;
-        if let Some(last) = last.as_ref().filter(|last| !last.is_ended()) {
-            return plan_of_open_run(options, last).map(|(_, plan)| plan);
-        }
-        let observed = options.target.observe().await?;
-        let runs_now = observed.instances.iter().any(|instance| instance.running);
-        // A router that died is started again when a run begins; here nothing may be started, so
-        // what it served is taken from the record.
-        let from = if runs_now && observed.traffic.is_empty() {
-            last.as_ref().and_then(release_left)
-        } else {
-            None
-        };
-        let from = match from {
-            Some(from) => Some(from),
-            None => stable(&observed, options)?,
-        };
-        let inputs = inputs_from(options, &runs, from)?;
-        Plan::of(&inputs, options.steps)
+        Ok(look_ahead(options).await?.1)
     }
+
+    /// Returns what the files alone tell of a run opened now, and the plan that it would carry
+    /// out. Makes the checks of [`preview`](Self::preview), and writes nothing.
+    ///
+    /// # Errors
+    /// What `open` would refuse, with the same codes; that the files cannot be read.
+    pub async fn foresee(options: &OpenOptions) -> Result<(Plan, Vec<Foreseen>)> {
+        let (inputs, plan) = look_ahead(options).await?;
+        let (program, today) = (options.program.clone(), options.clock.now().date_naive());
+        // The source is read whole, which is not for the runtime's threads.
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = foresight::foreseen(&inputs, &plan.planned(), &program, today)?;
+            Ok((plan, found))
+        });
+        looked.await.unwrap_or_else(|error| {
+            let what = format!("looking at the files was cut off: {error}");
+            Err(Error::refused(crate::code::CUT_OFF, what, "Try again."))
+        })
+    }
+}
+
+async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
+    refuse_what_cannot_be_honoured(options)?;
+    let runs = RunsFolder::of_project(&options.spec.project);
+    let last = last_run(&runs, options)?;
+    if let Some(last) = last.as_ref().filter(|last| !last.is_ended()) {
+        return plan_of_open_run(options, last);
+    }
+    let observed = options.target.observe().await?;
+    let runs_now = observed.instances.iter().any(|instance| instance.running);
+    // A router that died is started again when a run begins; here nothing may be started, so
+    // what it served is taken from the record.
+    let from = if runs_now && observed.traffic.is_empty() {
+        last.as_ref().and_then(release_left)
+    } else {
+        None
+    };
+    let from = match from {
+        Some(from) => Some(from),
+        None => stable(&observed, options)?,
+    };
+    let inputs = inputs_from(options, &runs, from)?;
+    let plan = Plan::of(&inputs, options.steps)?;
+    Ok((inputs, plan))
 }
 
 /// Returns what a run that begins now rests on.
@@ -57,6 +82,7 @@ pub(super) fn inputs_from(
             "Name another release, or see what runs with `code-deploy status`.",
         ));
     }
+    refuse_unlisted(options, &to)?;
     require_earlier(options, runs, &to)?;
     Ok(Inputs {
         spec: Arc::clone(&options.spec),
@@ -66,6 +92,25 @@ pub(super) fn inputs_from(
         to,
         reverts: options.reverts.clone(),
     })
+}
+
+/// Refuses a release that the deployment file does not list, where it lists them. Nobody is kept
+/// from going back to one that ran.
+fn refuse_unlisted(options: &OpenOptions, to: &Release) -> Result<()> {
+    let listed = &options.spec.file.releases;
+    let known = listed.is_empty() || listed.iter().any(|one| one == to.as_str());
+    if known || options.reverts.is_some() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "CD0438",
+        format!(
+            "there is no release {to}: `releases` of {} lists {}",
+            options.spec.path.display(),
+            listed.join(", ")
+        ),
+        "Name one of these, or add the release there.",
+    ))
 }
 
 /// Returns the release on which an ended run left everything.

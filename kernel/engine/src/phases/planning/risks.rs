@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use code_deploy_record::{Column, Release, Report, RunOutcome, RunsFolder};
 use serde_json::{Value, json};
 
+use crate::foresight::{self, Foreseen};
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::plan::Inputs;
 use crate::spec::DatabaseUrl;
 use crate::step::StepError;
 use crate::{Context, Step};
 
 /// Returns the step.
-pub(super) fn step() -> Option<Arc<dyn Step>> {
+pub(super) fn step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
     let outline = Outline {
         verb: ("plan", 1),
         section: "risks",
@@ -23,10 +25,10 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         methods: ("the risks weighed again", "the runs of the project listed"),
         expected: Duration::from_millis(300),
     };
-    section_step(&outline, Risks)
+    section_step(&outline, Risks(inputs.clone()))
 }
 
-struct Risks;
+struct Risks(Inputs);
 
 /// A risk, how serious it is, and what is done about it.
 struct Risk(&'static str, String, &'static str);
@@ -44,7 +46,7 @@ impl Work for Risks {
             .map(Column::text)
             .to_vec();
         let changes = changes(context).await?;
-        let report = Report::new()
+        let report = foresight::tell(Report::new(), &self.foreseen(context).await?)
             .with_table("Risks", columns, rows.collect())
             .with_table(
                 "What changed since the last finished run",
@@ -75,6 +77,23 @@ impl Work for Risks {
             known,
             format!("{} runs of the project, this one among them", listed.len()),
         ))
+    }
+}
+
+impl Risks {
+    /// Returns what the files alone tell of this run.
+    async fn foreseen(&self, context: &Context) -> Result<Vec<Foreseen>, StepError> {
+        let state = context.state();
+        let steps = state.plan.as_ref().map(|plan| plan.steps.clone());
+        let (inputs, program) = (self.0.clone(), context.program.clone());
+        let today = context.clock.now().date_naive();
+        let looked = blocking("looking at the files", move || {
+            foresight::foreseen(&inputs, &steps.unwrap_or_default(), &program, today)
+        });
+        looked.await?.map_err(|error| {
+            let problem = error.problem();
+            StepError::permanent(&problem.code, problem.what, problem.next)
+        })
     }
 }
 

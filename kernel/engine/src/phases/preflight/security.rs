@@ -39,7 +39,7 @@ impl Work for Security {
         let context = section.context;
         let since = context.clock.now();
         let source = policy::check(context).await?;
-        let plain = configured_secrets(context);
+        let plain = configured_secrets(&context.spec);
         let mut report = policy::report(&source);
         let rows = plain
             .iter()

@@ -164,7 +164,7 @@ async fn look_at(context: &Context) -> Result<Looked, StepError> {
         scanned,
         unseen: unseen(&observed, &open),
         open,
-        plain: policy::configured_secrets(context),
+        plain: policy::configured_secrets(&context.spec),
         source_secrets: source
             .breaches()
             .filter(|(rule, _)| rule.name == "security/hard-coded-secret")

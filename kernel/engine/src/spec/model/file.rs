@@ -25,6 +25,9 @@ pub struct DeployFile {
     /// The release to deploy when the command line names none.
     #[serde(default)]
     pub release: Option<String>,
+    /// The releases that there are; any release may be asked for when none is listed.
+    #[serde(default)]
+    pub releases: Vec<String>,
     /// The Compose file that names the services, relative to this file.
     #[serde(default = "default_compose")]
     pub compose: PathBuf,
