@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::{Notice, Progress};
-use code_deploy_notebook_gen::{Chart, report_to_text};
+use code_deploy_notebook_gen::{Chart, lines_within, report_to_text, report_within};
 use code_deploy_record::{Event, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +20,8 @@ use crate::lines::Teller;
 pub struct Terminal {
     json: bool,
     bar: Option<ProgressBar>,
+    /// Whether a person reads the lines, so that they are wrapped to the terminal's width.
+    wraps: bool,
     user: String,
     teller: Mutex<Teller>,
     /// Lines are written whole also when several tasks write.
@@ -39,13 +41,30 @@ impl Terminal {
         Self {
             json,
             bar,
+            wraps: !json && std::io::stdout().is_terminal(),
             user,
             teller: Mutex::default(),
             out: Mutex::new(std::io::stdout()),
         }
     }
 
+    /// Returns how wide the terminal is now; nothing where it is none.
+    fn width(&self) -> Option<usize> {
+        let size = console::Term::stdout()
+            .size_checked()
+            .filter(|_| self.wraps);
+        size.map(|(_, columns)| usize::from(columns))
+    }
+
+    /// Writes text, wrapped to the terminal's width.
     fn line(&self, text: &str) {
+        match self.width() {
+            Some(width) => self.raw(&lines_within(text, width)),
+            None => self.raw(text),
+        }
+    }
+
+    fn raw(&self, text: &str) {
         let write = || {
             let mut out = self
                 .out
@@ -62,7 +81,7 @@ impl Terminal {
 
     fn json(&self, kind: &str, value: &impl serde::Serialize) {
         if let Ok(value) = serde_json::to_value(value) {
-            self.line(&serde_json::json!({ kind: value }).to_string());
+            self.raw(&serde_json::json!({ kind: value }).to_string());
         }
     }
 
@@ -99,11 +118,12 @@ impl Terminal {
             return self.json(failure.word(), &failure.problem);
         }
         self.finish();
-        drop(writeln!(
-            std::io::stderr(),
-            "{}",
-            failure.lines().join("\n")
-        ));
+        let text = failure.lines().join("\n");
+        let text = match console::Term::stderr().size_checked() {
+            Some((_, width)) => lines_within(&text, usize::from(width)),
+            None => text,
+        };
+        drop(writeln!(std::io::stderr(), "{text}"));
     }
 
     /// Takes the bar away.
@@ -123,8 +143,12 @@ impl Face for Terminal {
                 &serde_json::json!({ "title": title, "report": report }),
             );
         }
-        self.line(&format!("\n{title}\n{}", "-".repeat(title.chars().count())));
-        self.line(report_to_text(report).trim_end());
+        self.raw(&format!("\n{title}\n{}", "-".repeat(title.chars().count())));
+        let text = match self.width() {
+            Some(width) => report_within(report, width),
+            None => report_to_text(report),
+        };
+        self.raw(text.trim_end());
     }
 
     fn chart(&self, chart: &Chart) {

@@ -116,7 +116,7 @@ fn fence_for(text: &str) -> String {
 }
 
 /// Cuts code after its first lines, and says how many follow.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let text = text.trim_end_matches('\n');
     let lines = text.lines().count();
     if lines <= LONGEST_CODE {
@@ -134,7 +134,7 @@ pub fn report_to_text(report: &Report) -> String {
     blocks.join("\n\n")
 }
 
-fn block_to_text(block: &Block) -> String {
+pub(crate) fn block_to_text(block: &Block) -> String {
     match block {
         Block::Text { text } => text.clone(),
         Block::Table {
@@ -164,7 +164,7 @@ const TEXT_WIDTH: usize = 110;
 /// The last column stays at least this wide, however wide those before it are.
 const LAST_COLUMN: usize = 40;
 
-fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
+pub(crate) fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return "  none".to_owned();
     }
@@ -187,7 +187,7 @@ fn table_to_text(columns: &[Column], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-fn column_width(columns: &[Column], rows: &[Vec<String>], index: usize) -> usize {
+pub(crate) fn column_width(columns: &[Column], rows: &[Vec<String>], index: usize) -> usize {
     let entries = rows.iter().filter_map(|row| row.get(index));
     let longest = entries.map(|entry| entry.chars().count()).max();
     let title = columns

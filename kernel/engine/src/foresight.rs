@@ -111,7 +111,11 @@ pub fn tell(mut report: Report, found: &[Foreseen]) -> Report {
                 one.phase.to_string(),
                 one.what.clone(),
                 one.cure.clone(),
-                list(&one.items),
+                one.items
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
             ]
         });
         let rows: Vec<_> = rows.collect();
@@ -253,3 +257,6 @@ fn artifacts(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

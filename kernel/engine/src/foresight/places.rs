@@ -25,6 +25,10 @@ impl Places {
 
     /// Returns the place of a key, or of the nearest above it that is there: `deploy.yaml:12`.
     pub(super) fn of(&self, keys: &[&str]) -> String {
+        let top = keys.first().and_then(|key| self.document.node(&[key]));
+        if top.is_none() {
+            return self.name.clone();
+        }
         let found = self.document.error_at_key("", keys, "", "");
         match found.line {
             Some(line) => format!("{}:{line}", self.name),

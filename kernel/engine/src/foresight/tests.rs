@@ -1,0 +1,171 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::plan::{Found, Plan};
+use crate::spec::Spec;
+
+const COMPOSE: &str = "services:\n  web:\n    image: web:1\n    ports: [\"8080:8080\"]\n";
+
+/// A service with everything that a run asks for.
+const WHOLE: &str = "application: x
+release: \"1\"
+environments:
+  dev: { replicas: { web: 2 } }
+  staging: { replicas: { web: 2 } }
+services:
+  web:
+    owner: ada
+    probes: { startup: /s, readiness: /r, liveness: /l }
+    metrics: /metrics
+    log_marker: /marker
+    process: { command: [sleep, \"9\"] }
+";
+
+fn foresee(deploy: &str, environment: &str) -> Vec<Foreseen> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("compose.yaml"), COMPOSE).unwrap();
+    let path = folder.path().join("deploy.yaml");
+    std::fs::write(&path, deploy).unwrap();
+    of_file(&path, environment)
+}
+
+fn of_file(path: &Path, environment: &str) -> Vec<Foreseen> {
+    let spec = Arc::new(Spec::load(path, environment, "local", &|_| None).unwrap());
+    let taken = crate::inventory::take(&spec, None).unwrap();
+    let inventory = Arc::new(Found {
+        components: taken.components(),
+        document: serde_json::to_value(&taken).unwrap(),
+    });
+    let to = spec.release.as_ref().unwrap().parse().unwrap();
+    let inputs = Inputs {
+        spec,
+        inventory,
+        from: None,
+        to,
+        initial: true,
+        reverts: None,
+    };
+    let steps = Plan::make(&inputs).unwrap().planned();
+    let today = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
+    foreseen(&inputs, &steps, Path::new("/bin/true"), today).unwrap()
+}
+
+fn stopping(found: &[Foreseen]) -> Vec<String> {
+    let stopping = found.iter().filter(|one| one.stops);
+    stopping.map(|one| list(&one.items)).collect()
+}
+
+#[test]
+fn everything_that_the_files_decide_is_told_at_once_with_its_line() {
+    let bare = "application: x\nrelease: \"1\"\nenvironments:\n  dev: {}\nservices:\n  web:\n    \
+                process: { command: [sleep, \"9\"] }\n";
+    let found = foresee(bare, "dev");
+    assert_eq!(
+        stopping(&found),
+        [
+            "1.1.4",
+            "3.1.6, 6.2.6",
+            "5.4.2",
+            "5.4.3",
+            "5.4.4",
+            "8.1.1, 8.1.3",
+            "8.2.1, 8.2.4, 8.2.6"
+        ]
+    );
+    assert!(found[0].cure.contains("web (deploy.yaml:6)"), "{found:?}");
+    assert!(found[1].cure.contains("(deploy.yaml:4)"), "{found:?}");
+    let error = refuse(&found, "dev").unwrap_err().problem();
+    assert_eq!(error.code, "CD0437");
+    for word in [
+        "owner:",
+        "replicas: {web: 2}",
+        "startup: /PATH",
+        "log_marker",
+        "phase 07",
+    ] {
+        assert!(error.what.contains(word), "{word}: {}", error.what);
+    }
+    // No journey is told, and stops nothing where the policy notes what is open.
+    assert!(
+        found
+            .iter()
+            .any(|one| !one.stops && one.what.contains("no journey"))
+    );
+}
+
+#[test]
+fn a_service_with_everything_stops_nothing_where_open_items_are_noted() {
+    let found = foresee(WHOLE, "dev");
+    assert_eq!(stopping(&found), [""; 0], "{found:?}");
+    refuse(&found, "dev").unwrap();
+}
+
+#[test]
+fn what_somebody_accepts_by_a_waiver_is_not_told() {
+    let without = WHOLE.replace("    metrics: /metrics\n", "");
+    assert_eq!(stopping(&foresee(&without, "dev")), ["8.1.1, 8.1.3"]);
+    let waiver = |item: &str, day: &str| {
+        format!("  - {{item: {item}, by: ada, reason: later, expires: {day}}}\n")
+    };
+    let day = "2026-02-01";
+    let waived = format!(
+        "{without}waivers:\n{}{}",
+        waiver("8.1.1", day),
+        waiver("8.1.3", day)
+    );
+    assert_eq!(stopping(&foresee(&waived, "dev")), [""; 0]);
+    let expired = waived.replace(day, "2025-12-31");
+    assert_eq!(stopping(&foresee(&expired, "dev")), ["8.1.1, 8.1.3"]);
+}
+
+#[test]
+fn where_open_items_stop_what_nothing_establishes_is_told_before() {
+    let found = foresee(WHOLE, "staging");
+    let told = stopping(&found).join("; ");
+    for item in ["1.5.5", "7.1.1", "9.1.1", "9.2.5", "8.2.3"] {
+        assert!(told.contains(item), "{item} is not in {told}");
+    }
+}
+
+#[test]
+fn an_artifact_that_nothing_builds_and_that_is_not_there_stops_whatever_the_policy() {
+    let missing = WHOLE.replace(
+        "    metrics:",
+        "    build: { artifacts: [bin/web] }\n    metrics:",
+    );
+    let note = missing.replace(
+        "  dev: { replicas: { web: 2 } }",
+        "  dev: { replicas: { web: 2 }, overrides: { failed: note } }",
+    );
+    let found = foresee(&note, "dev");
+    assert!(
+        found[0].stops && found[0].what.contains("bin/web"),
+        "{found:?}"
+    );
+    let built = note.replace("artifacts: [", "command: [make], artifacts: [");
+    assert_eq!(stopping(&foresee(&built, "dev")), [""; 0]);
+}
+
+#[test]
+fn the_shop_stops_at_nothing_that_its_files_tell() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shop/deploy.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    copy(file.parent().unwrap(), folder.path());
+    let found = of_file(&folder.path().join("deploy.yaml"), "dev");
+    assert_eq!(found, [], "{found:?}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        match source.is_dir() {
+            true => copy(&source, &target),
+            false => drop(std::fs::copy(&source, &target).unwrap()),
+        }
+    }
+}
