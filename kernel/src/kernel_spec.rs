@@ -153,6 +153,6 @@ fn failed(error: &code_deploy_jupyter::Error) -> Failure {
     Failure::refused(
         "CD0802",
         what,
-        "Choose another place: --user, --prefix FOLDER, --sys-prefix.",
+        "Check who owns that folder, or choose another place: --user, --prefix FOLDER, --sys-prefix.",
     )
 }

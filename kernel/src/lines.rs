@@ -92,7 +92,11 @@ pub fn line_of(event: &Event) -> Option<String> {
             ))
         }
         EventBody::GateEvaluated(gate) => {
-            let answer = if gate.passed { "passed" } else { "NOT PASSED" };
+            let answer = if gate.passed {
+                gate.word()
+            } else {
+                "NOT PASSED"
+            };
             Some(format!(
                 "  gate {} {answer} ({}): {}",
                 gate.gate.word(),

@@ -396,7 +396,8 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
             "CD0408",
             format!("the run was rolled back: {reason}"),
             "The run is ended; everything is as before it, and that was verified.",
-            "The notebooks of the run say what happened and when.",
+            "Mend that cause and deploy again. What was measured and what was asked for: the \
+             summary, `code-deploy status`, and the notebooks of the run.",
         ),
         Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),
     })

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use code_deploy_record::{Column, Report, RunFolder, RunState, Verdict};
+use code_deploy_record::{
+    Column, EventBody, GateEvaluated, Report, RunFolder, RunOutcome, RunState, Verdict,
+};
 
 use crate::session::Session;
 use crate::show::status::standing;
@@ -17,6 +19,8 @@ pub async fn show(
     notebooks: usize,
 ) {
     let mut rows = vec![row("Outcome", standing(state))];
+    let why = why(folder, state);
+    rows.extend(why.iter().map(|text| row("Why", text.clone())));
     if let (Some(since), Some(last)) = (state.since, state.last) {
         rows.push(row(
             "Took",
@@ -39,6 +43,7 @@ pub async fn show(
     let value = serde_json::json!({
         "run": state.started.as_ref().map(|started| &started.run),
         "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
+        "why": why,
         "client": state.clients.get("client"),
         "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
         "record": folder.path(), "notebooks": out,
@@ -54,6 +59,35 @@ pub async fn show(
 
 fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
+}
+
+/// Returns, of a run that did not succeed, each gate that did not pass with the figures that it did
+/// not like and what was asked for. What cannot be read of the record says nothing here.
+fn why(folder: &RunFolder, state: &RunState) -> Vec<String> {
+    let succeeded = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
+    let events = folder.events().ok().filter(|_| !succeeded);
+    let mut told: BTreeMap<(&str, String), Option<String>> = BTreeMap::new();
+    for event in events.into_iter().flatten().flatten() {
+        if let EventBody::GateEvaluated(gate) = event.body {
+            let text = (!gate.passed).then(|| refusal(&gate));
+            told.insert((gate.gate.word(), gate.subject), text);
+        }
+    }
+    told.into_values().flatten().collect()
+}
+
+fn refusal(gate: &GateEvaluated) -> String {
+    let mut text = format!(
+        "the {} gate of {} did not pass: {}",
+        gate.gate.word(),
+        gate.subject,
+        gate.reason
+    );
+    for check in gate.checks.iter().filter(|check| !check.passed) {
+        let (name, measured, limit) = (&check.name, &check.measured, &check.limit);
+        text.push_str(&format!("; {name}: {measured} (asked for: {limit})"));
+    }
+    text
 }
 
 fn client_rows(state: &RunState) -> Vec<Vec<String>> {

@@ -54,6 +54,12 @@ impl Error {
                     code_deploy_record::Error::NoSuchRun { .. } => {
                         "`code-deploy runs` lists the runs."
                     }
+                    code_deploy_record::Error::Io { source, .. }
+                        if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                    {
+                        "Let this user read and write there (`chown`, `chmod`), or give the \
+                         command as the user who owns it."
+                    }
                     _ => {
                         "Look at the path and the cause; `code-deploy verify RUN` shows whether \
                          the record is whole."

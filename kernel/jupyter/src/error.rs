@@ -84,8 +84,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A kernelspec cannot be written, read or removed.
-    #[error("cannot {action} {}; what was there before is unchanged; check who owns that folder, or \
-             choose another place (--user, --prefix, --sys-prefix)", path.display())]
+    #[error("cannot {action} {}; what was there before is unchanged", path.display())]
     Kernelspec {
         /// What was being done.
         action: &'static str,

@@ -495,6 +495,24 @@ pub struct GateEvaluated {
     pub reason: String,
 }
 
+/// How the name of a check ends that holds two releases against each other in the seconds in which
+/// both served.
+pub const COMPARED: &str = " while both served";
+
+impl GateEvaluated {
+    /// Returns how the gate answered, in words. A baseline that nothing was compared with has not
+    /// passed, though it lets the run go on.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        let compared = || self.checks.iter().any(|one| one.name.ends_with(COMPARED));
+        match self.passed {
+            false => "did not pass",
+            true if self.gate == Gate::Baseline && !compared() => "not compared",
+            true => "passed",
+        }
+    }
+}
+
 /// The gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

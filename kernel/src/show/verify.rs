@@ -23,7 +23,9 @@ enum Kind {
 /// A row of the table.
 struct Row {
     kind: Kind,
+    /// The folder of the record or of the notebooks.
     record: String,
+    /// The place in it.
     place: String,
     what: String,
 }
@@ -114,12 +116,7 @@ fn judge(
     let (different, missing) = (number(Kind::Different), number(Kind::NotHere));
     let all = rows.len();
     if !rows.is_empty() {
-        let columns = ["Record", "Where", "What"].map(Column::text).to_vec();
-        let rows = rows
-            .into_iter()
-            .map(|row| vec![row.record, row.place, row.what]);
-        let report = Report::new().with_table("Findings", columns, rows.collect());
-        face.report("What does not verify", &report);
+        face.report("What does not verify", &findings(rows));
     }
     if different > 0 {
         let what = match different {
@@ -170,6 +167,24 @@ fn judge(
     Ok(Exit::Done)
 }
 
+/// Returns a table for each record, whose folder is then said once.
+fn findings(rows: Vec<Row>) -> Report {
+    let mut of_record: Vec<(String, Vec<Vec<String>>)> = Vec::new();
+    for row in rows {
+        let line = vec![row.place, row.what];
+        match of_record.iter_mut().find(|(name, _)| *name == row.record) {
+            Some((_, lines)) => lines.push(line),
+            None => of_record.push((row.record, vec![line])),
+        }
+    }
+    let mut report = Report::new();
+    for (record, lines) in of_record {
+        let columns = ["Where", "What"].map(Column::text).to_vec();
+        report = report.with_table(record, columns, lines);
+    }
+    report
+}
+
 fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
     if runs.is_empty() {
         let project = project.ok_or_else(|| {
@@ -197,11 +212,11 @@ fn compare(
     notebooks: &Path,
 ) -> Result<(usize, Vec<Row>), Failure> {
     let pages = crate::pages::executed(project, folder)?;
-    let record = folder.path().display().to_string();
+    let beside = notebooks.display().to_string();
     let row = |path: &Path, (kind, what): (Kind, String)| Row {
         kind,
-        record: record.clone(),
-        place: notebooks.join(path).display().to_string(),
+        record: beside.clone(),
+        place: path.display().to_string(),
         what,
     };
     let mut rows = Vec::new();

@@ -131,7 +131,7 @@ pub fn describe(body: &EventBody) -> (&'static str, String) {
         | EventBody::StepFinished { .. } => ("steps", describe_step(body)),
         EventBody::GateEvaluated(gate) => {
             let word = if gate.passed {
-                "passed"
+                gate.word()
             } else {
                 "DID NOT PASS"
             };

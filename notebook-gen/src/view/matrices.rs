@@ -76,21 +76,18 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
 }
 
 fn gate_cell(run: &Facts, gate: Gate) -> String {
-    let answers: Vec<bool> = run
-        .state
-        .gates
-        .iter()
-        .filter(|answer| answer.gate == gate)
-        .map(|answer| answer.passed)
-        .collect();
+    let last = run.state.gates.iter().filter(|answer| answer.gate == gate);
+    let answers: Vec<bool> = last.map(|answer| answer.passed).collect();
     if answers.is_empty() {
         return "not asked".to_owned();
     }
     let passed = answers.iter().filter(|passed| **passed).count();
-    let word = if passed == answers.len() {
-        "passed"
-    } else {
-        "did not pass"
+    let mut given = run.gates.iter().map(|given| &given.what);
+    let compared = given.any(|given| given.gate == gate && given.word() == "passed");
+    let word = match passed == answers.len() {
+        true if compared => "passed",
+        true => "not compared",
+        false => "did not pass",
     };
     format!("{word}: {passed} of {}", answers.len())
 }

@@ -110,11 +110,7 @@ pub(crate) fn gates_table<'a>(
     let mut rows = Vec::new();
     for gate in gates {
         let answer = &gate.what;
-        let word = if answer.passed {
-            "passed"
-        } else {
-            "did not pass"
-        };
+        let word = answer.word();
         let time = clock(gate.time);
         let seq = gate.seq.to_string();
         let name = answer.gate.word();

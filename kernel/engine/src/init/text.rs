@@ -77,7 +77,8 @@ pub(super) fn write(found: &Found<'_>) -> String {
         0,
         "# The release to deploy when the command line names none.",
     );
-    out.add(0, "release: \"1.0.0\"");
+    let release = tag_of_all(found).unwrap_or("1.0.0");
+    out.add(0, &format!("release: \"{release}\""));
     out.add(0, &format!("compose: {}", quoted(found.compose)));
     out.add(0, "");
     out.add(0, "# What the Compose file cannot say of each service.");
@@ -102,6 +103,27 @@ impl Lines {
         }
         self.0.push('\n');
     }
+}
+
+/// Returns the tag of the project's own images when all have the same and it names a release. An
+/// image of a database, a cache or a queue has a release of its own.
+fn tag_of_all<'a>(found: &Found<'a>) -> Option<&'a str> {
+    let own =
+        found.facts.services.iter().filter(|(name, service)| {
+            matches!(role(name, service), Role::Frontend | Role::Backend)
+        });
+    let mut tags = own.map(|(_, service)| tag_of(service.image.as_deref()?));
+    let first = tags.next()??;
+    let names_a_release = first.starts_with(|c: char| c.is_ascii_digit())
+        && first.parse::<code_deploy_record::Release>().is_ok();
+    (names_a_release && tags.all(|tag| tag == Some(first))).then_some(first)
+}
+
+/// Returns the tag of an image: what follows the last colon behind the last slash.
+fn tag_of(image: &str) -> Option<&str> {
+    let image = image.split('@').next()?;
+    let name = image.rsplit('/').next()?;
+    name.split_once(':').map(|(_, tag)| tag)
 }
 
 fn role(name: &str, service: &ComposeService) -> Role {

@@ -62,12 +62,13 @@ fn an_edited_chart_and_files_that_are_not_of_the_run_are_named() {
     place.write("pages/charts/more.png", "");
     let all = [
         "3 places do not verify",
-        "pages/charts/latency.svg",
+        "\npages\n",
+        "  charts/latency.svg",
         "changed: not what the record gives",
-        "pages/10_More.ipynb",
+        "  10_More.ipynb",
         "nothing of this name",
         "not of this run",
-        "pages/charts/more.png",
+        "  charts/more.png",
     ];
     verify(&place).refused(1, "CD0301", &all);
     fs::write(&chart, drawn).unwrap();

@@ -37,6 +37,14 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
 
 struct Rollback;
 
+/// Returns the version at which a database stands.
+async fn version_of(database: &Database<'_>) -> Result<i64, StepError> {
+    let mut live = Sqlite::read(database.name, &database.path).await?;
+    let version = live.version().await?;
+    live.close().await?;
+    Ok(version)
+}
+
 #[async_trait]
 impl Work for Rollback {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
@@ -48,6 +56,7 @@ impl Work for Rollback {
             let Some(former) = before(section).remove(database.name) else {
                 continue;
             };
+            let stands = version_of(&database).await?;
             let without = database.without_way_back(former.version);
             let took = if without.is_empty() {
                 Some(try_back(section, &database).await?)
@@ -57,14 +66,18 @@ impl Work for Rollback {
             let (name, version) = (database.name, former.version);
             rows.push(vec![
                 name.to_owned(),
-                database.wanted.to_string(),
+                stands.to_string(),
                 version.to_string(),
                 took.as_ref().map_or_else(
                     || format!("no: migrations {without:?} have no way down"),
                     |(_, differs)| {
-                        differs
-                            .clone()
-                            .unwrap_or_else(|| "yes, the data agrees".to_owned())
+                        differs.clone().unwrap_or_else(|| {
+                            if stands == version {
+                                "nothing to take back".to_owned()
+                            } else {
+                                "yes, the data agrees".to_owned()
+                            }
+                        })
                     },
                 ),
                 took.as_ref().map_or_else(String::new, |(took, _)| {
@@ -88,7 +101,7 @@ impl Work for Rollback {
                  version {}: that release has to work with it, as it did while both served. If neither \
                  will do, stop the services that use it, copy {} over {}, start them again: what was \
                  written since is lost.",
-                database.wanted,
+                stands,
                 backup.unwrap_or_else(|| "nothing (it is new: remove it)".to_owned()),
                 database.path.display()
             ));
@@ -112,9 +125,7 @@ impl Work for Rollback {
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let mut texts = Vec::new();
         for database in Database::all(section.context).await? {
-            let mut live = Sqlite::read(database.name, &database.path).await?;
-            let version = live.version().await?;
-            live.close().await?;
+            let version = version_of(&database).await?;
             texts.push(format!("{} is at version {version}", database.name));
             if version < database.wanted {
                 return Ok(Seen::new(false, texts.join("; ")));

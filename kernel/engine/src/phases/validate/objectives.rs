@@ -211,7 +211,7 @@ pub(super) fn compare(service: &str, pair: &Pair, rule: &AnalysisPolicy) -> Vec<
     let (new, old) = (pair.new.sums(), pair.old.sums());
     let mut checks = judge::compare(service, &new, &old, rule);
     for check in &mut checks {
-        check.name.push_str(" while both served");
+        check.name.push_str(code_deploy_record::COMPARED);
     }
     checks
 }

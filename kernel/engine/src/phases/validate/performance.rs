@@ -426,7 +426,7 @@ async fn settle_objectives(
     let unmeasured = objectives.iter().any(|check| check.measured == "none");
     let figures: Vec<_> = objectives
         .iter()
-        .map(|check| format!("{}: {}", check.name, check.measured))
+        .map(|check| format!("{}: {} ({})", check.name, check.measured, check.limit))
         .collect();
     let reason = format!(
         "{held} of {} hold; {}",
