@@ -100,11 +100,14 @@ pub async fn demo(
 
 /// Returns the demonstration's folder: the present one when it is that, otherwise one inside it.
 pub fn folder(machine: &Machine) -> PathBuf {
-    let present = &machine.folder;
+    folder_in(&machine.folder)
+}
+
+fn folder_in(present: &Path) -> PathBuf {
     let is_it = present.file_name().is_some_and(|name| name == FOLDER)
         && present.join("deploy.yaml").is_file();
     if is_it {
-        present.clone()
+        present.to_owned()
     } else {
         present.join(FOLDER)
     }
@@ -201,6 +204,18 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
     use super::*;
+
+    #[test]
+    fn inside_the_folder_of_the_demonstration_none_is_laid_out_inside_it() {
+        let outside = std::env::temp_dir().join(format!("demo-{}", std::process::id()));
+        let inside = outside.join(FOLDER);
+        std::fs::create_dir_all(&inside).unwrap();
+        assert_eq!(folder_in(&outside), inside);
+        assert_eq!(folder_in(&inside), inside.join(FOLDER));
+        std::fs::write(inside.join("deploy.yaml"), "application: shop\n").unwrap();
+        assert_eq!(folder_in(&inside), inside);
+        std::fs::remove_dir_all(&outside).unwrap();
+    }
 
     #[test]
     fn the_deployment_file_names_the_release_that_is_deployed() {

@@ -221,3 +221,38 @@ impl Runner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    fn ordered(names: &[&str]) -> Vec<String> {
+        let steps = names.iter().map(|name| name.parse().unwrap()).collect();
+        let ordered = in_undo_order(steps);
+        ordered.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_client_outlives_every_change_where_a_release_stays_and_none_where_nothing_stays() {
+        let upgrade = [
+            "release.promotion",
+            "release.green.web",
+            "provision.outside-client",
+        ];
+        assert_eq!(ordered(&upgrade), upgrade);
+        assert_eq!(
+            ordered(&[
+                "release.promotion",
+                "release.outside-client",
+                "release.green.web"
+            ]),
+            [
+                "release.outside-client",
+                "release.promotion",
+                "release.green.web"
+            ]
+        );
+    }
+}

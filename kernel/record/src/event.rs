@@ -657,3 +657,38 @@ impl RunOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
+        let check = |name: &str| GateCheck {
+            name: name.to_owned(),
+            measured: "1 ms".to_owned(),
+            limit: "at most 2 ms".to_owned(),
+            passed: true,
+        };
+        let gate = |gate, passed, checks| GateEvaluated {
+            gate,
+            subject: "shop 1.1.0".to_owned(),
+            passed,
+            since: DateTime::UNIX_EPOCH,
+            checks,
+            reason: String::new(),
+        };
+        let objective = vec![check("pages are fast (p99)")];
+        let compared = vec![check(&format!("web p99{COMPARED}"))];
+        assert_eq!(
+            gate(Gate::Baseline, true, objective.clone()).word(),
+            "not compared"
+        );
+        assert_eq!(gate(Gate::Baseline, true, compared).word(), "passed");
+        assert_eq!(
+            gate(Gate::Baseline, false, objective.clone()).word(),
+            "did not pass"
+        );
+        assert_eq!(gate(Gate::Health, true, objective).word(), "passed");
+    }
+}

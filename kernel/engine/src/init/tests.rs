@@ -216,7 +216,8 @@ fn init_writes_a_file_for_the_shop_that_loads() {
       requests:
         - path: /readyz
 
-    # User journeys, a file each: requests, each with what its answer must be.
+    # User journeys, a file each: requests, each with what its answer must be. A run walks through them
+    # before it gives a new release traffic, so that it needs one.
     # journeys: [journeys/sign-in.yaml]
 
     # People to turn to, and who is called when.
@@ -229,4 +230,31 @@ fn init_writes_a_file_for_the_shop_that_loads() {
     # known_issues:
     #   - { title: Search is slow after a restart, workaround: Wait an hour }
     "#);
+}
+
+#[test]
+fn the_release_is_the_tag_on_which_the_projects_own_images_agree() {
+    let release = |images: [&str; 3]| {
+        let [web, api, db] = images;
+        let compose = format!(
+            "services:\n  web: {{image: '{web}', ports: ['8080:80']}}\n  \
+             api: {{image: '{api}', ports: ['81:81']}}\n  db: {{image: '{db}'}}\n"
+        );
+        let text = init(folder(&compose).path(), &|_| None).unwrap();
+        let line = text.lines().find(|line| line.starts_with("release:"));
+        line.unwrap().to_owned()
+    };
+    let db = "postgres:16";
+    assert_eq!(
+        release(["r.example:5000/web:2.0", "api:2.0", db]),
+        "release: \"2.0\""
+    );
+    assert_eq!(release(["nginx:1.25", "api:2.0", db]), "release: \"2.0\"");
+    for other in ["api:2.1", "api", "api:latest"] {
+        assert_eq!(
+            release(["web:2.0", other, db]),
+            "release: \"1.0.0\"",
+            "{other}"
+        );
+    }
 }

@@ -105,25 +105,35 @@ impl Lines {
     }
 }
 
+/// Images of others that serve pages or pass requests on.
+const OF_OTHERS: [&str; 6] = ["nginx", "httpd", "caddy", "traefik", "haproxy", "envoy"];
+
 /// Returns the tag of the project's own images when all have the same and it names a release. An
 /// image of a database, a cache or a queue has a release of its own.
 fn tag_of_all<'a>(found: &Found<'a>) -> Option<&'a str> {
-    let own =
-        found.facts.services.iter().filter(|(name, service)| {
-            matches!(role(name, service), Role::Frontend | Role::Backend)
-        });
-    let mut tags = own.map(|(_, service)| tag_of(service.image.as_deref()?));
+    let services = found.facts.services.iter();
+    let own = services
+        .filter(|(name, service)| matches!(role(name, service), Role::Frontend | Role::Backend))
+        .filter_map(|(_, service)| service.image.as_deref())
+        .filter(|image| !OF_OTHERS.contains(&name_of(image)));
+    let mut tags = own.map(tag_of);
     let first = tags.next()??;
     let names_a_release = first.starts_with(|c: char| c.is_ascii_digit())
         && first.parse::<code_deploy_record::Release>().is_ok();
     (names_a_release && tags.all(|tag| tag == Some(first))).then_some(first)
 }
 
-/// Returns the tag of an image: what follows the last colon behind the last slash.
+/// Returns the tag of an image: what follows the colon behind the last slash.
 fn tag_of(image: &str) -> Option<&str> {
     let image = image.split('@').next()?;
     let name = image.rsplit('/').next()?;
     name.split_once(':').map(|(_, tag)| tag)
+}
+
+/// Returns the last part of an image's name: `nginx` of `docker.io/library/nginx:1`.
+fn name_of(image: &str) -> &str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    name.split([':', '@']).next().unwrap_or_default()
 }
 
 fn role(name: &str, service: &ComposeService) -> Role {

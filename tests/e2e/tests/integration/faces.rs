@@ -70,6 +70,48 @@ fn a_plan_writes_nothing_and_refuses_what_the_run_refuses() {
 }
 
 #[test]
+fn a_run_that_would_stop_for_sure_is_refused_with_everything_that_stops_it() {
+    let place = project();
+    let planned = place.run(&["plan", "-e", "dev", "-t", "local"]);
+    assert_eq!(planned.code, Some(0), "{planned:?}");
+    let told = planned.out.find("What would stop this run").unwrap();
+    assert!(
+        told < planned.out.find("Steps in order").unwrap(),
+        "{planned:?}"
+    );
+    let words = [
+        "no owner: web",
+        "`owner:` for web (deploy.yaml:6)",
+        "replicas: {web: 2}",
+        "startup: /PATH",
+        "readiness: /PATH",
+        "liveness: /PATH",
+        "metrics: /PATH",
+        "log_marker: /PATH",
+        "Nothing was changed",
+    ];
+    place.run(&["dev", "local"]).refused(1, "CD0437", &words);
+    assert!(!place.path().join(".code-deploy/runs").exists());
+
+    let json = place.run(&["--json", "plan", "-e", "dev", "-t", "local"]);
+    let value: Value = serde_json::from_str(json.out.trim()).unwrap();
+    let foreseen = value["plan"]["foreseen"].as_array().unwrap();
+    assert!(foreseen.iter().any(|one| one["stops"] == true), "{json:?}");
+    assert!(foreseen.iter().any(|one| one["stops"] == false), "{json:?}");
+}
+
+#[test]
+fn a_release_that_the_file_does_not_list_is_refused_with_those_it_lists() {
+    let place = project();
+    place.write("deploy.yaml", format!("{DEPLOY}releases: [\"1\", \"2\"]\n"));
+    let plan = ["plan", "-e", "dev", "-t", "local", "--to", "9.9.9"];
+    for words in [&["dev", "local", "--to", "9.9.9"][..], &plan] {
+        let said = place.run(words);
+        said.refused(1, "CD0438", &["no release 9.9.9", "lists 1, 2"]);
+    }
+}
+
+#[test]
 fn what_init_suggests_can_be_done_as_it_stands() {
     let place = Place::new();
     place.write("sub/compose.yaml", COMPOSE);
