@@ -61,33 +61,47 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
 }
 
-/// Returns, of a run that did not succeed, each gate that did not pass with the figures that it did
-/// not like and what was asked for. What cannot be read of the record says nothing here.
+/// Returns, of a run that did not succeed, the gates that did not pass and the items that do not hold,
+/// with what was measured and asked for, as far as its outcome does not say so. What cannot be read
+/// of the record says nothing here.
 fn why(folder: &RunFolder, state: &RunState) -> Vec<String> {
-    let succeeded = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
-    let events = folder.events().ok().filter(|_| !succeeded);
-    let mut told: BTreeMap<(&str, String), Option<String>> = BTreeMap::new();
-    for event in events.into_iter().flatten().flatten() {
+    if matches!(state.finished, None | Some((RunOutcome::Succeeded, ..))) {
+        return Vec::new();
+    }
+    let mut refused: BTreeMap<(&str, String), Option<GateEvaluated>> = BTreeMap::new();
+    for event in folder.events().into_iter().flatten().flatten() {
         if let EventBody::GateEvaluated(gate) = event.body {
-            let text = (!gate.passed).then(|| refusal(&gate));
-            told.insert((gate.gate.word(), gate.subject), text);
+            let key = (gate.gate.word(), gate.subject.clone());
+            refused.insert(key, (!gate.passed).then_some(gate));
         }
     }
-    told.into_values().flatten().collect()
+    let outcome = standing(state);
+    let gates = refused.values().flatten();
+    let gates = gates.filter_map(|gate| refusal(gate, &outcome));
+    let items = state.items.iter();
+    let items = items.filter(|(_, item)| item.verdict == Verdict::Failed);
+    let items = items.filter(|(_, item)| !outcome.contains(&item.reason));
+    let items = items.map(|(id, item)| format!("item {id} does not hold: {}", item.reason));
+    gates.chain(items).collect()
 }
 
-fn refusal(gate: &GateEvaluated) -> String {
+/// Says why a gate did not pass; nothing where that, with all figures, was said already.
+fn refusal(gate: &GateEvaluated, said: &str) -> Option<String> {
     let mut text = format!(
         "the {} gate of {} did not pass: {}",
         gate.gate.word(),
         gate.subject,
         gate.reason
     );
+    let mut new = !said.contains(&gate.reason);
     for check in gate.checks.iter().filter(|check| !check.passed) {
         let (name, measured, limit) = (&check.name, &check.measured, &check.limit);
-        text.push_str(&format!("; {name}: {measured} (asked for: {limit})"));
+        if !gate.reason.contains(measured) || !gate.reason.contains(limit) {
+            text.push_str(&format!("; {name}: {measured} (asked for: {limit})"));
+            new = true;
+        }
     }
-    text
+    new.then_some(text)
 }
 
 fn client_rows(state: &RunState) -> Vec<Vec<String>> {
@@ -154,4 +168,44 @@ async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
         spec.environment, spec.target
     );
     vec![row("Look at it", urls.join(", ")), row("Stop it", stop)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use code_deploy_record::{Gate, GateCheck};
+
+    use super::*;
+
+    #[test]
+    fn a_gate_that_did_not_pass_is_told_once_and_with_its_figures() {
+        let check = GateCheck {
+            name: "web p99".to_owned(),
+            measured: "90 ms".to_owned(),
+            limit: "at most 60 ms".to_owned(),
+            passed: false,
+        };
+        let gate = |reason: &str| GateEvaluated {
+            gate: Gate::Analysis,
+            subject: "canary at 5 %".to_owned(),
+            passed: false,
+            since: Default::default(),
+            checks: vec![check.clone()],
+            reason: reason.to_owned(),
+        };
+        let whole = "web p99: 90 ms, at most 60 ms";
+        let outcome = format!("rolled back: everything is on release 1.0.0: {whole}");
+        assert_eq!(refusal(&gate(whole), &outcome), None);
+        let told = refusal(&gate("1 figure is worse"), "rolled back: 1 figure is worse").unwrap();
+        assert!(
+            told.ends_with("web p99: 90 ms (asked for: at most 60 ms)"),
+            "{told}"
+        );
+        assert!(
+            refusal(&gate(whole), "needs a person")
+                .unwrap()
+                .ends_with(whole)
+        );
+    }
 }

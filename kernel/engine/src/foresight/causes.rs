@@ -73,7 +73,7 @@ pub(super) fn of_files(inputs: &Inputs, program: &Path) -> Result<Vec<Cause>> {
     Ok(causes)
 }
 
-fn lacking<'a>(spec: &'a Spec, lacks: impl Fn(&Service) -> bool) -> Vec<&'a str> {
+fn lacking(spec: &Spec, lacks: impl Fn(&Service) -> bool) -> Vec<&str> {
     let services = spec.services.iter().filter(|service| lacks(service));
     services.map(|service| service.name.as_str()).collect()
 }
