@@ -97,7 +97,11 @@ async fn version(stage: &Stage) -> i64 {
 }
 
 async fn come_to_migrate(stage: &Stage) -> Runner {
-    let mut runner = stage.open("1.1.0").await;
+    come_to_migrate_to(stage, "1.1.0").await
+}
+
+async fn come_to_migrate_to(stage: &Stage, to: &str) -> Runner {
+    let mut runner = stage.open(to).await;
     for verb in ["inventory", "plan", "preflight", "build", "provision"] {
         assert!(
             runner.run_verb(verb, None).await.unwrap().is_done(),
@@ -217,4 +221,36 @@ async fn a_migration_that_loses_rows_it_does_not_name_leaves_nothing_behind() {
     assert_eq!(version(&stage).await, 1);
     assert_eq!(number(&stage, "SELECT count(*) FROM products").await, 1);
     assert_eq!(number(&stage, "SELECT count(*) FROM orders").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_way_to_an_older_release_nothing_is_told_to_be_taken_back() {
+    let stage = stage(NOTES, &[]).await;
+    let folder = stage.spec.project.join("migrations");
+    let all = sqlx::migrate::Migrator::new(folder).await.unwrap();
+    let mut live = connect(&stage).await;
+    all.run_to(2, &mut live).await.unwrap();
+    live.close().await.unwrap();
+
+    // Release 1.0.1 asks for what 1.0.0 asked for; the database is beyond that already.
+    let mut runner = come_to_migrate_to(&stage, "1.0.1").await;
+    let ended = runner.run_verb("migrate", None).await.unwrap();
+    assert!(matches!(ended, Ended::Done(_)), "{ended:?}");
+    assert_eq!(version(&stage).await, 2);
+    let rows = stage
+        .events()
+        .into_iter()
+        .find_map(|event| match event.body {
+            EventBody::SectionReported {
+                section, report, ..
+            } if section == "rollback" => report.blocks.into_iter().find_map(|block| match block {
+                code_deploy_record::Block::Table { rows, .. } => Some(rows),
+                _ => None,
+            }),
+            _ => None,
+        });
+    assert_eq!(
+        rows.unwrap()[0][..4],
+        ["shop", "2", "2", "nothing to take back"]
+    );
 }

@@ -95,9 +95,13 @@ impl Work for Rollback {
             let backup = former
                 .backup
                 .map(|backup| backup.path.display().to_string());
+            let back = if stands == version {
+                format!("leaves {name} at version {version}, where it was before")
+            } else {
+                format!("takes {name} back to version {version}")
+            };
             steps.push(format!(
-                "While this run is not ended, `code-deploy rollback` takes {name} back to version \
-                 {version}. After its end, `rollback` deploys the former release and leaves {name} at \
+                "While this run is not ended, `code-deploy rollback` {back}. After its end, `rollback` deploys the former release and leaves {name} at \
                  version {}: that release has to work with it, as it did while both served. If neither \
                  will do, stop the services that use it, copy {} over {}, start them again: what was \
                  written since is lost.",
