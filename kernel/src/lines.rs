@@ -109,10 +109,10 @@ pub fn line_of(event: &Event) -> Option<String> {
             failed,
             answered,
         } => {
-            let seconds = *duration_us as f64 / 1e6;
+            let ms = *duration_us as f64 / 1e3;
             Some(format!(
-                "  rollback rehearsed in {seconds:.2} s: {answered} requests answered meanwhile, \
-                 {failed} failed"
+                "  rollback rehearsed in {ms:.1} ms: in the seconds around it {answered} requests were \
+                 answered, {failed} failed"
             ))
         }
         EventBody::RollbackStarted { reason, .. } => Some(format!("ROLLING BACK: {reason}")),

@@ -30,7 +30,9 @@ pub async fn show(
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
         let ms = us as f64 / 1e3;
-        let text = format!("{ms:.0} ms; {answered} requests answered meanwhile, {failed} failed");
+        let asked = failed + answered;
+        let text =
+            format!("{ms:.1} ms; {failed} of {asked} requests in the seconds around it failed");
         rows.push(row("Rollback rehearsed in", text));
     }
     rows.push(row("Items", items(state)));

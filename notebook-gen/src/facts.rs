@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Timelike as _, Utc};
 use code_deploy_record::{
     ClientCounted, Digest, Direction, Error as RecordError, Event, EventBody, Finding,
     GateEvaluated, LoadTested, Outcome, PhaseNumber, Probe, Problem, Release, Report, RunFolder,
@@ -400,6 +400,14 @@ impl Facts {
     #[must_use]
     pub fn since(&self) -> DateTime<Utc> {
         self.state.since.unwrap_or_default()
+    }
+
+    /// Returns where the axis of time of every chart begins: the second in which the run began,
+    /// because what was measured is kept by whole seconds.
+    #[must_use]
+    pub fn axis_start(&self) -> DateTime<Utc> {
+        let since = self.since();
+        since.with_nanosecond(0).unwrap_or(since)
     }
 
     /// Returns when the run ended, or the time of its last event while it goes on.

@@ -60,7 +60,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
             canvas.text(&name, (panel.left - 8.0, y), SIZE, INK, Anchor::Right)?;
             canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.8, SOLID)?;
             for answer in &row.answers {
-                let x = |time| panel.x(ratio(between(facts.since(), time), 1_000_000));
+                let x = |time| panel.x(ratio(between(facts.axis_start(), time), 1_000_000));
                 let (from, to) = (x(answer.what.since), x(answer.time));
                 let colour = if answer.what.passed { GREEN } else { INK };
                 canvas.rectangle((from, y - 5.0, to, y + 5.0), colour, 0.3)?;

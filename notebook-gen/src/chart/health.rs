@@ -146,7 +146,7 @@ fn rows(facts: &Facts) -> Vec<Row<'_>> {
 }
 
 fn since(facts: &Facts, time: DateTime<Utc>) -> f64 {
-    ratio(between(facts.since(), time), 1_000_000)
+    ratio(between(facts.axis_start(), time), 1_000_000)
 }
 
 fn spans(facts: &Facts, stops: &[Stop], notes: &[&At<HealthNote>]) -> Vec<(f64, State)> {

@@ -35,7 +35,7 @@ pub(super) struct Marker {
 pub(super) fn of(facts: &Facts) -> Vec<Marker> {
     let mut markers = Vec::new();
     let mut add = |time: chrono::DateTime<chrono::Utc>, label: String, alarm: bool| {
-        let since = crate::format::between(facts.since(), time);
+        let since = crate::format::between(facts.axis_start(), time);
         markers.push(Marker {
             at: crate::format::ratio(since, 1_000_000),
             note: format!("{} {label}", clock(time)),

@@ -120,7 +120,7 @@ pub(super) fn draw_header(canvas: &Canvas<'_>, title: &str, entries: &[Entry]) -
 
 /// Returns how many seconds the axis of time spans.
 pub(super) fn span(facts: &Facts, bins: Option<&Bins>) -> f64 {
-    let run = crate::format::between(facts.since(), facts.until());
+    let run = crate::format::between(facts.axis_start(), facts.until());
     let run = crate::format::ratio(run, 1_000_000);
     let points = bins.iter().flat_map(|bins| {
         let ends = bins

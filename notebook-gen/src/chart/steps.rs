@@ -122,7 +122,7 @@ fn draw_step(
     let name = fit(step.what.step.as_str(), SIZE, panel.left - 16.0);
     canvas.text(&name, (panel.left - 8.0, y), SIZE, INK, Anchor::Right)?;
     canvas.line(&[(panel.left, y), (panel.right, y)], PALE, 0.6, SOLID)?;
-    let ended = between(facts.since(), step.time);
+    let ended = between(facts.axis_start(), step.time);
     let began = ended.saturating_sub(step.what.duration_us);
     let to = panel.x(ratio(ended, 1_000_000));
     let from = panel

@@ -163,7 +163,7 @@ fn set_share(facts: &Facts) -> Vec<(f64, f64)> {
         shares.insert(&shift.what.service, share);
         let sum: u64 = shares.values().map(|share| u64::from(*share)).sum();
         let services = u64::try_from(shares.len()).unwrap_or(1).max(1);
-        let since = crate::format::between(facts.since(), shift.time);
+        let since = crate::format::between(facts.axis_start(), shift.time);
         steps.push((ratio(since, 1_000_000), ratio(sum, services)));
     }
     steps

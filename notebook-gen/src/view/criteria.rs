@@ -261,7 +261,7 @@ fn rehearsal(facts: &Facts) -> Criterion {
     match facts.state.rehearsed {
         Some((time, failed, answered)) => {
             let how = format!(
-                "rehearsed while both releases ran: all traffic back in {}, {} failed of {} meanwhile",
+                "rehearsed while both releases ran: all traffic back in {}, {} failed of {} in the seconds around it",
                 duration(time),
                 count(failed),
                 counted(failed + answered, "request")

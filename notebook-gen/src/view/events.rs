@@ -291,7 +291,7 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         } => {
             let took = duration(*duration_us);
             let text = format!(
-                "rollback rehearsed in {took}: {failed} requests failed, {answered} answered"
+                "rollback rehearsed in {took}: in the seconds around it {failed} requests failed, {answered} were answered"
             );
             ("rollback", text)
         }

@@ -166,7 +166,7 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
     };
     let Some(before) = others.iter().filter(same).max_by_key(|other| other.since()) else {
         return report
-            .with_text("Against earlier runs: no earlier run of this environment was given.");
+            .with_text("Against earlier runs: no record of an earlier run of this environment lay beside this one when these pages were made.");
     };
     let unlike = unlike(facts, before);
     let rows = PhaseNumber::all().map(|phase| {

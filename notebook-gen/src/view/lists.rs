@@ -193,7 +193,8 @@ pub(super) fn resources(bins: &Bins) -> Report {
         }
     }
     let titles = columns(["Service", "Release", "Figure", "Highest", "Measured by"]);
-    let none = "The record holds no figures of memory or processor time.";
+    let none = "No figures of memory or processor time were taken while the run went on; what the machine had \
+                free before it is in 02_Pre_Deployment_Validation.";
     table("The highest of each figure in the run", titles, rows, none)
 }
 

@@ -149,7 +149,7 @@ fn client(facts: &Facts) -> String {
 fn rehearsal(facts: &Facts) -> String {
     match facts.state.rehearsed {
         Some((time, failed, answered)) => format!(
-            "{} until all traffic was back; {} failed of {}",
+            "{} until all traffic was back; {} failed of {} in the seconds around it",
             duration(time),
             count(failed),
             counted(failed + answered, "request")

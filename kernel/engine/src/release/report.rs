@@ -128,8 +128,8 @@ pub(super) async fn rehearsal(context: &Context) -> Result<u64, StepError> {
     let state = context.state();
     let text = match state.rehearsed {
         Some((duration_us, failed, answered)) => format!(
-            "All traffic was back on the stable release after {:.1} ms. The outside client had \
-             {answered} answers meanwhile, and {failed} of its requests failed.",
+            "All traffic was back on the stable release after {:.1} ms. In the \
+             seconds around it the outside client had {answered} answers, and {failed} of its requests failed.",
             duration_us as f64 / 1000.0
         ),
         None => "The rollback was not rehearsed.".to_owned(),

@@ -58,9 +58,9 @@ fn rehearsal(state: &RunState) -> String {
     state.rehearsed.map_or_else(
         || "It was not rehearsed in this run.".to_owned(),
         |(us, failed, answered)| {
-            let seconds = us as f64 / 1_000_000.0;
+            let ms = us as f64 / 1_000.0;
             format!(
-                "Rehearsed in this run: {seconds:.2} s, {failed} of {} requests failed.",
+                "Rehearsed in this run: {ms:.1} ms; {failed} of {} requests in the seconds around it failed.",
                 failed + answered
             )
         },

@@ -103,8 +103,8 @@ impl Work for Validation {
             live.close().await?;
         }
         let text = format!(
-            "{agree} tables agree with the backup by checksum; {written} were written to since it, \
-             and agreed under the lock of each migration"
+            "{agree} tables agree with the backup by checksum; {written} that live services write to \
+             agreed under the lock of each migration"
         );
         Ok(Seen::new(true, text))
     }

@@ -483,7 +483,7 @@ async fn settle_baseline(
              few requests to compare; {objectives}"
         ),
         (_, true) => format!(
-            "{} figures are not worse than those of {from} in the same {seconds} seconds; {objectives}",
+            "{} figures are within their limits beside those of {from} in the same {seconds} seconds; {objectives}",
             baseline.len()
         ),
         _ => format!("worse than {from}: {}; {objectives}", names.join("; ")),
