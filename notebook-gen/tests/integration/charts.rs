@@ -27,6 +27,30 @@ fn colours(png: &[u8]) -> ((u32, u32), BTreeMap<[u8; 3], u32>) {
     (size, counts)
 }
 
+/// Returns how far right a chart writes the label that begins with that.
+fn x_of(svg: &str, label: &str) -> i32 {
+    let (before, _) = svg.split_once(&format!(">\n{label}")).unwrap();
+    let (_, text) = before.rsplit_once("<text x=\"").unwrap();
+    text.split('"').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_mark_stands_where_it_happened_on_an_axis_that_begins_with_a_whole_second() {
+    let project = crate::folder();
+    let label = |name: &str, later: i64| {
+        let begin = synthetic::start() + chrono::TimeDelta::milliseconds(later);
+        let run = synthetic::run_of(project.path(), name, Story::Succeeded, 90.0, begin);
+        let svg = chart(&run, ChartKind::Latency)
+            .unwrap()
+            .picture
+            .unwrap()
+            .svg;
+        x_of(&svg, "promotion")
+    };
+    let (on_the_second, later) = (label("run-1", 0), label("run-2", 595));
+    assert!(later > on_the_second, "{later} and {on_the_second}");
+}
+
 #[test]
 fn every_chart_of_a_full_run_is_drawn_and_not_blank() {
     let project = crate::folder();
