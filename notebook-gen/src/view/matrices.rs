@@ -296,6 +296,11 @@ pub(super) fn components(facts: &Facts) -> Report {
             served.unwrap_or_default(),
         ]
     });
+    // The inventory asks what runs before the run changes it.
+    let endpoints_of = match &facts.started.from {
+        Some(before) => format!("Endpoints of {before}"),
+        None => "Endpoints".to_owned(),
+    };
     let titles = [
         "Component",
         "Role",
@@ -303,7 +308,7 @@ pub(super) fn components(facts: &Facts) -> Report {
         "Needs",
         "Ports",
         "Instances",
-        "Endpoints",
+        &endpoints_of,
         "Traffic served",
     ];
     let outcome = facts.state.finished.as_ref().map(|(outcome, ..)| *outcome);
