@@ -2,8 +2,9 @@
 //! by themselves; nothing is started or routed. It keeps what it was asked, in order.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -54,6 +55,19 @@ pub struct Simulated {
     world: Arc<Mutex<World>>,
     folder: PathBuf,
     tasks: TaskTracker,
+    host: Ipv4Addr,
+}
+
+/// A loopback address of its own for each place, of this process and of those beside it: a port
+/// that one gives back is never taken by another, so a connection tells about its instance only.
+fn own_host() -> Ipv4Addr {
+    static PLACES: AtomicU32 = AtomicU32::new(0);
+    let place = PLACES.fetch_add(1, Ordering::Relaxed);
+    assert!(place < 1 << 10, "more places than addresses");
+    // Neither the first addresses, where other programs listen, nor the last, a broadcast.
+    let process = std::process::id() % ((1 << 14) - 2) + 1;
+    let [_, b, c, d] = (process << 10 | place).to_be_bytes();
+    Ipv4Addr::new(127, b, c, d)
 }
 
 impl Simulated {
@@ -63,6 +77,7 @@ impl Simulated {
             world: Arc::default(),
             folder,
             tasks: TaskTracker::new(),
+            host: own_host(),
         }
     }
 
@@ -97,7 +112,7 @@ impl Simulated {
     }
 
     async fn listen(&self, service: String, release: Option<Release>) -> (SocketAddr, AbortHandle) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((self.host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let world = Arc::clone(&self.world);
         let answer = move |uri: Uri, headers: HeaderMap| {
