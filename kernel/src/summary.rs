@@ -194,6 +194,7 @@ mod tests {
             passed: false,
             since: Default::default(),
             checks: vec![check.clone()],
+            compared: false,
             reason: reason.to_owned(),
         };
         let whole = "web p99: 90 ms, at most 60 ms";

@@ -9,8 +9,9 @@ use code_deploy_record::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Context;
 use crate::http::{HttpClient, Request};
+use crate::step::StepError;
+use crate::{Context, gate};
 
 use document::Document;
 
@@ -85,6 +86,82 @@ pub async fn check(
         operation.detail = context.redactor.clean(&operation.detail);
     }
     result
+}
+
+/// Checks every service that names an OpenAPI document, through its usual address; returns the
+/// results by service. The headers of `reach` go with every request.
+///
+/// # Errors
+/// That somebody asked the run to stop; that the target cannot be observed.
+pub async fn check_all(
+    context: &Context,
+    reach: &[(String, Secret)],
+) -> Result<Vec<(String, ContractResult)>, StepError> {
+    let urls = gate::base_urls(context).await?;
+    let mut results = Vec::new();
+    for service in &context.spec.services {
+        context.safe_point()?;
+        let (Some(path), Some(base)) = (&service.file.openapi, urls.get(&service.name)) else {
+            continue;
+        };
+        let result = check(context, base, path, reach).await;
+        results.push((service.name.clone(), result));
+    }
+    Ok(results)
+}
+
+/// How many operations of all documents answered as declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Operations that did.
+    pub passed: usize,
+    /// Operations that did not.
+    pub failed: usize,
+    /// Operations that nothing was asked of.
+    pub not_asked: usize,
+}
+
+impl Summary {
+    /// Adds up the results of services.
+    #[must_use]
+    pub fn of(results: &[(String, ContractResult)]) -> Self {
+        let mut sum = Self::default();
+        for (_, result) in results {
+            let (passed, failed, not_asked) = result.counts();
+            sum.passed += passed;
+            sum.failed += failed;
+            sum.not_asked += not_asked;
+        }
+        sum
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            passed,
+            failed,
+            not_asked,
+        } = self;
+        write!(
+            f,
+            "{passed} operations answer as declared, {failed} do not, {not_asked} were not asked"
+        )
+    }
+}
+
+/// Returns the first operation, or the first document, that is not as declared, and why.
+#[must_use]
+pub fn first_wrong(results: &[(String, ContractResult)]) -> Option<(String, String)> {
+    results.iter().find_map(|(service, result)| {
+        let wrong = result
+            .operations
+            .iter()
+            .find(|one| one.passed == Some(false));
+        let wrong = wrong.map(|one| (format!("{service} {}", one.operation), one.detail.clone()));
+        let problem = result.problem.clone();
+        wrong.or_else(|| problem.map(|what| (result.document.clone(), what)))
+    })
 }
 
 async fn ask_all(

@@ -5,7 +5,6 @@ pub mod approval;
 pub mod health;
 pub mod judge;
 pub mod monitoring;
-pub(crate) mod path;
 pub mod probe;
 pub mod smoke;
 pub mod window;
@@ -55,6 +54,7 @@ pub async fn answer(
         passed,
         since,
         checks: answer.checks,
+        compared: false,
         reason: reason.clone(),
     };
     context

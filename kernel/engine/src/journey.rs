@@ -28,6 +28,19 @@ pub struct JourneyResult {
     pub passed: bool,
 }
 
+impl JourneyResult {
+    /// Returns how many requests were answered as they should be, or the first that was not.
+    ///
+    /// # Errors
+    /// The step and what is not as expected of its answer.
+    pub fn outcome(&self) -> Result<usize, String> {
+        match self.steps.iter().find(|step| !step.passed) {
+            Some(step) => Err(format!("{}: {}", step.name, step.detail)),
+            None => Ok(self.steps.len()),
+        }
+    }
+}
+
 /// What became of a step of a journey.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JourneyStepResult {

@@ -7,6 +7,7 @@ pub mod inventory;
 pub(crate) mod look;
 pub mod migrate;
 pub mod observe;
+pub(crate) mod paths;
 pub mod planning;
 pub(crate) mod policy;
 pub mod preflight;

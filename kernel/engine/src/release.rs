@@ -9,6 +9,7 @@
 //! of moving traffic. A rolling update keeps one instance of it per service until then.
 
 pub mod client;
+mod endpoints;
 mod gates;
 mod green;
 mod items;
@@ -20,6 +21,7 @@ mod rehearsal;
 mod report;
 mod rolling;
 mod shift;
+mod split;
 pub mod traffic;
 
 pub use shift::LEASE;

@@ -1,7 +1,10 @@
 //! The items that no step settled: attested, waived, not applicable, or open.
 
-use code_deploy_record::{Basis, Catalog, Item, PhaseNumber, StepName, StepStatus, Verdict};
+use code_deploy_record::{
+    Basis, Catalog, Item, ItemId, PhaseNumber, StepName, StepStatus, Verdict,
+};
 
+use crate::phases::look;
 use crate::plan::Inputs;
 use crate::runner::ItemFacts;
 use crate::spec::Reaction;
@@ -41,6 +44,38 @@ pub(crate) async fn settle_rest(
         }
     }
     Ok(())
+}
+
+/// The item that no secret stands in plain text, the record included.
+const NO_PLAIN_SECRET: &str = "7.3.6";
+
+/// Searches the record for known secrets once more, when everything else is in it: what phase 7
+/// found holds for the whole run only then.
+///
+/// # Errors
+/// When the record cannot be read or written.
+pub(crate) async fn search_record_again(context: &Context) -> Result<(), StepError> {
+    let Ok(item) = NO_PLAIN_SECRET.parse::<ItemId>() else {
+        return Ok(());
+    };
+    let Some(settled) = context.state().items.get(&item).cloned() else {
+        return Ok(());
+    };
+    let Verdict::Met { .. } = settled.verdict else {
+        return Ok(());
+    };
+    let (events, _, leaked) = look::record(context).await?;
+    let (verdict, end) = match leaked {
+        None => (settled.verdict, "nothing".to_owned()),
+        Some(name) => (Verdict::Failed, name),
+    };
+    let reason = format!(
+        "{}; the record searched again at the end of the run, {events} events: {end}",
+        settled.reason
+    );
+    context
+        .settle(&item, verdict, reason, settled.evidence)
+        .await
 }
 
 /// Returns whether the run goes on when that item does not hold: by the policy, or by a waiver

@@ -16,6 +16,9 @@ pub struct Catalog {
     pub phases: Vec<Phase>,
 }
 
+/// The items that a statement on scans rests on, as groups and as single items outside of them.
+pub const SCANS: (&[&str], &[&str]) = (&["2.4", "9.3"], &["2.2.3", "7.2.6", "7.3.6"]);
+
 /// A phase of the protocol. These are the catalogue's ten phases; the nine notebooks gather their
 /// groups (see [`Group::notebook`]).
 #[derive(Debug, Clone, Deserialize)]

@@ -29,7 +29,7 @@ mod state;
 mod verdict;
 mod verify;
 
-pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber};
+pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use event::*;

@@ -3,7 +3,7 @@
 //! A criterion counts as shown when what was measured says so and every item of the catalogue that
 //! the criterion is about is met or cannot apply. An open or a waived item leaves it open.
 
-use code_deploy_record::{Gate, Report, Role, Severity};
+use code_deploy_record::{Gate, Report, Role, SCANS, Severity};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -228,7 +228,7 @@ fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
 
 /// The security gate, the verdicts of all items about scans, and the findings.
 fn scans(facts: &Facts) -> Result<Criterion> {
-    let items = Verdicts::named(facts, &["2.4", "9.3"], &["2.2.3", "7.2.6", "7.3.6"])?;
+    let items = Verdicts::named(facts, SCANS.0, SCANS.1)?;
     let mut criterion = gate(facts, "all scans clean", Gate::Security).and("scans", &items);
     let severities = [
         ("critical", Severity::Critical),

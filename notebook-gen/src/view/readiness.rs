@@ -1,7 +1,7 @@
 //! The deployment readiness matrix: component by stage, from the verdicts of the catalogue's items
 //! and from what was last seen of each component.
 
-use code_deploy_record::{Component, Gate, Release, Report, Role, StepStatus};
+use code_deploy_record::{Component, Gate, Release, Report, Role, SCANS, StepStatus};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -22,7 +22,7 @@ const SHARED: [(&str, &[&str], &[&str]); 3] = [
         &["9.1"],
         &["2.5.2", "2.5.3", "2.5.4", "2.5.5", "2.5.6"],
     ),
-    ("Scanned", &["2.4", "9.3"], &["2.2.3"]),
+    ("Scanned", SCANS.0, SCANS.1),
 ];
 
 const STAGES: [&str; 5] = ["Built", "Tested", "Scanned", "Deployed", "Verified"];

@@ -388,6 +388,7 @@ impl Synthetic {
                 limit: "at most 1 %".to_owned(),
                 passed,
             }],
+            compared: gate == Gate::Baseline,
             reason: reason.to_owned(),
         }));
     }

@@ -2,8 +2,7 @@
 
 use code_deploy_record::{Gate, GateCheck, Release};
 
-use super::path::walk;
-use crate::http::HttpClient;
+use crate::journey;
 use crate::spec::Journey;
 use crate::step::StepError;
 use crate::{Context, Progress, gate};
@@ -19,7 +18,7 @@ pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError>
     let since = context.clock.now();
     let journeys = critical_paths(context);
     let urls = gate::base_urls(context).await?;
-    let (client, reach) = (HttpClient::new(), context.target.reach(release));
+    let reach = context.target.reach(release);
     let mut checks = Vec::new();
     for (index, journey) in journeys.iter().enumerate() {
         context.safe_point()?;
@@ -30,10 +29,7 @@ pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError>
             share: Some(index as f64 / journeys.len() as f64),
         });
         let walked = match urls.get(&journey.service) {
-            Some(url) => {
-                let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-                walk(&client, journey, url, &reach, &uuid.to_string()).await
-            }
+            Some(url) => journey::run(context, journey, url, &reach).await.outcome(),
             None => Err(format!("service {} has no address", journey.service)),
         };
         let passed = walked.is_ok();

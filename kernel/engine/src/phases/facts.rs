@@ -48,7 +48,7 @@ fn of_local(id: &str, inputs: &Inputs) -> Option<String> {
     let loopback =
         "every address of a local target is loopback: no request of another machine arrives";
     let fact = match id {
-        "1.2.2" | "3.1.2" => images.to_owned(),
+        "1.2.2" | "3.1.2" | "5.4.1" => images.to_owned(),
         "2.2.1" | "2.2.2" | "2.2.3" | "2.2.4" | "2.2.5" | "2.2.6" | "2.2.7" => {
             "the local target runs services as processes: no image is built for it".to_owned()
         }
@@ -65,9 +65,6 @@ fn of_local(id: &str, inputs: &Inputs) -> Option<String> {
         "3.1.5" => "the inventory gives each service a fixed number of instances, on one machine"
             .to_owned(),
         "3.2.3" => "no object storage in the inventory".to_owned(),
-        "3.2.6" => {
-            "a local target is one machine: nothing on it can be doubled beyond it".to_owned()
-        }
         "3.3.4" => "no CDN in the inventory, and every address is loopback".to_owned(),
         "5.4.5" if limits(inputs) == 0 => "no service of the Compose file has a limit".to_owned(),
         "7.2.1" | "7.2.2" | "7.2.3" | "7.2.5" => loopback.to_owned(),

@@ -1,10 +1,12 @@
 //! Looks at files and at what runs that several phases share.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use code_deploy_record::verify_folder;
 use tokio::net::TcpStream;
 
 use super::work::blocking;
@@ -78,6 +80,31 @@ pub(crate) async fn reach_all(observed: &Observed) -> (usize, Option<String>) {
         }
     }
     (reached, None)
+}
+
+/// Follows the record's chain and searches it for known secrets; returns how many events it has,
+/// what of it does not verify, and the name of the first secret found.
+pub(crate) async fn record(
+    context: &Context,
+) -> Result<(u64, Vec<String>, Option<String>), StepError> {
+    let (run, redactor) = (context.run.clone(), context.redactor.clone());
+    let looked = blocking("reading the record", move || {
+        let verified = verify_folder(&run)?;
+        let path = run.journal_path();
+        let unread = || code_deploy_record::Error::io("read", &path);
+        let journal = std::fs::File::open(&path).map_err(unread())?;
+        let mut leaked = None;
+        for line in BufReader::new(journal).lines() {
+            leaked = leaked.or(redactor.find(&line.map_err(unread())?));
+        }
+        let broken = verified
+            .findings
+            .iter()
+            .map(|one| format!("{}: {}", one.place, one.what))
+            .collect();
+        Ok::<_, code_deploy_record::Error>((verified.events, broken, leaked))
+    });
+    Ok(looked.await??)
 }
 
 /// Returns bytes in words: `12.3 MiB`.

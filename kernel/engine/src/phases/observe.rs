@@ -11,7 +11,7 @@ mod traces;
 use std::sync::Arc;
 
 pub(crate) use alerts::{Alert, Threshold, alerts};
-pub(crate) use traces::{Trace, follow};
+pub(crate) use traces::{Trace, follow, follow_journeys};
 
 use crate::Step;
 use crate::plan::Inputs;

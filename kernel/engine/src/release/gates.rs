@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
 use super::planned::{Draft, step_name};
-use super::{green, items, report};
+use super::{endpoints, green, items, report};
 use crate::gate::{health, monitoring, smoke};
 use crate::plan::Inputs;
 use crate::spec::StrategyKind;
@@ -42,10 +42,13 @@ pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
     }
     let smoke = Draft::new(
         "release.smoke",
-        format!("walk the critical paths of {}", inputs.to),
+        format!(
+            "walk the critical paths of {} and ask its operations",
+            inputs.to
+        ),
     )
     .after(&health_names)
-    .items(&["5.1.1", "5.1.2", "5.2.4", "6.1.1", "6.1.2"])
+    .items(&["5.1.1", "5.1.2", endpoints::ITEM, "5.2.4", "6.1.1", "6.1.2"])
     .verified(
         "the gate's answer in the record",
         "each service asked for the release on purpose",
@@ -137,6 +140,7 @@ impl Step for GateStep {
                 report::gate(context, Gate::Health, "health", "Health of the new release").await?;
                 let event = report::gate(context, Gate::Smoke, "smoke", "Critical paths").await?;
                 items::settle_started(context, event).await?;
+                endpoints::validate(context, event).await?;
             }
             Kind::Monitoring => {
                 monitoring::pass(context, &context.to).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
 use super::planned::Draft;
-use super::{client, items, report, shift};
+use super::{client, items, report, shift, split};
 use crate::gate::analysis::{self, Soak};
 use crate::gate::judge::Limits;
 use crate::plan::Inputs;
@@ -38,8 +38,8 @@ pub(super) fn step(inputs: &Inputs, step: &TrafficStep, after: Option<&StepName>
         inputs.to
     );
     let own: &[&str] = match (canary, percent) {
-        (true, 5) => &["5.2.1", "5.2.2", "5.2.3", "5.2.5"],
-        (true, _) => &["5.2.2", "5.2.3", "5.2.5"],
+        (true, 5) => &["5.2.1", "5.2.2", "5.2.3", "5.2.5", split::ITEM],
+        (true, _) => &["5.2.2", "5.2.3", "5.2.5", split::ITEM],
         (false, _) => &[],
     };
     let planned = Draft::new(&format!("release.traffic.{percent}"), title)
@@ -124,6 +124,8 @@ impl Step for Traffic {
             (false, _) => format!("{} {} %", self.word, self.percent),
         };
         shift::to(context, self.percent, &reason).await?;
+        // The second of the shift itself holds requests of both splits.
+        let since = context.clock.now().timestamp() + 1;
         if !self.soak.is_zero() {
             let soak = self.soak_of(context);
             analysis::pass(context, &Limits, &soak).await?;
@@ -135,6 +137,9 @@ impl Step for Traffic {
         } else {
             let event = report::traffic(context, self.percent).await?;
             items::settle_traffic(context, self.percent, self.soak, event).await?;
+            if !self.soak.is_zero() {
+                split::settle(context, self.percent, since, event).await?;
+            }
         }
         Ok(json!({ "percent": self.percent }))
     }

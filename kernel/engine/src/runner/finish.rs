@@ -125,6 +125,7 @@ impl Runner {
                 None,
             )
             .await?;
+            settle::search_record_again(&self.context).await?;
             self.end_open_phase().await?;
             self.close_samples().await?;
         }

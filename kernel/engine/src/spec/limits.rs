@@ -38,9 +38,11 @@ pub fn local_limits(spec: &Spec) -> Vec<Finding> {
 
 fn cure(severity: Severity, key: &str) -> String {
     if severity == Severity::Critical {
-        format!("Take `{key}` out of the Compose file, or deploy to docker-desktop.")
+        format!(
+            "Take `{key}` out of the Compose file: where there are no containers, nothing honours it."
+        )
     } else {
-        "Nothing, if that is meant; otherwise deploy to docker-desktop.".to_owned()
+        "Nothing, if that is meant; processes of the machine have no containers.".to_owned()
     }
 }
 

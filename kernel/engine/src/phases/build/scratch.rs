@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::gate::path::walk;
 use crate::http::HttpClient;
 use crate::phases::migrate;
 use crate::spec::Service;
 use crate::step::StepError;
-use crate::{Context, Progress};
+use crate::{Context, Progress, journey};
 
 /// How long an entry point may take until it answers.
 const START: Duration = Duration::from_secs(30);
@@ -246,16 +245,15 @@ async fn run(
     } else if journeys.is_empty() {
         scratch.not_walked = Some("no journey is marked as a critical path".to_owned());
     } else {
-        let client = HttpClient::new();
         for journey in journeys {
             let Some(address) = addresses.get(&journey.service) else {
                 continue;
             };
-            let uuid = uuid::Builder::from_random_bytes(rand::random())
-                .into_uuid()
-                .to_string();
-            let walked = walk(&client, journey, &format!("http://{address}"), &[], &uuid).await;
-            scratch.walked.push((journey.name.clone(), walked));
+            let base = format!("http://{address}");
+            let walked = journey::run(context, journey, &base, &[]).await;
+            scratch
+                .walked
+                .push((journey.name.clone(), walked.outcome()));
         }
     }
     Ok(())

@@ -42,11 +42,11 @@ pub(super) fn escalation(spec: &Spec) -> String {
             .iter()
             .find(|contact| contact.name == step.contact);
         let reach = contact.map_or("", |contact| contact.reach.as_str());
-        format!(
-            "after {} min {} ({reach})",
-            step.after.get().as_secs() / 60,
-            step.contact
-        )
+        let when = match step.after.get().as_secs() / 60 {
+            0 => "at once".to_owned(),
+            minutes => format!("after {minutes} min"),
+        };
+        format!("{when} {} ({reach})", step.contact)
     });
     or_none(
         &steps.collect::<Vec<_>>(),
@@ -92,9 +92,7 @@ impl<'a> Books<'a> {
             .iter()
             .map(|own| format!("{} ({})", own.when, own.purpose));
         let alerts: Vec<_> = alerts(spec).into_iter().map(|alert| alert.name).collect();
-        let folder = self.logs.values().flatten().next();
-        let folder = folder.and_then(|log| std::path::Path::new(log).parent());
-        let folder = folder.map(|folder| folder.display().to_string());
+        let logs: Vec<_> = self.logs.values().flatten().cloned().collect();
         let days = spec.file.monitoring.log_retention.get().as_secs() / 86_400;
         let before = context.from.as_ref().map_or("none", |from| from.as_str());
         vec![
@@ -114,7 +112,7 @@ impl<'a> Books<'a> {
                 ),
             ),
             ("alerts", or_none(&alerts, "none")),
-            ("log_folder", folder.unwrap_or_else(|| "no log".to_owned())),
+            ("log_files", or_none(&logs, "no log")),
             ("retention", days.to_string()),
         ]
     }

@@ -40,6 +40,9 @@ pub(crate) struct Alert {
     pub meaning: String,
     /// The threshold.
     pub threshold: Threshold,
+    /// The check of an objective that it watches (see [`Objective::check`]); nothing for one that
+    /// tells of a service that does not answer.
+    pub objective: Option<String>,
 }
 
 /// What an alert's value is held against.
@@ -57,7 +60,7 @@ pub(crate) enum Threshold {
 /// answer, one for each objective of availability or latency.
 pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
     let mut alerts: Vec<Alert> = Vec::new();
-    let mut add = |service: &str, kind: &str, meaning: String, threshold| {
+    let mut add = |service: &str, kind: &str, meaning: String, threshold, objective| {
         let base = format!("{}{kind}", camel(service));
         let same = alerts
             .iter()
@@ -73,6 +76,7 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
             service: service.to_owned(),
             meaning,
             threshold,
+            objective,
         });
     };
     for service in spec
@@ -81,13 +85,15 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
         .filter(|service| service.file.metrics.is_some())
     {
         let meaning = "an instance has not answered for a minute".to_owned();
-        add(&service.name, "Down", meaning, Threshold::Down);
+        add(&service.name, "Down", meaning, Threshold::Down, None);
     }
     for objective in &spec.file.objectives {
         if let Some(availability) = objective.availability {
-            let share = FAST_BURN * (100.0 - availability) / 100.0;
+            // Enough digits for any availability, and none that only the arithmetic gave.
+            let share = (FAST_BURN * (100.0 - availability) * 1e7).round() / 1e9;
             let meaning = format!(
-                "{}: more than {:.2} % of the requests fail, {FAST_BURN} times what {availability} % allows",
+                "the objective `{}` is missed soon: more than {:.2} % of all requests fail, those of probes and metrics \
+                 among them, {FAST_BURN} times what {availability} % allows",
                 objective.name,
                 share * 100.0
             );
@@ -96,16 +102,18 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
                 "ErrorBudget",
                 meaning,
                 Threshold::Burn(share),
+                Some(objective.check("availability")),
             );
         }
         if let Some(latency) = &objective.latency {
             let below = latency.below.get();
             let meaning = format!(
-                "{}: p{} is above {below:?}",
+                "the objective `{}` is missed: p{} of all requests, those of probes and metrics among them, is above {below:?}",
                 objective.name, latency.percent
             );
             let threshold = Threshold::Slow(latency.percent / 100.0, below.as_secs_f64());
-            add(&objective.service, "Slow", meaning, threshold);
+            let check = objective.check(&format!("p{}", latency.percent));
+            add(&objective.service, "Slow", meaning, threshold, Some(check));
         }
     }
     alerts
@@ -156,7 +164,13 @@ impl Work for Alerts {
             let shown = expression
                 .clone()
                 .unwrap_or_else(|| "no metric for it".to_owned());
-            rows.push(vec![alert.name.clone(), alert.meaning.clone(), shown]);
+            let watched = alert.objective.clone().unwrap_or_else(|| "none".to_owned());
+            rows.push(vec![
+                alert.name.clone(),
+                alert.meaning.clone(),
+                shown,
+                watched,
+            ]);
             let Some(expression) = expression else {
                 without.push(alert.name);
                 continue;
@@ -180,6 +194,7 @@ impl Work for Alerts {
             Column::text("alert"),
             Column::text("meaning"),
             Column::text("expression"),
+            Column::text("objective"),
         ];
         let report = Report::new()
             .with_table("Alerts", columns, rows)

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report, Verdict};
+use code_deploy_record::{Basis, Column, EvidenceRef, Release, Report, Verdict};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::VERB;
 use super::reading::{LogFacts, log};
+use crate::Context;
 use crate::http::{HttpClient, Request};
 use crate::section::{Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
 use crate::step::StepError;
@@ -83,14 +84,14 @@ async fn wait_for(file: &InstanceLog, markers: &[String]) -> Result<LogFacts, St
     }
 }
 
-/// Returns the log files of all services' deployed release.
+/// Returns the log files of a release of all services.
 pub(super) async fn files(
-    section: &Section<'_>,
+    context: &Context,
+    release: &Release,
 ) -> Result<BTreeMap<String, Vec<InstanceLog>>, StepError> {
-    let context = section.context;
     let mut files = BTreeMap::new();
     for service in &context.spec.services {
-        let logs = context.target.logs(&service.name, &context.to).await?;
+        let logs = context.target.logs(&service.name, release).await?;
         files.insert(service.name.clone(), logs);
     }
     Ok(files)
@@ -98,7 +99,7 @@ pub(super) async fn files(
 
 async fn look(section: &Section<'_>) -> Result<(Vec<Looked>, Vec<String>), StepError> {
     let (context, client) = (section.context, HttpClient::new());
-    let (observed, files) = (section.observe().await?, files(section).await?);
+    let (observed, files) = (section.observe().await?, files(context, &context.to).await?);
     let (mut looked, mut missing) = (Vec::new(), Vec::new());
     for instance in instances(&observed, context) {
         context.safe_point()?;
@@ -199,7 +200,7 @@ impl Work for Logs {
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let (client, observed) = (HttpClient::new(), section.observe().await?);
-        let files = files(section).await?;
+        let files = files(section.context, &section.context.to).await?;
         let (mut sent, mut found) = (0, 0);
         for service in &section.context.spec.services {
             let (Some(path), Some(base)) =

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role, Verdict};
+use code_deploy_record::{Basis, Column, EvidenceRef, Release, Report, Role, Verdict};
 use serde_json::{Value, json};
 
 use super::VERB;
 use super::logs::files;
 use super::reading::log;
+use crate::Context;
 use crate::journey::{self, JourneyStepResult};
 use crate::section::{Kept, Outline, Section, Seen, Work, base_url};
 use crate::spec::{Journey, JourneyStep};
@@ -74,6 +75,15 @@ impl Trace {
             .filter_map(|span| Some((of(&span.parent)?, span)));
         let pairs = pairs.map(|(caller, span)| (caller.service.as_str(), span.service.as_str()));
         pairs.filter(|(caller, called)| caller != called).collect()
+    }
+
+    /// Returns how many successful requests of `traces` made a call.
+    pub(crate) fn times(traces: &[Self], (caller, called): &(String, String)) -> usize {
+        let edge = (caller.as_str(), called.as_str());
+        traces
+            .iter()
+            .filter(|trace| trace.passed && trace.edges().contains(&edge))
+            .count()
     }
 
     /// Returns how many spans have a parent that is neither the request's nor one of the trace.
@@ -144,15 +154,25 @@ fn journeys(section: &Section<'_>) -> Vec<Journey> {
 
 /// Makes all journeys with traces and finds these in the logs of every service.
 pub(crate) async fn follow(section: &Section<'_>) -> Result<Vec<Trace>, StepError> {
-    let observed = section.observe().await?;
+    let context = section.context;
+    follow_journeys(context, &journeys(section), &context.to).await
+}
+
+/// Makes journeys with traces and finds these in the logs of a release of every service.
+pub(crate) async fn follow_journeys(
+    context: &Context,
+    journeys: &[Journey],
+    release: &Release,
+) -> Result<Vec<Trace>, StepError> {
+    let observed = context.target.observe().await?;
     let mut traces = Vec::new();
-    for journey in journeys(section) {
-        section.context.safe_point()?;
+    for journey in journeys {
+        context.safe_point()?;
         let Some(base) = base_url(&observed, &journey.service) else {
             continue;
         };
-        let (with_traces, ids) = traced(&journey);
-        let result = journey::run(section.context, &with_traces, &base, &[]).await;
+        let (with_traces, ids) = traced(journey);
+        let result = journey::run(context, &with_traces, &base, &[]).await;
         let made = |(step, id): (&JourneyStepResult, String)| Trace {
             id,
             request: step.request.clone(),
@@ -165,7 +185,7 @@ pub(crate) async fn follow(section: &Section<'_>) -> Result<Vec<Trace>, StepErro
     let began = tokio::time::Instant::now();
     let mut before = usize::MAX;
     loop {
-        find(section, &mut traces).await?;
+        find(context, release, &mut traces).await?;
         let spans = traces.iter().map(|trace| trace.spans.len()).sum();
         let all = traces.iter().all(|trace| !trace.spans.is_empty());
         if (all && spans == before) || began.elapsed() > SETTLE {
@@ -176,10 +196,10 @@ pub(crate) async fn follow(section: &Section<'_>) -> Result<Vec<Trace>, StepErro
     }
 }
 
-async fn find(section: &Section<'_>, traces: &mut [Trace]) -> Result<(), StepError> {
+async fn find(context: &Context, release: &Release, traces: &mut [Trace]) -> Result<(), StepError> {
     let ids: Vec<_> = traces.iter().map(|trace| trace.id.clone()).collect();
     traces.iter_mut().for_each(|trace| trace.spans.clear());
-    for (service, logs) in files(section).await? {
+    for (service, logs) in files(context, release).await? {
         for file in logs {
             for line in log(file.path, ids.clone()).await?.matching {
                 let line: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));

@@ -131,7 +131,7 @@ fn report(context: &Context) -> Report {
     }
     for finding in context.target.cannot_honour(spec) {
         report = report.with_text(format!(
-            "{}: {} {}",
+            "{}: {}. {}",
             finding.place, finding.message, finding.cure
         ));
     }

@@ -288,7 +288,8 @@ async fn settle(
     let wrong = wrong(context, answered);
     let total: u32 = answered.values().flat_map(BTreeMap::values).sum();
     let text = format!(
-        "{total} answers of {} services; the split served is the split configured, except: {}",
+        "before the rollout: {total} answers of {} services, all of which one release serves alone; \
+         from another release: {}. Shares between two releases are counted in phase 6",
         answered.len(),
         list(&wrong)
     );

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::gate;
 use crate::http::HttpClient;
 use crate::phases::look::{self, LIMIT, list};
+use crate::phases::paths::{self, Path};
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
@@ -44,6 +45,7 @@ impl Work for Connectivity {
         let through = through(context).await?;
         let direct = direct(context).await?;
         let denied = denied(context).await?;
+        let mapped = paths::try_all(context).await?;
         let rows = |tried: &[Tried]| {
             tried
                 .iter()
@@ -51,11 +53,17 @@ impl Work for Connectivity {
                 .collect::<Vec<_>>()
         };
         let columns = || ["Path", "Answer"].map(Column::text).to_vec();
+        let map = mapped
+            .iter()
+            .map(|path| vec![path.name(), path.answer.clone()])
+            .collect();
         let report = Report::new()
+            .with_table("Connections of the network map", columns(), map)
             .with_table("Through the balancer", columns(), rows(&through))
             .with_table("Directly at each instance", columns(), rows(&direct))
             .with_table("What must be refused", columns(), rows(&denied));
         let event = section.report("Connectivity", report).await?;
+        settle_map(section, &mapped, &through, event.clone()).await?;
         settle(section, &through, &direct, &denied, event).await?;
         Ok(json!({ "through": through.len(), "direct": direct.len(), "denied": denied.len() }))
     }
@@ -173,6 +181,42 @@ async fn denied(context: &Context) -> Result<Vec<Tried>, StepError> {
     Ok(tried)
 }
 
+/// A path that could not be tried says nothing: the item is met only when there is none.
+async fn settle_map(
+    section: &Section<'_>,
+    mapped: &[Path],
+    through: &[Tried],
+    event: EvidenceRef,
+) -> Result<(), StepError> {
+    let lost: Vec<_> = paths::lost(mapped)
+        .map(Path::name)
+        .chain(bad(through))
+        .collect();
+    let left: Vec<_> = mapped
+        .iter()
+        .filter(|path| path.reached.is_none())
+        .map(Path::name)
+        .collect();
+    let mut text = format!(
+        "{} of {} connections of the map tried, and {} services through the balancer; not passed: {}",
+        paths::tried(mapped),
+        mapped.len(),
+        through.len(),
+        list(&lost)
+    );
+    if lost.is_empty() && section.context.from.is_none() {
+        text.push_str("; a first deployment: no instance runs yet that could answer behind it");
+        return section.open("3.4.1", text).await;
+    }
+    if lost.is_empty() && !left.is_empty() {
+        text.push_str(&format!("; not there to be tried: {}", left.join(", ")));
+        return section.open("3.4.1", text).await;
+    }
+    section
+        .judge("3.4.1", lost.is_empty(), Basis::Observed, text, &[event])
+        .await
+}
+
 async fn settle(
     section: &Section<'_>,
     through: &[Tried],
@@ -182,23 +226,6 @@ async fn settle(
 ) -> Result<(), StepError> {
     let (evidence, seen) = ([event], Basis::Observed);
     let lost = bad(through);
-    let text = format!(
-        "{} paths tried through the balancer; not passed: {}",
-        through.len(),
-        list(&lost)
-    );
-    if direct.is_empty() && lost.is_empty() {
-        let text = format!(
-            "a first deployment: the balancer answers on {} paths, and no instance runs yet that \
-             could answer behind it",
-            through.len()
-        );
-        section.open("3.4.1", text).await?;
-    } else {
-        section
-            .judge("3.4.1", lost.is_empty(), seen, text, &evidence)
-            .await?;
-    }
     if section.context.target.name() != "local" {
         section
             .open(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Finding, Report, Severity, verify_folder};
+use code_deploy_record::{Basis, Column, EvidenceRef, Finding, Report, Severity};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -119,7 +119,7 @@ impl Work for Hardening {
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
-        let (events, broken, leaked) = record(section.context).await?;
+        let (events, broken, leaked) = look::record(section.context).await?;
         let detail = format!(
             "{events} events, broken: {}, secrets: {}",
             list(&broken),
@@ -157,7 +157,7 @@ async fn look_at(context: &Context) -> Result<Looked, StepError> {
             || origin.ends_with(".yaml")
             || origin.ends_with(".yml")
     };
-    let (events, broken, leaked) = record(context).await?;
+    let (events, broken, leaked) = look::record(context).await?;
     Ok(Looked {
         users,
         unmapped: unmapped(&observed),
@@ -235,24 +235,6 @@ async fn scan() -> (usize, Vec<u16>) {
         .collect()
         .await;
     (tried, open)
-}
-
-/// Follows the record's chain and searches it for known secrets.
-async fn record(context: &Context) -> Result<(u64, Vec<String>, Option<String>), StepError> {
-    let (run, redactor) = (context.run.clone(), context.redactor.clone());
-    let looked = blocking("reading the record", move || {
-        let verified = verify_folder(&run)?;
-        let path = run.journal_path();
-        let text =
-            std::fs::read_to_string(&path).map_err(code_deploy_record::Error::io("read", &path))?;
-        let broken = verified
-            .findings
-            .iter()
-            .map(|one| format!("{}: {}", one.place, one.what))
-            .collect();
-        Ok::<_, code_deploy_record::Error>((verified.events, broken, redactor.find(&text)))
-    });
-    Ok(looked.await??)
 }
 
 async fn settle(

@@ -1,6 +1,5 @@
 //! The section of integrations: each call from one service to another is seen in a trace.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::VERB;
 use crate::phases::observe::{Trace, follow};
+use crate::phases::paths;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
 
@@ -28,32 +28,10 @@ const TRACES: &str = "traces of the integrations";
 
 pub(super) struct Integration;
 
-/// Returns the declared calls between services of the deployment file.
-fn declared(section: &Section<'_>) -> BTreeSet<(String, String)> {
-    let spec = &section.context.spec;
-    let needs = spec.services.iter().flat_map(|service| {
-        let needs = service
-            .needs
-            .iter()
-            .filter(|need| spec.service(need).is_some());
-        needs.map(|need| (service.name.clone(), need.clone()))
-    });
-    needs.collect()
-}
-
-/// Returns how many successful requests made a call.
-fn times(traces: &[Trace], (caller, called): &(String, String)) -> usize {
-    let edge = (caller.as_str(), called.as_str());
-    traces
-        .iter()
-        .filter(|trace| trace.passed && trace.edges().contains(&edge))
-        .count()
-}
-
 fn seen(section: &Section<'_>, traces: &[Trace]) -> usize {
-    declared(section)
+    paths::calls(&section.context.spec)
         .iter()
-        .filter(|edge| times(traces, edge) > 0)
+        .filter(|edge| Trace::times(traces, edge) > 0)
         .count()
 }
 
@@ -61,13 +39,13 @@ fn seen(section: &Section<'_>, traces: &[Trace]) -> usize {
 impl Work for Integration {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let mut kept = Kept::default();
-        let (traces, edges) = (follow(section).await?, declared(section));
+        let (traces, edges) = (follow(section).await?, paths::calls(&section.context.spec));
         let text = format!("{:#}\n", json!(traces));
         let file = section
             .keep(&mut kept, TRACES, "application/json", text)
             .await?;
         let rows = edges.iter().map(|edge| {
-            let times = times(&traces, edge);
+            let times = Trace::times(&traces, edge);
             let state = if times > 0 { "seen" } else { "not seen" }.to_owned();
             vec![edge.0.clone(), edge.1.clone(), times.to_string(), state]
         });

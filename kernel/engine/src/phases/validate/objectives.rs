@@ -152,7 +152,7 @@ fn sum(
 pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<GateCheck> {
     let mut checks = Vec::new();
     let mut add = |what: &str, measured: Option<(String, bool)>, limit: String| {
-        let name = format!("{} ({what})", objective.name);
+        let name = objective.check(what);
         let (measured, passed) = measured.unwrap_or_else(|| ("none".to_owned(), false));
         checks.push(GateCheck {
             name,
@@ -165,8 +165,12 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     if let Some(availability) = objective.availability {
         let measured = measure.map(|measure| {
             let good = 100.0 - measure.failed_percent();
+            let (low, high) = interval(measure.count - measure.failed, measure.count);
             (
-                format!("{good:.3} % of {}", measure.count),
+                format!(
+                    "{good:.3} % of {} (95 % confidence: {low:.3} to {high:.3} %)",
+                    measure.count
+                ),
                 good >= availability,
             )
         });
@@ -198,6 +202,20 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     checks
 }
 
+/// Returns the bounds, in percent, of the 95 % confidence interval of a share of `good` in `all`
+/// independent requests: the score interval (E. B. Wilson, *Probable inference, the law of
+/// succession, and statistical inference*, JASA 22, 1927), which holds also near 100 %.
+fn interval(good: u64, all: u64) -> (f64, f64) {
+    /// The 97.5 % quantile of the normal distribution.
+    const Z: f64 = 1.959_964;
+    let (n, share) = (all.max(1) as f64, good as f64 / all.max(1) as f64);
+    let scale = 1.0 + Z * Z / n;
+    let middle = (share + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let percent = |bound: f64| (bound * 100.0).clamp(0.0, 100.0);
+    (percent(middle - half), percent(middle + half))
+}
+
 /// The least number of seconds in which both releases were asked that says anything: in one, what
 /// the machine did beside decides.
 const SHARED: u64 = 5;
@@ -211,7 +229,7 @@ pub(super) fn compare(service: &str, pair: &Pair, rule: &AnalysisPolicy) -> Vec<
     let (new, old) = (pair.new.sums(), pair.old.sums());
     let mut checks = judge::compare(service, &new, &old, rule);
     for check in &mut checks {
-        check.name.push_str(code_deploy_record::COMPARED);
+        check.name.push_str(" while both served");
     }
     checks
 }
@@ -250,6 +268,17 @@ mod tests {
             [false, false, false]
         );
         assert_eq!(passed(None), [false; 3]);
+    }
+
+    #[test]
+    fn confidence_is_that_of_the_score_interval() {
+        let near = |(low, high): (f64, f64), expected: (f64, f64)| {
+            assert!((low - expected.0).abs() < 0.001, "{low}");
+            assert!((high - expected.1).abs() < 0.001, "{high}");
+        };
+        near(interval(1_000, 1_000), (99.617, 100.0));
+        near(interval(90, 100), (82.563, 94.477));
+        near(interval(0, 10), (0.0, 27.753));
     }
 
     fn sample(second: i64, release: &str, count: u64, us: u64) -> Sample {

@@ -78,6 +78,28 @@ async fn load(
     totals.map_err(failed)
 }
 
+/// Journals a load test; returns the event.
+async fn journal(
+    section: &Section<'_>,
+    profile: &LoadProfile,
+    name: &str,
+    totals: &ClientTotals,
+) -> Result<u64, StepError> {
+    let tested = LoadTested {
+        name: name.to_owned(),
+        release: section.context.to.clone(),
+        rate: profile.rate,
+        duration_us: u64::try_from(profile.duration.get().as_micros()).unwrap_or(u64::MAX),
+        sent: totals.sent,
+        failed: totals.failed,
+        latency: totals.latency.clone(),
+        throughput: measure(totals, profile).throughput.unwrap_or_default(),
+    };
+    let body = EventBody::LoadTested(tested);
+    let event = section.context.journal.append("engine", body).await?;
+    Ok(event.seq)
+}
+
 fn measure(totals: &ClientTotals, profile: &LoadProfile) -> Measure {
     let seconds = profile.duration.get().as_secs_f64();
     Measure {
@@ -126,21 +148,8 @@ impl Work for Performance {
                     .keep(&mut kept, TOTALS, "application/json", text)
                     .await?,
             );
-            let tested = LoadTested {
-                name: "validation".to_owned(),
-                release: context.to.clone(),
-                rate: profile.rate,
-                duration_us: u64::try_from(profile.duration.get().as_micros()).unwrap_or(u64::MAX),
-                sent: totals.sent,
-                failed: totals.failed,
-                latency: totals.latency.clone(),
-                throughput: measure.throughput.unwrap_or_default(),
-            };
-            let event = context
-                .journal
-                .append("engine", EventBody::LoadTested(tested))
-                .await?;
-            evidence.push(EvidenceRef::Event(event.seq));
+            let event = journal(section, profile, "validation", &totals).await?;
+            evidence.push(EvidenceRef::Event(event));
             loaded = Some((profile, totals, measure));
         }
         let routed = routed(context).await?;
@@ -178,6 +187,7 @@ impl Work for Performance {
         .await?;
         let passed = objectives.iter().chain(&baseline).all(|check| check.passed);
         let reason = settle_baseline(section, &objectives, &baseline, seconds, &evidence).await?;
+        let compared = !baseline.is_empty();
         let checks = objectives.into_iter().chain(baseline).collect();
         let subject = format!("{} {}", context.spec.application, context.to);
         let gate = GateEvaluated {
@@ -186,6 +196,7 @@ impl Work for Performance {
             passed,
             since,
             checks,
+            compared,
             reason,
         };
         context
@@ -240,6 +251,7 @@ impl Work for Performance {
         };
         profile.duration = SHORT;
         let totals = load(section, &profile, "second").await?;
+        journal(section, &profile, "second", &totals).await?;
         let measure = measure(&totals, &profile);
         let own = (profile.service.as_str(), &measure);
         let checks: Vec<_> = objectives(section, &routed(section.context).await?, Some(own));
@@ -343,7 +355,7 @@ async fn settle_load(
         return settle_objectives(section, objectives, evidence).await;
     };
     let reason = format!(
-        "{} requests at {} a second, {} failed",
+        "{} requests at {} a second, {} failed, on top of those of the outside client",
         totals.sent, profile.rate, totals.failed
     );
     section

@@ -26,6 +26,13 @@ pub struct Objective {
     pub throughput: Option<f64>,
 }
 
+impl Objective {
+    /// Returns the name under which one of its figures is checked: `pages are fast (p99)`.
+    pub(crate) fn check(&self, what: &str) -> String {
+        format!("{} ({what})", self.name)
+    }
+}
+
 /// A latency that a share of requests must not exceed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
