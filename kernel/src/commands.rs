@@ -399,6 +399,15 @@ pub enum InternalProcess {
         #[arg(long)]
         config: PathBuf,
     },
+    /// The process that looks after the router
+    RouterKeeper {
+        /// The environment's folder
+        #[arg(long)]
+        environment_folder: PathBuf,
+        /// The user's folder for sockets
+        #[arg(long)]
+        runtime_folder: PathBuf,
+    },
     /// The outside client
     Client {
         /// Its configuration
