@@ -17,6 +17,7 @@ use code_deploy_jupyter::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::apart::Apart;
 use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs};
 use crate::dispatch::{Dispatcher, Opened};
 use crate::face::Face;
@@ -157,6 +158,7 @@ impl DeployCells {
             opened: Some(self.opened().clone()),
             told: self.told.clone(),
             interrupt: token.clone(),
+            apart: Some(Apart::new(interrupt.clone())),
         };
         let chart = with_chart.then(|| dispatcher.project().ok()).flatten();
         let done = self

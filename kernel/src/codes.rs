@@ -11,3 +11,7 @@ pub const NOTEBOOKS: &str = "CD0310";
 pub const ENDED_AT_ONCE: &str = "CD0407";
 /// No process works on the run.
 pub const NOBODY_WORKS: &str = "CD0425";
+/// The run that another process carries out, and that was joined, did not reach its new release.
+pub const JOINED_RUN_ENDED: &str = "CD0428";
+/// The process that carried a command of a cell out ended without saying how the command did.
+pub const PROCESS_ENDED: &str = "CD0803";

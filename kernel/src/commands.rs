@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
 
 /// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
 ///
@@ -48,7 +49,7 @@ impl CommandLine {
 }
 
 /// Options that every command takes.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct GlobalArgs {
     /// Deployment file; searched for from this folder upwards when not given
     #[arg(short = 'f', long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
@@ -65,7 +66,7 @@ pub struct GlobalArgs {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct RunArgs {
     /// Environment of the deployment file: dev, test, staging, prod or another
     #[arg(value_name = "ENVIRONMENT")]
@@ -94,7 +95,7 @@ pub struct RunArgs {
 }
 
 /// What goes wrong with the demonstration's release 1.1.0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum DemoFault {
     /// A share of requests answers 500
     Errors,
@@ -125,7 +126,7 @@ impl DemoFault {
 }
 
 /// The commands. Each is a cell magic of the same name.
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Clone, Subcommand, Serialize, Deserialize)]
 pub enum Command {
     /// Open or join the run of this folder (cells only; in a terminal leave the word out)
     #[command(name = "code-deploy", hide = true)]
@@ -151,42 +152,93 @@ pub enum Command {
     /// Runbooks, contacts, escalation, known issues; ends the run (phase 9)
     Handover(VerbArgs),
     /// Show where a run stands
+    #[serde(skip)]
     Status(StatusArgs),
     /// Show a chart of a run
+    #[serde(skip)]
     Chart(ChartArgs),
     /// Show entries of a run's record
+    #[serde(skip)]
     Record(RecordArgs),
     /// Let a run stop at its next safe point and wait
+    #[serde(skip)]
     Pause(SteerArgs),
     /// Let a run go on, also one whose process has died
     Resume(SteerArgs),
     /// Take a run back, also while another process is busy with it or after that process died
     Rollback(SteerArgs),
     /// Say go or no-go to a run that waits for it
+    #[serde(skip)]
     Approve(ApproveArgs),
     /// Write a commented deployment file from what is found in this folder
+    #[serde(skip)]
     Init(InitArgs),
     /// Check this machine and say what is missing
+    #[serde(skip)]
     Doctor,
     /// List the runs of this project
+    #[serde(skip)]
     Runs,
     /// Write a run's notebooks, or notebooks that are ready to run
+    #[serde(skip)]
     Notebooks(NotebooksArgs),
     /// Check that a record, and notebooks made from it, are what was written
+    #[serde(skip)]
     Verify(VerifyArgs),
     /// Install the Jupyter kernel, or remove it
+    #[serde(skip)]
     Kernel(KernelArgs),
     /// Print the JSON Schema of the deployment file
+    #[serde(skip)]
     Schema,
     /// Print a script that completes commands in a shell
+    #[serde(skip)]
     Completions(CompletionsArgs),
     /// Processes that this program starts for itself
     #[command(hide = true)]
+    #[serde(skip)]
     Internal(InternalArgs),
 }
 
+impl Command {
+    /// Returns whether the command carries a run on, and so may take as long as the run does. Such a
+    /// command outlives what it was given in: a terminal, or the kernel of a cell. Only such a
+    /// command can be handed to another process.
+    pub fn carries_a_run(&self) -> bool {
+        match self {
+            Self::Open(_)
+            | Self::Inventory(_)
+            | Self::Plan(_)
+            | Self::Preflight(_)
+            | Self::Build(_)
+            | Self::Provision(_)
+            | Self::Migrate(_)
+            | Self::Release(_)
+            | Self::Observe(_)
+            | Self::Validate(_)
+            | Self::Handover(_)
+            | Self::Resume(_)
+            | Self::Rollback(_) => true,
+            Self::Status(_)
+            | Self::Chart(_)
+            | Self::Record(_)
+            | Self::Pause(_)
+            | Self::Approve(_)
+            | Self::Init(_)
+            | Self::Doctor
+            | Self::Runs
+            | Self::Notebooks(_)
+            | Self::Verify(_)
+            | Self::Kernel(_)
+            | Self::Schema
+            | Self::Completions(_)
+            | Self::Internal(_) => false,
+        }
+    }
+}
+
 /// A phase, whole or one section of it.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct VerbArgs {
     /// Section; all of them when not given
     pub section: Option<String>,
@@ -195,7 +247,7 @@ pub struct VerbArgs {
 }
 
 /// How a command opens a run when there is none.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct OpenArgs {
     /// Release to deploy [default: `release` of the deployment file]
     #[arg(long, value_name = "RELEASE")]
@@ -206,7 +258,7 @@ pub struct OpenArgs {
 }
 
 /// The plan.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct PlanArgs {
     #[command(flatten)]
     pub verb: VerbArgs,
@@ -216,7 +268,7 @@ pub struct PlanArgs {
 }
 
 /// Which run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct WhichRun {
     /// Run [default: the last]
     #[arg(long, value_name = "RUN")]
@@ -264,7 +316,7 @@ pub struct RecordArgs {
 }
 
 /// Steering a run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct SteerArgs {
     #[command(flatten)]
     pub which: WhichRun,
@@ -426,6 +478,8 @@ pub enum InternalProcess {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// A command that a cell was given, in a process that outlives the kernel
+    Command,
     /// The process that runs Rust cells
     RustCells,
     /// The record of a run, as Rust cells read it

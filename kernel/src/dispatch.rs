@@ -6,8 +6,10 @@ use std::sync::Arc;
 use clap::CommandFactory as _;
 use code_deploy_engine::steer::Asking;
 use code_deploy_record::{Release, RunFolder, Steering};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::apart::Apart;
 use crate::commands::{
     ApproveArgs, ChartArgs, Command, CommandLine, GlobalArgs, InitArgs, NotebooksArgs, OpenArgs,
     PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs,
@@ -21,7 +23,7 @@ use crate::show::live::Live;
 use crate::{demo, kernel_spec, pages, plan, run, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Opened {
     /// The environment.
     pub environment: String,
@@ -48,6 +50,8 @@ pub struct Dispatcher {
     pub told: Told,
     /// Ends at a safe point when it is cancelled.
     pub interrupt: CancellationToken,
+    /// Where commands that carry a run are carried out in processes of their own.
+    pub apart: Option<Apart>,
 }
 
 impl Dispatcher {
@@ -56,6 +60,9 @@ impl Dispatcher {
     /// # Errors
     /// What kept it from being done, with how the command ends.
     pub async fn carry_out(&self, command: Command) -> Result<Exit, Failure> {
+        if let Some(apart) = self.apart.as_ref().filter(|_| command.carries_a_run()) {
+            return apart.carry_out(self, command).await;
+        }
         match command {
             Command::Open(arguments) => self.open(&arguments).await,
             Command::Inventory(arguments) => self.verb("inventory", &arguments).await,
@@ -164,8 +171,11 @@ impl Dispatcher {
     ) -> Result<Session, Failure> {
         let face = Arc::clone(&self.face);
         let session = Session::begin(&self.machine, project, environment, target, face, to)?;
-        let told = self.told.clone();
-        Ok(Session { told, ..session })
+        Ok(Session {
+            told: self.told.clone(),
+            follows: self.opened.is_some(),
+            ..session
+        })
     }
 
     /// Asks the target what runs, when the run is the last of its environment and target; for an

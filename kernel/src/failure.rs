@@ -2,9 +2,10 @@
 
 use code_deploy_engine::Error as EngineError;
 use code_deploy_record::Problem;
+use serde::{Deserialize, Serialize};
 
 /// How a command ended, as its exit code tells. The codes are documented and stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// Done.
     Done,
@@ -35,7 +36,7 @@ impl Exit {
 }
 
 /// Why a command did not do what was asked, or stopped on the way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The error as a person reads it.
     pub problem: Problem,

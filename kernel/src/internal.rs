@@ -17,6 +17,7 @@ use crate::terminal::Terminal;
 pub fn run(process: InternalProcess) -> ExitCode {
     match process {
         InternalProcess::Shop { arguments } => code_deploy_shop::main_with_args(arguments),
+        InternalProcess::Command => crate::apart::process::main(),
         InternalProcess::RustCells => code_deploy_jupyter::rust_cells::host_main(),
         InternalProcess::RunData {
             run,

@@ -1,5 +1,6 @@
 //! The program `code-deploy`: one table of commands behind terminal and notebook cells.
 
+mod apart;
 mod cells;
 mod codes;
 mod commands;
@@ -10,6 +11,7 @@ mod failure;
 #[cfg(test)]
 mod hints;
 mod internal;
+mod joined;
 mod kernel_spec;
 mod lines;
 mod machine;
@@ -109,14 +111,16 @@ async fn run(line: CommandLine) -> Exit {
         opened: None,
         told: Told::default(),
         interrupt: interrupt.clone(),
+        apart: None,
     };
+    let outlives = line.command.as_ref().is_none_or(Command::carries_a_run);
     let work = async {
         match line.command {
             Some(command) => dispatcher.carry_out(command).await,
             None => dispatcher.whole(&line.run).await,
         }
     };
-    let exit = match until_interrupted_twice(work, &interrupt).await {
+    let exit = match until_interrupted_twice(work, &interrupt, outlives).await {
         Ok(exit) => exit,
         Err(failure) => {
             terminal.failure(&failure);
@@ -128,16 +132,19 @@ async fn run(line: CommandLine) -> Exit {
 }
 
 /// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
-/// now. What was done stands in the record either way.
-async fn until_interrupted_twice(
+/// now. What was done stands in the record either way. Work that outlives its terminal goes on when
+/// that goes away (SIGHUP); any other ends then.
+pub(crate) async fn until_interrupted_twice(
     work: impl Future<Output = Result<Exit, Failure>>,
     interrupt: &CancellationToken,
+    outlives: bool,
 ) -> Result<Exit, Failure> {
     let lost = |error: std::io::Error| {
         Failure::cannot_start(format!("signals cannot be watched: {error}"))
     };
     let mut ctrl_c = signal(SignalKind::interrupt()).map_err(lost)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(lost)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(lost)?;
     let tasks = TaskTracker::new();
     let first = interrupt.clone();
     let second = CancellationToken::new();
@@ -147,6 +154,12 @@ async fn until_interrupted_twice(
             tokio::select! {
                 _ = ctrl_c.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hang_up.recv() => {
+                    if outlives {
+                        continue;
+                    }
+                    now.cancel();
+                }
             }
             if first.is_cancelled() {
                 now.cancel();
@@ -171,7 +184,10 @@ async fn until_interrupted_twice(
 /// Logs to standard error: what `CODE_DEPLOY_LOG` asks for, or warnings. A shape of a chart that has no extent
 /// is nothing to warn of.
 pub(crate) fn log_to_stderr(machine: &Machine) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A terminal or kernel that has gone takes no lines, and must not end a run that goes on.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let asked = machine.variable("CODE_DEPLOY_LOG");
     match asked.and_then(|asked| EnvFilter::try_new(asked).ok()) {
         Some(filter) => tracing_subscriber::registry()

@@ -11,6 +11,7 @@ use code_deploy_record::{
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
+use crate::joined;
 use crate::pages;
 use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
@@ -262,6 +263,9 @@ pub async fn steer(
     };
     if let Some(told) = ask(folder, asking, &session.machine.user, reason).await? {
         session.face.text(&told);
+        if session.follows && verb != Steering::Pause {
+            return joined::follow(session, folder, interrupt).await;
+        }
         return Ok(Exit::Done);
     }
     let state = folder.state()?;

@@ -36,6 +36,9 @@ pub struct Session {
     pub face: Arc<dyn Face>,
     /// The runs that were spoken of before.
     pub told: Told,
+    /// Whether a command that finds another process at work shows what that does, as a cell does
+    /// for which the process that it had begun was lost.
+    pub follows: bool,
 }
 
 /// The runs that this process has spoken of, so that a notebook says once which run its cells go on
@@ -44,6 +47,18 @@ pub struct Session {
 pub struct Told(Arc<Mutex<BTreeSet<RunId>>>);
 
 impl Told {
+    /// Returns all of them.
+    pub fn all(&self) -> Vec<RunId> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter().cloned().collect()
+    }
+
+    /// Takes note of runs that another process has spoken of.
+    pub fn note(&self, runs: Vec<RunId>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(runs);
+    }
+
     /// Takes note of a run; returns whether it was not spoken of before.
     fn first_of(&self, run: &RunId) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +104,7 @@ impl Session {
             redactor,
             face,
             told: Told::default(),
+            follows: false,
         })
     }
 

@@ -57,7 +57,7 @@ pub trait Approver: Send + Sync {
 }
 
 /// A person's decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     /// Who.
     pub by: String,
