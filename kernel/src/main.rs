@@ -25,6 +25,7 @@ mod session;
 mod show;
 mod summary;
 mod terminal;
+mod way_back;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use crate::pages;
 use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
+use crate::way_back;
 
 /// How long an instance may take to end by itself when everything is stopped.
 pub const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -386,11 +387,9 @@ async fn go_back_from(
             next,
         ));
     }
-    session.face.text(&format!(
-        "Run {} has ended, so going back is a run of its own: it deploys {from} over {} and moves \
-         all traffic at once. Migrations are not taken back.",
-        started.run, started.to
-    ));
+    for line in way_back::in_words(session, started, from)? {
+        session.face.text(&line);
+    }
     let reverts = Some(started.run.clone());
     let wish = Wish {
         to: Some(from.clone()),
