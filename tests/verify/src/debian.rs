@@ -115,6 +115,8 @@ pub enum Need {
     Python,
     /// The browser.
     Chromium,
+    /// What makes, checks and mounts small disks.
+    Disks,
 }
 
 /// Where Debian puts the browser.
@@ -126,6 +128,7 @@ impl Need {
             Self::CCompiler => &["gcc", "libc6-dev"],
             Self::Python => &["python3", "python3-venv"],
             Self::Chromium => &["chromium"],
+            Self::Disks => &["e2fsprogs", "mount"],
         }
     }
 
@@ -137,6 +140,9 @@ impl Need {
                 probe.read(interrupt).await.is_ok()
             }
             Self::Chromium => Path::new(CHROMIUM).is_file(),
+            Self::Disks => ["mkfs.ext4", "e2fsck", "mount"]
+                .iter()
+                .all(|program| find(program).is_some()),
         }
     }
 }

@@ -7,17 +7,20 @@ pub enum Part {
     Python,
     /// The browser.
     Chromium,
+    /// The right to mount disks, and the programs that do.
+    Mounts,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 2] = [Self::Python, Self::Chromium];
+    pub const ALL: [Self; 3] = [Self::Python, Self::Chromium, Self::Mounts];
 
     /// Returns the word that names the part on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Chromium => "chromium",
+            Self::Mounts => "mounts",
         }
     }
 
@@ -28,6 +31,7 @@ impl Part {
                 "JupyterLab, nbclient, nbformat and others, from PyPI, in a cached environment"
             }
             Self::Chromium => "Chromium, from Debian",
+            Self::Mounts => "small disks in files and in memory; only root can mount them",
         }
     }
 
@@ -36,6 +40,7 @@ impl Part {
         match self {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+            Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
         }
     }
 
@@ -44,6 +49,7 @@ impl Part {
         match self {
             Self::Python => &["notebooks", "jupyter", "browser"],
             Self::Chromium => &["browser"],
+            Self::Mounts => &["disk"],
         }
     }
 

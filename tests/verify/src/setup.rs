@@ -56,6 +56,7 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
         let place = match part {
             Part::Python => crate::python::ensure(&cache, interrupt).await?,
             Part::Chromium => PathBuf::from(CHROMIUM),
+            Part::Mounts => mounts()?,
         };
         crate::report::note(&format!("{}: {}", part.name(), place.display()));
         setup.parts.push((part, place));
@@ -71,8 +72,19 @@ fn needs(parts: &[Part], compiles: bool) -> Vec<Need> {
     needs.extend(parts.iter().map(|part| match part {
         Part::Python => Need::Python,
         Part::Chromium => Need::Chromium,
+        Part::Mounts => Need::Disks,
     }));
     needs
+}
+
+/// Returns the program that mounts, where this user may use it.
+fn mounts() -> Result<PathBuf, Error> {
+    let mount = debian::find("mount").filter(|_| nix::unistd::Uid::effective().is_root());
+    mount.ok_or_else(|| Error::Machine {
+        missing: "some tests mount small disks, and only root can.".into(),
+        remedy: "Run `cargo verify` as root, or leave these tests out with `--without mounts`."
+            .into(),
+    })
 }
 
 async fn check_toolchain(stages: &[Stage], interrupt: &Interrupt) -> Result<(), Error> {
