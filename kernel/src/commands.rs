@@ -185,6 +185,17 @@ pub enum Command {
     Internal(InternalArgs),
 }
 
+impl Command {
+    /// Returns whether the command changes nothing, so that it can be ended at any moment.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Record(_) | Self::Runs | Self::Doctor | Self::Verify(_) => true,
+            Self::Chart(arguments) => arguments.out.is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// A phase, whole or one section of it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerbArgs {

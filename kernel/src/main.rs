@@ -9,6 +9,7 @@ mod face;
 mod failure;
 #[cfg(test)]
 mod hints;
+mod html;
 mod internal;
 mod kernel_spec;
 mod lines;
@@ -110,13 +111,14 @@ async fn run(line: CommandLine) -> Exit {
         told: Told::default(),
         interrupt: interrupt.clone(),
     };
+    let only_looks = line.command.as_ref().is_some_and(Command::only_looks);
     let work = async {
         match line.command {
             Some(command) => dispatcher.carry_out(command).await,
             None => dispatcher.whole(&line.run).await,
         }
     };
-    let exit = match until_interrupted_twice(work, &interrupt).await {
+    let exit = match until_interrupted_twice(work, &interrupt, only_looks).await {
         Ok(exit) => exit,
         Err(failure) => {
             terminal.failure(&failure);
@@ -128,10 +130,12 @@ async fn run(line: CommandLine) -> Exit {
 }
 
 /// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
-/// now. What was done stands in the record either way.
+/// now. What was done stands in the record either way. Work that only looks at things ends with
+/// the first.
 async fn until_interrupted_twice(
     work: impl Future<Output = Result<Exit, Failure>>,
     interrupt: &CancellationToken,
+    only_looks: bool,
 ) -> Result<Exit, Failure> {
     let lost = |error: std::io::Error| {
         Failure::cannot_start(format!("signals cannot be watched: {error}"))
@@ -156,6 +160,7 @@ async fn until_interrupted_twice(
     });
     let done = tokio::select! {
         done = work => done,
+        () = interrupt.cancelled(), if only_looks => Err(Failure::stopped_looking()),
         () = second.cancelled() => Err(Failure::new(
             Exit::Interrupted,
             codes::ENDED_AT_ONCE,
