@@ -357,6 +357,9 @@ pub enum KernelAction {
     Launch {
         /// Connection file, written by Jupyter
         connection_file: PathBuf,
+        /// What Jupyter's programs say to their own kernels behind it: `jupyter run` adds its files
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<std::ffi::OsString>,
     },
 }
 

@@ -53,7 +53,10 @@ fn main() -> ExitCode {
     match line.command {
         Some(Command::Internal(internal)) => return internal::run(internal.process),
         Some(Command::Kernel(ref kernel)) => {
-            if let KernelAction::Launch { connection_file } = &kernel.action {
+            if let KernelAction::Launch {
+                connection_file, ..
+            } = &kernel.action
+            {
                 return cells::launch(connection_file);
             }
         }

@@ -97,8 +97,7 @@ impl Watch<'_> {
         let what = self.face.under_way();
         let what = what.unwrap_or_else(|| "what it is busy with".to_owned());
         format!(
-            "Asked to stop: this ends at the next safe point and not before. It waits for: {what}. \
-             The stop button once more ends it now; the record then holds what was done until then.\n"
+            "It cannot stop yet and waits for: {what}. The stop button once more ends it now.\n"
         )
     }
 
