@@ -9,6 +9,8 @@ pub const CANNOT_WRITE: &str = "CD0003";
 pub const NOTEBOOKS: &str = "CD0310";
 /// The command was ended at once.
 pub const ENDED_AT_ONCE: &str = "CD0407";
+/// A command that changes nothing was stopped.
+pub const STOPPED_LOOKING: &str = "CD0409";
 /// No process works on the run.
 pub const NOBODY_WORKS: &str = "CD0425";
 /// The run that another process carries out, and that was joined, did not reach its new release.

@@ -235,6 +235,15 @@ impl Command {
             | Self::Internal(_) => false,
         }
     }
+
+    /// Returns whether the command changes nothing, so that it can be ended at any moment.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Record(_) | Self::Runs | Self::Doctor | Self::Verify(_) => true,
+            Self::Chart(arguments) => arguments.out.is_none(),
+            _ => false,
+        }
+    }
 }
 
 /// A phase, whole or one section of it.
@@ -398,6 +407,9 @@ pub enum KernelAction {
     Launch {
         /// Connection file, written by Jupyter
         connection_file: PathBuf,
+        /// What Jupyter's programs say to their own kernels behind it: `jupyter run` adds its files
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<std::ffi::OsString>,
     },
 }
 

@@ -63,6 +63,17 @@ impl Failure {
         Self::refused(crate::codes::CANNOT_START, what, next)
     }
 
+    /// Returns the end of a command that only looks at things and was interrupted.
+    pub fn stopped_looking() -> Self {
+        Self::new(
+            Exit::Interrupted,
+            crate::codes::STOPPED_LOOKING,
+            "the command was stopped before its end",
+            "It changes nothing; a run that it looked at goes on.",
+            "Give the command again to look again.",
+        )
+    }
+
     /// Returns a failure with what the state is after it.
     pub fn new(
         exit: Exit,

@@ -10,6 +10,7 @@ mod face;
 mod failure;
 #[cfg(test)]
 mod hints;
+mod html;
 mod internal;
 mod joined;
 mod kernel_spec;
@@ -55,7 +56,10 @@ fn main() -> ExitCode {
     match line.command {
         Some(Command::Internal(internal)) => return internal::run(internal.process),
         Some(Command::Kernel(ref kernel)) => {
-            if let KernelAction::Launch { connection_file } = &kernel.action {
+            if let KernelAction::Launch {
+                connection_file, ..
+            } = &kernel.action
+            {
                 return cells::launch(connection_file);
             }
         }
@@ -114,14 +118,14 @@ async fn run(line: CommandLine) -> Exit {
         interrupt: interrupt.clone(),
         apart: None,
     };
-    let outlives = line.command.as_ref().is_none_or(Command::carries_a_run);
+    let ends = Ends::of(line.command.as_ref());
     let work = async {
         match line.command {
             Some(command) => dispatcher.carry_out(command).await,
             None => dispatcher.whole(&line.run).await,
         }
     };
-    let exit = match until_interrupted_twice(work, &interrupt, outlives).await {
+    let exit = match until_interrupted_twice(work, &interrupt, ends).await {
         Ok(exit) => exit,
         Err(failure) => {
             terminal.failure(&failure);
@@ -132,13 +136,37 @@ async fn run(line: CommandLine) -> Exit {
     exit
 }
 
+/// How a command ends before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// It carries a run on: it stops at a safe point, and outlives its terminal.
+    AtASafePoint,
+    /// It stops where it next looks for the wish to.
+    WhenAsked,
+    /// It only looks at things: there is nothing to wait for.
+    AtOnce,
+}
+
+impl Ends {
+    /// Returns how a command ends; a whole run is one without a word.
+    fn of(command: Option<&Command>) -> Self {
+        match command {
+            None => Self::AtASafePoint,
+            Some(command) if command.carries_a_run() => Self::AtASafePoint,
+            Some(command) if command.only_looks() => Self::AtOnce,
+            Some(_) => Self::WhenAsked,
+        }
+    }
+}
+
 /// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
-/// now. What was done stands in the record either way. Work that outlives its terminal goes on when
-/// that goes away (SIGHUP); any other ends then.
+/// now. What was done stands in the record either way. Work that only looks at things ends with
+/// the first. Work that outlives its terminal goes on when that goes away (SIGHUP); any other ends
+/// then.
 pub(crate) async fn until_interrupted_twice(
     work: impl Future<Output = Result<Exit, Failure>>,
     interrupt: &CancellationToken,
-    outlives: bool,
+    ends: Ends,
 ) -> Result<Exit, Failure> {
     let lost = |error: std::io::Error| {
         Failure::cannot_start(format!("signals cannot be watched: {error}"))
@@ -156,7 +184,7 @@ pub(crate) async fn until_interrupted_twice(
                 _ = ctrl_c.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {
-                    if outlives {
+                    if ends == Ends::AtASafePoint {
                         continue;
                     }
                     now.cancel();
@@ -170,6 +198,7 @@ pub(crate) async fn until_interrupted_twice(
     });
     let done = tokio::select! {
         done = work => done,
+        () = interrupt.cancelled(), if ends == Ends::AtOnce => Err(Failure::stopped_looking()),
         () = second.cancelled() => Err(Failure::new(
             Exit::Interrupted,
             codes::ENDED_AT_ONCE,

@@ -93,7 +93,7 @@ async fn carry_out(machine: Machine) -> Exit {
         apart: None,
     };
     let work = dispatcher.carry_out(order.command);
-    let done = crate::until_interrupted_twice(work, &interrupt, true).await;
+    let done = crate::until_interrupted_twice(work, &interrupt, crate::Ends::AtASafePoint).await;
     let (exit, end) = match done {
         Ok(exit) => (exit, End::Exit(exit)),
         Err(failure) => (failure.exit, End::Failure(failure)),

@@ -49,9 +49,14 @@ const KINDS: [&str; 32] = [
     "sealed",
 ];
 
-fn refuse_unknown(kinds: &[String]) -> Result<(), Failure> {
-    let known = KINDS.map(str::to_owned);
-    let Some(unknown) = kinds.iter().find(|kind| !known.contains(kind)) else {
+/// Returns the kinds of entries.
+pub fn kinds() -> Vec<String> {
+    KINDS.map(str::to_owned).to_vec()
+}
+
+fn refuse_unknown(named: &[String]) -> Result<(), Failure> {
+    let known = kinds();
+    let Some(unknown) = named.iter().find(|kind| !known.contains(kind)) else {
         return Ok(());
     };
     let near = crate::commands::did_you_mean(unknown, &known);
