@@ -164,6 +164,12 @@ pub enum Command {
     Rollback(SteerArgs),
     /// Say go or no-go to a run that waits for it
     Approve(ApproveArgs),
+    /// Go on taking back a run that needs a person, where it stopped
+    Retry(SteerArgs),
+    /// Go on taking back a run that needs a person, without a step that you dealt with by hand
+    Skip(SkipArgs),
+    /// End a run that needs a person as it stands; you answer for what runs
+    Abandon(AbandonArgs),
     /// Write a commented deployment file from what is found in this folder
     Init(InitArgs),
     /// Check this machine and say what is missing
@@ -221,6 +227,28 @@ pub struct WhichRun {
     /// Run [default: the last]
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+/// A step that a person dealt with.
+#[derive(Debug, Clone, Args)]
+pub struct SkipArgs {
+    /// Step, as the run names it
+    pub step: String,
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// What you did instead; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// A run that a person ends.
+#[derive(Debug, Clone, Args)]
+pub struct AbandonArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Why; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Where a run stands.
