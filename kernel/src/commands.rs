@@ -170,6 +170,12 @@ pub enum Command {
     /// Say go or no-go to a run that waits for it
     #[serde(skip)]
     Approve(ApproveArgs),
+    /// Go on taking back a run that needs a person, where it stopped
+    Retry(SteerArgs),
+    /// Go on taking back a run that needs a person, without a step that you dealt with by hand
+    Skip(SkipArgs),
+    /// End a run that needs a person as it stands; you answer for what runs
+    Abandon(AbandonArgs),
     /// Write a commented deployment file from what is found in this folder
     #[serde(skip)]
     Init(InitArgs),
@@ -218,7 +224,10 @@ impl Command {
             | Self::Validate(_)
             | Self::Handover(_)
             | Self::Resume(_)
-            | Self::Rollback(_) => true,
+            | Self::Rollback(_)
+            | Self::Retry(_)
+            | Self::Skip(_)
+            | Self::Abandon(_) => true,
             Self::Status(_)
             | Self::Chart(_)
             | Self::Record(_)
@@ -282,6 +291,28 @@ pub struct WhichRun {
     /// Run [default: the last]
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+/// A step that a person dealt with.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct SkipArgs {
+    /// Step, as the run names it
+    pub step: String,
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// What you did instead; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// A run that a person ends.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct AbandonArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Why; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Where a run stands.

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{Release, RunFolder, Steering};
+use code_deploy_record::{Release, RunFolder, Steering, StepName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::apart::Apart;
 use crate::commands::{
     ApproveArgs, ChartArgs, Command, CommandLine, GlobalArgs, InitArgs, NotebooksArgs, OpenArgs,
-    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs,
+    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs, WhichRun,
 };
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
 use crate::project::{Project, To};
+use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
 use crate::{demo, kernel_spec, pages, plan, run, show};
@@ -79,6 +80,22 @@ impl Dispatcher {
             Command::Resume(arguments) => self.steer(Steering::Resume, &arguments).await,
             Command::Rollback(arguments) => self.steer(Steering::Rollback, &arguments).await,
             Command::Approve(arguments) => self.approve(&arguments).await,
+            Command::Retry(arguments) => {
+                self.settle(&arguments.which, Settling::Retry, &arguments.reason)
+                    .await
+            }
+            Command::Skip(arguments) => {
+                let step = arguments.step.parse::<StepName>().map_err(|error| {
+                    let next = "`code-deploy status` names the step that stands in the way.";
+                    Failure::refused("CD0428", format!("{error}"), next)
+                })?;
+                self.settle(&arguments.which, Settling::Skip(step), &arguments.reason)
+                    .await
+            }
+            Command::Abandon(arguments) => {
+                self.settle(&arguments.which, Settling::Abandon, &arguments.reason)
+                    .await
+            }
             Command::Status(arguments) => {
                 let run = self.which(arguments.which.run.as_deref())?;
                 let live = self.live(&run).await?;
@@ -308,6 +325,19 @@ impl Dispatcher {
         let (environment, target) = (&started.environment, &started.target);
         let session = self.begin(&project, environment, target, To::Change)?;
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
+    }
+
+    async fn settle(
+        &self,
+        which: &WhichRun,
+        settling: Settling,
+        reason: &str,
+    ) -> Result<Exit, Failure> {
+        let folder = self.which(which.run.as_deref())?;
+        let started = folder.started()?;
+        let (environment, target) = (&started.environment, &started.target);
+        let session = self.begin(&self.project()?, environment, target, To::Change)?;
+        run::settle(&session, &folder, settling, reason, &self.interrupt).await
     }
 
     async fn approve(&self, arguments: &ApproveArgs) -> Result<Exit, Failure> {

@@ -29,7 +29,9 @@ pub enum Asked {
 }
 
 /// Commands whose body, in a cell that begins with `%%`, is the reason.
-const WITH_BODY: [&str; 4] = ["approve", "pause", "resume", "rollback"];
+const WITH_BODY: [&str; 7] = [
+    "abandon", "approve", "pause", "resume", "retry", "rollback", "skip",
+];
 
 /// Reads a cell.
 ///

@@ -6,7 +6,7 @@ use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
 use code_deploy_record::{
-    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering,
+    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering, StepName,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -330,6 +330,59 @@ pub async fn ask(
             let next = "Try again; when the process hangs, end it: the record stays whole.";
             Err(Failure::refused("CD0427", what, next))
         }
+    }
+}
+
+/// What a person does about a run that needs one.
+#[derive(Debug, Clone)]
+pub enum Settling {
+    /// Goes on taking it back.
+    Retry,
+    /// Goes on without a step that was dealt with by hand.
+    Skip(StepName),
+    /// Ends it as it stands.
+    Abandon,
+}
+
+/// Settles a run that needs a person.
+///
+/// # Errors
+/// When it does not need one, or cannot be settled so.
+pub async fn settle(
+    session: &Session,
+    folder: &RunFolder,
+    settling: Settling,
+    reason: &str,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let state = folder.state()?;
+    let outcome = state.finished.as_ref().map(|(outcome, ..)| *outcome);
+    if outcome != Some(RunOutcome::NeedsPerson) {
+        let what = format!("the run does not need a person: {}", standing(&state));
+        let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
+        return Err(Failure::refused("CD0429", what, next));
+    }
+    let by = session.machine.user.clone();
+    let work = async |runner: &mut code_deploy_engine::Runner| match &settling {
+        Settling::Retry => runner.rollback(&by, reason).await,
+        Settling::Skip(step) => {
+            runner.skip(step, &by, reason).await?;
+            runner.rollback(&by, reason).await
+        }
+        Settling::Abandon => runner.abandon(&by, reason).await,
+    };
+    let wish = Wish::default();
+    let (ended, run) = session
+        .with_runner(Purpose::GoBack, &wish, interrupt, work)
+        .await?;
+    close_up(session, &run, None).await?;
+    match ended {
+        Ended::RolledBack(_) | Ended::Refused(_) => Ok(Exit::Done),
+        Ended::Abandoned(text) => {
+            session.face.text(&text);
+            Ok(Exit::Done)
+        }
+        ended => exit_of(ended),
     }
 }
 

@@ -8,7 +8,7 @@ use code_deploy_engine::foresight::Foreseen;
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
-use code_deploy_engine::{Target, inventory};
+use code_deploy_engine::{Surroundings, Target, inventory};
 use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +135,7 @@ impl Session {
             },
             program: self.machine.program.clone(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            surroundings: Surroundings::default(),
             clock: Arc::new(SystemClock),
             redactor: self.redactor.clone(),
             approver: Arc::new(FaceApprover::new(Arc::clone(&self.face), in_advance)),
@@ -416,5 +417,12 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
              summary, `code-deploy status`, and the notebooks of the run.",
         ),
         Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),
+        Ended::Abandoned(summary) => Failure::new(
+            Exit::NeedsPerson,
+            "CD0409",
+            format!("the run was abandoned: {summary}"),
+            "The run is ended; nobody verified what runs.",
+            "See what runs with `code-deploy status`.",
+        ),
     })
 }

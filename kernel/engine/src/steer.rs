@@ -14,4 +14,4 @@ mod server;
 
 pub use client::{SteerError, ask};
 pub use message::{Asking, Told};
-pub(crate) use server::Server;
+pub(crate) use server::{Server, carry_out};

@@ -74,6 +74,19 @@ pub enum Error {
         environment: String,
         /// Who holds it and since when, in words.
         holder: String,
+        /// The holder with its lease, where it is known.
+        standing: Option<Box<crate::Standing>>,
+    },
+    /// Another process has taken the lock under which this one worked.
+    #[error(
+        "this process is fenced off: it held the lock under number {fencing}, and now it is held by \
+         {holder}"
+    )]
+    FencedOff {
+        /// The number under which this process held it.
+        fencing: u64,
+        /// Who holds it now, in words.
+        holder: String,
     },
     /// Something that was about to be written holds a known secret.
     #[error(

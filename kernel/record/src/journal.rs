@@ -1,13 +1,12 @@
 //! The journal of a run: one event a line, each line chained to the one before.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::disk::{AppendFile, Create, Disk, ReadFile};
 use crate::folder::sync_folder_of;
-use crate::{Clock, Digest, Error, Event, EventBody, Redactor, Result};
+use crate::{Clock, Digest, Error, Event, EventBody, Fence, Redactor, Result};
 
 /// The longest line that is read, in bytes. Larger content belongs into the evidence folder.
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
@@ -24,9 +23,12 @@ pub struct Recovered {
 /// # Guarantees
 /// When [`append`](Self::append) returns, the event is on disk (`fdatasync`). After an error
 /// nothing more is written: the journal may end in a torn line, which the next
-/// [`open`](Self::open) cuts.
+/// [`open`](Self::open) cuts. A writer with a [`Fence`] writes nothing any more when another
+/// process has taken the lock.
 pub struct JournalWriter {
-    file: File,
+    file: Box<dyn AppendFile>,
+    disk: Arc<dyn Disk>,
+    fence: Option<Fence>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
     redactor: Redactor,
@@ -50,15 +52,21 @@ impl JournalWriter {
     ///
     /// # Errors
     /// [`Error::Io`], also when the file exists.
-    pub fn create(path: &Path, clock: Arc<dyn Clock>, redactor: Redactor) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true).mode(0o600);
-        let file = options.open(path).map_err(Error::io("create", path))?;
-        sync_folder_of(path)?;
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        redactor: Redactor,
+    ) -> Result<Self> {
+        let created = disk.append(path, Create::New);
+        let file = created.map_err(Error::io("create", path))?;
+        sync_folder_of(disk.as_ref(), path)?;
         let (head, next) = (Digest::ZERO, 0);
         let path = path.to_owned();
         Ok(Self {
             file,
+            disk: Arc::clone(disk),
+            fence: None,
             path,
             clock,
             redactor,
@@ -75,33 +83,31 @@ impl JournalWriter {
     /// # Errors
     /// [`Error::Broken`] when any other line does not verify; [`Error::Io`].
     pub fn open(
+        disk: &Arc<dyn Disk>,
         path: &Path,
         clock: Arc<dyn Clock>,
         redactor: Redactor,
         mut each: impl FnMut(&Event),
     ) -> Result<(Self, Recovered)> {
-        let mut reader = JournalReader::open(path)?;
+        let mut reader = JournalReader::open(disk.as_ref(), path)?;
         let mut last_time = None;
         while let Some(event) = reader.next_event()? {
             last_time = Some(event.time);
             each(&event);
         }
-        let mut options = OpenOptions::new();
-        let file = options
-            .append(true)
-            .open(path)
-            .map_err(Error::io("append to", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let torn_bytes = length.saturating_sub(reader.position);
+        let opened = disk.append(path, Create::No);
+        let mut file = opened.map_err(Error::io("append to", path))?;
+        let torn_bytes = reader.unread()?;
         if torn_bytes > 0 {
-            file.set_len(reader.position)
-                .map_err(Error::io("cut", path))?;
-            file.sync_all().map_err(Error::io("flush", path))?;
+            let cut = file.cut(reader.position);
+            cut.map_err(Error::io("cut", path))?;
         }
         let (head, next) = (reader.head, reader.next);
         let path = path.to_owned();
         let writer = Self {
             file,
+            disk: Arc::clone(disk),
+            fence: None,
             path,
             clock,
             redactor,
@@ -113,9 +119,21 @@ impl JournalWriter {
         Ok((writer, Recovered { torn_bytes }))
     }
 
+    /// Writes only while the lock is held under which this process works.
+    pub fn fence_with(&mut self, fence: Fence) {
+        self.fence = Some(fence);
+    }
+
+    /// Returns the disk that it writes to.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// Appends an event and waits until it is on disk.
     ///
     /// # Errors
+    /// [`Error::FencedOff`] when another process has taken the lock (nothing is written);
     /// [`Error::SecretInEntry`] when the event holds a known secret (nothing is written);
     /// [`Error::Io`] when it could not be written or flushed, after which every further call
     /// fails too, because what is on disk is not known any more.
@@ -141,6 +159,11 @@ impl JournalWriter {
         }
         let head = Digest::of(line.as_bytes());
         line.push('\n');
+        // Nobody takes the lock between the look and the write.
+        let _held = match &self.fence {
+            Some(fence) => Some(fence.hold().inspect_err(|_| self.broken = true)?),
+            None => None,
+        };
         self.write(line.as_bytes())
             .inspect_err(|_| self.broken = true)?;
         (self.head, self.next, self.last_time) = (head, self.next + 1, Some(time));
@@ -149,11 +172,9 @@ impl JournalWriter {
 
     fn write(&mut self, line: &[u8]) -> Result<()> {
         self.file
-            .write_all(line)
+            .append(line)
             .map_err(Error::io("append to", &self.path))?;
-        self.file
-            .sync_data()
-            .map_err(Error::io("flush", &self.path))
+        self.file.flush().map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the digest of the last line.
@@ -182,7 +203,7 @@ fn kind_of(line: &str) -> String {
 /// last line that has no line end yet is not returned, and the next call looks again.
 #[derive(Debug)]
 pub struct JournalReader {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn ReadFile>>,
     path: PathBuf,
     position: u64,
     head: Digest,
@@ -195,8 +216,8 @@ impl JournalReader {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        let file = disk.read(path).map_err(Error::io("read", path))?;
         let file = BufReader::with_capacity(64 * 1024, file);
         let path = path.to_owned();
         Ok(Self {
@@ -257,12 +278,9 @@ impl JournalReader {
     /// # Errors
     /// [`Error::Io`].
     pub fn unread(&self) -> Result<u64> {
-        let metadata = self
-            .file
-            .get_ref()
-            .metadata()
-            .map_err(Error::io("read", &self.path))?;
-        Ok(metadata.len().saturating_sub(self.position))
+        let length = self.file.get_ref().length();
+        let length = length.map_err(Error::io("read", &self.path))?;
+        Ok(length.saturating_sub(self.position))
     }
 
     fn is_last(&self, read: u64) -> Result<bool> {
@@ -275,7 +293,7 @@ impl JournalReader {
     }
 
     fn verify(&self, line: &[u8]) -> Result<Event> {
-        let event: Event = serde_json::from_slice(line)
+        let event = Event::of_line(line)
             .map_err(|error| self.broken(format!("it is not an event: {error}")))?;
         if event.seq != self.next {
             let what = format!(

@@ -14,6 +14,7 @@
 
 mod catalog;
 mod clock;
+pub mod disk;
 mod error;
 mod event;
 mod evidence;
@@ -31,13 +32,14 @@ mod verify;
 
 pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, SystemDisk};
 pub use error::{Error, Result};
 pub use event::*;
 pub use evidence::EvidenceStore;
 pub use folder::{RunFolder, RunsFolder};
 pub use ids::{Digest, InvalidId, ItemId, Release, RunId, StepName};
 pub use journal::{JournalReader, JournalWriter, Recovered};
-pub use lock::{LockHolder, RunLock};
+pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
 pub use report::{Block, Column, Report};
 pub use samples::{Latency, Sample, SampleReader, SampleWriter, Source};

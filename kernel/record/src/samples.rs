@@ -5,10 +5,9 @@
 //! digits). One process writes a file.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -16,7 +15,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::create_private;
+use crate::disk::{AppendFile, Create, Disk, ReadFile, SystemDisk};
+use crate::folder::{create_private, entries_or_none};
 use crate::{Error, Result};
 
 /// The longest latency that is told from longer ones, in microseconds.
@@ -228,7 +228,7 @@ impl Sample {
 /// Appends samples to one file.
 #[derive(Debug)]
 pub struct SampleWriter {
-    file: File,
+    file: Box<dyn AppendFile>,
     path: PathBuf,
 }
 
@@ -239,12 +239,17 @@ impl SampleWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(folder: &Path, name: &str) -> Result<Self> {
-        create_private(folder)?;
+        Self::on_disk(&SystemDisk, folder, name)
+    }
+
+    pub(crate) fn on_disk(disk: &dyn Disk, folder: &Path, name: &str) -> Result<Self> {
+        create_private(disk, folder)?;
         let path = folder.join(format!("{name}.jsonl"));
-        let mut options = OpenOptions::new();
-        options.append(true).read(true).create(true).mode(0o600);
-        let mut file = options.open(&path).map_err(Error::io("open", &path))?;
-        end_torn_line(&mut file, &path)?;
+        let opened = disk.append(&path, Create::IfMissing);
+        let mut file = opened.map_err(Error::io("open", &path))?;
+        if is_torn(disk, &path).map_err(Error::io("read", &path))? {
+            file.append(b"\n").map_err(Error::io("append to", &path))?;
+        }
         Ok(Self { file, path })
     }
 
@@ -259,7 +264,7 @@ impl SampleWriter {
             lines.push(b'\n');
         }
         self.file
-            .write_all(&lines)
+            .append(&lines)
             .map_err(Error::io("append to", &self.path))
     }
 
@@ -267,10 +272,8 @@ impl SampleWriter {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sync(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(Error::io("flush", &self.path))
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the file.
@@ -280,25 +283,23 @@ impl SampleWriter {
     }
 }
 
-fn end_torn_line(file: &mut File, path: &Path) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
+/// Returns whether the last line of a file has no end.
+fn is_torn(disk: &dyn Disk, path: &Path) -> std::io::Result<bool> {
+    let mut file = disk.read(path)?;
     let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)
-            .map_err(Error::io("read", path))?;
+    if file.length()? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
     }
-    if last == [b'\n'] {
-        return Ok(());
-    }
-    file.write_all(b"\n").map_err(Error::io("append to", path))
+    Ok(last != [b'\n'])
 }
 
 /// Streams the samples of a file, or of all files of a folder one after the other.
 #[derive(Debug)]
 pub struct SampleReader {
+    disk: Arc<dyn Disk>,
     waiting: Vec<PathBuf>,
-    current: Option<(BufReader<File>, PathBuf, u64)>,
+    current: Option<(BufReader<Box<dyn ReadFile>>, PathBuf, u64)>,
 }
 
 impl SampleReader {
@@ -308,6 +309,7 @@ impl SampleReader {
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let mut reader = Self {
+            disk: SystemDisk::shared(),
             waiting: vec![path.to_owned()],
             current: None,
         };
@@ -321,9 +323,14 @@ impl SampleReader {
     /// # Errors
     /// [`Error::Io`]. A folder that is not there holds no samples, which is no error.
     pub fn open_folder(folder: &Path, prefix: &str) -> Result<Self> {
-        let mut waiting = samples_files(folder, prefix)?;
+        Self::on_disk(SystemDisk::shared(), folder, prefix)
+    }
+
+    pub(crate) fn on_disk(disk: Arc<dyn Disk>, folder: &Path, prefix: &str) -> Result<Self> {
+        let mut waiting = samples_files(disk.as_ref(), folder, prefix)?;
         waiting.reverse();
         Ok(Self {
+            disk,
             waiting,
             current: None,
         })
@@ -334,7 +341,7 @@ impl SampleReader {
             self.current = None;
             return Ok(false);
         };
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.read(&path).map_err(Error::io("read", &path))?;
         self.current = Some((BufReader::with_capacity(64 * 1024, file), path, 0));
         Ok(true)
     }
@@ -387,15 +394,13 @@ impl Iterator for SampleReader {
 }
 
 /// Returns the samples files of a folder whose names begin with `prefix`, in order.
-pub(crate) fn samples_files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", folder)(error)),
-    };
+pub(crate) fn samples_files(
+    disk: &dyn Disk,
+    folder: &Path,
+    prefix: &str,
+) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::io("read", folder))?.path();
+    for path in entries_or_none(disk, folder)? {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

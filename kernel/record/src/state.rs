@@ -17,6 +17,8 @@ pub struct RunState {
     pub started: Option<RunStarted>,
     /// When the run began.
     pub since: Option<DateTime<Utc>>,
+    /// The fencing number of the process that carries the run out; 0 before it is known.
+    pub fencing: u64,
     /// The components of the inventory.
     pub components: Vec<Component>,
     /// The plan.
@@ -92,6 +94,8 @@ pub struct StepState {
     pub checks: Vec<Check>,
     /// The error it ended with.
     pub problem: Option<Problem>,
+    /// Who says that it is dealt with by hand, and why.
+    pub skipped: Option<(String, String)>,
 }
 
 /// Where a step stands.
@@ -162,6 +166,7 @@ impl RunState {
                 self.started = Some((**started).clone());
                 self.since = Some(event.time);
             }
+            EventBody::LockTaken { fencing, .. } => self.fencing = *fencing,
             EventBody::InventoryTaken(taken) => self.components.clone_from(&taken.components),
             EventBody::Planned(planned) => self.plan = Some(planned.clone()),
             EventBody::PhaseStarted { .. } | EventBody::PhaseFinished { .. } => {
@@ -170,6 +175,7 @@ impl RunState {
             EventBody::StepIntended { .. }
             | EventBody::StepApplied { .. }
             | EventBody::StepVerified { .. }
+            | EventBody::StepSkipped { .. }
             | EventBody::StepFinished { .. } => self.apply_step(event)?,
             EventBody::GateEvaluated(gate) => self.apply_gate(gate, event.time),
             EventBody::HealthChanged {
@@ -264,6 +270,7 @@ impl RunState {
             direction,
             attempt,
             intent,
+            ..
         } = &event.body
         {
             self.intend(step, *direction, *attempt, intent, event.time);
@@ -271,6 +278,7 @@ impl RunState {
         }
         let (EventBody::StepApplied { step, .. }
         | EventBody::StepVerified { step, .. }
+        | EventBody::StepSkipped { step, .. }
         | EventBody::StepFinished { step, .. }) = &event.body
         else {
             return Ok(());
@@ -288,6 +296,10 @@ impl RunState {
                 state.result.clone_from(result);
             }
             EventBody::StepVerified { check, .. } => state.checks.push(check.clone()),
+            EventBody::StepSkipped { by, reason, .. } => {
+                state.status = StepStatus::Undone;
+                state.skipped = Some((by.clone(), reason.clone()));
+            }
             EventBody::StepFinished {
                 direction,
                 outcome,
@@ -312,6 +324,7 @@ impl RunState {
         intent: &serde_json::Value,
         time: DateTime<Utc>,
     ) {
+        let first = !self.steps.contains_key(step);
         let state = self.steps.entry(step.clone()).or_insert_with(|| StepState {
             status: StepStatus::Intended,
             direction,
@@ -322,6 +335,7 @@ impl RunState {
             duration_us: None,
             checks: Vec::new(),
             problem: None,
+            skipped: None,
         });
         (state.direction, state.attempt) = (direction, attempt);
         state.checks.clear();
@@ -332,7 +346,7 @@ impl RunState {
         };
         if direction == Direction::Apply {
             state.intent.clone_from(intent);
-            if !self.applied.contains(step) {
+            if first {
                 self.applied.push(step.clone());
             }
         }
@@ -365,10 +379,17 @@ impl RunState {
                     .insert(gate.clone(), (*plan, by.clone(), *go));
             }
             EventBody::SteeringAsked { verb, by, reason } => {
-                self.asked = Some((*verb, by.clone(), reason.clone()));
+                // A rollback that was asked for stands until it begins.
+                if !self.rollback_asked() || *verb == Steering::Rollback {
+                    self.asked = Some((*verb, by.clone(), reason.clone()));
+                }
             }
-            EventBody::Paused { .. } => (self.paused, self.asked) = (true, None),
-            EventBody::Resumed { .. } => (self.paused, self.asked) = (false, None),
+            EventBody::Paused { .. } | EventBody::Resumed { .. } => {
+                self.paused = matches!(event.body, EventBody::Paused { .. });
+                if !self.rollback_asked() {
+                    self.asked = None;
+                }
+            }
             EventBody::RollbackStarted { trigger, reason } => {
                 self.rollback = Some((*trigger, reason.clone()));
                 (self.paused, self.asked) = (false, None);
@@ -387,6 +408,10 @@ impl RunState {
             EventBody::Sealed { .. } => self.sealed = true,
             _ => {}
         }
+    }
+
+    fn rollback_asked(&self) -> bool {
+        matches!(self.asked, Some((Steering::Rollback, ..)))
     }
 
     /// Returns whether a phase ended well.
@@ -427,11 +452,13 @@ impl RunState {
     /// rollback has to undo, in the order in which it does.
     #[must_use]
     pub fn to_undo(&self) -> Vec<StepName> {
+        let planned = self.plan.iter().flat_map(|plan| &plan.steps);
+        let changes: BTreeMap<_, _> = planned.map(|step| (&step.step, step.changes)).collect();
         let not_undone = |step: &&StepName| {
             self.steps
                 .get(*step)
                 .is_some_and(|state| state.status != StepStatus::Undone)
-                && self.planned(step).is_none_or(|planned| planned.changes)
+                && changes.get(*step).is_none_or(|changes| *changes)
         };
         self.applied
             .iter()

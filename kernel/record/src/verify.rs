@@ -1,7 +1,6 @@
 //! Whether a record is what was written.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 
 use crate::samples::samples_files;
 use crate::{Digest, Error, EventBody, Result, RunFolder, RunState};
@@ -165,7 +164,7 @@ fn check_samples(
 ) -> Result<()> {
     let path = run.samples_path().join(file);
     let place = format!("samples/{file}");
-    match File::open(&path) {
+    match run.disk().read(&path) {
         Ok(mut content) => {
             let found = Digest::of_reader(&mut content).map_err(Error::io("read", &path))?;
             if found == *expected {
@@ -189,7 +188,7 @@ fn check_samples(
 /// or left behind by a process that was killed before it could name it.
 fn find_unnamed(run: &RunFolder, named: &Named, report: &mut VerifyReport) -> Result<()> {
     const WHAT: &str = "the journal does not name it";
-    for path in samples_files(&run.samples_path(), "")? {
+    for path in samples_files(run.disk().as_ref(), &run.samples_path(), "")? {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

@@ -2,6 +2,7 @@
 
 mod busy;
 mod cells;
+mod engine;
 mod figure;
 mod measure;
 mod peer;
@@ -31,6 +32,8 @@ enum Command {
     Kernel(KernelArgs),
     /// No-op cells in a subshell while the demonstration is deployed.
     Busy(BusyArgs),
+    /// The engine and its record: journal, a million events, a plan for a thousand services, growth.
+    Engine(EngineArgs),
     /// A long life: memory after 500 cells of mixed kinds and after all of them.
     Life(LifeArgs),
 }
@@ -76,6 +79,16 @@ struct BusyArgs {
 }
 
 #[derive(Debug, Args)]
+struct EngineArgs {
+    /// Where the records are written; a folder below it is made and removed.
+    #[arg(long, value_name = "FOLDER", default_value = "target")]
+    folder: PathBuf,
+    /// The most services of a run in simulation.
+    #[arg(long, default_value_t = 1024)]
+    services: usize,
+}
+
+#[derive(Debug, Args)]
 struct LifeArgs {
     /// How many cells.
     #[arg(long, default_value_t = 5_000)]
@@ -96,6 +109,11 @@ fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Kernel(arguments) => kernel(&arguments),
         Command::Busy(arguments) => busy::busy(&arguments.kernel),
+        Command::Engine(arguments) => {
+            let folder = tempfile::tempdir_in(&arguments.folder);
+            let folder = folder.map_err(Error::io("make a folder in", &arguments.folder));
+            folder.and_then(|folder| engine::engine(folder.path(), arguments.services))
+        }
         Command::Life(arguments) => {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())

@@ -81,6 +81,7 @@ async fn answered(
         std::future::pending::<Result<(String, bool), StepError>>().await
     };
     tokio::select! {
+        biased;
         // A prompt that is cut off because somebody answered elsewhere loses nothing.
         failed = here => failed,
         answer = wait(context, subject, plan) => answer,
@@ -151,6 +152,7 @@ async fn wait(context: &Context, subject: &str, plan: Digest) -> Result<(String,
             return Ok(answer);
         }
         context.safe_point()?;
+        context.may_act.check().await?;
         let elapsed = began.elapsed();
         if elapsed >= LIMIT {
             let hours = LIMIT.as_secs() / 3600;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use code_deploy_record::{Clock, Item, Redactor, Release, RunId};
 
 use crate::plan::{Found, Inputs, MakeSteps};
-use crate::{Approver, Spec, Target};
+use crate::{Approver, Spec, Surroundings, Target};
 
 /// Returns the fact of the inventory from which it follows that an item cannot apply, if there
 /// is one.
@@ -51,6 +51,8 @@ pub struct OpenOptions {
     pub program: PathBuf,
     /// This program's version.
     pub program_version: String,
+    /// Disk, network and chance.
+    pub surroundings: Surroundings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Secret values that must not leave.

@@ -30,11 +30,15 @@ pub(crate) struct Server {
 struct Files {
     socket: PathBuf,
     control: PathBuf,
+    token: String,
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for path in [&self.control, &self.socket] {
+        // A runner that was asleep and is fenced off leaves alone what its successor wrote.
+        let own = Control::read(&self.control).is_some_and(|now| now.token == self.token);
+        let control = Some(&self.control).filter(|_| own);
+        for path in control.into_iter().chain([&self.socket]) {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::debug!(%error, path = %path.display(), "a control file was not removed");
             }
@@ -49,7 +53,7 @@ impl Server {
     /// [`Error::Record`] when the files cannot be made.
     pub(crate) async fn bind(context: &Context, person: &Person) -> Result<Self> {
         let folder = socket_folder()?;
-        let token = format!("{:032x}", rand::random::<u128>());
+        let token = format!("{:032x}", context.surroundings.chance.bits());
         let name = Digest::of(token.as_bytes()).short();
         let socket = folder.join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).map_err(io("bind", &socket))?;
@@ -59,6 +63,7 @@ impl Server {
         let files = Files {
             socket: socket.clone(),
             control: control.clone(),
+            token: token.clone(),
         };
         let content = Control {
             socket,
@@ -118,7 +123,9 @@ async fn serve_one(
         .read_line(&mut text)
         .await?;
     let told = match serde_json::from_str::<Line>(&text) {
-        Ok(line) if same(&line.token, token) => carry_out(line, context, person).await,
+        Ok(line) if same(&line.token, token) => {
+            carry_out(&line.asking, (&line.by, &line.reason), context, person).await
+        }
         Ok(_) => refuse("the token is not that of this run"),
         Err(error) => refuse(&format!("this is not a request to steer a run: {error}")),
     };
@@ -139,18 +146,31 @@ fn refuse(text: &str) -> Told {
     }
 }
 
-async fn carry_out(line: Line, context: &Context, person: &Person) -> Told {
-    let done = match line.asking {
+/// Does what somebody asks of a run that is alive.
+pub(crate) async fn carry_out(
+    asking: &Asking,
+    (by, reason): (&str, &str),
+    context: &Context,
+    person: &Person,
+) -> Told {
+    let asked = Asked { by, reason };
+    let done = match asking {
         Asking::Status => Ok(status(context)),
-        Asking::Approve { go } => approve(&line, go, context, person).await,
-        Asking::Pause => steer(&line, Steering::Pause, context).await,
-        Asking::Resume => steer(&line, Steering::Resume, context).await,
-        Asking::Rollback => steer(&line, Steering::Rollback, context).await,
+        Asking::Approve { go } => approve(&asked, *go, context, person).await,
+        Asking::Pause => steer(&asked, Steering::Pause, context).await,
+        Asking::Resume => steer(&asked, Steering::Resume, context).await,
+        Asking::Rollback => steer(&asked, Steering::Rollback, context).await,
     };
     done.unwrap_or_else(|error| refuse(&crate::error::with_sources(&error)))
 }
 
-async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
+/// Who asks, and why.
+struct Asked<'a> {
+    by: &'a str,
+    reason: &'a str,
+}
+
+async fn steer(line: &Asked<'_>, verb: Steering, context: &Context) -> Result<Told> {
     let state = context.state();
     if state.finished.is_some() {
         return Ok(refuse("the run is ended"));
@@ -160,13 +180,19 @@ async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
             "the run is going back, and a rollback is not stopped",
         ));
     }
-    let (by, reason) = (line.by.clone(), line.reason.clone());
+    if context.interruption.is_closed() {
+        return Ok(refuse("the run is ending"));
+    }
+    let (by, reason) = (line.by.to_owned(), line.reason.to_owned());
     let body = EventBody::SteeringAsked { verb, by, reason };
     context
         .journal
         .append(&format!("person:{}", line.by), body)
         .await?;
-    context.interruption.ask(verb, &line.by, &line.reason);
+    context.interruption.ask(verb, line.by, line.reason);
+    if context.interruption.is_closed() {
+        return Ok(refuse("the run ended while this was asked"));
+    }
     let text = match verb {
         Steering::Pause => "the run stops at its next safe point and waits",
         Steering::Rollback => "the run goes back from its next safe point",
@@ -178,7 +204,7 @@ async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
     })
 }
 
-async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> Result<Told> {
+async fn approve(line: &Asked<'_>, go: bool, context: &Context, person: &Person) -> Result<Told> {
     let policy = &context.spec.policy;
     if policy.approval == ApprovalRule::SomebodyElse && line.by == person.name {
         return Ok(refuse(&format!(
@@ -187,14 +213,14 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
         )));
     }
     let named = &context.spec.file.approvals.by;
-    if !named.is_empty() && !named.contains(&line.by) {
+    if !named.is_empty() && !named.iter().any(|one| one == line.by) {
         let may = named.join(", ");
         return Ok(refuse(&format!("{} may not approve; {may} may", line.by)));
     }
     let Some((gate, plan)) = waiting_approval(context).await? else {
         return Ok(refuse("nothing waits for an approval"));
     };
-    let (by, reason) = (line.by.clone(), line.reason.clone());
+    let (by, reason) = (line.by.to_owned(), line.reason.to_owned());
     let body = EventBody::ApprovalGiven {
         gate: gate.clone(),
         plan,
@@ -217,7 +243,7 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
 /// journal because that happens rarely.
 async fn waiting_approval(context: &Context) -> Result<Option<(String, Digest)>> {
     let run = context.run.clone();
-    let found = tokio::task::spawn_blocking(move || -> Result<_, code_deploy_record::Error> {
+    let find = move || -> Result<_, code_deploy_record::Error> {
         let mut waiting = None;
         for event in run.events()? {
             let event: Event = event?;
@@ -228,14 +254,9 @@ async fn waiting_approval(context: &Context) -> Result<Option<(String, Digest)>>
             }
         }
         Ok(waiting)
-    });
-    match found.await {
-        Ok(found) => Ok(found?),
-        Err(error) => {
-            let what = format!("reading the journal was cut off: {error}");
-            Err(Error::refused("CD0440", what, "Ask again."))
-        }
-    }
+    };
+    let surroundings = &context.surroundings;
+    Ok(surroundings.on_disk("reading the journal", find).await?)
 }
 
 fn status(context: &Context) -> Told {

@@ -13,7 +13,9 @@ use code_deploy_engine::spec::{
     ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
     Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
 };
-use code_deploy_engine::{Approver, Error, OpenOptions, Person, Purpose, Runner};
+use code_deploy_engine::{
+    Approver, Error, OpenOptions, Person, Purpose, Runner, Surroundings,
+};
 use code_deploy_record::{
     Digest, Event, EventBody, Redactor, Role, RunFolder, RunsFolder, SystemClock,
 };
@@ -81,6 +83,7 @@ impl Stage {
             },
             program: PathBuf::from("/nowhere/code-deploy"),
             program_version: "0.0.0".to_owned(),
+            surroundings: Surroundings::default(),
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
             approver: Arc::new(Nobody),
