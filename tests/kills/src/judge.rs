@@ -112,7 +112,7 @@ fn rest(
             (Some(Ending::Old), stable_before.to_owned())
         }
         Some(RunOutcome::NeedsPerson) => (Some(Ending::NeedsPerson), stable_before.to_owned()),
-        None => {
+        Some(RunOutcome::Abandoned) | None => {
             wrong.push(format!("the run did not come to rest: {:?}", state.last));
             (None, stable_before.to_owned())
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use code_deploy_record::{EventBody, RunFolder, RunState};
 use code_deploy_wire::{Client as KernelClient, Interrupts, Kernel, Spec};
 use tokio::process::Child;
@@ -334,7 +335,7 @@ fn steered(folder: &RunFolder) -> Result<Option<(Duration, Duration)>, Error> {
             EventBody::StepFinished { .. } if asked.is_some() => stopped = Some(event.time),
             EventBody::Resumed { .. } => asked = None,
             EventBody::RollbackStarted { .. } => {
-                let since = |time| (event.time - time).to_std().unwrap_or_default();
+                let since = |time: DateTime<Utc>| (event.time - time).to_std().unwrap_or_default();
                 let asked = asked.map(since);
                 return Ok(asked.map(|asked| (asked, stopped.map_or(Duration::ZERO, since))));
             }
