@@ -294,12 +294,15 @@ fn is_torn(disk: &dyn Disk, path: &Path) -> std::io::Result<bool> {
     Ok(last != [b'\n'])
 }
 
+/// A file that is read, where it is, and the line that was read last.
+type Current = (BufReader<Box<dyn ReadFile>>, PathBuf, u64);
+
 /// Streams the samples of a file, or of all files of a folder one after the other.
 #[derive(Debug)]
 pub struct SampleReader {
     disk: Arc<dyn Disk>,
     waiting: Vec<PathBuf>,
-    current: Option<(BufReader<Box<dyn ReadFile>>, PathBuf, u64)>,
+    current: Option<Current>,
 }
 
 impl SampleReader {
@@ -394,11 +397,7 @@ impl Iterator for SampleReader {
 }
 
 /// Returns the samples files of a folder whose names begin with `prefix`, in order.
-pub(crate) fn samples_files(
-    disk: &dyn Disk,
-    folder: &Path,
-    prefix: &str,
-) -> Result<Vec<PathBuf>> {
+pub(crate) fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in entries_or_none(disk, folder)? {
         let name = path

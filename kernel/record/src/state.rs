@@ -378,11 +378,11 @@ impl RunState {
                 self.approvals
                     .insert(gate.clone(), (*plan, by.clone(), *go));
             }
-            EventBody::SteeringAsked { verb, by, reason } => {
-                // A rollback that was asked for stands until it begins.
-                if !self.rollback_asked() || *verb == Steering::Rollback {
-                    self.asked = Some((*verb, by.clone(), reason.clone()));
-                }
+            // A rollback that was asked for stands until it begins.
+            EventBody::SteeringAsked { verb, by, reason }
+                if !self.rollback_asked() || *verb == Steering::Rollback =>
+            {
+                self.asked = Some((*verb, by.clone(), reason.clone()));
             }
             EventBody::Paused { .. } | EventBody::Resumed { .. } => {
                 self.paused = matches!(event.body, EventBody::Paused { .. });

@@ -255,7 +255,10 @@ async fn carry_out(router: &Arc<Router>, request: Request) -> Result<serde_json:
         Request::Status => json(router.status().await),
         Request::Events { since } => json(router.shared.events.since(since)),
         Request::Record { dir } => json(router.record(dir).await?),
-        Request::OfferListeners => json(router.offer_listeners().await),
+        Request::OfferListeners => {
+            router.offer_listeners().await;
+            json(())
+        }
         Request::Shutdown { grace } => {
             router.shutdown(grace);
             json(())

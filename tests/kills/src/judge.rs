@@ -125,11 +125,11 @@ fn rest(
 /// Asks the program what runs: one release, whole, with all traffic, and no other.
 async fn runs_only(place: &Place, release: &str) -> Result<Vec<String>, Error> {
     let said = place.run(&["--json", "status"]).await?;
-    let values = said.text.lines().filter_map(|line| {
+    let mut values = said.text.lines().filter_map(|line| {
         let value: Value = serde_json::from_str(line).ok()?;
         value.get("status").cloned()
     });
-    let Some(status) = values.last() else {
+    let Some(status) = values.next_back() else {
         return Ok(vec![format!("`status` says nothing: {}", said.text)]);
     };
     let empty = Vec::new();

@@ -177,7 +177,9 @@ impl SimulatedDisk {
     fn after(&self, fault: Option<Fault>, what: &str) -> Result<()> {
         match fault {
             Some(Fault::KillAfter) => {
-                self.world.look().kill(self.process, &format!("after {what}"));
+                self.world
+                    .look()
+                    .kill(self.process, &format!("after {what}"));
                 Err(dead())
             }
             Some(Fault::PowerLoss(part)) => {
@@ -263,7 +265,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        self.contents().is_ok_and(|all| all.files.contains_key(path))
+        self.contents()
+            .is_ok_and(|all| all.files.contains_key(path))
     }
 
     fn is_folder(&self, path: &Path) -> bool {
@@ -273,7 +276,9 @@ impl Disk for SimulatedDisk {
     fn read(&self, path: &Path) -> Result<Box<dyn ReadFile>> {
         let contents = self.contents()?;
         let content = contents.files.get(path).ok_or_else(not_found)?;
-        Ok(Box::new(Reading(Cursor::new(Shared(Arc::clone(&content.bytes))))))
+        Ok(Box::new(Reading(Cursor::new(Shared(Arc::clone(
+            &content.bytes,
+        ))))))
     }
 
     fn append(&self, path: &Path, create: Create) -> Result<Box<dyn AppendFile>> {
@@ -456,7 +461,10 @@ impl AppendFile for Appending {
             return Err(dead());
         }
         self.write(bytes)?;
-        self.disk.world.look().note(Some(self.disk.process), What::Appended);
+        self.disk
+            .world
+            .look()
+            .note(Some(self.disk.process), What::Appended);
         self.disk.after(fault, "a write")
     }
 

@@ -112,7 +112,11 @@ impl Storm {
         let left = dice.between(0, 5);
         let spacing = dice.one_of(&[15, 60, 200, 600]);
         let next = dice.between(0, spacing);
-        let unstoppable = if dice.percent(12) { dice.between(1, 12) } else { 0 };
+        let unstoppable = if dice.percent(12) {
+            dice.between(1, 12)
+        } else {
+            0
+        };
         Self {
             dice,
             left,
@@ -167,11 +171,13 @@ impl Storm {
             0 => return Fault::Jump(self.jump()),
             1 => return Fault::Second,
             2 if point == Point::Observe || point == Point::Ask => return Fault::Suspend,
-            3 => return Fault::Disk(self.dice.one_of(&[
-                DiskFault::Full,
-                DiskFault::ReadOnly,
-                DiskFault::Broken,
-            ])),
+            3 => {
+                return Fault::Disk(self.dice.one_of(&[
+                    DiskFault::Full,
+                    DiskFault::ReadOnly,
+                    DiskFault::Broken,
+                ]));
+            }
             4 => {
                 let seconds = self.dice.between(1, 30);
                 return Fault::Ill(Duration::from_secs(seconds));
@@ -186,11 +192,10 @@ impl Storm {
                 Fault::Torn(part),
                 Fault::PowerLoss(part),
             ]),
-            Point::Flush | Point::Make => self.dice.one_of(&[
-                Fault::KillBefore,
-                Fault::KillAfter,
-                Fault::PowerLoss(part),
-            ]),
+            Point::Flush | Point::Make => {
+                self.dice
+                    .one_of(&[Fault::KillBefore, Fault::KillAfter, Fault::PowerLoss(part)])
+            }
             Point::Change => {
                 let transient = self.dice.percent(50);
                 let late = Duration::from_millis(self.dice.between(1, 40_000));
@@ -219,6 +224,10 @@ impl Storm {
 
     fn jump(&mut self) -> i64 {
         let seconds = self.dice.one_of(&[2, 40, 3_600, 90_000, 40_000_000]);
-        if self.dice.percent(50) { seconds } else { -seconds }
+        if self.dice.percent(50) {
+            seconds
+        } else {
+            -seconds
+        }
     }
 }

@@ -36,7 +36,9 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(!report.violations.is_empty()));
     }
     let began = Instant::now();
-    let limit = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let limit = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(60 * minutes));
     let next = AtomicU64::new(arguments.from);
     let (ran, broken) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -92,7 +92,11 @@ impl Running {
             .start_paused(true)
             .build()
             .unwrap();
-        let services: Vec<_> = scene.services.iter().map(|(name, _)| name.clone()).collect();
+        let services: Vec<_> = scene
+            .services
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
         let disk = platter.seen_by(world, process);
         let place = Place {
             world: world.clone(),
@@ -187,12 +191,7 @@ impl Running {
     }
 }
 
-fn options(
-    scene: &Scene,
-    place: &Place,
-    surroundings: Surroundings,
-    start: Start,
-) -> OpenOptions {
+fn options(scene: &Scene, place: &Place, surroundings: Surroundings, start: Start) -> OpenOptions {
     let spec = Arc::new(scene.spec());
     OpenOptions {
         inventory: Arc::new(Found::declared(&spec)),
@@ -211,7 +210,11 @@ fn options(
         redactor: Redactor::default(),
         approver: Arc::new(Nobody),
         planted_fault: None,
-        steps: if start.same_plan { steps::all } else { steps::changed },
+        steps: if start.same_plan {
+            steps::all
+        } else {
+            steps::changed
+        },
         item_facts: |_, _| None,
         reverts: None,
     }

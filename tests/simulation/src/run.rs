@@ -167,7 +167,11 @@ impl Stage {
         Start {
             purpose,
             same_plan: !another_plan,
-            version: if self.dice.percent(20) { "0.2.0" } else { "0.1.0" },
+            version: if self.dice.percent(20) {
+                "0.2.0"
+            } else {
+                "0.1.0"
+            },
             sabotage: self.sabotage,
         }
     }
@@ -201,7 +205,13 @@ impl Stage {
 
     fn start(&mut self, start: Start) -> Running {
         self.processes += 1;
-        Running::start(&self.scene, &self.world, &self.platter, self.processes, start)
+        Running::start(
+            &self.scene,
+            &self.world,
+            &self.platter,
+            self.processes,
+            start,
+        )
     }
 
     /// Another runner is started while one is at work.
@@ -296,7 +306,10 @@ impl Stage {
             self.violate(broken(Invariant::AllOrNothing, what));
         }
         if problem.code == "CD0410" && !problem.what.contains("anna on here") {
-            let what = format!("a second runner is not told who holds the lock: {}", problem.what);
+            let what = format!(
+                "a second runner is not told who holds the lock: {}",
+                problem.what
+            );
             self.violate(broken(Invariant::OneRunner, what));
         }
     }

@@ -39,7 +39,11 @@ fn text(world: &World) -> Option<(std::path::PathBuf, String)> {
         for (service, shares) in &world.traffic {
             for (release, share) in shares.iter().filter(|(_, share)| **share > 0) {
                 let count = REQUESTS * u64::from(*share) / 100;
-                let failed = if world.failing.contains(release) { count / 5 } else { 0 };
+                let failed = if world.failing.contains(release) {
+                    count / 5
+                } else {
+                    0
+                };
                 text.push_str(&line(second, service, release, count, failed));
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use code_deploy_engine::duration::Span;
 use code_deploy_engine::spec::{
-    ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing, Service,
-    ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
+    ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
+    Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
 };
 use code_deploy_engine::steer::Asking;
 use code_deploy_record::{Digest, Role};
@@ -80,7 +80,13 @@ impl Scene {
         let services = services
             .map(|name| ((*name).to_owned(), dice.between(1, 3) as u32))
             .collect();
-        let shares: &[&[u16]] = &[&[5, 50, 100], &[25, 100], &[50, 100], &[100], &[5, 25, 50, 100]];
+        let shares: &[&[u16]] = &[
+            &[5, 50, 100],
+            &[25, 100],
+            &[50, 100],
+            &[100],
+            &[5, 25, 50, 100],
+        ];
         let moves = dice.one_of(shares).iter();
         let moves = moves.map(|share| (*share, dice.between(0, 2))).collect();
         let mut scene = Self {
@@ -116,7 +122,11 @@ impl Scene {
             if pauses {
                 at += Duration::from_millis(dice.between(0, 20_000));
                 let back = dice.percent(25);
-                let next = if back { Asking::Rollback } else { Asking::Resume };
+                let next = if back {
+                    Asking::Rollback
+                } else {
+                    Asking::Resume
+                };
                 self.steering.push((at, next));
             }
         }

@@ -6,7 +6,9 @@ use crate::world::{Entry, What};
 /// Returns what went wrong on purpose at an entry of the log, if something did.
 #[must_use]
 pub fn fault(entry: &Entry) -> Option<String> {
-    let who = entry.process.map_or_else(String::new, |process| format!("process {process}: "));
+    let who = entry
+        .process
+        .map_or_else(String::new, |process| format!("process {process}: "));
     let what = match &entry.what {
         What::Fault(text) => text.clone(),
         What::LeaseRanOut => "the lease ran out".to_owned(),
@@ -20,7 +22,9 @@ pub fn fault(entry: &Entry) -> Option<String> {
 /// Returns a report in words.
 #[must_use]
 pub fn report(report: &Report) -> String {
-    let outcome = report.outcome.map_or("no outcome", |outcome| outcome.words());
+    let outcome = report
+        .outcome
+        .map_or("no outcome", |outcome| outcome.words());
     let mut text = format!(
         "seed {}: {outcome}, {} processes, {} events, {} points, {:.1} s simulated, journal {}\n",
         report.seed,
@@ -34,7 +38,10 @@ pub fn report(report: &Report) -> String {
         text.push_str(&format!("  {fault}\n"));
     }
     for violation in &report.violations {
-        text.push_str(&format!("  NOT KEPT {:?}: {}\n", violation.invariant, violation.what));
+        text.push_str(&format!(
+            "  NOT KEPT {:?}: {}\n",
+            violation.invariant, violation.what
+        ));
     }
     text
 }

@@ -104,7 +104,10 @@ impl Other {
                 };
                 if changed {
                     let name = part.trim_end_matches('\'').to_owned();
-                    world.note(Some(place.process), crate::world::What::Effect { name, there });
+                    world.note(
+                        Some(place.process),
+                        crate::world::What::Effect { name, there },
+                    );
                 }
             }
         };
@@ -123,7 +126,10 @@ impl Other {
         let (place, _) = here();
         let world = place.world.look();
         let parts = self.parts();
-        let present = parts.iter().filter(|part| world.effects.contains(*part)).count();
+        let present = parts
+            .iter()
+            .filter(|part| world.effects.contains(*part))
+            .count();
         Check {
             vantage,
             method: "the world's own list".to_owned(),

@@ -63,7 +63,10 @@ pub async fn pass(world: &World, process: Process, point: Point) -> Option<Fault
         let dead = inner.dead.contains(&process);
         let fault = (!dead).then(|| inner.storm.strike(point)).flatten();
         if let Some(fault) = fault {
-            inner.note(Some(process), What::Fault(format!("{fault:?} at {point:?}")));
+            inner.note(
+                Some(process),
+                What::Fault(format!("{fault:?} at {point:?}")),
+            );
         }
         match fault {
             Some(Fault::KillBefore) => inner.kill(process, "before a call"),
@@ -216,13 +219,11 @@ impl Place {
         }
     }
 
-    fn serve<'a>(
-        &self,
-        shares: impl Iterator<Item = (&'a String, &'a Shares)>,
-        world: &mut Inner,
-    ) {
+    fn serve<'a>(&self, shares: impl Iterator<Item = (&'a String, &'a Shares)>, world: &mut Inner) {
         for (service, shares) in shares {
-            let shares = shares.iter().map(|(release, share)| (release.to_string(), *share));
+            let shares = shares
+                .iter()
+                .map(|(release, share)| (release.to_string(), *share));
             let shares = shares.filter(|(_, share)| *share > 0).collect();
             world.traffic.insert(service.clone(), shares);
         }
@@ -353,7 +354,10 @@ impl Target for Place {
             stubborn
         };
         if stubborn {
-            return Err(failure("a stop", self.world.look().storm.between(0, 1) == 0));
+            return Err(failure(
+                "a stop",
+                self.world.look().storm.between(0, 1) == 0,
+            ));
         }
         let running = self.world.look().running(service, release.as_str()) as u32;
         let half = replicas + running.saturating_sub(replicas) / 2;

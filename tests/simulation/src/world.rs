@@ -219,7 +219,11 @@ impl Inner {
     /// Returns the time by a clock that nobody sets, since the world began.
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.time.base + self.time.since.map_or(Duration::ZERO, |since| since.elapsed())
+        self.time.base
+            + self
+                .time
+                .since
+                .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Returns what the clock on the wall shows.

@@ -23,7 +23,10 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
             .iter()
             .any(|(direction, prefix)| open.has(*direction, prefix));
         if !covered {
-            let what = format!("{:?} at {:?} without an intent on disk", entry.what, entry.at);
+            let what = format!(
+                "{:?} at {:?} without an intent on disk",
+                entry.what, entry.at
+            );
             found.push(broken(Invariant::JournalFirst, what));
         }
     }
@@ -65,7 +68,9 @@ impl Open {
 fn intents_of(what: &What) -> Option<Vec<(Direction, String)>> {
     use Direction::{Apply, Undo};
     let each = |all: &[(Direction, &str)]| {
-        let all = all.iter().map(|(direction, name)| (*direction, (*name).to_owned()));
+        let all = all
+            .iter()
+            .map(|(direction, name)| (*direction, (*name).to_owned()));
         Some(all.collect::<Vec<_>>())
     };
     match what {
@@ -73,15 +78,11 @@ fn intents_of(what: &What) -> Option<Vec<(Direction, String)>> {
             (Apply, &format!("release.green.{service}")),
             (Apply, "release.traffic."),
         ]),
-        What::Started { .. } => {
-            each(&[(Undo, "finish.old-release"), (Undo, "release.traffic.")])
-        }
+        What::Started { .. } => each(&[(Undo, "finish.old-release"), (Undo, "release.traffic.")]),
         What::Stopped {
             service, release, ..
         } if release == NEW => each(&[(Undo, &format!("release.green.{service}"))]),
-        What::Stopped { .. } => {
-            each(&[(Apply, "finish.old-release"), (Apply, "release.traffic.")])
-        }
+        What::Stopped { .. } => each(&[(Apply, "finish.old-release"), (Apply, "release.traffic.")]),
         What::Served(_) => each(&[
             (Apply, "release.traffic."),
             (Apply, "release.rehearsal"),

@@ -50,18 +50,26 @@ fn all_on(trace: &Trace<'_>, wanted: &str, gone: &str) -> Vec<Violation> {
     for (service, replicas) in &trace.scene.services {
         let served = trace.world.traffic.get(service);
         if served != Some(&Shares::from([(wanted.to_owned(), 100)])) {
-            say(format!("{service} serves {served:?} where all is to be on {wanted}"));
+            say(format!(
+                "{service} serves {served:?} where all is to be on {wanted}"
+            ));
         }
         let running = trace.world.running(service, wanted);
         if running < *replicas as usize {
-            say(format!("{service} runs {running} of {replicas} of {wanted}"));
+            say(format!(
+                "{service} runs {running} of {replicas} of {wanted}"
+            ));
         }
         let left = trace.world.running(service, gone);
         if left > 0 {
             say(format!("{service} still runs {left} of {gone}"));
         }
     }
-    let expected = if wanted == NEW { 2 * trace.scene.others } else { 0 };
+    let expected = if wanted == NEW {
+        2 * trace.scene.others
+    } else {
+        0
+    };
     if trace.world.effects.len() as u64 != expected {
         say(format!(
             "{:?} is there where {expected} parts are due",
@@ -90,7 +98,9 @@ fn nothing(trace: &Trace<'_>) -> Vec<Violation> {
 fn needs_person(trace: &Trace<'_>, summary: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     let known = trace.plan().into_iter().flat_map(|plan| &plan.steps);
-    let names_step = known.map(|step| step.step.as_str()).any(|name| summary.contains(name));
+    let names_step = known
+        .map(|step| step.step.as_str())
+        .any(|name| summary.contains(name));
     if !names_step && !summary.contains("the last look") {
         let what = format!("a person is needed, and is not told for which step: {summary}");
         found.push(broken(Invariant::AllOrNothing, what));

@@ -21,7 +21,9 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
     for entry in trace.log {
         match &entry.what {
             What::Started { service, release } => {
-                *running.entry((service.clone(), release.clone())).or_default() += 1;
+                *running
+                    .entry((service.clone(), release.clone()))
+                    .or_default() += 1;
                 continue;
             }
             What::Stopped {

@@ -29,7 +29,12 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
         let what = format!("{effect} is there after a rollback");
         found.push(broken(Invariant::UndoWhatMayHaveHappened, what));
     }
-    for (id, _) in trace.world.instances.iter().filter(|(_, one)| one.release == NEW) {
+    for (id, _) in trace
+        .world
+        .instances
+        .iter()
+        .filter(|(_, one)| one.release == NEW)
+    {
         let what = format!("{id} runs after a rollback");
         found.push(broken(Invariant::UndoWhatMayHaveHappened, what));
     }

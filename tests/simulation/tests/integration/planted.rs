@@ -18,7 +18,10 @@ fn found_after(sabotage: Sabotage, invariant: Invariant) -> Option<u64> {
 fn is_found(sabotage: Sabotage, invariant: Invariant) {
     let found = found_after(sabotage, invariant);
     let found = found.unwrap_or_else(|| panic!("{sabotage:?} was not found in {ENOUGH} seeds"));
-    println!("{sabotage:?} breaks {invariant:?}: found after {} seeds", found + 1);
+    println!(
+        "{sabotage:?} breaks {invariant:?}: found after {} seeds",
+        found + 1
+    );
 }
 
 #[test]

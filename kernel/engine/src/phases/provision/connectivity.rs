@@ -63,7 +63,7 @@ impl Work for Connectivity {
             .with_table("Directly at each instance", columns(), rows(&direct))
             .with_table("What must be refused", columns(), rows(&denied));
         let event = section.report("Connectivity", report).await?;
-        settle_map(section, &mapped, &through, event.clone()).await?;
+        settle_map(section, &mapped, &through, event).await?;
         settle(section, &through, &direct, &denied, event).await?;
         Ok(json!({ "through": through.len(), "direct": direct.len(), "denied": denied.len() }))
     }
