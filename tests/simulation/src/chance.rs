@@ -12,12 +12,12 @@ impl Dice {
     pub fn new(seed: u64) -> Self {
         // Neighbouring seeds have nothing in common after the first steps.
         let mut dice = Self(seed ^ 0x5DEE_CE66_D1CE_4E5B);
-        dice.next();
-        Self(dice.next())
+        dice.number();
+        Self(dice.number())
     }
 
     /// Returns the next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,12 +27,12 @@ impl Dice {
 
     /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        low + self.number() % (high - low + 1)
     }
 
     /// Returns whether it happens that has this chance in percent.
     pub fn percent(&mut self, chance: u64) -> bool {
-        self.next() % 100 < chance
+        self.number() % 100 < chance
     }
 
     /// Returns one of several.
@@ -56,6 +56,6 @@ impl Seeded {
 impl code_deploy_engine::surroundings::Chance for Seeded {
     fn bits(&self) -> u128 {
         let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        u128::from(dice.next()) << 64 | u128::from(dice.next())
+        u128::from(dice.number()) << 64 | u128::from(dice.number())
     }
 }

@@ -101,7 +101,7 @@ impl Platter {
             let unflushed = content.bytes.len() - content.flushed;
             let kept = content.flushed + unflushed * part as usize / 1000;
             let mut bytes = content.bytes.to_vec();
-            if part % 2 == 0 {
+            if part.is_multiple_of(2) {
                 bytes.truncate(kept);
             } else {
                 // The length may be on disk before what belongs there.

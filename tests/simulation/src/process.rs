@@ -56,12 +56,15 @@ pub enum Left {
     Hangs,
 }
 
+/// The work of a process.
+type Main = Pin<Box<dyn Future<Output = Result<Ended, Error>>>>;
+
 /// A process.
 pub struct Running {
     /// Its number.
     pub process: Process,
     runtime: Runtime,
-    main: Option<Pin<Box<dyn Future<Output = Result<Ended, Error>>>>>,
+    main: Option<Main>,
     handle: Arc<Mutex<Option<Handle>>>,
     place: Place,
     others: u64,

@@ -52,7 +52,7 @@ pub struct Report {
 pub fn seed(seed: u64, sabotage: Option<Sabotage>) -> Report {
     let mut dice = Dice::new(seed);
     let scene = Scene::of(&mut dice);
-    let storm = Storm::of(Dice::new(dice.next()));
+    let storm = Storm::of(Dice::new(dice.number()));
     let mut stage = Stage::new(scene, storm, dice, sabotage);
     stage.come_to_rest();
     stage.report(seed)

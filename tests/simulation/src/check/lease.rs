@@ -31,14 +31,14 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
                 }
             }
             What::Leased(stable) => lease = stable.as_deref(),
-            What::Served(served) if entry.process.is_some() => {
-                if is_split(served.values()) && lease != Some(OLD) {
-                    let what = format!(
-                        "traffic is split at {:?} with the lease {lease:?}",
-                        entry.at
-                    );
-                    found.push(broken(Invariant::DeadMansHandle, what));
-                }
+            What::Served(served)
+                if entry.process.is_some() && is_split(served.values()) && lease != Some(OLD) =>
+            {
+                let what = format!(
+                    "traffic is split at {:?} with the lease {lease:?}",
+                    entry.at
+                );
+                found.push(broken(Invariant::DeadMansHandle, what));
             }
             What::LeaseRanOut => {
                 lease = None;

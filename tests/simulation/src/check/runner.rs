@@ -20,14 +20,14 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
             | What::Served(_)
             | What::Leased(_)
             | What::Effect { .. }
-            | What::Appended => {
-                if entry.process.is_some() && entry.process != holder {
-                    let what = format!(
-                        "process {:?} did {:?} at {:?}, while {holder:?} held the lock",
-                        entry.process, entry.what, entry.at
-                    );
-                    found.push(broken(Invariant::OneRunner, what));
-                }
+            | What::Appended
+                if entry.process.is_some() && entry.process != holder =>
+            {
+                let what = format!(
+                    "process {:?} did {:?} at {:?}, while {holder:?} held the lock",
+                    entry.process, entry.what, entry.at
+                );
+                found.push(broken(Invariant::OneRunner, what));
             }
             _ => {}
         }
