@@ -3,6 +3,7 @@
 mod cells;
 mod codes;
 mod commands;
+mod consent;
 mod demo;
 mod dispatch;
 mod face;
@@ -17,8 +18,10 @@ mod magic;
 mod pages;
 mod plan;
 mod project;
+mod publish;
 mod run;
 mod run_data;
+mod seal_key;
 mod session;
 mod show;
 mod summary;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered, Redactor, Result,
-    RunId, RunState,
+    Checkpoint, Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered,
+    Redactor, Result, RunId, RunState, SealFolder,
 };
 
 /// The folder `.code-deploy` beside a deployment file.
@@ -151,6 +151,39 @@ impl RunFolder {
     #[must_use]
     pub fn evidence(&self) -> EvidenceStore {
         EvidenceStore::new(self.path.join("evidence"))
+    }
+
+    /// Returns the folder of what was signed.
+    #[must_use]
+    pub fn seal(&self) -> SealFolder {
+        SealFolder::new(&self.path)
+    }
+
+    /// Returns the largest checkpoint that is here and can be read, whether it holds or not; nothing
+    /// where none is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(path) = self.seal().checkpoints()?.pop() else {
+            return Ok(None);
+        };
+        let note = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        Ok(note.parse().ok())
+    }
+
+    /// Returns whether the last checkpoint covers all of the journal, or no key seals this record.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], [`Error::Io`].
+    pub fn is_signed_to_its_end(&self) -> Result<bool> {
+        let mut events = self.events()?;
+        let mut is_named = false;
+        while let Some(event) = events.next_event()? {
+            is_named |= matches!(event.body, crate::EventBody::KeyNamed(_));
+        }
+        let last = self.last_checkpoint()?;
+        Ok(!is_named || last.is_some_and(|last| last.head == events.tree()))
     }
 
     /// Starts the journal of a new run.

@@ -20,6 +20,12 @@ pub enum Error {
         /// What it did.
         what: String,
     },
+    /// A record could not be made, or did not verify.
+    #[error("the record: {what}")]
+    Record {
+        /// What went wrong.
+        what: String,
+    },
     /// A peer cannot be used.
     #[error("{given:?} is no peer: {reason}")]
     Peer {

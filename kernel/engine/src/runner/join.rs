@@ -6,7 +6,7 @@ use code_deploy_record::{
     EventBody, Recovered, RunLock, RunStarted, RunState, Steering, StepStatus,
 };
 
-use super::open::{Last, assemble, damaged_name, no_thread};
+use super::open::{Last, assemble, damaged_name, name_key, no_thread};
 use super::{OpenOptions, Purpose, Runner};
 use crate::plan::{Inputs, Plan};
 use crate::{Error, Journal, Result};
@@ -16,7 +16,8 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     let (inputs, plan) = plan_of_open_run(&options, &last)?;
     let recovered_target = options.target.recover().await?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
-    let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
+    let (mut writer, mut state, recovered) = last.folder.open_journal(clock, redactor)?;
+    name_key(&options, &last.folder, &mut writer, &mut state)?;
     let noted = state.last;
     let mut found = found_text(&state, recovered);
     if let Some(text) = recovered_target {

@@ -5,12 +5,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use code_deploy_record::{Digest, Event, EventBody, Steering};
+use code_deploy_record::{Digest, EventBody, SignedConsent, Steering};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::message::{Control, LONGEST_LINE, Line};
-use super::{Asking, Told};
+use super::{Asking, Told, consent};
+use crate::context::Answer;
 use crate::runner::Person;
 use crate::spec::ApprovalRule;
 use crate::{Context, Error, Result};
@@ -142,7 +143,9 @@ fn refuse(text: &str) -> Told {
 async fn carry_out(line: Line, context: &Context, person: &Person) -> Told {
     let done = match line.asking {
         Asking::Status => Ok(status(context)),
-        Asking::Approve { go } => approve(&line, go, context, person).await,
+        Asking::Approve { go, ref signed } => {
+            approve(&line, go, signed.as_deref(), context, person).await
+        }
         Asking::Pause => steer(&line, Steering::Pause, context).await,
         Asking::Resume => steer(&line, Steering::Resume, context).await,
         Asking::Rollback => steer(&line, Steering::Rollback, context).await,
@@ -178,7 +181,13 @@ async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
     })
 }
 
-async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> Result<Told> {
+async fn approve(
+    line: &Line,
+    go: bool,
+    signed: Option<&SignedConsent>,
+    context: &Context,
+    person: &Person,
+) -> Result<Told> {
     let policy = &context.spec.policy;
     if policy.approval == ApprovalRule::SomebodyElse && line.by == person.name {
         return Ok(refuse(&format!(
@@ -191,9 +200,22 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
         let may = named.join(", ");
         return Ok(refuse(&format!("{} may not approve; {may} may", line.by)));
     }
-    let Some((gate, plan)) = waiting_approval(context).await? else {
+    let Some((gate, plan)) = context.state().approval_asked.clone() else {
         return Ok(refuse("nothing waits for an approval"));
     };
+    let answer = Answer {
+        by: line.by.clone(),
+        go,
+        reason: line.reason.clone(),
+    };
+    if let Err(why) = consent::check(context, &gate, plan, &answer, signed) {
+        return Ok(refuse(&why));
+    }
+    let actor = format!("person:{}", line.by);
+    if let Some(signed) = signed {
+        let body = EventBody::ConsentSigned(signed.clone());
+        context.journal.append(&actor, body).await?;
+    }
     let (by, reason) = (line.by.clone(), line.reason.clone());
     let body = EventBody::ApprovalGiven {
         gate: gate.clone(),
@@ -202,40 +224,12 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
         go,
         reason,
     };
-    context
-        .journal
-        .append(&format!("person:{}", line.by), body)
-        .await?;
+    context.journal.append(&actor, body).await?;
     let word = if go { "go" } else { "no-go" };
     Ok(Told {
         ok: true,
         text: format!("{word} for {gate} is recorded"),
     })
-}
-
-/// Finds the approval that was asked for last and is not answered. It is looked for in the
-/// journal because that happens rarely.
-async fn waiting_approval(context: &Context) -> Result<Option<(String, Digest)>> {
-    let run = context.run.clone();
-    let found = tokio::task::spawn_blocking(move || -> Result<_, code_deploy_record::Error> {
-        let mut waiting = None;
-        for event in run.events()? {
-            let event: Event = event?;
-            match event.body {
-                EventBody::ApprovalAsked { gate, plan, .. } => waiting = Some((gate, plan)),
-                EventBody::ApprovalGiven { .. } => waiting = None,
-                _ => {}
-            }
-        }
-        Ok(waiting)
-    });
-    match found.await {
-        Ok(found) => Ok(found?),
-        Err(error) => {
-            let what = format!("reading the journal was cut off: {error}");
-            Err(Error::refused("CD0440", what, "Ask again."))
-        }
-    }
 }
 
 fn status(context: &Context) -> Told {

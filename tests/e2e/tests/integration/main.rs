@@ -2,14 +2,15 @@
 //! and the tools around it see it.
 //!
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
-//! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter` and
-//! `browser` need the Python tools, `browser` needs Chromium too. Such a test fails where its part
+//! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter`, `browser`
+//! and `envelope` need the Python tools, `browser` needs Chromium too. Such a test fails where its part
 //! is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
 mod browser;
 mod endurance;
+mod envelope;
 mod faces;
 mod faults;
 mod house;
@@ -17,6 +18,7 @@ mod jupyter;
 mod kit;
 mod notebooks;
 mod run;
+mod seal;
 mod stage;
 mod standing;
 mod steering;
