@@ -7,6 +7,10 @@ pub const CANNOT_START: &str = "CD0002";
 pub const CANNOT_WRITE: &str = "CD0003";
 /// The notebooks of a run could not be made.
 pub const NOTEBOOKS: &str = "CD0310";
+/// The key that seals a record cannot be had.
+pub const SEAL_KEY: &str = "CD0313";
+/// An answer cannot be signed.
+pub const CANNOT_SIGN: &str = "CD0314";
 /// The command was ended at once.
 pub const ENDED_AT_ONCE: &str = "CD0407";
 /// A command that changes nothing was stopped.

@@ -340,8 +340,12 @@ pub struct ChartArgs {
 /// Entries of a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RecordArgs {
-    /// View: gates, traffic, items, findings, client, events and more; entries when not given
+    /// View: gates, traffic, items, findings, client, events and more; `export` writes the whole
+    /// record with its notebooks into one file; entries when not given
     pub view: Vec<String>,
+    /// File that `export` writes [default: RUN.tar]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
     /// Entries of this kind only: gate_evaluated, step_finished and so on
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
@@ -377,6 +381,12 @@ pub struct ApproveArgs {
     /// Say no-go
     #[arg(long)]
     pub no_go: bool,
+    /// Sign it with this OpenSSH key, as `ssh-keygen -Y sign -f` takes it: also one of the agent
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub sign: Option<PathBuf>,
+    /// Hours for which a signed answer counts
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8760))]
+    pub hours: u16,
     /// Why; stands in the record
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -409,12 +419,15 @@ pub struct NotebooksArgs {
 /// Checking a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
-    /// Runs by name or folder [default: the last run]
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub runs: Vec<PathBuf>,
-    /// Folder of notebooks to compare with what the record gives
+    /// Records, notebooks, folders of both, or runs by name [default: the last run]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// Folder of notebooks to compare with what the first record gives
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub notebooks: Option<PathBuf>,
+    /// File with a public key that may have signed: PEM, OpenSSH or of a signed note
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Vec<PathBuf>,
 }
 
 /// The Jupyter kernel.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{Release, RunFolder, Steering, StepName};
+use code_deploy_record::{Redactor, Release, RunFolder, SealKey, Steering, StepName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use crate::project::{Project, To};
 use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
-use crate::{demo, kernel_spec, pages, plan, run, show};
+use crate::{consent, demo, kernel_spec, pages, plan, publish, run, seal_key, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -117,8 +117,7 @@ impl Dispatcher {
             Command::Runs => show::runs::runs(&self.project()?, &*self.face),
             Command::Verify(arguments) => {
                 let project = self.project().ok();
-                let notebooks = arguments.notebooks.as_deref();
-                show::verify::verify(project.as_ref(), &arguments.runs, notebooks, &*self.face)
+                show::verify::verify(project.as_ref(), &arguments, &*self.face)
             }
             Command::Doctor => show::doctor::doctor(&self.machine, &*self.face),
             Command::Init(arguments) => self.init(&arguments),
@@ -342,11 +341,18 @@ impl Dispatcher {
 
     async fn approve(&self, arguments: &ApproveArgs) -> Result<Exit, Failure> {
         let folder = self.which(arguments.which.run.as_deref())?;
-        let by = &self.machine.user;
-        let asking = Asking::Approve {
-            go: !arguments.no_go,
+        let (by, signed) = match &arguments.sign {
+            Some(key) => {
+                let project = self.project()?;
+                let (by, signed) =
+                    consent::sign(&self.machine, &project, &folder, key, arguments).await?;
+                (by, Some(Box::new(signed)))
+            }
+            None => (self.machine.user.clone(), None),
         };
-        if let Some(told) = run::ask(&folder, asking, by, &arguments.reason).await? {
+        let go = !arguments.no_go;
+        let asking = Asking::Approve { go, signed };
+        if let Some(told) = run::ask(&folder, asking, &by, &arguments.reason).await? {
             self.face.text(&told);
             return Ok(Exit::Done);
         }
@@ -370,6 +376,9 @@ impl Dispatcher {
 
     async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
         let run = self.which(arguments.which.run.as_deref())?;
+        if arguments.view == ["export"] {
+            return self.export(&run, arguments.out.as_deref());
+        }
         if !arguments.view.is_empty() {
             let words = arguments.view.join(" ");
             let report = pages::view(self.project().ok().as_ref(), &run, &words)?;
@@ -378,6 +387,25 @@ impl Dispatcher {
         }
         let (kinds, last, watch) = (&arguments.kind, arguments.last, arguments.watch);
         show::record::record(&run, kinds, last, watch, &*self.face).await
+    }
+
+    /// Writes a record with its notebooks into one file.
+    fn export(&self, run: &RunFolder, out: Option<&Path>) -> Result<Exit, Failure> {
+        let project = self.project().ok();
+        let name = run.started()?.run;
+        let out = out.map_or_else(
+            || self.machine.folder.join(format!("{name}.tar")),
+            Path::to_owned,
+        );
+        let key = project
+            .as_ref()
+            .and_then(|project| self.key_of(project, run));
+        publish::export(project.as_ref(), run, key.as_deref(), &out)?;
+        self.face.text(&format!(
+            "the record of {name} with its notebooks: {}",
+            out.display()
+        ));
+        Ok(Exit::Done)
     }
 
     fn chart(&self, arguments: &ChartArgs) -> Result<Exit, Failure> {
@@ -414,11 +442,22 @@ impl Dispatcher {
             .clone()
             .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
-        let made = pages::executed(project.as_ref(), &run)?;
-        pages::write(&made, &out)?;
+        let key = project
+            .as_ref()
+            .and_then(|project| self.key_of(project, &run));
+        let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
         self.face
-            .text(&format!("{} notebooks in {}", made.len(), out.display()));
+            .text(&format!("{made} notebooks in {}", out.display()));
         Ok(Exit::Done)
+    }
+
+    /// Returns the key with which a run's notebooks can be signed, where it is at hand. Notebooks are
+    /// written without it, too.
+    fn key_of(&self, project: &Project, run: &RunFolder) -> Option<Arc<SealKey>> {
+        let started = run.started().ok()?;
+        let (environment, target) = (&started.environment, &started.target);
+        let spec = project.spec(&self.machine, environment, target).ok()?;
+        seal_key::seal_key(&self.machine, &spec, &Redactor::default()).ok()?
     }
 
     fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {

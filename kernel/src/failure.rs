@@ -17,6 +17,18 @@ pub enum Exit {
     RolledBack,
     /// A person must decide.
     NeedsPerson,
+    /// `verify`: something is not what was written.
+    Changed,
+    /// `verify`: a signature does not hold, or is of a key that it should not be of.
+    Untrusted,
+    /// `verify`: a record has no end.
+    Endless,
+    /// `verify`: files are not here.
+    NotHere,
+    /// `verify`: notebooks cannot be compared with the record.
+    NotComparable,
+    /// `verify`: an approval is not signed as the policy wanted.
+    NotApproved,
     /// Interrupted at a safe point.
     Interrupted,
 }
@@ -30,6 +42,12 @@ impl Exit {
             Self::Usage => 2,
             Self::RolledBack => 3,
             Self::NeedsPerson => 4,
+            Self::Changed => 10,
+            Self::Untrusted => 11,
+            Self::Endless => 12,
+            Self::NotHere => 13,
+            Self::NotComparable => 14,
+            Self::NotApproved => 15,
             Self::Interrupted => 130,
         }
     }

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::joined;
-use crate::pages;
+use crate::publish;
+use crate::seal_key::seal_key;
 use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
@@ -62,10 +63,10 @@ pub async fn write_notebooks(
     out: &Path,
 ) -> Result<usize, Failure> {
     let (project, folder, out) = (session.project.clone(), folder.clone(), out.to_owned());
+    let key = seal_key(&session.machine, &session.spec, &session.redactor)?;
     // Drawing charts keeps a processor busy, which is not for the runtime's threads.
     let written = tokio::task::spawn_blocking(move || {
-        let made = pages::executed(Some(&project), &folder)?;
-        pages::write(&made, &out).map(|()| made.len())
+        publish::write(Some(&project), &folder, key.as_deref(), &out)
     });
     written.await.map_err(|error| {
         Failure::refused(
@@ -260,7 +261,10 @@ pub async fn steer(
         Steering::Pause => Asking::Pause,
         Steering::Resume => Asking::Resume,
         Steering::Rollback => Asking::Rollback,
-        Steering::Approve => Asking::Approve { go: true },
+        Steering::Approve => Asking::Approve {
+            go: true,
+            signed: None,
+        },
     };
     if let Some(told) = ask(folder, asking, &session.machine.user, reason).await? {
         session.face.text(&told);

@@ -17,6 +17,7 @@ use crate::face::{Face, FaceApprover};
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
 use crate::project::{Project, To, target_of};
+use crate::seal_key::seal_key;
 use crate::show::status::standing;
 
 /// What a command needs to work on a run of one environment and target.
@@ -144,6 +145,7 @@ impl Session {
             steps: code_deploy_engine::plan::all_steps,
             item_facts: code_deploy_engine::phases::item_facts,
             reverts: wish.reverts.clone(),
+            seal_key: None,
         })
     }
 
@@ -288,7 +290,11 @@ impl Session {
         work: impl AsyncFnOnce(&mut Runner) -> Result<T, code_deploy_engine::Error>,
     ) -> Result<(T, RunId), Failure> {
         let open = self.open_run()?;
-        let options = self.options(purpose, wish).await?;
+        let seal_key = seal_key(&self.machine, &self.spec, &self.redactor)?;
+        let options = OpenOptions {
+            seal_key,
+            ..self.options(purpose, wish).await?
+        };
         let mut runner = Runner::open(options).await?;
         let run = runner.run_id().ok_or_else(no_beginning)?;
         let first = self.told.first_of(&run);

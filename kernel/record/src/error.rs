@@ -107,6 +107,24 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A key cannot be used. What was read is not said.
+    #[error("this key cannot be used: {what}")]
+    BadKey {
+        /// Why.
+        what: String,
+    },
+    /// A signature cannot be read.
+    #[error("this is not a signature of OpenSSH: {what}")]
+    BadSignature {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A checkpoint cannot be read.
+    #[error("this is not a checkpoint: {what}")]
+    BadNote {
+        /// What is wrong with it.
+        what: String,
+    },
     /// Latencies cannot be packed or unpacked.
     #[error("latencies cannot be packed: {what}")]
     Histogram {

@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClientCounted, Digest, EvidenceRef, ItemId, LoadTested, PhaseNumber, Release, Report, RunId,
-    StepName, Verdict,
+    ClientCounted, Digest, EvidenceRef, ItemId, LoadTested, PhaseNumber, PublicKeys, Release,
+    Report, RunId, SignedConsent, StepName, TreeHead, Verdict,
 };
 
 /// One line of a journal.
@@ -237,7 +237,15 @@ kinds! {
         plan: Digest,
         /// What the person is shown.
         summary: String,
+        /// Whether the policy wants another person than the one who runs the deployment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        two_persons: bool,
+        /// The public keys of those who may, by name; anybody's where none is named.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        signers: BTreeMap<String, String>,
     },
+    /// A person signed what is approved next.
+    ConsentSigned(SignedConsent),
     /// A person answered.
     ApprovalGiven {
         /// What was to be approved.
@@ -277,6 +285,8 @@ kinds! {
         /// Its media type.
         media_type: String,
     },
+    /// The key whose signatures seal the record from here on.
+    KeyNamed(Box<PublicKeys>),
     /// Somebody steered the run from outside.
     SteeringAsked {
         /// What was asked.
@@ -423,6 +433,9 @@ pub struct PreviousRun {
     pub run: RunId,
     /// The digest of its journal's last line.
     pub head: Digest,
+    /// What its last checkpoint says; nothing where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<TreeHead>,
 }
 
 /// What the inventory found, as far as other parts of the record refer to it.

@@ -1,12 +1,13 @@
 //! Where runs live on disk.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, SystemDisk};
 use crate::{
-    Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered, Redactor, Result,
-    RunId, RunState, SampleReader, SampleWriter,
+    Checkpoint, Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered,
+    Redactor, Result, RunId, RunState, SampleReader, SampleWriter, SealFolder,
 };
 
 /// The folder `.code-deploy` beside a deployment file.
@@ -188,6 +189,44 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn samples(&self, prefix: &str) -> Result<SampleReader> {
         SampleReader::on_disk(Arc::clone(&self.disk), &self.samples_path(), prefix)
+    }
+
+    /// Returns the folder of what was signed.
+    #[must_use]
+    pub fn seal(&self) -> SealFolder {
+        SealFolder::new(Arc::clone(&self.disk), &self.path)
+    }
+
+    /// Returns the largest checkpoint that is here and can be read, whether it holds or not; nothing
+    /// where none is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(path) = self.seal().checkpoints()?.pop() else {
+            return Ok(None);
+        };
+        let mut note = String::new();
+        let read = self
+            .disk
+            .read(&path)
+            .and_then(|mut file| file.read_to_string(&mut note));
+        read.map_err(Error::io("read", &path))?;
+        Ok(note.parse().ok())
+    }
+
+    /// Returns whether the last checkpoint covers all of the journal, or no key seals this record.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], [`Error::Io`].
+    pub fn is_signed_to_its_end(&self) -> Result<bool> {
+        let mut events = self.events()?;
+        let mut is_named = false;
+        while let Some(event) = events.next_event()? {
+            is_named |= matches!(event.body, crate::EventBody::KeyNamed(_));
+        }
+        let last = self.last_checkpoint()?;
+        Ok(!is_named || last.is_some_and(|last| last.head == events.tree()))
     }
 
     /// Starts the journal of a new run.

@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use crate::disk::{AppendFile, Create, Disk, ReadFile};
 use crate::folder::sync_folder_of;
-use crate::{Clock, Digest, Error, Event, EventBody, Fence, Redactor, Result};
+use crate::seal::{SealFolder, Sealer, is_sealed_after, leaves_of, origin};
+use crate::{
+    Clock, Digest, Error, Event, EventBody, Fence, PublicKeys, Redactor, Result, SealKey, Tree,
+    TreeHead,
+};
 
 /// The longest line that is read, in bytes. Larger content belongs into the evidence folder.
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
@@ -35,6 +39,9 @@ pub struct JournalWriter {
     head: Digest,
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
+    tree: Tree,
+    known: Known,
+    sealer: Option<Sealer>,
     broken: bool,
 }
 
@@ -73,6 +80,9 @@ impl JournalWriter {
             head,
             next,
             last_time: None,
+            tree: Tree::default(),
+            known: Known::default(),
+            sealer: None,
             broken: false,
         })
     }
@@ -90,9 +100,10 @@ impl JournalWriter {
         mut each: impl FnMut(&Event),
     ) -> Result<(Self, Recovered)> {
         let mut reader = JournalReader::open(disk.as_ref(), path)?;
-        let mut last_time = None;
+        let (mut last_time, mut known) = (None, Known::default());
         while let Some(event) = reader.next_event()? {
             last_time = Some(event.time);
+            known.note(&event.body);
             each(&event);
         }
         let opened = disk.append(path, Create::No);
@@ -114,6 +125,9 @@ impl JournalWriter {
             head,
             next,
             last_time,
+            tree: reader.tree,
+            known,
+            sealer: None,
             broken: false,
         };
         Ok((writer, Recovered { torn_bytes }))
@@ -132,6 +146,8 @@ impl JournalWriter {
 
     /// Appends an event and waits until it is on disk.
     ///
+    /// What is secret by its form (keys, tokens, passwords in URLs) is replaced by what it is.
+    ///
     /// # Errors
     /// [`Error::FencedOff`] when another process has taken the lock (nothing is written);
     /// [`Error::SecretInEntry`] when the event holds a known secret (nothing is written);
@@ -145,7 +161,7 @@ impl JournalWriter {
         let now = self.clock.now();
         let time = self.last_time.map_or(now, |last| last.max(now));
         let actor = actor.to_owned();
-        let event = Event {
+        let mut event = Event {
             seq: self.next,
             time,
             actor,
@@ -157,7 +173,12 @@ impl JournalWriter {
             let kind = kind_of(&line);
             return Err(Error::SecretInEntry { kind, name });
         }
+        if let Some(cleaned) = Redactor::clean_line(&line) {
+            event = serde_json::from_str(&cleaned)?;
+            line = serde_json::to_string(&event)?;
+        }
         let head = Digest::of(line.as_bytes());
+        let leaves: Vec<Digest> = leaves_of(line.as_bytes(), &event.body).collect();
         line.push('\n');
         // Nobody takes the lock between the look and the write.
         let _held = match &self.fence {
@@ -167,7 +188,66 @@ impl JournalWriter {
         self.write(line.as_bytes())
             .inspect_err(|_| self.broken = true)?;
         (self.head, self.next, self.last_time) = (head, self.next + 1, Some(time));
+        leaves.into_iter().for_each(|leaf| self.tree.push(leaf));
+        self.known.note(&event.body);
+        if is_sealed_after(&event.body) {
+            self.seal()?;
+        }
         Ok(event)
+    }
+
+    /// Seals the record from now on with a key: a checkpoint is signed at the end of each phase, at
+    /// every pause and at the end. Returns the event that names the key, unless the record names it
+    /// already.
+    ///
+    /// # Errors
+    /// [`Error::NotARecord`] before the first event; otherwise as [`append`](Self::append).
+    pub fn seal_with(&mut self, key: Arc<SealKey>) -> Result<Option<Event>> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let Some(origin) = self.known.origin.clone() else {
+            return Err(Error::NotARecord {
+                path: folder.to_owned(),
+                what: "its journal does not begin with the start of a run".to_owned(),
+            });
+        };
+        let public = key.public();
+        self.sealer = Some(Sealer::new(
+            key,
+            SealFolder::new(Arc::clone(&self.disk), folder),
+            origin,
+        )?);
+        if self.known.key.as_ref() == Some(&public) {
+            return Ok(None);
+        }
+        let named = EventBody::KeyNamed(Box::new(public));
+        self.append("engine", named).map(Some)
+    }
+
+    /// Signs a checkpoint over all that stands in the journal now, where the record names that key.
+    /// Appends nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sign_with(&mut self, key: Option<&Arc<SealKey>>) -> Result<()> {
+        match key.filter(|key| self.known.key.as_ref() == Some(&key.public())) {
+            Some(key) => {
+                self.seal_with(Arc::clone(key))?;
+                self.seal()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Signs a checkpoint over all that stands in the journal now. Does nothing where no key seals
+    /// the record.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then nothing more is written, as after an event that could not be.
+    pub fn seal(&mut self) -> Result<()> {
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        sealer.seal(&self.tree).inspect_err(|_| self.broken = true)
     }
 
     fn write(&mut self, line: &[u8]) -> Result<()> {
@@ -190,6 +270,23 @@ impl JournalWriter {
     }
 }
 
+/// What the writer has to know of the events in the journal.
+#[derive(Debug, Default)]
+struct Known {
+    origin: Option<String>,
+    key: Option<PublicKeys>,
+}
+
+impl Known {
+    fn note(&mut self, body: &EventBody) {
+        match body {
+            EventBody::RunStarted(started) => self.origin = Some(origin(started)),
+            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
+            _ => {}
+        }
+    }
+}
+
 fn kind_of(line: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
     value
@@ -209,6 +306,7 @@ pub struct JournalReader {
     head: Digest,
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
+    tree: Tree,
 }
 
 impl JournalReader {
@@ -227,6 +325,7 @@ impl JournalReader {
             head: Digest::ZERO,
             next: 0,
             last_time: None,
+            tree: Tree::default(),
         })
     }
 
@@ -257,6 +356,7 @@ impl JournalReader {
         self.head = Digest::of(&line);
         self.next += 1;
         self.last_time = Some(event.time);
+        leaves_of(&line, &event.body).for_each(|leaf| self.tree.push(leaf));
         Ok(Some(event))
     }
 
@@ -264,6 +364,13 @@ impl JournalReader {
     #[must_use]
     pub fn head(&self) -> Digest {
         self.head
+    }
+
+    /// Returns size and root of the tree over what was read: each line, and after it the files that it
+    /// names.
+    #[must_use]
+    pub fn tree(&self) -> TreeHead {
+        self.tree.head()
     }
 
     /// Returns how many bytes were read and verified.

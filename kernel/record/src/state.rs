@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Check, ClientCounted, Component, Digest, Direction, Event, EventBody, EvidenceRef, Gate,
-    ItemId, Outcome, PhaseNumber, Planned, PlannedStep, Probe, Problem, Release, RunOutcome,
-    RunStarted, Steering, StepName, Trigger, Verdict,
+    ItemId, Outcome, PhaseNumber, Planned, PlannedStep, Probe, Problem, PublicKeys, Release,
+    RunOutcome, RunStarted, Steering, StepName, Trigger, Verdict,
 };
 
 /// Where a run stands. Its size grows with the plan and the inventory, not with the journal.
@@ -48,6 +48,10 @@ pub struct RunState {
     pub rollback_outcome: Option<Outcome>,
     /// The last answer to each approval: plan, by whom, go or no-go.
     pub approvals: BTreeMap<String, (Digest, String, bool)>,
+    /// The approval that was asked for last and is not answered, with the plan's digest.
+    pub approval_asked: Option<(String, Digest)>,
+    /// The moment from which a signed approval no longer counts, by what was approved.
+    pub approvals_expire: BTreeMap<String, DateTime<Utc>>,
     /// What was asked from outside and is not carried out yet, with who and why.
     pub asked: Option<(Steering, String, String)>,
     /// Whether the run stands still until somebody resumes it.
@@ -56,6 +60,8 @@ pub struct RunState {
     pub finished: Option<(RunOutcome, String, DateTime<Utc>)>,
     /// Whether the record is sealed.
     pub sealed: bool,
+    /// The key that seals it, as it was named last.
+    pub key: Option<PublicKeys>,
     /// How many events were folded.
     pub events: u64,
     /// The time of the last event.
@@ -372,11 +378,21 @@ impl RunState {
 
     fn apply_course(&mut self, event: &Event) {
         match &event.body {
+            EventBody::ApprovalAsked { gate, plan, .. } => {
+                self.approval_asked = Some((gate.clone(), *plan));
+                self.approvals_expire.remove(gate);
+            }
             EventBody::ApprovalGiven {
                 gate, plan, by, go, ..
             } => {
+                self.approval_asked = None;
                 self.approvals
                     .insert(gate.clone(), (*plan, by.clone(), *go));
+            }
+            EventBody::ConsentSigned(signed) => {
+                if let Ok((consent, _)) = signed.read() {
+                    self.approvals_expire.insert(consent.gate, consent.expires);
+                }
             }
             // A rollback that was asked for stands until it begins.
             EventBody::SteeringAsked { verb, by, reason }
@@ -406,6 +422,7 @@ impl RunState {
                 self.finished = Some((*outcome, summary.clone(), event.time));
             }
             EventBody::Sealed { .. } => self.sealed = true,
+            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
             _ => {}
         }
     }

@@ -281,6 +281,23 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             let word = if *go { "go" } else { "no-go" };
             ("approvals", format!("{by} says {word} to {gate}: {reason}"))
         }
+        EventBody::KeyNamed(key) => (
+            "run",
+            format!("signed from here on with key {}", key.name()),
+        ),
+        EventBody::ConsentSigned(signed) => {
+            let text = match signed.read() {
+                Ok((consent, key)) => format!(
+                    "{} signs an answer to {} with {}; it counts until {}",
+                    consent.by,
+                    consent.gate,
+                    key.name(),
+                    consent.expires.format("%Y-%m-%d %H:%M:%S UTC")
+                ),
+                Err(_) => "a signed answer that cannot be read".to_owned(),
+            };
+            ("approvals", text)
+        }
         EventBody::SteeringAsked { verb, by, reason } => {
             let verb = format!("{verb:?}").to_lowercase();
             ("steering", format!("{by} asks to {verb}: {reason}"))

@@ -1,4 +1,5 @@
-//! Figures of the kernel beside those of its peers, measured in the same run with the same client.
+//! Figures of the kernel beside those of its peers, measured in the same run with the same client; and how
+//! fast records are verified.
 
 mod busy;
 mod cells;
@@ -7,6 +8,7 @@ mod figure;
 mod measure;
 mod peer;
 mod report;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,6 +38,25 @@ enum Command {
     Engine(EngineArgs),
     /// A long life: memory after 500 cells of mixed kinds and after all of them.
     Life(LifeArgs),
+    /// How fast a record is verified: bytes a second.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+    /// How large the synthetic record is, at least.
+    #[arg(long, default_value_t = 1024)]
+    megabytes: u64,
+    /// How often it is verified.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +138,9 @@ fn main() -> ExitCode {
         Command::Life(arguments) => {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())
+        }
+        Command::Verify(arguments) => {
+            verify::verify(&arguments.kernel, arguments.megabytes, arguments.rounds)
         }
     };
     let (text, code) = match done {

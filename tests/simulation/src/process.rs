@@ -211,6 +211,7 @@ fn options(scene: &Scene, place: &Place, surroundings: Surroundings, start: Star
         surroundings,
         clock: Arc::new(Wall(place.world.clone())),
         redactor: Redactor::default(),
+        seal_key: None,
         approver: Arc::new(Nobody),
         planted_fault: None,
         steps: if start.same_plan {
@@ -252,7 +253,7 @@ async fn carry_out(
             };
             loop {
                 tokio::time::sleep(ANSWERS).await;
-                let asking = Asking::Approve { go };
+                let asking = Asking::Approve { go, signed: None };
                 drop(handle.steer(&asking, "berta", "the seed says so").await);
             }
         };

@@ -113,7 +113,10 @@ impl Scene {
             let asking = match dice.between(0, 9) {
                 0..=1 => Asking::Rollback,
                 2 => Asking::Resume,
-                3 => Asking::Approve { go: true },
+                3 => Asking::Approve {
+                    go: true,
+                    signed: None,
+                },
                 4 => Asking::Status,
                 _ => Asking::Pause,
             };

@@ -47,7 +47,7 @@ impl Part {
     /// Returns the modules of the end-to-end tests that cannot run without the part.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
-            Self::Python => &["notebooks", "jupyter", "browser"],
+            Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
         }
@@ -85,7 +85,7 @@ mod tests {
     fn a_browser_test_needs_both_parts_and_is_named_once() {
         assert_eq!(
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
-            Some("package(code-deploy-e2e) & test(/^(browser|jupyter|notebooks)::/)")
+            Some("package(code-deploy-e2e) & test(/^(browser|envelope|jupyter|notebooks)::/)")
         );
     }
 

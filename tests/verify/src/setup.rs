@@ -40,7 +40,11 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     let _hold = cache.hold().await?;
     check_toolchain(&stages, interrupt).await?;
     debian::ensure(
-        &needs(&parts, wanted(Stage::Clippy) || wanted(Stage::Build)),
+        &needs(
+            &parts,
+            wanted(Stage::Clippy) || wanted(Stage::Build),
+            wanted(Stage::Tests),
+        ),
         interrupt,
     )
     .await?;
@@ -64,10 +68,13 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     Ok(setup)
 }
 
-fn needs(parts: &[Part], compiles: bool) -> Vec<Need> {
+fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
     let mut needs = Vec::new();
     if compiles {
         needs.push(Need::CCompiler);
+    }
+    if tests {
+        needs.push(Need::Signatures);
     }
     needs.extend(parts.iter().map(|part| match part {
         Part::Python => Need::Python,
@@ -116,10 +123,10 @@ mod tests {
 
     #[test]
     fn without_parts_and_compiling_nothing_is_needed_of_the_system() {
-        assert_eq!(needs(&[], false), []);
+        assert_eq!(needs(&[], false, false), []);
         assert_eq!(
-            needs(&[Part::Python], true),
-            [Need::CCompiler, Need::Python]
+            needs(&[Part::Python], true, true),
+            [Need::CCompiler, Need::Signatures, Need::Python]
         );
     }
 }

@@ -6,7 +6,7 @@ use code_deploy_record::{
     EventBody, Recovered, RunLock, RunStarted, RunState, Steering, StepStatus,
 };
 
-use super::open::{Last, assemble, damaged_name, fence, no_thread};
+use super::open::{Last, assemble, damaged_name, fence, name_key, no_thread};
 use super::{OpenOptions, Purpose, Runner};
 use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
@@ -23,6 +23,7 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     if options.surroundings.sabotaged(Sabotage::ForgetsOnResume) {
         state.applied.pop();
     }
+    name_key(&options, &last.folder, &mut writer, &mut state)?;
     let noted = state.last;
     let mut found = found_text(&state, recovered);
     if let Some(text) = recovered_target {

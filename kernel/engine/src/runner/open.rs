@@ -199,20 +199,26 @@ fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
     )
 }
 
-/// Seals a run that ended but was cut off before its seal.
+/// Seals a run that ended but was cut off before its seal, or before that was signed.
 fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions, lock: &RunLock) -> Result<()> {
-    let Some(last) = last.filter(|last| !last.state.sealed) else {
+    let Some(last) = last else {
         return Ok(());
     };
+    if last.state.sealed && last.folder.is_signed_to_its_end()? {
+        return Ok(());
+    }
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
     fence(&mut writer, lock, options);
-    writer.append(
-        "engine",
-        EventBody::Sealed {
-            events: state.events,
-        },
-    )?;
+    if state.sealed {
+        // Only the key that the record names can sign it now: nothing is appended behind an end.
+        return Ok(writer.sign_with(options.seal_key.as_ref())?);
+    }
+    if let Some(key) = &options.seal_key {
+        writer.seal_with(Arc::clone(key))?;
+    }
+    let events = writer.next_seq();
+    writer.append("engine", EventBody::Sealed { events })?;
     Ok(())
 }
 
@@ -235,6 +241,7 @@ async fn begin(
     let started = run_started(&options, &inputs, &lock, last.as_ref())?;
     let event = writer.append("engine", EventBody::RunStarted(Box::new(started)))?;
     state.apply(&event).map_err(|what| unfit(&folder, what))?;
+    name_key(&options, &folder, &mut writer, &mut state)?;
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, folder, journal, lock)?;
     runner.journal_lock().await?;
@@ -247,6 +254,22 @@ async fn begin(
 pub(super) fn fence(writer: &mut JournalWriter, lock: &RunLock, options: &OpenOptions) {
     if !options.surroundings.sabotaged(Sabotage::IgnoresFence) {
         writer.fence_with(lock.fence());
+    }
+}
+
+/// Seals the record with the key that was given, and says so in it where it does not yet.
+pub(super) fn name_key(
+    options: &OpenOptions,
+    folder: &RunFolder,
+    writer: &mut JournalWriter,
+    state: &mut RunState,
+) -> Result<()> {
+    let Some(key) = &options.seal_key else {
+        return Ok(());
+    };
+    match writer.seal_with(Arc::clone(key))? {
+        Some(event) => state.apply(&event).map_err(|what| unfit(folder, what)),
+        None => Ok(()),
     }
 }
 
@@ -386,6 +409,7 @@ fn run_started(
         Ok(PreviousRun {
             run,
             head: journal.head(),
+            checkpoint: last.folder.last_checkpoint()?.map(|last| last.head),
         })
     });
     Ok(RunStarted {

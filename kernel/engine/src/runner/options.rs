@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use code_deploy_record::{Clock, Item, Redactor, Release, RunId};
+use code_deploy_record::{Clock, Item, Redactor, Release, RunId, SealKey};
 
 use crate::plan::{Found, Inputs, MakeSteps};
 use crate::{Approver, Spec, Surroundings, Target};
@@ -57,6 +57,8 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Secret values that must not leave.
     pub redactor: Redactor,
+    /// The key that seals the record; nothing leaves it without signatures.
+    pub seal_key: Option<Arc<SealKey>>,
     /// The person who may be asked.
     pub approver: Arc<dyn Approver>,
     /// What is to go wrong on purpose, in a demonstration.

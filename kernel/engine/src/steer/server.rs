@@ -5,12 +5,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use code_deploy_record::{Digest, Event, EventBody, Steering};
+use code_deploy_record::{Digest, EventBody, SignedConsent, Steering};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::message::{Control, LONGEST_LINE, Line};
-use super::{Asking, Told};
+use super::{Asking, Told, consent};
+use crate::context::Answer;
 use crate::runner::Person;
 use crate::spec::ApprovalRule;
 use crate::{Context, Error, Result};
@@ -156,7 +157,9 @@ pub(crate) async fn carry_out(
     let asked = Asked { by, reason };
     let done = match asking {
         Asking::Status => Ok(status(context)),
-        Asking::Approve { go } => approve(&asked, *go, context, person).await,
+        Asking::Approve { go, signed } => {
+            approve(&asked, (*go, signed.as_deref()), context, person).await
+        }
         Asking::Pause => steer(&asked, Steering::Pause, context).await,
         Asking::Resume => steer(&asked, Steering::Resume, context).await,
         Asking::Rollback => steer(&asked, Steering::Rollback, context).await,
@@ -204,7 +207,12 @@ async fn steer(line: &Asked<'_>, verb: Steering, context: &Context) -> Result<To
     })
 }
 
-async fn approve(line: &Asked<'_>, go: bool, context: &Context, person: &Person) -> Result<Told> {
+async fn approve(
+    line: &Asked<'_>,
+    (go, signed): (bool, Option<&SignedConsent>),
+    context: &Context,
+    person: &Person,
+) -> Result<Told> {
     let policy = &context.spec.policy;
     if policy.approval == ApprovalRule::SomebodyElse && line.by == person.name {
         return Ok(refuse(&format!(
@@ -217,9 +225,22 @@ async fn approve(line: &Asked<'_>, go: bool, context: &Context, person: &Person)
         let may = named.join(", ");
         return Ok(refuse(&format!("{} may not approve; {may} may", line.by)));
     }
-    let Some((gate, plan)) = waiting_approval(context).await? else {
+    let Some((gate, plan)) = context.state().approval_asked.clone() else {
         return Ok(refuse("nothing waits for an approval"));
     };
+    let answer = Answer {
+        by: line.by.to_owned(),
+        go,
+        reason: line.reason.to_owned(),
+    };
+    if let Err(why) = consent::check(context, &gate, plan, &answer, signed) {
+        return Ok(refuse(&why));
+    }
+    let actor = format!("person:{}", line.by);
+    if let Some(signed) = signed {
+        let body = EventBody::ConsentSigned(signed.clone());
+        context.journal.append(&actor, body).await?;
+    }
     let (by, reason) = (line.by.to_owned(), line.reason.to_owned());
     let body = EventBody::ApprovalGiven {
         gate: gate.clone(),
@@ -228,35 +249,12 @@ async fn approve(line: &Asked<'_>, go: bool, context: &Context, person: &Person)
         go,
         reason,
     };
-    context
-        .journal
-        .append(&format!("person:{}", line.by), body)
-        .await?;
+    context.journal.append(&actor, body).await?;
     let word = if go { "go" } else { "no-go" };
     Ok(Told {
         ok: true,
         text: format!("{word} for {gate} is recorded"),
     })
-}
-
-/// Finds the approval that was asked for last and is not answered. It is looked for in the
-/// journal because that happens rarely.
-async fn waiting_approval(context: &Context) -> Result<Option<(String, Digest)>> {
-    let run = context.run.clone();
-    let find = move || -> Result<_, code_deploy_record::Error> {
-        let mut waiting = None;
-        for event in run.events()? {
-            let event: Event = event?;
-            match event.body {
-                EventBody::ApprovalAsked { gate, plan, .. } => waiting = Some((gate, plan)),
-                EventBody::ApprovalGiven { .. } => waiting = None,
-                _ => {}
-            }
-        }
-        Ok(waiting)
-    };
-    let surroundings = &context.surroundings;
-    Ok(surroundings.on_disk("reading the journal", find).await?)
 }
 
 fn status(context: &Context) -> Told {
