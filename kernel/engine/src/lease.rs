@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Journal, Surroundings, Target};
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
     TargetEvent, Wanted,
 };
+use crate::{Journal, Surroundings, Target};
 
 /// Changes of the lease that wait: steps change it one at a time.
 const WAITING: usize = 4;
@@ -68,7 +68,9 @@ impl MayAct {
             return Ok(());
         }
         let fence = self.fence.clone();
-        let held = self.surroundings.on_disk("looking at the lock", move || fence.check());
+        let held = self
+            .surroundings
+            .on_disk("looking at the lock", move || fence.check());
         held.await.map_err(|error| {
             refusal(
                 crate::code::FENCED_OFF,

@@ -129,7 +129,9 @@ impl Runner {
         let undone = self.undo_all().await;
         let undone = match undone {
             Ok(()) => self.look_back().await,
-            Err(error) if crate::code::is_of_the_record(&error.problem.code) => return Err(error.into()),
+            Err(error) if crate::code::is_of_the_record(&error.problem.code) => {
+                return Err(error.into());
+            }
             Err(error) => Err(error.problem),
         };
         let took = (self.context().clock.now() - began)

@@ -88,7 +88,11 @@ impl Surroundings {
             return Ok(work()?);
         }
         let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
-            StepError::permanent(crate::code::CUT_OFF, format!("{what} was cut off: {error}"), "")
+            StepError::permanent(
+                crate::code::CUT_OFF,
+                format!("{what} was cut off: {error}"),
+                "",
+            )
         })?;
         Ok(done?)
     }

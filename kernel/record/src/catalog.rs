@@ -194,9 +194,8 @@ impl Catalog {
     /// [`Error::Catalog`] if it is damaged, which a test rules out.
     pub fn shipped() -> Result<Self> {
         static READ: OnceLock<Result<Catalog, String>> = OnceLock::new();
-        let read = READ.get_or_init(|| {
-            serde_saphyr::from_str(SHIPPED).map_err(|error| error.to_string())
-        });
+        let read =
+            READ.get_or_init(|| serde_saphyr::from_str(SHIPPED).map_err(|error| error.to_string()));
         match read {
             Ok(catalog) => Ok(catalog.clone()),
             Err(what) => Err(Error::Catalog { what: what.clone() }),

@@ -79,9 +79,8 @@ impl Interruption {
     /// Waits until a pause or a rollback is asked for. Cancel safe.
     pub async fn stopped(&self) {
         let mut asked = self.asked.subscribe();
-        let stops = |asked: &Asked| {
-            matches!(asked, Some((Steering::Pause | Steering::Rollback, ..)))
-        };
+        let stops =
+            |asked: &Asked| matches!(asked, Some((Steering::Pause | Steering::Rollback, ..)));
         if asked.wait_for(stops).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -198,4 +198,3 @@ async fn metrics(
         true,
     )
 }
-

@@ -297,10 +297,7 @@ async fn note_missing(context: &Context, instance: &str, why: &str) -> Result<()
     Ok(())
 }
 
-fn end_of(
-    disk: &dyn code_deploy_record::Disk,
-    path: &std::path::Path,
-) -> std::io::Result<Vec<u8>> {
+fn end_of(disk: &dyn code_deploy_record::Disk, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let mut file = disk.read(path)?;
     let length = file.length()?;

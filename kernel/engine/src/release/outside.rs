@@ -115,12 +115,7 @@ impl Seen {
     }
 }
 
-async fn ask(
-    context: &Context,
-    client: &dyn Client,
-    url: &str,
-    expected: &Expected<'_>,
-) -> Seen {
+async fn ask(context: &Context, client: &dyn Client, url: &str, expected: &Expected<'_>) -> Seen {
     let mut seen = Seen::default();
     let mut request = Request::get(url, LIMIT);
     if let Expected::OnPurpose(release) = expected {

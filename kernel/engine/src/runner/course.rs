@@ -469,7 +469,9 @@ impl Runner {
         let selection: Vec<_> = self.plan.of_verb("finish").cloned().collect();
         match self.run_steps(&selection).await? {
             Steps::Done(_) => Ok(None),
-            Steps::Failed(error) if crate::code::is_of_the_record(&error.problem.code) => Err(error.into()),
+            Steps::Failed(error) if crate::code::is_of_the_record(&error.problem.code) => {
+                Err(error.into())
+            }
             Steps::Failed(error) => {
                 let reason = error.problem.what;
                 self.go_back(Trigger::Failure, &reason).await.map(Some)

@@ -63,7 +63,12 @@ impl Runner {
     async fn go_back_as_asked(&mut self) -> Result<Ended> {
         let asked = self.context.interruption.asked();
         let (by, reason) = asked.map_or_else(
-            || (self.person.name.clone(), "asked at the last moment".to_owned()),
+            || {
+                (
+                    self.person.name.clone(),
+                    "asked at the last moment".to_owned(),
+                )
+            },
             |(_, by, reason)| (by, reason),
         );
         let trigger = code_deploy_record::Trigger::Person;
@@ -210,9 +215,7 @@ impl Runner {
 }
 
 /// Returns each samples file with its digest and its number of lines.
-fn digests(
-    run: &RunFolder,
-) -> Result<Vec<(String, Digest, u64)>, code_deploy_record::Error> {
+fn digests(run: &RunFolder) -> Result<Vec<(String, Digest, u64)>, code_deploy_record::Error> {
     let folder = run.samples_path();
     let entries = match run.disk().entries(&folder) {
         Ok(entries) => entries,

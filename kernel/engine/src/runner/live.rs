@@ -54,7 +54,10 @@ impl Live {
                 tokio::time::sleep(RunLock::LEASE / 3).await;
                 let (fence, now) = (fence.clone(), context.clock.now());
                 let renew = move || fence.renew(now);
-                let renewed = context.surroundings.on_disk("renewing the lock", renew).await;
+                let renewed = context
+                    .surroundings
+                    .on_disk("renewing the lock", renew)
+                    .await;
                 match renewed {
                     Ok(()) => {}
                     Err(error) if error.problem.code == crate::code::FENCED_OFF => {

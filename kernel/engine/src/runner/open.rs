@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun, Release,
-    RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun,
+    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -13,9 +13,7 @@ use code_deploy_engine::spec::{
     ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
     Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
 };
-use code_deploy_engine::{
-    Approver, Error, OpenOptions, Person, Purpose, Runner, Surroundings,
-};
+use code_deploy_engine::{Approver, Error, OpenOptions, Person, Purpose, Runner, Surroundings};
 use code_deploy_record::{
     Digest, Event, EventBody, Redactor, Role, RunFolder, RunsFolder, SystemClock,
 };

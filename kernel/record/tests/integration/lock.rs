@@ -124,7 +124,10 @@ fn a_journal_takes_nothing_from_who_is_fenced_off() {
     let before = place.journal();
     let second = RunLock::take(&runs, "shop", "dev", holder()).unwrap();
     let refused = writer.append("engine", crate::note("too late"));
-    assert!(matches!(refused, Err(Error::FencedOff { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::FencedOff { .. })),
+        "{refused:?}"
+    );
     assert_eq!(place.journal(), before);
     drop(second);
 }

@@ -24,7 +24,9 @@ const ENDPOINTS: u32 = 10;
 
 fn scene(services: usize) -> Scene {
     let mut scene = Scene::plain(StrategyKind::Canary);
-    scene.services = (0..services).map(|n| (format!("service-{n:04}"), 2)).collect();
+    scene.services = (0..services)
+        .map(|n| (format!("service-{n:04}"), 2))
+        .collect();
     scene
 }
 
@@ -32,7 +34,9 @@ fn spec(services: usize) -> Spec {
     let mut spec = scene(services).spec();
     for service in &mut spec.services {
         // One chain of a thousand needs would be no application.
-        service.needs.truncate(usize::from(service.name.ends_with('7')));
+        service
+            .needs
+            .truncate(usize::from(service.name.ends_with('7')));
     }
     spec
 }
@@ -70,7 +74,8 @@ pub fn plan() -> Result<String, Error> {
 /// Carries out whole runs of more and more services in simulation; what they take beside each
 /// other shows how the engine's own time grows.
 pub fn growth(largest: usize) -> Result<String, Error> {
-    let mut text = "run in simulation, engine's own time (goal: no faster than n log n):\n".to_owned();
+    let mut text =
+        "run in simulation, engine's own time (goal: no faster than n log n):\n".to_owned();
     let mut first: Option<f64> = None;
     let mut services = 8;
     while services <= largest {
@@ -102,6 +107,8 @@ fn run(services: usize) -> Result<f64, Error> {
     let outcome = code_deploy_simulation::check::outcome(&events);
     match outcome {
         Some((RunOutcome::Succeeded, _)) => Ok(seconds),
-        other => Err(Error::Answer(format!("a run of {services} services ended as {other:?}"))),
+        other => Err(Error::Answer(format!(
+            "a run of {services} services ended as {other:?}"
+        ))),
     }
 }
