@@ -1,9 +1,9 @@
 //! How a command that failed ends its cell: as text for every reader, and as HTML for pages.
 //!
 //! The `error` message of the protocol holds text only, and what runs notebooks without a page
-//! (nbclient, papermill, consoles) shows nothing else of a failed cell: there it says everything.
-//! The HTML is a display before it. A page shows both, one below the other, so that to a page,
-//! which names the cell it shows, the `error` says the first line only.
+//! (nbclient, papermill, consoles) shows nothing else of a failed cell: there it says everything, and
+//! is the only output, as Jupyter's own suite asks. A page, which names the cell it shows, gets a display
+//! before it, and in the `error` the first line only: it shows both, one below the other.
 
 use code_deploy_jupyter::{Cell, CellError, CellOutput, MimeBundle};
 
@@ -17,14 +17,10 @@ const BLUE: &str = "#3b82c4";
 /// Shows why a command failed, and returns the error with which its cell ends.
 pub async fn show(failure: &Failure, cell: &Cell, out: &CellOutput) -> CellError {
     let error = cell_error(failure);
-    let bundle = MimeBundle::default().with("text/html", html(failure));
     if cell.cell_id.is_none() {
-        // Where text is shown, the error has it.
-        out.display(&bundle, serde_json::Value::Null).await;
         return error;
     }
-    let text = failure.lines().join("\n");
-    let bundle = bundle.with("text/plain", text);
+    let bundle = MimeBundle::text(failure.lines().join("\n")).with("text/html", html(failure));
     out.display(&bundle, serde_json::Value::Null).await;
     let first = error.traceback.iter().take(1).cloned().collect();
     error.with_traceback(first)
