@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use code_deploy_engine::surroundings::Sabotage;
 use code_deploy_engine::{Ended, Error, Purpose};
-use code_deploy_record::{Digest, Event, RunOutcome, RunState};
+use code_deploy_record::{Digest, Event, EventBody, RunOutcome, RunState};
 
 use crate::chance::Dice;
 use crate::check::{self, Invariant, Trace, Violation, broken};
@@ -29,6 +29,8 @@ pub struct Report {
     pub seed: u64,
     /// How the run ended.
     pub outcome: Option<RunOutcome>,
+    /// What the run says of its end.
+    pub summary: String,
     /// Whether a person was needed on the way.
     pub needed_person: bool,
     /// Processes that carried it out.
@@ -403,6 +405,7 @@ impl Stage {
         Report {
             seed,
             outcome: check::outcome(&events).map(|(outcome, _)| outcome),
+            summary: events.iter().rev().find_map(summary_of).unwrap_or_default(),
             needed_person: self.needed_person,
             processes: self.processes,
             events: events.len(),
@@ -412,5 +415,12 @@ impl Stage {
             digest,
             violations: self.violations,
         }
+    }
+}
+
+fn summary_of(event: &Event) -> Option<String> {
+    match &event.body {
+        EventBody::RunFinished { summary, .. } => Some(summary.clone()),
+        _ => None,
     }
 }

@@ -216,7 +216,7 @@ impl Scene {
 
 fn service(name: &str, replicas: u32, needs: Option<&str>) -> Service {
     let probes = ProbesFile {
-        startup: None,
+        startup: Some("/started".to_owned()),
         readiness: Some("/ready".to_owned()),
         liveness: Some("/live".to_owned()),
     };

@@ -34,6 +34,9 @@ pub fn report(report: &Report) -> String {
         report.took.as_secs_f64(),
         report.digest.short(),
     );
+    if !report.summary.is_empty() {
+        text.push_str(&format!("  {}\n", report.summary));
+    }
     for fault in &report.faults {
         text.push_str(&format!("  {fault}\n"));
     }
