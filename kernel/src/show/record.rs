@@ -14,25 +14,30 @@ use crate::show::follow;
 const MOST: usize = 100_000;
 
 /// The kinds of entries.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 37] = [
     "run_started",
+    "lock_taken",
     "inventory_taken",
     "planned",
     "phase_started",
     "phase_finished",
     "section_reported",
     "step_intended",
+    "step_retried",
     "step_applied",
     "step_verified",
     "step_finished",
+    "step_skipped",
     "gate_evaluated",
     "health_changed",
     "traffic_shifted",
     "approval_asked",
+    "consent_signed",
     "approval_given",
     "item_settled",
     "finding_raised",
     "evidence_kept",
+    "key_named",
     "steering_asked",
     "paused",
     "resumed",

@@ -144,7 +144,8 @@ fn authorizations(text: &str, found: &mut Found) {
             let before = lower.get(at.saturating_sub(24)..at).unwrap_or_default();
             let from = at + word.len();
             let end = run_of(text, from, is_value);
-            if before.contains("authorization") && end - from >= 6 {
+            let value = text.get(from..end).unwrap_or_default();
+            if before.contains("authorization") && value.len() >= 6 && is_literal(value) {
                 found.push((from..end, "credentials of a header"));
             }
         }

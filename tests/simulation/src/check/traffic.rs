@@ -92,10 +92,13 @@ fn untested(
             asked.push((Gate::Smoke, format!("shop {NEW}")));
             asked.push((Gate::Monitoring, format!("shop {NEW}")));
         }
-        for ((_, subject), _) in gates.answers.iter().filter(|((gate, _), passed)| {
-            *gate == Gate::Analysis && !**passed
-        }) {
-            let what = format!("{service} serves more of {NEW} after the analysis of {subject} failed");
+        for ((_, subject), _) in gates
+            .answers
+            .iter()
+            .filter(|((gate, _), passed)| *gate == Gate::Analysis && !**passed)
+        {
+            let what =
+                format!("{service} serves more of {NEW} after the analysis of {subject} failed");
             found.push(broken(Invariant::NeverUntested, what));
         }
         for (gate, subject) in asked {
