@@ -45,10 +45,22 @@ use code_deploy_fuzz::Random;
 pub async fn run(
     program: &Path,
     plan: &Plan,
-    mut told: impl FnMut(&Round),
+    told: impl FnMut(&Round),
 ) -> Result<Vec<Round>, Error> {
     let place = Place::new(program)?;
-    let mut stage = round::Stage::set_up(&place).await?;
+    let rounds = all_rounds(&place, plan, told).await;
+    // Also what a round left that broke off: nothing of the stage outlives it.
+    let stopped = place.stop().await;
+    let rounds = rounds?;
+    stopped.map(|()| rounds)
+}
+
+async fn all_rounds(
+    place: &Place,
+    plan: &Plan,
+    mut told: impl FnMut(&Round),
+) -> Result<Vec<Round>, Error> {
+    let mut stage = round::Stage::set_up(place).await?;
     let mut rounds = Vec::new();
     for number in plan.from..plan.from + plan.rounds {
         let mut random = Random::of_case(plan.seed, number);
