@@ -96,7 +96,7 @@ impl Dispatcher {
                 let notebooks = arguments.notebooks.as_deref();
                 show::verify::verify(project.as_ref(), &arguments.runs, notebooks, &*self.face)
             }
-            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face),
+            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face).await,
             Command::Init(arguments) => self.init(&arguments),
             Command::Schema => {
                 let schema = code_deploy_engine::spec::schema();

@@ -80,7 +80,8 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments and a browser are there, as needed.
+/// Makes sure that a C compiler, Python with its environments, a browser and a Docker engine are
+/// there, as needed.
 ///
 /// # Errors
 /// As [`install`]; also if a program is still missing after its package was installed.
@@ -115,6 +116,8 @@ pub enum Need {
     Python,
     /// The browser.
     Chromium,
+    /// The Docker engine with its client, and what it sets the firewall with.
+    Docker,
 }
 
 /// Where Debian puts the browser.
@@ -126,6 +129,7 @@ impl Need {
             Self::CCompiler => &["gcc", "libc6-dev"],
             Self::Python => &["python3", "python3-venv"],
             Self::Chromium => &["chromium"],
+            Self::Docker => &["docker.io", "iptables"],
         }
     }
 
@@ -137,6 +141,16 @@ impl Need {
                 probe.read(interrupt).await.is_ok()
             }
             Self::Chromium => Path::new(CHROMIUM).is_file(),
+            Self::Docker => {
+                // An engine that the user has is only asked.
+                let own: &[&str] = match std::env::var_os("DOCKER_HOST") {
+                    Some(_) => &[],
+                    None => &["dockerd", "iptables"],
+                };
+                own.iter()
+                    .chain(&["docker"])
+                    .all(|name| find(name).is_some())
+            }
         }
     }
 }

@@ -7,17 +7,20 @@ pub enum Part {
     Python,
     /// The browser.
     Chromium,
+    /// A Docker engine.
+    Docker,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 2] = [Self::Python, Self::Chromium];
+    pub const ALL: [Self; 3] = [Self::Python, Self::Chromium, Self::Docker];
 
     /// Returns the word that names the part on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Chromium => "chromium",
+            Self::Docker => "docker",
         }
     }
 
@@ -28,6 +31,9 @@ impl Part {
                 "JupyterLab, nbclient, nbformat and others, from PyPI, in a cached environment"
             }
             Self::Chromium => "Chromium, from Debian",
+            Self::Docker => {
+                "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
+            }
         }
     }
 
@@ -36,14 +42,16 @@ impl Part {
         match self {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+            Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
         }
     }
 
-    /// Returns the modules of the end-to-end tests that cannot run without the part.
+    /// Returns the modules of the tests that cannot run without the part.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Python => &["notebooks", "jupyter", "browser"],
             Self::Chromium => &["browser"],
+            Self::Docker => &["docker"],
         }
     }
 
@@ -66,7 +74,7 @@ pub fn tests_that_need(parts: &[Part]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "package(code-deploy-e2e) & test(/^({})::/)",
+        "(package(code-deploy-e2e) | package(code-deploy-targets)) & test(/^({})::/)",
         modules.join("|")
     ))
 }
@@ -79,7 +87,10 @@ mod tests {
     fn a_browser_test_needs_both_parts_and_is_named_once() {
         assert_eq!(
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
-            Some("package(code-deploy-e2e) & test(/^(browser|jupyter|notebooks)::/)")
+            Some(
+                "(package(code-deploy-e2e) | package(code-deploy-targets)) & \
+                 test(/^(browser|jupyter|notebooks)::/)"
+            )
         );
     }
 

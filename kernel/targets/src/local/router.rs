@@ -4,32 +4,21 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
 use code_deploy_engine::spec::{Routing, Service};
 use code_deploy_engine::target::{Lease, Shares, TargetError, TargetEvent};
-use code_deploy_record::{Release, Secret, Severity};
-use code_deploy_router::{BackendAddress, Lease as RouterLease, Status};
-use code_deploy_router::{
-    BreakerConfig, ControlClient, HealthCheck, Retries, RouterConfig, ServiceConfig, Sticky,
-    Timeouts, token_digest,
-};
+use code_deploy_record::{Release, Secret};
+use code_deploy_router::{ControlClient, Lease as RouterLease, RouterConfig, Status};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::failure::{code, failed, files, not_stopped, transient};
-use super::instance::{append_private, create_private, read_json, write_json};
-use super::lock::ChangeLock;
 use super::places::Places;
 use super::process::ProcessId;
-
-/// The header that names the release to reach.
-pub const RELEASE_HEADER: &str = "x-code-deploy-release";
-
-/// The header with the token that makes the former count.
-pub const TOKEN_HEADER: &str = "x-code-deploy-token";
+use crate::disk::{append_private, create_private, read_json, write_json};
+use crate::failure::{code, failed, files, not_stopped};
+use crate::lock::ChangeLock;
+use crate::steering::{Steering, service_config, shares};
 
 /// How long the router may take until it answers after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -37,31 +26,14 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two tries to reach a router that is starting.
 const KNOCK: Duration = Duration::from_millis(20);
 
-/// Events that tell of nothing but what was asked of the router.
-const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
-
-/// The router's events that somebody has to know of at once. An instance that is not healthy is not
-/// among them: each begins so, and one that stays so shows in the gates and probes.
-const URGENT: [&str; 2] = ["breaker-opened", "lease-expired"];
-
-fn severity_of(kind: &str) -> Severity {
-    if URGENT.contains(&kind) {
-        Severity::Medium
-    } else {
-        Severity::Info
-    }
-}
-
-/// How long every instance of a release may take to be found healthy by the router.
-const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
+/// Where the router's log is.
+const LOG: &str = "`router/router.log` in the environment's folder";
 
 /// The router's process, which outlives this one.
 pub struct RouterProcess {
     places: Places,
     program: PathBuf,
-    client: ControlClient,
-    /// The router whose events were read, and the number of the last.
-    seen: Mutex<Option<(ProcessId, u64)>>,
+    steering: Steering,
 }
 
 /// What stands on disk of a router that was started.
@@ -76,17 +48,8 @@ impl RouterProcess {
         Self {
             places,
             program,
-            client,
-            seen: Mutex::new(None),
+            steering: Steering::new(client, LOG),
         }
-    }
-
-    fn seen(&self) -> Option<(ProcessId, u64)> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_seen(&self, seen: (ProcessId, u64)) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
     /// Returns the process that was started last and not stopped on purpose.
@@ -109,7 +72,7 @@ impl RouterProcess {
 
     /// Starts the router if it does not run, and waits until it answers.
     pub async fn start(&self) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         self.start_locked().await
     }
 
@@ -119,7 +82,7 @@ impl RouterProcess {
         if !self.has_died() {
             return Ok(false);
         }
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         // Whoever held the lock may have stopped it, or started it again.
         if !self.has_died() {
             return Ok(false);
@@ -174,7 +137,7 @@ impl RouterProcess {
     async fn wait_answers(&self) -> Result<Status, TargetError> {
         let until = tokio::time::Instant::now() + START_LIMIT;
         loop {
-            let error = match self.client.status().await {
+            let error = match self.steering.client().status().await {
                 Ok(status) => return Ok(status),
                 Err(error) => error,
             };
@@ -197,11 +160,7 @@ impl RouterProcess {
         if self.process().is_none() {
             return Ok(None);
         }
-        self.client
-            .status()
-            .await
-            .map(Some)
-            .map_err(|error| refusal(None, &error))
+        self.steering.status().await.map(Some)
     }
 
     /// Returns where services are reached; nothing when no router runs.
@@ -218,23 +177,8 @@ impl RouterProcess {
 
     /// Returns the shares as served; nothing when no router runs.
     pub async fn traffic(&self) -> Result<Option<BTreeMap<String, Shares>>, TargetError> {
-        let Some(status) = self.status().await? else {
-            return Ok(None);
-        };
-        let mut traffic = BTreeMap::new();
-        for (name, service) in status.services {
-            let mut shares = Shares::new();
-            for (release, weight) in service.weights {
-                let parsed: Result<Release, _> = release.parse();
-                let release = parsed.map_err(|error| {
-                    let what = format!("the router serves a release with no valid name: {error}");
-                    failed(code::ROUTER, Some(&name), what, "Stop it with `--stop`.")
-                })?;
-                shares.insert(release, weight);
-            }
-            traffic.insert(name, shares);
-        }
-        Ok(Some(traffic))
+        let status = self.status().await?;
+        status.as_ref().map(shares).transpose()
     }
 
     /// Puts a service's settings in place; returns where it is reached.
@@ -261,28 +205,17 @@ impl RouterProcess {
             .filter(|known| port == 0 || known.port() == port)
             .unwrap_or(listen);
         let config = service_config(service, routing, listen, token);
-        let bound = self.client.put_service(config).await;
-        bound
-            .map(|bound| bound.address)
-            .map_err(|error| refusal(Some(&service.name), &error))
+        self.steering.put_service(config).await
     }
 
-    /// Makes instances known with their release, and waits until the router finds all healthy.
+    /// Makes instances known with their release.
     pub async fn put_release(
         &self,
         service: &str,
         release: &Release,
         backends: Vec<(String, SocketAddr)>,
     ) -> Result<(), TargetError> {
-        let backends = backends
-            .into_iter()
-            .map(|(id, address)| BackendAddress::new(id, address))
-            .collect();
-        let put = self
-            .client
-            .put_release(service, release.as_str(), backends)
-            .await;
-        put.map_err(|error| refusal(Some(service), &error))
+        self.steering.put_release(service, release, backends).await
     }
 
     /// Drains a release and forgets it; returns how many requests were cut off.
@@ -292,25 +225,10 @@ impl RouterProcess {
         release: &Release,
         limit: Duration,
     ) -> Result<u64, TargetError> {
-        let Some(status) = self.status().await? else {
-            return Ok(0);
-        };
-        let known = status.services.get(service).is_some_and(|service| {
-            service
-                .releases
-                .iter()
-                .any(|known| known.release == release.as_str())
-        });
-        if !known {
+        if self.process().is_none() {
             return Ok(0);
         }
-        let drained = self
-            .client
-            .remove_release(service, release.as_str(), limit)
-            .await;
-        drained
-            .map(|drained| drained.cut as u64)
-            .map_err(|error| refusal(Some(service), &error))
+        self.steering.remove_release(service, release, limit).await
     }
 
     /// Drains one instance and forgets it; returns how many requests were cut off.
@@ -320,43 +238,19 @@ impl RouterProcess {
         instance: &str,
         limit: Duration,
     ) -> Result<u64, TargetError> {
-        let Some(status) = self.status().await? else {
-            return Ok(0);
-        };
-        let releases = status.services.get(service).map(|s| s.releases.iter());
-        let mut backends = releases.into_iter().flatten().flat_map(|r| &r.backends);
-        if !backends.any(|backend| backend.id == instance) {
+        if self.process().is_none() {
             return Ok(0);
         }
-        let drained = self.client.drain(service, instance, limit).await;
-        drained
-            .map(|drained| drained.cut as u64)
-            .map_err(|error| refusal(Some(service), &error))
+        self.steering.forget(service, instance, limit).await
     }
 
     /// Sets shares, and returns when they are served. A release that is given a share must be
     /// healthy first.
     pub async fn set_weights(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         for (service, shares) in shares {
-            for (release, _) in shares.iter().filter(|(_, share)| **share > 0) {
-                let healthy = self
-                    .client
-                    .wait_healthy(service, release.as_str(), HEALTHY_LIMIT);
-                healthy
-                    .await
-                    .map_err(|error| refusal(Some(service), &error))?;
-            }
+            self.steering.wait_healthy(service, shares).await?;
         }
-        let weights = shares.iter().map(|(service, shares)| {
-            let shares = shares
-                .iter()
-                .map(|(release, share)| (release.to_string(), *share));
-            (service.clone(), shares.collect())
-        });
-        self.client
-            .set_weights(weights.collect())
-            .await
-            .map_err(|error| refusal(None, &error))
+        self.steering.set_weights(shares).await
     }
 
     pub async fn renew_lease(
@@ -375,56 +269,27 @@ impl RouterProcess {
         if lease.is_none() && self.process().is_none() {
             return Ok(());
         }
-        self.client
-            .lease(lease)
-            .await
-            .map_err(|error| refusal(None, &error))
+        self.steering.renew_lease(lease).await
     }
 
     /// Returns what happened on its own since the last call.
     pub async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
-        let Some(process) = self.process() else {
+        if self.process().is_none() {
             return Ok(Vec::new());
-        };
-        // Each router counts from 1.
-        let since = match self.seen() {
-            Some((of, number)) if of == process => number,
-            _ => 0,
-        };
-        let events = self
-            .client
-            .events(since)
-            .await
-            .map_err(|error| refusal(None, &error))?;
-        if let Some(last) = events.last() {
-            self.set_seen((process, last.number));
         }
-        let time = |us: u64| DateTime::from_timestamp_micros(i64::try_from(us).unwrap_or(i64::MAX));
-        Ok(events
-            .into_iter()
-            .filter(|event| !ASKED_FOR.contains(&event.kind.as_str()))
-            .map(|event| TargetEvent {
-                time: time(event.at_us).unwrap_or_default(),
-                service: event.service,
-                severity: severity_of(&event.kind),
-                text: event.text,
-            })
-            .collect())
+        self.steering.events().await
     }
 
     pub async fn record(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {
         if folder.is_none() && self.process().is_none() {
             return Ok(());
         }
-        self.client
-            .record(folder)
-            .await
-            .map_err(|error| refusal(None, &error))
+        self.steering.record(folder).await
     }
 
     /// Ends the router, after requests in flight or that long.
     pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         if let Some(process) = self.process() {
             self.end(process, grace).await?;
         }
@@ -443,7 +308,7 @@ impl RouterProcess {
 
     async fn end(&self, process: ProcessId, grace: Duration) -> Result<(), TargetError> {
         let refused = || not_stopped(None, "the router");
-        let limit = match self.client.shutdown(grace).await {
+        let limit = match self.steering.client().shutdown(grace).await {
             Ok(()) => grace + START_LIMIT,
             // A router that cannot be asked is told, and is given less time.
             Err(error) => {
@@ -458,49 +323,4 @@ impl RouterProcess {
         }
         Ok(())
     }
-}
-
-fn service_config(
-    service: &Service,
-    routing: &Routing,
-    listen: SocketAddr,
-    token: &Secret,
-) -> ServiceConfig {
-    let mut config = ServiceConfig::new(&service.name, listen);
-    config.timeouts = Timeouts {
-        response: routing.timeout.get(),
-        ..Timeouts::default()
-    };
-    config.retries = Retries {
-        max: u32::from(routing.retries),
-        ..Retries::default()
-    };
-    config.sticky = routing.sticky.then(Sticky::default);
-    config.health = service
-        .file
-        .probes
-        .readiness
-        .as_deref()
-        .map(|path| HealthCheck {
-            interval: Duration::from_millis(250),
-            ..HealthCheck::new(path)
-        });
-    if routing.breaker_failures > 0 {
-        config.breaker = BreakerConfig {
-            failures: routing.breaker_failures,
-            ..BreakerConfig::default()
-        };
-    }
-    config.override_token_sha256 = Some(token_digest(token.expose()));
-    config
-}
-
-fn refusal(service: Option<&str>, error: &code_deploy_router::Error) -> TargetError {
-    let what = code_deploy_engine::error::with_sources(error);
-    if matches!(error, code_deploy_router::Error::Refused { .. }) {
-        let next = "Nothing was changed. Mend what it says and run again.";
-        return failed(code::ROUTER, service, what, next);
-    }
-    let next = "Look at `router/router.log` in the environment's folder, and run again.";
-    transient(code::ROUTER, service, what, next)
 }

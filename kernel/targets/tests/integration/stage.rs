@@ -13,7 +13,7 @@ use code_deploy_engine::target::{
 };
 use code_deploy_record::{Redactor, Release};
 use code_deploy_targets::LocalTarget;
-use code_deploy_targets::local::LocalSettings;
+use code_deploy_targets::Settings;
 use tempfile::TempDir;
 
 /// No condition that a test waits for takes this long on a busy machine.
@@ -93,7 +93,7 @@ impl Stage {
     }
 
     pub fn target_of(&self, spec: &Spec) -> LocalTarget {
-        let settings = LocalSettings {
+        let settings = Settings {
             spec: Arc::new(spec.clone()),
             program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
             runtime: self.folder.path().join("run"),

@@ -93,7 +93,8 @@ async fn serve(ways: &[&str]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let port = std::env::var("PORT").unwrap();
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await;
+    let ip = std::env::var("BIND").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind(format!("{ip}:{port}")).await;
     let listener = listener.unwrap();
     // One wish to exit is enough; the sender of a second does not matter.
     let (exit, mut exits) = mpsc::channel::<u8>(1);
@@ -120,6 +121,16 @@ async fn serve(ways: &[&str]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Asks another service by its name for its environment variable `RELEASE`.
+async fn ask(host: &str) -> Option<String> {
+    let mut stream = TcpStream::connect((host, 8080)).await.ok()?;
+    let head = format!("GET /env/RELEASE HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
 async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
     let mut head = Vec::new();
     while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -139,6 +150,10 @@ async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
             let path = std::env::var(name).unwrap();
             found(std::fs::read_to_string(path).ok())
         }
+        ["", "file", parts @ ..] => {
+            found(std::fs::read_to_string(format!("/{}", parts.join("/"))).ok())
+        }
+        ["", "ask", host] => found(ask(host).await),
         ["", "slow", "ms", ms] => {
             println!("slow request begins");
             tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;

@@ -3,12 +3,13 @@
 //!
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
 //! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter` and
-//! `browser` need the Python tools, `browser` needs Chromium too. Such a test fails where its part
+//! `browser` need the Python tools, `browser` needs Chromium too, `docker` a Docker engine. Such a test fails where its part
 //! is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
 mod browser;
+mod docker;
 mod endurance;
 mod faces;
 mod faults;

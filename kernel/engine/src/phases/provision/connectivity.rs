@@ -199,7 +199,7 @@ async fn settle(
             .judge("3.4.1", lost.is_empty(), seen, text, &evidence)
             .await?;
     }
-    if section.context.target.name() != "local" {
+    if !section.context.spec.on_this_machine() {
         section
             .open(
                 "3.4.4",
