@@ -87,7 +87,7 @@ impl Dispatcher {
             Command::Skip(arguments) => {
                 let step = arguments.step.parse::<StepName>().map_err(|error| {
                     let next = "`code-deploy status` names the step that stands in the way.";
-                    Failure::refused("CD0428", format!("{error}"), next)
+                    Failure::refused("CD0473", format!("{error}"), next)
                 })?;
                 self.settle(&arguments.which, Settling::Skip(step), &arguments.reason)
                     .await

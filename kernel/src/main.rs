@@ -15,6 +15,7 @@ mod html;
 mod internal;
 mod joined;
 mod kernel_spec;
+mod kill_at_write;
 mod lines;
 mod machine;
 mod magic;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::face::{Face, FaceApprover};
 use crate::failure::{Exit, Failure};
+use crate::kill_at_write;
 use crate::machine::Machine;
 use crate::project::{Project, To, target_of};
 use crate::seal_key::seal_key;
@@ -136,7 +137,10 @@ impl Session {
             },
             program: self.machine.program.clone(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            surroundings: Surroundings::default(),
+            surroundings: Surroundings {
+                disk: kill_at_write::disk(|name| self.machine.variable(name)),
+                ..Surroundings::default()
+            },
             clock: Arc::new(SystemClock),
             redactor: self.redactor.clone(),
             approver: Arc::new(FaceApprover::new(Arc::clone(&self.face), in_advance)),
@@ -425,7 +429,7 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
         Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),
         Ended::Abandoned(summary) => Failure::new(
             Exit::NeedsPerson,
-            "CD0409",
+            "CD0472",
             format!("the run was abandoned: {summary}"),
             "The run is ended; nobody verified what runs.",
             "See what runs with `code-deploy status`.",

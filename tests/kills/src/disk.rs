@@ -27,6 +27,7 @@ pub struct SmallDisk {
     trouble: Trouble,
     mounted: PathBuf,
     image: PathBuf,
+    spare: PathBuf,
 }
 
 impl SmallDisk {
@@ -43,6 +44,7 @@ impl SmallDisk {
             trouble,
             mounted,
             image,
+            spare: place.path().join("spare.img"),
         };
         match trouble {
             Trouble::Full => {
@@ -53,14 +55,14 @@ impl SmallDisk {
             Trouble::ReadOnly => {
                 system("truncate", &["-s", SIZE], Some(&disk.image)).await?;
                 system("mkfs.ext4", &["-q", "-m", "0"], Some(&disk.image)).await?;
-                disk.mount_image().await?;
+                disk.mount_image(&disk.image).await?;
             }
         }
         Ok(disk)
     }
 
-    async fn mount_image(&self) -> Result<(), Error> {
-        let image = self.image.display().to_string();
+    async fn mount_image(&self, image: &Path) -> Result<(), Error> {
+        let image = image.display().to_string();
         let words = ["-o", "loop,errors=remount-ro", &image];
         system("mount", &words, Some(&self.mounted)).await
     }
@@ -112,13 +114,15 @@ impl SmallDisk {
             Trouble::ReadOnly => {
                 // Processes that outlive the run have files of it open still.
                 system("umount", &["-l"], Some(&self.mounted)).await?;
+                // While they have, the broken device stays in use: its content is brought to another.
+                std::fs::copy(&self.image, &self.spare).map_err(Error::file("copy", &self.image))?;
                 // The check says by its code that it mended something.
-                let checked = system("e2fsck", &["-p"], Some(&self.image)).await;
+                let checked = system("e2fsck", &["-p"], Some(&self.spare)).await;
                 match checked {
                     Err(Error::Command { code: Some(1), .. }) | Ok(()) => {}
                     Err(error) => return Err(error),
                 }
-                self.mount_image().await
+                self.mount_image(&self.spare).await
             }
         }
     }

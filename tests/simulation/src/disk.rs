@@ -96,8 +96,9 @@ impl Platter {
     /// Loses what was not flushed: each file keeps a part of it, in thousandths.
     fn lose_power(&self, part: u64) {
         let mut contents = hold(&self.0);
-        contents.files.retain(|_, content| content.named);
-        for content in contents.files.values_mut() {
+        let ours = |path: &PathBuf| !path.starts_with(LOGS);
+        contents.files.retain(|path, content| content.named || !ours(path));
+        for (_, content) in contents.files.iter_mut().filter(|(path, _)| ours(path)) {
             let unflushed = content.bytes.len() - content.flushed;
             let kept = content.flushed + unflushed * part as usize / 1000;
             let mut bytes = content.bytes.to_vec();
@@ -120,6 +121,9 @@ impl Platter {
         last.map_or(0, |(_, content)| lines(&content.bytes[..content.flushed]))
     }
 }
+
+/// Where the logs of the instances are: on the machine of the target, whose power is its own.
+pub const LOGS: &str = "/simulated/logs";
 
 fn lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64

@@ -16,7 +16,7 @@ use code_deploy_engine::target::{
 use code_deploy_record::disk::Create;
 use code_deploy_record::{Disk as _, Finding, Release, Secret};
 
-use crate::disk::SimulatedDisk;
+use crate::disk::{LOGS, SimulatedDisk};
 use crate::faults::{Fault, Point};
 use crate::world::{self, Inner, Process, What, World};
 
@@ -243,7 +243,7 @@ pub fn instance_address(number: u32) -> Ipv4Addr {
 
 /// Returns where the log of an instance is.
 fn log_path(id: &str) -> PathBuf {
-    Path::new("/simulated/logs").join(format!("{id}.log"))
+    Path::new(LOGS).join(format!("{id}.log"))
 }
 
 #[async_trait]

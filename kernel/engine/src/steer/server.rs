@@ -54,13 +54,14 @@ impl Server {
     /// [`Error::Record`] when the files cannot be made.
     pub(crate) async fn bind(context: &Context, person: &Person) -> Result<Self> {
         let folder = socket_folder()?;
+        let control = Control::path(&context.run);
+        remove_predecessor(&control, &folder);
         let token = format!("{:032x}", context.surroundings.chance.bits());
         let name = Digest::of(token.as_bytes()).short();
         let socket = folder.join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).map_err(io("bind", &socket))?;
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&socket, private).map_err(io("protect", &socket))?;
-        let control = Control::path(&context.run);
         let files = Files {
             socket: socket.clone(),
             control: control.clone(),
@@ -109,6 +110,22 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Removes the socket of a process that carried the run out before and was killed. The lock of the
+/// run is held here: whoever made that socket is dead or fenced off.
+fn remove_predecessor(control: &Path, folder: &Path) {
+    let Some(before) = Control::read(control) else {
+        return;
+    };
+    let ours = before.socket.parent() == Some(folder)
+        && before.socket.extension().is_some_and(|end| end == "sock");
+    if !ours {
+        return;
+    }
+    if let Err(error) = std::fs::remove_file(&before.socket) {
+        tracing::debug!(%error, path = %before.socket.display(), "a socket was not removed");
     }
 }
 

@@ -6,7 +6,7 @@ use code_deploy_record::RunOutcome;
 use code_deploy_simulation::chance::Dice;
 use code_deploy_simulation::faults::{Fault, Point, Storm};
 use code_deploy_simulation::process::Start;
-use code_deploy_simulation::run::Stage;
+use code_deploy_simulation::run::{Report, Stage};
 use code_deploy_simulation::scene::Scene;
 use code_deploy_simulation::show;
 
@@ -36,9 +36,9 @@ fn stage(strategy: StrategyKind, faults: &[(u64, Fault)]) -> Stage {
 }
 
 /// Carries a run out with faults at exact points, each process resuming or going back, until it
-/// has come to rest; returns how it ended.
+/// has come to rest; returns what became of it.
 #[track_caller]
-fn ends_whole(strategy: StrategyKind, faults: &[(u64, Fault)], then: Purpose) -> RunOutcome {
+fn ends_whole(strategy: StrategyKind, faults: &[(u64, Fault)], then: Purpose) -> Report {
     let mut stage = stage(strategy, faults);
     stage.carry_out(start(Purpose::Deploy));
     for _ in 0..6 {
@@ -54,7 +54,19 @@ fn ends_whole(strategy: StrategyKind, faults: &[(u64, Fault)], then: Purpose) ->
         "{strategy:?} with {faults:?}, then {then:?}:\n{}",
         show::report(&report)
     );
-    report.outcome.unwrap()
+    report
+}
+
+/// As [`ends_whole`], to one end alone.
+#[track_caller]
+fn ends_as(wanted: RunOutcome, strategy: StrategyKind, faults: &[(u64, Fault)], then: Purpose) {
+    let report = ends_whole(strategy, faults, then);
+    let all = show::report(&report);
+    assert_eq!(
+        report.outcome,
+        Some(wanted),
+        "{strategy:?} with {faults:?}:\n{all}"
+    );
 }
 
 /// Returns the points of a plain run that are of one of these kinds.
@@ -103,8 +115,12 @@ fn a_run_that_is_killed_at_any_point_goes_on_to_its_end() {
             (Fault::KillAfter, CHANGING.as_slice()),
         ] {
             for point in points(strategy, kinds) {
-                let outcome = ends_whole(strategy, &[(point, fault)], Purpose::Resume);
-                assert_eq!(outcome, RunOutcome::Succeeded, "{strategy:?} at {point}");
+                ends_as(
+                    RunOutcome::Succeeded,
+                    strategy,
+                    &[(point, fault)],
+                    Purpose::Resume,
+                );
             }
         }
     }
@@ -114,7 +130,8 @@ fn a_run_that_is_killed_at_any_point_goes_on_to_its_end() {
 fn a_run_that_is_killed_at_any_point_can_be_taken_back() {
     for strategy in STRATEGIES {
         for point in points(strategy, &CHANGING) {
-            let outcome = ends_whole(strategy, &[(point, Fault::KillAfter)], Purpose::GoBack);
+            let report = ends_whole(strategy, &[(point, Fault::KillAfter)], Purpose::GoBack);
+            let outcome = report.outcome.unwrap();
             let expected = [
                 RunOutcome::RolledBack,
                 RunOutcome::Refused,
@@ -150,8 +167,12 @@ fn a_change_that_happened_and_is_made_again_changes_nothing_more() {
     for strategy in STRATEGIES {
         for point in points(strategy, &[Point::Change]) {
             let fault = Fault::FailAfter { transient: true };
-            let outcome = ends_whole(strategy, &[(point, fault)], Purpose::Resume);
-            assert_eq!(outcome, RunOutcome::Succeeded, "{strategy:?} at {point}");
+            ends_as(
+                RunOutcome::Succeeded,
+                strategy,
+                &[(point, fault)],
+                Purpose::Resume,
+            );
         }
     }
 }
@@ -165,8 +186,7 @@ fn a_rollback_that_is_killed_at_any_point_goes_on_to_its_end() {
         let middle = changes[changes.len() * 2 / 3];
         for point in middle + 1..middle + 700 {
             let faults = [(middle, Fault::KillBefore), (point, Fault::KillAfter)];
-            let outcome = ends_whole(strategy, &faults, Purpose::GoBack);
-            assert_eq!(outcome, RunOutcome::RolledBack, "{strategy:?} at {point}");
+            ends_as(RunOutcome::RolledBack, strategy, &faults, Purpose::GoBack);
         }
     }
 }
@@ -178,8 +198,12 @@ fn a_run_is_gone_on_with_from_every_prefix_of_its_journal() {
         for point in points(strategy, &[Point::Append]) {
             for part in [0, 333, 1_000] {
                 for fault in [Fault::Torn(part), Fault::PowerLoss(part)] {
-                    let outcome = ends_whole(strategy, &[(point, fault)], Purpose::Resume);
-                    assert_eq!(outcome, RunOutcome::Succeeded, "{strategy:?} at {point}");
+                    ends_as(
+                        RunOutcome::Succeeded,
+                        strategy,
+                        &[(point, fault)],
+                        Purpose::Resume,
+                    );
                 }
             }
         }
@@ -193,7 +217,11 @@ fn a_run_is_gone_on_with_from_every_torn_byte_of_its_last_line() {
     let middle = appends[appends.len() / 2];
     for part in 0..=1_000 {
         let faults = [(middle, Fault::Torn(part))];
-        let outcome = ends_whole(StrategyKind::Canary, &faults, Purpose::Resume);
-        assert_eq!(outcome, RunOutcome::Succeeded, "{part} of 1000");
+        ends_as(
+            RunOutcome::Succeeded,
+            StrategyKind::Canary,
+            &faults,
+            Purpose::Resume,
+        );
     }
 }
