@@ -218,6 +218,20 @@ impl Sample {
         }
     }
 
+    /// Reads a line of a samples file, with or without its end. A line that was torn by a crash or a
+    /// full disk, and ended by who wrote on, holds nothing.
+    ///
+    /// # Errors
+    /// When the line was whole and is not a sample.
+    pub fn of_line(line: &[u8]) -> serde_json::Result<Option<Self>> {
+        // A line end within a text that was torn would be an error of another kind.
+        match serde_json::from_slice(line.strip_suffix(b"\n").unwrap_or(line)) {
+            Ok(sample) => Ok(Some(sample)),
+            Err(error) if error.is_eof() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns how many failed.
     #[must_use]
     pub fn failed(&self) -> u64 {
@@ -374,14 +388,14 @@ impl SampleReader {
             reader
                 .read_until(b'\n', &mut text)
                 .map_err(Error::io("read", path))?;
-            if text.pop() != Some(b'\n') {
+            if text.last() != Some(&b'\n') {
                 self.current = None;
                 continue;
             }
             *line += 1;
-            match serde_json::from_slice(&text) {
-                Ok(sample) => return Ok(Some(sample)),
-                Err(error) if error.is_eof() => {}
+            match Sample::of_line(&text) {
+                Ok(Some(sample)) => return Ok(Some(sample)),
+                Ok(None) => {}
                 Err(error) => {
                     let (path, line) = (path.clone(), *line);
                     return Err(Error::BadSample {
@@ -479,6 +493,10 @@ mod tests {
             let read: Vec<_> = SampleReader::open(&path).unwrap().collect();
             let seconds = read.into_iter().map(|sample| sample.unwrap().second);
             let seconds: Vec<i64> = seconds.collect();
+            for cut in 0..used {
+                let line = &file.0.lock().unwrap().0[..cut];
+                assert_eq!(Sample::of_line(&[line, b"\n"].concat()).unwrap(), None);
+            }
             let kept = seconds.iter().filter(|second| [1, 5].contains(second));
             assert_eq!(kept.count(), 2, "room for {room}: {seconds:?}");
         }

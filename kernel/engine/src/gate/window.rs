@@ -119,10 +119,9 @@ impl WindowReader {
                 break;
             }
             position += read as u64;
-            match serde_json::from_slice::<Sample>(&line) {
-                Ok(sample) => self.add(&sample),
-                // A line that a restarted writer ended holds nothing.
-                Err(error) if error.is_eof() => {}
+            match Sample::of_line(&line) {
+                Ok(Some(sample)) => self.add(&sample),
+                Ok(None) => {}
                 Err(error) => {
                     let what = error.to_string();
                     return Err(Error::BadSample {
