@@ -115,7 +115,8 @@ impl SmallDisk {
                 // Processes that outlive the run have files of it open still.
                 system("umount", &["-l"], Some(&self.mounted)).await?;
                 // While they have, the broken device stays in use: its content is brought to another.
-                std::fs::copy(&self.image, &self.spare).map_err(Error::file("copy", &self.image))?;
+                std::fs::copy(&self.image, &self.spare)
+                    .map_err(Error::file("copy", &self.image))?;
                 // The check says by its code that it mended something.
                 let checked = system("e2fsck", &["-p"], Some(&self.spare)).await;
                 match checked {

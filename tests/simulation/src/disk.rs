@@ -97,7 +97,9 @@ impl Platter {
     fn lose_power(&self, part: u64) {
         let mut contents = hold(&self.0);
         let ours = |path: &PathBuf| !path.starts_with(LOGS);
-        contents.files.retain(|path, content| content.named || !ours(path));
+        contents
+            .files
+            .retain(|path, content| content.named || !ours(path));
         for (_, content) in contents.files.iter_mut().filter(|(path, _)| ours(path)) {
             let unflushed = content.bytes.len() - content.flushed;
             let kept = content.flushed + unflushed * part as usize / 1000;
