@@ -154,12 +154,18 @@ impl Running {
                 tokio::time::advance(asleep).await;
             }
             world.look().start_time();
+            // A process within this one may have been woken twice for one thing.
+            let wanted = async {
+                loop {
+                    wake.notified().await;
+                    if let Some(wanted) = world.look().wanted.take() {
+                        break wanted;
+                    }
+                }
+            };
             let left = tokio::select! {
                 biased;
-                () = wake.notified() => {
-                    let wanted = world.look().wanted.take();
-                    wanted.map_or(Left::Hangs, Left::Wanted)
-                }
+                wanted = wanted => Left::Wanted(wanted),
                 ended = main.as_mut() => Left::Ended(ended),
                 () = tokio::time::sleep(LIMIT) => Left::Hangs,
             };

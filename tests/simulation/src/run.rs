@@ -261,7 +261,9 @@ impl Stage {
                 }
                 self.check_rest();
                 // The person mends what stands in the way.
-                self.world.look().storm.end();
+                let mut world = self.world.look();
+                world.storm.end();
+                world.ill.clear();
             }
             Ok(_) => {}
             Err(error) => self.check_error(start, &error),

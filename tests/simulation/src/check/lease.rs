@@ -1,9 +1,9 @@
 //! Split traffic is under a lease, which the engine renews, and whose end it takes into account.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use code_deploy_record::{Direction, Event, EventBody};
+use code_deploy_record::{Direction, Event, EventBody, Release};
 
 use super::{Invariant, Trace, Violation, broken};
 use crate::scene::OLD;
@@ -66,8 +66,24 @@ fn is_split<'a>(served: impl Iterator<Item = &'a Shares>) -> bool {
     releases.len() > 1
 }
 
-/// After a lease ran out, the record says where traffic went before any step moves it again.
+/// After a lease ran out, the record says where traffic went before any step moves it again. Where
+/// it never said that traffic had left the stable release, it holds as it stands.
 fn taken_into_account(events: &[Event], known: usize) -> Option<Violation> {
+    let before = events.get(..known).unwrap_or(events);
+    let mut served = BTreeMap::new();
+    for event in before {
+        if let EventBody::TrafficShifted {
+            service,
+            served: now,
+            ..
+        } = &event.body
+        {
+            served.insert(service, is_all_old(now));
+        }
+    }
+    if served.values().all(|old| *old) {
+        return None;
+    }
     let moves = |step: &str| {
         step.starts_with("release.traffic.")
             || step == "release.rehearsal"
@@ -79,8 +95,7 @@ fn taken_into_account(events: &[Event], known: usize) -> Option<Violation> {
     for event in later {
         match &event.body {
             EventBody::TrafficShifted { served, .. } => {
-                let all: Vec<_> = served.iter().filter(|(_, share)| **share > 0).collect();
-                if matches!(all.as_slice(), [(release, _)] if release.as_str() == OLD) {
+                if is_all_old(served) {
                     return None;
                 }
             }
@@ -99,4 +114,9 @@ fn taken_into_account(events: &[Event], known: usize) -> Option<Violation> {
         }
     }
     None
+}
+
+fn is_all_old(served: &BTreeMap<Release, u16>) -> bool {
+    let mut all = served.iter().filter(|(_, share)| **share > 0);
+    all.all(|(release, _)| release.as_str() == OLD)
 }
