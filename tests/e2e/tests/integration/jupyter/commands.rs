@@ -66,7 +66,8 @@ fn run(place: &Place, cells: &Value) -> Vec<Value> {
         .env("JUPYTER_DATA_DIR", folder.join("jupyter"))
         .env("JUPYTER_PATH", install(place, &[]))
         .env("XDG_RUNTIME_DIR", folder)
-        .env("XDG_STATE_HOME", folder.join("state"));
+        // The key that seals is no part of what is deployed.
+        .env("XDG_STATE_HOME", folder.join(".code-deploy/state"));
     let said = Said::from(command.output().unwrap());
     assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
     let ran = said.out.lines();
