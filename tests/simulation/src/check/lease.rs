@@ -94,11 +94,7 @@ fn taken_into_account(events: &[Event], known: usize) -> Option<Violation> {
     let later = later.skip_while(|event| !matches!(event.body, EventBody::LockTaken { .. }));
     for event in later {
         match &event.body {
-            EventBody::TrafficShifted { served, .. } => {
-                if is_all_old(served) {
-                    return None;
-                }
-            }
+            EventBody::TrafficShifted { served, .. } if is_all_old(served) => return None,
             EventBody::RollbackStarted { .. } => return None,
             EventBody::StepIntended {
                 step,
