@@ -1,13 +1,16 @@
 //! Notebook cells as a face: the Jupyter kernel of this program.
 
 mod face;
+mod failed;
 mod known;
 mod library;
+mod live;
+mod look;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_jupyter::rust_cells::{self, CellCrate, RustCells};
@@ -16,21 +19,21 @@ use code_deploy_jupyter::{
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
 };
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::apart::Apart;
 use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs};
 use crate::dispatch::{Dispatcher, Opened};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
 use crate::magic::{self, Asked, CellKind};
-use crate::pages;
 use crate::project::Project;
 use crate::session::Told;
-use face::{CellFace, picture_bundle};
+use face::CellFace;
 use known::ProjectWords;
-
-/// How often the chart of a long command is drawn anew.
-const REDRAW: Duration = Duration::from_secs(2);
+use look::Steps;
+use watch::Watch;
 
 /// Threads for cells at most: commands wait more than they compute, and each thread has memory of its own.
 const WORKERS: usize = 4;
@@ -86,6 +89,8 @@ struct DeployCells {
     opened: Arc<Mutex<Opened>>,
     told: Told,
     rust: RustCells,
+    /// Commands and what is read beside them; each ends with its cell.
+    tasks: TaskTracker,
 }
 
 impl DeployCells {
@@ -97,6 +102,7 @@ impl DeployCells {
             opened,
             told: Told::default(),
             rust,
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -104,12 +110,27 @@ impl DeployCells {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn commands(
+        &self,
+        asked: Vec<Asked>,
+        out: &CellOutput,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        for asked in asked {
+            match asked {
+                Asked::Help(text) => out.page(&help_bundle(text)),
+                Asked::Command(line) => self.command(*line, out, interrupt).await?,
+            }
+        }
+        Ok(())
+    }
+
     async fn command(
         &self,
         line: CommandLine,
         out: &CellOutput,
         interrupt: &Interrupt,
-    ) -> Result<(), CellError> {
+    ) -> Result<(), Failure> {
         let CommandLine {
             global,
             command,
@@ -146,10 +167,9 @@ impl DeployCells {
         global: GlobalArgs,
         out: &CellOutput,
         interrupt: &Interrupt,
-    ) -> Result<(), CellError> {
+    ) -> Result<(), Failure> {
         let face = Arc::new(CellFace::new(self.machine.user.clone(), out.clone()));
         let token = CancellationToken::new();
-        let with_chart = magic::is_long(&command);
         let dispatcher = Dispatcher {
             machine: self.machine.clone(),
             global,
@@ -157,58 +177,20 @@ impl DeployCells {
             opened: Some(self.opened().clone()),
             told: self.told.clone(),
             interrupt: token.clone(),
+            apart: Some(Apart::new(interrupt.clone())),
         };
-        let chart = with_chart.then(|| dispatcher.project().ok()).flatten();
-        let done = self
-            .watch(dispatcher, command, &face, out, interrupt, &token, chart)
-            .await;
-        face.flush().await;
-        match done {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(cell_error(&failure)),
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what one cell has at hand while it runs"
-    )]
-    async fn watch(
-        &self,
-        dispatcher: Dispatcher,
-        command: Command,
-        face: &CellFace,
-        out: &CellOutput,
-        interrupt: &Interrupt,
-        token: &CancellationToken,
-        chart: Option<Project>,
-    ) -> Result<Exit, Failure> {
-        let mut live = None;
-        let mut moving = None;
-        let mut redraw = tokio::time::interval_at(tokio::time::Instant::now() + REDRAW, REDRAW);
-        redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut work = std::pin::pin!(dispatcher.carry_out(command));
-        let done = loop {
-            // Cancel safe: the work is pinned outside, the others only wait.
-            tokio::select! {
-                biased;
-                () = interrupt.insisted() => break Err(interrupted_now()),
-                () = interrupt.requested(), if !token.is_cancelled() => token.cancel(),
-                done = &mut work => break done,
-                () = face.changed() => show_live(face, out, &mut live).await,
-                _ = redraw.tick(), if chart.is_some() => {
-                    if let Some(project) = &chart {
-                        draw(project, out, &mut moving).await;
-                    }
-                }
-            }
+        let steps = Steps::of(&command);
+        let watch = Watch {
+            face: &face,
+            out,
+            interrupt,
+            token: &token,
+            only_looks: command.only_looks(),
+            steps: steps.and_then(|steps| Some((dispatcher.project().ok()?, steps))),
+            tasks: &self.tasks,
         };
-        face.settle();
-        show_live(face, out, &mut live).await;
-        if let Some(project) = chart.as_ref().filter(|_| moving.is_some()) {
-            draw(project, out, &mut moving).await;
-        }
-        done
+        let work = async move { dispatcher.carry_out(command).await };
+        watch.follow(work).await.map(drop)
     }
 
     fn project(&self) -> Option<Project> {
@@ -236,74 +218,13 @@ fn rust_cells(machine: &Machine, opened: Arc<Mutex<Opened>>) -> RustCells {
         .with_crate(library)
 }
 
-async fn show_live(
-    face: &CellFace,
-    out: &CellOutput,
-    live: &mut Option<code_deploy_jupyter::LiveDisplay>,
-) {
-    let Some(bundle) = face.live() else {
-        return face.flush().await;
-    };
-    match live {
-        Some(live) => live.update(bundle),
-        None => *live = Some(out.live_display(bundle).await),
-    }
-    face.flush().await;
-}
-
-/// Draws the latency chart of the project's last run as it stands now.
-async fn draw(
-    project: &Project,
-    out: &CellOutput,
-    moving: &mut Option<code_deploy_jupyter::LiveDisplay>,
-) {
-    let project = project.clone();
-    let drawn = tokio::task::spawn_blocking(move || {
-        let run = project.run(None).ok()?;
-        pages::chart(&run, "latency").ok()
-    });
-    // A chart that cannot be drawn while files are being written is drawn the next time.
-    let Ok(Some(chart)) = drawn.await else { return };
-    let Some((bundle, _)) = picture_bundle(&chart) else {
-        return;
-    };
-    match moving {
-        Some(moving) => moving.update(bundle),
-        None => *moving = Some(out.live_display(bundle).await),
-    }
-}
-
-fn interrupted_now() -> Failure {
-    Failure::new(
-        Exit::Interrupted,
-        crate::codes::ENDED_AT_ONCE,
-        "interrupted twice: the command ended at once",
-        "The record holds everything up to its last complete line.",
-        "`%resume` goes on, `%rollback` goes back.",
-    )
-}
-
 /// Returns help as pagers and tooltips show it: in letters of one width.
 fn help_bundle(text: String) -> MimeBundle {
     let text = text.trim_end();
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    let escaped = crate::html::escape(text);
     MimeBundle::text(text)
         .with("text/markdown", format!("```text\n{text}\n```"))
         .with("text/html", format!("<pre>{escaped}</pre>"))
-}
-
-/// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
-/// not run, but by its own name and without the colour of errors.
-fn cell_error(failure: &Failure) -> CellError {
-    let mut lines = failure.lines();
-    let what = failure.problem.what.clone();
-    if failure.is_pause() {
-        return CellError::new("Paused".to_owned(), what).with_traceback(lines);
-    }
-    if let Some(first) = lines.first_mut() {
-        *first = format!("\u{1b}[31m{first}\u{1b}[0m");
-    }
-    CellError::new(failure.problem.code.clone(), what).with_traceback(lines)
 }
 
 #[async_trait]
@@ -314,17 +235,15 @@ impl Cells for DeployCells {
         out: CellOutput,
         interrupt: Interrupt,
     ) -> Result<(), CellError> {
-        let asked = match magic::read(&cell.code).map_err(|failure| cell_error(&failure))? {
-            CellKind::Rust => return self.rust.execute(&cell.code, &out, &interrupt).await,
-            CellKind::Commands(asked) => asked,
+        let done = match magic::read(&cell.code) {
+            Ok(CellKind::Rust) => return self.rust.execute(&cell.code, &out, &interrupt).await,
+            Ok(CellKind::Commands(asked)) => self.commands(asked, &out, &interrupt).await,
+            Err(failure) => Err(failure),
         };
-        for asked in asked {
-            match asked {
-                Asked::Help(text) => out.page(&help_bundle(text)),
-                Asked::Command(line) => self.command(*line, &out, &interrupt).await?,
-            }
+        match done {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(failed::show(&failure, &cell, &out).await),
         }
-        Ok(())
     }
 
     async fn complete(&self, code: &str, cursor: usize) -> Completion {
@@ -388,32 +307,5 @@ impl Cells for DeployCells {
 
     async fn shutdown(&self, _restart: bool) {
         self.rust.shutdown().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-    use super::*;
-
-    #[test]
-    fn a_cell_that_was_paused_ends_by_that_name_and_not_in_the_colour_of_errors() {
-        let what = "the run stands at a safe point";
-        let code = code_deploy_engine::code::PAUSED;
-        let failure = Failure::new(Exit::Interrupted, code, what, "It waits.", "Resume it.");
-        let shown = format!("{:?}", cell_error(&failure));
-        assert!(shown.contains("Paused"), "{shown}");
-        assert!(shown.contains("paused[CD0401]: the run stands"), "{shown}");
-        assert!(!shown.contains("[31m"), "{shown}");
-    }
-
-    #[test]
-    fn a_cell_shows_an_error_in_the_lines_of_the_terminal() {
-        let failure = Failure::usage("it is wrong", "Mend it.");
-        let shown = format!("{:?}", cell_error(&failure));
-        for line in failure.lines() {
-            assert!(shown.contains(&line), "`{line}` is not in {shown}");
-        }
     }
 }

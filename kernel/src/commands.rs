@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
 
 /// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
 ///
@@ -48,7 +49,7 @@ impl CommandLine {
 }
 
 /// Options that every command takes.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct GlobalArgs {
     /// Deployment file; searched for from this folder upwards when not given
     #[arg(short = 'f', long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
@@ -65,7 +66,7 @@ pub struct GlobalArgs {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct RunArgs {
     /// Environment of the deployment file: dev, test, staging, prod or another
     #[arg(value_name = "ENVIRONMENT")]
@@ -94,7 +95,7 @@ pub struct RunArgs {
 }
 
 /// What goes wrong with the demonstration's release 1.1.0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum DemoFault {
     /// A share of requests answers 500
     Errors,
@@ -125,7 +126,7 @@ impl DemoFault {
 }
 
 /// The commands. Each is a cell magic of the same name.
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Clone, Subcommand, Serialize, Deserialize)]
 pub enum Command {
     /// Open or join the run of this folder (cells only; in a terminal leave the word out)
     #[command(name = "code-deploy", hide = true)]
@@ -151,42 +152,111 @@ pub enum Command {
     /// Runbooks, contacts, escalation, known issues; ends the run (phase 9)
     Handover(VerbArgs),
     /// Show where a run stands
+    #[serde(skip)]
     Status(StatusArgs),
     /// Show a chart of a run
+    #[serde(skip)]
     Chart(ChartArgs),
     /// Show entries of a run's record
+    #[serde(skip)]
     Record(RecordArgs),
     /// Let a run stop at its next safe point and wait
+    #[serde(skip)]
     Pause(SteerArgs),
     /// Let a run go on, also one whose process has died
     Resume(SteerArgs),
     /// Take a run back, also while another process is busy with it or after that process died
     Rollback(SteerArgs),
     /// Say go or no-go to a run that waits for it
+    #[serde(skip)]
     Approve(ApproveArgs),
+    /// Go on taking back a run that needs a person, where it stopped
+    Retry(SteerArgs),
+    /// Go on taking back a run that needs a person, without a step that you dealt with by hand
+    Skip(SkipArgs),
+    /// End a run that needs a person as it stands; you answer for what runs
+    Abandon(AbandonArgs),
     /// Write a commented deployment file from what is found in this folder
+    #[serde(skip)]
     Init(InitArgs),
     /// Check this machine and say what is missing
+    #[serde(skip)]
     Doctor,
     /// List the runs of this project
+    #[serde(skip)]
     Runs,
     /// Write a run's notebooks, or notebooks that are ready to run
+    #[serde(skip)]
     Notebooks(NotebooksArgs),
     /// Check that a record, and notebooks made from it, are what was written
+    #[serde(skip)]
     Verify(VerifyArgs),
     /// Install the Jupyter kernel, or remove it
+    #[serde(skip)]
     Kernel(KernelArgs),
     /// Print the JSON Schema of the deployment file
+    #[serde(skip)]
     Schema,
     /// Print a script that completes commands in a shell
+    #[serde(skip)]
     Completions(CompletionsArgs),
     /// Processes that this program starts for itself
     #[command(hide = true)]
+    #[serde(skip)]
     Internal(InternalArgs),
 }
 
+impl Command {
+    /// Returns whether the command carries a run on, and so may take as long as the run does. Such a
+    /// command outlives what it was given in: a terminal, or the kernel of a cell. Only such a
+    /// command can be handed to another process.
+    pub fn carries_a_run(&self) -> bool {
+        match self {
+            Self::Open(_)
+            | Self::Inventory(_)
+            | Self::Plan(_)
+            | Self::Preflight(_)
+            | Self::Build(_)
+            | Self::Provision(_)
+            | Self::Migrate(_)
+            | Self::Release(_)
+            | Self::Observe(_)
+            | Self::Validate(_)
+            | Self::Handover(_)
+            | Self::Resume(_)
+            | Self::Rollback(_)
+            | Self::Retry(_)
+            | Self::Skip(_)
+            | Self::Abandon(_) => true,
+            Self::Status(_)
+            | Self::Chart(_)
+            | Self::Record(_)
+            | Self::Pause(_)
+            | Self::Approve(_)
+            | Self::Init(_)
+            | Self::Doctor
+            | Self::Runs
+            | Self::Notebooks(_)
+            | Self::Verify(_)
+            | Self::Kernel(_)
+            | Self::Schema
+            | Self::Completions(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// Returns whether the command changes nothing, so that it can be ended at any moment.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Record(_) | Self::Runs | Self::Doctor | Self::Verify(_) => true,
+            Self::Chart(arguments) => arguments.out.is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// A phase, whole or one section of it.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct VerbArgs {
     /// Section; all of them when not given
     pub section: Option<String>,
@@ -195,7 +265,7 @@ pub struct VerbArgs {
 }
 
 /// How a command opens a run when there is none.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct OpenArgs {
     /// Release to deploy [default: `release` of the deployment file]
     #[arg(long, value_name = "RELEASE")]
@@ -206,7 +276,7 @@ pub struct OpenArgs {
 }
 
 /// The plan.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct PlanArgs {
     #[command(flatten)]
     pub verb: VerbArgs,
@@ -216,11 +286,33 @@ pub struct PlanArgs {
 }
 
 /// Which run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct WhichRun {
     /// Run [default: the last]
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+/// A step that a person dealt with.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct SkipArgs {
+    /// Step, as the run names it
+    pub step: String,
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// What you did instead; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// A run that a person ends.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct AbandonArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// Why; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Where a run stands.
@@ -248,8 +340,12 @@ pub struct ChartArgs {
 /// Entries of a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RecordArgs {
-    /// View: gates, traffic, items, findings, client, events and more; entries when not given
+    /// View: gates, traffic, items, findings, client, events and more; `export` writes the whole
+    /// record with its notebooks into one file; entries when not given
     pub view: Vec<String>,
+    /// File that `export` writes [default: RUN.tar]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
     /// Entries of this kind only: gate_evaluated, step_finished and so on
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
@@ -264,7 +360,7 @@ pub struct RecordArgs {
 }
 
 /// Steering a run.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 pub struct SteerArgs {
     #[command(flatten)]
     pub which: WhichRun,
@@ -285,6 +381,12 @@ pub struct ApproveArgs {
     /// Say no-go
     #[arg(long)]
     pub no_go: bool,
+    /// Sign it with this OpenSSH key, as `ssh-keygen -Y sign -f` takes it: also one of the agent
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub sign: Option<PathBuf>,
+    /// Hours for which a signed answer counts
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8760))]
+    pub hours: u16,
     /// Why; stands in the record
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -317,12 +419,15 @@ pub struct NotebooksArgs {
 /// Checking a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
-    /// Runs by name or folder [default: the last run]
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub runs: Vec<PathBuf>,
-    /// Folder of notebooks to compare with what the record gives
+    /// Records, notebooks, folders of both, or runs by name [default: the last run]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// Folder of notebooks to compare with what the first record gives
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub notebooks: Option<PathBuf>,
+    /// File with a public key that may have signed: PEM, OpenSSH or of a signed note
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: Vec<PathBuf>,
 }
 
 /// The Jupyter kernel.
@@ -346,6 +451,9 @@ pub enum KernelAction {
     Launch {
         /// Connection file, written by Jupyter
         connection_file: PathBuf,
+        /// What Jupyter's programs say to their own kernels behind it: `jupyter run` adds its files
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<std::ffi::OsString>,
     },
 }
 
@@ -399,6 +507,15 @@ pub enum InternalProcess {
         #[arg(long)]
         config: PathBuf,
     },
+    /// The process that looks after the router
+    RouterKeeper {
+        /// The environment's folder
+        #[arg(long)]
+        environment_folder: PathBuf,
+        /// The user's folder for sockets
+        #[arg(long)]
+        runtime_folder: PathBuf,
+    },
     /// The outside client
     Client {
         /// Its configuration
@@ -417,6 +534,8 @@ pub enum InternalProcess {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// A command that a cell was given, in a process that outlives the kernel
+    Command,
     /// The process that runs Rust cells
     RustCells,
     /// The record of a run, as Rust cells read it

@@ -5,23 +5,26 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{Release, RunFolder, Steering};
+use code_deploy_record::{Redactor, Release, RunFolder, SealKey, Steering, StepName};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::apart::Apart;
 use crate::commands::{
     ApproveArgs, ChartArgs, Command, CommandLine, GlobalArgs, InitArgs, NotebooksArgs, OpenArgs,
-    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs,
+    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs, WhichRun,
 };
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
 use crate::project::{Project, To};
+use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
-use crate::{demo, kernel_spec, pages, plan, run, show};
+use crate::{consent, demo, kernel_spec, pages, plan, publish, run, seal_key, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Opened {
     /// The environment.
     pub environment: String,
@@ -48,6 +51,8 @@ pub struct Dispatcher {
     pub told: Told,
     /// Ends at a safe point when it is cancelled.
     pub interrupt: CancellationToken,
+    /// Where commands that carry a run are carried out in processes of their own.
+    pub apart: Option<Apart>,
 }
 
 impl Dispatcher {
@@ -56,6 +61,9 @@ impl Dispatcher {
     /// # Errors
     /// What kept it from being done, with how the command ends.
     pub async fn carry_out(&self, command: Command) -> Result<Exit, Failure> {
+        if let Some(apart) = self.apart.as_ref().filter(|_| command.carries_a_run()) {
+            return apart.carry_out(self, command).await;
+        }
         match command {
             Command::Open(arguments) => self.open(&arguments).await,
             Command::Inventory(arguments) => self.verb("inventory", &arguments).await,
@@ -72,6 +80,22 @@ impl Dispatcher {
             Command::Resume(arguments) => self.steer(Steering::Resume, &arguments).await,
             Command::Rollback(arguments) => self.steer(Steering::Rollback, &arguments).await,
             Command::Approve(arguments) => self.approve(&arguments).await,
+            Command::Retry(arguments) => {
+                self.settle(&arguments.which, Settling::Retry, &arguments.reason)
+                    .await
+            }
+            Command::Skip(arguments) => {
+                let step = arguments.step.parse::<StepName>().map_err(|error| {
+                    let next = "`code-deploy status` names the step that stands in the way.";
+                    Failure::refused("CD0473", format!("{error}"), next)
+                })?;
+                self.settle(&arguments.which, Settling::Skip(step), &arguments.reason)
+                    .await
+            }
+            Command::Abandon(arguments) => {
+                self.settle(&arguments.which, Settling::Abandon, &arguments.reason)
+                    .await
+            }
             Command::Status(arguments) => {
                 let run = self.which(arguments.which.run.as_deref())?;
                 let live = self.live(&run).await?;
@@ -93,8 +117,7 @@ impl Dispatcher {
             Command::Runs => show::runs::runs(&self.project()?, &*self.face),
             Command::Verify(arguments) => {
                 let project = self.project().ok();
-                let notebooks = arguments.notebooks.as_deref();
-                show::verify::verify(project.as_ref(), &arguments.runs, notebooks, &*self.face)
+                show::verify::verify(project.as_ref(), &arguments, &*self.face)
             }
             Command::Doctor => show::doctor::doctor(&self.machine, &*self.face),
             Command::Init(arguments) => self.init(&arguments),
@@ -164,8 +187,11 @@ impl Dispatcher {
     ) -> Result<Session, Failure> {
         let face = Arc::clone(&self.face);
         let session = Session::begin(&self.machine, project, environment, target, face, to)?;
-        let told = self.told.clone();
-        Ok(Session { told, ..session })
+        Ok(Session {
+            told: self.told.clone(),
+            follows: self.opened.is_some(),
+            ..session
+        })
     }
 
     /// Asks the target what runs, when the run is the last of its environment and target; for an
@@ -300,13 +326,33 @@ impl Dispatcher {
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
     }
 
+    async fn settle(
+        &self,
+        which: &WhichRun,
+        settling: Settling,
+        reason: &str,
+    ) -> Result<Exit, Failure> {
+        let folder = self.which(which.run.as_deref())?;
+        let started = folder.started()?;
+        let (environment, target) = (&started.environment, &started.target);
+        let session = self.begin(&self.project()?, environment, target, To::Change)?;
+        run::settle(&session, &folder, settling, reason, &self.interrupt).await
+    }
+
     async fn approve(&self, arguments: &ApproveArgs) -> Result<Exit, Failure> {
         let folder = self.which(arguments.which.run.as_deref())?;
-        let by = &self.machine.user;
-        let asking = Asking::Approve {
-            go: !arguments.no_go,
+        let (by, signed) = match &arguments.sign {
+            Some(key) => {
+                let project = self.project()?;
+                let (by, signed) =
+                    consent::sign(&self.machine, &project, &folder, key, arguments).await?;
+                (by, Some(Box::new(signed)))
+            }
+            None => (self.machine.user.clone(), None),
         };
-        if let Some(told) = run::ask(&folder, asking, by, &arguments.reason).await? {
+        let go = !arguments.no_go;
+        let asking = Asking::Approve { go, signed };
+        if let Some(told) = run::ask(&folder, asking, &by, &arguments.reason).await? {
             self.face.text(&told);
             return Ok(Exit::Done);
         }
@@ -330,6 +376,9 @@ impl Dispatcher {
 
     async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
         let run = self.which(arguments.which.run.as_deref())?;
+        if arguments.view == ["export"] {
+            return self.export(&run, arguments.out.as_deref());
+        }
         if !arguments.view.is_empty() {
             let words = arguments.view.join(" ");
             let report = pages::view(self.project().ok().as_ref(), &run, &words)?;
@@ -338,6 +387,25 @@ impl Dispatcher {
         }
         let (kinds, last, watch) = (&arguments.kind, arguments.last, arguments.watch);
         show::record::record(&run, kinds, last, watch, &*self.face).await
+    }
+
+    /// Writes a record with its notebooks into one file.
+    fn export(&self, run: &RunFolder, out: Option<&Path>) -> Result<Exit, Failure> {
+        let project = self.project().ok();
+        let name = run.started()?.run;
+        let out = out.map_or_else(
+            || self.machine.folder.join(format!("{name}.tar")),
+            Path::to_owned,
+        );
+        let key = project
+            .as_ref()
+            .and_then(|project| self.key_of(project, run));
+        publish::export(project.as_ref(), run, key.as_deref(), &out)?;
+        self.face.text(&format!(
+            "the record of {name} with its notebooks: {}",
+            out.display()
+        ));
+        Ok(Exit::Done)
     }
 
     fn chart(&self, arguments: &ChartArgs) -> Result<Exit, Failure> {
@@ -374,11 +442,22 @@ impl Dispatcher {
             .clone()
             .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
-        let made = pages::executed(project.as_ref(), &run)?;
-        pages::write(&made, &out)?;
+        let key = project
+            .as_ref()
+            .and_then(|project| self.key_of(project, &run));
+        let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
         self.face
-            .text(&format!("{} notebooks in {}", made.len(), out.display()));
+            .text(&format!("{made} notebooks in {}", out.display()));
         Ok(Exit::Done)
+    }
+
+    /// Returns the key with which a run's notebooks can be signed, where it is at hand. Notebooks are
+    /// written without it, too.
+    fn key_of(&self, project: &Project, run: &RunFolder) -> Option<Arc<SealKey>> {
+        let started = run.started().ok()?;
+        let (environment, target) = (&started.environment, &started.target);
+        let spec = project.spec(&self.machine, environment, target).ok()?;
+        seal_key::seal_key(&self.machine, &spec, &Redactor::default()).ok()?
     }
 
     fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {

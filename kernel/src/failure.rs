@@ -2,9 +2,10 @@
 
 use code_deploy_engine::Error as EngineError;
 use code_deploy_record::Problem;
+use serde::{Deserialize, Serialize};
 
 /// How a command ended, as its exit code tells. The codes are documented and stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// Done.
     Done,
@@ -16,6 +17,18 @@ pub enum Exit {
     RolledBack,
     /// A person must decide.
     NeedsPerson,
+    /// `verify`: something is not what was written.
+    Changed,
+    /// `verify`: a signature does not hold, or is of a key that it should not be of.
+    Untrusted,
+    /// `verify`: a record has no end.
+    Endless,
+    /// `verify`: files are not here.
+    NotHere,
+    /// `verify`: notebooks cannot be compared with the record.
+    NotComparable,
+    /// `verify`: an approval is not signed as the policy wanted.
+    NotApproved,
     /// Interrupted at a safe point.
     Interrupted,
 }
@@ -29,13 +42,19 @@ impl Exit {
             Self::Usage => 2,
             Self::RolledBack => 3,
             Self::NeedsPerson => 4,
+            Self::Changed => 10,
+            Self::Untrusted => 11,
+            Self::Endless => 12,
+            Self::NotHere => 13,
+            Self::NotComparable => 14,
+            Self::NotApproved => 15,
             Self::Interrupted => 130,
         }
     }
 }
 
 /// Why a command did not do what was asked, or stopped on the way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The error as a person reads it.
     pub problem: Problem,
@@ -60,6 +79,17 @@ impl Failure {
     pub fn cannot_start(what: impl Into<String>) -> Self {
         let next = "Look at the limits and permissions of this user, then try again.";
         Self::refused(crate::codes::CANNOT_START, what, next)
+    }
+
+    /// Returns the end of a command that only looks at things and was interrupted.
+    pub fn stopped_looking() -> Self {
+        Self::new(
+            Exit::Interrupted,
+            crate::codes::STOPPED_LOOKING,
+            "the command was stopped before its end",
+            "It changes nothing; a run that it looked at goes on.",
+            "Give the command again to look again.",
+        )
     }
 
     /// Returns a failure with what the state is after it.

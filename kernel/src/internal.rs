@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use code_deploy_router::RouterConfig;
 use code_deploy_targets::local;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,12 +17,17 @@ use crate::terminal::Terminal;
 pub fn run(process: InternalProcess) -> ExitCode {
     match process {
         InternalProcess::Shop { arguments } => code_deploy_shop::main_with_args(arguments),
+        InternalProcess::Command => crate::apart::process::main(),
         InternalProcess::RustCells => code_deploy_jupyter::rust_cells::host_main(),
         InternalProcess::RunData {
             run,
             deployment_file,
         } => run_data(run.as_deref(), deployment_file.as_deref()),
         InternalProcess::Router { config } => serve(router(&config)),
+        InternalProcess::RouterKeeper {
+            environment_folder,
+            runtime_folder,
+        } => serve(async { Ok(local::keep_router(environment_folder, runtime_folder).await?) }),
         InternalProcess::Client { config } => serve(client(&config)),
         InternalProcess::Instance { folder } => {
             serve(async { Ok(local::supervise(folder).await?) })
@@ -63,9 +69,25 @@ fn serve(process: impl Future<Output = Ended>) -> ExitCode {
     }
 }
 
-async fn router(config: &Path) -> Ended {
-    let config = read(config)?;
-    with_stop(|stop| async move { Ok(code_deploy_router::run(config, stop).await?) }).await
+async fn router(path: &Path) -> Ended {
+    let config: RouterConfig = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let runtime = config.control_socket.parent().unwrap_or(Path::new("/"));
+    let runtime = runtime.to_owned();
+    with_stop(|stop| async move {
+        // Cancel safe: nobody waits for the keeper's keeper, and the router ends in its own time.
+        let keeping = stop.clone().run_until_cancelled_owned(async move {
+            local::keep_keeper(folder, &runtime).await;
+        });
+        let routing = async {
+            let ended = code_deploy_router::run(config, stop.clone()).await;
+            stop.cancel();
+            ended
+        };
+        let (ended, _) = tokio::join!(routing, keeping);
+        Ok(ended?)
+    })
+    .await
 }
 
 async fn client(config: &Path) -> Ended {

@@ -167,6 +167,18 @@ fn line_of_course(body: &EventBody) -> Option<String> {
                 "  {database}: migration {version} {description} ({back}{seconds:.3} s)"
             ))
         }
+        EventBody::StepRetried {
+            step,
+            attempt,
+            problem,
+            ..
+        } => Some(format!(
+            "  {step}: attempt {attempt} failed and is made again: {}",
+            problem.what
+        )),
+        EventBody::StepSkipped { step, by, reason } => {
+            Some(format!("{step} is dealt with by hand, says {by}: {reason}"))
+        }
         EventBody::Noted { severity, text } => {
             (*severity >= Severity::Medium).then(|| format!("  note: {text}"))
         }

@@ -1,10 +1,14 @@
 //! Cells that are commands: what stands in them, what could stand at the cursor, and help.
 
+mod complete;
+
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use crate::commands::{Command, CommandLine, magic_words, nearest};
 use crate::failure::Failure;
+
+pub use complete::{Known, complete};
 
 /// What a cell is.
 #[derive(Debug)]
@@ -25,7 +29,9 @@ pub enum Asked {
 }
 
 /// Commands whose body, in a cell that begins with `%%`, is the reason.
-const WITH_BODY: [&str; 4] = ["approve", "pause", "resume", "rollback"];
+const WITH_BODY: [&str; 7] = [
+    "abandon", "approve", "pause", "resume", "retry", "rollback", "skip",
+];
 
 /// Reads a cell.
 ///
@@ -166,100 +172,6 @@ pub fn help(word: &str) -> Option<String> {
     Some(command.render_long_help().to_string())
 }
 
-/// What could stand at the cursor: where it begins, and the candidates with their kinds.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Candidates {
-    /// Where the text to replace begins, in characters.
-    pub start: usize,
-    /// Candidates with their kinds.
-    pub found: Vec<(String, &'static str)>,
-}
-
-/// Words that are known where the command is used: environments, targets, sections, runs.
-pub trait Known {
-    /// Environments of the deployment file.
-    fn environments(&self) -> Vec<String>;
-    /// Targets.
-    fn targets(&self) -> Vec<String>;
-    /// Sections of a verb.
-    fn sections(&self, verb: &str) -> Vec<String>;
-    /// Runs of the project.
-    fn runs(&self) -> Vec<String>;
-    /// Charts.
-    fn charts(&self) -> Vec<String>;
-    /// Views of a record.
-    fn views(&self) -> Vec<String>;
-}
-
-/// Returns what could stand at the cursor, in characters from the start of `code`; nothing when
-/// the line is not a command.
-pub fn complete(code: &str, cursor: usize, known: &dyn Known) -> Option<Candidates> {
-    let before: String = code.chars().take(cursor).collect();
-    // A cursor behind the end stands at it.
-    let cursor = before.chars().count();
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let stripped = line.trim_start();
-    let rest = stripped
-        .strip_prefix("%%")
-        .or_else(|| stripped.strip_prefix('%'))?;
-    let typed = rest.rsplit(char::is_whitespace).next().unwrap_or_default();
-    let start = cursor.saturating_sub(typed.chars().count());
-    let words: Vec<_> = rest.split_whitespace().collect();
-    let earlier = words.len() - usize::from(!typed.is_empty());
-    let candidates = match (earlier, words.first()) {
-        (0, _) => magic_words()
-            .into_iter()
-            .map(|word| (word, "magic"))
-            .collect(),
-        (_, Some(word)) => arguments(word, &words[1..earlier], typed, known),
-        (_, None) => Vec::new(),
-    };
-    let found = candidates
-        .into_iter()
-        .filter(|(text, _)| text.starts_with(typed))
-        .collect();
-    Some(Candidates { start, found })
-}
-
-fn arguments(
-    word: &str,
-    earlier: &[&str],
-    typed: &str,
-    known: &dyn Known,
-) -> Vec<(String, &'static str)> {
-    if typed.starts_with('-') {
-        return options(word);
-    }
-    let of = |values: Vec<String>, kind| values.into_iter().map(|v| (v, kind)).collect::<Vec<_>>();
-    if matches!(earlier.last(), Some(&"--run" | &"--diff")) {
-        return of(known.runs(), "run");
-    }
-    let plain = earlier.iter().filter(|word| !word.starts_with('-')).count();
-    match (word, plain) {
-        ("code-deploy", 0) => of(known.environments(), "environment"),
-        ("code-deploy", 1) => of(known.targets(), "target"),
-        ("chart", 0) => of(known.charts(), "chart"),
-        ("record", 0) => of(known.views(), "view"),
-        ("verify", _) => of(known.runs(), "run"),
-        (verb, 0) => of(known.sections(verb), "section"),
-        _ => Vec::new(),
-    }
-}
-
-fn options(word: &str) -> Vec<(String, &'static str)> {
-    let mut table = CommandLine::command();
-    table.build();
-    let Some(command) = table.find_subcommand(word) else {
-        return Vec::new();
-    };
-    let arguments = command
-        .get_arguments()
-        .filter(|argument| !argument.is_hide_set());
-    arguments
-        .filter_map(|argument| Some((format!("--{}", argument.get_long()?), "option")))
-        .collect()
-}
-
 /// Returns the command word on the line of the cursor, for help.
 pub fn word_at(code: &str, cursor: usize) -> Option<String> {
     let before: String = code.chars().take(cursor).collect();
@@ -269,14 +181,6 @@ pub fn word_at(code: &str, cursor: usize) -> Option<String> {
     let rest = line.strip_prefix("%%").or_else(|| line.strip_prefix('%'))?;
     let word = rest.split_whitespace().next().unwrap_or_default();
     Some(word.trim_end_matches('?').to_owned())
-}
-
-/// Returns the verb of a command, if it is one of a phase.
-pub fn is_long(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Release(_) | Command::Validate(_) | Command::Migrate(_) | Command::Provision(_)
-    )
 }
 
 #[cfg(test)]
@@ -309,6 +213,9 @@ mod tests {
         }
         fn views(&self) -> Vec<String> {
             vec!["gates".to_owned()]
+        }
+        fn releases(&self) -> Vec<String> {
+            vec!["1.0.0".to_owned(), "1.1.0".to_owned()]
         }
     }
 
@@ -453,6 +360,12 @@ mod tests {
         assert_eq!(texts("%chart "), ["latency"]);
         assert_eq!(texts("%status --run r"), ["run-1"]);
         assert!(texts("%status --w").contains(&"--watch".to_owned()));
+        assert_eq!(texts("%release --to 1.1"), ["1.1.0"]);
+        assert_eq!(texts("%status -e d"), ["dev"]);
+        assert_eq!(texts("%status --target "), ["local"]);
+        assert_eq!(texts("%record --kind gate"), ["gate_evaluated"]);
+        assert_eq!(texts("%record --last "), [""; 0]);
+        assert_eq!(texts("%code-deploy --to 1.1.0 "), ["dev", "prod"]);
         assert_eq!(complete("let x = 1;", 4, &Words), None);
     }
 

@@ -1,28 +1,36 @@
 //! The program `code-deploy`: one table of commands behind terminal and notebook cells.
 
+mod apart;
 mod cells;
 mod codes;
 mod commands;
+mod consent;
 mod demo;
 mod dispatch;
 mod face;
 mod failure;
 #[cfg(test)]
 mod hints;
+mod html;
 mod internal;
+mod joined;
 mod kernel_spec;
+mod kill_at_write;
 mod lines;
 mod machine;
 mod magic;
 mod pages;
 mod plan;
 mod project;
+mod publish;
 mod run;
 mod run_data;
+mod seal_key;
 mod session;
 mod show;
 mod summary;
 mod terminal;
+mod way_back;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,7 +60,10 @@ fn main() -> ExitCode {
     match line.command {
         Some(Command::Internal(internal)) => return internal::run(internal.process),
         Some(Command::Kernel(ref kernel)) => {
-            if let KernelAction::Launch { connection_file } = &kernel.action {
+            if let KernelAction::Launch {
+                connection_file, ..
+            } = &kernel.action
+            {
                 return cells::launch(connection_file);
             }
         }
@@ -109,14 +120,16 @@ async fn run(line: CommandLine) -> Exit {
         opened: None,
         told: Told::default(),
         interrupt: interrupt.clone(),
+        apart: None,
     };
+    let ends = Ends::of(line.command.as_ref());
     let work = async {
         match line.command {
             Some(command) => dispatcher.carry_out(command).await,
             None => dispatcher.whole(&line.run).await,
         }
     };
-    let exit = match until_interrupted_twice(work, &interrupt).await {
+    let exit = match until_interrupted_twice(work, &interrupt, ends).await {
         Ok(exit) => exit,
         Err(failure) => {
             terminal.failure(&failure);
@@ -127,17 +140,44 @@ async fn run(line: CommandLine) -> Exit {
     exit
 }
 
+/// How a command ends before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// It carries a run on: it stops at a safe point, and outlives its terminal.
+    AtASafePoint,
+    /// It stops where it next looks for the wish to.
+    WhenAsked,
+    /// It only looks at things: there is nothing to wait for.
+    AtOnce,
+}
+
+impl Ends {
+    /// Returns how a command ends; a whole run is one without a word.
+    fn of(command: Option<&Command>) -> Self {
+        match command {
+            None => Self::AtASafePoint,
+            Some(command) if command.carries_a_run() => Self::AtASafePoint,
+            Some(command) if command.only_looks() => Self::AtOnce,
+            Some(_) => Self::WhenAsked,
+        }
+    }
+}
+
 /// Runs `work`; the first Ctrl-C or SIGTERM asks it to stop at a safe point, the second ends it
-/// now. What was done stands in the record either way.
-async fn until_interrupted_twice(
+/// now. What was done stands in the record either way. Work that only looks at things ends with
+/// the first. Work that outlives its terminal goes on when that goes away (SIGHUP); any other ends
+/// then.
+pub(crate) async fn until_interrupted_twice(
     work: impl Future<Output = Result<Exit, Failure>>,
     interrupt: &CancellationToken,
+    ends: Ends,
 ) -> Result<Exit, Failure> {
     let lost = |error: std::io::Error| {
         Failure::cannot_start(format!("signals cannot be watched: {error}"))
     };
     let mut ctrl_c = signal(SignalKind::interrupt()).map_err(lost)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(lost)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(lost)?;
     let tasks = TaskTracker::new();
     let first = interrupt.clone();
     let second = CancellationToken::new();
@@ -147,6 +187,12 @@ async fn until_interrupted_twice(
             tokio::select! {
                 _ = ctrl_c.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hang_up.recv() => {
+                    if ends == Ends::AtASafePoint {
+                        continue;
+                    }
+                    now.cancel();
+                }
             }
             if first.is_cancelled() {
                 now.cancel();
@@ -156,6 +202,7 @@ async fn until_interrupted_twice(
     });
     let done = tokio::select! {
         done = work => done,
+        () = interrupt.cancelled(), if ends == Ends::AtOnce => Err(Failure::stopped_looking()),
         () = second.cancelled() => Err(Failure::new(
             Exit::Interrupted,
             codes::ENDED_AT_ONCE,
@@ -171,7 +218,10 @@ async fn until_interrupted_twice(
 /// Logs to standard error: what `CODE_DEPLOY_LOG` asks for, or warnings. A shape of a chart that has no extent
 /// is nothing to warn of.
 pub(crate) fn log_to_stderr(machine: &Machine) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A terminal or kernel that has gone takes no lines, and must not end a run that goes on.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let asked = machine.variable("CODE_DEPLOY_LOG");
     match asked.and_then(|asked| EnvFilter::try_new(asked).ok()) {
         Some(filter) => tracing_subscriber::registry()

@@ -128,7 +128,8 @@ pub fn write_chart(chart: &Chart, out: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
-fn failed(error: notebook_gen::Error) -> Failure {
+/// Returns the failure that an error of the notebooks is.
+pub fn failed(error: notebook_gen::Error) -> Failure {
     match error {
         notebook_gen::Error::Record(error) => Failure::from(error),
         error => {

@@ -6,15 +6,18 @@ use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
 use code_deploy_record::{
-    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering,
+    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering, StepName,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
-use crate::pages;
+use crate::joined;
+use crate::publish;
+use crate::seal_key::seal_key;
 use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
+use crate::way_back;
 
 /// How long an instance may take to end by itself when everything is stopped.
 pub const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -60,10 +63,10 @@ pub async fn write_notebooks(
     out: &Path,
 ) -> Result<usize, Failure> {
     let (project, folder, out) = (session.project.clone(), folder.clone(), out.to_owned());
+    let key = seal_key(&session.machine, &session.spec, &session.redactor)?;
     // Drawing charts keeps a processor busy, which is not for the runtime's threads.
     let written = tokio::task::spawn_blocking(move || {
-        let made = pages::executed(Some(&project), &folder)?;
-        pages::write(&made, &out).map(|()| made.len())
+        publish::write(Some(&project), &folder, key.as_deref(), &out)
     });
     written.await.map_err(|error| {
         Failure::refused(
@@ -258,10 +261,16 @@ pub async fn steer(
         Steering::Pause => Asking::Pause,
         Steering::Resume => Asking::Resume,
         Steering::Rollback => Asking::Rollback,
-        Steering::Approve => Asking::Approve { go: true },
+        Steering::Approve => Asking::Approve {
+            go: true,
+            signed: None,
+        },
     };
     if let Some(told) = ask(folder, asking, &session.machine.user, reason).await? {
         session.face.text(&told);
+        if session.follows && verb != Steering::Pause {
+            return joined::follow(session, folder, interrupt).await;
+        }
         return Ok(Exit::Done);
     }
     let state = folder.state()?;
@@ -328,6 +337,59 @@ pub async fn ask(
     }
 }
 
+/// What a person does about a run that needs one.
+#[derive(Debug, Clone)]
+pub enum Settling {
+    /// Goes on taking it back.
+    Retry,
+    /// Goes on without a step that was dealt with by hand.
+    Skip(StepName),
+    /// Ends it as it stands.
+    Abandon,
+}
+
+/// Settles a run that needs a person.
+///
+/// # Errors
+/// When it does not need one, or cannot be settled so.
+pub async fn settle(
+    session: &Session,
+    folder: &RunFolder,
+    settling: Settling,
+    reason: &str,
+    interrupt: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let state = folder.state()?;
+    let outcome = state.finished.as_ref().map(|(outcome, ..)| *outcome);
+    if outcome != Some(RunOutcome::NeedsPerson) {
+        let what = format!("the run does not need a person: {}", standing(&state));
+        let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
+        return Err(Failure::refused("CD0429", what, next));
+    }
+    let by = session.machine.user.clone();
+    let work = async |runner: &mut code_deploy_engine::Runner| match &settling {
+        Settling::Retry => runner.rollback(&by, reason).await,
+        Settling::Skip(step) => {
+            runner.skip(step, &by, reason).await?;
+            runner.rollback(&by, reason).await
+        }
+        Settling::Abandon => runner.abandon(&by, reason).await,
+    };
+    let wish = Wish::default();
+    let (ended, run) = session
+        .with_runner(Purpose::GoBack, &wish, interrupt, work)
+        .await?;
+    close_up(session, &run, None).await?;
+    match ended {
+        Ended::RolledBack(_) | Ended::Refused(_) => Ok(Exit::Done),
+        Ended::Abandoned(text) => {
+            session.face.text(&text);
+            Ok(Exit::Done)
+        }
+        ended => exit_of(ended),
+    }
+}
+
 async fn take_back(
     session: &Session,
     reason: &str,
@@ -382,11 +444,9 @@ async fn go_back_from(
             next,
         ));
     }
-    session.face.text(&format!(
-        "Run {} has ended, so going back is a run of its own: it deploys {from} over {} and moves \
-         all traffic at once. Migrations are not taken back.",
-        started.run, started.to
-    ));
+    for line in way_back::in_words(session, started, from)? {
+        session.face.text(&line);
+    }
     let reverts = Some(started.run.clone());
     let wish = Wish {
         to: Some(from.clone()),

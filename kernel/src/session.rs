@@ -8,15 +8,17 @@ use code_deploy_engine::foresight::Foreseen;
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
-use code_deploy_engine::{Target, inventory};
+use code_deploy_engine::{Surroundings, Target, inventory};
 use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::face::{Face, FaceApprover};
 use crate::failure::{Exit, Failure};
+use crate::kill_at_write;
 use crate::machine::Machine;
 use crate::project::{Project, To, target_of};
+use crate::seal_key::seal_key;
 use crate::show::status::standing;
 
 /// What a command needs to work on a run of one environment and target.
@@ -36,6 +38,9 @@ pub struct Session {
     pub face: Arc<dyn Face>,
     /// The runs that were spoken of before.
     pub told: Told,
+    /// Whether a command that finds another process at work shows what that does, as a cell does
+    /// for which the process that it had begun was lost.
+    pub follows: bool,
 }
 
 /// The runs that this process has spoken of, so that a notebook says once which run its cells go on
@@ -44,6 +49,18 @@ pub struct Session {
 pub struct Told(Arc<Mutex<BTreeSet<RunId>>>);
 
 impl Told {
+    /// Returns all of them.
+    pub fn all(&self) -> Vec<RunId> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter().cloned().collect()
+    }
+
+    /// Takes note of runs that another process has spoken of.
+    pub fn note(&self, runs: Vec<RunId>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(runs);
+    }
+
     /// Takes note of a run; returns whether it was not spoken of before.
     fn first_of(&self, run: &RunId) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +106,7 @@ impl Session {
             redactor,
             face,
             told: Told::default(),
+            follows: false,
         })
     }
 
@@ -119,6 +137,10 @@ impl Session {
             },
             program: self.machine.program.clone(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            surroundings: Surroundings {
+                disk: kill_at_write::disk(|name| self.machine.variable(name)),
+                ..Surroundings::default()
+            },
             clock: Arc::new(SystemClock),
             redactor: self.redactor.clone(),
             approver: Arc::new(FaceApprover::new(Arc::clone(&self.face), in_advance)),
@@ -127,6 +149,7 @@ impl Session {
             steps: code_deploy_engine::plan::all_steps,
             item_facts: code_deploy_engine::phases::item_facts,
             reverts: wish.reverts.clone(),
+            seal_key: None,
         })
     }
 
@@ -271,7 +294,11 @@ impl Session {
         work: impl AsyncFnOnce(&mut Runner) -> Result<T, code_deploy_engine::Error>,
     ) -> Result<(T, RunId), Failure> {
         let open = self.open_run()?;
-        let options = self.options(purpose, wish).await?;
+        let seal_key = seal_key(&self.machine, &self.spec, &self.redactor)?;
+        let options = OpenOptions {
+            seal_key,
+            ..self.options(purpose, wish).await?
+        };
         let mut runner = Runner::open(options).await?;
         let run = runner.run_id().ok_or_else(no_beginning)?;
         let first = self.told.first_of(&run);
@@ -400,5 +427,12 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
              summary, `code-deploy status`, and the notebooks of the run.",
         ),
         Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),
+        Ended::Abandoned(summary) => Failure::new(
+            Exit::NeedsPerson,
+            "CD0472",
+            format!("the run was abandoned: {summary}"),
+            "The run is ended; nobody verified what runs.",
+            "See what runs with `code-deploy status`.",
+        ),
     })
 }

@@ -28,6 +28,8 @@ struct Context {
     to: String,
     verdict: String,
     outcome: String,
+    /// The name of the key that seals the record; empty where none does.
+    key: String,
     facts: Vec<(String, String)>,
     /// How many earlier runs it is compared with.
     compared: usize,
@@ -118,6 +120,12 @@ pub(crate) fn executed(
         to: started.to.to_string(),
         verdict: view::verdict(facts),
         outcome: view::verdict_word(facts).to_owned(),
+        key: facts
+            .state
+            .key
+            .as_ref()
+            .map(code_deploy_record::PublicKeys::name)
+            .unwrap_or_default(),
         facts: view::fact_lines(facts),
         compared,
         items: notable(&lines, tally, phase.is_some()),

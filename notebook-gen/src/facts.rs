@@ -6,7 +6,7 @@ use chrono::{DateTime, Timelike as _, Utc};
 use code_deploy_record::{
     ClientCounted, Digest, Direction, Error as RecordError, Event, EventBody, Finding,
     GateEvaluated, LoadTested, Outcome, PhaseNumber, Probe, Problem, Release, Report, RunFolder,
-    RunStarted, RunState, StepName, Trigger,
+    RunStarted, RunState, StepName, Tree, TreeHead, Trigger,
 };
 
 use crate::Result;
@@ -140,6 +140,8 @@ pub struct Facts {
     pub state: RunState,
     /// The digest of the journal's last line.
     pub head: Digest,
+    /// Size and root of the tree over journal, samples and evidence.
+    pub tree: TreeHead,
     /// The last report of each section, in the order of the first ones.
     pub sections: Vec<At<Section>>,
     /// Steps that ended, in order.
@@ -193,6 +195,7 @@ impl Facts {
             started: folder.started()?,
             state: RunState::default(),
             head: Digest::ZERO,
+            tree: Tree::default().head(),
             sections: Vec::new(),
             steps: Vec::new(),
             gates: Vec::new(),
@@ -223,7 +226,7 @@ impl Facts {
                 })?;
             facts.gather(event);
         }
-        facts.head = reader.head();
+        (facts.head, facts.tree) = (reader.head(), reader.tree());
         Ok(facts)
     }
 

@@ -10,6 +10,7 @@
 
 mod cell;
 mod chart;
+mod compare;
 mod context;
 mod document;
 mod error;
@@ -20,13 +21,16 @@ mod narrow;
 mod origin;
 mod outcome;
 mod page;
+mod proof;
 mod series;
+mod statement;
 mod stopped;
 mod template;
 mod view;
 mod write;
 
 pub use chart::{Chart, ChartKind, Picture, chart, draw as draw_chart};
+pub use compare::{Comparison, compare};
 pub use document::KERNEL;
 pub use error::{Error, Result};
 pub use facts::{At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
@@ -35,10 +39,12 @@ pub use narrow::{lines_within, report_within};
 pub use origin::Origin;
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, names, ready};
+pub use proof::{OutputCheck, check_outputs, outputs_head, outputs_origin, put_note};
 pub use series::{Bins, Key, Point, Quantiles, Series};
+pub use statement::{PREDICATE, Statement, statement};
 pub use template::has_cell;
 pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     tally, verdict, verdict_word, view,
 };
-pub use write::{files, others, write};
+pub use write::{files, others, write, write_files};

@@ -241,6 +241,7 @@ impl<'a> Outcomes<'a> {
             RunOutcome::RolledBack => "was rolled back",
             RunOutcome::Refused => "was refused",
             RunOutcome::Succeeded => "ended",
+            RunOutcome::Abandoned => "was abandoned",
             _ => "stopped and needs a person",
         };
         format!(

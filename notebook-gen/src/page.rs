@@ -14,6 +14,7 @@ use crate::document::{Document, drawn, shown, stream};
 use crate::facts::Facts;
 use crate::markdown::{report_to_markdown, report_to_text};
 use crate::outcome::{Outcomes, Shown};
+use crate::proof;
 use crate::series::Bins;
 use crate::template::{self, Part, TEMPLATES};
 use crate::view::{Material, View, read_others};
@@ -112,6 +113,7 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
         let parts = template::render(&engine, name, &context)?;
         pages.push(writer.page(name, &parts)?);
     }
+    proof::attach(&mut pages, run, &facts.started)?;
     Ok(pages)
 }
 
@@ -177,6 +179,11 @@ impl Writer<'_> {
             "run": facts.started.run.as_str(),
             "journal_events": facts.state.events,
             "journal_head": facts.head.to_string(),
+            "record": {
+                "origin": code_deploy_record::origin(&facts.started),
+                "size": facts.tree.size,
+                "root": facts.tree.root,
+            },
         });
         let text = document.finish(metadata)?;
         let picture = |kind: ChartKind| Some((kind, self.charts.get(&kind)?.picture.clone()?));

@@ -46,6 +46,10 @@ const PARTS: &[(&str, &str)] = &[
         include_str!("../../templates/notebooks/parts/top.md"),
     ),
     (
+        "verify",
+        include_str!("../../templates/notebooks/parts/verify.md"),
+    ),
+    (
         "items",
         include_str!("../../templates/notebooks/parts/items.md"),
     ),

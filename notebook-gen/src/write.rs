@@ -1,5 +1,6 @@
 //! Notebooks on disk.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -66,31 +67,36 @@ fn names(folder: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Writes notebooks to `NAME.ipynb` and their charts to `charts/NAME.svg` in a folder, which is
-/// made where it is not there. Each file is written under another name, flushed and then named, so
-/// that at any moment the old or the new one is there, whole. Returns the notebooks' paths in
-/// order, then the charts'.
+/// Writes notebooks to `NAME.ipynb` and their charts to `charts/NAME.svg` in a folder. Returns the
+/// notebooks' paths in order, then the charts'.
+///
+/// # Errors
+/// As [`write_files`].
+pub fn write(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
+    write_files(&files(pages), folder)
+}
+
+/// Writes files, named by their paths within a folder, which is made where it is not there. Each file
+/// is written under another name, flushed and then named, so that at any moment the old or the new one
+/// is there, whole. Returns their paths.
 ///
 /// # Errors
 /// [`Error::Io`]. Files that were written before it are whole.
-pub fn write(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<PathBuf>> {
     create(folder)?;
-    let beside = folder.join(CHARTS);
-    let mut has_charts = false;
+    let mut folders = BTreeSet::from([folder.to_owned()]);
     let mut written = Vec::new();
-    for (name, content) in files(pages) {
+    for (name, content) in files {
         let path = folder.join(name);
-        if !has_charts && path.starts_with(&beside) {
+        let beside = path.parent().unwrap_or(folder).to_owned();
+        if !folders.contains(&beside) {
             create(&beside)?;
-            has_charts = true;
+            folders.insert(beside);
         }
-        replace(&path, &content)?;
+        replace(&path, content)?;
         written.push(path);
     }
-    if has_charts {
-        flush(&beside)?;
-    }
-    flush(folder)?;
+    folders.iter().rev().try_for_each(|folder| flush(folder))?;
     Ok(written)
 }
 

@@ -7,6 +7,10 @@ pub const BROKEN_RECORD: &str = "CD0301";
 pub const NO_SUCH_RUN: &str = "CD0302";
 /// A folder is not the record of a run.
 pub const NOT_A_RECORD: &str = "CD0303";
+/// The record cannot be written or read.
+pub const NO_RECORD: &str = "CD0300";
+/// Another process has taken the lock under which this one worked.
+pub const FENCED_OFF: &str = "CD0320";
 /// Work beside the run was cut off.
 pub const CUT_OFF: &str = "CD0306";
 /// The run stands at a safe point, because somebody asked for that.
@@ -37,3 +41,10 @@ pub const NOT_APPROVED: &str = "CD0454";
 pub const DATABASE: &str = "CD0601";
 /// A defect of this program.
 pub const DEFECT: &str = "CD0790";
+
+/// Returns whether a code says that the record cannot be relied on or that this process may not
+/// write it any more: the run then stops where it is, and nothing is undone from here.
+#[must_use]
+pub fn is_of_the_record(code: &str) -> bool {
+    code.starts_with("CD030") || code == FENCED_OFF
+}

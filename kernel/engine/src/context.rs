@@ -17,8 +17,9 @@ pub use journal::{Journal, Notice};
 pub use progress::Progress;
 pub use steering::Interruption;
 
+use crate::lease::MayAct;
 use crate::step::StepError;
-use crate::{Spec, Target};
+use crate::{Spec, Surroundings, Target};
 
 /// What a step has at hand. Cheap to clone.
 #[derive(Clone)]
@@ -31,10 +32,14 @@ pub struct Context {
     pub to: Release,
     /// Where to.
     pub target: Arc<dyn Target>,
+    /// Whether this process may change anything.
+    pub(crate) may_act: MayAct,
     /// The run's folder.
     pub run: RunFolder,
     /// The journal of the run, and the state folded from it.
     pub journal: Journal,
+    /// Disk, network and chance.
+    pub surroundings: Surroundings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What a person asked of the run.
@@ -57,7 +62,7 @@ pub trait Approver: Send + Sync {
 }
 
 /// A person's decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     /// Who.
     pub by: String,
@@ -160,14 +165,9 @@ impl Context {
         };
         let bytes = content.len() as u64;
         let store = self.run.evidence();
-        let kept = tokio::task::spawn_blocking(move || store.keep(&content)).await;
-        let digest = kept.map_err(|error| {
-            StepError::permanent(
-                crate::code::CUT_OFF,
-                format!("keeping {name} was cut off: {error}"),
-                "",
-            )
-        })??;
+        let keep = move || store.keep(&content);
+        let what = format!("keeping {name}");
+        let digest = self.surroundings.on_disk(&what, keep).await?;
         let (name, media_type) = (name.to_owned(), media_type.to_owned());
         let body = EventBody::EvidenceKept {
             name,

@@ -94,6 +94,7 @@ fn record_code(error: &code_deploy_record::Error) -> &'static str {
         E::NotARecord { .. } => crate::code::NOT_A_RECORD,
         E::Locked { .. } => "CD0304",
         E::SecretInEntry { .. } => "CD0305",
-        _ => "CD0300",
+        E::FencedOff { .. } => crate::code::FENCED_OFF,
+        _ => crate::code::NO_RECORD,
     }
 }

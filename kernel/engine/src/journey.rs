@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Context;
-use crate::http::{HttpClient, Request, Response};
+use crate::http::{Request, Response};
 use crate::spec::{Expectation, Journey, JourneyStep};
+use crate::surroundings::Client;
 
 /// How long a step of a journey may take that names no limit of its own.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -67,7 +68,8 @@ pub async fn run(
     base_url: &str,
     reach: &[(String, Secret)],
 ) -> JourneyResult {
-    let mut result = walk(&HttpClient::new(), journey, base_url, reach).await;
+    let client = context.surroundings.outside.client();
+    let mut result = walk(client.as_ref(), journey, base_url, reach).await;
     for step in &mut result.steps {
         step.request = context.redactor.clean(&step.request);
         step.detail = context.redactor.clean(&step.detail);
@@ -76,7 +78,7 @@ pub async fn run(
 }
 
 async fn walk(
-    client: &HttpClient,
+    client: &dyn Client,
     journey: &Journey,
     base_url: &str,
     reach: &[(String, Secret)],
@@ -101,7 +103,7 @@ async fn walk(
 }
 
 async fn make(
-    client: &HttpClient,
+    client: &dyn Client,
     step: &JourneyStep,
     (base_url, reach): (&str, &[(String, Secret)]),
     saved: &mut BTreeMap<String, String>,

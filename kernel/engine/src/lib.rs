@@ -29,6 +29,7 @@ pub mod source;
 pub mod spec;
 pub mod steer;
 pub mod step;
+pub mod surroundings;
 pub mod target;
 
 pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
@@ -38,4 +39,5 @@ pub use plan::{Inputs, Plan};
 pub use runner::{Ended, OpenOptions, Person, Purpose, Runner};
 pub use spec::Spec;
 pub use step::{Step, StepError};
+pub use surroundings::Surroundings;
 pub use target::Target;

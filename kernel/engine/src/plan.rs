@@ -89,6 +89,40 @@ pub struct Plan {
     /// The digest of the steps as planned and of what they rest on. It holds no time and no name
     /// of a run, so that the same inputs give the same digest.
     pub digest: Digest,
+    index: Arc<Index>,
+}
+
+/// Where the steps of a plan stand.
+#[derive(Debug, Default)]
+struct Index {
+    places: BTreeMap<StepName, usize>,
+    /// The steps of the section before, by verb and section.
+    before: BTreeMap<(String, String), Vec<StepName>>,
+}
+
+impl Index {
+    fn of(steps: &[Arc<dyn Step>]) -> Self {
+        let mut index = Self::default();
+        let mut sections: BTreeMap<String, Vec<(String, Vec<StepName>)>> = BTreeMap::new();
+        for (place, step) in steps.iter().enumerate() {
+            let name = &step.planned().step;
+            index.places.insert(name.clone(), place);
+            let of_verb = sections.entry(verb_of(name).to_owned()).or_default();
+            let section = section_of(name);
+            match of_verb.iter_mut().find(|(known, _)| known == section) {
+                Some((_, own)) => own.push(name.clone()),
+                None => of_verb.push((section.to_owned(), vec![name.clone()])),
+            }
+        }
+        for (verb, of_verb) in sections {
+            let own = of_verb.iter().skip(1);
+            for ((_, before), (section, _)) in of_verb.iter().zip(own) {
+                let key = (verb.clone(), section.clone());
+                index.before.insert(key, before.clone());
+            }
+        }
+        index
+    }
 }
 
 impl std::fmt::Debug for Plan {
@@ -152,6 +186,7 @@ impl Plan {
         };
         let text = serde_json::to_vec(&digested).map_err(code_deploy_record::Error::from)?;
         Ok(Self {
+            index: Arc::new(Index::of(&steps)),
             steps,
             digest: Digest::of(&text),
         })
@@ -169,7 +204,8 @@ impl Plan {
     /// Returns the step of that name.
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&Arc<dyn Step>> {
-        self.steps.iter().find(|step| step.planned().step == *name)
+        let place = self.index.places.get(name)?;
+        self.steps.get(*place)
     }
 
     /// Returns the steps of a verb, in order.
@@ -199,21 +235,9 @@ impl Plan {
         if !step.after.is_empty() {
             return step.after.clone();
         }
-        let verb = verb_of(&step.step);
-        let sections = self.sections(verb);
-        let own = section_of(&step.step);
-        let place = sections.iter().position(|section| section == own);
-        let Some(before) = place.and_then(|place| place.checked_sub(1)) else {
-            return Vec::new();
-        };
-        let Some(before) = sections.get(before) else {
-            return Vec::new();
-        };
-        let steps = self.of_verb(verb).map(|step| &step.planned().step);
-        steps
-            .filter(|name| section_of(name) == before)
-            .cloned()
-            .collect()
+        let (verb, section) = (verb_of(&step.step), section_of(&step.step));
+        let key = (verb.to_owned(), section.to_owned());
+        self.index.before.get(&key).cloned().unwrap_or_default()
     }
 
     /// Returns the steps to carry out for a section of a verb: its own, and those between them

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use code_deploy_record::{EventBody, Outcome, Problem, RunOutcome, Steering, StepName, Trigger};
 
-use crate::Result;
 use crate::plan::{section_of, verb_of};
 use crate::runner::{Ended, Runner, back};
 use crate::step::StepError;
+use crate::surroundings::Sabotage;
+use crate::{Error, Result};
 
 /// How often an undo that failed is tried again as a whole.
 const ROUNDS: u32 = 2;
@@ -59,6 +60,67 @@ impl Runner {
             .await
     }
 
+    /// Takes the word of a person that what a step may have left behind is dealt with, so that the
+    /// rollback goes on without undoing it. The last look at the target is made all the same.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with nothing changed: `CD0470` the run does not need a person; `CD0471`
+    /// the step has nothing to be undone. Any other error means that the record could not be
+    /// written.
+    pub async fn skip(&self, step: &StepName, by: &str, reason: &str) -> Result<()> {
+        self.refuse_unless_needed("skipped")?;
+        let left = self.state().to_undo();
+        if !left.contains(step) {
+            let names: Vec<_> = left.iter().map(ToString::to_string).collect();
+            return Err(Error::refused(
+                "CD0471",
+                format!("step {step} has nothing left to be undone"),
+                format!("Steps that have: {}.", words(&names)),
+            ));
+        }
+        let body = EventBody::StepSkipped {
+            step: step.clone(),
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let journal = &self.context().journal;
+        journal.append(&format!("person:{by}"), body).await?;
+        Ok(())
+    }
+
+    /// Ends a run that needs a person as it stands: the person answers for what runs. Other runs
+    /// can begin then.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (`CD0470`) when the run does not need a person. Any other error means
+    /// that the record could not be written.
+    pub async fn abandon(&mut self, by: &str, reason: &str) -> Result<Ended> {
+        self.refuse_unless_needed("abandoned")?;
+        let left = in_undo_order(self.state().to_undo());
+        let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+        let summary = format!(
+            "{by} ended it as it stands: {reason}; steps that are not undone: {}",
+            words(&left)
+        );
+        self.conclude(RunOutcome::Abandoned, summary.clone())
+            .await?;
+        Ok(Ended::Abandoned(summary))
+    }
+
+    fn refuse_unless_needed(&self, what: &str) -> Result<()> {
+        let state = self.state();
+        let outcome = state.finished.as_ref().map(|(outcome, ..)| *outcome);
+        if outcome == Some(RunOutcome::NeedsPerson) {
+            return Ok(());
+        }
+        let next = "`code-deploy status` shows where it stands.";
+        Err(Error::refused(
+            "CD0470",
+            format!("nothing of the run can be {what}: it does not need a person"),
+            next,
+        ))
+    }
+
     /// Undoes every step that may have acted, and ends the run.
     pub(crate) async fn go_back(&mut self, trigger: Trigger, reason: &str) -> Result<Ended> {
         let touched = self.touched();
@@ -67,7 +129,9 @@ impl Runner {
         let undone = self.undo_all().await;
         let undone = match undone {
             Ok(()) => self.look_back().await,
-            Err(error) if error.problem.code.starts_with("CD030") => return Err(error.into()),
+            Err(error) if crate::code::is_of_the_record(&error.problem.code) => {
+                return Err(error.into());
+            }
             Err(error) => Err(error.problem),
         };
         let took = (self.context().clock.now() - began)
@@ -117,7 +181,15 @@ impl Runner {
     }
 
     async fn undo_round(&self) -> Result<(), StepError> {
-        for name in in_undo_order(self.state().to_undo()) {
+        let surroundings = &self.context().surroundings;
+        let mut left = in_undo_order(self.state().to_undo());
+        if surroundings.sabotaged(Sabotage::UndoesOnlyDone) {
+            left.retain(|name| self.state().step_done(name));
+        }
+        if surroundings.sabotaged(Sabotage::ForgetsAStep) {
+            left.pop();
+        }
+        for name in left {
             let Some(step) = self.plan().step(&name) else {
                 let what = format!("step {name} has to be undone, but this plan does not have it");
                 let next = "Use the program and the deployment file that began the run.";
@@ -143,12 +215,7 @@ impl Runner {
     }
 
     async fn nothing_runs(&self) -> Result<(), String> {
-        let observed = self
-            .context()
-            .target
-            .observe()
-            .await
-            .map_err(|error| error.to_string())?;
+        let observed = self.look().await?;
         let running = observed
             .instances
             .iter()
@@ -193,14 +260,15 @@ impl Runner {
         let run = self.run_id().map(|run| run.to_string()).unwrap_or_default();
         let left = in_undo_order(self.state().to_undo());
         let left: Vec<_> = left.iter().map(ToString::to_string).collect();
-        let stuck = self
-            .stuck_step()
-            .unwrap_or_else(|| "the last look".to_owned());
-        let left = if left.is_empty() {
-            "none".to_owned()
-        } else {
-            left.join(", ")
-        };
+        let stuck = self.stuck_step();
+        let skip = stuck.as_ref().map_or_else(String::new, |step| {
+            format!(
+                "If you have dealt with {step} by hand, `code-deploy skip {step} --run {run} --reason \
+                 TEXT` goes on without it. "
+            )
+        });
+        let stuck = stuck.unwrap_or_else(|| "the last look".to_owned());
+        let left = words(&left);
         Problem {
             code: "CD0433".to_owned(),
             what: format!(
@@ -214,11 +282,20 @@ impl Runner {
             ),
             next: format!(
                 "Look at what runs with `code-deploy status --run {run}` and at the logs in {}; mend the \
-                 cause; then `code-deploy rollback --run {run}` goes on from there. {}",
+                 cause; then `code-deploy retry --run {run}` goes on from there. {skip}`code-deploy \
+                 abandon --run {run} --reason TEXT` ends the run as it stands. {}",
                 self.context().run.logs_path().display(),
                 cause.next
             ),
         }
+    }
+}
+
+fn words(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
 }
 

@@ -6,9 +6,11 @@ mod execute;
 mod finish;
 mod join;
 mod live;
+mod lock;
 mod open;
 mod options;
 mod preview;
+mod ready;
 
 use std::sync::Arc;
 
@@ -22,7 +24,8 @@ pub use options::{ItemFacts, OpenOptions, Person, Purpose};
 pub(crate) use execute::{back, forward};
 
 use crate::plan::{Inputs, Plan};
-use crate::{Context, Interruption, Journal, Result};
+use crate::steer::{Asking, Told};
+use crate::{Context, Journal, Result};
 use live::Live;
 
 /// The engine of one run, in this process.
@@ -45,6 +48,7 @@ pub struct Runner {
     item_facts: ItemFacts,
     catalog: Catalog,
     person: Person,
+    program: String,
     leave: CancellationToken,
     live: Live,
     lock: Arc<RunLock>,
@@ -60,12 +64,19 @@ impl std::fmt::Debug for Runner {
 }
 
 /// What other parts of a process need of a runner that is busy. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
-    interruption: Interruption,
-    journal: Journal,
+    context: Context,
+    person: Person,
     leave: CancellationToken,
-    run: RunFolder,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle")
+            .field("run", &self.context.run.path())
+            .finish()
+    }
 }
 
 impl Handle {
@@ -73,7 +84,8 @@ impl Handle {
     /// [`Ended::Interrupted`]. For Ctrl-C and a kernel's interrupt.
     pub fn interrupt(&self, by: &str) {
         self.leave.cancel();
-        self.interruption.ask(Steering::Pause, by, "interrupted");
+        let interruption = &self.context.interruption;
+        interruption.ask(Steering::Pause, by, "interrupted");
     }
 
     /// Asks for something, as a person in this process; it is journaled first.
@@ -87,21 +99,27 @@ impl Handle {
             by: by_text,
             reason: reason_text,
         };
-        self.journal.append(&format!("person:{by}"), body).await?;
-        self.interruption.ask(verb, by, reason);
+        let journal = &self.context.journal;
+        journal.append(&format!("person:{by}"), body).await?;
+        self.context.interruption.ask(verb, by, reason);
         Ok(())
+    }
+
+    /// Does what somebody asks, exactly as the control socket does for another process.
+    pub async fn steer(&self, asking: &Asking, by: &str, reason: &str) -> Told {
+        crate::steer::carry_out(asking, (by, reason), &self.context, &self.person).await
     }
 
     /// Returns the journal, for its notices and its state.
     #[must_use]
     pub fn journal(&self) -> &Journal {
-        &self.journal
+        &self.context.journal
     }
 
     /// Returns the run's folder.
     #[must_use]
     pub fn run(&self) -> &RunFolder {
-        &self.run
+        &self.context.run
     }
 }
 
@@ -110,10 +128,9 @@ impl Runner {
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle {
-            interruption: self.context.interruption.clone(),
-            journal: self.context.journal.clone(),
+            context: self.context.clone(),
+            person: self.person.clone(),
             leave: self.leave.clone(),
-            run: self.context.run.clone(),
         }
     }
 

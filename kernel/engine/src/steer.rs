@@ -9,9 +9,11 @@
 //! The socket knows the system's user, not the person: who asks is what they say of themselves.
 
 mod client;
+mod consent;
 mod message;
 mod server;
 
 pub use client::{SteerError, ask};
+pub use consent::waivers;
 pub use message::{Asking, Told};
-pub(crate) use server::Server;
+pub(crate) use server::{Server, carry_out};

@@ -32,6 +32,13 @@ pub trait Target: Send + Sync {
     /// Finds out what runs now. Changes nothing, and works when nothing was ever deployed.
     async fn observe(&self) -> Result<Observed, TargetError>;
 
+    /// Finds out which instances of one service there are. Changes nothing.
+    async fn instances(&self, service: &str) -> Result<Vec<Instance>, TargetError> {
+        let mut instances = self.observe().await?.instances;
+        instances.retain(|instance| instance.service == service);
+        Ok(instances)
+    }
+
     /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
     /// Returns in words what that was, if there was anything; what was stopped on purpose stays
     /// stopped. A target that somebody else looks after has nothing to do here.

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     count: watch::Receiver<u32>,
+    kernel_ends: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -32,6 +34,12 @@ impl Interrupt {
         *self.count.borrow()
     }
 
+    /// Returns whether the cell is asked to stop because the kernel ends, and not by a person.
+    #[must_use]
+    pub fn kernel_ends(&self) -> bool {
+        self.kernel_ends.load(Ordering::Acquire)
+    }
+
     async fn at_least(&self, times: u32) {
         let mut count = self.count.clone();
         if count.wait_for(|count| *count >= times).await.is_err() {
@@ -45,6 +53,7 @@ impl Interrupt {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running {
     cells: Arc<Mutex<Vec<Arc<RunningCell>>>>,
+    kernel_ends: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -73,7 +82,10 @@ impl Running {
                 running: self.clone(),
                 cell,
             },
-            Interrupt { count },
+            Interrupt {
+                count,
+                kernel_ends: Arc::clone(&self.kernel_ends),
+            },
         )
     }
 
@@ -88,8 +100,9 @@ impl Running {
             .count()
     }
 
-    /// Asks every cell to stop now.
+    /// Asks every cell to stop now, because the kernel ends.
     pub(crate) fn interrupt_all_now(&self) {
+        self.kernel_ends.store(true, Ordering::Release);
         for cell in self.lock().iter() {
             cell.count.send_modify(|count| *count = (*count + 2).max(2));
         }

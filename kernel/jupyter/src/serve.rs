@@ -31,7 +31,7 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// A client, SIGTERM, or the end of the parent process asked for it.
+    /// A client, SIGTERM, SIGINT while nothing ran, or the end of the parent process asked for it.
     Shutdown,
     /// A client asked for it and starts another one.
     Restart,
@@ -111,7 +111,7 @@ async fn finish(kernel: &Arc<Kernel>, ended: Option<Ended>) {
     }
 }
 
-/// Returns a future that handles SIGINT as the stop button and ends at SIGTERM.
+/// Returns a future that ends at SIGTERM, and at SIGINT where no cell runs; otherwise that is the stop button.
 fn signals(kernel: &Arc<Kernel>) -> Result<impl Future<Output = ()> + use<>, Error> {
     let failed = |source| Error::Runtime {
         action: "handle signals",
@@ -124,7 +124,7 @@ fn signals(kernel: &Arc<Kernel>) -> Result<impl Future<Output = ()> + use<>, Err
         loop {
             // Both arms only wait for a signal.
             tokio::select! {
-                _ = interrupt.recv() => { running.interrupt(); }
+                _ = interrupt.recv() => if running.interrupt() == 0 { return },
                 _ = terminate.recv() => return,
             }
         }

@@ -1,6 +1,7 @@
 //! The catalogue: every item that a run accounts for.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -192,9 +193,13 @@ impl Catalog {
     /// # Errors
     /// [`Error::Catalog`] if it is damaged, which a test rules out.
     pub fn shipped() -> Result<Self> {
-        serde_saphyr::from_str(SHIPPED).map_err(|error| Error::Catalog {
-            what: error.to_string(),
-        })
+        static READ: OnceLock<Result<Catalog, String>> = OnceLock::new();
+        let read =
+            READ.get_or_init(|| serde_saphyr::from_str(SHIPPED).map_err(|error| error.to_string()));
+        match read {
+            Ok(catalog) => Ok(catalog.clone()),
+            Err(what) => Err(Error::Catalog { what: what.clone() }),
+        }
     }
 
     /// Returns all items with their groups, in order.

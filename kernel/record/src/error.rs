@@ -74,6 +74,19 @@ pub enum Error {
         environment: String,
         /// Who holds it and since when, in words.
         holder: String,
+        /// The holder with its lease, where it is known.
+        standing: Option<Box<crate::Standing>>,
+    },
+    /// Another process has taken the lock under which this one worked.
+    #[error(
+        "this process is fenced off: it held the lock under number {fencing}, and now it is held by \
+         {holder}"
+    )]
+    FencedOff {
+        /// The number under which this process held it.
+        fencing: u64,
+        /// Who holds it now, in words.
+        holder: String,
     },
     /// Something that was about to be written holds a known secret.
     #[error(
@@ -91,6 +104,24 @@ pub enum Error {
     /// The catalogue shipped with the program cannot be read.
     #[error("the catalogue of items cannot be read: {what}")]
     Catalog {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A key cannot be used. What was read is not said.
+    #[error("this key cannot be used: {what}")]
+    BadKey {
+        /// Why.
+        what: String,
+    },
+    /// A signature cannot be read.
+    #[error("this is not a signature of OpenSSH: {what}")]
+    BadSignature {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A checkpoint cannot be read.
+    #[error("this is not a checkpoint: {what}")]
+    BadNote {
         /// What is wrong with it.
         what: String,
     },

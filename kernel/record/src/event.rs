@@ -3,14 +3,17 @@
 //! An event is written once and never changed. Fields are added, never renamed or given another
 //! meaning, so that a record stays readable for as long as it is kept.
 
+mod line;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClientCounted, Digest, EvidenceRef, ItemId, LoadTested, PhaseNumber, Release, Report, RunId,
-    StepName, Verdict,
+    ClientCounted, Digest, EvidenceRef, ItemId, LoadTested, PhaseNumber, PublicKeys, Release,
+    Report, RunId, SignedConsent, StepName, TreeHead, Verdict,
 };
 
 /// One line of a journal.
@@ -29,12 +32,76 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum EventBody {
+impl Event {
+    /// Reads a line of a journal, without its line end.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_line(line: &[u8]) -> serde_json::Result<Self> {
+        let Head {
+            seq,
+            time,
+            actor,
+            prev,
+            kind,
+        } = serde_json::from_slice(line)?;
+        let body = OfKind::deserialize(line::Line { kind: &kind, line })?;
+        Ok(Self {
+            seq,
+            time,
+            actor: actor.into_owned(),
+            prev,
+            body,
+        })
+    }
+}
+
+/// What every line has.
+#[derive(Deserialize)]
+struct Head<'a> {
+    seq: u64,
+    time: DateTime<Utc>,
+    #[serde(borrow)]
+    actor: Cow<'a, str>,
+    prev: Digest,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+}
+
+/// Defines the kinds of events, and a second time how their fields are read when the kind is known
+/// already: a record of a million lines is read without holding each line as a tree first.
+macro_rules! kinds {
+    ($($kinds:tt)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        pub enum EventBody {
+            $($kinds)*
+        }
+
+        #[derive(Deserialize)]
+        #[serde(remote = "EventBody", rename_all = "snake_case")]
+        enum OfKind {
+            $($kinds)*
+        }
+    };
+}
+
+kinds! {
     /// The run began. Always the first event.
     RunStarted(Box<RunStarted>),
+    /// A process took the lock of application and environment, and carries the run out from here
+    /// on; what an earlier one still tries is refused.
+    LockTaken {
+        /// The fencing number, which grows with each holder.
+        fencing: u64,
+        /// The machine.
+        host: String,
+        /// The process.
+        pid: u32,
+        /// The program's version.
+        program: String,
+    },
     /// The inventory was taken.
     InventoryTaken(InventoryTaken),
     /// The plan was made.
@@ -75,6 +142,22 @@ pub enum EventBody {
         attempt: u32,
         /// What it is going to do; enough to do it, find it or undo it after a crash.
         intent: serde_json::Value,
+        /// How long it may take and how often it is tried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<StepLimits>,
+    },
+    /// An attempt of a step failed in a way that may pass; the next one follows after a pause.
+    StepRetried {
+        /// Which.
+        step: StepName,
+        /// Forward or back.
+        direction: Direction,
+        /// The attempt that failed.
+        attempt: u32,
+        /// The pause before the next one, in milliseconds.
+        pause_ms: u64,
+        /// Why it failed.
+        problem: Problem,
     },
     /// A step acted; its effect is not verified yet.
     StepApplied {
@@ -107,6 +190,16 @@ pub enum EventBody {
         /// The error, when it did not end well.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
+    },
+    /// A person says that what a step may have left behind is dealt with by hand: a rollback that
+    /// could not undo it goes on without it.
+    StepSkipped {
+        /// Which.
+        step: StepName,
+        /// Who.
+        by: String,
+        /// Why, and what was done instead.
+        reason: String,
     },
     /// A gate was asked and answered.
     GateEvaluated(GateEvaluated),
@@ -144,7 +237,15 @@ pub enum EventBody {
         plan: Digest,
         /// What the person is shown.
         summary: String,
+        /// Whether the policy wants another person than the one who runs the deployment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        two_persons: bool,
+        /// The public keys of those who may, by name; anybody's where none is named.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        signers: BTreeMap<String, String>,
     },
+    /// A person signed what is approved next.
+    ConsentSigned(SignedConsent),
     /// A person answered.
     ApprovalGiven {
         /// What was to be approved.
@@ -184,6 +285,8 @@ pub enum EventBody {
         /// Its media type.
         media_type: String,
     },
+    /// The key whose signatures seal the record from here on.
+    KeyNamed(Box<PublicKeys>),
     /// Somebody steered the run from outside.
     SteeringAsked {
         /// What was asked.
@@ -330,6 +433,9 @@ pub struct PreviousRun {
     pub run: RunId,
     /// The digest of its journal's last line.
     pub head: Digest,
+    /// What its last checkpoint says; nothing where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<TreeHead>,
 }
 
 /// What the inventory found, as far as other parts of the record refer to it.
@@ -416,6 +522,17 @@ pub struct PlannedStep {
     pub outside: String,
     /// How long it is expected to take, in milliseconds.
     pub expected_ms: u64,
+}
+
+/// How long an attempt of a step may take, and how often it is tried by one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLimits {
+    /// The longest that an attempt may act, in milliseconds; each check has a limit of its own.
+    pub timeout_ms: u64,
+    /// Attempts, when those before failed in a way that may pass.
+    pub attempts: u32,
+    /// The pause before the second attempt, in milliseconds; it doubles with each.
+    pub pause_ms: u64,
 }
 
 /// The direction of a step.
@@ -642,6 +759,8 @@ pub enum RunOutcome {
     Refused,
     /// Neither could be reached: a person must decide.
     NeedsPerson,
+    /// A person ended a run that needed one, and answers for what runs.
+    Abandoned,
 }
 
 impl RunOutcome {
@@ -653,6 +772,7 @@ impl RunOutcome {
             Self::RolledBack => "rolled back",
             Self::Refused => "refused",
             Self::NeedsPerson => "needs a person",
+            Self::Abandoned => "abandoned",
         }
     }
 }

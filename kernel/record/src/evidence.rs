@@ -1,22 +1,23 @@
 //! Files kept as evidence, each under the digest of its content.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::folder::{create_private, sync_folder_of};
+use crate::disk::Disk;
+use crate::folder::{create_private, entries_or_none};
 use crate::{Digest, Error, Result};
 
 /// The evidence folder of a run.
 #[derive(Debug, Clone)]
 pub struct EvidenceStore {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
 }
 
 impl EvidenceStore {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { disk, path }
     }
 
     /// Returns where the content with that digest is, or would be.
@@ -32,10 +33,8 @@ impl EvidenceStore {
     pub fn keep(&self, content: &[u8]) -> Result<Digest> {
         let digest = Digest::of(content);
         let target = self.path_of(&digest);
-        if !target.exists() {
-            self.write(&target, |file, path| {
-                file.write_all(content).map_err(Error::io("write", path))
-            })?;
+        if !self.disk.is_file(&target) {
+            self.write(&target, &mut &*content)?;
         }
         Ok(digest)
     }
@@ -45,18 +44,15 @@ impl EvidenceStore {
     /// # Errors
     /// [`Error::Io`]; [`Error::EvidenceChanged`] when the file changes while it is copied.
     pub fn keep_file(&self, source: &Path) -> Result<(Digest, u64)> {
-        let mut file = File::open(source).map_err(Error::io("read", source))?;
+        let read = self.disk.read(source);
+        let mut file = read.map_err(Error::io("read", source))?;
         let expected = Digest::of_reader(&mut file).map_err(Error::io("read", source))?;
-        let bytes = file.metadata().map_err(Error::io("read", source))?.len();
+        let bytes = file.length().map_err(Error::io("read", source))?;
         let target = self.path_of(&expected);
-        if !target.exists() {
+        if !self.disk.is_file(&target) {
             file.seek(SeekFrom::Start(0))
                 .map_err(Error::io("read", source))?;
-            self.write(&target, |copy, path| {
-                std::io::copy(&mut file, copy)
-                    .map(|_| ())
-                    .map_err(Error::io("write", path))
-            })?;
+            self.write(&target, &mut file)?;
         }
         self.check(&expected)?;
         Ok((expected, bytes))
@@ -68,7 +64,10 @@ impl EvidenceStore {
     /// [`Error::EvidenceChanged`]; [`Error::Io`], also when it is not there.
     pub fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.path_of(digest);
-        let content = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let mut content = Vec::new();
+        let read = self.disk.read(&path);
+        let read = read.and_then(|mut file| file.read_to_end(&mut content));
+        read.map_err(Error::io("read", &path))?;
         let found = Digest::of(&content);
         if found == *digest {
             return Ok(content);
@@ -85,7 +84,7 @@ impl EvidenceStore {
     /// As [`read`](Self::read).
     pub fn check(&self, digest: &Digest) -> Result<()> {
         let path = self.path_of(digest);
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.read(&path).map_err(Error::io("read", &path))?;
         let mut file = std::io::BufReader::new(file);
         let found = Digest::of_reader(file.by_ref()).map_err(Error::io("read", &path))?;
         if found == *digest {
@@ -102,35 +101,19 @@ impl EvidenceStore {
     /// # Errors
     /// [`Error::Io`].
     pub fn names(&self) -> Result<Vec<String>> {
-        let entries = match std::fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", &self.path)(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(Error::io("read", &self.path))?;
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
+        let entries = entries_or_none(self.disk.as_ref(), &self.path)?.into_iter();
+        let names = entries.filter_map(|entry| {
+            let name = entry.file_name()?;
+            Some(name.to_string_lossy().into_owned())
+        });
+        let mut names: Vec<_> = names.collect();
         names.sort();
         Ok(names)
     }
 
-    fn write(
-        &self,
-        target: &Path,
-        fill: impl FnOnce(&mut File, &Path) -> Result<()>,
-    ) -> Result<()> {
-        create_private(&self.path)?;
-        let temporary = target.with_extension(format!("{}.part", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options
-            .open(&temporary)
-            .map_err(Error::io("create", &temporary))?;
-        fill(&mut file, &temporary)?;
-        file.sync_all().map_err(Error::io("flush", &temporary))?;
-        std::fs::rename(&temporary, target).map_err(Error::io("name", target))?;
-        sync_folder_of(target)
+    fn write(&self, target: &Path, content: &mut dyn Read) -> Result<()> {
+        create_private(self.disk.as_ref(), &self.path)?;
+        let written = self.disk.replace(target, content);
+        written.map_err(Error::io("write", target))
     }
 }

@@ -1,19 +1,20 @@
 //! Where runs live on disk.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::disk::{Disk, SystemDisk};
 use crate::{
-    Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered, Redactor, Result,
-    RunId, RunState,
+    Checkpoint, Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered,
+    Redactor, Result, RunId, RunState, SampleReader, SampleWriter, SealFolder,
 };
 
 /// The folder `.code-deploy` beside a deployment file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RunsFolder {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl RunsFolder {
@@ -23,9 +24,22 @@ impl RunsFolder {
     /// Returns the folder that belongs to the project in `project`. It need not exist.
     #[must_use]
     pub fn of_project(project: &Path) -> Self {
+        Self::on_disk(SystemDisk::shared(), project)
+    }
+
+    /// Returns the folder that belongs to the project in `project` on that disk.
+    #[must_use]
+    pub fn on_disk(disk: Arc<dyn Disk>, project: &Path) -> Self {
         Self {
             path: project.join(Self::NAME),
+            disk,
         }
+    }
+
+    /// Returns the disk that it lies on.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Returns the folder's path.
@@ -46,13 +60,16 @@ impl RunsFolder {
     /// [`Error::NoSuchRun`].
     pub fn run(&self, run: &RunId) -> Result<RunFolder> {
         let path = self.runs_path().join(run.as_str());
-        if !path.is_dir() {
+        if !self.disk.is_folder(&path) {
             return Err(Error::NoSuchRun {
                 run: run.clone(),
                 path: self.runs_path(),
             });
         }
-        Ok(RunFolder { path })
+        Ok(RunFolder {
+            path,
+            disk: Arc::clone(&self.disk),
+        })
     }
 
     /// Creates the folder of a new run.
@@ -61,16 +78,18 @@ impl RunsFolder {
     /// [`Error::Io`], also when the run exists.
     pub fn create_run(&self, run: &RunId) -> Result<RunFolder> {
         let path = self.runs_path().join(run.as_str());
-        create_private(&self.runs_path())?;
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(Error::io("create", &path))?;
+        let disk = self.disk.as_ref();
+        create_private(disk, &self.runs_path())?;
+        let created = disk.create_new_folder(&path);
+        created.map_err(Error::io("create", &path))?;
         for part in ["samples", "evidence", "logs"] {
-            create_private(&path.join(part))?;
+            create_private(disk, &path.join(part))?;
         }
-        sync_folder_of(&path)?;
-        Ok(RunFolder { path })
+        sync_folder_of(disk, &path)?;
+        Ok(RunFolder {
+            path,
+            disk: Arc::clone(&self.disk),
+        })
     }
 
     /// Returns the names of all runs, oldest first.
@@ -79,17 +98,12 @@ impl RunsFolder {
     /// [`Error::Io`]. A folder that is not there holds no runs, which is no error.
     pub fn list(&self) -> Result<Vec<RunId>> {
         let path = self.runs_path();
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
         let mut runs = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(Error::io("read", &path))?;
-            let name = entry.file_name();
-            let run = name.to_str().and_then(|name| name.parse::<RunId>().ok());
-            runs.extend(run.filter(|_| entry.path().join(RunFolder::JOURNAL).is_file()));
+        for entry in entries_or_none(self.disk.as_ref(), &path)? {
+            let name = entry.file_name().and_then(|name| name.to_str());
+            let run = name.and_then(|name| name.parse::<RunId>().ok());
+            let journal = entry.join(RunFolder::JOURNAL);
+            runs.extend(run.filter(|_| self.disk.is_file(&journal)));
         }
         runs.sort();
         Ok(runs)
@@ -97,9 +111,10 @@ impl RunsFolder {
 }
 
 /// The folder of one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl RunFolder {
@@ -111,10 +126,10 @@ impl RunFolder {
     /// # Errors
     /// [`Error::NotARecord`] when there is no journal in it.
     pub fn at(path: &Path) -> Result<Self> {
-        if path.join(Self::JOURNAL).is_file() {
-            return Ok(Self {
-                path: path.to_owned(),
-            });
+        let disk = SystemDisk::shared();
+        if disk.is_file(&path.join(Self::JOURNAL)) {
+            let path = path.to_owned();
+            return Ok(Self { path, disk });
         }
         let what = format!("there is no `{}` in it", Self::JOURNAL);
         Err(Error::NotARecord {
@@ -127,6 +142,12 @@ impl RunFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the disk that it lies on.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Returns the path of the journal.
@@ -150,7 +171,62 @@ impl RunFolder {
     /// Returns the evidence of the run.
     #[must_use]
     pub fn evidence(&self) -> EvidenceStore {
-        EvidenceStore::new(self.path.join("evidence"))
+        EvidenceStore::new(Arc::clone(&self.disk), self.path.join("evidence"))
+    }
+
+    /// Opens a samples file of the run for appending, as [`SampleWriter::open`] does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sample_writer(&self, name: &str) -> Result<SampleWriter> {
+        SampleWriter::on_disk(self.disk.as_ref(), &self.samples_path(), name)
+    }
+
+    /// Opens the samples files of the run whose names begin with `prefix`, as
+    /// [`SampleReader::open_folder`] does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn samples(&self, prefix: &str) -> Result<SampleReader> {
+        SampleReader::on_disk(Arc::clone(&self.disk), &self.samples_path(), prefix)
+    }
+
+    /// Returns the folder of what was signed.
+    #[must_use]
+    pub fn seal(&self) -> SealFolder {
+        SealFolder::new(Arc::clone(&self.disk), &self.path)
+    }
+
+    /// Returns the largest checkpoint that is here and can be read, whether it holds or not; nothing
+    /// where none is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(path) = self.seal().checkpoints()?.pop() else {
+            return Ok(None);
+        };
+        let mut note = String::new();
+        let read = self
+            .disk
+            .read(&path)
+            .and_then(|mut file| file.read_to_string(&mut note));
+        read.map_err(Error::io("read", &path))?;
+        Ok(note.parse().ok())
+    }
+
+    /// Returns whether the last checkpoint covers all of the journal, or no key seals this record.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], [`Error::Io`].
+    pub fn is_signed_to_its_end(&self) -> Result<bool> {
+        let mut events = self.events()?;
+        let mut is_named = false;
+        while let Some(event) = events.next_event()? {
+            is_named |= matches!(event.body, crate::EventBody::KeyNamed(_));
+        }
+        let last = self.last_checkpoint()?;
+        Ok(!is_named || last.is_some_and(|last| last.head == events.tree()))
     }
 
     /// Starts the journal of a new run.
@@ -162,7 +238,7 @@ impl RunFolder {
         clock: Arc<dyn Clock>,
         redactor: Redactor,
     ) -> Result<JournalWriter> {
-        JournalWriter::create(&self.journal_path(), clock, redactor)
+        JournalWriter::create(&self.disk, &self.journal_path(), clock, redactor)
     }
 
     /// Opens the journal to go on writing, and folds what stands in it.
@@ -176,12 +252,13 @@ impl RunFolder {
     ) -> Result<(JournalWriter, RunState, Recovered)> {
         let mut state = RunState::default();
         let mut illegal = None;
-        let (writer, recovered) =
-            JournalWriter::open(&self.journal_path(), clock, redactor, |event| {
-                if let Err(error) = state.apply(event) {
-                    illegal.get_or_insert((event.seq, error));
-                }
-            })?;
+        let path = self.journal_path();
+        let fold = |event: &Event| {
+            if let Err(error) = state.apply(event) {
+                illegal.get_or_insert((event.seq, error));
+            }
+        };
+        let (writer, recovered) = JournalWriter::open(&self.disk, &path, clock, redactor, fold)?;
         if let Some((seq, what)) = illegal {
             return Err(Error::Broken {
                 path: self.journal_path(),
@@ -215,7 +292,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`].
     pub fn events(&self) -> Result<JournalReader> {
-        JournalReader::open(&self.journal_path())
+        JournalReader::open(self.disk.as_ref(), &self.journal_path())
     }
 
     /// Returns the first event's body: how the run began.
@@ -238,17 +315,23 @@ impl RunFolder {
 }
 
 /// Creates a folder and the ones above it, private to the user.
-pub(crate) fn create_private(path: &Path) -> Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(Error::io("create", path))
+pub(crate) fn create_private(disk: &dyn Disk, path: &Path) -> Result<()> {
+    disk.create_folder(path).map_err(Error::io("create", path))
+}
+
+/// Returns what is in a folder; nothing when there is no folder.
+pub(crate) fn entries_or_none(disk: &dyn Disk, path: &Path) -> Result<Vec<PathBuf>> {
+    match disk.entries(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.map_err(Error::io("read", path)),
+    }
 }
 
 /// Makes sure that the entry of `path` in its folder is on disk.
-pub(crate) fn sync_folder_of(path: &Path) -> Result<()> {
+pub(crate) fn sync_folder_of(disk: &dyn Disk, path: &Path) -> Result<()> {
     let Some(folder) = path.parent() else {
         return Ok(());
     };
-    let file = File::open(folder).map_err(Error::io("open", folder))?;
-    file.sync_all().map_err(Error::io("flush", folder))
+    let synced = disk.sync_folder(folder);
+    synced.map_err(Error::io("flush", folder))
 }

@@ -140,6 +140,18 @@ impl Digest {
     /// The digest that stands before the first line of a journal.
     pub const ZERO: Self = Self([0; 32]);
 
+    /// Wraps the 32 bytes of a digest.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Returns the digest of `content`.
     #[must_use]
     pub fn of(content: &[u8]) -> Self {

@@ -1,13 +1,16 @@
 //! The journal of a run: one event a line, each line chained to the one before.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::disk::{AppendFile, Create, Disk, ReadFile};
 use crate::folder::sync_folder_of;
-use crate::{Clock, Digest, Error, Event, EventBody, Redactor, Result};
+use crate::seal::{SealFolder, Sealer, is_sealed_after, leaves_of, origin};
+use crate::{
+    Clock, Digest, Error, Event, EventBody, Fence, PublicKeys, Redactor, Result, SealKey, Tree,
+    TreeHead,
+};
 
 /// The longest line that is read, in bytes. Larger content belongs into the evidence folder.
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
@@ -24,15 +27,21 @@ pub struct Recovered {
 /// # Guarantees
 /// When [`append`](Self::append) returns, the event is on disk (`fdatasync`). After an error
 /// nothing more is written: the journal may end in a torn line, which the next
-/// [`open`](Self::open) cuts.
+/// [`open`](Self::open) cuts. A writer with a [`Fence`] writes nothing any more when another
+/// process has taken the lock.
 pub struct JournalWriter {
-    file: File,
+    file: Box<dyn AppendFile>,
+    disk: Arc<dyn Disk>,
+    fence: Option<Fence>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
     redactor: Redactor,
     head: Digest,
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
+    tree: Tree,
+    known: Known,
+    sealer: Option<Sealer>,
     broken: bool,
 }
 
@@ -50,21 +59,30 @@ impl JournalWriter {
     ///
     /// # Errors
     /// [`Error::Io`], also when the file exists.
-    pub fn create(path: &Path, clock: Arc<dyn Clock>, redactor: Redactor) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true).mode(0o600);
-        let file = options.open(path).map_err(Error::io("create", path))?;
-        sync_folder_of(path)?;
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        redactor: Redactor,
+    ) -> Result<Self> {
+        let created = disk.append(path, Create::New);
+        let file = created.map_err(Error::io("create", path))?;
+        sync_folder_of(disk.as_ref(), path)?;
         let (head, next) = (Digest::ZERO, 0);
         let path = path.to_owned();
         Ok(Self {
             file,
+            disk: Arc::clone(disk),
+            fence: None,
             path,
             clock,
             redactor,
             head,
             next,
             last_time: None,
+            tree: Tree::default(),
+            known: Known::default(),
+            sealer: None,
             broken: false,
         })
     }
@@ -75,47 +93,63 @@ impl JournalWriter {
     /// # Errors
     /// [`Error::Broken`] when any other line does not verify; [`Error::Io`].
     pub fn open(
+        disk: &Arc<dyn Disk>,
         path: &Path,
         clock: Arc<dyn Clock>,
         redactor: Redactor,
         mut each: impl FnMut(&Event),
     ) -> Result<(Self, Recovered)> {
-        let mut reader = JournalReader::open(path)?;
-        let mut last_time = None;
+        let mut reader = JournalReader::open(disk.as_ref(), path)?;
+        let (mut last_time, mut known) = (None, Known::default());
         while let Some(event) = reader.next_event()? {
             last_time = Some(event.time);
+            known.note(&event.body);
             each(&event);
         }
-        let mut options = OpenOptions::new();
-        let file = options
-            .append(true)
-            .open(path)
-            .map_err(Error::io("append to", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let torn_bytes = length.saturating_sub(reader.position);
+        let opened = disk.append(path, Create::No);
+        let mut file = opened.map_err(Error::io("append to", path))?;
+        let torn_bytes = reader.unread()?;
         if torn_bytes > 0 {
-            file.set_len(reader.position)
-                .map_err(Error::io("cut", path))?;
-            file.sync_all().map_err(Error::io("flush", path))?;
+            let cut = file.cut(reader.position);
+            cut.map_err(Error::io("cut", path))?;
         }
         let (head, next) = (reader.head, reader.next);
         let path = path.to_owned();
         let writer = Self {
             file,
+            disk: Arc::clone(disk),
+            fence: None,
             path,
             clock,
             redactor,
             head,
             next,
             last_time,
+            tree: reader.tree,
+            known,
+            sealer: None,
             broken: false,
         };
         Ok((writer, Recovered { torn_bytes }))
     }
 
+    /// Writes only while the lock is held under which this process works.
+    pub fn fence_with(&mut self, fence: Fence) {
+        self.fence = Some(fence);
+    }
+
+    /// Returns the disk that it writes to.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// Appends an event and waits until it is on disk.
     ///
+    /// What is secret by its form (keys, tokens, passwords in URLs) is replaced by what it is.
+    ///
     /// # Errors
+    /// [`Error::FencedOff`] when another process has taken the lock (nothing is written);
     /// [`Error::SecretInEntry`] when the event holds a known secret (nothing is written);
     /// [`Error::Io`] when it could not be written or flushed, after which every further call
     /// fails too, because what is on disk is not known any more.
@@ -127,7 +161,7 @@ impl JournalWriter {
         let now = self.clock.now();
         let time = self.last_time.map_or(now, |last| last.max(now));
         let actor = actor.to_owned();
-        let event = Event {
+        let mut event = Event {
             seq: self.next,
             time,
             actor,
@@ -139,21 +173,88 @@ impl JournalWriter {
             let kind = kind_of(&line);
             return Err(Error::SecretInEntry { kind, name });
         }
+        if let Some(cleaned) = Redactor::clean_line(&line) {
+            event = serde_json::from_str(&cleaned)?;
+            line = serde_json::to_string(&event)?;
+        }
         let head = Digest::of(line.as_bytes());
+        let leaves: Vec<Digest> = leaves_of(line.as_bytes(), &event.body).collect();
         line.push('\n');
+        // Nobody takes the lock between the look and the write.
+        let _held = match &self.fence {
+            Some(fence) => Some(fence.hold().inspect_err(|_| self.broken = true)?),
+            None => None,
+        };
         self.write(line.as_bytes())
             .inspect_err(|_| self.broken = true)?;
         (self.head, self.next, self.last_time) = (head, self.next + 1, Some(time));
+        leaves.into_iter().for_each(|leaf| self.tree.push(leaf));
+        self.known.note(&event.body);
+        if is_sealed_after(&event.body) {
+            self.seal()?;
+        }
         Ok(event)
+    }
+
+    /// Seals the record from now on with a key: a checkpoint is signed at the end of each phase, at
+    /// every pause and at the end. Returns the event that names the key, unless the record names it
+    /// already.
+    ///
+    /// # Errors
+    /// [`Error::NotARecord`] before the first event; otherwise as [`append`](Self::append).
+    pub fn seal_with(&mut self, key: Arc<SealKey>) -> Result<Option<Event>> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let Some(origin) = self.known.origin.clone() else {
+            return Err(Error::NotARecord {
+                path: folder.to_owned(),
+                what: "its journal does not begin with the start of a run".to_owned(),
+            });
+        };
+        let public = key.public();
+        self.sealer = Some(Sealer::new(
+            key,
+            SealFolder::new(Arc::clone(&self.disk), folder),
+            origin,
+        )?);
+        if self.known.key.as_ref() == Some(&public) {
+            return Ok(None);
+        }
+        let named = EventBody::KeyNamed(Box::new(public));
+        self.append("engine", named).map(Some)
+    }
+
+    /// Signs a checkpoint over all that stands in the journal now, where the record names that key.
+    /// Appends nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sign_with(&mut self, key: Option<&Arc<SealKey>>) -> Result<()> {
+        match key.filter(|key| self.known.key.as_ref() == Some(&key.public())) {
+            Some(key) => {
+                self.seal_with(Arc::clone(key))?;
+                self.seal()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Signs a checkpoint over all that stands in the journal now. Does nothing where no key seals
+    /// the record.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then nothing more is written, as after an event that could not be.
+    pub fn seal(&mut self) -> Result<()> {
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        sealer.seal(&self.tree).inspect_err(|_| self.broken = true)
     }
 
     fn write(&mut self, line: &[u8]) -> Result<()> {
         self.file
-            .write_all(line)
+            .append(line)
             .map_err(Error::io("append to", &self.path))?;
-        self.file
-            .sync_data()
-            .map_err(Error::io("flush", &self.path))
+        self.file.flush().map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the digest of the last line.
@@ -166,6 +267,23 @@ impl JournalWriter {
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next
+    }
+}
+
+/// What the writer has to know of the events in the journal.
+#[derive(Debug, Default)]
+struct Known {
+    origin: Option<String>,
+    key: Option<PublicKeys>,
+}
+
+impl Known {
+    fn note(&mut self, body: &EventBody) {
+        match body {
+            EventBody::RunStarted(started) => self.origin = Some(origin(started)),
+            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
+            _ => {}
+        }
     }
 }
 
@@ -182,12 +300,13 @@ fn kind_of(line: &str) -> String {
 /// last line that has no line end yet is not returned, and the next call looks again.
 #[derive(Debug)]
 pub struct JournalReader {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn ReadFile>>,
     path: PathBuf,
     position: u64,
     head: Digest,
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
+    tree: Tree,
 }
 
 impl JournalReader {
@@ -195,8 +314,8 @@ impl JournalReader {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        let file = disk.read(path).map_err(Error::io("read", path))?;
         let file = BufReader::with_capacity(64 * 1024, file);
         let path = path.to_owned();
         Ok(Self {
@@ -206,6 +325,7 @@ impl JournalReader {
             head: Digest::ZERO,
             next: 0,
             last_time: None,
+            tree: Tree::default(),
         })
     }
 
@@ -236,6 +356,7 @@ impl JournalReader {
         self.head = Digest::of(&line);
         self.next += 1;
         self.last_time = Some(event.time);
+        leaves_of(&line, &event.body).for_each(|leaf| self.tree.push(leaf));
         Ok(Some(event))
     }
 
@@ -243,6 +364,13 @@ impl JournalReader {
     #[must_use]
     pub fn head(&self) -> Digest {
         self.head
+    }
+
+    /// Returns size and root of the tree over what was read: each line, and after it the files that it
+    /// names.
+    #[must_use]
+    pub fn tree(&self) -> TreeHead {
+        self.tree.head()
     }
 
     /// Returns how many bytes were read and verified.
@@ -257,12 +385,9 @@ impl JournalReader {
     /// # Errors
     /// [`Error::Io`].
     pub fn unread(&self) -> Result<u64> {
-        let metadata = self
-            .file
-            .get_ref()
-            .metadata()
-            .map_err(Error::io("read", &self.path))?;
-        Ok(metadata.len().saturating_sub(self.position))
+        let length = self.file.get_ref().length();
+        let length = length.map_err(Error::io("read", &self.path))?;
+        Ok(length.saturating_sub(self.position))
     }
 
     fn is_last(&self, read: u64) -> Result<bool> {
@@ -275,7 +400,7 @@ impl JournalReader {
     }
 
     fn verify(&self, line: &[u8]) -> Result<Event> {
-        let event: Event = serde_json::from_slice(line)
+        let event = Event::of_line(line)
             .map_err(|error| self.broken(format!("it is not an event: {error}")))?;
         if event.seq != self.next {
             let what = format!(

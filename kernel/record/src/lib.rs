@@ -10,38 +10,63 @@
 //!   streams them back while the run may still be writing.
 //! - [`RunState`] is the pure fold over the events: where a run stands.
 //! - [`SampleWriter`] and [`SampleReader`] hold what was measured, second by second.
+//! - [`Tree`] is the Merkle tree (RFC 6962) over journal, samples and evidence, [`Checkpoint`] its signed
+//!   size and root, [`SealKey`] what signs.
 //! - [`Catalog`] is the list of items and [`Verdict`] what became of each.
 
 mod catalog;
 mod clock;
+mod consent;
+pub mod disk;
+mod envelope;
 mod error;
 mod event;
 mod evidence;
+mod export;
 mod folder;
 mod ids;
 mod journal;
+mod key;
 mod lock;
 mod measured;
+mod note;
 mod report;
 mod samples;
+mod seal;
 mod secret;
+mod sshsig;
 mod state;
+mod tree;
 mod verdict;
 mod verify;
 
 pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
+pub use consent::{APPROVED, Consent, ConsentWaiver, SignedConsent};
+pub use disk::{Disk, SystemDisk};
+pub use envelope::{LISTED, SignedStatement, pre_authentication_encoding};
 pub use error::{Error, Result};
 pub use event::*;
 pub use evidence::EvidenceStore;
+pub use export::export;
 pub use folder::{RunFolder, RunsFolder};
 pub use ids::{Digest, InvalidId, ItemId, Release, RunId, StepName};
 pub use journal::{JournalReader, JournalWriter, Recovered};
-pub use lock::{LockHolder, RunLock};
+pub use key::{PublicKey, PublicKeys, SealKey};
+pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
+pub use note::{Checkpoint, verifier};
 pub use report::{Block, Column, Report};
 pub use samples::{Latency, Sample, SampleReader, SampleWriter, Source};
+pub use seal::{OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin};
 pub use secret::{Redactor, Secret};
+pub use sshsig::SshSignature;
 pub use state::{GateState, ItemState, PhaseState, RunState, StepState, StepStatus};
+pub use tree::{
+    Tree, TreeHead, consistency_proof, includes, inclusion_proof, is_consistent, leaf_hash, root_of,
+};
 pub use verdict::{EvidenceRef, Verdict};
-pub use verify::{Finding as VerifyFinding, FindingKind, VerifyReport, verify_folder};
+pub use verify::{
+    Approved, Finding as VerifyFinding, FindingKind, SealReport, Trust, VerifyReport, Witness,
+    verify_folder, verify_folder_with,
+};

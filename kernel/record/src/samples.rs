@@ -5,10 +5,9 @@
 //! digits). One process writes a file.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -16,7 +15,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::create_private;
+use crate::disk::{AppendFile, Create, Disk, ReadFile, SystemDisk};
+use crate::folder::{create_private, entries_or_none};
 use crate::{Error, Result};
 
 /// The longest latency that is told from longer ones, in microseconds.
@@ -218,6 +218,20 @@ impl Sample {
         }
     }
 
+    /// Reads a line of a samples file, with or without its end. A line that was torn by a crash or a
+    /// full disk, and ended by who wrote on, holds nothing.
+    ///
+    /// # Errors
+    /// When the line was whole and is not a sample.
+    pub fn of_line(line: &[u8]) -> serde_json::Result<Option<Self>> {
+        // A line end within a text that was torn would be an error of another kind.
+        match serde_json::from_slice(line.strip_suffix(b"\n").unwrap_or(line)) {
+            Ok(sample) => Ok(Some(sample)),
+            Err(error) if error.is_eof() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns how many failed.
     #[must_use]
     pub fn failed(&self) -> u64 {
@@ -228,8 +242,10 @@ impl Sample {
 /// Appends samples to one file.
 #[derive(Debug)]
 pub struct SampleWriter {
-    file: File,
+    file: Box<dyn AppendFile>,
     path: PathBuf,
+    /// Whether the last write failed: it may have left a part of a line.
+    torn: bool,
 }
 
 impl SampleWriter {
@@ -239,38 +255,46 @@ impl SampleWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(folder: &Path, name: &str) -> Result<Self> {
-        create_private(folder)?;
-        let path = folder.join(format!("{name}.jsonl"));
-        let mut options = OpenOptions::new();
-        options.append(true).read(true).create(true).mode(0o600);
-        let mut file = options.open(&path).map_err(Error::io("open", &path))?;
-        end_torn_line(&mut file, &path)?;
-        Ok(Self { file, path })
+        Self::on_disk(&SystemDisk, folder, name)
     }
 
-    /// Appends samples, all in one write.
+    pub(crate) fn on_disk(disk: &dyn Disk, folder: &Path, name: &str) -> Result<Self> {
+        create_private(disk, folder)?;
+        let path = folder.join(format!("{name}.jsonl"));
+        let opened = disk.append(&path, Create::IfMissing);
+        let mut file = opened.map_err(Error::io("open", &path))?;
+        if is_torn(disk, &path).map_err(Error::io("read", &path))? {
+            file.append(b"\n").map_err(Error::io("append to", &path))?;
+        }
+        let torn = false;
+        Ok(Self { file, path, torn })
+    }
+
+    /// Appends samples, all in one write. What a write before left of a line, as on a disk that is
+    /// full, is ended first.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Histogram`].
     pub fn append(&mut self, samples: &[Sample]) -> Result<()> {
         let mut lines = Vec::new();
+        if self.torn {
+            lines.push(b'\n');
+        }
         for sample in samples {
             serde_json::to_writer(&mut lines, sample)?;
             lines.push(b'\n');
         }
-        self.file
-            .write_all(&lines)
-            .map_err(Error::io("append to", &self.path))
+        let written = self.file.append(&lines);
+        self.torn = written.is_err();
+        written.map_err(Error::io("append to", &self.path))
     }
 
     /// Makes sure that everything appended is on disk.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sync(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(Error::io("flush", &self.path))
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("flush", &self.path))
     }
 
     /// Returns the file.
@@ -280,25 +304,26 @@ impl SampleWriter {
     }
 }
 
-fn end_torn_line(file: &mut File, path: &Path) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
+/// Returns whether the last line of a file has no end.
+fn is_torn(disk: &dyn Disk, path: &Path) -> std::io::Result<bool> {
+    let mut file = disk.read(path)?;
     let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)
-            .map_err(Error::io("read", path))?;
+    if file.length()? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
     }
-    if last == [b'\n'] {
-        return Ok(());
-    }
-    file.write_all(b"\n").map_err(Error::io("append to", path))
+    Ok(last != [b'\n'])
 }
+
+/// A file that is read, where it is, and the line that was read last.
+type Current = (BufReader<Box<dyn ReadFile>>, PathBuf, u64);
 
 /// Streams the samples of a file, or of all files of a folder one after the other.
 #[derive(Debug)]
 pub struct SampleReader {
+    disk: Arc<dyn Disk>,
     waiting: Vec<PathBuf>,
-    current: Option<(BufReader<File>, PathBuf, u64)>,
+    current: Option<Current>,
 }
 
 impl SampleReader {
@@ -308,6 +333,7 @@ impl SampleReader {
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let mut reader = Self {
+            disk: SystemDisk::shared(),
             waiting: vec![path.to_owned()],
             current: None,
         };
@@ -321,9 +347,14 @@ impl SampleReader {
     /// # Errors
     /// [`Error::Io`]. A folder that is not there holds no samples, which is no error.
     pub fn open_folder(folder: &Path, prefix: &str) -> Result<Self> {
-        let mut waiting = samples_files(folder, prefix)?;
+        Self::on_disk(SystemDisk::shared(), folder, prefix)
+    }
+
+    pub(crate) fn on_disk(disk: Arc<dyn Disk>, folder: &Path, prefix: &str) -> Result<Self> {
+        let mut waiting = samples_files(disk.as_ref(), folder, prefix)?;
         waiting.reverse();
         Ok(Self {
+            disk,
             waiting,
             current: None,
         })
@@ -334,7 +365,7 @@ impl SampleReader {
             self.current = None;
             return Ok(false);
         };
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.read(&path).map_err(Error::io("read", &path))?;
         self.current = Some((BufReader::with_capacity(64 * 1024, file), path, 0));
         Ok(true)
     }
@@ -357,14 +388,14 @@ impl SampleReader {
             reader
                 .read_until(b'\n', &mut text)
                 .map_err(Error::io("read", path))?;
-            if text.pop() != Some(b'\n') {
+            if text.last() != Some(&b'\n') {
                 self.current = None;
                 continue;
             }
             *line += 1;
-            match serde_json::from_slice(&text) {
-                Ok(sample) => return Ok(Some(sample)),
-                Err(error) if error.is_eof() => {}
+            match Sample::of_line(&text) {
+                Ok(Some(sample)) => return Ok(Some(sample)),
+                Ok(None) => {}
                 Err(error) => {
                     let (path, line) = (path.clone(), *line);
                     return Err(Error::BadSample {
@@ -387,15 +418,9 @@ impl Iterator for SampleReader {
 }
 
 /// Returns the samples files of a folder whose names begin with `prefix`, in order.
-pub(crate) fn samples_files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", folder)(error)),
-    };
+pub(crate) fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::io("read", folder))?.path();
+    for path in entries_or_none(disk, folder)? {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -406,4 +431,74 @@ pub(crate) fn samples_files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>>
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    /// A file on a disk that has room for so many bytes.
+    #[derive(Debug, Clone)]
+    struct Cramped(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl AppendFile for Cramped {
+        fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (written, room) = &mut *inner;
+            let fits = bytes.len().min(*room - written.len());
+            written.extend_from_slice(&bytes[..fits]);
+            if fits == bytes.len() {
+                return Ok(());
+            }
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn cut(&mut self, length: u64) -> std::io::Result<()> {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.0.truncate(length);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_left_of_a_line_does_not_damage_the_next() {
+        let whole = |second| Sample::empty(second, "orders", "1.0.0", Source::Router);
+        for room in [0, 1, 40, 200] {
+            let file = Cramped(Arc::new(Mutex::new((Vec::new(), 100_000))));
+            let mut writer = SampleWriter {
+                file: Box::new(file.clone()),
+                path: PathBuf::from("router.jsonl"),
+                torn: false,
+            };
+            writer.append(&[whole(1)]).unwrap();
+            let used = file.0.lock().unwrap().0.len();
+            file.0.lock().unwrap().1 = used + room;
+            writer.append(&[whole(2), whole(3)]).unwrap_err();
+            writer.append(&[whole(4)]).unwrap_err();
+            file.0.lock().unwrap().1 = 100_000;
+            writer.append(&[whole(5)]).unwrap();
+
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("router.jsonl");
+            std::fs::write(&path, &file.0.lock().unwrap().0).unwrap();
+            let read: Vec<_> = SampleReader::open(&path).unwrap().collect();
+            let seconds = read.into_iter().map(|sample| sample.unwrap().second);
+            let seconds: Vec<i64> = seconds.collect();
+            for cut in 0..used - 1 {
+                let line = &file.0.lock().unwrap().0[..cut];
+                assert_eq!(Sample::of_line(&[line, b"\n"].concat()).unwrap(), None);
+            }
+            let kept = seconds.iter().filter(|second| [1, 5].contains(second));
+            assert_eq!(kept.count(), 2, "room for {room}: {seconds:?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Values that must not be seen.
 
+mod forms;
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -61,9 +63,20 @@ impl Redactor {
         found.map(|(name, _)| name.clone())
     }
 
-    /// Returns `text` with every known secret value replaced by its name.
+    /// Returns `text` with every known secret value replaced by its name, and what is secret by its
+    /// form (keys, tokens, passwords in URLs) by what it is.
     #[must_use]
     pub fn clean(&self, text: &str) -> String {
+        let text = self.clean_known(text);
+        forms::clean(&text).unwrap_or(text)
+    }
+
+    /// Returns a line of JSON without what is secret by its form; nothing where there is none.
+    pub(crate) fn clean_line(line: &str) -> Option<String> {
+        forms::clean(line)
+    }
+
+    fn clean_known(&self, text: &str) -> String {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.iter().fold(text.to_owned(), |text, (name, secret)| {
             let hidden = format!("[secret {name}]");

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     Check, ClientCounted, Component, Digest, Direction, Event, EventBody, EvidenceRef, Gate,
-    ItemId, Outcome, PhaseNumber, Planned, PlannedStep, Probe, Problem, Release, RunOutcome,
-    RunStarted, Steering, StepName, Trigger, Verdict,
+    ItemId, Outcome, PhaseNumber, Planned, PlannedStep, Probe, Problem, PublicKeys, Release,
+    RunOutcome, RunStarted, Steering, StepName, Trigger, Verdict,
 };
 
 /// Where a run stands. Its size grows with the plan and the inventory, not with the journal.
@@ -17,6 +17,8 @@ pub struct RunState {
     pub started: Option<RunStarted>,
     /// When the run began.
     pub since: Option<DateTime<Utc>>,
+    /// The fencing number of the process that carries the run out; 0 before it is known.
+    pub fencing: u64,
     /// The components of the inventory.
     pub components: Vec<Component>,
     /// The plan.
@@ -46,6 +48,10 @@ pub struct RunState {
     pub rollback_outcome: Option<Outcome>,
     /// The last answer to each approval: plan, by whom, go or no-go.
     pub approvals: BTreeMap<String, (Digest, String, bool)>,
+    /// The approval that was asked for last and is not answered, with the plan's digest.
+    pub approval_asked: Option<(String, Digest)>,
+    /// The moment from which a signed approval no longer counts, by what was approved.
+    pub approvals_expire: BTreeMap<String, DateTime<Utc>>,
     /// What was asked from outside and is not carried out yet, with who and why.
     pub asked: Option<(Steering, String, String)>,
     /// Whether the run stands still until somebody resumes it.
@@ -54,6 +60,8 @@ pub struct RunState {
     pub finished: Option<(RunOutcome, String, DateTime<Utc>)>,
     /// Whether the record is sealed.
     pub sealed: bool,
+    /// The key that seals it, as it was named last.
+    pub key: Option<PublicKeys>,
     /// How many events were folded.
     pub events: u64,
     /// The time of the last event.
@@ -92,6 +100,8 @@ pub struct StepState {
     pub checks: Vec<Check>,
     /// The error it ended with.
     pub problem: Option<Problem>,
+    /// Who says that it is dealt with by hand, and why.
+    pub skipped: Option<(String, String)>,
 }
 
 /// Where a step stands.
@@ -162,6 +172,7 @@ impl RunState {
                 self.started = Some((**started).clone());
                 self.since = Some(event.time);
             }
+            EventBody::LockTaken { fencing, .. } => self.fencing = *fencing,
             EventBody::InventoryTaken(taken) => self.components.clone_from(&taken.components),
             EventBody::Planned(planned) => self.plan = Some(planned.clone()),
             EventBody::PhaseStarted { .. } | EventBody::PhaseFinished { .. } => {
@@ -170,6 +181,7 @@ impl RunState {
             EventBody::StepIntended { .. }
             | EventBody::StepApplied { .. }
             | EventBody::StepVerified { .. }
+            | EventBody::StepSkipped { .. }
             | EventBody::StepFinished { .. } => self.apply_step(event)?,
             EventBody::GateEvaluated(gate) => self.apply_gate(gate, event.time),
             EventBody::HealthChanged {
@@ -264,6 +276,7 @@ impl RunState {
             direction,
             attempt,
             intent,
+            ..
         } = &event.body
         {
             self.intend(step, *direction, *attempt, intent, event.time);
@@ -271,6 +284,7 @@ impl RunState {
         }
         let (EventBody::StepApplied { step, .. }
         | EventBody::StepVerified { step, .. }
+        | EventBody::StepSkipped { step, .. }
         | EventBody::StepFinished { step, .. }) = &event.body
         else {
             return Ok(());
@@ -288,6 +302,10 @@ impl RunState {
                 state.result.clone_from(result);
             }
             EventBody::StepVerified { check, .. } => state.checks.push(check.clone()),
+            EventBody::StepSkipped { by, reason, .. } => {
+                state.status = StepStatus::Undone;
+                state.skipped = Some((by.clone(), reason.clone()));
+            }
             EventBody::StepFinished {
                 direction,
                 outcome,
@@ -312,6 +330,7 @@ impl RunState {
         intent: &serde_json::Value,
         time: DateTime<Utc>,
     ) {
+        let first = !self.steps.contains_key(step);
         let state = self.steps.entry(step.clone()).or_insert_with(|| StepState {
             status: StepStatus::Intended,
             direction,
@@ -322,6 +341,7 @@ impl RunState {
             duration_us: None,
             checks: Vec::new(),
             problem: None,
+            skipped: None,
         });
         (state.direction, state.attempt) = (direction, attempt);
         state.checks.clear();
@@ -332,7 +352,7 @@ impl RunState {
         };
         if direction == Direction::Apply {
             state.intent.clone_from(intent);
-            if !self.applied.contains(step) {
+            if first {
                 self.applied.push(step.clone());
             }
         }
@@ -358,17 +378,34 @@ impl RunState {
 
     fn apply_course(&mut self, event: &Event) {
         match &event.body {
+            EventBody::ApprovalAsked { gate, plan, .. } => {
+                self.approval_asked = Some((gate.clone(), *plan));
+                self.approvals_expire.remove(gate);
+            }
             EventBody::ApprovalGiven {
                 gate, plan, by, go, ..
             } => {
+                self.approval_asked = None;
                 self.approvals
                     .insert(gate.clone(), (*plan, by.clone(), *go));
             }
-            EventBody::SteeringAsked { verb, by, reason } => {
+            EventBody::ConsentSigned(signed) => {
+                if let Ok((consent, _)) = signed.read() {
+                    self.approvals_expire.insert(consent.gate, consent.expires);
+                }
+            }
+            // A rollback that was asked for stands until it begins.
+            EventBody::SteeringAsked { verb, by, reason }
+                if !self.rollback_asked() || *verb == Steering::Rollback =>
+            {
                 self.asked = Some((*verb, by.clone(), reason.clone()));
             }
-            EventBody::Paused { .. } => (self.paused, self.asked) = (true, None),
-            EventBody::Resumed { .. } => (self.paused, self.asked) = (false, None),
+            EventBody::Paused { .. } | EventBody::Resumed { .. } => {
+                self.paused = matches!(event.body, EventBody::Paused { .. });
+                if !self.rollback_asked() {
+                    self.asked = None;
+                }
+            }
             EventBody::RollbackStarted { trigger, reason } => {
                 self.rollback = Some((*trigger, reason.clone()));
                 (self.paused, self.asked) = (false, None);
@@ -385,8 +422,13 @@ impl RunState {
                 self.finished = Some((*outcome, summary.clone(), event.time));
             }
             EventBody::Sealed { .. } => self.sealed = true,
+            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
             _ => {}
         }
+    }
+
+    fn rollback_asked(&self) -> bool {
+        matches!(self.asked, Some((Steering::Rollback, ..)))
     }
 
     /// Returns whether a phase ended well.
@@ -427,11 +469,13 @@ impl RunState {
     /// rollback has to undo, in the order in which it does.
     #[must_use]
     pub fn to_undo(&self) -> Vec<StepName> {
+        let planned = self.plan.iter().flat_map(|plan| &plan.steps);
+        let changes: BTreeMap<_, _> = planned.map(|step| (&step.step, step.changes)).collect();
         let not_undone = |step: &&StepName| {
             self.steps
                 .get(*step)
                 .is_some_and(|state| state.status != StepStatus::Undone)
-                && self.planned(step).is_none_or(|planned| planned.changes)
+                && changes.get(*step).is_none_or(|changes| *changes)
         };
         self.applied
             .iter()

@@ -1,10 +1,18 @@
 //! Whether a record is what was written.
 
+mod consents;
+mod seal;
+
 use std::collections::BTreeSet;
-use std::fs::File;
 
 use crate::samples::samples_files;
-use crate::{Digest, Error, EventBody, Result, RunFolder, RunState};
+use crate::{Digest, Error, Event, EventBody, PreviousRun, PublicKey, Result, RunFolder, RunState};
+
+pub use consents::Approved;
+pub use seal::{SealReport, Witness};
+
+use consents::Consents;
+use seal::Seals;
 
 /// What checking a record gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +29,12 @@ pub struct VerifyReport {
     pub sealed: bool,
     /// The digest of the last line.
     pub head: Option<Digest>,
+    /// What is signed, and by whom.
+    pub seal: SealReport,
+    /// The approvals, and who signed each.
+    pub approved: Vec<Approved>,
+    /// The run before, as the first event names it.
+    pub previous: Option<PreviousRun>,
     /// What does not verify; empty when all does.
     pub findings: Vec<Finding>,
 }
@@ -34,6 +48,10 @@ pub enum FindingKind {
     NotHere,
     /// It is in the folder, and the journal does not name it.
     NotNamed,
+    /// A signature does not hold, or is of a key that it should not be of.
+    Signature,
+    /// An approval or a waiver is not signed as the policy wanted.
+    Approval,
 }
 
 /// Something in a record that does not verify.
@@ -47,15 +65,41 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Checks the chain of a run's journal, and the evidence and samples it names. Reads only.
+/// Whose signatures count.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// The public keys that are known to be the right ones; none where nobody said.
+    pub keys: Vec<PublicKey>,
+}
+
+impl Trust {
+    /// Returns whether a key is one of the known ones.
+    #[must_use]
+    pub fn knows(&self, key: &PublicKey) -> bool {
+        self.keys.contains(key)
+    }
+}
+
+/// Checks the chain of a run's journal, the evidence and samples it names, and the checkpoints signed
+/// over them. Reads only.
 ///
 /// # Errors
 /// [`Error::Io`] when a file that should be there cannot be read for another reason than being
 /// missing. What does not verify is a finding, not an error.
 pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
+    verify_folder_with(run, &Trust::default())
+}
+
+/// Checks a record as [`verify_folder`] does, and its signatures against the keys that are known.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut state = RunState::default();
     let mut named = Named::default();
+    let mut consents = Consents::default();
+    let mut seals = Seals::read(run, &mut report)?;
     let mut reader = run.events()?;
     loop {
         let event = match reader.next_event() {
@@ -67,13 +111,9 @@ pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
             }
             Err(error) => return Err(error),
         };
-        if state.sealed {
-            let place = format!("{}:{}", RunFolder::JOURNAL, event.seq + 1);
-            report.changed(place, "an event stands behind the end of the record");
-        }
-        if let Err(what) = state.apply(&event) {
-            report.changed(format!("{}:{}", RunFolder::JOURNAL, event.seq + 1), what);
-        }
+        check_order(&event, &mut state, &mut report);
+        seals.note(&event, reader.tree());
+        consents.note(&event, &mut report);
         check_event(run, &event.body, &mut report, &mut named)?;
         report.events = event.seq + 1;
     }
@@ -90,7 +130,20 @@ pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
     };
     report.sealed = state.sealed;
     report.head = Some(reader.head());
+    report.previous = state.started.and_then(|started| started.previous);
+    seals.judge(run, trust, &mut report)?;
+    consents.judge(&mut report);
     Ok(report)
+}
+
+fn check_order(event: &Event, state: &mut RunState, report: &mut VerifyReport) {
+    let place = || format!("{}:{}", RunFolder::JOURNAL, event.seq + 1);
+    if state.sealed {
+        report.changed(place(), "an event stands behind the end of the record");
+    }
+    if let Err(what) = state.apply(event) {
+        report.changed(place(), what);
+    }
 }
 
 impl VerifyReport {
@@ -165,7 +218,7 @@ fn check_samples(
 ) -> Result<()> {
     let path = run.samples_path().join(file);
     let place = format!("samples/{file}");
-    match File::open(&path) {
+    match run.disk().read(&path) {
         Ok(mut content) => {
             let found = Digest::of_reader(&mut content).map_err(Error::io("read", &path))?;
             if found == *expected {
@@ -189,7 +242,7 @@ fn check_samples(
 /// or left behind by a process that was killed before it could name it.
 fn find_unnamed(run: &RunFolder, named: &Named, report: &mut VerifyReport) -> Result<()> {
     const WHAT: &str = "the journal does not name it";
-    for path in samples_files(&run.samples_path(), "")? {
+    for path in samples_files(run.disk().as_ref(), &run.samples_path(), "")? {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

@@ -199,6 +199,14 @@ impl ControlClient {
         self.ask(Request::Record { dir }).await
     }
 
+    /// Has the router give a copy of each listening socket to its keeper.
+    ///
+    /// # Errors
+    /// See [`ControlClient`].
+    pub async fn offer_listeners(&self) -> Result<(), Error> {
+        self.ask(Request::OfferListeners).await
+    }
+
     /// Stops the router; requests may go on for `grace`. Returns when it has begun to stop.
     ///
     /// # Errors

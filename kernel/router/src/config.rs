@@ -28,6 +28,10 @@ pub struct RouterConfig {
         rename = "shutdown_grace_ms"
     )]
     pub shutdown_grace: Duration,
+    /// The Unix socket of the process that holds a copy of each listening socket, see
+    /// [`KeptListeners`](crate::KeptListeners); none where nobody does.
+    #[serde(default)]
+    pub keeper_socket: Option<PathBuf>,
 }
 
 impl RouterConfig {
@@ -39,6 +43,7 @@ impl RouterConfig {
             control_socket,
             services: Vec::new(),
             shutdown_grace: default_grace(),
+            keeper_socket: None,
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum Request {
         /// The samples folder of a record, or none to stop.
         dir: Option<PathBuf>,
     },
+    /// Gives a copy of each listening socket to the keeper; answers nothing.
+    OfferListeners,
     /// Stops the router; answers nothing, before it stops.
     Shutdown {
         /// How long requests may go on before they are cut.
@@ -121,6 +123,7 @@ impl Request {
             Self::Status => "status",
             Self::Events { .. } => "events",
             Self::Record { .. } => "record",
+            Self::OfferListeners => "offer_listeners",
             Self::Shutdown { .. } => "shutdown",
         }
     }

@@ -95,27 +95,11 @@ impl ControlSocket {
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn bind(path: &Path) -> Result<Self, Error> {
-        let failed = |action| {
-            move |source| Error::File {
-                action,
-                path: path.to_owned(),
-                source,
-            }
-        };
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed("replace")(error));
-            }
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
-        let socket = Self {
+        let listener = bind_private(path)?;
+        Ok(Self {
             listener,
             path: path.to_owned(),
-        };
-        let private = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(path, private).map_err(failed("protect"))?;
-        Ok(socket)
+        })
     }
 
     /// Answers requests until the router stops.
@@ -151,7 +135,32 @@ impl ControlSocket {
     }
 }
 
-fn is_ours(stream: &UnixStream) -> bool {
+/// Binds a Unix socket of mode 0600 in place of one that a dead process left.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn bind_private(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |action| {
+        move |source| Error::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("replace")(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(failed("protect"))?;
+    Ok(listener)
+}
+
+/// Tells whether whoever connected is this user, or the system's administrator.
+pub(crate) fn is_ours(stream: &UnixStream) -> bool {
     stream
         .peer_cred()
         .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw())
@@ -246,6 +255,10 @@ async fn carry_out(router: &Arc<Router>, request: Request) -> Result<serde_json:
         Request::Status => json(router.status().await),
         Request::Events { since } => json(router.shared.events.since(since)),
         Request::Record { dir } => json(router.record(dir).await?),
+        Request::OfferListeners => {
+            router.offer_listeners().await;
+            json(())
+        }
         Request::Shutdown { grace } => {
             router.shutdown(grace);
             json(())

@@ -115,7 +115,7 @@ impl Router {
         }
         control.commit(next).await?;
         if let Some(listener) = control.listeners.remove(service) {
-            listener.stop();
+            self.stop_listening(&listener).await;
         }
         let gone = self
             .shared

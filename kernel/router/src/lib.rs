@@ -56,6 +56,7 @@ mod error;
 mod events;
 mod headers;
 mod health;
+mod keeping;
 mod lease;
 mod millis;
 mod names;
@@ -92,4 +93,5 @@ pub use control::{
 pub use error::Error;
 pub use headers::{RELEASE, ROUTER, SERVED_BY, TOKEN};
 pub use health::HealthStatus;
+pub use keeping::KeptListeners;
 pub use run::run;

@@ -14,6 +14,7 @@ use crate::config::{RouterConfig, ServiceConfig};
 use crate::control::{BackendAddress, Bound, ServiceStatus, Status, Weights};
 use crate::error::Error;
 use crate::health::HealthStatus;
+use crate::keeping::Keeper;
 use crate::lease::LeaseClock;
 use crate::names::{self, MAX_BACKENDS, MAX_RELEASES, MAX_SERVICES};
 use crate::samples::{self, Recorder};
@@ -31,6 +32,7 @@ pub(crate) struct Router {
     pub(crate) lease_clock: Mutex<LeaseClock>,
     pub(crate) lease_changed: Notify,
     pub(crate) recorder: Arc<Recorder>,
+    keeper: Keeper,
     pub(crate) grace: Mutex<Duration>,
     started_us: u64,
 }
@@ -80,18 +82,27 @@ impl Router {
             lease_clock: Mutex::default(),
             lease_changed: Notify::new(),
             recorder: Arc::default(),
+            keeper: Keeper::new(config.keeper_socket.clone()),
             grace: Mutex::new(config.shutdown_grace),
             started_us: unix_us(),
         });
         let mut control = router.control.lock().await;
+        let mut kept = router.keeper.take().await;
         for service in state.services.values() {
-            let (socket, address) = server::bind(&service.config).await?;
+            let (socket, address) = match kept.remove(&service.config.listen) {
+                Some(kept) => server::adopt(&service.config, kept)?,
+                None => server::bind(&service.config).await?,
+            };
             let (sender, _) = watch::channel(Arc::new(service.config.clone()));
             router.restore_releases(service, &sender);
             let listener = Listener::start(&router.shared, socket, address, sender);
             control
                 .listeners
                 .insert(service.config.name.clone(), listener);
+        }
+        // Of a service that was put by a router which was killed before it was saved.
+        for unknown in kept.into_values() {
+            router.keeper.forget(unknown.into()).await;
         }
         router.restore_lease(&state);
         if let Some(dir) = &state.record_dir {
@@ -108,6 +119,7 @@ impl Router {
             .collect();
         control.state = state;
         drop(control);
+        router.offer_listeners().await;
         for service in missing {
             router.put_service(service).await?;
         }
@@ -213,7 +225,8 @@ impl Router {
             },
         );
         control.commit(next).await?;
-        self.apply_service(&mut control, config.clone(), bound);
+        self.apply_service(&mut control, config.clone(), bound)
+            .await;
         self.shared.events.push(
             "service-put",
             Some(&name),
@@ -224,7 +237,7 @@ impl Router {
         })
     }
 
-    fn apply_service(
+    async fn apply_service(
         &self,
         control: &mut Control,
         config: ServiceConfig,
@@ -243,14 +256,42 @@ impl Router {
         };
         let sender = match control.listeners.remove(&name) {
             Some(old) => {
-                old.stop();
+                self.stop_listening(&old).await;
                 old.config.send_replace(config);
                 old.config
             }
             None => watch::channel(config).0,
         };
         let listener = Listener::start(&self.shared, socket, address, sender);
+        if let Some(copy) = listener.copy() {
+            self.keeper.keep(copy).await;
+        }
         control.listeners.insert(name, listener);
+    }
+
+    /// Gives a copy of each listening socket to the keeper.
+    pub(crate) async fn offer_listeners(&self) {
+        let control = self.control.lock().await;
+        for copy in control.listeners.values().filter_map(Listener::copy) {
+            self.keeper.keep(copy).await;
+        }
+    }
+
+    /// Stops accepting for a service, also by a router that comes later.
+    pub(crate) async fn stop_listening(&self, listener: &Listener) {
+        listener.stop();
+        if let Some(copy) = listener.copy() {
+            self.keeper.forget(copy).await;
+        }
+    }
+
+    /// Closes the ports as soon as nobody accepts any more, where no keeper holds them.
+    pub(crate) async fn close_copies(&self) {
+        let mut control = self.control.lock().await;
+        control
+            .listeners
+            .values_mut()
+            .for_each(Listener::close_copy);
     }
 
     /// Adds instances to a release, or moves them to other addresses.

@@ -40,6 +40,7 @@ pub async fn run(config: RouterConfig, stop: CancellationToken) -> Result<(), Er
     let started = start(&config, file, state, &shared).await;
     if let Ok(router) = &started {
         router.shared.stop.cancelled().await;
+        router.close_copies().await;
     }
     shared.stop.cancel();
     shared.work.close();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) config: watch::Sender<Arc<ServiceConfig>>,
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Another handle on the socket, for the keeper; none once the router stops.
+    copy: Option<OwnedFd>,
     stop: CancellationToken,
 }
 
@@ -40,14 +43,34 @@ pub(crate) struct Listener {
 /// # Errors
 /// [`Error::Listen`] when the address is taken or not allowed.
 pub(crate) async fn bind(config: &ServiceConfig) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |source| Error::Listen {
+    let listener = TcpListener::bind(config.listen).await;
+    listener
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+        .map_err(|source| cannot_listen(config, source))
+}
+
+/// Goes on with a socket that the keeper held.
+///
+/// # Errors
+/// [`Error::Listen`] when the operating system refuses it.
+pub(crate) fn adopt(
+    config: &ServiceConfig,
+    kept: std::net::TcpListener,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    let adopted = kept
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(kept));
+    adopted
+        .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+        .map_err(|source| cannot_listen(config, source))
+}
+
+fn cannot_listen(config: &ServiceConfig, source: std::io::Error) -> Error {
+    Error::Listen {
         service: config.name.clone(),
         address: config.listen,
         source,
-    };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    }
 }
 
 impl Listener {
@@ -65,14 +88,30 @@ impl Listener {
             config: config.subscribe(),
             shared: Arc::clone(shared),
         });
+        let copy = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .inspect_err(|error| tracing::warn!(%error, "a socket cannot be kept"))
+            .ok();
         let task = accept(socket, proxy, stop.clone(), Arc::clone(&connections));
         shared.work.spawn(task);
         Self {
             address,
             config,
             connections,
+            copy,
             stop,
         }
+    }
+
+    /// Returns another handle on the socket, for the keeper.
+    pub(crate) fn copy(&self) -> Option<OwnedFd> {
+        self.copy.as_ref()?.try_clone().ok()
+    }
+
+    /// Closes the handle that is for the keeper, so that the port closes when nobody accepts.
+    pub(crate) fn close_copy(&mut self) {
+        self.copy = None;
     }
 
     /// Stops accepting; requests under way go on.

@@ -1,24 +1,21 @@
 //! A notebook cell as a face: a live display of what the run does, reports and charts below it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
+use code_deploy_engine::Notice;
 use code_deploy_engine::context::Answer;
-use code_deploy_engine::{Notice, Progress};
 use code_deploy_jupyter::{CellOutput, MimeBundle};
 use code_deploy_notebook_gen::{Chart, report_to_markdown, report_to_text};
-use code_deploy_record::{Event, EventBody, Report};
+use code_deploy_record::Report;
 use serde_json::json;
 use tokio::sync::Notify;
 
+use super::live::Live;
+use super::look::Look;
 use crate::face::Face;
-use crate::lines::Teller;
 use crate::terminal::parse_answer;
-
-/// Lines of what happened that the live display keeps; the record has all.
-const LINES: usize = 40;
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
 pub struct CellFace {
@@ -28,15 +25,9 @@ pub struct CellFace {
     changed: Notify,
 }
 
-#[derive(Default)]
 struct Noted {
     waiting: VecDeque<Piece>,
-    lines: VecDeque<String>,
-    teller: Teller,
-    left_out: usize,
-    traffic: BTreeMap<String, String>,
-    progress: Option<Progress>,
-    moved: bool,
+    live: Live,
 }
 
 enum Piece {
@@ -51,7 +42,10 @@ impl CellFace {
         Self {
             user,
             out,
-            noted: Mutex::default(),
+            noted: Mutex::new(Noted {
+                waiting: VecDeque::new(),
+                live: Live::new(),
+            }),
             changed: Notify::new(),
         }
     }
@@ -72,8 +66,22 @@ impl CellFace {
 
     /// Returns the live display's content when it has changed since the last call.
     pub fn live(&self) -> Option<MimeBundle> {
-        let mut noted = self.lock();
-        std::mem::take(&mut noted.moved).then(|| noted.render())
+        self.lock().live.take()
+    }
+
+    /// Says what is under way; nothing where that is not known.
+    pub fn under_way(&self) -> Option<String> {
+        self.lock().live.under_way()
+    }
+
+    /// Takes what the record says meanwhile.
+    pub fn look(&self, look: Look) {
+        self.note(|noted| noted.live.look(look));
+    }
+
+    /// Lets the time that is spent be shown as it is now.
+    pub fn tick(&self) {
+        self.note(|noted| noted.live.tick());
     }
 
     /// Sends what is waiting, in order.
@@ -108,70 +116,8 @@ impl CellFace {
 
     /// Takes the progress away: nothing is under way any more.
     pub fn settle(&self) {
-        self.note(|noted| {
-            noted.progress = None;
-            noted.moved = !noted.lines.is_empty();
-        });
+        self.note(|noted| noted.live.settle());
     }
-}
-
-impl Noted {
-    fn event(&mut self, event: &Event) {
-        if let EventBody::TrafficShifted {
-            service, served, ..
-        } = &event.body
-        {
-            let shares: Vec<_> = served
-                .iter()
-                .map(|(r, share)| format!("{r} {share} %"))
-                .collect();
-            self.traffic.insert(service.clone(), shares.join(", "));
-        }
-        let Some(line) = self.teller.tell(event) else {
-            return;
-        };
-        self.lines
-            .push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
-        if self.lines.len() > LINES {
-            self.lines.pop_front();
-            self.left_out += 1;
-        }
-        self.moved = true;
-    }
-
-    fn render(&self) -> MimeBundle {
-        let mut text = String::new();
-        if self.left_out > 0 {
-            text.push_str(&format!(
-                "({} earlier lines are in the record)\n",
-                self.left_out
-            ));
-        }
-        for line in &self.lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        for (service, shares) in &self.traffic {
-            text.push_str(&format!("traffic now  {service}: {shares}\n"));
-        }
-        if let Some(progress) = &self.progress {
-            text.push_str(&format!("now  {}\n", progress_line(progress)));
-        }
-        MimeBundle::text(text.trim_end())
-    }
-}
-
-fn progress_line(progress: &Progress) -> String {
-    let seconds = |duration: Duration| format!("{:.0} s", duration.as_secs_f64());
-    let limit = progress
-        .limit
-        .map(|limit| format!(" of at most {}", seconds(limit)));
-    format!(
-        "{} ({}{})",
-        progress.what,
-        seconds(progress.elapsed),
-        limit.unwrap_or_default()
-    )
 }
 
 /// Returns a report as an output: Markdown where it is shown, text where it is not.
@@ -212,11 +158,8 @@ impl Face for CellFace {
 
     fn notice(&self, notice: &Notice) {
         self.note(|noted| match notice {
-            Notice::Event(event) => noted.event(event),
-            Notice::Progress(progress) => {
-                noted.progress = Some(progress.clone());
-                noted.moved = true;
-            }
+            Notice::Event(event) => noted.live.event(event),
+            Notice::Progress(progress) => noted.live.progress(progress),
         });
     }
 

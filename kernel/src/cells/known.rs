@@ -1,5 +1,9 @@
 //! Words that are known in a project, for completion.
 
+use std::collections::BTreeSet;
+
+use code_deploy_engine::spec::DeployFile;
+
 use crate::magic::Known;
 use crate::pages;
 use crate::project::{Project, TARGETS};
@@ -14,13 +18,17 @@ impl ProjectWords {
     pub fn new(project: Option<Project>) -> Self {
         Self { project }
     }
+
+    fn file(&self) -> Option<DeployFile> {
+        let file = &self.project.as_ref()?.file;
+        DeployFile::read(file).ok()
+    }
 }
 
 impl Known for ProjectWords {
     fn environments(&self) -> Vec<String> {
-        let file = self.project.as_ref().map(|project| &project.file);
-        let read = file.and_then(|file| code_deploy_engine::spec::DeployFile::read(file).ok());
-        read.map(|file| file.environments.into_keys().collect())
+        let file = self.file();
+        file.map(|file| file.environments.into_keys().collect())
             .unwrap_or_default()
     }
 
@@ -54,6 +62,23 @@ impl Known for ProjectWords {
             .iter()
             .map(ToString::to_string)
             .collect()
+    }
+
+    fn releases(&self) -> Vec<String> {
+        let mut releases = BTreeSet::new();
+        if let Some(file) = self.file() {
+            releases.extend(file.release);
+            releases.extend(file.releases);
+        }
+        let runs = self.project.as_ref().map(Project::runs);
+        let ids = runs.as_ref().and_then(|runs| runs.list().ok());
+        let folders = ids.iter().flatten();
+        let folders = folders.filter_map(|id| runs.as_ref()?.run(id).ok());
+        for started in folders.filter_map(|folder| folder.started().ok()) {
+            releases.insert(started.to.to_string());
+            releases.extend(started.from.map(|from| from.to_string()));
+        }
+        releases.into_iter().collect()
     }
 
     fn views(&self) -> Vec<String> {

@@ -36,7 +36,8 @@ pub async fn follow(
     }
 }
 
-async fn wait_for_change(run: &RunFolder) {
+/// Waits until the record has changed, or for a while. Cancel safe.
+pub async fn wait_for_change(run: &RunFolder) {
     let path = run.journal_path();
     let watch = tokio::task::spawn_blocking(move || -> nix::Result<()> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;

@@ -14,25 +14,30 @@ use crate::show::follow;
 const MOST: usize = 100_000;
 
 /// The kinds of entries.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 37] = [
     "run_started",
+    "lock_taken",
     "inventory_taken",
     "planned",
     "phase_started",
     "phase_finished",
     "section_reported",
     "step_intended",
+    "step_retried",
     "step_applied",
     "step_verified",
     "step_finished",
+    "step_skipped",
     "gate_evaluated",
     "health_changed",
     "traffic_shifted",
     "approval_asked",
+    "consent_signed",
     "approval_given",
     "item_settled",
     "finding_raised",
     "evidence_kept",
+    "key_named",
     "steering_asked",
     "paused",
     "resumed",
@@ -49,9 +54,14 @@ const KINDS: [&str; 32] = [
     "sealed",
 ];
 
-fn refuse_unknown(kinds: &[String]) -> Result<(), Failure> {
-    let known = KINDS.map(str::to_owned);
-    let Some(unknown) = kinds.iter().find(|kind| !known.contains(kind)) else {
+/// Returns the kinds of entries.
+pub fn kinds() -> Vec<String> {
+    KINDS.map(str::to_owned).to_vec()
+}
+
+fn refuse_unknown(named: &[String]) -> Result<(), Failure> {
+    let known = kinds();
+    let Some(unknown) = named.iter().find(|kind| !known.contains(kind)) else {
         return Ok(());
     };
     let near = crate::commands::did_you_mean(unknown, &known);

@@ -1,23 +1,32 @@
-//! `verify`: whether records, and notebooks made from them, are what was written.
+//! `verify`: whether records, and notebooks made from them, are what was written, and who signed them.
 
-use std::path::{Path, PathBuf};
+mod notebooks;
+mod paths;
+mod records;
 
-use code_deploy_notebook_gen::{self as notebook_gen, Origin};
-use code_deploy_record::{Column, FindingKind, Report, RunFolder, VerifyReport, verify_folder};
+use code_deploy_record::{Column, PublicKey, Report, RunFolder, Trust};
 
+use crate::commands::VerifyArgs;
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
+use notebooks::{Given, Notebooks};
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Not what was written, or not of the run.
     Different,
+    /// A signature that does not hold, or of a key that it should not be of.
+    Signature,
+    /// An approval or a waiver that is not signed as the policy wanted.
+    Approval,
     /// Not there.
     NotHere,
     /// Made by another program or beside other runs: its bytes tell nothing.
     NotComparable,
+    /// Added by a person; nothing of what was made is missing or other.
+    Added,
 }
 
 /// A row of the table.
@@ -30,141 +39,194 @@ struct Row {
     what: String,
 }
 
-/// Checks runs given by name or folder, or the last one; with `notebooks`, also that the
-/// notebooks and charts in that folder are those that the first run's record gives, and no others.
-pub fn verify(
-    project: Option<&Project>,
-    runs: &[PathBuf],
-    notebooks: Option<&Path>,
-    face: &dyn Face,
-) -> Result<Exit, Failure> {
-    if let Some(missing) = notebooks.filter(|folder| !folder.is_dir()) {
-        let what = format!("there is no folder {}", missing.display());
-        return Err(Failure::usage(what, "Name the folder of the notebooks."));
-    }
-    let folders = folders_of(project, runs)?;
-    let (mut rows, mut unsealed) = (Vec::new(), 0_usize);
-    for folder in &folders {
-        let report = verify_folder(folder)?;
-        let name = folder.path().display().to_string();
-        unsealed += usize::from(!report.sealed);
-        tell(face, &name, &report);
-        rows.extend(report.findings.into_iter().map(|finding| Row {
-            kind: match finding.kind {
-                FindingKind::NotHere => Kind::NotHere,
-                FindingKind::Changed | FindingKind::NotNamed => Kind::Different,
-            },
-            record: name.clone(),
-            place: finding.place,
-            what: finding.what,
-        }));
-    }
-    if let (Some(notebooks), Some(folder)) = (notebooks, folders.first()) {
-        let (files, differing) = compare(project, folder, notebooks)?;
-        face.text(&format!(
-            "{}: compared with the {files} notebooks and charts that the record gives",
-            notebooks.display()
-        ));
-        rows.extend(differing);
-    }
-    judge(rows, unsealed, folders.len(), face)
+/// What was checked.
+#[derive(Default)]
+struct Checked {
+    rows: Vec<Row>,
+    records: usize,
+    /// Records without an end.
+    unsealed: usize,
+    /// What stands behind each record: a line for people.
+    vouched: Vec<String>,
 }
 
-fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
-    let sealed = if report.sealed {
-        "sealed"
-    } else {
-        "NOT SEALED"
+/// Checks records, notebooks and folders of both, given by path or, for a run, by name; the last run
+/// where nothing is given. Signatures are held against the public keys that are given. Nothing is
+/// asked of a network.
+///
+/// # Errors
+/// What was found, as what weighs most; each kind has a code and an exit code of its own.
+pub fn verify(
+    project: Option<&Project>,
+    arguments: &VerifyArgs,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    let trust = trust(arguments)?;
+    let subjects = paths::read(project, arguments)?;
+    let mut checked = Checked::default();
+    for record in &subjects.records {
+        records::check(record, &trust, face, &mut checked)?;
+    }
+    for notebooks in &subjects.notebooks {
+        check_notebooks(
+            project,
+            &subjects.records,
+            notebooks,
+            &trust,
+            face,
+            &mut checked,
+        )?;
+    }
+    judge(checked, face)
+}
+
+/// Reads the public keys that are given.
+fn trust(arguments: &VerifyArgs) -> Result<Trust, Failure> {
+    let mut keys = Vec::new();
+    for path in &arguments.key {
+        let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
+        })?;
+        let key = PublicKey::parse(&text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))?;
+        keys.push(key);
+    }
+    Ok(Trust { keys })
+}
+
+fn check_notebooks(
+    project: Option<&Project>,
+    records: &[RunFolder],
+    notebooks: &Notebooks,
+    trust: &Trust,
+    face: &dyn Face,
+    checked: &mut Checked,
+) -> Result<(), Failure> {
+    let record = notebooks.record(project, records)?;
+    if let Some(record) = &record
+        && !records.iter().any(|known| known.path() == record.path())
+    {
+        records::check(record, trust, face, checked)?;
+    }
+    let rows = match &record {
+        Some(record) => notebooks::compare(&Given::by(project, record)?, notebooks, face)?,
+        None => notebooks::alone(notebooks, trust, face)?,
     };
-    let head = report.head.map(|head| head.short()).unwrap_or_default();
-    let evidence = if report.evidence == report.evidence_named {
-        format!("{} evidence files", report.evidence)
-    } else {
-        format!(
-            "{} of {} evidence files",
-            report.evidence, report.evidence_named
-        )
-    };
-    face.text(&format!(
-        "{name}: {} events, {evidence}, {} samples files, {sealed}, head {head}",
-        report.events, report.samples
-    ));
-    let findings: Vec<_> = report
-        .findings
-        .iter()
-        .map(|f| [&f.place, &f.what])
-        .collect();
-    face.value(
-        "verified",
-        &serde_json::json!({
-            "run": name, "events": report.events, "evidence": report.evidence,
-            "evidence_named": report.evidence_named, "samples": report.samples,
-            "sealed": report.sealed, "head": report.head, "findings": findings,
-        }),
-    );
+    checked.rows.extend(rows);
+    Ok(())
 }
 
 /// Says what came out, as what weighs most.
-fn judge(
-    mut rows: Vec<Row>,
-    unsealed: usize,
-    records: usize,
-    face: &dyn Face,
-) -> Result<Exit, Failure> {
+fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
+    let Checked {
+        mut rows,
+        records,
+        unsealed,
+        vouched,
+    } = checked;
     rows.sort_by_key(|row| row.kind);
     let number = |kind: Kind| rows.iter().filter(|row| row.kind == kind).count();
-    let (different, missing) = (number(Kind::Different), number(Kind::NotHere));
-    let all = rows.len();
+    let weighty = [
+        Kind::Different,
+        Kind::Signature,
+        Kind::Approval,
+        Kind::NotHere,
+        Kind::NotComparable,
+    ]
+    .map(|kind| (kind, number(kind)));
+    let added = rows.split_off(rows.len() - number(Kind::Added));
     if !rows.is_empty() {
         face.report("What does not verify", &findings(rows));
     }
-    if different > 0 {
-        let what = match different {
-            1 => "1 place does not verify".to_owned(),
-            more => format!("{more} places do not verify"),
-        };
-        let next = "Compare with a copy kept elsewhere.";
-        return Err(Failure::refused(
-            code_deploy_engine::code::BROKEN_RECORD,
-            what,
-            next,
-        ));
-    }
-    if unsealed > 0 {
-        let what = format!(
-            "{unsealed} of {records} records are not sealed: what stands there is as it was \
-             written, but their end is missing"
+    if !added.is_empty() {
+        face.report(
+            "Added since by a person, beside what was made",
+            &findings(added),
         );
-        let next = "A run that is not ended is sealed when it ends. When it has ended, lines were \
-                    cut off: compare with a copy kept elsewhere.";
-        return Err(Failure::refused("CD0307", what, next));
     }
-    if missing > 0 {
-        let what = format!(
-            "{} not here: what is here is as it was written, the rest cannot be checked",
-            match missing {
+    let mut failed = weighty.into_iter().filter(|(_, count)| *count > 0);
+    match failed.next() {
+        // A record without an end weighs more than files that are not here.
+        Some((kind, _)) if unsealed > 0 && kind > Kind::Approval => Err(endless(unsealed, records)),
+        Some((kind, count)) => Err(failure_of(kind, count)),
+        None if unsealed > 0 => Err(endless(unsealed, records)),
+        None => {
+            face.text("Everything is as it was written.");
+            vouched.iter().for_each(|line| face.text(line));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn endless(unsealed: usize, records: usize) -> Failure {
+    let what = format!(
+        "{unsealed} of {records} records are not sealed: what stands there is as it was written, but \
+         their end is missing"
+    );
+    let next = "A run that is not ended is sealed when it ends. When it has ended, lines were cut \
+                off: compare with a copy kept elsewhere.";
+    found(Exit::Endless, "CD0307", what, next)
+}
+
+fn failure_of(kind: Kind, count: usize) -> Failure {
+    match kind {
+        Kind::Different => {
+            let code = code_deploy_engine::code::BROKEN_RECORD;
+            let what = match count {
+                1 => "1 place does not verify".to_owned(),
+                more => format!("{more} places do not verify"),
+            };
+            found(
+                Exit::Changed,
+                code,
+                what,
+                "Compare with a copy kept elsewhere.",
+            )
+        }
+        Kind::Signature => {
+            let what = format!(
+                "{count} signatures do not hold, or are of a key that they should not be of; apart from \
+                 that what stands there follows from what stands before it"
+            );
+            let next =
+                "Ask whose key that is. Give each public key that may have signed with `--key`.";
+            found(Exit::Untrusted, "CD0315", what, next)
+        }
+        Kind::Approval => {
+            let what = format!(
+                "{count} approvals or waivers are not what the policy of the run wanted; what stands \
+                 there is as it was written"
+            );
+            let next = "Ask those who approved, and those who run the deployment.";
+            found(Exit::NotApproved, "CD0316", what, next)
+        }
+        Kind::NotHere => {
+            let files = match count {
                 1 => "1 file is".to_owned(),
                 more => format!("{more} files are"),
-            }
-        );
-        let next = "Put them back from a copy of the whole folder, and verify again.";
-        return Err(Failure::refused("CD0308", what, next));
+            };
+            let what = format!(
+                "{files} not here: what is here is as it was written, the rest cannot be checked"
+            );
+            let next = "Put them back from a copy of the whole folder, and verify again.";
+            found(Exit::NotHere, "CD0308", what, next)
+        }
+        Kind::NotComparable | Kind::Added => {
+            let what = format!(
+                "the record is as it was written, but {count} notebooks and charts cannot be compared \
+                 with it: another program made them, or other runs were at hand. That does not say \
+                 that they were changed"
+            );
+            let next = "Verify with the program that made them, or write them again: `code-deploy \
+                        notebooks --help`.";
+            found(Exit::NotComparable, "CD0312", what, next)
+        }
     }
-    if all > 0 {
-        let what = format!(
-            "the record is as it was written, but {all} notebooks and charts cannot be compared \
-             with it: another program made them, or other runs were at hand. That does not say \
-             that they were changed"
-        );
-        let next = "Verify with the program that made them, or write them again: `code-deploy \
-                    notebooks --help`.";
-        return Err(Failure::refused("CD0312", what, next));
-    }
-    face.text(
-        "Everything is as it was written. The record is self-asserted: whoever can write the \
-         folder could have written all of it anew.",
-    );
-    Ok(Exit::Done)
+}
+
+fn found(exit: Exit, code: &str, what: String, next: &str) -> Failure {
+    Failure::new(exit, code, what, "Nothing was changed.", next)
 }
 
 /// Returns a table for each record, whose folder is then said once.
@@ -185,100 +247,5 @@ fn findings(rows: Vec<Row>) -> Report {
     report
 }
 
-fn folders_of(project: Option<&Project>, runs: &[PathBuf]) -> Result<Vec<RunFolder>, Failure> {
-    if runs.is_empty() {
-        let project = project.ok_or_else(|| {
-            Failure::usage("there is no project here", "Name the folder of a run.")
-        })?;
-        return Ok(vec![project.run(None)?]);
-    }
-    let named = runs.iter().map(|run| {
-        if run.is_dir() {
-            return Ok(RunFolder::at(run)?);
-        }
-        match project {
-            Some(project) => project.run(run.to_str()),
-            None => Ok(RunFolder::at(run)?),
-        }
-    });
-    named.collect()
-}
-
-/// Compares a folder with the notebooks and charts that the record gives: how many those are, and
-/// what differs.
-fn compare(
-    project: Option<&Project>,
-    folder: &RunFolder,
-    notebooks: &Path,
-) -> Result<(usize, Vec<Row>), Failure> {
-    let pages = crate::pages::executed(project, folder)?;
-    let beside = notebooks.display().to_string();
-    let row = |path: &Path, (kind, what): (Kind, String)| Row {
-        kind,
-        record: beside.clone(),
-        place: path.display().to_string(),
-        what,
-    };
-    let mut rows = Vec::new();
-    let mut reason: Option<String> = None;
-    let files = notebook_gen::files(&pages);
-    let count = files.len();
-    for (path, expected) in files {
-        match std::fs::read(notebooks.join(&path)) {
-            Ok(found) if found == expected => {}
-            Ok(found) => {
-                let why = unlike(&found, &expected, reason.as_deref());
-                if why.0 == Kind::NotComparable {
-                    reason.get_or_insert_with(|| why.1.clone());
-                }
-                rows.push(row(&path, why));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                rows.push(row(&path, (Kind::NotHere, "not here".to_owned())));
-            }
-            Err(error) => rows.push(row(&path, (Kind::Different, error.to_string()))),
-        }
-    }
-    let first = pages.first().map(|page| page.text.as_bytes());
-    let own = first.and_then(|text| Origin::of(text)?.run);
-    for path in crate::pages::others(&pages, notebooks)? {
-        let origin = std::fs::read(notebooks.join(&path)).ok();
-        let run = origin.and_then(|found| Origin::of(&found)?.run);
-        let what = match run {
-            Some(run) if own.as_ref() == Some(&run) => {
-                "nothing of this name is made of the run".to_owned()
-            }
-            Some(run) => format!("not of this run: it says that it is of {run}"),
-            None => "not of this run".to_owned(),
-        };
-        rows.push(row(&path, (Kind::Different, what)));
-    }
-    Ok((count, rows))
-}
-
-/// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
-/// it: it is judged as the notebooks beside it are.
-fn unlike(found: &[u8], expected: &[u8], beside: Option<&str>) -> (Kind, String) {
-    let changed = (
-        Kind::Different,
-        "changed: not what the record gives".to_owned(),
-    );
-    let Some(expected) = Origin::of(expected) else {
-        return match beside {
-            Some(why) => (Kind::NotComparable, format!("beside notebooks {why}")),
-            None => changed,
-        };
-    };
-    let Some(found) = Origin::of(found) else {
-        return changed;
-    };
-    if found.run != expected.run {
-        let run = found.run.unwrap_or_else(|| "no run".to_owned());
-        let what = format!("not of this run: it says that it is of {run}");
-        return (Kind::Different, what);
-    }
-    match found.unlike(&expected) {
-        Some(why) => (Kind::NotComparable, why),
-        None => changed,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod environment;
 mod failure;
 mod happenings;
 mod instance;
+mod keeper;
 mod listening;
 mod lock;
 mod places;
@@ -31,6 +32,7 @@ use code_deploy_engine::target::{
 use code_deploy_record::{Finding, Redactor, Release, Secret};
 
 pub use failure::CODES;
+pub use keeper::{keep_keeper, keep_router};
 pub use places::Places;
 pub use process::ProcessId;
 pub use supervisor::supervise;
@@ -180,7 +182,7 @@ impl Target for LocalTarget {
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {
         let restarted = self.router.recover().await?;
-        Ok(restarted.then(|| "the router had ended and was started again".to_owned()))
+        Ok(restarted.map(|what| format!("{what} had ended and was started again")))
     }
 
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {

@@ -19,7 +19,12 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
             .count()
     };
     let succeeded = number(of(RunOutcome::Succeeded));
-    let failed = number(of(RunOutcome::RolledBack) + of(RunOutcome::NeedsPerson));
+    let failed = [
+        RunOutcome::RolledBack,
+        RunOutcome::NeedsPerson,
+        RunOutcome::Abandoned,
+    ];
+    let failed = number(failed.into_iter().map(of).sum());
     let rows = vec![
         row([
             "Deployment frequency",

@@ -122,10 +122,23 @@ pub fn describe(body: &EventBody) -> (&'static str, String) {
             "phases",
             format!("phase {phase} {} {reason}", outcome_word(*outcome)),
         ),
+        EventBody::LockTaken {
+            fencing,
+            host,
+            pid,
+            program,
+        } => (
+            "run",
+            format!(
+                "process {pid} on {host} (version {program}) carries the run out, number {fencing}"
+            ),
+        ),
         EventBody::SectionReported { section, title, .. } => {
             ("reports", format!("report of section {section}: {title}"))
         }
         EventBody::StepIntended { .. }
+        | EventBody::StepRetried { .. }
+        | EventBody::StepSkipped { .. }
         | EventBody::StepApplied { .. }
         | EventBody::StepVerified { .. }
         | EventBody::StepFinished { .. } => ("steps", describe_step(body)),
@@ -203,6 +216,20 @@ fn describe_step(body: &EventBody) -> String {
             attempt,
             ..
         } => format!("{}{step} intended, attempt {attempt}", back(*direction)),
+        EventBody::StepSkipped { step, by, reason } => {
+            format!("{step} is dealt with by hand, says {by}: {reason}")
+        }
+        EventBody::StepRetried {
+            step,
+            direction,
+            attempt,
+            pause_ms,
+            problem,
+        } => format!(
+            "{}{step} attempt {attempt} failed ({}), tried again after {pause_ms} ms",
+            back(*direction),
+            problem.what
+        ),
         EventBody::StepApplied {
             step, direction, ..
         } => format!("{}{step} applied", back(*direction)),
@@ -253,6 +280,23 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         } => {
             let word = if *go { "go" } else { "no-go" };
             ("approvals", format!("{by} says {word} to {gate}: {reason}"))
+        }
+        EventBody::KeyNamed(key) => (
+            "run",
+            format!("signed from here on with key {}", key.name()),
+        ),
+        EventBody::ConsentSigned(signed) => {
+            let text = match signed.read() {
+                Ok((consent, key)) => format!(
+                    "{} signs an answer to {} with {}; it counts until {}",
+                    consent.by,
+                    consent.gate,
+                    key.name(),
+                    consent.expires.format("%Y-%m-%d %H:%M:%S UTC")
+                ),
+                Err(_) => "a signed answer that cannot be read".to_owned(),
+            };
+            ("approvals", text)
         }
         EventBody::SteeringAsked { verb, by, reason } => {
             let verb = format!("{verb:?}").to_lowercase();

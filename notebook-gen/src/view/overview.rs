@@ -52,6 +52,10 @@ pub fn verdict(facts: &Facts) -> String {
                 "{application} was not deployed to {place}, and nothing was changed: {summary}."
             )
         }
+        RunOutcome::Abandoned => format!(
+            "{application} in {place} was abandoned at {} UTC: {summary}{client}.",
+            clock(*at)
+        ),
         _ => format!("{application} in {place} needs a person to decide: {summary}{client}."),
     }
 }

@@ -200,6 +200,7 @@ fn named(run: &RunFolder) -> PreviousRun {
     PreviousRun {
         run: run.started().unwrap().run,
         head: events.head(),
+        checkpoint: None,
     }
 }
 

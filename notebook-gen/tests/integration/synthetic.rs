@@ -207,6 +207,7 @@ impl Synthetic {
         let step: StepName = name.parse().unwrap();
         self.at(from);
         self.say(EventBody::StepIntended {
+            limits: None,
             step: step.clone(),
             direction,
             attempt: 1,

@@ -3,6 +3,9 @@
 /// How many outputs a flood has.
 pub const FLOOD: usize = 10_000;
 
+/// How many lines a child writes whose age is looked at.
+pub const STAMPS: usize = 50;
+
 /// The language of a kernel's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -32,8 +35,16 @@ impl Language {
             Self::Python => Some(format!(
                 "from IPython.display import display\nfor i in range({FLOOD}): display(i)"
             )),
-            Self::Deploy | Self::Rust => None,
+            Self::Deploy => Some(format!(
+                "for i in 0..{FLOOD} {{ code_deploy::display(\"text/plain\", &i.to_string()); }}"
+            )),
+            Self::Rust => None,
         }
+    }
+
+    /// Whether a flood is measured from its first output on: before that its cell is compiled.
+    pub fn is_compiled(self) -> bool {
+        matches!(self, Self::Deploy | Self::Rust)
     }
 
     pub fn prints(self) -> String {
@@ -65,6 +76,24 @@ impl Language {
             Self::Deploy | Self::Rust => Some(
                 "println!(\"on\"); let mut n = 0_u64; loop { n = std::hint::black_box(n + 1); }",
             ),
+        }
+    }
+
+    /// A command that waits until a run has ended, in a folder where one never does.
+    pub fn waits_for_run(self) -> Option<&'static str> {
+        (self == Self::Deploy).then_some("%status --watch")
+    }
+
+    /// Starts a child that writes the time, in nanoseconds since 1970, [`STAMPS`] times.
+    pub fn stamps(self) -> Option<String> {
+        let child =
+            format!("n=0; while [ $n -lt {STAMPS} ]; do date +%s%N; sleep 0.02; n=$((n+1)); done");
+        match self {
+            Self::Echo => None,
+            Self::Python => Some(format!("import os\nos.system({child:?})")),
+            Self::Deploy | Self::Rust => Some(format!(
+                "std::process::Command::new(\"sh\").args([\"-c\", {child:?}]).status().unwrap().success()"
+            )),
         }
     }
 

@@ -20,6 +20,22 @@ pub enum Error {
         /// What it did.
         what: String,
     },
+    /// A file could not be used.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A record could not be written or read.
+    #[error("the record failed")]
+    Record(#[from] code_deploy_record::Error),
+    /// Something is not as it has to be to measure it.
+    #[error("{0}")]
+    Answer(String),
     /// A peer cannot be used.
     #[error("{given:?} is no peer: {reason}")]
     Peer {
@@ -28,4 +44,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Error {
+    /// Wraps an error of the file system with what was attempted and where.
+    pub fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
 }

@@ -23,6 +23,10 @@ pub enum Figure {
     InterruptWait,
     /// From the interrupt of a cell that computes to its reply.
     InterruptCompute,
+    /// From the interrupt of a command that waits to its reply.
+    InterruptCommand,
+    /// From when a child process of a cell writes a line until a client has it.
+    ChildOutput,
     /// From `shutdown_request` to the end of the process.
     Shutdown,
     /// From the start of the next process after kill -9 to its first cell done.
@@ -45,7 +49,7 @@ pub struct Goal {
 }
 
 impl Figure {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Start,
         Self::Noop,
         Self::Memory,
@@ -58,6 +62,8 @@ impl Figure {
         Self::PrintsStalled,
         Self::InterruptWait,
         Self::InterruptCompute,
+        Self::InterruptCommand,
+        Self::ChildOutput,
         Self::RustFirst,
         Self::RustLater,
     ];
@@ -74,6 +80,8 @@ impl Figure {
             Self::PrintsStalled => "the same, stalled client",
             Self::InterruptWait => "interrupt while waiting",
             Self::InterruptCompute => "interrupt while computing",
+            Self::InterruptCommand => "interrupt of a waiting command",
+            Self::ChildOutput => "age of a child's line",
             Self::Shutdown => "shutdown to process end",
             Self::Kill => "kill -9 to first cell done",
             Self::RustFirst => "first Rust cell",
@@ -104,9 +112,15 @@ impl Figure {
                 p99: Some(1.5),
                 ratio: Some(1.0 / 8.0),
             },
-            Self::Memory | Self::MemoryAll | Self::InterruptWait | Self::InterruptCompute => {
-                median(20.0)
-            }
+            Self::Memory
+            | Self::MemoryAll
+            | Self::InterruptWait
+            | Self::InterruptCompute
+            | Self::InterruptCommand => median(20.0),
+            Self::ChildOutput => Goal {
+                p99: Some(5.0),
+                ..Goal::default()
+            },
             Self::Displays | Self::DisplaysStalled => median(250.0),
             Self::Prints | Self::PrintsStalled => Goal::default(),
             Self::Shutdown => median(30.0),
@@ -127,9 +141,12 @@ impl Figure {
             | Self::MemoryAll
             | Self::Shutdown
             | Self::Kill => rounds,
-            Self::RustFirst | Self::RustLater | Self::InterruptWait | Self::InterruptCompute => {
-                rounds.min(5)
-            }
+            Self::RustFirst
+            | Self::RustLater
+            | Self::InterruptWait
+            | Self::InterruptCompute
+            | Self::InterruptCommand
+            | Self::ChildOutput => rounds.min(5),
             _ => rounds.min(7),
         }
     }

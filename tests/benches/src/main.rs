@@ -1,11 +1,14 @@
-//! Figures of the kernel beside those of its peers, measured in the same run with the same client.
+//! Figures of the kernel beside those of its peers, measured in the same run with the same client; and how
+//! fast records are verified.
 
 mod busy;
 mod cells;
+mod engine;
 mod figure;
 mod measure;
 mod peer;
 mod report;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,8 +34,29 @@ enum Command {
     Kernel(KernelArgs),
     /// No-op cells in a subshell while the demonstration is deployed.
     Busy(BusyArgs),
+    /// The engine and its record: journal, a million events, a plan for a thousand services, growth.
+    Engine(EngineArgs),
     /// A long life: memory after 500 cells of mixed kinds and after all of them.
     Life(LifeArgs),
+    /// How fast a record is verified: bytes a second.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+    /// How large the synthetic record is, at least.
+    #[arg(long, default_value_t = 1024)]
+    megabytes: u64,
+    /// How often it is verified.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +100,16 @@ struct BusyArgs {
 }
 
 #[derive(Debug, Args)]
+struct EngineArgs {
+    /// Where the records are written; a folder below it is made and removed.
+    #[arg(long, value_name = "FOLDER", default_value = "target")]
+    folder: PathBuf,
+    /// The most services of a run in simulation.
+    #[arg(long, default_value_t = 1024)]
+    services: usize,
+}
+
+#[derive(Debug, Args)]
 struct LifeArgs {
     /// How many cells.
     #[arg(long, default_value_t = 5_000)]
@@ -96,9 +130,17 @@ fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Kernel(arguments) => kernel(&arguments),
         Command::Busy(arguments) => busy::busy(&arguments.kernel),
+        Command::Engine(arguments) => {
+            let folder = tempfile::tempdir_in(&arguments.folder);
+            let folder = folder.map_err(Error::io("make a folder in", &arguments.folder));
+            folder.and_then(|folder| engine::engine(folder.path(), arguments.services))
+        }
         Command::Life(arguments) => {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())
+        }
+        Command::Verify(arguments) => {
+            verify::verify(&arguments.kernel, arguments.megabytes, arguments.rounds)
         }
     };
     let (text, code) = match done {

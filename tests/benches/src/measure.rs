@@ -1,13 +1,14 @@
 //! Takes the figures, each kernel in turn within each round.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use code_deploy_benches::Error;
 use code_deploy_wire::{Client, Kernel, Kind, Socket};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cells::FLOOD;
+use crate::cells::{FLOOD, STAMPS};
 use crate::figure::Figure;
 use crate::peer::Peer;
 
@@ -132,6 +133,14 @@ impl<'a> Bench<'a> {
                 Some(code) => self.interrupt(figure, code, remarks),
                 None => Ok(Vec::new()),
             },
+            Figure::InterruptCommand => match language.waits_for_run() {
+                Some(code) => self.interrupt_command(code, remarks),
+                None => Ok(Vec::new()),
+            },
+            Figure::ChildOutput => match language.stamps() {
+                Some(code) => self.stamps(&code, remarks),
+                None => Ok(Vec::new()),
+            },
             Figure::Memory | Figure::MemoryAll | Figure::Shutdown | Figure::RustLater => {
                 Ok(Vec::new())
             }
@@ -225,12 +234,24 @@ impl<'a> Bench<'a> {
         let stalled = matches!(figure, Figure::DisplaysStalled | Figure::PrintsStalled);
         let stalled = stalled.then(|| stalled_reader(&lasting.kernel)).transpose();
         let stalled = stalled.map_err(&failed)?;
-        let asked = Instant::now();
-        let ran = lasting.client.run(code).map_err(&failed)?;
+        let mut asked = Instant::now();
+        let client = &mut lasting.client;
+        let cell = client.send_cell(code).map_err(&failed)?;
+        let first = client.shown(&cell).map_err(&failed)?;
+        if self.peer.language.is_compiled() {
+            asked = Instant::now();
+        }
+        let ran = client.ran(&cell).map_err(&failed)?;
         let taken = milliseconds(asked);
         drop(stalled);
         let displays = ran.counts.get("display_data").copied().unwrap_or(0);
-        let found = displays + ran.text.lines().count();
+        let displays = displays + usize::from(first.kind == "display_data");
+        let text = first.content["text"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+            + &ran.text;
+        let found = displays + text.lines().count();
         let late = late(&mut lasting.client);
         let (name, title) = (&self.peer.spec.name, figure.title());
         if found != FLOOD {
@@ -265,21 +286,80 @@ impl<'a> Bench<'a> {
         let reply = client.reply(&cell).map_err(&failed)?;
         let taken = milliseconds(asked);
         let behind = client.ran(&queued).map_err(&failed)?.reply;
-        let name = &self.peer.spec.name;
-        if reply["status"] != "error" {
-            remarks.push(format!(
-                "{name}: an interrupted cell ends as {}",
-                reply["status"]
-            ));
-        }
-        if behind["status"] != "aborted" {
-            remarks.push(format!(
-                "{name}: a cell behind an interrupted one ends as {}",
-                behind["status"]
-            ));
-        }
+        self.check_stopped(&reply, &behind, remarks);
         self.lasting = Some(lasting);
         Ok(vec![(figure, taken)])
+    }
+
+    /// In a folder with a run that has not ended and is not worked on.
+    fn interrupt_command(&mut self, code: &str, remarks: &mut Vec<String>) -> Result<Taken, Error> {
+        let figure = Figure::InterruptCommand;
+        let mut lasting = self.lasting()?;
+        let open = open_run(&lasting.kernel.folder());
+        open.map_err(|error| self.unexpected(format!("no run could be laid out: {error}")))?;
+        let failed = self.failed(figure.title());
+        let Lasting { kernel, client } = &mut lasting;
+        let cell = client.send_cell(code).map_err(&failed)?;
+        client.shown(&cell).map_err(&failed)?;
+        let queued = client
+            .send_cell(self.peer.language.noop())
+            .map_err(&failed)?;
+        settle();
+        let asked = Instant::now();
+        kernel.interrupt(client).map_err(&failed)?;
+        let reply = client.reply(&cell).map_err(&failed)?;
+        let taken = milliseconds(asked);
+        let behind = client.ran(&queued).map_err(&failed)?.reply;
+        self.check_stopped(&reply, &behind, remarks);
+        self.lasting = Some(lasting);
+        Ok(vec![(figure, taken)])
+    }
+
+    fn check_stopped(&self, reply: &Value, behind: &Value, remarks: &mut Vec<String>) {
+        let name = &self.peer.spec.name;
+        if reply["status"] != "error" {
+            let status = &reply["status"];
+            remarks.push(format!("{name}: an interrupted cell ends as {status}"));
+        }
+        if behind["status"] != "aborted" {
+            let status = &behind["status"];
+            remarks.push(format!(
+                "{name}: a cell behind an interrupted one ends as {status}"
+            ));
+        }
+    }
+
+    /// The ages of the lines of a child that writes what time it is.
+    fn stamps(&mut self, code: &str, remarks: &mut Vec<String>) -> Result<Taken, Error> {
+        let figure = Figure::ChildOutput;
+        let failed = self.failed(figure.title());
+        let mut lasting = self.lasting()?;
+        let cell = lasting.client.send_cell(code).map_err(&failed)?;
+        let mut taken = Vec::new();
+        loop {
+            let output = lasting.client.output(END_LIMIT).map_err(&failed)?;
+            let now = nanoseconds_now();
+            if output.parent != cell {
+                continue;
+            }
+            if output.content["execution_state"] == "idle" {
+                break;
+            }
+            let text = output.content["text"].as_str().unwrap_or_default();
+            let written = text.lines().filter_map(|line| line.parse::<u128>().ok());
+            let ages = written.map(|written| now.saturating_sub(written) as f64 / 1e6);
+            taken.extend(ages.map(|age| (figure, age)));
+        }
+        if taken.len() != STAMPS {
+            remarks.push(format!(
+                "{}: {} of {STAMPS} lines of a child were seen",
+                self.peer.spec.name,
+                taken.len()
+            ));
+        }
+        lasting.client.reply(&cell).map_err(&failed)?;
+        self.lasting = Some(lasting);
+        Ok(taken)
     }
 
     fn noop(&self, client: &mut Client) -> Result<(), Error> {
@@ -323,6 +403,31 @@ impl<'a> Bench<'a> {
 fn progress(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Lays out a project with a run that has not ended: the recorded one without its end.
+fn open_run(folder: &Path) -> std::io::Result<()> {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks/record");
+    let journal = std::fs::read_to_string(recorded.join("journal.jsonl"))?;
+    let started: Value = serde_json::from_str(journal.lines().next().unwrap_or_default())?;
+    let name = started["run"].as_str().unwrap_or_default();
+    let run = folder.join(".code-deploy/runs").join(name);
+    std::fs::create_dir_all(&run)?;
+    std::fs::write(folder.join("deploy.yaml"), "")?;
+    let lines = journal.split_inclusive('\n');
+    let open: String = lines
+        .take_while(|line| !line.contains("\"kind\":\"run_finished\""))
+        .collect();
+    std::fs::write(run.join("journal.jsonl"), open)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a line is the difference to the clock of another process"
+)]
+fn nanoseconds_now() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos())
 }
 
 /// Subscribes to everything and then reads nothing more.

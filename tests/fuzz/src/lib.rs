@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use check::Fault;
 use code_deploy_wire::{Kernel, Socket, Spec};
+pub use random::Random;
 
 /// Cases between two looks at the kernel.
 const CHECK_EVERY: u64 = 20;

@@ -10,6 +10,11 @@ impl Random {
         random
     }
 
+    /// Returns the next number.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "these numbers have no end, and an iterator would say `Option`"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -29,14 +34,17 @@ impl Random {
         self.below(times) == 0
     }
 
+    /// Returns one of them; there must be one.
     pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }
 
+    /// Returns fewer bytes than `limit`.
     pub fn bytes(&mut self, limit: usize) -> Vec<u8> {
         (0..self.below(limit)).map(|_| self.byte()).collect()
     }
 
+    /// Returns a byte.
     pub fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }

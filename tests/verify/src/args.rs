@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_part_that_is_left_out_is_not_brought_up() {
         let selection = selection(&["--without", "chromium", "--incomplete-ok"]);
-        assert_eq!(selection.parts(), [Part::Python]);
+        assert_eq!(selection.parts(), [Part::Python, Part::Mounts]);
         assert!(selection.incomplete_ok);
     }
 

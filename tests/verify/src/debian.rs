@@ -80,7 +80,8 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments and a browser are there, as needed.
+/// Makes sure that a C compiler, Python with its environments, a browser, `openssl` and `ssh-keygen` are
+/// there, as needed.
 ///
 /// # Errors
 /// As [`install`]; also if a program is still missing after its package was installed.
@@ -115,6 +116,10 @@ pub enum Need {
     Python,
     /// The browser.
     Chromium,
+    /// What makes, checks and mounts small disks.
+    Disks,
+    /// The programs of other people that check what was signed.
+    Signatures,
 }
 
 /// Where Debian puts the browser.
@@ -126,6 +131,8 @@ impl Need {
             Self::CCompiler => &["gcc", "libc6-dev"],
             Self::Python => &["python3", "python3-venv"],
             Self::Chromium => &["chromium"],
+            Self::Disks => &["e2fsprogs", "mount"],
+            Self::Signatures => &["openssh-client", "openssl"],
         }
     }
 
@@ -137,6 +144,12 @@ impl Need {
                 probe.read(interrupt).await.is_ok()
             }
             Self::Chromium => Path::new(CHROMIUM).is_file(),
+            Self::Disks => ["mkfs.ext4", "e2fsck", "mount"]
+                .iter()
+                .all(|program| find(program).is_some()),
+            Self::Signatures => ["ssh-keygen", "openssl"]
+                .into_iter()
+                .all(|name| find(name).is_some()),
         }
     }
 }

@@ -7,17 +7,20 @@ pub enum Part {
     Python,
     /// The browser.
     Chromium,
+    /// The right to mount disks, and the programs that do.
+    Mounts,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 2] = [Self::Python, Self::Chromium];
+    pub const ALL: [Self; 3] = [Self::Python, Self::Chromium, Self::Mounts];
 
     /// Returns the word that names the part on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Chromium => "chromium",
+            Self::Mounts => "mounts",
         }
     }
 
@@ -28,6 +31,7 @@ impl Part {
                 "JupyterLab, nbclient, nbformat and others, from PyPI, in a cached environment"
             }
             Self::Chromium => "Chromium, from Debian",
+            Self::Mounts => "small disks in files and in memory; only root can mount them",
         }
     }
 
@@ -36,14 +40,16 @@ impl Part {
         match self {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+            Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
         }
     }
 
     /// Returns the modules of the end-to-end tests that cannot run without the part.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
-            Self::Python => &["notebooks", "jupyter", "browser"],
+            Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
+            Self::Mounts => &["disk"],
         }
     }
 
@@ -79,7 +85,7 @@ mod tests {
     fn a_browser_test_needs_both_parts_and_is_named_once() {
         assert_eq!(
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
-            Some("package(code-deploy-e2e) & test(/^(browser|jupyter|notebooks)::/)")
+            Some("package(code-deploy-e2e) & test(/^(browser|envelope|jupyter|notebooks)::/)")
         );
     }
 

@@ -12,8 +12,8 @@ const REQUIREMENTS: &str = include_str!("../requirements.txt");
 /// Written last: an environment without it was cut short.
 const COMPLETE: &str = "complete";
 /// What must answer for the environment to be used.
-const PROBE: &str = "import jupyterlab, jupyter_client, nbclient, nbconvert, nbformat, papermill, \
-                     jupyter_kernel_test, playwright, psutil";
+const PROBE: &str = "import jupyterlab, jupyter_client, jupyter_console, nbclient, nbconvert, nbformat, \
+                     papermill, jupyter_kernel_test, playwright, psutil";
 
 /// Makes sure that the environment for the pinned tools is there, and returns its interpreter.
 ///

@@ -40,7 +40,11 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     let _hold = cache.hold().await?;
     check_toolchain(&stages, interrupt).await?;
     debian::ensure(
-        &needs(&parts, wanted(Stage::Clippy) || wanted(Stage::Build)),
+        &needs(
+            &parts,
+            wanted(Stage::Clippy) || wanted(Stage::Build),
+            wanted(Stage::Tests),
+        ),
         interrupt,
     )
     .await?;
@@ -56,6 +60,7 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
         let place = match part {
             Part::Python => crate::python::ensure(&cache, interrupt).await?,
             Part::Chromium => PathBuf::from(CHROMIUM),
+            Part::Mounts => mounts()?,
         };
         crate::report::note(&format!("{}: {}", part.name(), place.display()));
         setup.parts.push((part, place));
@@ -63,16 +68,30 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     Ok(setup)
 }
 
-fn needs(parts: &[Part], compiles: bool) -> Vec<Need> {
+fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
     let mut needs = Vec::new();
     if compiles {
         needs.push(Need::CCompiler);
     }
+    if tests {
+        needs.push(Need::Signatures);
+    }
     needs.extend(parts.iter().map(|part| match part {
         Part::Python => Need::Python,
         Part::Chromium => Need::Chromium,
+        Part::Mounts => Need::Disks,
     }));
     needs
+}
+
+/// Returns the program that mounts, where this user may use it.
+fn mounts() -> Result<PathBuf, Error> {
+    let mount = debian::find("mount").filter(|_| nix::unistd::Uid::effective().is_root());
+    mount.ok_or_else(|| Error::Machine {
+        missing: "some tests mount small disks, and only root can.".into(),
+        remedy: "Run `cargo verify` as root, or leave these tests out with `--without mounts`."
+            .into(),
+    })
 }
 
 async fn check_toolchain(stages: &[Stage], interrupt: &Interrupt) -> Result<(), Error> {
@@ -104,10 +123,10 @@ mod tests {
 
     #[test]
     fn without_parts_and_compiling_nothing_is_needed_of_the_system() {
-        assert_eq!(needs(&[], false), []);
+        assert_eq!(needs(&[], false, false), []);
         assert_eq!(
-            needs(&[Part::Python], true),
-            [Need::CCompiler, Need::Python]
+            needs(&[Part::Python], true, true),
+            [Need::CCompiler, Need::Signatures, Need::Python]
         );
     }
 }

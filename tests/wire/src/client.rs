@@ -231,6 +231,20 @@ impl Client {
         }
     }
 
+    /// Waits until a cell has shown or printed something, and returns that.
+    ///
+    /// # Errors
+    /// When it does not within half a minute.
+    pub fn shown(&mut self, id: &str) -> Result<Message, Error> {
+        loop {
+            let output = self.output(LIMIT)?;
+            let silent = ["status", "execute_input"].contains(&output.kind.as_str());
+            if output.parent == id && !silent {
+                return Ok(output);
+            }
+        }
+    }
+
     fn until_idle(
         &mut self,
         id: &str,

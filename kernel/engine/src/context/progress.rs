@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What is going on between two events. Shown by the faces, never journaled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// What is done or waited for: `catalog 1.1.0: 2 of 3 health passes`.
     pub what: String,

@@ -1,5 +1,8 @@
 //! What a person asked of the run while a step was under way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use code_deploy_record::{Problem, Steering};
 use tokio::sync::watch;
 
@@ -12,12 +15,14 @@ pub type Asked = Option<(Steering, String, String)>;
 #[derive(Debug, Clone)]
 pub struct Interruption {
     asked: watch::Sender<Asked>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Default for Interruption {
     fn default() -> Self {
         Self {
             asked: watch::Sender::new(None),
+            closed: Arc::default(),
         }
     }
 }
@@ -39,6 +44,46 @@ impl Interruption {
     #[must_use]
     pub fn asked(&self) -> Asked {
         self.asked.borrow().clone()
+    }
+
+    /// Takes no more requests, because the run is ending; returns false when a rollback is asked
+    /// for, which has to be carried out instead.
+    #[must_use]
+    pub fn close(&self) -> bool {
+        let mut closes = false;
+        self.asked.send_if_modified(|asked| {
+            closes = !matches!(asked, Some((Steering::Rollback, ..)));
+            self.closed.store(closes, Ordering::Release);
+            false
+        });
+        closes
+    }
+
+    /// Returns whether the run is ending, so that nothing can be asked of it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Forgets a request, because it is carried out; one that came meanwhile stays.
+    pub fn carried_out(&self, done: &(Steering, String, String)) {
+        self.asked.send_if_modified(|asked| {
+            let same = asked.as_ref() == Some(done);
+            if same {
+                *asked = None;
+            }
+            same
+        });
+    }
+
+    /// Waits until a pause or a rollback is asked for. Cancel safe.
+    pub async fn stopped(&self) {
+        let mut asked = self.asked.subscribe();
+        let stops =
+            |asked: &Asked| matches!(asked, Some((Steering::Pause | Steering::Rollback, ..)));
+        if asked.wait_for(stops).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Forgets what was asked, because it is carried out.

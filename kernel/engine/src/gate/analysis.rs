@@ -6,7 +6,6 @@ use code_deploy_record::{Gate, GateCheck, Release};
 use tokio::time::Instant;
 
 use super::judge::Judge;
-use super::monitoring::blocking;
 use super::window::{Window, WindowReader};
 use crate::step::StepError;
 use crate::{Context, Progress, gate};
@@ -41,8 +40,8 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
     let second = since.timestamp() + 1;
     let back = i64::try_from(soak.look_back.as_secs()).unwrap_or(i64::MAX / 2);
     let stable = soak.stable.clone().map(|stable| (stable, second - back));
-    let folder = context.run.samples_path();
-    let mut reader = WindowReader::new(folder, (context.to.clone(), second), stable);
+    let run = context.run.clone();
+    let mut reader = WindowReader::new(run, (context.to.clone(), second), stable);
     let services: Vec<_> = context
         .spec
         .services
@@ -56,9 +55,9 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
         tokio::time::sleep(LOOK.min(left)).await;
         context.safe_point()?;
         let last = began.elapsed() >= end;
-        let (returned, window) = look(reader).await?;
-        reader = returned;
-        let mut checks = judge.judge(&services, &window, policy, last);
+        reader = look(context, reader).await?;
+        let window = reader.window();
+        let mut checks = judge.judge(&services, window, policy, last);
         checks.push(health(context));
         let harm = checks.iter().any(|check| !check.passed);
         if harm || last {
@@ -74,16 +73,16 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
             )
             .await;
         }
-        context.progress(progress(soak, &window, began.elapsed(), end));
+        context.progress(progress(soak, window, began.elapsed(), end));
     }
 }
 
-async fn look(mut reader: WindowReader) -> Result<(WindowReader, Window), StepError> {
-    blocking(move || {
-        let window = reader.look()?.clone();
-        Ok((reader, window))
-    })
-    .await
+async fn look(context: &Context, mut reader: WindowReader) -> Result<WindowReader, StepError> {
+    let look = move || -> Result<_, code_deploy_record::Error> {
+        reader.look()?;
+        Ok(reader)
+    };
+    context.surroundings.on_disk("reading samples", look).await
 }
 
 /// The probes of the new release's instances, as last seen.

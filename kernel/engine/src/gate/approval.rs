@@ -40,6 +40,8 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
                     gate,
                     plan,
                     summary,
+                    two_persons: rule == ApprovalRule::SomebodyElse,
+                    signers: context.spec.file.approvals.signers.clone(),
                 },
             )
             .await?;
@@ -81,6 +83,7 @@ async fn answered(
         std::future::pending::<Result<(String, bool), StepError>>().await
     };
     tokio::select! {
+        biased;
         // A prompt that is cut off because somebody answered elsewhere loses nothing.
         failed = here => failed,
         answer = wait(context, subject, plan) => answer,
@@ -97,7 +100,9 @@ fn summary_of(context: &Context, subject: &str) -> String {
 fn given(context: &Context, subject: &str, plan: Digest) -> Option<(String, bool)> {
     let state = context.state();
     let (seen, by, go) = state.approvals.get(subject)?;
-    (*seen == plan).then(|| (by.clone(), *go))
+    let expires = state.approvals_expire.get(subject);
+    let expired = expires.is_some_and(|expires| context.clock.now() >= *expires);
+    (*seen == plan && !expired).then(|| (by.clone(), *go))
 }
 
 /// Asks in this terminal or notebook, unless the policy wants somebody else than who runs it.
@@ -117,10 +122,11 @@ async fn ask_here(
         return Ok(());
     };
     let named = &context.spec.file.approvals.by;
+    let must_sign = !context.spec.file.approvals.signers.is_empty();
     let same = answer.by == user && context.spec.policy.approval == ApprovalRule::SomebodyElse;
-    if same || (!named.is_empty() && !named.contains(&answer.by)) {
+    if must_sign || same || (!named.is_empty() && !named.contains(&answer.by)) {
         let text = format!(
-            "the answer of {} to {subject} does not count by the policy",
+            "the answer of {} to {subject} does not count by the policy of approvals",
             answer.by
         );
         let severity = code_deploy_record::Severity::Medium;
@@ -151,6 +157,7 @@ async fn wait(context: &Context, subject: &str, plan: Digest) -> Result<(String,
             return Ok(answer);
         }
         context.safe_point()?;
+        context.may_act.check().await?;
         let elapsed = began.elapsed();
         if elapsed >= LIMIT {
             let hours = LIMIT.as_secs() / 3600;

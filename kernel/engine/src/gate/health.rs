@@ -7,9 +7,9 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::probe::{Probed, note_health, probe_instance, probes_of};
-use crate::http::HttpClient;
 use crate::spec::Service;
 use crate::step::StepError;
+use crate::surroundings::Client;
 use crate::target::Instance;
 use crate::{Context, Progress, gate};
 
@@ -28,14 +28,16 @@ pub async fn pass(
 ) -> Result<(), StepError> {
     let policy = &context.spec.strategy.health;
     let (since, began) = (context.clock.now(), Instant::now());
-    let (subject, client) = (format!("{} {release}", service.name), HttpClient::new());
+    let subject = format!("{} {release}", service.name);
+    let client = context.surroundings.outside.client();
     let mut seen = Seen::default();
     loop {
         if steerable {
             context.safe_point()?;
         }
         let instances = instances(context, service, release).await?;
-        seen.round(context, &client, service, &instances).await?;
+        seen.round(context, client.as_ref(), service, &instances)
+            .await?;
         let healthy = seen.healthy(&instances, policy.passes);
         let elapsed = began.elapsed();
         let done = healthy >= replicas as usize;
@@ -58,8 +60,8 @@ async fn instances(
     service: &Service,
     release: &Release,
 ) -> Result<Vec<Instance>, StepError> {
-    let mut instances = context.target.observe().await?.instances;
-    instances.retain(|one| one.service == service.name && one.release == *release);
+    let mut instances = context.target.instances(&service.name).await?;
+    instances.retain(|one| one.release == *release);
     Ok(instances)
 }
 
@@ -73,7 +75,7 @@ impl Seen {
     async fn round(
         &mut self,
         context: &Context,
-        client: &HttpClient,
+        client: &dyn Client,
         service: &Service,
         instances: &[Instance],
     ) -> Result<(), StepError> {

@@ -1,11 +1,12 @@
 //! The monitoring gate: before users reach a release, every service of it is seen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use code_deploy_record::{Gate, GateCheck, Release, SampleReader, Source};
+use code_deploy_record::{Gate, GateCheck, Release, Source};
 use tokio::time::Instant;
 
-use crate::http::HttpClient;
+use crate::http::Request;
 use crate::spec::Service;
 use crate::step::StepError;
 use crate::target::{Instance, InstanceLog};
@@ -67,18 +68,26 @@ fn reason(checks: &[GateCheck]) -> String {
 }
 
 async fn look(context: &Context, release: &Release) -> Result<Vec<GateCheck>, StepError> {
-    let observed = context.target.observe().await?;
+    let mut observed: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
+    for one in context.target.observe().await?.instances {
+        if one.release == *release {
+            observed.entry(one.service.clone()).or_default().push(one);
+        }
+    }
+    let counted = probes(context, release).await?;
     let mut checks = Vec::new();
     for service in &context.spec.services {
-        let own = |one: &&Instance| one.service == service.name && one.release == *release;
-        let instances: Vec<_> = observed.instances.iter().filter(own).cloned().collect();
+        let instances = observed.remove(&service.name).unwrap_or_default();
         if !super::probe::probes_of(&service.file.probes).is_empty() {
-            checks.push(probes(context, service, release).await?);
+            let number = counted.get(&service.name).copied().unwrap_or(0);
+            let measured = format!("{number} probes recorded");
+            let limit = "at least 1 probe recorded";
+            checks.push(check(service, "probes", measured, limit, number > 0));
         }
         let logs = context.target.logs(&service.name, release).await?;
-        checks.push(log(service, logs).await?);
+        checks.push(log(context, service, logs).await?);
         if let Some(path) = &service.file.metrics {
-            checks.push(metrics(service, &instances, path).await);
+            checks.push(metrics(context, service, &instances, path).await);
         }
     }
     Ok(checks)
@@ -100,40 +109,35 @@ fn check(
     }
 }
 
-async fn probes(
-    context: &Context,
-    service: &Service,
-    release: &Release,
-) -> Result<GateCheck, StepError> {
-    let folder = context.run.samples_path();
-    let (name, release) = (service.name.clone(), release.to_string());
-    let counted = blocking(move || {
-        let mut probes = 0;
-        for sample in SampleReader::open_folder(&folder, Source::Probe.word())? {
+/// Counts the probes of a release that are recorded, by service.
+async fn probes(context: &Context, release: &Release) -> Result<BTreeMap<String, u64>, StepError> {
+    let (run, release) = (context.run.clone(), release.to_string());
+    let count = move || -> Result<_, code_deploy_record::Error> {
+        let mut probes: BTreeMap<String, u64> = BTreeMap::new();
+        for sample in run.samples(Source::Probe.word())? {
             let sample = sample?;
-            if sample.service == name && sample.release == release {
-                probes += sample.count;
+            if sample.release == release {
+                *probes.entry(sample.service).or_default() += sample.count;
             }
         }
         Ok(probes)
-    });
-    let counted: u64 = counted.await?;
-    let measured = format!("{counted} probes recorded");
-    Ok(check(
-        service,
-        "probes",
-        measured,
-        "at least 1 probe recorded",
-        counted > 0,
-    ))
+    };
+    let surroundings = &context.surroundings;
+    surroundings.on_disk("reading samples", count).await
 }
 
-async fn log(service: &Service, logs: Vec<InstanceLog>) -> Result<GateCheck, StepError> {
-    let sizes = blocking(move || {
-        let size = |log: &InstanceLog| std::fs::metadata(&log.path).map_or(0, |file| file.len());
-        Ok(logs.iter().map(size).collect::<Vec<_>>())
-    });
-    let sizes = sizes.await?;
+async fn log(
+    context: &Context,
+    service: &Service,
+    logs: Vec<InstanceLog>,
+) -> Result<GateCheck, StepError> {
+    let disk = std::sync::Arc::clone(&context.surroundings.disk);
+    let measure = move || -> Result<Vec<u64>, StepError> {
+        let size = |log: &InstanceLog| disk.read(&log.path).and_then(|file| file.length());
+        Ok(logs.iter().map(|log| size(log).unwrap_or(0)).collect())
+    };
+    let surroundings = &context.surroundings;
+    let sizes = surroundings.on_disk("reading logs", measure).await?;
     let bytes: u64 = sizes.iter().sum();
     let passed = !sizes.is_empty() && sizes.iter().all(|size| *size > 0);
     let measured = format!("{} log files with {bytes} bytes", sizes.len());
@@ -146,8 +150,13 @@ async fn log(service: &Service, logs: Vec<InstanceLog>) -> Result<GateCheck, Ste
     ))
 }
 
-async fn metrics(service: &Service, instances: &[Instance], path: &str) -> GateCheck {
-    let client = HttpClient::new();
+async fn metrics(
+    context: &Context,
+    service: &Service,
+    instances: &[Instance],
+    path: &str,
+) -> GateCheck {
+    let client = context.surroundings.outside.client();
     let limit = "every instance answers with samples";
     if instances.is_empty() {
         return check(
@@ -161,7 +170,7 @@ async fn metrics(service: &Service, instances: &[Instance], path: &str) -> GateC
     let mut lines = 0;
     for instance in instances {
         let url = format!("http://{}{path}", instance.address);
-        match client.get(&url, METRICS_LIMIT).await {
+        match client.send(&Request::get(&url, METRICS_LIMIT)).await {
             Ok(answer) if answer.status.is_success() => {
                 let text = answer.text();
                 let given = text
@@ -188,17 +197,4 @@ async fn metrics(service: &Service, instances: &[Instance], path: &str) -> GateC
         limit,
         true,
     )
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, code_deploy_record::Error> + Send + 'static,
-) -> Result<T, StepError> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
-        StepError::permanent(
-            crate::code::CUT_OFF,
-            format!("reading the record was cut off: {error}"),
-            "",
-        )
-    })?;
-    Ok(done?)
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use code_deploy_record::{EventBody, Probe, Release, Sample, SampleWriter, Source};
+use code_deploy_record::{EventBody, Probe, Release, Sample, Source};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
-use crate::http::HttpClient;
+use crate::http::Request;
 use crate::spec::{ProbesFile, Service};
 use crate::step::StepError;
+use crate::surroundings::Client;
 use crate::target::Instance;
 
 /// Failures in a row after which an instance that was healthy counts as not healthy: one lost
@@ -47,7 +48,7 @@ pub fn probes_of(file: &ProbesFile) -> Vec<(Probe, &str)> {
 
 /// Asks an instance all probes of its service, each at the instance's own address.
 pub async fn probe_instance(
-    client: &HttpClient,
+    client: &dyn Client,
     service: &Service,
     instance: &Instance,
     timeout: Duration,
@@ -65,7 +66,7 @@ pub async fn probe_instance(
             };
         }
         let url = format!("http://{}{path}", instance.address);
-        match client.get(&url, timeout).await {
+        match client.send(&Request::get(&url, timeout)).await {
             Ok(answer) => {
                 let passed = answer.status.is_success();
                 let detail = format!("{path} answered {}", answer.status.as_u16());
@@ -128,7 +129,7 @@ pub async fn note_health(
 /// measures into the samples, and journals when the health of an instance changes.
 pub(crate) async fn keep_probing(context: &Context, stop: CancellationToken) {
     let policy = &context.spec.strategy.health;
-    let client = HttpClient::new();
+    let client = context.surroundings.outside.client();
     let mut ticks = tokio::time::interval(policy.interval.get().max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failures: BTreeMap<(String, Probe), u32> = BTreeMap::new();
@@ -136,8 +137,9 @@ pub(crate) async fn keep_probing(context: &Context, stop: CancellationToken) {
         // Cancel safe: no tick is lost that mattered, and an answer that nobody records is as if
         // it had not been asked for. What is being recorded is always recorded whole.
         let answers = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            answers = async { ticks.tick().await; ask_all(context, &client).await } => answers,
+            answers = async { ticks.tick().await; ask_all(context, client.as_ref()).await } => answers,
         };
         let recorded = match answers {
             Ok(answers) => record(context, &answers, &mut failures).await,
@@ -152,7 +154,7 @@ pub(crate) async fn keep_probing(context: &Context, stop: CancellationToken) {
 /// Asks all instances all their probes.
 async fn ask_all(
     context: &Context,
-    client: &HttpClient,
+    client: &dyn Client,
 ) -> Result<Vec<(Instance, Vec<Probed>)>, StepError> {
     let observed = context.target.observe().await?;
     let timeout = context.spec.strategy.health.timeout.get();
@@ -205,16 +207,7 @@ fn count(sample: &mut Sample, probed: &Probed) {
 }
 
 async fn append(context: &Context, samples: Vec<Sample>) -> Result<(), StepError> {
-    let folder = context.run.samples_path();
-    let written = tokio::task::spawn_blocking(move || {
-        SampleWriter::open(&folder, Source::Probe.word())?.append(&samples)
-    });
-    let written = written.await.map_err(|error| {
-        StepError::permanent(
-            crate::code::CUT_OFF,
-            format!("writing samples was cut off: {error}"),
-            "",
-        )
-    })?;
-    Ok(written?)
+    let run = context.run.clone();
+    let write = move || run.sample_writer(Source::Probe.word())?.append(&samples);
+    context.surroundings.on_disk("writing samples", write).await
 }

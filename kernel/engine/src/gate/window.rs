@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use code_deploy_record::{Error, Latency, Release, Sample, Source};
+use code_deploy_record::{Error, Latency, Release, RunFolder, Sample, Source};
 
 /// Sums of one release of one service.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,7 +44,7 @@ pub struct Window {
 /// each byte once.
 #[derive(Debug)]
 pub struct WindowReader {
-    folder: PathBuf,
+    run: RunFolder,
     new: Release,
     stable: Option<Release>,
     new_since: i64,
@@ -54,15 +54,15 @@ pub struct WindowReader {
 }
 
 impl WindowReader {
-    /// Returns a reader of the samples in `folder` from the given seconds on, each as Unix time.
+    /// Returns a reader of the samples of `run` from the given seconds on, each as Unix time.
     #[must_use]
-    pub fn new(folder: PathBuf, new: (Release, i64), stable: Option<(Release, i64)>) -> Self {
+    pub fn new(run: RunFolder, new: (Release, i64), stable: Option<(Release, i64)>) -> Self {
         let (new, new_since) = new;
         let stable_since = stable.as_ref().map_or(i64::MAX, |(_, since)| *since);
         let stable = stable.map(|(release, _)| release);
         let (read, window) = (BTreeMap::new(), Window::default());
         Self {
-            folder,
+            run,
             new,
             stable,
             new_since,
@@ -72,20 +72,23 @@ impl WindowReader {
         }
     }
 
+    /// Returns the sums so far.
+    #[must_use]
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
     /// Reads what was written since the last call; returns the sums so far.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::BadSample`].
     pub fn look(&mut self) -> Result<&Window, Error> {
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
+        let folder = self.run.samples_path();
+        let mut paths = match self.run.disk().entries(&folder) {
+            Ok(paths) => paths,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(&self.window),
-            Err(error) => return Err(Error::io("read", &self.folder)(error)),
+            Err(error) => return Err(Error::io("read", &folder)(error)),
         };
-        let mut paths = Vec::new();
-        for entry in entries {
-            paths.push(entry.map_err(Error::io("read", &self.folder))?.path());
-        }
         paths.retain(|path| {
             let name = path
                 .file_name()
@@ -100,7 +103,8 @@ impl WindowReader {
     }
 
     fn follow(&mut self, path: PathBuf) -> Result<(), Error> {
-        let mut file = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
+        let read = self.run.disk().read(&path);
+        let mut file = read.map_err(Error::io("read", &path))?;
         let mut position = self.read.get(&path).copied().unwrap_or(0);
         file.seek(SeekFrom::Start(position))
             .map_err(Error::io("read", &path))?;
@@ -115,10 +119,9 @@ impl WindowReader {
                 break;
             }
             position += read as u64;
-            match serde_json::from_slice::<Sample>(&line) {
-                Ok(sample) => self.add(&sample),
-                // A line that a restarted writer ended holds nothing.
-                Err(error) if error.is_eof() => {}
+            match Sample::of_line(&line) {
+                Ok(Some(sample)) => self.add(&sample),
+                Ok(None) => {}
                 Err(error) => {
                     let what = error.to_string();
                     return Err(Error::BadSample {

@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::*;
+use crate::http::HttpClient;
 
 async fn serve() -> String {
     async fn buy(headers: HeaderMap, body: String) -> (StatusCode, Json<Value>) {

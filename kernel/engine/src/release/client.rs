@@ -40,6 +40,26 @@ enum Does {
     Stop,
 }
 
+/// Starts or stops the outside client.
+///
+/// # Flow
+/// Starting: writes the client's configuration, starts its process and waits for its first good
+/// answer; verified by the process table with the start time and by counts that grow. Stopping:
+/// asks the process to end, waits for the requests under way and journals the sums. Each is the
+/// undo of the other.
+///
+/// # Guarantees
+/// A client that runs is not started a second time; one that had to be started again has a new
+/// name, so that no count is lost.
+///
+/// # Assumptions
+/// The process is found again by its number together with its start time and its command line.
+///
+/// # Caveats
+/// Requests in flight when the machine dies are in no count.
+///
+/// # Errors
+/// `CD0465` to `CD0469`: no address, no good answer, unreadable files, no start, no end.
 struct ClientStep {
     planned: PlannedStep,
     does: Does,

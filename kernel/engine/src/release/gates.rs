@@ -26,6 +26,26 @@ enum Kind {
     Monitoring,
 }
 
+/// A gate between green and traffic.
+///
+/// # Flow
+/// Asks the gate, which writes its answer into the record; verified by that answer and by asking
+/// the release on purpose. There is nothing to undo.
+///
+/// # Guarantees
+/// Changes nothing, but in a first deployment: there a service that is healthy is served to those
+/// that need it, which the undo of its green step takes back.
+///
+/// # Assumptions
+/// An answer is as good as its age: a gate that was passed is asked again when its step is carried
+/// out again.
+///
+/// # Caveats
+/// A gate that could look at nothing has not passed.
+///
+/// # Errors
+/// `CD0450` health, `CD0451` smoke, `CD0452` monitoring: the gate did not pass; what the target
+/// says.
 struct GateStep {
     planned: PlannedStep,
     kind: Kind,
@@ -164,7 +184,7 @@ impl Step for GateStep {
         if let Kind::Health { service, .. } = &self.kind {
             let running = green::running(context, service, &context.to).await?;
             let addresses: Vec<_> = running.iter().map(|one| one.address).collect();
-            return Ok(green::connect_check(&addresses, true).await);
+            return Ok(green::connect_check(context, &addresses, true).await);
         }
         outside::answers(context, Expected::OnPurpose(&context.to)).await
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_record::{Check, PlannedStep, RunId, StepName, Vantage};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::items;
 use super::planned::{Draft, step_name};
@@ -26,6 +25,25 @@ const EXPECTED: Duration = Duration::from_secs(5);
 /// The end of each log of a release that went back which is kept as evidence, in bytes.
 const LOG_END: u64 = 2 * 1024 * 1024;
 
+/// Starts the new release of one service beside the old one.
+///
+/// # Flow
+/// Asks the target for the wanted instances, without a share of traffic; verified by the target's
+/// own status of them and by a connection to each. Undone: keeps the end of each instance's log as
+/// evidence, takes away what traffic a first deployment gave it, and stops the instances.
+///
+/// # Guarantees
+/// Instances that run already are kept, so a second apply after half of a first one adds only what
+/// is missing. An undo that finds nothing to stop is done.
+///
+/// # Assumptions
+/// The target finds instances again by service and release, whichever process started them.
+///
+/// # Caveats
+/// A log that cannot be read does not stop the undo; the record says that it is missing.
+///
+/// # Errors
+/// What the target says, for instance that an instance did not get ready; `CD0430`, `CD0431`.
 struct Green {
     planned: PlannedStep,
     service: String,
@@ -130,8 +148,8 @@ pub(super) async fn running(
     service: &str,
     release: &code_deploy_record::Release,
 ) -> Result<Vec<Instance>, StepError> {
-    let mut instances = context.target.observe().await?.instances;
-    instances.retain(|one| one.running && one.service == service && one.release == *release);
+    let mut instances = context.target.instances(service).await?;
+    instances.retain(|one| one.running && one.release == *release);
     Ok(instances)
 }
 
@@ -167,11 +185,15 @@ pub(super) async fn count_check(
 }
 
 /// Tries to connect to addresses; says how many answer.
-pub(super) async fn connect_check(addresses: &[SocketAddr], wanted: bool) -> Check {
+pub(super) async fn connect_check(
+    context: &Context,
+    addresses: &[SocketAddr],
+    wanted: bool,
+) -> Check {
     let mut answered = 0;
     for address in addresses {
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
-        answered += usize::from(matches!(connected, Ok(Ok(_))));
+        let outside = &context.surroundings.outside;
+        answered += usize::from(outside.connects(*address, CONNECT).await);
     }
     let all = addresses.len();
     let passed = if wanted {
@@ -220,7 +242,7 @@ impl Step for Green {
 
     async fn cross_check(&self, context: &Context) -> Result<Check, StepError> {
         let addresses = self.addresses(context);
-        Ok(connect_check(&addresses, true).await)
+        Ok(connect_check(context, &addresses, true).await)
     }
 
     async fn undo(&self, context: &Context) -> Result<Value, StepError> {
@@ -242,22 +264,24 @@ impl Step for Green {
 
     async fn cross_check_undone(&self, context: &Context) -> Result<Check, StepError> {
         let addresses = self.addresses(context);
-        Ok(connect_check(&addresses, false).await)
+        Ok(connect_check(context, &addresses, false).await)
     }
 }
 
 /// Keeps the logs of the new release before its instances are stopped: they say why it went back.
 async fn keep_logs(context: &Context, service: &str) -> Result<(), StepError> {
     for log in context.target.logs(service, &context.to).await? {
-        let path = log.path.clone();
-        let read = tokio::task::spawn_blocking(move || end_of(&path)).await;
-        match read {
-            Ok(Ok(content)) if content.is_empty() => {}
-            Ok(Ok(content)) => {
+        let (path, disk) = (log.path.clone(), context.surroundings.disk.clone());
+        let read = move || {
+            let end = end_of(disk.as_ref(), &path);
+            end.map_err(|error| StepError::permanent(crate::code::CUT_OFF, error.to_string(), ""))
+        };
+        match context.surroundings.on_disk("reading a log", read).await {
+            Ok(content) if content.is_empty() => {}
+            Ok(content) => {
                 let name = format!("log of {} before it was stopped", log.instance);
                 context.keep(&name, "text/plain", content).await?;
             }
-            Ok(Err(error)) => note_missing(context, &log.instance, &error.to_string()).await?,
             Err(error) => note_missing(context, &log.instance, &error.to_string()).await?,
         }
     }
@@ -273,10 +297,10 @@ async fn note_missing(context: &Context, instance: &str, why: &str) -> Result<()
     Ok(())
 }
 
-fn end_of(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+fn end_of(disk: &dyn code_deploy_record::Disk, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
     use std::io::{Read as _, Seek as _, SeekFrom};
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
+    let mut file = disk.read(path)?;
+    let length = file.length()?;
     file.seek(SeekFrom::Start(length.saturating_sub(LOG_END)))?;
     let mut content = Vec::new();
     file.take(LOG_END).read_to_end(&mut content)?;

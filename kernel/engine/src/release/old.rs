@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_record::{Check, PlannedStep, Release, Vantage};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::green;
 use super::outside::{self, Expected};
@@ -18,6 +19,25 @@ use crate::{Context, Progress, Step};
 /// The time between two looks whether a person wants to go back.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Stops the old release.
+///
+/// # Flow
+/// Waits until the old release has been without traffic for as long as it is to be kept, then
+/// stops its instances service by service; verified by the target's own status and by requests
+/// through each address. Undone: starts it again and waits until it is healthy.
+///
+/// # Guarantees
+/// Nothing is stopped before all phases have passed, and nothing that has traffic. A second apply
+/// stops what is left.
+///
+/// # Assumptions
+/// The promotion was verified: the old release has no share.
+///
+/// # Caveats
+/// From here on going back takes a start of the old release.
+///
+/// # Errors
+/// What the target says; in the undo `CD0450`, the old release does not get healthy.
 struct StopOld {
     planned: PlannedStep,
     from: Release,
@@ -48,9 +68,11 @@ impl StopOld {
     /// Waits until the old release has been without traffic for as long as it is to be kept.
     async fn wait_kept(&self, context: &Context) -> Result<(), StepError> {
         let keep = context.spec.strategy.keep_old.get();
+        // The clock on the wall may be set meanwhile, in either direction.
+        let (before, began) = (kept(context).min(keep), Instant::now());
         loop {
             context.safe_point()?;
-            let kept = kept(context);
+            let kept = before + began.elapsed();
             let Some(left) = keep.checked_sub(kept).filter(|left| !left.is_zero()) else {
                 return Ok(());
             };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use code_deploy_record::{Check, Release, Vantage};
 
-use crate::http::{HttpClient, Request};
+use crate::http::Request;
 use crate::step::StepError;
+use crate::surroundings::Client;
 use crate::{Context, gate};
 
 /// The header in which a service names the release that answers.
@@ -34,7 +35,7 @@ pub(super) enum Expected<'a> {
 /// Asks every service through its address, and says which releases answered.
 pub(super) async fn answers(context: &Context, expected: Expected<'_>) -> Result<Check, StepError> {
     let urls = gate::base_urls(context).await?;
-    let client = HttpClient::new();
+    let client = context.surroundings.outside.client();
     let mut texts = Vec::new();
     let mut passed = true;
     for service in &context.spec.services {
@@ -48,7 +49,7 @@ pub(super) async fn answers(context: &Context, expected: Expected<'_>) -> Result
             continue;
         };
         let url = format!("{base}{path}");
-        let seen = ask(context, &client, &url, &expected).await;
+        let seen = ask(context, client.as_ref(), &url, &expected).await;
         passed &= seen.holds(&expected);
         texts.push(format!("{}: {}", service.name, seen.text()));
     }
@@ -114,7 +115,7 @@ impl Seen {
     }
 }
 
-async fn ask(context: &Context, client: &HttpClient, url: &str, expected: &Expected<'_>) -> Seen {
+async fn ask(context: &Context, client: &dyn Client, url: &str, expected: &Expected<'_>) -> Seen {
     let mut seen = Seen::default();
     let mut request = Request::get(url, LIMIT);
     if let Expected::OnPurpose(release) = expected {

@@ -19,6 +19,25 @@ use crate::{Context, Step};
 /// What going back and forward is expected to take.
 const EXPECTED: Duration = Duration::from_secs(4);
 
+/// Rehearses the rollback of traffic.
+///
+/// # Flow
+/// Sends all traffic to the stable release, measures how long that took and what it cost, and
+/// gives the new release its share again; verified as a move of traffic is. Undone as a move of
+/// traffic is.
+///
+/// # Guarantees
+/// What is measured is in the record before traffic moves forward again.
+///
+/// # Assumptions
+/// The share that it goes forward to is one that was watched before.
+///
+/// # Caveats
+/// A process that dies in between leaves all traffic on the stable release; the rehearsal is then
+/// made again as a whole.
+///
+/// # Errors
+/// `CD0460` what is served is not what was set; what the target says.
 struct Rehearsal {
     planned: PlannedStep,
     percent: u16,

@@ -22,6 +22,26 @@ use crate::{Context, Step};
 /// What replacing instances is expected to take besides their health checks and the soak.
 const OVERHEAD: Duration = Duration::from_secs(10);
 
+/// Replaces some instances of the old release by as many of the new one.
+///
+/// # Flow
+/// Starts instances of the new release and waits until they are healthy, gives it the share of
+/// traffic that is its share of instances, then scales the old release down, and watches; verified
+/// as a move of traffic is. Undone: the old release is brought to its full size, healthy, before
+/// all traffic goes back to it.
+///
+/// # Guarantees
+/// There are never fewer instances than wanted, and never none of the old release before the run
+/// ends. A second apply starts and stops only what is missing or too much.
+///
+/// # Assumptions
+/// The target can run fewer instances of a release than before.
+///
+/// # Caveats
+/// Going back takes the time that the old release needs to get healthy.
+///
+/// # Errors
+/// `CD0450` the new instances do not get healthy; `CD0453`, `CD0460`; what the target says.
 struct Wave {
     planned: PlannedStep,
     percent: u16,

@@ -7,6 +7,7 @@ use code_deploy_record::{EventBody, Release};
 
 use crate::Context;
 use crate::step::StepError;
+use crate::surroundings::Sabotage;
 use crate::target::{Lease, Shares};
 
 /// How long traffic stays split when the engine does not renew its lease. Long enough for a busy
@@ -29,11 +30,11 @@ pub(super) fn shares(context: &Context, percent: u16) -> BTreeMap<String, Shares
 }
 
 /// Gives the new release that many percent of the traffic of all services, and returns when that
-/// is read back. While traffic is split, the lease is held: when this program dies, all traffic
-/// goes to the stable release.
+/// is read back. While traffic moves or is split, the lease is held: when this program dies, all
+/// traffic goes to the stable release, also of services that had moved when others had not.
 pub(super) async fn to(context: &Context, percent: u16, reason: &str) -> Result<(), StepError> {
     let wanted = shares(context, percent);
-    if percent > 0 && percent < 100 {
+    if served(context).await? != wanted || (percent > 0 && percent < 100) {
         hold(context).await?;
     }
     if served(context).await? != wanted {
@@ -62,6 +63,9 @@ pub(super) async fn to(context: &Context, percent: u16, reason: &str) -> Result<
 
 /// Holds the lease under which traffic may be split.
 pub(super) async fn hold(context: &Context) -> Result<(), StepError> {
+    if context.surroundings.sabotaged(Sabotage::HoldsNoLease) {
+        return Ok(());
+    }
     if let Some(stable) = context.from.clone() {
         context
             .target

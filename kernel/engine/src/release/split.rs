@@ -4,7 +4,6 @@ use code_deploy_record::{Basis, ItemId, Verdict};
 
 use crate::Context;
 use crate::gate::window::{Sums, Window, WindowReader};
-use crate::phases::work::blocking;
 use crate::step::StepError;
 
 /// The item on load balancing: the observed split is the configured split.
@@ -38,12 +37,13 @@ pub(super) async fn settle(
     if failed_before {
         return Ok(());
     }
-    let (folder, new) = (context.run.samples_path(), context.to.clone());
-    let counted = blocking("counting requests", move || {
-        let mut reader = WindowReader::new(folder, (new, since), Some((from, since)));
+    let (run, new) = (context.run.clone(), context.to.clone());
+    let count = move || {
+        let mut reader = WindowReader::new(run, (new, since), Some((from, since)));
         reader.look().cloned()
-    })
-    .await??;
+    };
+    let surroundings = &context.surroundings;
+    let counted = surroundings.on_disk("counting requests", count).await?;
     let services = context.spec.services.iter();
     let splits: Vec<_> = services
         .filter(|service| !service.file.routing.sticky)

@@ -20,6 +20,28 @@ use crate::{Context, Result, Step};
 /// What a shift and its checks take besides the soak.
 const OVERHEAD: Duration = Duration::from_secs(3);
 
+/// Gives the new release a share of the traffic of all services, and watches it.
+///
+/// # Flow
+/// Holds the lease, sets the shares, reads them back where they are served, watches for the length
+/// of the soak; verified by the shares as served and by requests through each address. Undone: all
+/// traffic goes to the stable release at once, whatever the share was.
+///
+/// # Guarantees
+/// Traffic is split only under a lease that sends it to the stable release when this process dies.
+/// Setting the shares that are served already changes nothing. The undo never passes through
+/// smaller shares.
+///
+/// # Assumptions
+/// The gates before it have passed: its place in the plan says so. The target switches a service's
+/// shares as one.
+///
+/// # Caveats
+/// While the soak lasts, a pause stops the watching and not the traffic; the lease is renewed.
+///
+/// # Errors
+/// `CD0453` the analysis found harm or too little; `CD0460` what is served is not what was set;
+/// what the target says.
 struct Traffic {
     planned: PlannedStep,
     percent: u16,

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
+use super::ready::Ready;
 use super::{Ended, Runner, VerbDone, forward};
 use crate::step::{StepError, StepErrorKind};
 use crate::{Error, Result, Step, policy, settle};
@@ -322,7 +323,7 @@ impl Runner {
     }
 
     async fn phase_failed(&mut self, phase: PhaseNumber, error: StepError) -> Result<Ended> {
-        if error.problem.code.starts_with("CD030") {
+        if crate::code::is_of_the_record(&error.problem.code) {
             return Err(error.into());
         }
         let what = error.problem.what.clone();
@@ -382,12 +383,17 @@ impl Runner {
             ended.already.push(step.planned().step.clone());
         }
         let mut running: Running<'_> = FuturesUnordered::new();
-        let mut under_way: BTreeSet<StepName> = BTreeSet::new();
+        let mut ready = Ready::of(&self.plan, selection, &state);
+        drop(state);
         let mut failure: Option<StepError> = None;
         loop {
             let may_begin = failure.is_none() && self.context.safe_point().is_ok();
-            if may_begin {
-                self.begin_ready(selection, &mut running, &mut under_way);
+            while may_begin && running.len() < SIDE_BY_SIDE {
+                let Some(step) = ready.take() else { break };
+                let (context, name) = (&self.context, step.planned().step.clone());
+                running.push(Box::pin(
+                    async move { (name, forward(context, step).await) },
+                ));
             }
             let Some((name, result)) = running.next().await else {
                 if let Some(error) = failure {
@@ -401,39 +407,15 @@ impl Runner {
                     Some(steered) => return Ok(steered),
                 }
             };
-            under_way.remove(&name);
             match result {
-                Ok(()) => ended.done.push(name),
-                Err(error) if error.kind == StepErrorKind::Steered => {}
+                Ok(()) => {
+                    ready.done(&name);
+                    ended.done.push(name);
+                }
+                Err(error) if error.kind == StepErrorKind::Steered => ready.give_back(&name),
                 Err(error) => {
                     failure.get_or_insert(error);
                 }
-            }
-        }
-    }
-
-    fn begin_ready<'a>(
-        &'a self,
-        selection: &'a [Arc<dyn Step>],
-        running: &mut Running<'a>,
-        under_way: &mut BTreeSet<StepName>,
-    ) {
-        let state = self.state();
-        for step in selection {
-            let planned = step.planned();
-            let name = planned.step.clone();
-            let free = under_way.len() < SIDE_BY_SIDE && !under_way.contains(&name);
-            let ready = self
-                .plan
-                .before(planned)
-                .iter()
-                .all(|before| state.step_done(before));
-            if free && ready && !state.step_done(&name) {
-                under_way.insert(name.clone());
-                let context = &self.context;
-                running.push(Box::pin(
-                    async move { (name, forward(context, step).await) },
-                ));
             }
         }
     }
@@ -443,13 +425,17 @@ impl Runner {
     async fn wait_at_safe_point(&self, after: Option<&StepName>) -> Result<Option<Steps>> {
         let context = &self.context;
         loop {
-            let (verb, by, reason) = tokio::select! {
+            let asked = tokio::select! {
+                biased;
                 asked = context.interruption.wait() => asked,
                 // Cancel safe: nothing is taken from the token.
                 () = self.leave.cancelled() => {
                     (Steering::Pause, self.person.name.clone(), "interrupted".to_owned())
                 }
+                // A run that stands still is not to wait for ever on a disk that took nothing.
+                error = context.journal.failed() => return Err(error.into()),
             };
+            let (verb, by, reason) = asked.clone();
             match verb {
                 Steering::Rollback => return Ok(Some(Steps::GoBack { by, reason })),
                 Steering::Pause => {
@@ -463,7 +449,7 @@ impl Runner {
                         let text = "the run stands at a safe point".to_owned();
                         return Ok(Some(Steps::Left(text)));
                     }
-                    context.interruption.clear();
+                    context.interruption.carried_out(&asked);
                 }
                 Steering::Resume | Steering::Approve => {
                     let found = format!("{by} resumed it: {reason}");
@@ -471,7 +457,7 @@ impl Runner {
                         .journal
                         .append("engine", EventBody::Resumed { found })
                         .await?;
-                    context.interruption.clear();
+                    context.interruption.carried_out(&asked);
                     return Ok(None);
                 }
             }
@@ -483,7 +469,9 @@ impl Runner {
         let selection: Vec<_> = self.plan.of_verb("finish").cloned().collect();
         match self.run_steps(&selection).await? {
             Steps::Done(_) => Ok(None),
-            Steps::Failed(error) if error.problem.code.starts_with("CD030") => Err(error.into()),
+            Steps::Failed(error) if crate::code::is_of_the_record(&error.problem.code) => {
+                Err(error.into())
+            }
             Steps::Failed(error) => {
                 let reason = error.problem.what;
                 self.go_back(Trigger::Failure, &reason).await.map(Some)

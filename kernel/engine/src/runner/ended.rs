@@ -17,6 +17,8 @@ pub enum Ended {
     RolledBack(String),
     /// Neither release could be reached whole: a person must decide. The run is not ended.
     NeedsPerson(Problem),
+    /// A person ended a run that needed one, and answers for what runs.
+    Abandoned(String),
     /// The run stands at a safe point.
     Interrupted(String),
 }
@@ -39,7 +41,7 @@ impl Ended {
             Self::Done(_) => 0,
             Self::Failed(_) | Self::Refused(_) => 1,
             Self::RolledBack(_) => 3,
-            Self::NeedsPerson(_) => 4,
+            Self::NeedsPerson(_) | Self::Abandoned(_) => 4,
             Self::Interrupted(_) => 130,
         }
     }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_deploy_record::{Check, Direction, EventBody, Outcome, Problem, StepName, Vantage};
+use code_deploy_record::{
+    Check, Direction, EventBody, Outcome, Problem, StepLimits, StepName, Vantage,
+};
 use serde_json::Value;
 
 use crate::step::{StepError, StepErrorKind};
+use crate::surroundings::Sabotage;
 use crate::{Context, Step};
 
 /// How often a step is tried before its error stands.
@@ -44,8 +47,15 @@ async fn run(
         };
         let last = attempt + 1 >= first + ATTEMPTS;
         if error.kind == StepErrorKind::Transient && !last {
-            let text = format!("{name}: attempt {attempt} failed ({error}); tried again");
-            note(context, text).await?;
+            let pause_ms = milliseconds(pause);
+            let body = EventBody::StepRetried {
+                step: name.clone(),
+                direction,
+                attempt,
+                pause_ms,
+                problem: error.problem,
+            };
+            context.journal.append("engine", body).await?;
             wait(context, direction, pause).await;
             pause *= 2;
             continue;
@@ -66,8 +76,9 @@ async fn wait(context: &Context, direction: Direction, pause: Duration) {
     match direction {
         Direction::Apply => {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
-                _ = context.interruption.wait() => {}
+                () = context.interruption.stopped() => {}
             }
         }
         Direction::Undo => tokio::time::sleep(pause).await,
@@ -99,9 +110,20 @@ async fn attempt_once(
         direction,
         attempt,
         intent,
+        limits: Some(StepLimits {
+            timeout_ms: milliseconds(step.limit()),
+            attempts: ATTEMPTS,
+            pause_ms: milliseconds(FIRST_PAUSE),
+        }),
     };
-    context.journal.append("engine", body).await?;
-    let result = act(context, step, direction).await?;
+    let result = if context.surroundings.sabotaged(Sabotage::ActsFirst) {
+        let result = act(context, step, direction).await;
+        context.journal.append("engine", body).await?;
+        result?
+    } else {
+        context.journal.append("engine", body).await?;
+        act(context, step, direction).await?
+    };
     let body = EventBody::StepApplied {
         step: name.clone(),
         direction,
@@ -129,6 +151,8 @@ async fn act(
     step: &Arc<dyn Step>,
     direction: Direction,
 ) -> Result<Value, StepError> {
+    // A step may change something that is no part of the target.
+    context.may_act.check().await?;
     let limit = step.limit();
     let acted = match direction {
         Direction::Apply => tokio::time::timeout(limit, step.apply(context)).await,
@@ -210,11 +234,6 @@ async fn finished(
     Ok(())
 }
 
-async fn note(context: &Context, text: String) -> Result<(), StepError> {
-    let severity = code_deploy_record::Severity::Low;
-    context
-        .journal
-        .append("engine", EventBody::Noted { severity, text })
-        .await?;
-    Ok(())
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

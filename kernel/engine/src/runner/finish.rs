@@ -7,6 +7,12 @@ use code_deploy_record::{
 use super::{Ended, Runner, VerbDone};
 use crate::{Error, Result, settle};
 
+/// How often the target is asked what runs, when it does not say.
+const LOOKS: u32 = 4;
+
+/// The pause before it is asked again; it doubles with each.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Runner {
     /// Ends a run whose phases are all done: stops the old release and the outside client, looks
     /// once more at what runs, settles what no step settled, and seals the record.
@@ -45,9 +51,43 @@ impl Runner {
                 .go_back(code_deploy_record::Trigger::Failure, &reason)
                 .await;
         }
+        if !self.context.interruption.close() {
+            return self.go_back_as_asked().await;
+        }
         let summary = self.success_summary();
         self.conclude(RunOutcome::Succeeded, summary).await?;
         Ok(Ended::Done(VerbDone::default()))
+    }
+
+    /// Goes back because somebody asked for that at the last moment.
+    async fn go_back_as_asked(&mut self) -> Result<Ended> {
+        let asked = self.context.interruption.asked();
+        let (by, reason) = asked.map_or_else(
+            || {
+                (
+                    self.person.name.clone(),
+                    "asked at the last moment".to_owned(),
+                )
+            },
+            |(_, by, reason)| (by, reason),
+        );
+        let trigger = code_deploy_record::Trigger::Person;
+        self.go_back(trigger, &format!("{by}: {reason}")).await
+    }
+
+    /// Asks the target what runs; one answer that fails is no answer.
+    pub(crate) async fn look(&self) -> Result<crate::target::Observed, String> {
+        let mut pause = LOOK;
+        for _ in 1..LOOKS {
+            match self.context.target.observe().await {
+                Ok(observed) => return Ok(observed),
+                Err(error) => tracing::warn!(%error, "the target did not say what runs"),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        let last = self.context.target.observe().await;
+        last.map_err(|error| error.to_string())
     }
 
     fn success_summary(&self) -> String {
@@ -68,12 +108,7 @@ impl Runner {
     /// Checks by what the target says that all services are on a release and nothing else is
     /// served. Returns what is not so.
     pub(crate) async fn all_on(&self, release: &code_deploy_record::Release) -> Result<(), String> {
-        let observed = self
-            .context
-            .target
-            .observe()
-            .await
-            .map_err(|error| error.to_string())?;
+        let observed = self.look().await?;
         if observed.stable.as_ref() != Some(release) {
             let stable = observed
                 .stable
@@ -154,11 +189,9 @@ impl Runner {
             tracing::warn!(%error, "the target goes on writing samples");
         }
         let folder = self.context.run.clone();
-        let closed = tokio::task::spawn_blocking(move || digests(&folder)).await;
-        let closed = closed.map_err(|error| {
-            let what = format!("reading the samples was cut off: {error}");
-            Error::refused(crate::code::CUT_OFF, what, "Resume the run; it ends then.")
-        })??;
+        let surroundings = &self.context.surroundings;
+        let read = move || digests(&folder);
+        let closed = surroundings.on_disk("reading the samples", read).await?;
         for (file, digest, samples) in closed {
             let body = EventBody::SamplesClosed {
                 file,
@@ -182,16 +215,15 @@ impl Runner {
 }
 
 /// Returns each samples file with its digest and its number of lines.
-fn digests(run: &RunFolder) -> Result<Vec<(String, Digest, u64)>> {
+fn digests(run: &RunFolder) -> Result<Vec<(String, Digest, u64)>, code_deploy_record::Error> {
     let folder = run.samples_path();
-    let entries = match std::fs::read_dir(&folder) {
+    let entries = match run.disk().entries(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unread(&folder, error)),
     };
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| unread(&folder, error))?.path();
+    for path in entries {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -200,7 +232,8 @@ fn digests(run: &RunFolder) -> Result<Vec<(String, Digest, u64)>> {
         if !name.ends_with(".jsonl") {
             continue;
         }
-        let content = std::fs::File::open(&path).map_err(|error| unread(&path, error))?;
+        let content = run.disk().read(&path);
+        let content = content.map_err(|error| unread(&path, error))?;
         let mut counted = CountLines {
             inner: content,
             lines: 0,
@@ -212,12 +245,12 @@ fn digests(run: &RunFolder) -> Result<Vec<(String, Digest, u64)>> {
     Ok(files)
 }
 
-fn unread(path: &std::path::Path, error: std::io::Error) -> Error {
-    Error::Record(code_deploy_record::Error::io("read", path)(error))
+fn unread(path: &std::path::Path, error: std::io::Error) -> code_deploy_record::Error {
+    code_deploy_record::Error::io("read", path)(error)
 }
 
 struct CountLines {
-    inner: std::fs::File,
+    inner: Box<dyn code_deploy_record::disk::ReadFile>,
     lines: u64,
 }
 

@@ -6,17 +6,24 @@ use code_deploy_record::{
     EventBody, Recovered, RunLock, RunStarted, RunState, Steering, StepStatus,
 };
 
-use super::open::{Last, assemble, damaged_name, no_thread};
+use super::open::{Last, assemble, damaged_name, fence, name_key, no_thread};
 use super::{OpenOptions, Purpose, Runner};
+use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
+use crate::surroundings::Sabotage;
 use crate::{Error, Journal, Result};
 
 /// Joins a run that is not ended: goes on from where its record stands.
 pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Runner> {
     let (inputs, plan) = plan_of_open_run(&options, &last)?;
-    let recovered_target = options.target.recover().await?;
+    let recovered_target = answer("looking after the place", options.target.recover()).await?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
-    let (writer, state, recovered) = last.folder.open_journal(clock, redactor)?;
+    let (mut writer, mut state, recovered) = last.folder.open_journal(clock, redactor)?;
+    fence(&mut writer, &lock, &options);
+    if options.surroundings.sabotaged(Sabotage::ForgetsOnResume) {
+        state.applied.pop();
+    }
+    name_key(&options, &last.folder, &mut writer, &mut state)?;
     let noted = state.last;
     let mut found = found_text(&state, recovered);
     if let Some(text) = recovered_target {
@@ -25,6 +32,7 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
     let asked = runner.state().asked.clone();
+    runner.journal_lock().await?;
     runner
         .context
         .journal

@@ -45,6 +45,31 @@ impl Live {
         });
     }
 
+    /// Starts to renew the lease of the lock. When another process has taken the lock, everything
+    /// beside the run ends.
+    pub(super) fn keep_lock(&self, context: &Context) {
+        let (context, fence, stop) = (context.clone(), self.lock.fence(), self.stop.clone());
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(RunLock::LEASE / 3).await;
+                let (fence, now) = (fence.clone(), context.clock.now());
+                let renew = move || fence.renew(now);
+                let renewed = context
+                    .surroundings
+                    .on_disk("renewing the lock", renew)
+                    .await;
+                match renewed {
+                    Ok(()) => {}
+                    Err(error) if error.problem.code == crate::code::FENCED_OFF => {
+                        tracing::error!(%error, "this process does nothing more");
+                        stop.cancel();
+                    }
+                    Err(error) => tracing::warn!(%error, "the lease of the lock was not renewed"),
+                }
+            }
+        });
+    }
+
     /// Starts to note what happens on its own in the target from `since` on: a target tells whoever
     /// asks for the first time also of what earlier runs, or earlier runners of this one, have noted.
     pub(super) fn watch(&self, context: &Context, since: DateTime<Utc>) {

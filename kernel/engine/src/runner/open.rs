@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, LockHolder, Planned, PreviousRun,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun,
     Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::join::join;
 use super::live::Live;
+use super::lock;
 use super::preview::inputs_from;
 use super::{OpenOptions, Purpose, Runner};
-use crate::lease::LeasedTarget;
+use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
+use crate::surroundings::Sabotage;
 use crate::target::Observed;
 use crate::{Context, Error, Interruption, Journal, Result, Target};
 
@@ -49,19 +51,20 @@ impl Runner {
     /// resume; `CD0418` there is nothing to go back from; `CD0424` no release is named.
     pub async fn open(options: OpenOptions) -> Result<Self> {
         refuse_what_cannot_be_honoured(&options)?;
-        let runs = RunsFolder::of_project(&options.spec.project);
+        let runs = runs_of(&options);
         let seen = last_run(&runs, &options)?;
         let id = match &seen {
             Some(last) if !last.is_ended() => last.state.started.as_ref().map(|s| s.run.clone()),
             _ => None,
         };
-        let id = id.map_or_else(|| new_id(&options), Ok)?;
-        let lock = Arc::new(take_lock(&runs, &options, id)?);
+        let newest = runs.list()?.pop();
+        let id = id.map_or_else(|| new_id(&options, newest.as_ref()), Ok)?;
+        let lock = Arc::new(lock::take(&runs, &options, id).await?);
         // Looked at again under the lock: another process may have ended its run meanwhile.
         match last_run(&runs, &options)? {
             Some(last) if !last.is_ended() => join(options, last, lock).await,
             last => {
-                seal_if_cut_off(last.as_ref(), &options)?;
+                seal_if_cut_off(last.as_ref(), &options, &lock)?;
                 match options.purpose {
                     Purpose::Deploy | Purpose::Begin => {}
                     Purpose::Resume => {
@@ -112,42 +115,37 @@ pub(super) fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()
     Err(Error::refused("CD0402", what, first.cure.clone()))
 }
 
-fn new_id(options: &OpenOptions) -> Result<RunId> {
-    let now = options.clock.now();
-    let salt = format!("{}-{}", now.timestamp_micros(), std::process::id());
-    let salt: String = Digest::of(salt.as_bytes())
-        .short()
-        .chars()
-        .take(4)
-        .collect();
+/// How the name of a run begins.
+const TIME: &str = "%Y%m%dT%H%M%S%3fZ";
+
+/// Returns when a run began, by its name.
+fn began(run: &RunId) -> Option<DateTime<Utc>> {
+    let time = run.as_str().split('-').next()?;
+    let time = chrono::NaiveDateTime::parse_from_str(time, TIME).ok()?;
+    Some(time.and_utc())
+}
+
+/// Returns the folder of the runs of the project.
+pub(super) fn runs_of(options: &OpenOptions) -> RunsFolder {
+    let disk = Arc::clone(&options.surroundings.disk);
+    RunsFolder::on_disk(disk, &options.spec.project)
+}
+
+/// Returns a name that sorts after that of every run so far, also when the clock was set back: the
+/// last run is the one whose name is last.
+fn new_id(options: &OpenOptions, newest: Option<&RunId>) -> Result<RunId> {
+    let mut now = options.clock.now();
+    if let Some(newest) = newest.and_then(began) {
+        now = now.max(newest + chrono::TimeDelta::milliseconds(1));
+    }
+    let salt = options.surroundings.chance.bits().to_be_bytes();
+    let salt: String = Digest::of(&salt).short().chars().take(4).collect();
     let spec = &options.spec;
-    let time = now.format("%Y%m%dT%H%M%S%3fZ");
+    let time = now.format(TIME);
     let id = format!("{time}-{}-{}-{salt}", spec.environment, spec.target);
     id.parse().map_err(|error| {
         let help = "Use letters, digits and `-` in the names of environments.";
         Error::refused("CD0404", format!("a run cannot be named: {error}"), help)
-    })
-}
-
-fn take_lock(runs: &RunsFolder, options: &OpenOptions, run: RunId) -> Result<RunLock> {
-    let holder = LockHolder {
-        run,
-        pid: std::process::id(),
-        host: options.person.host.clone(),
-        user: options.person.name.clone(),
-        since: options.clock.now(),
-        fencing: 0,
-    };
-    let spec = &options.spec;
-    let taken = RunLock::take(runs, &spec.application, &spec.environment, holder);
-    taken.map_err(|error| match error {
-        error @ code_deploy_record::Error::Locked { .. } => Error::refused(
-            crate::code::LOCKED,
-            error.to_string(),
-            "Wait until it has ended, or steer it from here: `code-deploy status`, `pause` and \
-             `rollback` reach a run that is alive.",
-        ),
-        error => Error::Record(error),
     })
 }
 
@@ -201,19 +199,26 @@ fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
     )
 }
 
-/// Seals a run that ended but was cut off before its seal.
-fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions) -> Result<()> {
-    let Some(last) = last.filter(|last| !last.state.sealed) else {
+/// Seals a run that ended but was cut off before its seal, or before that was signed.
+fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions, lock: &RunLock) -> Result<()> {
+    let Some(last) = last else {
         return Ok(());
     };
+    if last.state.sealed && last.folder.is_signed_to_its_end()? {
+        return Ok(());
+    }
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
-    writer.append(
-        "engine",
-        EventBody::Sealed {
-            events: state.events,
-        },
-    )?;
+    fence(&mut writer, lock, options);
+    if state.sealed {
+        // Only the key that the record names can sign it now: nothing is appended behind an end.
+        return Ok(writer.sign_with(options.seal_key.as_ref())?);
+    }
+    if let Some(key) = &options.seal_key {
+        writer.seal_with(Arc::clone(key))?;
+    }
+    let events = writer.next_seq();
+    writer.append("engine", EventBody::Sealed { events })?;
     Ok(())
 }
 
@@ -223,23 +228,49 @@ async fn begin(
     last: Option<Last>,
     lock: Arc<RunLock>,
 ) -> Result<Runner> {
-    options.target.recover().await?;
-    let observed = options.target.observe().await?;
+    answer("looking after the place", options.target.recover()).await?;
+    let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options)?;
     let inputs = inputs_from(&options, runs, from)?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let mut writer = folder.create_journal(clock, redactor)?;
+    fence(&mut writer, &lock, &options);
     let mut state = RunState::default();
     let started = run_started(&options, &inputs, &lock, last.as_ref())?;
     let event = writer.append("engine", EventBody::RunStarted(Box::new(started)))?;
     state.apply(&event).map_err(|what| unfit(&folder, what))?;
+    name_key(&options, &folder, &mut writer, &mut state)?;
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, folder, journal, lock)?;
+    runner.journal_lock().await?;
     runner.journal_plan().await?;
     runner.start_live(None).await?;
     Ok(runner)
+}
+
+/// Lets a journal be written only while the lock is held.
+pub(super) fn fence(writer: &mut JournalWriter, lock: &RunLock, options: &OpenOptions) {
+    if !options.surroundings.sabotaged(Sabotage::IgnoresFence) {
+        writer.fence_with(lock.fence());
+    }
+}
+
+/// Seals the record with the key that was given, and says so in it where it does not yet.
+pub(super) fn name_key(
+    options: &OpenOptions,
+    folder: &RunFolder,
+    writer: &mut JournalWriter,
+    state: &mut RunState,
+) -> Result<()> {
+    let Some(key) = &options.seal_key else {
+        return Ok(());
+    };
+    match writer.seal_with(Arc::clone(key))? {
+        Some(event) => state.apply(&event).map_err(|what| unfit(folder, what)),
+        None => Ok(()),
+    }
 }
 
 fn unfit(folder: &RunFolder, what: String) -> Error {
@@ -378,6 +409,7 @@ fn run_started(
         Ok(PreviousRun {
             run,
             head: journal.head(),
+            checkpoint: last.folder.last_checkpoint()?.map(|last| last.head),
         })
     });
     Ok(RunStarted {
@@ -421,14 +453,22 @@ pub(super) fn assemble(
 ) -> Result<Runner> {
     let catalog = Catalog::shipped()?;
     let live = Live::new(Arc::clone(&lock));
-    let target = LeasedTarget::new(options.target, &live.tracker, live.stop.clone());
+    let may_act = MayAct {
+        journal: journal.clone(),
+        fence: lock.fence(),
+        surroundings: options.surroundings.clone(),
+    };
+    let stop = live.stop.clone();
+    let target = LeasedTarget::new(options.target, may_act.clone(), &live.tracker, stop);
     let context = Context {
         spec: options.spec,
         from: inputs.from.clone(),
         to: inputs.to.clone(),
         target: Arc::new(target) as Arc<dyn Target>,
+        may_act,
         run,
         journal,
+        surroundings: options.surroundings,
         clock: options.clock,
         interruption: Interruption::default(),
         redactor: options.redactor,
@@ -442,6 +482,7 @@ pub(super) fn assemble(
         item_facts: options.item_facts,
         catalog,
         person: options.person,
+        program: options.program_version,
         leave: CancellationToken::new(),
         live,
         lock,
@@ -449,6 +490,20 @@ pub(super) fn assemble(
 }
 
 impl Runner {
+    /// Journals who carries the run out from here, and under which fencing number.
+    pub(super) async fn journal_lock(&self) -> Result<()> {
+        let holder = self.lock.holder();
+        let body = EventBody::LockTaken {
+            fencing: holder.fencing,
+            host: holder.host.clone(),
+            pid: holder.pid,
+            program: self.program.clone(),
+        };
+        let actor = format!("person:{}", holder.user);
+        self.context.journal.append(&actor, body).await?;
+        Ok(())
+    }
+
     /// Journals inventory and plan, unless that was done before.
     pub(super) async fn journal_plan(&self) -> Result<()> {
         if self.state().plan.is_some() {
@@ -486,7 +541,11 @@ impl Runner {
     /// `noted`, when the last runner's notes end.
     pub(super) async fn start_live(&self, noted: Option<DateTime<Utc>>) -> Result<()> {
         let since = noted.unwrap_or_else(|| self.context.clock.now());
+        self.live.keep_lock(&self.context);
         self.live.watch(&self.context, since);
+        if !self.context.surroundings.door {
+            return Ok(());
+        }
         let server = crate::steer::Server::bind(&self.context, &self.person).await?;
         self.live.spawn(server.serve());
         Ok(())

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use code_deploy_record::{Clock, Item, Redactor, Release, RunId};
+use code_deploy_record::{Clock, Item, Redactor, Release, RunId, SealKey};
 
 use crate::plan::{Found, Inputs, MakeSteps};
-use crate::{Approver, Spec, Target};
+use crate::{Approver, Spec, Surroundings, Target};
 
 /// Returns the fact of the inventory from which it follows that an item cannot apply, if there
 /// is one.
@@ -51,10 +51,14 @@ pub struct OpenOptions {
     pub program: PathBuf,
     /// This program's version.
     pub program_version: String,
+    /// Disk, network and chance.
+    pub surroundings: Surroundings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Secret values that must not leave.
     pub redactor: Redactor,
+    /// The key that seals the record; nothing leaves it without signatures.
+    pub seal_key: Option<Arc<SealKey>>,
     /// The person who may be asked.
     pub approver: Arc<dyn Approver>,
     /// What is to go wrong on purpose, in a demonstration.

@@ -6,10 +6,12 @@ use code_deploy_record::{Release, RunOutcome, RunsFolder};
 
 use super::join::plan_of_open_run;
 use super::open::{
-    Last, last_run, refuse_what_cannot_be_honoured, require_earlier, stable, wanted_release,
+    Last, last_run, refuse_what_cannot_be_honoured, require_earlier, runs_of, stable,
+    wanted_release,
 };
 use super::{OpenOptions, Runner};
 use crate::foresight::{self, Foreseen};
+use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
 use crate::{Error, Result};
 
@@ -45,12 +47,12 @@ impl Runner {
 
 async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
     refuse_what_cannot_be_honoured(options)?;
-    let runs = RunsFolder::of_project(&options.spec.project);
+    let runs = runs_of(options);
     let last = last_run(&runs, options)?;
     if let Some(last) = last.as_ref().filter(|last| !last.is_ended()) {
         return plan_of_open_run(options, last);
     }
-    let observed = options.target.observe().await?;
+    let observed = answer("finding out what runs", options.target.observe()).await?;
     let runs_now = observed.instances.iter().any(|instance| instance.running);
     // A router that died is started again when a run begins; here nothing may be started, so
     // what it served is taken from the record.

@@ -7,7 +7,7 @@ mod rollout;
 
 use std::path::{Path, PathBuf};
 
-use code_deploy_record::{Catalog, ItemId, Release};
+use code_deploy_record::{Catalog, ItemId, PublicKey, Release};
 
 pub(super) use journey::journeys;
 
@@ -346,6 +346,15 @@ impl Check<'_> {
     }
 
     fn people(&self) -> Checked {
+        for (name, key) in &self.file.approvals.signers {
+            if let Err(error) = PublicKey::parse(key) {
+                let path = ["approvals", "signers", name];
+                let what = format!("the key of {name} cannot be used: {error}");
+                let help =
+                    "Write the line of the `.pub` file of a key of type ed25519 or ecdsa (P-256).";
+                return Err(self.error(code::WRONG_TYPE, &path, what, help));
+            }
+        }
         for (index, contact) in self.file.contacts.iter().enumerate() {
             for (which, service) in contact.services.iter().enumerate() {
                 let (index, which) = (index.to_string(), which.to_string());

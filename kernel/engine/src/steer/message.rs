@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use code_deploy_record::RunFolder;
+use code_deploy_record::{RunFolder, SignedConsent};
 use serde::{Deserialize, Serialize};
 
 /// The longest line that is read, in bytes.
@@ -25,6 +25,9 @@ pub enum Asking {
     Approve {
         /// Whether it is a go.
         go: bool,
+        /// What the person signed, if they did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<Box<SignedConsent>>,
     },
     /// Say where the run stands.
     Status,

@@ -5,12 +5,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use code_deploy_record::{Digest, Event, EventBody, Steering};
+use code_deploy_record::{Digest, EventBody, SignedConsent, Steering};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::message::{Control, LONGEST_LINE, Line};
-use super::{Asking, Told};
+use super::{Asking, Told, consent};
+use crate::context::Answer;
 use crate::runner::Person;
 use crate::spec::ApprovalRule;
 use crate::{Context, Error, Result};
@@ -30,11 +31,15 @@ pub(crate) struct Server {
 struct Files {
     socket: PathBuf,
     control: PathBuf,
+    token: String,
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for path in [&self.control, &self.socket] {
+        // A runner that was asleep and is fenced off leaves alone what its successor wrote.
+        let own = Control::read(&self.control).is_some_and(|now| now.token == self.token);
+        let control = Some(&self.control).filter(|_| own);
+        for path in control.into_iter().chain([&self.socket]) {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::debug!(%error, path = %path.display(), "a control file was not removed");
             }
@@ -49,16 +54,18 @@ impl Server {
     /// [`Error::Record`] when the files cannot be made.
     pub(crate) async fn bind(context: &Context, person: &Person) -> Result<Self> {
         let folder = socket_folder()?;
-        let token = format!("{:032x}", rand::random::<u128>());
+        let control = Control::path(&context.run);
+        remove_predecessor(&control, &folder);
+        let token = format!("{:032x}", context.surroundings.chance.bits());
         let name = Digest::of(token.as_bytes()).short();
         let socket = folder.join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).map_err(io("bind", &socket))?;
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&socket, private).map_err(io("protect", &socket))?;
-        let control = Control::path(&context.run);
         let files = Files {
             socket: socket.clone(),
             control: control.clone(),
+            token: token.clone(),
         };
         let content = Control {
             socket,
@@ -106,6 +113,22 @@ impl Server {
     }
 }
 
+/// Removes the socket of a process that carried the run out before and was killed. The lock of the
+/// run is held here: whoever made that socket is dead or fenced off.
+fn remove_predecessor(control: &Path, folder: &Path) {
+    let Some(before) = Control::read(control) else {
+        return;
+    };
+    let ours = before.socket.parent() == Some(folder)
+        && before.socket.extension().is_some_and(|end| end == "sock");
+    if !ours {
+        return;
+    }
+    if let Err(error) = std::fs::remove_file(&before.socket) {
+        tracing::debug!(%error, path = %before.socket.display(), "a socket was not removed");
+    }
+}
+
 async fn serve_one(
     stream: UnixStream,
     context: &Context,
@@ -118,7 +141,9 @@ async fn serve_one(
         .read_line(&mut text)
         .await?;
     let told = match serde_json::from_str::<Line>(&text) {
-        Ok(line) if same(&line.token, token) => carry_out(line, context, person).await,
+        Ok(line) if same(&line.token, token) => {
+            carry_out(&line.asking, (&line.by, &line.reason), context, person).await
+        }
         Ok(_) => refuse("the token is not that of this run"),
         Err(error) => refuse(&format!("this is not a request to steer a run: {error}")),
     };
@@ -139,18 +164,33 @@ fn refuse(text: &str) -> Told {
     }
 }
 
-async fn carry_out(line: Line, context: &Context, person: &Person) -> Told {
-    let done = match line.asking {
+/// Does what somebody asks of a run that is alive.
+pub(crate) async fn carry_out(
+    asking: &Asking,
+    (by, reason): (&str, &str),
+    context: &Context,
+    person: &Person,
+) -> Told {
+    let asked = Asked { by, reason };
+    let done = match asking {
         Asking::Status => Ok(status(context)),
-        Asking::Approve { go } => approve(&line, go, context, person).await,
-        Asking::Pause => steer(&line, Steering::Pause, context).await,
-        Asking::Resume => steer(&line, Steering::Resume, context).await,
-        Asking::Rollback => steer(&line, Steering::Rollback, context).await,
+        Asking::Approve { go, signed } => {
+            approve(&asked, (*go, signed.as_deref()), context, person).await
+        }
+        Asking::Pause => steer(&asked, Steering::Pause, context).await,
+        Asking::Resume => steer(&asked, Steering::Resume, context).await,
+        Asking::Rollback => steer(&asked, Steering::Rollback, context).await,
     };
     done.unwrap_or_else(|error| refuse(&crate::error::with_sources(&error)))
 }
 
-async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
+/// Who asks, and why.
+struct Asked<'a> {
+    by: &'a str,
+    reason: &'a str,
+}
+
+async fn steer(line: &Asked<'_>, verb: Steering, context: &Context) -> Result<Told> {
     let state = context.state();
     if state.finished.is_some() {
         return Ok(refuse("the run is ended"));
@@ -160,13 +200,19 @@ async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
             "the run is going back, and a rollback is not stopped",
         ));
     }
-    let (by, reason) = (line.by.clone(), line.reason.clone());
+    if context.interruption.is_closed() {
+        return Ok(refuse("the run is ending"));
+    }
+    let (by, reason) = (line.by.to_owned(), line.reason.to_owned());
     let body = EventBody::SteeringAsked { verb, by, reason };
     context
         .journal
         .append(&format!("person:{}", line.by), body)
         .await?;
-    context.interruption.ask(verb, &line.by, &line.reason);
+    context.interruption.ask(verb, line.by, line.reason);
+    if context.interruption.is_closed() {
+        return Ok(refuse("the run ended while this was asked"));
+    }
     let text = match verb {
         Steering::Pause => "the run stops at its next safe point and waits",
         Steering::Rollback => "the run goes back from its next safe point",
@@ -178,7 +224,12 @@ async fn steer(line: &Line, verb: Steering, context: &Context) -> Result<Told> {
     })
 }
 
-async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> Result<Told> {
+async fn approve(
+    line: &Asked<'_>,
+    (go, signed): (bool, Option<&SignedConsent>),
+    context: &Context,
+    person: &Person,
+) -> Result<Told> {
     let policy = &context.spec.policy;
     if policy.approval == ApprovalRule::SomebodyElse && line.by == person.name {
         return Ok(refuse(&format!(
@@ -187,14 +238,27 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
         )));
     }
     let named = &context.spec.file.approvals.by;
-    if !named.is_empty() && !named.contains(&line.by) {
+    if !named.is_empty() && !named.iter().any(|one| one == line.by) {
         let may = named.join(", ");
         return Ok(refuse(&format!("{} may not approve; {may} may", line.by)));
     }
-    let Some((gate, plan)) = waiting_approval(context).await? else {
+    let Some((gate, plan)) = context.state().approval_asked.clone() else {
         return Ok(refuse("nothing waits for an approval"));
     };
-    let (by, reason) = (line.by.clone(), line.reason.clone());
+    let answer = Answer {
+        by: line.by.to_owned(),
+        go,
+        reason: line.reason.to_owned(),
+    };
+    if let Err(why) = consent::check(context, &gate, plan, &answer, signed) {
+        return Ok(refuse(&why));
+    }
+    let actor = format!("person:{}", line.by);
+    if let Some(signed) = signed {
+        let body = EventBody::ConsentSigned(signed.clone());
+        context.journal.append(&actor, body).await?;
+    }
+    let (by, reason) = (line.by.to_owned(), line.reason.to_owned());
     let body = EventBody::ApprovalGiven {
         gate: gate.clone(),
         plan,
@@ -202,40 +266,12 @@ async fn approve(line: &Line, go: bool, context: &Context, person: &Person) -> R
         go,
         reason,
     };
-    context
-        .journal
-        .append(&format!("person:{}", line.by), body)
-        .await?;
+    context.journal.append(&actor, body).await?;
     let word = if go { "go" } else { "no-go" };
     Ok(Told {
         ok: true,
         text: format!("{word} for {gate} is recorded"),
     })
-}
-
-/// Finds the approval that was asked for last and is not answered. It is looked for in the
-/// journal because that happens rarely.
-async fn waiting_approval(context: &Context) -> Result<Option<(String, Digest)>> {
-    let run = context.run.clone();
-    let found = tokio::task::spawn_blocking(move || -> Result<_, code_deploy_record::Error> {
-        let mut waiting = None;
-        for event in run.events()? {
-            let event: Event = event?;
-            match event.body {
-                EventBody::ApprovalAsked { gate, plan, .. } => waiting = Some((gate, plan)),
-                EventBody::ApprovalGiven { .. } => waiting = None,
-                _ => {}
-            }
-        }
-        Ok(waiting)
-    });
-    match found.await {
-        Ok(found) => Ok(found?),
-        Err(error) => {
-            let what = format!("reading the journal was cut off: {error}");
-            Err(Error::refused("CD0440", what, "Ask again."))
-        }
-    }
 }
 
 fn status(context: &Context) -> Told {

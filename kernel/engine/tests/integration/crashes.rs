@@ -63,6 +63,7 @@ async fn ends_whole_after_a_crash(events: u64) {
         "after {events} events: {:?}",
         report.findings
     );
+    assert_eq!(report.seal.covered, report.events, "after {events} events");
 }
 
 async fn goes_back_whole_after_a_crash(events: u64) {

@@ -183,7 +183,10 @@ async fn a_rollback_that_cannot_be_completed_needs_a_person_and_goes_on_when_ask
     };
     assert_eq!(ended.exit_code(), 4);
     assert!(problem.what.contains("release.green"), "{problem:?}");
-    assert!(problem.next.contains("code-deploy rollback"), "{problem:?}");
+    for word in ["retry", "skip release.green.shop", "abandon"] {
+        let command = format!("code-deploy {word}");
+        assert!(problem.next.contains(&command), "{problem:?}");
+    }
     let finished = stage.last_run().state().unwrap().finished.unwrap();
     assert_eq!(finished.0, RunOutcome::NeedsPerson);
     let refused = stage
@@ -224,4 +227,70 @@ async fn a_finished_run_is_reverted_by_a_run_that_moves_traffic_at_once() {
         (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
         (4, 0)
     );
+}
+
+/// A stage on which a run needs a person, because the new release cannot be stopped.
+async fn needs_a_person() -> Stage {
+    let mut stage = Stage::canary().await;
+    stage.spec.strategy.health.deadline = code_deploy_engine::duration::Span::from_millis(300);
+    let release = Some("1.1.0".parse().unwrap());
+    stage.target.set_faults(Faults {
+        unready: release.clone(),
+        unstoppable: release,
+        failing: None,
+    });
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    let Ended::NeedsPerson(problem) = &ended else {
+        panic!("{ended:?}")
+    };
+    for command in ["retry", "skip release.green.", "abandon"] {
+        let told = format!("code-deploy {command}");
+        assert!(problem.next.contains(&told), "{problem:?}");
+    }
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_dealt_with_a_step_by_hand_lets_the_rollback_go_on_without_it() {
+    let stage = needs_a_person().await;
+    let purpose = code_deploy_engine::Purpose::GoBack;
+    let mut runner = stage.try_open("1.1.0", purpose).await.unwrap();
+    let other = "release.smoke".parse().unwrap();
+    let refused = runner.skip(&other, "anna", "it is gone").await;
+    assert_eq!(crate::stage::code(refused), "CD0471");
+    for name in runner.state().to_undo() {
+        runner.skip(&name, "anna", "killed by hand").await.unwrap();
+    }
+    let ended = runner.rollback("anna", "go on").await.unwrap();
+    runner.close().await;
+    assert_eq!(ended.exit_code(), 3, "{ended:?}");
+    let state = stage.last_run().state().unwrap();
+    let skipped = state.steps.values().filter(|step| step.skipped.is_some());
+    assert!(skipped.count() > 0);
+    let refused = stage.try_open("1.1.0", purpose).await;
+    assert_eq!(crate::stage::code(refused), "CD0418");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_abandons_a_run_ends_it_and_another_can_begin() {
+    let stage = needs_a_person().await;
+    let purpose = code_deploy_engine::Purpose::GoBack;
+    let mut runner = stage.try_open("1.1.0", purpose).await.unwrap();
+    let ended = runner.abandon("anna", "it is to be rebuilt").await.unwrap();
+    runner.close().await;
+    let Ended::Abandoned(summary) = &ended else {
+        panic!("{ended:?}")
+    };
+    assert!(summary.contains("release.green"), "{summary}");
+    let finished = stage.last_run().state().unwrap().finished.unwrap();
+    assert_eq!(finished.0, RunOutcome::Abandoned);
+    assert!(verify_folder(&stage.last_run()).unwrap().sealed);
+    stage.target.set_faults(Faults::default());
+    let mut next = stage.open("1.2.0").await;
+    let refused = next.abandon("anna", "a run under way").await;
+    assert_eq!(crate::stage::code(refused), "CD0470");
+    assert!(next.run_all().await.unwrap().is_done());
+    next.close().await;
 }

@@ -13,15 +13,20 @@ use code_deploy_engine::spec::{
     ApprovalRule, ComposeFacts, Policy, PolicyKind, ProbesFile, Reaction, Restart, Routing,
     Service, ServiceFile, Spec, Strategy, StrategyKind, TrafficStep, WaiverRule,
 };
-use code_deploy_engine::{Approver, Error, OpenOptions, Person, Purpose, Runner};
+use code_deploy_engine::{Approver, Error, OpenOptions, Person, Purpose, Runner, Surroundings};
 use code_deploy_record::{
-    Digest, Event, EventBody, Redactor, Role, RunFolder, RunsFolder, SystemClock,
+    Digest, Event, EventBody, Redactor, Role, RunFolder, RunsFolder, SealKey, SystemClock,
 };
 
 use crate::simulated::Simulated;
 
 /// Long enough for a busy machine; no test waits that long when it passes.
 pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// The key that seals every run of these tests.
+pub fn seal_key() -> Arc<SealKey> {
+    Arc::new(SealKey::from_seed(&[7; 32]).unwrap())
+}
 
 struct Nobody;
 
@@ -81,6 +86,7 @@ impl Stage {
             },
             program: PathBuf::from("/nowhere/code-deploy"),
             program_version: "0.0.0".to_owned(),
+            surroundings: Surroundings::default(),
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
             approver: Arc::new(Nobody),
@@ -88,6 +94,7 @@ impl Stage {
             steps: self.steps,
             item_facts: |_, _| None,
             reverts: None,
+            seal_key: Some(seal_key()),
         }
     }
 

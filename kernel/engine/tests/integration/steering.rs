@@ -1,9 +1,11 @@
 use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::steer::{Asking, SteerError, ask};
-use code_deploy_engine::{Ended, Purpose};
-use code_deploy_record::EventBody;
+use code_deploy_engine::{Context, Ended, Purpose};
+use code_deploy_record::{
+    APPROVED, Clock as _, Consent, Digest, SealKey, SignedConsent, SystemClock,
+};
 
-use crate::stage::{LIMIT, Stage, place};
+use crate::stage::{LIMIT, Stage, place, seal_key};
 
 async fn long_canary() -> Stage {
     Stage::with(StrategyKind::Canary, &[(50, 600), (100, 0)], Some("1.0.0")).await
@@ -108,6 +110,23 @@ async fn an_interrupted_run_stands_at_a_safe_point_and_another_process_takes_it_
     );
 }
 
+fn go(signed: Option<SignedConsent>) -> Asking {
+    Asking::Approve {
+        go: true,
+        signed: signed.map(Box::new),
+    }
+}
+
+/// Waits until the run asks for an approval; returns the plan's digest.
+async fn until_asked(context: &Context) -> Digest {
+    loop {
+        if let Some((_, plan)) = context.state().approval_asked.clone() {
+            return plan;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_one_who_runs_a_deployment_may_not_approve_it_where_somebody_else_has_to() {
     let mut stage = Stage::canary().await;
@@ -115,20 +134,10 @@ async fn the_one_who_runs_a_deployment_may_not_approve_it_where_somebody_else_ha
     let runner = stage.open("1.1.0").await;
     let (context, folder) = (runner.context().clone(), runner.handle().run().clone());
     let approving = async {
-        while !stage
-            .events()
-            .iter()
-            .any(|e| matches!(e.body, EventBody::ApprovalAsked { .. }))
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        let own = ask(&folder, Asking::Approve { go: true }, "anna", "fine")
-            .await
-            .unwrap();
+        until_asked(&context).await;
+        let own = ask(&folder, go(None), "anna", "fine").await.unwrap();
         assert!(!own.ok && own.text.contains("somebody else"), "{own:?}");
-        let told = ask(&folder, Asking::Approve { go: true }, "berta", "fine")
-            .await
-            .unwrap();
+        let told = ask(&folder, go(None), "berta", "fine").await.unwrap();
         assert!(told.ok, "{told:?}");
     };
     let gate = code_deploy_engine::gate::approval::pass(&context, "go/no-go", "deploy 1.1.0");
@@ -136,4 +145,75 @@ async fn the_one_who_runs_a_deployment_may_not_approve_it_where_somebody_else_ha
     passed.unwrap();
     drop(context);
     runner.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_keys_are_named_only_a_signed_answer_of_a_second_person_counts() {
+    let berta = SealKey::from_seed(&[3; 32]).unwrap();
+    let line = |key: &SealKey| key.public().ed25519().to_openssh().unwrap();
+    let mut stage = Stage::canary().await;
+    stage.spec.policy.approval = code_deploy_engine::spec::ApprovalRule::SomebodyElse;
+    let signers = [("berta", line(&berta)), ("carl", line(&seal_key()))];
+    let signers = signers.map(|(name, key)| (name.to_owned(), key));
+    stage.spec.file.approvals.signers = signers.into();
+    let runner = stage.open("1.1.0").await;
+    let (context, folder) = (runner.context().clone(), runner.handle().run().clone());
+    let run = runner.run_id().unwrap();
+    let signed = |by: &str, key: &SealKey, plan: Digest, hours: i64| {
+        let signed = SystemClock.now();
+        let consent = Consent {
+            run: run.clone(),
+            gate: "go/no-go".to_owned(),
+            plan,
+            go: true,
+            by: by.to_owned(),
+            reason: "fine".to_owned(),
+            signed,
+            expires: signed + chrono::Duration::hours(hours),
+            waivers: code_deploy_engine::steer::waivers(&context.spec),
+        };
+        let statement = serde_json::to_string(&consent).unwrap();
+        let signature = key.sign_ssh(APPROVED, statement.as_bytes()).unwrap();
+        Some(SignedConsent {
+            statement,
+            signature,
+        })
+    };
+    let approving = async {
+        let plan = until_asked(&context).await;
+        let refused = [
+            ("berta", None, "has to be signed"),
+            (
+                "berta",
+                signed("berta", &berta, Digest::of(b"another"), 1),
+                "is not this answer",
+            ),
+            ("berta", signed("berta", &berta, plan, 0), "counts from"),
+            (
+                "berta",
+                signed("berta", &seal_key(), plan, 1),
+                "the key that the deployment file has",
+            ),
+            (
+                "carl",
+                signed("carl", &seal_key(), plan, 1),
+                "wants two persons",
+            ),
+        ];
+        for (by, signed, word) in refused {
+            let told = ask(&folder, go(signed), by, "fine").await.unwrap();
+            assert!(!told.ok && told.text.contains(word), "{word}: {told:?}");
+        }
+        let answer = signed("berta", &berta, plan, 1);
+        let told = ask(&folder, go(answer), "berta", "fine").await.unwrap();
+        assert!(told.ok, "{told:?}");
+    };
+    let gate = code_deploy_engine::gate::approval::pass(&context, "go/no-go", "deploy 1.1.0");
+    let (passed, ()) = tokio::join!(gate, approving);
+    passed.unwrap();
+    drop(context);
+    runner.close().await;
+    let report = code_deploy_record::verify_folder(&folder).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.approved[0].key, Some(berta.public().ed25519()));
 }

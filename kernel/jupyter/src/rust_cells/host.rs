@@ -176,7 +176,12 @@ impl Host {
                 let found = self.context.hover_at(&code, floor(&code, position)).ok();
                 let bundle = found
                     .filter(|(text, _)| text != NO_HELP)
-                    .map(|(text, html)| MimeBundle::text(text).with("text/html", html));
+                    .map(|(text, html)| {
+                        let markdown = format!("```rust\n{text}\n```");
+                        MimeBundle::text(text)
+                            .with("text/markdown", markdown)
+                            .with("text/html", html)
+                    });
                 Event::Inspected { bundle }
             }
             Request::Answer { .. } => failed("an answer came to no question"),

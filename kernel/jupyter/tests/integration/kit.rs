@@ -44,11 +44,36 @@ impl Kernel {
     }
 
     pub async fn start_with(adjust: impl FnOnce(&mut Command)) -> Self {
+        Self::start_as("6e5d-key", adjust).await
+    }
+
+    pub async fn start_with_key(key: &str) -> Self {
+        Self::start_as(key, |_| {}).await
+    }
+
+    /// Starts a kernel as the child of a shell, whose process this one is then.
+    pub async fn start_from_shell() -> Self {
+        Self::start_with(|command| {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "\"$@\" & wait", "sh"])
+                .arg(command.get_program())
+                .args(command.get_args())
+                .env_remove("JPY_PARENT_PID")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            *command = shell;
+        })
+        .await
+    }
+
+    async fn start_as(key: &str, adjust: impl FnOnce(&mut Command)) -> Self {
         let (ports, listeners) = peek_ports_with_listeners("127.0.0.1".parse().unwrap(), 5)
             .await
             .unwrap();
         let info: ConnectionInfo = serde_json::from_value(json!({
-            "ip": "127.0.0.1", "transport": "tcp", "key": "6e5d-key", "signature_scheme": "hmac-sha256",
+            "ip": "127.0.0.1", "transport": "tcp", "key": key, "signature_scheme": "hmac-sha256",
             "shell_port": ports[0], "iopub_port": ports[1], "stdin_port": ports[2],
             "control_port": ports[3], "hb_port": ports[4], "kernel_name": "echo",
         }))

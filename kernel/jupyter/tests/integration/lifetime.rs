@@ -47,15 +47,17 @@ async fn an_interrupt_stops_the_running_cell_at_a_safe_point() {
 }
 
 #[tokio::test]
-async fn sigint_is_an_interrupt_and_sigterm_the_end() {
-    let mut kernel = Kernel::start().await;
-    let mut client = kernel.client().await;
-    let id = client.send_cell("%long").await;
-    client.started().await;
-    kill(kernel.pid(), Signal::SIGINT).unwrap();
-    assert_eq!(client.ran(&id).await.reply["ename"], "Interrupted");
-    kill(kernel.pid(), Signal::SIGTERM).unwrap();
-    assert!(kernel.exit().await.success());
+async fn sigint_stops_a_cell_and_ends_an_idle_kernel_and_sigterm_ends_it() {
+    for last in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut kernel = Kernel::start().await;
+        let mut client = kernel.client().await;
+        let id = client.send_cell("%long").await;
+        client.started().await;
+        kill(kernel.pid(), Signal::SIGINT).unwrap();
+        assert_eq!(client.ran(&id).await.reply["ename"], "Interrupted");
+        kill(kernel.pid(), last).unwrap();
+        assert!(kernel.exit().await.success(), "{last}");
+    }
 }
 
 #[tokio::test]
@@ -72,6 +74,29 @@ async fn the_kernel_ends_with_the_process_it_was_told_to_watch() {
     watched.kill().unwrap();
     watched.wait().unwrap();
     assert!(kernel.exit().await.success());
+}
+
+#[tokio::test]
+async fn the_kernel_ends_with_the_process_that_started_it_where_none_is_named() {
+    let mut shell = Kernel::start_from_shell().await;
+    let children = format!("/proc/{0}/task/{0}/children", shell.pid());
+    let kernel = std::fs::read_to_string(children).unwrap();
+    let stat = format!("/proc/{}/stat", kernel.trim());
+    assert!(std::fs::exists(&stat).unwrap());
+    shell.child.kill().unwrap();
+    shell.child.wait().unwrap();
+    // Where whoever takes the orphan in does not reap it at once, it has ended all the same.
+    until("the kernel has ended", async || {
+        std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_key_means_that_nothing_is_signed() {
+    let kernel = Kernel::start_with_key("").await;
+    let mut client = kernel.client().await;
+    assert_eq!(client.run("%print plain").await.text("stdout"), "plain\n");
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ mod evidence;
 mod journal;
 mod lock;
 mod samples;
+mod seal;
 mod state;
+mod tree;
 mod verify;
 
 use std::sync::{Arc, Mutex};

@@ -15,6 +15,7 @@ fn intended(name: &str, direction: Direction) -> EventBody {
         direction,
         attempt: 1,
         intent,
+        limits: None,
     }
 }
 

@@ -26,6 +26,18 @@ impl Places {
         }
     }
 
+    /// Returns the places of an environment whose folder is known, for processes that look after
+    /// a part of it and have nothing to do with its data.
+    #[must_use]
+    pub fn at(root: PathBuf, runtime: PathBuf) -> Self {
+        let data = root.join("data");
+        Self {
+            root,
+            data,
+            runtime,
+        }
+    }
+
     /// Returns the folder that holds one folder per instance.
     #[must_use]
     pub fn instances(&self) -> PathBuf {
@@ -42,8 +54,18 @@ impl Places {
     /// have a path too long for a socket.
     #[must_use]
     pub fn router_socket(&self) -> PathBuf {
+        self.socket("router")
+    }
+
+    /// Returns the socket of the process that looks after the router.
+    #[must_use]
+    pub fn keeper_socket(&self) -> PathBuf {
+        self.socket("keeper")
+    }
+
+    fn socket(&self, whose: &str) -> PathBuf {
         let name = Digest::of(self.root.as_os_str().as_encoded_bytes()).short();
-        self.runtime.join(format!("router-{name}.sock"))
+        self.runtime.join(format!("{whose}-{name}.sock"))
     }
 
     /// Returns the file that holds the token which makes requests reach a release on purpose.

@@ -106,7 +106,22 @@ impl ProcessId {
             .map_err(io::Error::other)?
             .map(|ended| ended || !self.runs())
     }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Errors
+    /// When the system refuses to watch it.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, a thread waits on for the rest of [`LOOK_AGAIN`].
+    pub async fn ended(&self) -> io::Result<()> {
+        while !self.ended_within(LOOK_AGAIN).await? {}
+        Ok(())
+    }
 }
+
+/// How long a thread waits for the end of a process without looking whether it is still wanted.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 fn session_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

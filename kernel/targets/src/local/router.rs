@@ -1,29 +1,28 @@
 //! The router's process as the local target sees it.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use code_deploy_engine::spec::{Routing, Service};
 use code_deploy_engine::target::{Lease, Shares, TargetError, TargetEvent};
 use code_deploy_record::{Release, Secret, Severity};
 use code_deploy_router::{BackendAddress, Lease as RouterLease, Status};
 use code_deploy_router::{
-    BreakerConfig, ControlClient, HealthCheck, Retries, RouterConfig, ServiceConfig, Sticky,
-    Timeouts, token_digest,
+    BreakerConfig, ControlClient, HealthCheck, Retries, ServiceConfig, Sticky, Timeouts,
+    token_digest,
 };
-use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
-use super::failure::{code, failed, files, not_stopped, transient};
-use super::instance::{append_private, create_private, read_json, write_json};
-use super::lock::ChangeLock;
+use super::failure::{code, failed, transient};
+use super::keeper::Keeper;
 use super::places::Places;
 use super::process::ProcessId;
+use life::Started;
 
 /// The header that names the release to reach.
 pub const RELEASE_HEADER: &str = "x-code-deploy-release";
@@ -31,8 +30,8 @@ pub const RELEASE_HEADER: &str = "x-code-deploy-release";
 /// The header with the token that makes the former count.
 pub const TOKEN_HEADER: &str = "x-code-deploy-token";
 
-/// How long the router may take until it answers after its start.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long a router that died may take until its keeper has brought it back.
+const BACK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause between two tries to reach a router that is starting.
 const KNOCK: Duration = Duration::from_millis(20);
@@ -42,7 +41,25 @@ const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
 
 /// The router's events that somebody has to know of at once. An instance that is not healthy is not
 /// among them: each begins so, and one that stays so shows in the gates and probes.
-const URGENT: [&str; 2] = ["breaker-opened", "lease-expired"];
+const URGENT: [&str; 2] = ["breaker-opened", LEASE_EXPIRED];
+
+/// The event of traffic that went back because nobody renewed the lease.
+const LEASE_EXPIRED: &str = "lease-expired";
+
+fn time_of(us: u64) -> DateTime<Utc> {
+    let us = i64::try_from(us).unwrap_or(i64::MAX);
+    DateTime::from_timestamp_micros(us).unwrap_or_default()
+}
+
+fn restart_of(started: &Started) -> Option<TargetEvent> {
+    let restarts = started.restarts;
+    Some(TargetEvent {
+        time: started.restarted?,
+        service: None,
+        severity: Severity::High,
+        text: format!("the router had ended and was started again, restart {restarts}"),
+    })
+}
 
 fn severity_of(kind: &str) -> Severity {
     if URGENT.contains(&kind) {
@@ -60,23 +77,20 @@ pub struct RouterProcess {
     places: Places,
     program: PathBuf,
     client: ControlClient,
+    keeper: Keeper,
     /// The router whose events were read, and the number of the last.
     seen: Mutex<Option<(ProcessId, u64)>>,
-}
-
-/// What stands on disk of a router that was started.
-#[derive(Debug, Serialize, Deserialize)]
-struct Started {
-    process: ProcessId,
 }
 
 impl RouterProcess {
     pub fn new(places: Places, program: PathBuf) -> Self {
         let client = ControlClient::new(places.router_socket());
+        let keeper = Keeper::new(places.clone(), program.clone());
         Self {
             places,
             program,
             client,
+            keeper,
             seen: Mutex::new(None),
         }
     }
@@ -89,119 +103,25 @@ impl RouterProcess {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
-    /// Returns the process that was started last and not stopped on purpose.
-    fn started(&self) -> Option<ProcessId> {
-        let started: Started = read_json(&self.places.router().join("process.json")).ok()?;
-        Some(started.process)
-    }
-
-    fn process(&self) -> Option<ProcessId> {
-        self.started().filter(ProcessId::runs)
-    }
-
-    fn has_died(&self) -> bool {
-        self.started().is_some_and(|process| !process.runs())
-    }
-
-    pub fn pid(&self) -> Option<u32> {
-        self.process().map(|process| process.pid)
-    }
-
-    /// Starts the router if it does not run, and waits until it answers.
-    pub async fn start(&self) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
-        self.start_locked().await
-    }
-
-    /// Starts a router again that ended without being stopped: it reads services, releases, shares
-    /// and lease from where it wrote them. Returns whether it had ended.
-    pub async fn recover(&self) -> Result<bool, TargetError> {
-        if !self.has_died() {
-            return Ok(false);
-        }
-        let _change = ChangeLock::of_router(&self.places).await?;
-        // Whoever held the lock may have stopped it, or started it again.
-        if !self.has_died() {
-            return Ok(false);
-        }
-        self.start_locked().await.map(|()| true)
-    }
-
-    async fn start_locked(&self) -> Result<(), TargetError> {
-        if self.process().is_none() {
-            self.spawn()?;
-        }
-        let answering = self.wait_answers().await?;
-        // A start that was cut off may have left a router that nobody wrote down.
-        let process = ProcessId::of(answering.pid).ok_or_else(|| self.no_start("it is gone"))?;
-        if self.process() == Some(process) {
-            return Ok(());
-        }
-        self.write_down(process)
-    }
-
-    fn write_down(&self, process: ProcessId) -> Result<(), TargetError> {
-        let path = self.places.router().join("process.json");
-        write_json(&path, &Started { process }).map_err(files(None, "write", &path))
-    }
-
-    fn spawn(&self) -> Result<(), TargetError> {
-        let folder = self.places.router();
-        let refused = |error: std::io::Error| {
-            let what = format!("cannot start the router: {error}; nothing was started");
-            let next = format!("Look at {} and at this program's rights.", folder.display());
-            failed(code::ROUTER_START, None, what, next)
-        };
-        create_private(&folder).map_err(refused)?;
-        create_private(self.places.runtime()).map_err(refused)?;
-        let config = folder.join("config.json");
-        let settings = RouterConfig::new(folder.join("state.json"), self.places.router_socket());
-        write_json(&config, &settings).map_err(refused)?;
-        let log = append_private(&folder.join("router.log")).map_err(refused)?;
-        let child = Command::new(&self.program)
-            .args(["internal", "router", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(refused)?)
-            .stderr(log)
-            .spawn()
-            .map_err(refused)?;
-        let process = child.id().and_then(ProcessId::of);
-        let process = process.ok_or_else(|| self.no_start("its process ended at once"))?;
-        self.write_down(process)
-    }
-
-    async fn wait_answers(&self) -> Result<Status, TargetError> {
-        let until = tokio::time::Instant::now() + START_LIMIT;
+    /// Returns what is in force; nothing when no router was started. One that has just died is
+    /// waited for as long as its keeper lives: what it says then is what it said before.
+    async fn status(&self) -> Result<Option<Status>, TargetError> {
+        let until = tokio::time::Instant::now() + BACK_LIMIT;
         loop {
-            let error = match self.client.status().await {
-                Ok(status) => return Ok(status),
-                Err(error) => error,
-            };
-            let given_up = self.process().is_none() || tokio::time::Instant::now() >= until;
-            if given_up {
-                return Err(self.no_start(&code_deploy_engine::error::with_sources(&error)));
+            if self.process().is_none()
+                && (self.started().is_none() || self.keeper.process().is_none())
+            {
+                return Ok(None);
+            }
+            match self.client.status().await {
+                Ok(status) => return Ok(Some(status)),
+                Err(error) if tokio::time::Instant::now() >= until => {
+                    return Err(refusal(None, &error));
+                }
+                Err(error) => tracing::debug!(%error, "the router is asked again"),
             }
             tokio::time::sleep(KNOCK).await;
         }
-    }
-
-    fn no_start(&self, what: &str) -> TargetError {
-        let log = self.places.router().join("router.log");
-        let what = format!("the router does not answer within {START_LIMIT:?}: {what}");
-        let next = format!("Look at {}, then run again.", log.display());
-        failed(code::ROUTER_START, None, what, next)
-    }
-
-    async fn status(&self) -> Result<Option<Status>, TargetError> {
-        if self.process().is_none() {
-            return Ok(None);
-        }
-        self.client
-            .status()
-            .await
-            .map(Some)
-            .map_err(|error| refusal(None, &error))
     }
 
     /// Returns where services are reached; nothing when no router runs.
@@ -381,35 +301,53 @@ impl RouterProcess {
             .map_err(|error| refusal(None, &error))
     }
 
-    /// Returns what happened on its own since the last call.
+    /// Returns what happened on its own since the last call, also to a router that is gone.
     pub async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
-        let Some(process) = self.process() else {
+        let Some(started) = self.written().filter(|started| started.process.runs()) else {
             return Ok(Vec::new());
         };
+        let process = started.process;
         // Each router counts from 1.
-        let since = match self.seen() {
-            Some((of, number)) if of == process => number,
-            _ => 0,
+        let (since, is_new) = match self.seen() {
+            Some((of, number)) if of == process => (number, false),
+            _ => (0, true),
         };
-        let events = self
-            .client
-            .events(since)
-            .await
-            .map_err(|error| refusal(None, &error))?;
-        if let Some(last) = events.last() {
-            self.set_seen((process, last.number));
+        let events = self.client.events(since).await;
+        let events = events.map_err(|error| refusal(None, &error))?;
+        self.set_seen((process, events.last().map_or(since, |last| last.number)));
+        let mut told = Vec::new();
+        if is_new {
+            told.extend(restart_of(&started));
+            told.extend(self.expiry_before(&events).await?);
         }
-        let time = |us: u64| DateTime::from_timestamp_micros(i64::try_from(us).unwrap_or(i64::MAX));
-        Ok(events
+        let own = events
             .into_iter()
-            .filter(|event| !ASKED_FOR.contains(&event.kind.as_str()))
-            .map(|event| TargetEvent {
-                time: time(event.at_us).unwrap_or_default(),
-                service: event.service,
-                severity: severity_of(&event.kind),
-                text: event.text,
-            })
-            .collect())
+            .filter(|event| !ASKED_FOR.contains(&event.kind.as_str()));
+        told.extend(own.map(|event| TargetEvent {
+            time: time_of(event.at_us),
+            service: event.service,
+            severity: severity_of(&event.kind),
+            text: event.text,
+        }));
+        Ok(told)
+    }
+
+    /// Returns that a lease ran out, when a router before this one sent traffic back for it.
+    async fn expiry_before(
+        &self,
+        events: &[code_deploy_router::Event],
+    ) -> Result<Option<TargetEvent>, TargetError> {
+        let status = self.client.status().await;
+        let status = status.map_err(|error| refusal(None, &error))?;
+        let expiry = status
+            .last_expiry
+            .filter(|expiry| !events.iter().any(|event| event.text == expiry.reason));
+        Ok(expiry.map(|expiry| TargetEvent {
+            time: time_of(expiry.at_us),
+            service: None,
+            severity: severity_of(LEASE_EXPIRED),
+            text: expiry.reason,
+        }))
     }
 
     pub async fn record(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {
@@ -420,43 +358,6 @@ impl RouterProcess {
             .record(folder)
             .await
             .map_err(|error| refusal(None, &error))
-    }
-
-    /// Ends the router, after requests in flight or that long.
-    pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
-        if let Some(process) = self.process() {
-            self.end(process, grace).await?;
-        }
-        // Also those of a router that died: the next one begins with nothing.
-        let folder = self.places.router();
-        for file in ["process.json", "state.json"] {
-            match std::fs::remove_file(folder.join(file)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(files(None, "remove", &folder.join(file))(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn end(&self, process: ProcessId, grace: Duration) -> Result<(), TargetError> {
-        let refused = || not_stopped(None, "the router");
-        let limit = match self.client.shutdown(grace).await {
-            Ok(()) => grace + START_LIMIT,
-            // A router that cannot be asked is told, and is given less time.
-            Err(error) => {
-                tracing::warn!(%error, "the router is ended by a signal");
-                process.terminate().map_err(refused())?;
-                START_LIMIT
-            }
-        };
-        if !process.ended_within(limit).await.map_err(refused())? {
-            process.kill().map_err(refused())?;
-            process.ended_within(START_LIMIT).await.map_err(refused())?;
-        }
-        Ok(())
     }
 }
 

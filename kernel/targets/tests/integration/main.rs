@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod environment;
+mod keeping;
 mod stage;
 mod starting;
 mod stopping;

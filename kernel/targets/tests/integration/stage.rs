@@ -14,6 +14,7 @@ use code_deploy_engine::target::{
 use code_deploy_record::{Redactor, Release};
 use code_deploy_targets::LocalTarget;
 use code_deploy_targets::local::LocalSettings;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 /// No condition that a test waits for takes this long on a busy machine.
@@ -186,9 +187,13 @@ pub fn command_line(pid: u32) -> String {
 }
 
 pub fn kill(pid: u32) {
+    signal(pid, Signal::SIGKILL);
+}
+
+pub fn signal(pid: u32, signal: Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     // A process that is gone already is what is wanted.
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+    nix::sys::signal::kill(pid, signal).ok();
 }
 
 pub fn release(text: &str) -> Release {

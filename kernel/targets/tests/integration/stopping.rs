@@ -42,7 +42,8 @@ async fn stopping_lets_requests_in_flight_finish_and_leaves_nothing_but_the_log(
     assert_eq!(request.await.unwrap(), "slow");
     let left = only_instance(&target).await;
     assert_eq!(left.release, release("1.0.0"));
-    assert_eq!(stage.processes().len(), 3);
+    // The router and its keeper, one supervisor, one instance.
+    assert_eq!(stage.processes().len(), 4);
     assert_eq!(stage.instance_folders().len(), 1);
     let logs = target.logs("web", &release("2.0.0")).await.unwrap();
     assert_eq!(stage.kept_logs(), [logs[0].path.clone()]);

@@ -105,7 +105,7 @@ async fn a_killed_supervisor_is_told_and_replaced_without_an_orphan() {
     assert!(only_instance(&target).await.running);
     let now = target.start(&wanted("web", "1.0.0", 1)).await.unwrap();
     assert_ne!(now[0].pid, first.pid);
-    // One router, one supervisor, one instance.
-    assert_eq!(stage.processes().len(), 3);
+    // One router and its keeper, one supervisor, one instance.
+    assert_eq!(stage.processes().len(), 4);
     assert!(!stage.processes().contains(&first.pid.unwrap()));
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use code_deploy_engine::target::{Lease, Target as _};
 use code_deploy_targets::LocalTarget;
 
-use crate::stage::{
-    LIMIT, Stage, address, command_line, eventually, get, kill, release, shares, text, wanted,
-};
+use crate::stage::{LIMIT, Stage, address, eventually, get, release, shares, text, wanted};
 
 fn lease(ttl: Duration) -> Option<Lease> {
     let stable = release("1.0.0");
@@ -84,33 +82,4 @@ async fn traffic_goes_back_to_stable_when_the_lease_is_not_renewed() {
         target.observe().await.unwrap().stable,
         Some(release("1.0.0"))
     );
-}
-
-#[tokio::test]
-async fn a_router_that_died_comes_back_as_it_was_and_a_stopped_one_does_not() {
-    let stage = Stage::new();
-    let target = stage.opened().await;
-    target.start(&wanted("web", "1.0.0", 1)).await.unwrap();
-    target
-        .set_traffic(&shares("web", &[("1.0.0", 100)]))
-        .await
-        .unwrap();
-    let before = target.observe().await.unwrap();
-    assert_eq!(target.recover().await.unwrap(), None);
-
-    let is_router = |pid: &u32| command_line(*pid).contains("internal\0router");
-    let router = stage.processes().into_iter().find(is_router).unwrap();
-    kill(router);
-    eventually("the router's end", || async {
-        (!stage.processes().contains(&router)).then_some(())
-    })
-    .await;
-    let said = target.recover().await.unwrap().unwrap();
-    assert!(said.contains("router"), "{said}");
-    let after = target.observe().await.unwrap();
-    assert_eq!(after.traffic, before.traffic);
-    assert_eq!(after.addresses, before.addresses);
-
-    target.remove_all(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(target.recover().await.unwrap(), None);
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use code_deploy_router::RouterConfig;
+use code_deploy_targets::local;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,15 +23,16 @@ async fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["internal", "router", "--config", config] => router(Path::new(config)).await,
+        [
+            "internal",
+            "router-keeper",
+            "--environment-folder",
+            root,
+            "--runtime-folder",
+            runtime,
+        ] => exit_of(local::keep_router(PathBuf::from(root), PathBuf::from(runtime)).await),
         ["internal", "instance", "--folder", folder] => {
-            let ended = code_deploy_targets::local::supervise(PathBuf::from(folder)).await;
-            match ended {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    println!("{error}");
-                    ExitCode::FAILURE
-                }
-            }
+            exit_of(local::supervise(PathBuf::from(folder)).await)
         }
         ["serve", ways @ ..] => serve(ways).await,
         ["idle"] => {
@@ -40,11 +43,23 @@ async fn main() -> ExitCode {
     }
 }
 
+fn exit_of(ended: std::io::Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn router(config: &Path) -> ExitCode {
     if let Err(error) = nix::unistd::setsid() {
         println!("no session of its own: {error}");
     }
-    let config = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    let folder = config.parent().unwrap();
+    let config: RouterConfig = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    let runtime = config.control_socket.parent().unwrap().to_owned();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let tasks = TaskTracker::new();
@@ -53,9 +68,11 @@ async fn router(config: &Path) -> ExitCode {
         terminate.recv().await;
         asked.cancel();
     });
-    let ended = code_deploy_router::run(config, stop).await;
+    tokio::select! {
+        ended = code_deploy_router::run(config, stop) => ended.unwrap(),
+        () = local::keep_keeper(folder, &runtime) => panic!("nobody looks after the keeper"),
+    }
     watch.abort();
-    ended.unwrap();
     ExitCode::SUCCESS
 }
 

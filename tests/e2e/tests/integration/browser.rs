@@ -135,9 +135,10 @@ fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
     says("offered", &["--watch", "--run"]);
     says("tooltip", &["Show where a run stands", "--watch"]);
     says("helped", &["Show where a run stands", "--watch"]);
-    says("misspelt", &["Did you mean `%status`?"]);
+    says("misspelt", &["State", "Did you mean %status?"]);
     says("stopped", &["paused[CD0401]"]);
     says("joined", &["is not ended", "This goes on with it"]);
+    says("elsewhere", &["in release (06)", "Process"]);
     says("status", &["in release (06)", "Process"]);
     says("asked", &["goes back"]);
     says("after", &["rolled back"]);

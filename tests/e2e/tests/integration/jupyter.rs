@@ -1,5 +1,6 @@
 //! The kernel as Jupyter's own clients and suites see it.
 
+mod commands;
 mod rust_cells;
 
 use std::path::{Path, PathBuf};
@@ -97,6 +98,25 @@ fn what_keeps_jupyter_from_a_kernel_is_named_with_its_cure() {
     let said = run_with(&place, &data, &["kernel", "install", "--user"]);
     assert!(said.out.contains("the one of the same name in"), "{said:?}");
     assert!(doctor(&data).contains("is hidden by"));
+}
+
+#[test]
+fn versions_stand_side_by_side_and_each_is_removed_by_its_name() {
+    let place = Place::new();
+    let next = ["--name", "code-deploy-next", "--display-name", "Next"];
+    let data = install(&place, &[]);
+    install(&place, &next);
+    let prefix = place.path().join("prefix");
+    let remove = ["kernel", "uninstall", "--prefix", prefix.to_str().unwrap()];
+    let remove = [&remove[..], &next[..2]].concat();
+    let folder = |name: &str| data.join("kernels").join(name);
+    assert!(folder("code-deploy-next").join("logo-svg.svg").is_file());
+    assert_eq!(place.run(&remove).code, Some(0));
+    assert!(!folder("code-deploy-next").exists());
+    assert!(folder("code-deploy").join("kernel.json").is_file());
+    place
+        .run(&remove)
+        .refused(1, "CD0802", &["code-deploy-next"]);
 }
 
 #[test]

@@ -54,7 +54,8 @@ impl Place {
         command
             .current_dir(folder)
             .args(arguments)
-            .env("XDG_RUNTIME_DIR", self.path());
+            .env("XDG_RUNTIME_DIR", self.path())
+            .env("XDG_STATE_HOME", self.path().join("state"));
         Said::from(command.output().unwrap())
     }
 

@@ -2,21 +2,27 @@
 //! and the tools around it see it.
 //!
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
-//! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter` and
-//! `browser` need the Python tools, `browser` needs Chromium too. Such a test fails where its part
+//! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter`, `browser`
+//! and `envelope` need the Python tools, `browser` needs Chromium too, and `disk` mounts disks. Such a test fails where its part
 //! is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
 mod browser;
+mod disk;
 mod endurance;
+mod envelope;
 mod faces;
 mod faults;
 mod house;
 mod jupyter;
+mod kills;
 mod kit;
 mod notebooks;
+mod outlives;
+mod remains;
 mod run;
+mod seal;
 mod stage;
 mod standing;
 mod steering;

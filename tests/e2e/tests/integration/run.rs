@@ -3,6 +3,7 @@
 use code_deploy_record::{RunOutcome, verify_folder};
 
 use crate::kit::Place;
+use crate::seal;
 
 #[test]
 fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
@@ -41,12 +42,24 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
     let compared = place.run_in(&place.demo(), &["verify", &id, "--notebooks", folder]);
     assert_eq!(compared.code, Some(0), "{}\n{}", compared.out, compared.err);
 
-    // The last line of the journal goes: what is left is as it was written, and not all of it.
+    seal::shows_with_tools_of_other_people(&notebooks);
+    seal::exports_the_same_bytes_twice(&place, &id);
+
+    // The last line of the journal goes, and the checkpoint at the end says so.
     let journal = runs[1].0.journal_path();
     let whole = std::fs::read_to_string(&journal).unwrap();
     let (kept, _) = whole.trim_end().rsplit_once('\n').unwrap();
     std::fs::write(&journal, format!("{kept}\n")).unwrap();
     let cut = place.run_in(&place.demo(), &["verify"]);
-    cut.refused(1, "CD0307", &["not sealed", "their end is missing"]);
+    cut.refused(10, "CD0301", &["cut at its end", "seal/"]);
+    // With what was signed at the end gone too, what is left is as it was written, and not all of it.
+    let mut signed = runs[1].0.seal().files().unwrap();
+    signed.retain(|path| path.extension().is_some_and(|name| name != "checkpoint"));
+    signed.push(runs[1].0.seal().checkpoints().unwrap().pop().unwrap());
+    signed
+        .iter()
+        .for_each(|path| std::fs::remove_file(path).unwrap());
+    let cut = place.run_in(&place.demo(), &["verify"]);
+    cut.refused(12, "CD0307", &["not sealed", "their end is missing"]);
     std::fs::write(&journal, whole).unwrap();
 }

@@ -12,16 +12,19 @@ pub enum Part {
     Python,
     /// The browser.
     Chromium,
+    /// The program that mounts disks.
+    Mounts,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::CodeDeploy, Self::Python, Self::Chromium];
+    const ALL: [Self; 4] = [Self::CodeDeploy, Self::Python, Self::Chromium, Self::Mounts];
 
     fn variable(self) -> &'static str {
         match self {
             Self::CodeDeploy => "CODE_DEPLOY_BIN",
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
+            Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
         }
     }
 

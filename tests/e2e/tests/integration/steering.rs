@@ -247,6 +247,7 @@ impl Deploying {
             .current_dir(folder)
             .args(arguments)
             .env("XDG_RUNTIME_DIR", place.path())
+            .env("XDG_STATE_HOME", place.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -70,7 +70,7 @@ fn an_edited_chart_and_files_that_are_not_of_the_run_are_named() {
         "not of this run",
         "  charts/more.png",
     ];
-    verify(&place).refused(1, "CD0301", &all);
+    verify(&place).refused(10, "CD0301", &all);
     fs::write(&chart, drawn).unwrap();
     fs::remove_file(place.path().join("pages/10_More.ipynb")).unwrap();
     fs::remove_file(place.path().join("pages/charts/more.png")).unwrap();
@@ -85,7 +85,7 @@ fn an_extra_file_of_evidence_is_named() {
     let words = [name.as_str(), "the journal does not name it"];
     place
         .run(&["verify", "record"])
-        .refused(1, "CD0301", &words);
+        .refused(10, "CD0301", &words);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn evidence_that_is_not_here_is_told_as_that_and_not_as_a_change() {
         "what is here is as it was written",
         "0 of ",
     ];
-    said.refused(1, "CD0308", &words);
+    said.refused(13, "CD0308", &words);
     assert!(!format!("{said:?}").contains("changed:"), "{said:?}");
 }
 
@@ -117,7 +117,7 @@ fn notebooks_of_another_version_are_not_told_to_be_changed() {
     let said = verify(&place);
     let why = format!("made by version 0.0.1; this is version {version}");
     said.refused(
-        1,
+        14,
         "CD0312",
         &[&why, "beside notebooks made by version 0.0.1"],
     );
@@ -133,5 +133,5 @@ fn a_notebook_of_another_run_is_told_as_that() {
     let to = from + text[from..].find('"').unwrap();
     fs::write(&path, format!("{}another{}", &text[..from], &text[to..])).unwrap();
     let words = ["it says that it is of another"];
-    verify(&place).refused(1, "CD0301", &words);
+    verify(&place).refused(10, "CD0301", &words);
 }

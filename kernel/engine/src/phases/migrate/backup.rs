@@ -69,6 +69,24 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
     section_step(&outline, Backing)
 }
 
+/// Backs every database up and proves that the backup can be restored.
+///
+/// # Flow
+/// Copies each database as of one instant into the folder of the run, restores the copy into a
+/// scratch file, compares every table, and removes the scratch file; verified by digest and mode of
+/// the backup, and by opening it anew.
+///
+/// # Guarantees
+/// The database itself is only read. A second apply makes the backups anew.
+///
+/// # Assumptions
+/// The folder of the run has room for two copies of the largest database.
+///
+/// # Caveats
+/// There is no undo: a backup is kept for as long as the run's folder is.
+///
+/// # Errors
+/// `CD0606`, a backup that differs from what it restores to; what the database or the disk says.
 struct Backing;
 
 #[async_trait]

@@ -48,6 +48,32 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
     section_step(&outline, Execution)
 }
 
+/// Carries the pending migrations of every database out, or takes them back down.
+///
+/// # Flow
+/// Refuses statements that destroy what exists unless somebody accepted that. Then, database by
+/// database and migration by migration: carries it out under the write lock, compares the data
+/// there, and journals it; verified by the database's own list and by the tables that are to be
+/// there. Undone: each migration's way back, the last one first, down to the version at the backup.
+///
+/// # Guarantees
+/// A migration in a transaction is there whole or not at all, together with its line in the
+/// database's list, so a second apply or undo goes on after the last whole one. One that loses rows
+/// which it does not name is taken back before anybody sees it. Pausing and going back begin between
+/// two migrations.
+///
+/// # Assumptions
+/// The old release works with the schema of the new one; each migration has a way back, which a
+/// later section of the phase tries on a copy.
+///
+/// # Caveats
+/// A migration outside a transaction, or over more rows than can be read under the lock, is not
+/// compared there; the record names it. Rows that were written after a migration and that the older
+/// schema has no place for go with its way back.
+///
+/// # Errors
+/// `CD0609`, destroying statements that nobody accepted; `CD0607`, a migration that lost data;
+/// what the database says (`CD0602`, `CD0603`).
 struct Execution;
 
 #[async_trait]

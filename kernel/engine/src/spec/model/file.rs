@@ -11,7 +11,7 @@ use super::environment::EnvironmentFile;
 use super::load::{LoadProfile, Objective};
 use super::operation::{
     Approvals, Attestation, Contact, EscalationStep, KnownIssue, MaintenanceWindow, Monitoring,
-    Security, Waiver,
+    Seal, Security, Waiver,
 };
 use super::service::ServiceFile;
 use super::strategy::Strategy;
@@ -63,6 +63,9 @@ pub struct DeployFile {
     /// The rules of the source policy and of security.
     #[serde(default)]
     pub security: Security,
+    /// The key that seals records.
+    #[serde(default)]
+    pub seal: Seal,
     /// Who may approve.
     #[serde(default)]
     pub approvals: Approvals,

@@ -1,5 +1,6 @@
 //! Monitoring, security and people.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -7,6 +8,7 @@ use code_deploy_record::ItemId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::service::SecretRef;
 use crate::duration::Span;
 
 /// Metrics, logs and traces.
@@ -44,12 +46,24 @@ pub struct Security {
     pub development_branch: Option<String>,
 }
 
+/// The key that seals records.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Seal {
+    /// Where it is: an Ed25519 key in PKCS#8 (PEM) or an OpenSSH key of type ed25519. A file that is
+    /// not there yet is made. Each user's own key where nothing is said.
+    pub key: Option<SecretRef>,
+}
+
 /// Who may approve.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Approvals {
     /// The names of those who may; anybody when empty.
     pub by: Vec<String>,
+    /// Their public keys by name, as OpenSSH writes them. Where any is named, only an answer that one
+    /// of these keys signed counts.
+    pub signers: BTreeMap<String, String>,
 }
 
 /// A person or team to turn to.

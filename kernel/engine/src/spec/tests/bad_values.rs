@@ -10,7 +10,7 @@ fn a_misspelt_key_names_the_nearest_one() {
     "#);
     insta::assert_snapshot!(with_deploy("xyzzy: 1\n"), @r#"
     CD0107 deploy.yaml:8:1: there is no key `xyzzy` here (at `xyzzy`)
-    The keys here are `application`, `release`, `releases`, `compose`, `services`, `strategy`, `environments`, `databases`, `objectives`, `journeys`, `client`, `load`, `monitoring`, `security`, `approvals`, `contacts`, `escalation`, `maintenance`, `known_issues`, `attestations` or `waivers`.
+    The keys here are `application`, `release`, `releases`, `compose`, `services`, `strategy`, `environments`, `databases`, `objectives`, `journeys`, `client`, `load`, `monitoring`, `security`, `seal`, `approvals`, `contacts`, `escalation`, `maintenance`, `known_issues`, `attestations` or `waivers`.
     "#);
 }
 

@@ -101,9 +101,9 @@ def choose(page, menu, item):
     page.locator(f'.lm-Menu-itemLabel:text-is("{item}")').click(timeout=CLICK)
 
 
-def show(page, lab, name, state="Idle"):
+def show(page, lab, name, state="Idle", workspace=None):
     """Loads the notebook's page and waits until its kernel is ready for work, or in another state."""
-    workspace = pathlib.Path(name).stem
+    workspace = workspace or pathlib.Path(name).stem
     path = urllib.parse.quote(name)
     address = f"{lab.url}lab/workspaces/{workspace}/tree/{path}?token={lab.token}"
     page.goto(address, timeout=PAGE_LOAD)

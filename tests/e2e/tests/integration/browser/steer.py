@@ -15,7 +15,7 @@ from lab import CELLS_RUN, CLICK, LIVE_MOVES, PAGE_LOAD, opened, show
 DARK = {"apputils-extension/themes": {"theme": "JupyterLab Dark"}}
 BEFORE_TRAFFIC = ["%code-deploy dev local --yes", "%inventory", "%plan"]
 BEFORE_TRAFFIC += ["%preflight", "%build", "%provision", "%migrate"]
-TRAFFIC_MOVES = "index => /traffic now/.test(window.cellsNow()[index].outputs[0] ?? '')"
+TRAFFIC_MOVES = "index => /traffic now/i.test(window.cellsNow()[index].outputs[0] ?? '')"
 OTHER_TEXT = "([index, text]) => (window.cellsNow()[index].outputs[0] ?? '') !== text"
 ENDED = "index => /^\\[\\d+\\]:$/.test(window.cellsNow()[index].prompt)"
 BEGUN = "index => window.cellsNow()[index].prompt === '[*]:'"
@@ -147,9 +147,22 @@ def stop_and_restart(notebook):
     return {"states": states, "stopped": stopped}
 
 
+def elsewhere(notebook, lab, name):
+    """Returns what a second page on the same notebook says of a cell that runs, and closes it."""
+    page = notebook.page.context.browser.new_page(viewport=notebook.page.viewport_size)
+    show(page, lab, name, state="Busy", workspace="elsewhere")
+    second = Notebook(page, notebook.pictures)
+    second.open_console()
+    said = second.ask("%status")
+    second.picture("elsewhere")
+    page.close()
+    return said
+
+
 def reload_and_roll_back(notebook, lab, name):
     joined = notebook.run("%code-deploy dev local --yes")
     notebook.until_traffic_moves("%release")
+    second = elsewhere(notebook, lab, name)
     show(notebook.page, lab, name, state="Busy")
     notebook.open_console()
     status = notebook.ask("%status")
@@ -158,7 +171,7 @@ def reload_and_roll_back(notebook, lab, name):
     notebook.idle()
     after = notebook.ask("%status")
     notebook.picture("rolled-back")
-    return {"joined": joined, "status": status, "asked": asked, "after": after}
+    return {"joined": joined, "elsewhere": second, "status": status, "asked": asked, "after": after}
 
 
 def main():

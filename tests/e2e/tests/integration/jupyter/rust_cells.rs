@@ -2,7 +2,7 @@
 //! cells.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -91,8 +91,8 @@ impl Notebook {
     fn new() -> Self {
         let place = Place::new();
         place.write("deploy.yaml", "");
-        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks/record");
-        let run = place.path().join(".code-deploy/runs").join(RUN);
+        let (recorded, name) = recorded();
+        let run = place.path().join(".code-deploy/runs").join(name);
         for part in ["samples", "evidence"] {
             copy(&recorded.join(part), &run.join(part));
         }
@@ -131,8 +131,13 @@ impl Notebook {
     }
 }
 
-/// The run whose record the repository holds.
-const RUN: &str = "20261123T182916570Z-dev-local-4659";
+/// Returns the record that the repository holds, and the name of its run.
+fn recorded() -> (PathBuf, String) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks/record");
+    let journal = std::fs::read_to_string(folder.join("journal.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    (folder, first["run"].as_str().unwrap().to_owned())
+}
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -214,13 +219,14 @@ fn rust_cells_read_the_run_ask_and_draw() {
         {"code": "kept"},
         {"code": CHART},
     ]));
+    let (_, name) = recorded();
     assert_eq!(
         value(&ran[1], "text/plain"),
         format!(
-            "(\"{RUN}\", \"1.1.0\", Some(\"succeeded\"), [\"catalog\", \"orders\", \"storefront\"])"
+            "(\"{name}\", \"1.1.0\", Some(\"succeeded\"), [\"catalog\", \"orders\", \"storefront\"])"
         )
     );
-    let run = notebook.place.path().join(".code-deploy/runs").join(RUN);
+    let run = notebook.place.path().join(".code-deploy/runs").join(name);
     let run = code_deploy_record::RunFolder::at(&run).unwrap();
     let events = run.events().unwrap().count();
     let sent = run.state().unwrap().clients["client"].sent;

@@ -1,0 +1,194 @@
+//! The signed statement over what a run gave: a DSSE envelope with an in-toto statement, in the forms
+//! that verifiers of other people take.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::{PublicKey, PublicKeys, Result, SealKey, SshSignature};
+
+/// The media type of in-toto statements, as DSSE names it.
+const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The media type of a Sigstore bundle.
+const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// The namespace of the signature over the list of notebooks: `ssh-keygen -Y verify -n`.
+pub const LISTED: &str = "code-deploy-notebooks";
+
+/// The files of a signed statement.
+mod file {
+    pub const STATEMENT: &str = "statement.json";
+    pub const DSSE: &str = "statement.dsse.json";
+    pub const SIGSTORE: &str = "statement.sigstore.json";
+    pub const ED25519_SIGNATURE: &str = "statement.ed25519.sig";
+    pub const P256_SIGNATURE: &str = "statement.p256.sig";
+    pub const ED25519: &str = "ed25519.pem";
+    pub const P256: &str = "p256.pem";
+    pub const ALLOWED_SIGNERS: &str = "allowed_signers";
+    pub const SUMS: &str = "SHA256SUMS";
+    pub const SUMS_SIGNATURE: &str = "SHA256SUMS.sig";
+}
+
+/// A statement with its signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedStatement {
+    statement: Vec<u8>,
+    ed25519: Vec<u8>,
+    p256: Vec<u8>,
+    sums: String,
+    sums_signature: String,
+}
+
+/// Returns what DSSE signs: its pre-authentication encoding.
+#[must_use]
+pub fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "DSSEv1 {} {PAYLOAD_TYPE} {} ",
+        PAYLOAD_TYPE.len(),
+        payload.len()
+    );
+    [head.as_bytes(), payload].concat()
+}
+
+impl SignedStatement {
+    /// The names of its files, in their order.
+    pub const FILES: [&'static str; 10] = [
+        file::SUMS,
+        file::SUMS_SIGNATURE,
+        file::ALLOWED_SIGNERS,
+        file::ED25519,
+        file::P256,
+        file::DSSE,
+        file::ED25519_SIGNATURE,
+        file::STATEMENT,
+        file::P256_SIGNATURE,
+        file::SIGSTORE,
+    ];
+
+    /// Signs a statement, and the list of files that `sha256sum --check` reads.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadKey`] when the key cannot sign as OpenSSH does.
+    pub fn sign(statement: Vec<u8>, sums: String, key: &SealKey) -> Result<Self> {
+        let signed = pre_authentication_encoding(&statement);
+        Ok(Self {
+            ed25519: key.sign(&signed).to_vec(),
+            p256: key.sign_p256(&signed),
+            sums_signature: key.sign_ssh(LISTED, sums.as_bytes())?,
+            statement,
+            sums,
+        })
+    }
+
+    /// Returns the files, by their names in a folder `seal`, in the order of their names.
+    #[must_use]
+    pub fn files(&self, keys: &PublicKeys) -> Vec<(&'static str, Vec<u8>)> {
+        let (ed25519, p256) = (keys.ed25519(), keys.p256());
+        let signers = ed25519.to_openssh().unwrap_or_default();
+        let signers = format!("{} namespaces=\"{LISTED}\" {signers}\n", keys.name());
+        let both = [(&ed25519, &self.ed25519), (&p256, &self.p256)];
+        let contents = [
+            self.sums.clone().into_bytes(),
+            self.sums_signature.clone().into_bytes(),
+            signers.into_bytes(),
+            ed25519.to_pem().into_bytes(),
+            p256.to_pem().into_bytes(),
+            line(&self.envelope(&both)),
+            self.ed25519.clone(),
+            self.statement.clone(),
+            self.p256.clone(),
+            line(&self.bundle(&p256)),
+        ];
+        Self::FILES.into_iter().zip(contents).collect()
+    }
+
+    /// Reads a signed statement from its files, which `read` gives; nothing when there is none.
+    ///
+    /// # Errors
+    /// Any error of `read`.
+    pub fn read<E>(
+        mut read: impl FnMut(&'static str) -> std::result::Result<Option<Vec<u8>>, E>,
+    ) -> std::result::Result<Option<Self>, E> {
+        let Some(statement) = read(file::STATEMENT)? else {
+            return Ok(None);
+        };
+        let text = |bytes: Option<Vec<u8>>| {
+            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        };
+        Ok(Some(Self {
+            statement,
+            ed25519: read(file::ED25519_SIGNATURE)?.unwrap_or_default(),
+            p256: read(file::P256_SIGNATURE)?.unwrap_or_default(),
+            sums: text(read(file::SUMS)?),
+            sums_signature: text(read(file::SUMS_SIGNATURE)?),
+        }))
+    }
+
+    /// Returns the files that are not what they should be beside the others, each with what is wrong:
+    /// a signature, or what two signatures are over.
+    #[must_use]
+    pub fn broken(&self, keys: &PublicKeys) -> Vec<(&'static str, &'static str)> {
+        const SIGNATURE: &str = "it is not a signature of the key that seals the record";
+        const SIGNED: &str = "changed: it is not what was signed";
+        let signed = pre_authentication_encoding(&self.statement);
+        let ed25519 = keys.ed25519().verifies(&signed, &self.ed25519);
+        let p256 = keys.p256().verifies(&signed, &self.p256);
+        let mut broken = match (ed25519, p256) {
+            (true, true) => Vec::new(),
+            (false, true) => vec![(file::ED25519_SIGNATURE, SIGNATURE)],
+            (true, false) => vec![(file::P256_SIGNATURE, SIGNATURE)],
+            (false, false) => vec![(file::STATEMENT, SIGNED)],
+        };
+        let listed = SshSignature::parse(&self.sums_signature).is_ok_and(|one| {
+            one.verifies(LISTED, self.sums.as_bytes())
+                && one.key().is_ok_and(|key| key == keys.ed25519())
+        });
+        if !listed {
+            // Which of the two was changed, one signature cannot tell.
+            broken.extend([(file::SUMS, SIGNED), (file::SUMS_SIGNATURE, SIGNATURE)]);
+        }
+        broken
+    }
+
+    /// Returns the statement.
+    #[must_use]
+    pub fn statement(&self) -> &[u8] {
+        &self.statement
+    }
+
+    /// Returns the list of files.
+    #[must_use]
+    pub fn sums(&self) -> &str {
+        &self.sums
+    }
+
+    fn envelope(&self, signatures: &[(&PublicKey, &Vec<u8>)]) -> Value {
+        let signatures: Vec<Value> = signatures
+            .iter()
+            .map(|(key, signature)| json!({ "keyid": key.id(), "sig": STANDARD.encode(signature) }))
+            .collect();
+        json!({
+            "payload": STANDARD.encode(&self.statement),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": signatures,
+        })
+    }
+
+    /// A bundle has one signature; P-256 is the kind that its verifiers know best.
+    fn bundle(&self, key: &PublicKey) -> Value {
+        json!({
+            "mediaType": BUNDLE_TYPE,
+            "verificationMaterial": {
+                "publicKey": { "hint": key.id() },
+                "tlogEntries": [],
+                "timestampVerificationData": { "rfc3161Timestamps": [] },
+            },
+            "dsseEnvelope": self.envelope(&[(key, &self.p256)]),
+        })
+    }
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    format!("{value}\n").into_bytes()
+}

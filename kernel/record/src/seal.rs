@@ -1,0 +1,165 @@
+//! What seals a record: the leaves of its tree, and the checkpoints signed over them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::folder::{create_private, entries_or_none};
+use crate::note::Checkpoint;
+use crate::tree::{Tree, leaf_hash};
+use crate::{Digest, Error, EventBody, Result, RunOutcome, RunStarted, SealKey};
+
+/// How the name of a checkpoint's file ends.
+const CHECKPOINT: &str = ".checkpoint";
+
+/// The namespace of a second signature over a checkpoint: `ssh-keygen -Y sign -n`.
+pub const WITNESSED: &str = "code-deploy-checkpoint";
+
+/// The file with the signed root over the outputs of the notebooks, in the folder of the seal.
+pub const OUTPUTS_NOTE: &str = "outputs.note";
+
+/// How the name of a file ends that is being written.
+const PART: &str = ".part";
+
+/// Returns the leaves that a line of the journal gives: the line itself without its line end, then,
+/// for each file that it names by its digest, the line that `sha256sum` prints for that file in the
+/// run's folder.
+pub(crate) fn leaves_of(line: &[u8], body: &EventBody) -> impl Iterator<Item = Digest> {
+    let file = file_named(body).map(|file| leaf_hash(file.as_bytes()));
+    std::iter::once(leaf_hash(line)).chain(file)
+}
+
+fn file_named(body: &EventBody) -> Option<String> {
+    match body {
+        EventBody::EvidenceKept { digest, .. } => Some(sum_line(digest, "evidence", digest)),
+        EventBody::SamplesClosed { file, digest, .. } => Some(sum_line(digest, "samples", file)),
+        _ => None,
+    }
+}
+
+fn sum_line(digest: &Digest, folder: &str, name: &impl std::fmt::Display) -> String {
+    format!("{digest}  {folder}/{name}")
+}
+
+/// Returns whether the record is signed up to and with an event: the end of a phase, a pause, an end.
+#[must_use]
+pub fn is_sealed_after(body: &EventBody) -> bool {
+    match body {
+        EventBody::PhaseFinished { .. } | EventBody::Paused { .. } | EventBody::Sealed { .. } => {
+            true
+        }
+        EventBody::RunFinished { outcome, .. } => *outcome == RunOutcome::NeedsPerson,
+        _ => false,
+    }
+}
+
+/// Returns whose tree a checkpoint of a run is over.
+#[must_use]
+pub fn origin(started: &RunStarted) -> String {
+    let RunStarted {
+        application,
+        environment,
+        run,
+        ..
+    } = started;
+    format!("code-deploy/{application}/{environment}/{run}")
+}
+
+/// The folder `seal` of a run: checkpoints, public keys, and what was signed in the end.
+#[derive(Debug, Clone)]
+pub struct SealFolder {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl SealFolder {
+    /// The folder's name in that of the run.
+    pub const NAME: &'static str = "seal";
+
+    pub(crate) fn new(disk: Arc<dyn Disk>, run: &Path) -> Self {
+        let path = run.join(Self::NAME);
+        Self { disk, path }
+    }
+
+    /// Returns the folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a checkpoint, under its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn keep(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let name = format!("{:012}{CHECKPOINT}", checkpoint.head.size);
+        self.write(&name, checkpoint.to_string().as_bytes())
+    }
+
+    /// Writes a file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        create_private(self.disk.as_ref(), &self.path)?;
+        let target = self.path.join(name);
+        let written = self.disk.replace(&target, &mut &*content);
+        written.map_err(Error::io("write", &target))
+    }
+
+    /// Removes what a process left behind that was killed while it wrote.
+    pub(crate) fn clear(&self) -> Result<()> {
+        for path in self.files()? {
+            if path.to_str().is_some_and(|name| name.ends_with(PART)) {
+                let removed = self.disk.remove(&path);
+                removed.map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the files of the checkpoints, smallest first; none where there is no folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let mut files = self.files()?;
+        files.retain(|path| path.to_str().is_some_and(|name| name.ends_with(CHECKPOINT)));
+        Ok(files)
+    }
+
+    /// Returns all files of the folder, in order; none where there is no folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = entries_or_none(self.disk.as_ref(), &self.path)?;
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Signs checkpoints of a journal while it is written.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    key: Arc<SealKey>,
+    folder: SealFolder,
+    origin: String,
+}
+
+impl Sealer {
+    pub(crate) fn new(key: Arc<SealKey>, folder: SealFolder, origin: String) -> Result<Self> {
+        folder.clear()?;
+        Ok(Self {
+            key,
+            folder,
+            origin,
+        })
+    }
+
+    /// Signs the tree as it is now.
+    pub(crate) fn seal(&self, tree: &Tree) -> Result<()> {
+        self.folder
+            .keep(&Checkpoint::sign(&self.origin, tree.head(), &self.key))
+    }
+}

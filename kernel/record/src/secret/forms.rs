@@ -1,0 +1,258 @@
+//! What is secret by its form, whoever made it: keys, tokens and passwords that nobody told of.
+//!
+//! Only forms that hardly stand for anything else: a text that is no secret is not to lose a word.
+
+use std::ops::Range;
+
+/// How tokens begin, how many characters follow at least, and what they are.
+const TOKENS: [(&str, usize, &str); 12] = [
+    ("AKIA", 16, "access key of AWS"),
+    ("ASIA", 16, "access key of AWS"),
+    ("ghp_", 36, "token of GitHub"),
+    ("gho_", 36, "token of GitHub"),
+    ("ghs_", 36, "token of GitHub"),
+    ("github_pat_", 40, "token of GitHub"),
+    ("glpat-", 20, "token of GitLab"),
+    ("xoxb-", 20, "token of Slack"),
+    ("xoxp-", 20, "token of Slack"),
+    ("sk_live_", 20, "key of Stripe"),
+    ("AIza", 35, "key of Google"),
+    ("npm_", 36, "token of npm"),
+];
+
+/// What stands before a value that is secret, in lower case.
+const NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "secret_key",
+    "api_key",
+    "apikey",
+    "api-key",
+    "access_token",
+    "auth_token",
+    "token",
+    "client_secret",
+];
+
+/// Replaces what is secret by its form with what it is; nothing where there is none.
+pub(super) fn clean(text: &str) -> Option<String> {
+    let mut found = Vec::new();
+    blocks(text, &mut found);
+    tokens(text, &mut found);
+    web_tokens(text, &mut found);
+    authorizations(text, &mut found);
+    urls(text, &mut found);
+    assigned(text, &mut found);
+    if found.is_empty() {
+        return None;
+    }
+    found.sort_by_key(|(span, _)| (span.start, std::cmp::Reverse(span.end)));
+    let (mut cleaned, mut end) = (String::with_capacity(text.len()), 0);
+    for (span, kind) in found {
+        if span.start < end {
+            continue;
+        }
+        cleaned.push_str(text.get(end..span.start).unwrap_or_default());
+        cleaned.push_str(&format!("[secret: {kind}]"));
+        end = span.end;
+    }
+    cleaned.push_str(text.get(end..).unwrap_or_default());
+    Some(cleaned)
+}
+
+type Found = Vec<(Range<usize>, &'static str)>;
+
+fn blocks(text: &str, found: &mut Found) {
+    for (at, _) in text.match_indices("-----BEGIN ") {
+        let rest = text.get(at..).unwrap_or_default();
+        let head = rest.get(..80.min(rest.len())).unwrap_or(rest);
+        if !head.contains("PRIVATE KEY") {
+            continue;
+        }
+        let ends = rest.match_indices("PRIVATE KEY-----").nth(1);
+        // A block without its end runs on to the end of the text.
+        let length = ends.map_or(rest.len(), |(end, word)| end + word.len());
+        found.push((at..at + length, "private key"));
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+fn run_of(text: &str, from: usize, is_part: impl Fn(char) -> bool) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    let end = rest.find(|c| !is_part(c));
+    from + end.unwrap_or(rest.len())
+}
+
+fn is_alone(text: &str, at: usize) -> bool {
+    let before = text.get(..at).and_then(|before| before.chars().next_back());
+    before.is_none_or(|c| !c.is_ascii_alphanumeric())
+}
+
+fn tokens(text: &str, found: &mut Found) {
+    for (start, length, kind) in TOKENS {
+        for (at, _) in text
+            .match_indices(start)
+            .filter(|(at, _)| is_alone(text, *at))
+        {
+            let end = run_of(text, at + start.len(), is_plain);
+            if end - at - start.len() >= length {
+                found.push((at..end, kind));
+            }
+        }
+    }
+}
+
+/// JSON web tokens: three parts in base64url, the first two of which begin as JSON does.
+fn web_tokens(text: &str, found: &mut Found) {
+    for (at, _) in text
+        .match_indices("eyJ")
+        .filter(|(at, _)| is_alone(text, *at))
+    {
+        let end = run_of(text, at, |c| is_plain(c) || c == '.');
+        let token = text.get(at..end).unwrap_or_default();
+        let parts: Vec<&str> = token.split('.').collect();
+        if let [head, body, signature] = parts[..]
+            && head.len() >= 10
+            && body.starts_with("eyJ")
+            && signature.len() >= 10
+        {
+            found.push((at..end, "JSON web token"));
+        }
+    }
+}
+
+fn is_value(c: char) -> bool {
+    !c.is_whitespace()
+        && !matches!(
+            c,
+            '"' | '\'' | '`' | '\\' | ',' | ';' | '<' | '>' | '{' | '}' | '&'
+        )
+}
+
+fn authorizations(text: &str, found: &mut Found) {
+    let lower = text.to_ascii_lowercase();
+    for scheme in ["bearer ", "basic "] {
+        for (at, word) in lower
+            .match_indices(scheme)
+            .filter(|(at, _)| is_alone(text, *at))
+        {
+            let before = lower.get(at.saturating_sub(24)..at).unwrap_or_default();
+            let from = at + word.len();
+            let end = run_of(text, from, is_value);
+            let value = text.get(from..end).unwrap_or_default();
+            if before.contains("authorization") && value.len() >= 6 && is_literal(value) {
+                found.push((from..end, "credentials of a header"));
+            }
+        }
+    }
+}
+
+fn urls(text: &str, found: &mut Found) {
+    for (at, _) in text.match_indices("://") {
+        let from = at + 3;
+        let end = run_of(text, from, |c| {
+            is_value(c) && !matches!(c, '/' | '?' | '#' | ')')
+        });
+        let authority = text.get(from..end).unwrap_or_default();
+        let Some((user, _)) = authority.rsplit_once('@') else {
+            continue;
+        };
+        let Some((name, password)) = user.split_once(':') else {
+            continue;
+        };
+        if is_literal(password) {
+            let start = from + name.len() + 1;
+            found.push((start..start + password.len(), "password in a URL"));
+        }
+    }
+}
+
+/// `password=VALUE`, `"api_key": "VALUE"`, also inside JSON that stands as text in JSON.
+fn assigned(text: &str, found: &mut Found) {
+    let lower = text.to_ascii_lowercase();
+    for name in NAMES {
+        for (at, _) in lower.match_indices(name) {
+            let mut from = at + name.len();
+            let rest = |from: usize| text.get(from..).unwrap_or_default();
+            let quoted = rest(from).starts_with(['"', '\\', '\'']);
+            from = run_of(text, from, |c| matches!(c, '"' | '\\' | '\''));
+            let sign = rest(from).chars().next();
+            let is_set = sign == Some('=') || (quoted && sign == Some(':'));
+            if !is_set {
+                continue;
+            }
+            from = run_of(text, from + 1, |c| matches!(c, ' ' | '"' | '\\' | '\''));
+            let end = run_of(text, from, is_value);
+            let value = text.get(from..end).unwrap_or_default();
+            if is_literal(value) && value.len() >= 6 {
+                found.push((from..end, "value of that name"));
+            }
+        }
+    }
+}
+
+/// A reference, a placeholder or a word of a schema is no secret.
+fn is_literal(value: &str) -> bool {
+    let refers = value.contains(['$', '%', '*', '(', '['])
+        || value.starts_with("env:")
+        || value.starts_with("file:")
+        || value.starts_with('/');
+    !value.is_empty() && !refers && !matches!(value, "string" | "object" | "boolean" | "number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_cleaned_and_the_rest_stays() {
+        let ghp = format!("ghp_{}", "a1B2".repeat(10));
+        let web = format!(
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.{}",
+            "s".repeat(20)
+        );
+        let block = "-----BEGIN EC PRIVATE KEY-----\nAAAA\nBBBB\n-----END EC PRIVATE KEY-----";
+        let hidden = [
+            ghp.as_str(),
+            web.as_str(),
+            "AAAA\nBBBB",
+            "hunter22xyz",
+            "dXNlcjpwYXNz",
+            "s3cr3tvalue",
+            "topsecret99",
+        ];
+        let text = format!(
+            "got {ghp} and {web};\n{block}\npassword=hunter22xyz Authorization: Basic dXNlcjpwYXNz \
+             postgres://app:s3cr3tvalue@db/shop {{\"api_key\": \"topsecret99\"}} end"
+        );
+        let cleaned = clean(&text).unwrap_or_default();
+        for secret in hidden {
+            assert!(!cleaned.contains(secret), "{secret} in {cleaned}");
+        }
+        for word in ["got ", "postgres://app:", "@db/shop", " end"] {
+            assert!(cleaned.contains(word), "{word} not in {cleaned}");
+        }
+        assert_eq!(clean(&cleaned), None, "{cleaned}");
+    }
+
+    #[test]
+    fn what_only_speaks_of_secrets_stays() {
+        for text in [
+            "password: ${DB_PASSWORD}",
+            "{\"secrets\":{\"DB_PASSWORD\":\"env:DB_PASSWORD\"}}",
+            "DB_PASSWORD_FILE=/run/secrets/db",
+            "a password in a URL, a token of GitHub",
+            "Bearer of bad news",
+            "{\"token\":{\"type\":\"string\"},\"password\":\"$PASSWORD\"}",
+            "http://localhost:8080/a@b",
+            "the key is -----BEGIN PUBLIC KEY-----",
+        ] {
+            assert_eq!(clean(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Whether approvals are signed as the policy wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{FindingKind, VerifyReport};
+use crate::{
+    Consent, Digest, Event, EventBody, ItemId, PublicKey, RunFolder, SignedConsent, Verdict,
+};
+
+/// An approval, and who stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// What was approved.
+    pub gate: String,
+    /// Who, as the record says.
+    pub by: String,
+    /// Whether it was a go.
+    pub go: bool,
+    /// The key that signed it; nothing when nobody signed.
+    pub key: Option<PublicKey>,
+    /// Whether the policy wanted a second person.
+    pub two_persons: bool,
+}
+
+/// The approvals of a record.
+#[derive(Default)]
+pub(super) struct Consents {
+    plan: Option<Digest>,
+    two_persons: BTreeMap<String, bool>,
+    signers: BTreeMap<String, BTreeMap<String, String>>,
+    signed: Option<(u64, SignedConsent)>,
+    approved: Vec<(u64, Approved)>,
+    waived: BTreeMap<ItemId, u64>,
+    accepted: BTreeSet<ItemId>,
+}
+
+impl Consents {
+    pub(super) fn note(&mut self, event: &Event, report: &mut VerifyReport) {
+        let line = event.seq + 1;
+        match &event.body {
+            EventBody::Planned(planned) => self.plan = Some(planned.digest),
+            EventBody::ApprovalAsked {
+                gate,
+                two_persons,
+                signers,
+                ..
+            } => {
+                self.two_persons.insert(gate.clone(), *two_persons);
+                self.signers.insert(gate.clone(), signers.clone());
+                self.signed = None;
+            }
+            EventBody::ConsentSigned(signed) => self.signed = Some((line, signed.clone())),
+            EventBody::ApprovalGiven { gate, by, go, .. } => {
+                let key = self
+                    .signed
+                    .take()
+                    .and_then(|(at, signed)| self.judge_one(at, &signed, event, report));
+                let approved = Approved {
+                    gate: gate.clone(),
+                    by: by.clone(),
+                    go: *go,
+                    key,
+                    two_persons: self.two_persons.get(gate).copied().unwrap_or(false),
+                };
+                self.approved.push((line, approved));
+            }
+            EventBody::ItemSettled { item, verdict, .. } => {
+                match verdict {
+                    Verdict::Waived { .. } => self.waived.insert(item.clone(), line),
+                    _ => self.waived.remove(item),
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the key that signed an approval, where the signature is over this very approval.
+    fn judge_one(
+        &mut self,
+        line: u64,
+        signed: &SignedConsent,
+        event: &Event,
+        report: &mut VerifyReport,
+    ) -> Option<PublicKey> {
+        let mut found = |what: String| {
+            let place = format!("{}:{line}", RunFolder::JOURNAL);
+            report.found(FindingKind::Approval, place, what);
+        };
+        let (consent, key) = match signed.read() {
+            Ok(read) => read,
+            Err(error) => {
+                found(format!("the approval's signature does not hold: {error}"));
+                return None;
+            }
+        };
+        if let Some(what) = self.unlike(&consent, event) {
+            found(format!("what was signed is not this approval: {what}"));
+            return None;
+        }
+        let signers = self
+            .signers
+            .get(&consent.gate)
+            .filter(|signers| !signers.is_empty());
+        let may = signers.is_none_or(|signers| {
+            let named = signers
+                .get(&consent.by)
+                .and_then(|text| PublicKey::parse(text).ok());
+            named.as_ref() == Some(&key)
+        });
+        if !may {
+            let what = format!(
+                "{} is not signed with the key that is known as theirs",
+                consent.by
+            );
+            found(what);
+            return None;
+        }
+        self.accepted
+            .extend(consent.waivers.into_iter().map(|waiver| waiver.item));
+        Some(key)
+    }
+
+    fn unlike(&self, consent: &Consent, event: &Event) -> Option<String> {
+        let EventBody::ApprovalGiven {
+            gate,
+            plan,
+            by,
+            go,
+            reason,
+        } = &event.body
+        else {
+            return None;
+        };
+        if self.plan.as_ref() != Some(&consent.plan) || *plan != consent.plan {
+            return Some(format!("it is over plan {}", consent.plan.short()));
+        }
+        if event.time < consent.signed || event.time >= consent.expires {
+            let (from, to) = (consent.signed, consent.expires);
+            return Some(format!(
+                "it counts from {from} to {to}, and was used at {}",
+                event.time
+            ));
+        }
+        let same =
+            (&consent.gate, &consent.by, &consent.go, &consent.reason) == (gate, by, go, reason);
+        (!same).then(|| "who, what or why are others".to_owned())
+    }
+
+    /// Says where two persons were wanted and both keys are one, and what was waived without being
+    /// signed where somebody signed waivers.
+    pub(super) fn judge(self, report: &mut VerifyReport) {
+        let seals: Vec<PublicKey> = report
+            .seal
+            .keys
+            .iter()
+            .map(|(_, keys)| keys.ed25519())
+            .collect();
+        for (line, approved) in &self.approved {
+            let Some(key) = approved.key.as_ref().filter(|_| approved.two_persons) else {
+                continue;
+            };
+            if seals.contains(key) {
+                let what = format!(
+                    "the policy wants two persons, and the approval of {} is signed with the key that \
+                     seals the run: both keys are one ({})",
+                    approved.gate,
+                    key.name()
+                );
+                report.found(
+                    FindingKind::Approval,
+                    format!("{}:{line}", RunFolder::JOURNAL),
+                    what,
+                );
+            }
+        }
+        let is_signed = self
+            .approved
+            .iter()
+            .any(|(_, approved)| approved.key.is_some());
+        let unsigned = self
+            .waived
+            .iter()
+            .filter(|(item, _)| !self.accepted.contains(*item));
+        for (item, line) in unsigned.filter(|_| is_signed) {
+            let what = format!("item {item} is waived, and no signed approval accepts that");
+            report.found(
+                FindingKind::Approval,
+                format!("{}:{line}", RunFolder::JOURNAL),
+                what,
+            );
+        }
+        report.approved = self
+            .approved
+            .into_iter()
+            .map(|(_, approved)| approved)
+            .collect();
+    }
+}

@@ -1,0 +1,320 @@
+//! Whether the checkpoints of a record hold, and what they show.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{FindingKind, Trust, VerifyReport};
+use crate::note::Checkpoint;
+use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
+use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, origin};
+
+/// How the name of a second signature over a checkpoint ends, as `ssh-keygen -Y sign` names it.
+const SECOND: &str = ".sig";
+
+/// What is signed, and by whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SealReport {
+    /// Size and root of the tree over journal, samples and evidence.
+    pub tree: Option<TreeHead>,
+    /// The keys that the journal names, each with the line that names it, counted from 1.
+    pub keys: Vec<(u64, PublicKeys)>,
+    /// Checkpoints that are signed as they should be and whose tree is the journal's.
+    pub checkpoints: u64,
+    /// Events that the last of them covers.
+    pub covered: u64,
+    /// Who else signed the last of them.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A second signature over a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Whose.
+    pub key: PublicKey,
+    /// Whether that key is one of those known to be right.
+    pub known: bool,
+}
+
+impl SealReport {
+    /// Returns whether nobody but the holder of the record's own key stands for it.
+    #[must_use]
+    pub fn is_self_asserted(&self) -> bool {
+        !self.witnesses.iter().any(|witness| witness.known)
+    }
+}
+
+/// The checkpoints of a record, and what of the journal they are held against.
+#[derive(Default)]
+pub(super) struct Seals {
+    checkpoints: Vec<(String, Checkpoint)>,
+    /// The events up to each size that a checkpoint names, and the root there.
+    reached: BTreeMap<u64, (u64, TreeHead)>,
+    keys: Vec<(u64, u64, PublicKeys)>,
+    origin: Option<String>,
+    tree: Option<TreeHead>,
+}
+
+impl Seals {
+    /// Reads the checkpoints.
+    pub(super) fn read(run: &RunFolder, report: &mut VerifyReport) -> Result<Self> {
+        let mut seals = Self::default();
+        for path in run.seal().checkpoints()? {
+            let place = place(&path);
+            let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            match String::from_utf8_lossy(&text).parse() {
+                Ok(checkpoint) => seals.checkpoints.push((place, checkpoint)),
+                Err(error @ Error::BadNote { .. }) => report.changed(place, error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(seals)
+    }
+
+    /// Takes note of an event, and of the tree up to it.
+    pub(super) fn note(&mut self, event: &Event, tree: TreeHead) {
+        match &event.body {
+            EventBody::RunStarted(started) => self.origin = Some(origin(started)),
+            EventBody::KeyNamed(key) => {
+                self.keys.push((event.seq + 1, tree.size, (**key).clone()));
+            }
+            _ => {}
+        }
+        self.tree = Some(tree);
+        let wanted = |(_, checkpoint): &(String, Checkpoint)| checkpoint.head.size == tree.size;
+        if self.checkpoints.iter().any(wanted) {
+            self.reached.insert(tree.size, (event.seq + 1, tree));
+        }
+    }
+
+    /// Says what does not hold.
+    pub(super) fn judge(
+        self,
+        run: &RunFolder,
+        trust: &Trust,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        report.seal.tree = self.tree;
+        report.seal.keys = self
+            .keys
+            .iter()
+            .map(|(line, _, key)| (*line, key.clone()))
+            .collect();
+        self.judge_keys(trust, report);
+        for (place, checkpoint) in &self.checkpoints {
+            if let Some(events) = self.judge_one(place, checkpoint, report) {
+                report.seal.checkpoints += 1;
+                report.seal.covered = events;
+            }
+        }
+        self.judge_outputs(run, report)?;
+        if report.sealed {
+            self.find_unnamed(run, report)?;
+        }
+        let size = self.tree.map_or(0, |tree| tree.size);
+        let last = self
+            .checkpoints
+            .iter()
+            .rfind(|(_, one)| one.head.size <= size);
+        if let Some((place, checkpoint)) = last {
+            self.find_witnesses(run, place, checkpoint, trust, report)?;
+        }
+        let ends = last.is_some_and(|(_, one)| one.head.size == size);
+        if report.sealed && !self.keys.is_empty() && !ends {
+            let what = "not here: the checkpoint over the whole record, signed at its end";
+            let place = format!("{}/{size:012}.checkpoint", SealFolder::NAME);
+            report.found(FindingKind::NotHere, place, what);
+        }
+        Ok(())
+    }
+
+    fn judge_keys(&self, trust: &Trust, report: &mut VerifyReport) {
+        if self.keys.is_empty() && !trust.keys.is_empty() {
+            let what = "no key seals this record, so that the given keys show nothing";
+            report.found(FindingKind::Signature, RunFolder::JOURNAL, what);
+        }
+        for (index, (line, _, key)) in self.keys.iter().enumerate() {
+            let place = format!("{}:{line}", RunFolder::JOURNAL);
+            let name = key.name();
+            let known = trust.knows(&key.ed25519()) || trust.knows(&key.p256());
+            if !trust.keys.is_empty() && !known {
+                let what = format!("key {name}, which seals from here on, is none of those given");
+                report.found(FindingKind::Signature, place, what);
+            } else if index > 0 && trust.keys.is_empty() {
+                let what = format!(
+                    "another key seals from here on: {name}; where that is right, give the public \
+                     keys of both with `--key`"
+                );
+                report.found(FindingKind::Signature, place, what);
+            }
+        }
+    }
+
+    /// Returns the events that a checkpoint covers, if it holds.
+    fn judge_one(
+        &self,
+        place: &str,
+        checkpoint: &Checkpoint,
+        report: &mut VerifyReport,
+    ) -> Option<u64> {
+        let TreeHead { size, root } = checkpoint.head;
+        let here = self.tree.map_or(0, |tree| tree.size);
+        if self.origin.as_ref() != Some(&checkpoint.origin) {
+            let what = format!(
+                "not of this run: it is a checkpoint of {}",
+                checkpoint.origin
+            );
+            report.changed(place, what);
+            return None;
+        }
+        if !place.ends_with(&format!("/{size:012}.checkpoint")) {
+            report.changed(
+                place,
+                format!("its name is not that of a checkpoint of size {size}"),
+            );
+            return None;
+        }
+        let key = self.keys.iter().rfind(|(_, from, _)| *from <= size);
+        let signed = key.is_some_and(|(_, _, key)| checkpoint.is_signed_by(&key.ed25519()));
+        if !signed {
+            let named = key.map_or_else(
+                || "the journal names no key before it".to_owned(),
+                |(line, _, key)| format!("line {line} of the journal names {}", key.name()),
+            );
+            let by: Vec<_> = checkpoint.signers().collect();
+            let what = format!("signed by {}, but {named}", by.join(", "));
+            report.found(FindingKind::Signature, place, what);
+            return None;
+        }
+        if size > here {
+            let what = format!(
+                "cut at its end: {place} was signed over {size} lines and files, and {here} are here"
+            );
+            report.changed(RunFolder::JOURNAL, what);
+            return None;
+        }
+        match self.reached.get(&size) {
+            Some((events, tree)) if tree.root == root => Some(*events),
+            Some((events, _)) => {
+                let (from, journal) = (report.seal.covered + 1, RunFolder::JOURNAL);
+                let lines = match *events {
+                    to if to == from => format!("{journal}:{to}"),
+                    to => format!("{journal}:{from}-{to}"),
+                };
+                let what = format!("changed: not what {place} was signed over");
+                report.changed(lines, what);
+                None
+            }
+            None => {
+                report.changed(place, "no line of the journal ends where it was signed");
+                None
+            }
+        }
+    }
+
+    /// The root over the outputs of the notebooks, which has to be signed by the key named last.
+    fn judge_outputs(&self, run: &RunFolder, report: &mut VerifyReport) -> Result<()> {
+        let path = run.seal().path().join(OUTPUTS_NOTE);
+        let Some(text) = read(&path)? else {
+            return Ok(());
+        };
+        let key = self.keys.last().map(|(_, _, key)| key.ed25519());
+        let origin = self
+            .origin
+            .as_ref()
+            .map(|origin| format!("{origin}/outputs"));
+        match text.parse::<Checkpoint>() {
+            Ok(note) if Some(&note.origin) != origin.as_ref() => {
+                let what = format!("not of this run: it is over the outputs of {}", note.origin);
+                report.changed(place(&path), what);
+            }
+            Ok(note) if !key.is_some_and(|key| note.is_signed_by(&key)) => {
+                let what = "it is not signed by the key that seals the record";
+                report.found(FindingKind::Signature, place(&path), what);
+            }
+            Ok(_) => {}
+            Err(error) => report.changed(place(&path), error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn find_unnamed(&self, run: &RunFolder, report: &mut VerifyReport) -> Result<()> {
+        for path in run.seal().files()? {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let of_checkpoint = self.checkpoints.iter().any(|(checkpoint, _)| {
+                let name = format!("{}/{name}", SealFolder::NAME);
+                name == *checkpoint || name == format!("{checkpoint}{SECOND}")
+            });
+            let known = SignedStatement::FILES.contains(&name.as_str()) || name == OUTPUTS_NOTE;
+            let broken = report.findings.iter().any(|one| one.place == place(&path));
+            if !of_checkpoint && !known && !broken {
+                let what = "nothing of this name is written by this program";
+                report.found(FindingKind::NotNamed, place(&path), what);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_witnesses(
+        &self,
+        run: &RunFolder,
+        place: &str,
+        checkpoint: &Checkpoint,
+        trust: &Trust,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        let own = |key: &PublicKey| {
+            self.keys
+                .iter()
+                .any(|(_, _, named)| named.ed25519() == *key)
+        };
+        for key in trust.keys.iter().filter(|key| !own(key)) {
+            if checkpoint.is_signed_by(key) {
+                let key = key.clone();
+                report.seal.witnesses.push(Witness { key, known: true });
+            }
+        }
+        let path = run.path().join(format!("{place}{SECOND}"));
+        let Some(text) = read(&path)? else {
+            return Ok(());
+        };
+        let place = format!("{place}{SECOND}");
+        let read = SshSignature::parse(&text).and_then(|one| Ok((one.key()?, one)));
+        match read {
+            Ok((key, _)) if own(&key) => {
+                let what = "the second signature is of the key that seals the record itself";
+                report.found(FindingKind::Signature, place, what);
+            }
+            Ok((key, one))
+                if one.verifies(crate::seal::WITNESSED, checkpoint.to_string().as_bytes()) =>
+            {
+                let known = trust.knows(&key);
+                report.seal.witnesses.push(Witness { key, known });
+            }
+            Ok(_) => {
+                let what = "the second signature is not one over this checkpoint";
+                report.found(FindingKind::Signature, place, what);
+            }
+            Err(error) => report.found(FindingKind::Signature, place, error.to_string()),
+        }
+        Ok(())
+    }
+}
+
+/// Returns the text of a file, what is no text in it replaced; nothing where it is not here.
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Returns a file of the folder as findings name it.
+fn place(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{}/{name}", SealFolder::NAME)
+}

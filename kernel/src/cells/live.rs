@@ -1,0 +1,228 @@
+//! What the display of a command shows: where the run stands, each gate, shares of traffic, what
+//! is under way, time spent and expected, a chart, and what happened.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use code_deploy_engine::Progress;
+use code_deploy_jupyter::MimeBundle;
+use code_deploy_record::{Event, EventBody, GateEvaluated, StepName};
+use tokio::time::Instant;
+
+use super::look::Look;
+use crate::html;
+use crate::lines::Teller;
+
+/// Lines of what happened that the display keeps; the record has all.
+const LINES: usize = 40;
+/// Answers of gates that the display keeps: more than a release asks.
+const GATES: usize = 24;
+
+/// What the display of a command shows.
+pub struct Live {
+    began: Instant,
+    ended: Option<Instant>,
+    lines: VecDeque<String>,
+    teller: Teller,
+    left_out: usize,
+    gates: Vec<[String; 4]>,
+    traffic: BTreeMap<String, String>,
+    step: Option<StepName>,
+    progress: Option<Progress>,
+    look: Option<Look>,
+    moved: bool,
+}
+
+impl Live {
+    pub fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            ended: None,
+            lines: VecDeque::new(),
+            teller: Teller::default(),
+            left_out: 0,
+            gates: Vec::new(),
+            traffic: BTreeMap::new(),
+            step: None,
+            progress: None,
+            look: None,
+            moved: false,
+        }
+    }
+
+    pub fn event(&mut self, event: &Event) {
+        match &event.body {
+            EventBody::TrafficShifted {
+                service, served, ..
+            } => {
+                let shares: Vec<_> = served
+                    .iter()
+                    .map(|(r, share)| format!("{r} {share} %"))
+                    .collect();
+                self.traffic.insert(service.clone(), shares.join(", "));
+            }
+            EventBody::GateEvaluated(gate) => self.gate(gate),
+            EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
+            EventBody::StepFinished { .. } => self.step = None,
+            _ => {}
+        }
+        let Some(line) = self.teller.tell(event) else {
+            return;
+        };
+        self.lines
+            .push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
+        if self.lines.len() > LINES {
+            self.lines.pop_front();
+            self.left_out += 1;
+        }
+        self.moved = true;
+    }
+
+    fn gate(&mut self, gate: &GateEvaluated) {
+        let (name, subject) = (gate.gate.word().to_owned(), gate.subject.clone());
+        self.gates
+            .retain(|known| known[0] != name || known[1] != subject);
+        if self.gates.len() == GATES {
+            self.gates.remove(0);
+        }
+        self.gates
+            .push([name, subject, gate.word().to_owned(), gate.reason.clone()]);
+    }
+
+    pub fn progress(&mut self, progress: &Progress) {
+        self.progress = Some(progress.clone());
+        self.moved = true;
+    }
+
+    /// Takes what the record says meanwhile.
+    pub fn look(&mut self, look: Look) {
+        self.look = Some(look);
+        self.tick();
+    }
+
+    /// Lets the time that is spent be shown as it is now, where something is shown at all.
+    pub fn tick(&mut self) {
+        self.moved |= self.shows();
+    }
+
+    fn shows(&self) -> bool {
+        !self.lines.is_empty() || self.progress.is_some()
+    }
+
+    /// Takes the progress away: nothing is under way any more, and what is shown stays.
+    pub fn settle(&mut self) {
+        self.progress = None;
+        self.step = None;
+        self.ended = Some(Instant::now());
+        self.moved = self.shows();
+    }
+
+    /// Says what is under way; nothing where that is not known.
+    pub fn under_way(&self) -> Option<String> {
+        let progress = self.progress.as_ref().map(progress_line);
+        progress.or_else(|| self.step.as_ref().map(|step| format!("step {step}")))
+    }
+
+    /// Returns what is to be shown when it has changed since the last call.
+    pub fn take(&mut self) -> Option<MimeBundle> {
+        std::mem::take(&mut self.moved)
+            .then(|| MimeBundle::text(self.text()).with("text/html", self.html()))
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if self.left_out > 0 {
+            text.push_str(&self.earlier());
+            text.push('\n');
+        }
+        for line in &self.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        if let Some(look) = &self.look {
+            text.push_str(&format!("stands  {}\n", look.stands));
+        }
+        for (service, shares) in &self.traffic {
+            text.push_str(&format!("traffic now  {service}: {shares}\n"));
+        }
+        if let Some(what) = self.under_way() {
+            text.push_str(&format!("now  {what}\n"));
+        }
+        text.push_str(&self.time());
+        text
+    }
+
+    fn html(&self) -> String {
+        let mut parts = vec![self.heading()];
+        if !self.gates.is_empty() {
+            let rows: Vec<_> = self.gates.iter().map(|gate| gate.to_vec()).collect();
+            parts.push(html::table(&["Gate", "Of", "Answer", "Why"], &rows));
+        }
+        if !self.traffic.is_empty() {
+            let rows: Vec<_> = self
+                .traffic
+                .iter()
+                .map(|(service, shares)| vec![service.clone(), shares.clone()])
+                .collect();
+            parts.push(html::table(&["Traffic now", "Served"], &rows));
+        }
+        if let Some(chart) = self.look.as_ref().and_then(|look| look.chart.as_ref()) {
+            parts.push(chart.html());
+        }
+        if !self.lines.is_empty() {
+            let mut lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+            let earlier = self.earlier();
+            if self.left_out > 0 {
+                lines.insert(0, &earlier);
+            }
+            parts.push(format!("<pre>{}</pre>", html::escape(&lines.join("\n"))));
+        }
+        format!("<div>{}</div>", parts.concat())
+    }
+
+    fn heading(&self) -> String {
+        let stands = self.look.as_ref().map(|look| look.stands.clone());
+        let now = self.under_way().map(|what| format!("now {what}"));
+        let parts: Vec<String> = [stands, now, Some(self.time())]
+            .into_iter()
+            .flatten()
+            .map(|part| html::sentence(&part))
+            .collect();
+        format!("<p>{}</p>", parts.join("<br>"))
+    }
+
+    fn earlier(&self) -> String {
+        format!("({} earlier lines are in the record)", self.left_out)
+    }
+
+    fn time(&self) -> String {
+        let until = self.ended.unwrap_or_else(Instant::now);
+        let spent = until.saturating_duration_since(self.began);
+        let word = if self.ended.is_some() {
+            "took"
+        } else {
+            "spent"
+        };
+        let expected = self.look.as_ref().and_then(|look| look.expected);
+        let expected = expected.map_or(String::new(), |expected| {
+            format!(", planned for {}", seconds(expected))
+        });
+        format!("time {word} {}{expected}", seconds(spent))
+    }
+}
+
+fn progress_line(progress: &Progress) -> String {
+    let limit = progress
+        .limit
+        .map(|limit| format!(" of at most {}", seconds(limit)));
+    format!(
+        "{} ({}{})",
+        progress.what,
+        seconds(progress.elapsed),
+        limit.unwrap_or_default()
+    )
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.0} s", duration.as_secs_f64())
+}

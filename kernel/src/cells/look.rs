@@ -1,0 +1,135 @@
+//! What the record of the present run says while a command works on it.
+
+use std::time::Duration;
+
+use code_deploy_notebook_gen::Chart;
+use code_deploy_record::{PlannedStep, RunId, RunState};
+
+use crate::commands::{Command, VerbArgs};
+use crate::html;
+use crate::pages;
+use crate::project::Project;
+use crate::show::status::standing;
+
+/// What the record says at one moment.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The run.
+    pub run: RunId,
+    /// Where the run stands, and how many of its steps are done.
+    pub stands: String,
+    /// How long the plan expects of the command, where it is one of a phase.
+    pub expected: Option<Duration>,
+    /// The chart of latency, where there is something to draw.
+    pub chart: Option<Picture>,
+}
+
+/// A chart as a page shows it.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    png: String,
+    alternative: String,
+    width: u32,
+    height: u32,
+}
+
+/// The steps of a command.
+#[derive(Debug, Clone)]
+pub struct Steps {
+    /// What their names begin with.
+    prefix: String,
+    /// Whether a chart is drawn of them: traffic goes to the release meanwhile.
+    chart: bool,
+}
+
+impl Steps {
+    /// Returns the steps of a command of a phase.
+    pub fn of(command: &Command) -> Option<Self> {
+        let (verb, arguments, chart) = verb_of(command)?;
+        let section = arguments.section.as_ref();
+        let prefix = match section {
+            Some(section) => format!("{verb}.{section}"),
+            None => verb.to_owned(),
+        };
+        Some(Self { prefix, chart })
+    }
+
+    fn include(&self, step: &PlannedStep) -> bool {
+        let rest = step.step.as_str().strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+fn verb_of(command: &Command) -> Option<(&'static str, &VerbArgs, bool)> {
+    Some(match command {
+        Command::Inventory(arguments) => ("inventory", arguments, false),
+        Command::Plan(arguments) => ("plan", &arguments.verb, false),
+        Command::Preflight(arguments) => ("preflight", arguments, false),
+        Command::Build(arguments) => ("build", arguments, false),
+        Command::Provision(arguments) => ("provision", arguments, true),
+        Command::Migrate(arguments) => ("migrate", arguments, true),
+        Command::Release(arguments) => ("release", arguments, true),
+        Command::Observe(arguments) => ("observe", arguments, false),
+        Command::Validate(arguments) => ("validate", arguments, true),
+        Command::Handover(arguments) => ("handover", arguments, false),
+        _ => return None,
+    })
+}
+
+/// Reads the run that is worked on: the project's last one, where it is not ended or is the one
+/// that was seen before; nothing where it cannot be read now. Blocks.
+pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>) -> Option<Look> {
+    let run = project.run(None).ok()?;
+    let state = run.state().ok()?;
+    let id = state.started.as_ref()?.run.clone();
+    if state.finished.is_some() && before != Some(&id) {
+        return None;
+    }
+    let chart = steps.chart.then(|| pages::chart(&run, "latency").ok());
+    Some(Look {
+        run: id,
+        stands: stands(&state),
+        expected: expected(&state, steps),
+        // A chart that cannot be drawn while files are being written is drawn the next time.
+        chart: chart.flatten().as_ref().and_then(Picture::of),
+    })
+}
+
+fn stands(state: &RunState) -> String {
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let all = planned.clone().count();
+    let done = planned.filter(|step| state.step_done(&step.step)).count();
+    format!("{}; {done} of {all} steps done", standing(state))
+}
+
+fn expected(state: &RunState, steps: &Steps) -> Option<Duration> {
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let milliseconds = planned
+        .filter(|step| steps.include(step))
+        .map(|step| step.expected_ms)
+        .sum();
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+impl Picture {
+    fn of(chart: &Chart) -> Option<Self> {
+        let picture = chart.picture.as_ref()?;
+        Some(Self {
+            png: picture.png_base64(),
+            alternative: chart.alternative(),
+            width: picture.width,
+            height: picture.height,
+        })
+    }
+
+    /// Returns the picture as an element.
+    pub fn html(&self) -> String {
+        format!(
+            "<img src=\"data:image/png;base64,{}\" width=\"{}\" height=\"{}\" alt=\"{}\">",
+            self.png,
+            self.width,
+            self.height,
+            html::escape(&self.alternative)
+        )
+    }
+}

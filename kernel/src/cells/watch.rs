@@ -1,0 +1,175 @@
+//! A command while it runs in a cell: its one display moves, and the stop button is listened to.
+
+use std::time::Duration;
+
+use code_deploy_jupyter::{CellOutput, Interrupt, LiveDisplay};
+use code_deploy_record::RunId;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::face::CellFace;
+use super::look::{Look, Steps, look};
+use crate::failure::{Exit, Failure};
+use crate::project::Project;
+
+/// How often the record is read for the display, and its chart drawn anew.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often the time that is spent is shown anew.
+const TICK: Duration = Duration::from_secs(1);
+/// A command that has not ended so long after the stop button says what it waits for: a person
+/// takes that for at once, and one that stops as fast has nothing to explain.
+const SAYS_AFTER: Duration = Duration::from_millis(200);
+
+/// What one cell has at hand while its command runs.
+pub struct Watch<'a> {
+    /// Takes note of what the command shows.
+    pub face: &'a CellFace,
+    /// Where it is shown.
+    pub out: &'a CellOutput,
+    /// The stop button.
+    pub interrupt: &'a Interrupt,
+    /// Asks the command to end at a safe point.
+    pub token: &'a CancellationToken,
+    /// Whether the command changes nothing: every moment is a safe point then.
+    pub only_looks: bool,
+    /// The steps of the command and the project whose record tells of them.
+    pub steps: Option<(Project, Steps)>,
+    /// What runs beside the cell.
+    pub tasks: &'a TaskTracker,
+}
+
+type Looking = AbortOnDropHandle<Option<Look>>;
+
+impl Watch<'_> {
+    /// Runs a command to its end, in a task of its own, so that the stop button holds whatever
+    /// the command is busy with.
+    pub async fn follow<F>(&self, work: F) -> Result<Exit, Failure>
+    where
+        F: Future<Output = Result<Exit, Failure>> + Send + 'static,
+    {
+        let mut work = AbortOnDropHandle::new(self.tasks.spawn(work));
+        let (mut looks, mut ticks) = (every(LOOK), every(TICK));
+        let mut run = None;
+        let mut looking = self.begin_look(None);
+        let mut live = None;
+        // When a command that was asked to stop has to say why it goes on.
+        let mut says_at = None;
+        let done = loop {
+            // Cancel safe: work and look are tasks, the others only wait.
+            tokio::select! {
+                biased;
+                () = self.interrupt.insisted() => break Err(interrupted_now()),
+                () = self.interrupt.requested(), if self.only_looks => {
+                    break Err(Failure::stopped_looking());
+                }
+                () = self.interrupt.requested(), if !self.token.is_cancelled() => {
+                    self.token.cancel();
+                    says_at = Some(Instant::now() + SAYS_AFTER);
+                }
+                done = &mut work => break joined(done),
+                () = at(says_at) => {
+                    says_at = None;
+                    self.out.stdout(self.stopping()).await;
+                }
+                () = self.face.changed() => self.show(&mut live).await,
+                seen = ended(&mut looking) => {
+                    looking = None;
+                    if let Some(seen) = seen {
+                        run = Some(seen.run.clone());
+                        self.face.look(seen);
+                    }
+                }
+                _ = looks.tick(), if looking.is_none() => looking = self.begin_look(run.clone()),
+                _ = ticks.tick() => self.face.tick(),
+            }
+        };
+        drop(work);
+        if live.is_some() {
+            self.last_look(run).await;
+        }
+        self.face.settle();
+        self.show(&mut live).await;
+        done
+    }
+
+    fn stopping(&self) -> String {
+        let what = self.face.under_way();
+        let what = what.unwrap_or_else(|| "what it is busy with".to_owned());
+        format!(
+            "It cannot stop yet and waits for: {what}. The stop button once more ends it now.\n"
+        )
+    }
+
+    fn begin_look(&self, before: Option<RunId>) -> Option<Looking> {
+        let (project, steps) = self.steps.clone()?;
+        let look = move || look(&project, &steps, before.as_ref());
+        let task = self.tasks.spawn_blocking(look);
+        Some(AbortOnDropHandle::new(task))
+    }
+
+    /// What stays in the notebook shows the state at the end.
+    async fn last_look(&self, before: Option<RunId>) {
+        let Some(looking) = self.begin_look(before) else {
+            return;
+        };
+        // Either arm only waits; who insists does not wait for a chart.
+        let seen = tokio::select! {
+            seen = looking => seen.ok().flatten(),
+            () = self.interrupt.insisted() => None,
+        };
+        if let Some(seen) = seen {
+            self.face.look(seen);
+        }
+    }
+
+    async fn show(&self, live: &mut Option<LiveDisplay>) {
+        match (self.face.live(), &*live) {
+            (None, _) => {}
+            (Some(bundle), Some(live)) => live.update(bundle),
+            (Some(bundle), None) => *live = Some(self.out.live_display(bundle).await),
+        }
+        self.face.flush().await;
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits for that moment; for ever where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns what was seen; waits for ever where nobody looks.
+async fn ended(looking: &mut Option<Looking>) -> Option<Look> {
+    match looking {
+        Some(looking) => looking.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+/// A panic goes on to whoever runs the cell.
+fn joined(done: Result<Result<Exit, Failure>, tokio::task::JoinError>) -> Result<Exit, Failure> {
+    match done.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(interrupted_now()),
+    }
+}
+
+fn interrupted_now() -> Failure {
+    Failure::new(
+        Exit::Interrupted,
+        crate::codes::ENDED_AT_ONCE,
+        "interrupted twice: the command ended at once",
+        "The record holds everything up to its last complete line.",
+        "`%resume` goes on, `%rollback` goes back.",
+    )
+}

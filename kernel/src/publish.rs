@@ -1,0 +1,223 @@
+//! Notebooks of a run with what was signed over them, as files.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use code_deploy_engine::Error as EngineError;
+use code_deploy_notebook_gen::{self as notebook_gen, Page};
+use code_deploy_record::{
+    Checkpoint, OUTPUTS_NOTE, PublicKeys, RunFolder, SealFolder, SealKey, SignedStatement,
+};
+
+use crate::failure::Failure;
+use crate::pages::{executed, failed};
+use crate::project::Project;
+
+/// How to verify, for people.
+const VERIFY: &str = include_str!("../../templates/VERIFY.md");
+
+/// The file with it, beside the notebooks.
+const VERIFY_FILE: &str = "VERIFY.md";
+
+/// Notebooks, and what is signed over them.
+pub struct Published {
+    /// The notebooks.
+    pub pages: Vec<Page>,
+    /// The key that the record names last, with the statement; nothing where it names none, or where
+    /// what was signed is over other notebooks.
+    pub signed: Option<(PublicKeys, SignedStatement)>,
+}
+
+/// Makes the notebooks of a run. With the key that seals its record, they are signed, and what was
+/// signed is kept in the record's folder; without it, what is kept there holds as long as it is over
+/// these very notebooks.
+///
+/// # Errors
+/// When the record cannot be read, or what was signed cannot be kept.
+pub fn publish(
+    project: Option<&Project>,
+    run: &RunFolder,
+    key: Option<&SealKey>,
+) -> Result<Published, Failure> {
+    let mut pages = executed(project, run)?;
+    let Some(named) = key_of(run)? else {
+        return Ok(Published {
+            pages,
+            signed: None,
+        });
+    };
+    let own = key.filter(|key| key.public() == named);
+    if let Some(key) = own {
+        sign_outputs(run, &mut pages, key)?;
+    }
+    let statement = notebook_gen::statement(run, &pages).map_err(failed)?;
+    let signed = match own {
+        Some(key) => {
+            let signed = SignedStatement::sign(statement.text, statement.sums, key)?;
+            let folder = run.seal();
+            for (name, content) in signed.files(&named) {
+                folder.write(name, &content)?;
+            }
+            Some(signed)
+        }
+        None => kept(run)?
+            .filter(|kept| kept.statement() == statement.text && kept.sums() == statement.sums),
+    };
+    let signed = signed.map(|signed| (named, signed));
+    Ok(Published { pages, signed })
+}
+
+/// Returns the key that seals a record, as its journal names it last.
+pub fn key_of(run: &RunFolder) -> Result<Option<PublicKeys>, Failure> {
+    Ok(run.state()?.key)
+}
+
+fn sign_outputs(run: &RunFolder, pages: &mut [Page], key: &SealKey) -> Result<(), Failure> {
+    let head = notebook_gen::outputs_head(pages).map_err(failed)?;
+    let origin = notebook_gen::outputs_origin(&run.started()?);
+    let note = Checkpoint::sign(&origin, head, key);
+    run.seal()
+        .write(OUTPUTS_NOTE, note.to_string().as_bytes())?;
+    notebook_gen::put_note(pages, &note).map_err(failed)
+}
+
+/// Returns the statement that is kept in the folder of a run's seal.
+pub fn kept(run: &RunFolder) -> Result<Option<SignedStatement>, Failure> {
+    read_signed(run.seal().path())
+}
+
+/// Returns the statement that is kept in the folder of a run's seal, where its signatures are of the
+/// key that seals the record, whatever notebooks it is over.
+pub fn kept_and_signed(run: &RunFolder) -> Result<Option<(PublicKeys, SignedStatement)>, Failure> {
+    let (Some(keys), Some(signed)) = (key_of(run)?, kept(run)?) else {
+        return Ok(None);
+    };
+    Ok(signed.broken(&keys).is_empty().then_some((keys, signed)))
+}
+
+/// Returns the files that are listed with a statement, by path, with their digests.
+pub fn listed(signed: &SignedStatement) -> BTreeMap<PathBuf, String> {
+    let lines = signed
+        .sums()
+        .lines()
+        .filter_map(|line| line.split_once("  "));
+    lines
+        .map(|(digest, path)| (PathBuf::from(path), digest.to_owned()))
+        .collect()
+}
+
+/// Returns the statement that is kept in a folder.
+pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
+    SignedStatement::read(|name| {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let error = code_deploy_record::Error::io("read", &path)(error);
+                Err(Failure::from(EngineError::Record(error)))
+            }
+        }
+    })
+}
+
+/// Returns the files that stand beside the notebooks once they are signed: `VERIFY.md`, and those of
+/// the folder `seal`.
+pub fn beside(keys: &PublicKeys, signed: &SignedStatement) -> Vec<(PathBuf, Vec<u8>)> {
+    let text = VERIFY.replace("{{key}}", &keys.name());
+    let guide = (PathBuf::from(VERIFY_FILE), text.into_bytes());
+    let files = signed.files(keys).into_iter();
+    let files = files.map(|(name, content)| (Path::new(SealFolder::NAME).join(name), content));
+    std::iter::once(guide).chain(files).collect()
+}
+
+/// Makes the notebooks of a run and writes them with their charts, and with what is signed over them;
+/// returns how many.
+///
+/// # Errors
+/// When the record cannot be read or the folder cannot be written.
+pub fn write(
+    project: Option<&Project>,
+    run: &RunFolder,
+    key: Option<&SealKey>,
+    out: &Path,
+) -> Result<usize, Failure> {
+    let published = publish(project, run, key)?;
+    if published.signed.is_none() {
+        remove_signed(out)?;
+    }
+    notebook_gen::write_files(&published.files(), out).map_err(failed)?;
+    Ok(published.pages.len())
+}
+
+impl Published {
+    /// Returns notebooks and charts, and what is signed over them, as files of one folder.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = notebook_gen::files(&self.pages);
+        if let Some((keys, signed)) = &self.signed {
+            files.extend(beside(keys, signed));
+        }
+        files
+    }
+}
+
+/// Writes a record and its notebooks, with what is signed over them, into one file that is not there
+/// yet.
+///
+/// # Errors
+/// When the record cannot be read or the file cannot be written.
+pub fn export(
+    project: Option<&Project>,
+    run: &RunFolder,
+    key: Option<&SealKey>,
+    out: &Path,
+) -> Result<(), Failure> {
+    let published = publish(project, run, key)?;
+    let name = run.started()?.run;
+    let cannot = |error: std::io::Error| {
+        let what = format!("{} cannot be written: {error}", out.display());
+        Failure::refused(
+            crate::codes::CANNOT_WRITE,
+            what,
+            "Name another file with `--out`.",
+        )
+    };
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out)
+        .map_err(cannot)?;
+    let mut writer = std::io::BufWriter::new(file);
+    let written = code_deploy_record::export(run, name.as_str(), &published.files(), &mut writer);
+    if let Err(error) = written {
+        // Half an archive is worse than none.
+        std::fs::remove_file(out).map_err(cannot)?;
+        return Err(Failure::from(error));
+    }
+    let file = writer
+        .into_inner()
+        .map_err(|error| cannot(error.into_error()))?;
+    file.sync_all().map_err(cannot)
+}
+
+/// Removes what was signed over other notebooks in that folder: it would not hold for these.
+fn remove_signed(out: &Path) -> Result<(), Failure> {
+    let folder = out.join(SealFolder::NAME);
+    let Some(_) = read_signed(&folder)? else {
+        return Ok(());
+    };
+    let named = SignedStatement::FILES.map(|name| folder.join(name));
+    for path in named.into_iter().chain([out.join(VERIFY_FILE)]) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let error = code_deploy_record::Error::io("remove", &path)(error);
+                return Err(Failure::from(EngineError::Record(error)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! `verify` of notebooks: against the rendering that their record gives, or, where that is not here,
+//! against what they carry themselves.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use code_deploy_notebook_gen::{self as notebook_gen, Origin, OutputCheck, Page};
+use code_deploy_record::{Digest, RunFolder, SealFolder, Trust};
+use serde_json::Value;
+
+use super::{Kind, Row};
+use crate::face::Face;
+use crate::failure::Failure;
+use crate::project::Project;
+use crate::publish;
+
+/// Notebooks in a folder.
+pub(super) struct Notebooks {
+    pub folder: PathBuf,
+    /// The one that is meant, where not all are.
+    pub only: Option<PathBuf>,
+    /// The record that was named with them.
+    pub of: Option<RunFolder>,
+}
+
+impl Notebooks {
+    /// All notebooks of a folder.
+    pub(super) fn whole(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            only: None,
+            of: None,
+        }
+    }
+
+    fn row(&self, kind: Kind, place: &Path, cell: Option<&str>, what: impl Into<String>) -> Row {
+        let mut place = place.display().to_string();
+        if let Some(cell) = cell {
+            place = format!("{place}#{cell}");
+        }
+        Row {
+            kind,
+            record: self.folder.display().to_string(),
+            place,
+            what: what.into(),
+        }
+    }
+}
+
+/// What the record gives, against which notebooks are held.
+pub(super) struct Given {
+    pub(super) pages: Vec<Page>,
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
+    /// The files that the key of the record signed, with their digests.
+    pub(super) listed: BTreeMap<PathBuf, String>,
+    pub(super) is_signed: bool,
+}
+
+impl Given {
+    /// Makes the notebooks of a record, and reads what was signed over them.
+    pub(super) fn by(project: Option<&Project>, record: &RunFolder) -> Result<Self, Failure> {
+        let published = publish::publish(project, record, None)?;
+        let mut files = notebook_gen::files(&published.pages);
+        let signed = match published.signed {
+            Some(signed) => Some(signed),
+            None => publish::kept_and_signed(record)?,
+        };
+        let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
+        if let Some((keys, signed)) = &signed {
+            files.extend(publish::beside(keys, signed));
+        }
+        Ok(Self {
+            pages: published.pages,
+            files,
+            listed: listed.unwrap_or_default(),
+            is_signed: signed.is_some(),
+        })
+    }
+}
+
+/// Holds notebooks and charts against those that the record gives.
+pub(super) fn compare(
+    given: &Given,
+    notebooks: &Notebooks,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
+    let files: Vec<_> = given.files.iter().filter(|(path, _)| meant(path)).collect();
+    let mut rows = Vec::new();
+    let mut reason: Option<String> = None;
+    let mut as_signed = 0;
+    for (path, expected) in &files {
+        match std::fs::read(notebooks.folder.join(path)) {
+            Ok(found) if found == *expected => {}
+            Ok(found) => {
+                let unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
+                let apart = unlike.iter().find(|row| row.kind == Kind::NotComparable);
+                let digest = Digest::of(&found).to_string();
+                if let Some(row) = apart {
+                    reason.get_or_insert_with(|| row.what.clone());
+                }
+                if apart.is_some() && given.listed.get(path) == Some(&digest) {
+                    as_signed += 1;
+                } else {
+                    rows.extend(unlike);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
+            }
+            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
+        }
+    }
+    if notebooks.only.is_none() {
+        rows.extend(others(notebooks, &given.pages)?);
+        rows.extend(signed_otherwise(notebooks, given.is_signed)?);
+    } else if files.is_empty() {
+        let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
+        rows.push(notebooks.row(
+            Kind::Different,
+            only,
+            None,
+            "nothing of this name is made of the run",
+        ));
+    }
+    let name = notebooks.folder.display();
+    let (count, signed) = (files.len(), if given.is_signed { ", signed" } else { "" });
+    face.text(&format!(
+        "{name}: compared with the {count} notebooks and charts that the record gives{signed}"
+    ));
+    if as_signed > 0 {
+        face.text(&format!(
+            "{name}: {as_signed} of them are, byte for byte, those that the key of the record signed; \
+             this program, or the runs that are at hand here, would give others"
+        ));
+    }
+    Ok(rows)
+}
+
+/// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
+/// it: it is judged as the notebooks beside it are.
+fn unlike(
+    notebooks: &Notebooks,
+    path: &Path,
+    found: &[u8],
+    expected: &[u8],
+    beside: Option<&str>,
+) -> Vec<Row> {
+    let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
+    let changed = || {
+        row(
+            Kind::Different,
+            "changed: not what the record gives".to_owned(),
+        )
+    };
+    let Some(origin) = Origin::of(expected) else {
+        return match beside {
+            Some(why) if path.starts_with("charts") => {
+                row(Kind::NotComparable, format!("beside notebooks {why}"))
+            }
+            _ => changed(),
+        };
+    };
+    let (Some(found_origin), Ok(found)) = (Origin::of(found), serde_json::from_slice(found)) else {
+        return changed();
+    };
+    if found_origin.run != origin.run {
+        let run = found_origin.run.unwrap_or_else(|| "no run".to_owned());
+        return row(
+            Kind::Different,
+            format!("not of this run: it says that it is of {run}"),
+        );
+    }
+    if let Some(why) = found_origin.unlike(&origin) {
+        let mut rows = row(Kind::NotComparable, why);
+        rows.extend(outputs(notebooks, path, &found));
+        return rows;
+    }
+    match serde_json::from_slice(expected) {
+        Ok(expected) => cell_by_cell(notebooks, path, &found, &expected),
+        Err(_) => changed(),
+    }
+}
+
+fn cell_by_cell(notebooks: &Notebooks, path: &Path, found: &Value, expected: &Value) -> Vec<Row> {
+    let comparison = notebook_gen::compare(found, expected);
+    let row = |kind, (cell, what): (Option<String>, String)| {
+        notebooks.row(kind, path, cell.as_deref(), what)
+    };
+    let changed = comparison.changed.into_iter();
+    let mut rows: Vec<Row> = changed.map(|one| row(Kind::Different, one)).collect();
+    rows.extend(
+        comparison
+            .added
+            .into_iter()
+            .map(|one| row(Kind::Added, one)),
+    );
+    if rows.is_empty() {
+        let what = "spaces, or the order of what has no order: another program saved it";
+        rows.push(notebooks.row(Kind::Added, path, None, what));
+    }
+    rows
+}
+
+/// Says which outputs of a notebook are not the leaves that they are said to be.
+fn outputs(notebooks: &Notebooks, path: &Path, notebook: &Value) -> Vec<Row> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let check = notebook_gen::check_outputs(&name, notebook).unwrap_or_default();
+    let broken = check.broken.into_iter();
+    broken
+        .map(|(cell, what)| notebooks.row(Kind::Different, path, cell.as_deref(), what))
+        .collect()
+}
+
+/// Returns the notebooks and pictures that are not of the run.
+fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row>, Failure> {
+    let first = pages.first().map(|page| page.text.as_bytes());
+    let own = first.and_then(|text| Origin::of(text)?.run);
+    let mut rows = Vec::new();
+    for path in crate::pages::others(pages, &notebooks.folder)? {
+        let origin = std::fs::read(notebooks.folder.join(&path)).ok();
+        let run = origin.and_then(|found| Origin::of(&found)?.run);
+        let what = match run {
+            Some(run) if own.as_ref() == Some(&run) => {
+                "nothing of this name is made of the run".to_owned()
+            }
+            Some(run) => format!("not of this run: it says that it is of {run}"),
+            None => "not of this run".to_owned(),
+        };
+        rows.push(notebooks.row(Kind::Different, &path, None, what));
+    }
+    Ok(rows)
+}
+
+/// A statement beside notebooks, where the record gives none over them.
+fn signed_otherwise(notebooks: &Notebooks, expected: bool) -> Result<Option<Row>, Failure> {
+    let folder = notebooks.folder.join(SealFolder::NAME);
+    if expected || publish::read_signed(&folder)?.is_none() {
+        return Ok(None);
+    }
+    let place = Path::new(SealFolder::NAME).join("statement.json");
+    let what = "the record gives no statement over these notebooks: it is of others, or was signed \
+                elsewhere";
+    Ok(Some(notebooks.row(Kind::NotComparable, &place, None, what)))
+}
+
+/// Checks notebooks whose record is not here by what they carry: each output against its leaf, and
+/// the signature over the root against the keys that are given.
+pub(super) fn alone(
+    notebooks: &Notebooks,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let names = match &notebooks.only {
+        Some(name) => vec![name.clone()],
+        None => crate::pages::others(&[], &notebooks.folder)?,
+    };
+    let mut rows = Vec::new();
+    for path in names
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "ipynb"))
+    {
+        let file = notebooks.folder.join(path);
+        let content = std::fs::read(&file).map_err(code_deploy_record::Error::io("read", &file))?;
+        rows.extend(one_alone(notebooks, path, &content, trust, face));
+    }
+    Ok(rows)
+}
+
+fn one_alone(
+    notebooks: &Notebooks,
+    path: &Path,
+    content: &[u8],
+    trust: &Trust,
+    face: &dyn Face,
+) -> Vec<Row> {
+    let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
+    let Ok(notebook) = serde_json::from_slice::<Value>(content) else {
+        return row(
+            Kind::Different,
+            "changed: it is no notebook any more".to_owned(),
+        );
+    };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let Some(check) = notebook_gen::check_outputs(&name, &notebook) else {
+        let what = "its record is not here, and it carries no proof of its outputs";
+        return row(Kind::NotComparable, what.to_owned());
+    };
+    let signed = match signer(&check, trust) {
+        Ok(signed) => signed,
+        Err(what) => return row(Kind::Signature, what),
+    };
+    face.text(&format!(
+        "{}: {} outputs are the leaves that they are said to be; {signed}. Its record is not here, so \
+         its text was not compared",
+        notebooks.folder.join(path).display(),
+        check.proved
+    ));
+    let broken = check.broken.into_iter();
+    broken
+        .map(|(cell, what)| notebooks.row(Kind::Different, path, cell.as_deref(), what))
+        .collect()
+}
+
+/// Says who signed the root over the outputs of a notebook.
+///
+/// # Errors
+/// That it is none of the keys that are given, in words.
+fn signer(check: &OutputCheck, trust: &Trust) -> Result<String, String> {
+    let Some(note) = &check.note else {
+        return match trust.keys.is_empty() {
+            true => Ok("nobody signed their root".to_owned()),
+            false => Err("nobody signed the root of its outputs".to_owned()),
+        };
+    };
+    let by = note.signers().collect::<Vec<_>>().join(", ");
+    if trust.keys.iter().any(|key| note.is_signed_by(key)) {
+        return Ok(format!("their root is signed by {by}"));
+    }
+    if trust.keys.is_empty() {
+        return Ok(format!(
+            "their root is said to be signed by {by}, whose key was not given (`--key`)"
+        ));
+    }
+    Err(format!(
+        "its outputs are signed by {by}, which is none of the given keys"
+    ))
+}

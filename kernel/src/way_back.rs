@@ -1,0 +1,76 @@
+//! What a run that goes back from a finished one does, and what it cannot: said before it begins.
+
+use code_deploy_engine::spec::Spec;
+use code_deploy_record::{Release, RunOutcome, RunStarted, RunState};
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Says what going back from a finished run to the release before it does to services, traffic,
+/// configuration and databases.
+///
+/// # Errors
+/// When the folder of the runs cannot be read.
+pub fn in_words(
+    session: &Session,
+    started: &RunStarted,
+    from: &Release,
+) -> Result<Vec<String>, Failure> {
+    let (run, to) = (&started.run, &started.to);
+    let mut lines = vec![format!(
+        "Run {run} has ended, so going back is a run of its own: it deploys {from} over {to} and \
+         moves all traffic at once."
+    )];
+    let runs = session.runs_here()?;
+    lines.push(configuration(&session.spec, &runs, started, from));
+    lines.push(databases(&session.spec, from, to));
+    Ok(lines)
+}
+
+/// A release is deployed with what stands in the deployment file now.
+fn configuration(
+    spec: &Spec,
+    runs: &[(code_deploy_record::RunFolder, RunState)],
+    started: &RunStarted,
+    from: &Release,
+) -> String {
+    let mut before = runs.iter().rev().filter_map(|(_, state)| {
+        let succeeded = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
+        let run = state.started.as_ref().filter(|_| succeeded)?;
+        (run.run < started.run && run.to == *from).then_some(run)
+    });
+    match before.next() {
+        Some(run) if run.deployment_file == spec.digest => format!(
+            "Configuration: as {from} was deployed by run {}; the deployment file and the files that \
+             it names are the same.",
+            run.run
+        ),
+        Some(run) => format!(
+            "Configuration is NOT taken back: the deployment file, or a file that it names, is \
+             another than when run {} deployed {from}; {from} gets what stands there now.",
+            run.run
+        ),
+        None => format!(
+            "Configuration: {from} gets what stands in the deployment file now; no run here tells \
+             with what it was deployed before."
+        ),
+    }
+}
+
+/// Data that the newer release wrote is kept, so no database goes back.
+fn databases(spec: &Spec, from: &Release, to: &Release) -> String {
+    let ahead = spec.file.databases.iter().filter_map(|(name, database)| {
+        let version = |release: &Release| database.release_migrations.get(release.as_str());
+        let (old, new) = (version(from)?, version(to)?);
+        let text = format!("{name} stays at migration {new}, and {from} was made for {old}");
+        (new > old).then_some(text)
+    });
+    let ahead: Vec<_> = ahead.collect();
+    if ahead.is_empty() {
+        return format!("Databases: none has a migration that {from} does not know.");
+    }
+    format!(
+        "Databases are NOT taken back, so that nothing is lost that {to} wrote: {}.",
+        ahead.join("; ")
+    )
+}

@@ -1,0 +1,136 @@
+//! A notebook held against the one that the record gives: what was changed, and what a person added.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::proof::{cells, id_of, join, joined, outputs_of};
+
+/// What is different between two notebooks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What is not as it was made: the cell, or nothing for the notebook as a whole, and what.
+    pub changed: Vec<(Option<String>, String)>,
+    /// What was added to it: the cell, or nothing for the notebook as a whole, and what.
+    pub added: Vec<(Option<String>, String)>,
+}
+
+/// Compares two notebooks by what they say, not by their bytes: JupyterLab writes the same notebook
+/// in other bytes when it saves it.
+#[must_use]
+pub fn compare(found: &Value, expected: &Value) -> Comparison {
+    let mut comparison = Comparison::default();
+    cells_of(found, expected, &mut comparison);
+    metadata_of(found, expected, &mut comparison);
+    for key in ["nbformat", "nbformat_minor"] {
+        if found.get(key) != expected.get(key) {
+            let what = format!("`{key}` is another");
+            comparison.changed.push((None, what));
+        }
+    }
+    let known = ["cells", "metadata", "nbformat", "nbformat_minor"];
+    for key in keys(found).filter(|key| !known.contains(key)) {
+        comparison.added.push((None, format!("`{key}`")));
+    }
+    comparison
+}
+
+fn keys(value: &Value) -> impl Iterator<Item = &str> {
+    value
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .map(String::as_str)
+}
+
+fn cells_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
+    let own: Vec<&str> = cells(expected).iter().map(id_of).collect();
+    let mut seen = BTreeSet::new();
+    let mut order = Vec::new();
+    for (place, cell) in cells(found).iter().enumerate() {
+        let id = id_of(cell);
+        let at = own.iter().position(|own| *own == id);
+        match at.filter(|_| seen.insert(id)) {
+            Some(at) => {
+                order.push((at, id));
+                let made = cells(expected).get(at).unwrap_or(&Value::Null);
+                cell_of(cell, made, id, comparison);
+            }
+            None => {
+                let kind = cell.get("cell_type").and_then(Value::as_str);
+                let what = format!("a {} cell, the {}th", kind.unwrap_or("nameless"), place + 1);
+                let id = (!id.is_empty()).then(|| id.to_owned());
+                comparison.added.push((id, what));
+            }
+        }
+    }
+    for id in own.iter().filter(|id| !seen.contains(*id)) {
+        let what = "the cell was removed".to_owned();
+        comparison.changed.push((Some((*id).to_owned()), what));
+    }
+    for pair in order.windows(2) {
+        if let [(before, _), (after, id)] = pair
+            && before > after
+        {
+            let what = "the cell was moved".to_owned();
+            comparison.changed.push((Some((*id).to_owned()), what));
+        }
+    }
+}
+
+fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
+    let mut changed = |what: &str| {
+        let entry = (Some(id.to_owned()), what.to_owned());
+        comparison.changed.push(entry);
+    };
+    if text_of(found) != text_of(made) {
+        changed("its text was changed");
+    }
+    let of = |cell: &Value| outputs_of(cell).iter().map(joined).collect::<Vec<_>>();
+    if of(found) != of(made) {
+        changed("its outputs were changed");
+    }
+    for key in ["cell_type", "execution_count", "attachments"] {
+        if found.get(key) != made.get(key) {
+            changed(&format!("`{key}` was changed"));
+        }
+    }
+    let known = [
+        "source",
+        "outputs",
+        "cell_type",
+        "execution_count",
+        "attachments",
+        "metadata",
+        "id",
+    ];
+    let extra: Vec<_> = keys(found).filter(|key| !known.contains(key)).collect();
+    if !extra.is_empty() || found.get("metadata") != made.get("metadata") {
+        let what = "how the cell is shown (its metadata)".to_owned();
+        comparison.added.push((Some(id.to_owned()), what));
+    }
+}
+
+fn text_of(cell: &Value) -> Value {
+    let mut text = cell.get("source").cloned().unwrap_or_default();
+    join(&mut text);
+    text
+}
+
+fn metadata_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
+    let of = |notebook: &Value| notebook.get("metadata").cloned().unwrap_or_default();
+    let (mut found, mut expected) = (of(found), of(expected));
+    let own = |metadata: &mut Value| {
+        metadata
+            .as_object_mut()
+            .and_then(|metadata| metadata.remove("code-deploy"))
+    };
+    if own(&mut found) != own(&mut expected) {
+        let what = "what it says of its run (its metadata) was changed".to_owned();
+        comparison.changed.push((None, what));
+    }
+    if found != expected {
+        let what = "metadata of the program that saved it".to_owned();
+        comparison.added.push((None, what));
+    }
+}

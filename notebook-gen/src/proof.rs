@@ -1,0 +1,300 @@
+//! Proofs of outputs: each output that the program made is a leaf of a tree (RFC 6962), and each
+//! notebook carries the tree's root and, for each of its outputs, the way from the leaf to the root.
+//!
+//! The leaf is the line that `sha256sum` would print for the output as canonical JSON (RFC 8785), had
+//! it a file of its own: `DIGEST  NOTEBOOK.ipynb#CELL/OUTPUT`.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{
+    Checkpoint, Digest, Error as RecordError, OUTPUTS_NOTE, RunFolder, RunStarted, TreeHead,
+    includes, inclusion_proof, leaf_hash, origin, root_of,
+};
+use serde::Serialize as _;
+use serde_json::{Map, Value, json};
+
+use crate::page::Page;
+use crate::{Error, Result};
+
+/// Returns whose tree the outputs of a run are.
+#[must_use]
+pub fn outputs_origin(started: &RunStarted) -> String {
+    format!("{}/outputs", origin(started))
+}
+
+/// Where an output stands: notebook, cell, number.
+type Place = (usize, String, usize);
+
+/// Puts the tree over all outputs into the metadata of the notebooks, with the signed root where the
+/// run's folder has one of these very outputs.
+pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) -> Result<()> {
+    let mut notebooks = Vec::new();
+    for page in pages.iter() {
+        notebooks.push(parse(page)?);
+    }
+    let (places, leaves) = leaves(pages, &notebooks)?;
+    let head = TreeHead {
+        size: leaves.len() as u64,
+        root: root_of(&leaves),
+    };
+    let origin = outputs_origin(started);
+    let note = kept_note(run, &origin, &head)?;
+    let mut proofs: Vec<BTreeMap<String, Vec<Value>>> = vec![BTreeMap::new(); pages.len()];
+    for (index, (page, cell, _)) in places.into_iter().enumerate() {
+        let proof = inclusion_proof(&leaves, index).unwrap_or_default();
+        if let Some(cells) = proofs.get_mut(page) {
+            let leaf = json!({ "leaf": index, "proof": proof });
+            cells.entry(cell).or_default().push(leaf);
+        }
+    }
+    for ((page, notebook), proofs) in pages.iter_mut().zip(&mut notebooks).zip(proofs) {
+        let mut outputs = json!({
+            "origin": origin, "size": head.size, "root": head.root, "proofs": proofs,
+        });
+        if let Some(note) = &note {
+            outputs["note"] = note.as_str().into();
+        }
+        put(notebook, outputs);
+        page.text = write(page, notebook)?;
+    }
+    Ok(())
+}
+
+/// Returns the tree over the outputs of notebooks that were made together.
+///
+/// # Errors
+/// [`Error::Notebook`] when one is not as the program makes them.
+pub fn outputs_head(pages: &[Page]) -> Result<TreeHead> {
+    let head = pages.first().map(parse).transpose()?;
+    let outputs = head.as_ref().and_then(own).map(|own| &own["outputs"]);
+    let head = outputs.and_then(|outputs| serde_json::from_value(outputs.clone()).ok());
+    head.ok_or_else(|| Error::Notebook {
+        notebook: "all".to_owned(),
+        what: "it names no tree of its outputs".to_owned(),
+    })
+}
+
+/// Puts the signed root into notebooks that were made without.
+///
+/// # Errors
+/// [`Error::Notebook`] when one is not as the program makes them.
+pub fn put_note(pages: &mut [Page], note: &Checkpoint) -> Result<()> {
+    for page in pages {
+        let mut notebook = parse(page)?;
+        if let Some(outputs) = own(&notebook).map(|own| own["outputs"].clone()) {
+            let mut outputs = outputs;
+            outputs["note"] = note.to_string().into();
+            put(&mut notebook, outputs);
+        }
+        page.text = write(page, &notebook)?;
+    }
+    Ok(())
+}
+
+fn kept_note(run: &RunFolder, origin: &str, head: &TreeHead) -> Result<Option<String>> {
+    let path = run.seal().path().join(OUTPUTS_NOTE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(RecordError::io("read", &path)(error).into()),
+    };
+    let note = text.parse::<Checkpoint>().ok();
+    let of_these = note.is_some_and(|note| note.head == *head && note.origin == origin);
+    Ok(of_these.then_some(text))
+}
+
+fn parse(page: &Page) -> Result<Value> {
+    serde_json::from_str(&page.text).map_err(|error| failed(page, &error))
+}
+
+fn failed(page: &Page, what: &impl ToString) -> Error {
+    Error::Notebook {
+        notebook: page.name.clone(),
+        what: what.to_string(),
+    }
+}
+
+/// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
+fn write(page: &Page, notebook: &Value) -> Result<String> {
+    let mut text = Vec::new();
+    let notebook = &in_order(notebook.clone());
+    let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, form);
+    notebook
+        .serialize(&mut writer)
+        .map_err(|error| failed(page, &error))?;
+    text.push(b'\n');
+    String::from_utf8(text).map_err(|error| failed(page, &error))
+}
+
+/// Sorts keys, whatever order a program that shares `serde_json` has chosen for it.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<_, _> = object.into_iter().collect();
+            sorted
+                .into_iter()
+                .map(|(key, value)| (key, in_order(value)))
+                .collect()
+        }
+        Value::Array(list) => list.into_iter().map(in_order).collect(),
+        other => other,
+    }
+}
+
+fn own(notebook: &Value) -> Option<&Map<String, Value>> {
+    notebook.get("metadata")?.get("code-deploy")?.as_object()
+}
+
+fn put(notebook: &mut Value, outputs: Value) {
+    let own = notebook
+        .get_mut("metadata")
+        .and_then(|metadata| metadata.get_mut("code-deploy"))
+        .and_then(Value::as_object_mut);
+    if let Some(own) = own {
+        own.insert("outputs".to_owned(), outputs);
+    }
+}
+
+fn leaves(pages: &[Page], notebooks: &[Value]) -> Result<(Vec<Place>, Vec<Digest>)> {
+    let (mut places, mut leaves) = (Vec::new(), Vec::new());
+    for (number, (page, notebook)) in pages.iter().zip(notebooks).enumerate() {
+        for cell in cells(notebook) {
+            for (index, output) in outputs_of(cell).iter().enumerate() {
+                let id = id_of(cell).to_owned();
+                let leaf = leaf(&page.name, &id, index, output)
+                    .ok_or_else(|| failed(page, &"an output has no canonical form"))?;
+                leaves.push(leaf);
+                places.push((number, id, index));
+            }
+        }
+    }
+    Ok((places, leaves))
+}
+
+pub(crate) fn cells(notebook: &Value) -> &[Value] {
+    let cells = notebook.get("cells").and_then(Value::as_array);
+    cells.map_or(&[], Vec::as_slice)
+}
+
+pub(crate) fn id_of(cell: &Value) -> &str {
+    cell.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(crate) fn outputs_of(cell: &Value) -> &[Value] {
+    let outputs = cell.get("outputs").and_then(Value::as_array);
+    outputs.map_or(&[], Vec::as_slice)
+}
+
+fn leaf(notebook: &str, cell: &str, index: usize, output: &Value) -> Option<Digest> {
+    let canonical = serde_json_canonicalizer::to_vec(&joined(output)).ok()?;
+    let digest = Digest::of(&canonical);
+    let line = format!("{digest}  {notebook}.ipynb#{cell}/{index}");
+    Some(leaf_hash(line.as_bytes()))
+}
+
+/// Returns an output with each text in one piece: notebooks write a text of several lines as a list
+/// of them or as one string, and mean the same.
+pub(crate) fn joined(output: &Value) -> Value {
+    let mut output = output.clone();
+    if let Some(text) = output.get_mut("text") {
+        join(text);
+    }
+    let data = output.get_mut("data").and_then(Value::as_object_mut);
+    data.into_iter()
+        .flat_map(|data| data.values_mut())
+        .for_each(join);
+    output
+}
+
+pub(crate) fn join(text: &mut Value) {
+    let Some(lines) = text.as_array() else { return };
+    let lines: Option<Vec<&str>> = lines.iter().map(Value::as_str).collect();
+    if let Some(lines) = lines {
+        *text = lines.concat().into();
+    }
+}
+
+/// What the metadata of a notebook says of its outputs, and what of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputCheck {
+    /// Outputs that are the leaves that they are said to be.
+    pub proved: usize,
+    /// The signed root, where the notebook carries one that is of this tree.
+    pub note: Option<Checkpoint>,
+    /// What does not hold: the cell, or nothing for the notebook as a whole, and why.
+    pub broken: Vec<(Option<String>, String)>,
+}
+
+/// Checks each output of a notebook against the leaf that its metadata gives it; nothing when the
+/// notebook names no tree. Needs nothing but the notebook, whose name without its extension it is
+/// told.
+#[must_use]
+pub fn check_outputs(name: &str, notebook: &Value) -> Option<OutputCheck> {
+    let named = own(notebook)?.get("outputs")?;
+    let mut check = OutputCheck::default();
+    let Ok(head) = serde_json::from_value::<TreeHead>(named.clone()) else {
+        let what = "its metadata names no tree that can be read".to_owned();
+        check.broken.push((None, what));
+        return Some(check);
+    };
+    if let Some(note) = named.get("note") {
+        let note = note
+            .as_str()
+            .and_then(|note| note.parse::<Checkpoint>().ok());
+        match note.filter(|note| note.head == head && named["origin"] == note.origin.as_str()) {
+            Some(note) => check.note = Some(note),
+            None => {
+                let what = "the signed root in its metadata is not that of its outputs".to_owned();
+                check.broken.push((None, what));
+            }
+        }
+    }
+    let empty = Map::new();
+    let proofs = named
+        .get("proofs")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    for (id, proofs) in proofs {
+        let proofs = proofs.as_array().map_or(&[][..], Vec::as_slice);
+        let cell = cells(notebook).iter().find(|cell| id_of(cell) == id);
+        let outputs = cell.map(outputs_of);
+        let what = match outputs {
+            None => Some("the cell was removed".to_owned()),
+            Some(outputs) if outputs.len() != proofs.len() => Some(format!(
+                "it has {} outputs, and {} were made",
+                outputs.len(),
+                proofs.len()
+            )),
+            Some(outputs) => {
+                let mut pairs = outputs.iter().zip(proofs).enumerate();
+                let bad = pairs.find(|(index, (output, proof))| {
+                    !is_proved(&head, (name, id, *index), output, proof)
+                });
+                bad.map(|(index, _)| format!("output {index} is not the one that was made"))
+            }
+        };
+        match what {
+            Some(what) => check.broken.push((Some(id.clone()), what)),
+            None => check.proved += proofs.len(),
+        }
+    }
+    Some(check)
+}
+
+fn is_proved(
+    head: &TreeHead,
+    (notebook, cell, index): (&str, &str, usize),
+    output: &Value,
+    proof: &Value,
+) -> bool {
+    let at = proof.get("leaf").and_then(Value::as_u64);
+    let path = proof.get("proof").cloned().unwrap_or_default();
+    let path: Option<Vec<Digest>> = serde_json::from_value(path).ok();
+    let leaf = leaf(notebook, cell, index, output);
+    let (Some(at), Some(path), Some(leaf)) = (at, path, leaf) else {
+        return false;
+    };
+    includes(&head.root, head.size, at, &leaf, &path)
+}

@@ -1,0 +1,108 @@
+//! A run goes on when the kernel whose cell began it is killed, and a new kernel joins it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use code_deploy_kills::{Place, processes_of};
+use code_deploy_record::RunOutcome;
+use code_deploy_wire::{Client, Interrupts, Kernel, Spec};
+use serde_json::Value;
+
+use crate::stage::Part;
+
+/// How long a cell may say nothing.
+const SILENT: Duration = Duration::from_secs(120);
+
+fn kernel(place: &Place) -> Kernel {
+    let words = ["kernel", "launch"];
+    let mut spec = Spec::program("code-deploy", place.program(), &words, Interrupts::Message);
+    let runtime = place.path().display().to_string();
+    spec.env.push(("XDG_RUNTIME_DIR".to_owned(), runtime));
+    Kernel::start(&spec).unwrap()
+}
+
+/// Reads what a cell shows until it shows that.
+#[track_caller]
+fn until(client: &mut Client, words: &str) {
+    loop {
+        let shown = client.output(SILENT).unwrap();
+        if text_of(&shown.content).contains(words) {
+            return;
+        }
+    }
+}
+
+fn text_of(content: &Value) -> String {
+    let data = content["data"]["text/plain"].as_str();
+    let said = data.or_else(|| content["text"].as_str());
+    let said = said.unwrap_or_default().to_owned();
+    let traceback = content["traceback"].as_array().into_iter().flatten();
+    let lines: Vec<_> = traceback.filter_map(Value::as_str).collect();
+    said + &lines.join("\n")
+}
+
+/// Runs a cell, which must end well; returns what it shows.
+#[track_caller]
+fn cell(client: &mut Client, code: &str) -> String {
+    let id = client.send_cell(code).unwrap();
+    let mut shown = String::new();
+    loop {
+        let message = client.output(SILENT).unwrap();
+        shown.push_str(&text_of(&message.content));
+        shown.push('\n');
+        if message.parent == id && message.content["execution_state"] == "idle" {
+            break;
+        }
+    }
+    let reply = client.reply(&id).unwrap();
+    assert_eq!(reply["status"], "ok", "{code}: {reply}\n{shown}");
+    shown
+}
+
+fn open(client: &mut Client, file: &Path) {
+    cell(
+        client,
+        &format!("%code-deploy -f {} dev local", file.display()),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_goes_on_without_its_kernel_and_a_new_kernel_joins_it() {
+    let place = Place::new(&Part::CodeDeploy.path()).unwrap();
+    let file = place.project().join("deploy.yaml");
+    let mut first = kernel(&place);
+    let mut client = first.client().unwrap();
+    open(&mut client, &file);
+    client.send_cell("%resume").unwrap();
+    until(&mut client, "[03] build");
+    first.kill();
+
+    let mut second = kernel(&place);
+    let mut client = second.client().unwrap();
+    let status = cell(&mut client, &format!("%status -f {}", file.display()));
+    assert!(status.contains("(process "), "{status}");
+    // What it asks of the run is journaled with who asked, and why.
+    let joined = cell(
+        &mut client,
+        &format!("%resume -f {} --reason again", file.display()),
+    );
+    assert!(joined.contains("the run goes on"), "{joined}");
+    assert!(joined.contains("[09] handover"), "{joined}");
+    assert!(joined.contains("succeeded"), "{joined}");
+
+    let runs = place.runs().unwrap();
+    assert_eq!(runs.len(), 1);
+    let (folder, state) = &runs[0];
+    let outcome = state.finished.as_ref().map(|end| end.0);
+    assert_eq!(outcome, Some(RunOutcome::Succeeded));
+    let journal = std::fs::read_to_string(folder.journal_path()).unwrap();
+    assert!(journal.contains("\"reason\":\"again\""));
+    let resumed = journal.matches("\"kind\":\"resumed\"").count();
+    // Once because the second cell opened the run that the first had begun, and not for the kill.
+    assert_eq!(resumed, 1, "{journal}");
+    let findings = code_deploy_record::verify_folder(folder).unwrap().findings;
+    assert_eq!(findings, []);
+
+    place.stop().await.unwrap();
+    assert_eq!(processes_of(&place.project()).unwrap(), []);
+}

@@ -1,0 +1,91 @@
+//! What was signed over a run, in the hands of programs of other people.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::kit::Place;
+
+/// Carries out what `VERIFY.md` says, word by word, in the folder of the notebooks; then once more
+/// after a notebook and the statement were changed.
+#[track_caller]
+pub fn shows_with_tools_of_other_people(notebooks: &Path) {
+    let guide = std::fs::read_to_string(notebooks.join("VERIFY.md")).unwrap();
+    let recipes: Vec<&str> = guide
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let [listed, signed, whose, ..] = recipes[..] else {
+        panic!("{guide}");
+    };
+    for recipe in [listed, signed, whose] {
+        let done = shell(notebooks, recipe);
+        assert!(done.status.success(), "{recipe}\n{done:?}");
+    }
+    let page = notebooks.join("03_Build_Process.ipynb");
+    changed(&page, || {
+        assert!(!shell(notebooks, listed).status.success())
+    });
+    let statement = notebooks.join("seal/statement.json");
+    changed(&statement, || {
+        let done = shell(notebooks, signed);
+        assert!(!done.status.success(), "{done:?}");
+    });
+    changed(&notebooks.join("seal/SHA256SUMS"), || {
+        assert!(!shell(notebooks, signed).status.success());
+    });
+}
+
+/// Each command has to succeed: a recipe is what a person looks at line by line.
+fn shell(folder: &Path, recipe: &str) -> Output {
+    let scratch = tempfile::tempdir().unwrap();
+    let recipe = recipe.replace(
+        "/tmp/signed",
+        scratch.path().join("signed").to_str().unwrap(),
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", &recipe]).current_dir(folder);
+    shell.output().unwrap()
+}
+
+fn changed(path: &Path, look: impl FnOnce()) {
+    let whole = std::fs::read(path).unwrap();
+    let mut bent = whole.clone();
+    let middle = bent.len() / 2;
+    bent[middle] ^= 1;
+    std::fs::write(path, bent).unwrap();
+    look();
+    std::fs::write(path, whole).unwrap();
+}
+
+/// Writes the record of a run into an archive twice; the second verifies where it is unpacked.
+#[track_caller]
+pub fn exports_the_same_bytes_twice(place: &Place, run: &str) {
+    let archives = ["one.tar", "two.tar"].map(|name| {
+        let said = place.run_in(
+            &place.demo(),
+            &["record", "export", "--run", run, "--out", name],
+        );
+        assert_eq!(said.code, Some(0), "{said:?}");
+        std::fs::read(place.demo().join(name)).unwrap()
+    });
+    assert!(archives[0] == archives[1], "the archives differ");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let done = Command::new("tar")
+        .arg("xf")
+        .arg(place.demo().join("two.tar"))
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    // The run before is not in the archive, so this program would give other notebooks there; the key
+    // of the record says that these are the ones.
+    let said = place.run_in(elsewhere.path(), &["verify", run]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    assert!(
+        said.out.contains("are, byte for byte, those that the key"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("is self-asserted"), "{}", said.out);
+}
