@@ -131,7 +131,8 @@ fn main() -> ExitCode {
         Command::Kernel(arguments) => kernel(&arguments),
         Command::Busy(arguments) => busy::busy(&arguments.kernel),
         Command::Engine(arguments) => {
-            let folder = tempfile::tempdir_in(&arguments.folder);
+            let folder = std::fs::create_dir_all(&arguments.folder)
+                .and_then(|()| tempfile::tempdir_in(&arguments.folder));
             let folder = folder.map_err(Error::io("make a folder in", &arguments.folder));
             folder.and_then(|folder| engine::engine(folder.path(), arguments.services))
         }

@@ -70,7 +70,8 @@ impl Clients {
             return Ok(reply(StatusCode::NOT_FOUND, None));
         };
         let mut world = self.world.look();
-        if let [10, 0, 0, place] = address.octets() {
+        if let [10, 0, high, low] = address.octets() {
+            let place = u16::from_be_bytes([high, low]);
             let service = self.services[usize::from(place) - 1].clone();
             return Ok(match self.route(&mut world, &service, request) {
                 Some(release) => reply(StatusCode::OK, Some(&release)),

@@ -147,8 +147,9 @@ impl Place {
 
     fn address_of(&self, service: &str) -> SocketAddr {
         let place = self.services.iter().position(|one| one == service);
-        let place = u8::try_from(place.unwrap_or(0)).unwrap_or(0);
-        SocketAddr::from((Ipv4Addr::new(10, 0, 0, place + 1), 80))
+        let place = u16::try_from(place.unwrap_or(0)).unwrap_or(0);
+        let [high, low] = (place + 1).to_be_bytes();
+        SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 80))
     }
 
     fn instance(&self, id: &str, one: &world::Instance) -> Instance {

@@ -64,7 +64,8 @@ pub fn of_a_million(folder: &Path) -> Result<String, Error> {
     let run = runs.create_run(&name("million")?)?;
     let mut writer = run.create_journal(Arc::new(SystemClock), Redactor::default())?;
     writer.append("engine", started()?)?;
-    for number in 1..EVENTS {
+    // From the intent of a step on, which comes first in each turn of four.
+    for number in 4..EVENTS + 3 {
         writer.append("engine", event(number)?)?;
     }
     drop(writer);
