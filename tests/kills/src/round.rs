@@ -1,6 +1,7 @@
 //! One round: a deployment, a kill, and what comes of both.
 
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl<'a> Stage<'a> {
             tokio::time::sleep(blow.delay).await;
         }
         let (struck, killed) = self.strike(blow, &mut carrier).await?;
-        let mut said = self.rest(before, blow, carrier).await?;
+        let (mut said, by_itself) = self.rest(before, blow, carrier).await?;
         let sums = client.stop().await;
         let run = self.place.runs_after(before)?.pop();
         let verdict = judge(self.place, run.as_ref(), &sums, &struck, from).await?;
@@ -139,7 +140,9 @@ impl<'a> Stage<'a> {
         let steered = run.as_ref().map(|(folder, _)| steered(folder));
         let deploying = std::fs::read(&output).unwrap_or_default();
         said.insert_str(0, &String::from_utf8_lossy(&deploying));
+        let by_itself = by_itself.then(|| "the runner, by itself".to_owned());
         let killed = killed.iter().map(|process| process.line.clone());
+        let killed = killed.chain(by_itself);
         Ok(Round {
             number,
             victim: blow.victim,
@@ -276,12 +279,22 @@ impl<'a> Stage<'a> {
         Ok((vec![Struck { from, to, serves }], victims))
     }
 
-    /// Waits until the run has come to rest; where nobody goes on with it, a person does.
-    async fn rest(&self, before: usize, blow: Blow, carrier: Carrier) -> Result<String, Error> {
+    /// Waits until the run has come to rest; where nobody goes on with it, a person does. Also says
+    /// whether the runner was killed by its own hand.
+    async fn rest(
+        &self,
+        before: usize,
+        blow: Blow,
+        carrier: Carrier,
+    ) -> Result<(String, bool), Error> {
         let mut said = String::new();
+        let mut by_itself = false;
         match carrier {
             Carrier::Terminal(mut child) => {
                 ended(&mut child, &["dev", "local"]).await?;
+                let status = child.try_wait().map_err(Error::process("look at"))?;
+                let killed = status.is_some_and(|status| status.signal() == Some(9));
+                by_itself = killed && blow.victim == Victim::RunnerAtWrite;
             }
             Carrier::Cell(_) => self.wait_for_rest(before).await?,
         }
@@ -298,7 +311,7 @@ impl<'a> Stage<'a> {
             let answer = self.place.run(&[word]).await?;
             said.push_str(&format!("\n{word}: {:?}\n{}", answer.code, answer.text));
         }
-        Ok(said)
+        Ok((said, by_itself))
     }
 
     /// Waits for the end of a run that goes on without its kernel.

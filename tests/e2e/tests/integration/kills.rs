@@ -28,6 +28,7 @@ async fn whoever_is_killed_the_run_comes_to_rest_and_only_requests_in_flight_are
         let at_rest = [Ending::New, Ending::Old, Ending::NotBegun];
         assert!(at_rest.map(Some).contains(&verdict.ending), "{round:#?}");
         assert!(round.answered > 100, "{round:#?}");
+        assert!(!round.killed.is_empty(), "{round:#?}");
     }
     let back = rounds.iter().filter(|round| round.router_back.is_some());
     assert_eq!(back.count(), 2, "{rounds:#?}");
