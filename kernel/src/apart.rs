@@ -236,7 +236,12 @@ impl Drop for EndsWithCell {
         let Some(process) = self.process.filter(|_| !self.interrupt.kernel_ends()) else {
             return;
         };
-        if let Err(error) = process.kill() {
+        // With it goes what it started for a while; what outlives a command has a session of its own.
+        let ended = process.kill().and_then(|()| {
+            let session = process.session();
+            session.iter().try_for_each(ProcessId::kill)
+        });
+        if let Err(error) = ended {
             tracing::error!(%error, pid = process.pid, "a command's process was not ended");
         }
     }

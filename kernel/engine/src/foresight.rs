@@ -59,7 +59,7 @@ pub fn foreseen(
     let planned: BTreeSet<_> = steps.iter().flat_map(|step| &step.items).collect();
     let view = View {
         inputs,
-        catalog: &catalog,
+        catalog,
         planned,
         today,
     };

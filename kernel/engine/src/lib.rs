@@ -16,6 +16,7 @@ pub mod init;
 pub mod inventory;
 pub mod journey;
 mod lease;
+mod left;
 pub mod load;
 pub mod phases;
 pub mod plan;

@@ -46,7 +46,7 @@ pub struct Runner {
     plan: Arc<Plan>,
     inputs: Inputs,
     item_facts: ItemFacts,
-    catalog: Catalog,
+    catalog: &'static Catalog,
     person: Person,
     program: String,
     leave: CancellationToken,

@@ -192,14 +192,12 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::Catalog`] if it is damaged, which a test rules out.
-    pub fn shipped() -> Result<Self> {
+    pub fn shipped() -> Result<&'static Self> {
         static READ: OnceLock<Result<Catalog, String>> = OnceLock::new();
         let read =
             READ.get_or_init(|| serde_saphyr::from_str(SHIPPED).map_err(|error| error.to_string()));
-        match read {
-            Ok(catalog) => Ok(catalog.clone()),
-            Err(what) => Err(Error::Catalog { what: what.clone() }),
-        }
+        read.as_ref()
+            .map_err(|what| Error::Catalog { what: what.clone() })
     }
 
     /// Returns all items with their groups, in order.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::disk::{Disk, SystemDisk};
 use crate::{
     Checkpoint, Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered,
-    Redactor, Result, RunId, RunState, SampleReader, SampleWriter, SealFolder,
+    Redactor, Result, RunId, RunState, SampleFollower, SampleReader, SampleWriter, SealFolder,
+    Source,
 };
 
 /// The folder `.code-deploy` beside a deployment file.
@@ -189,6 +190,12 @@ impl RunFolder {
     /// [`Error::Io`].
     pub fn samples(&self, prefix: &str) -> Result<SampleReader> {
         SampleReader::on_disk(Arc::clone(&self.disk), &self.samples_path(), prefix)
+    }
+
+    /// Returns a follower of the samples that a source writes, of that second (Unix time) and later.
+    #[must_use]
+    pub fn follow_samples(&self, source: Source, since: i64) -> SampleFollower {
+        SampleFollower::on_disk(Arc::clone(&self.disk), self.samples_path(), source, since)
     }
 
     /// Returns the folder of what was signed.

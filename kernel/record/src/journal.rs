@@ -15,6 +15,9 @@ use crate::{
 /// The longest line that is read, in bytes. Larger content belongs into the evidence folder.
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
 
+/// The memory that is kept for lines between two of them, in bytes.
+const KEPT_LINE: usize = 16 * 1024;
+
 /// What opening a journal found at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -307,6 +310,8 @@ pub struct JournalReader {
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
     tree: Tree,
+    /// The memory of the last line.
+    line: Vec<u8>,
 }
 
 impl JournalReader {
@@ -326,6 +331,7 @@ impl JournalReader {
             next: 0,
             last_time: None,
             tree: Tree::default(),
+            line: Vec::new(),
         })
     }
 
@@ -334,10 +340,19 @@ impl JournalReader {
     /// # Errors
     /// [`Error::Broken`] when a complete line does not verify; [`Error::Io`].
     pub fn next_event(&mut self) -> Result<Option<Event>> {
-        let mut line = Vec::new();
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        let event = self.read_line(&mut line);
+        // A long line is no reason to hold its memory for the rest of the journal.
+        line.shrink_to(KEPT_LINE);
+        self.line = line;
+        event
+    }
+
+    fn read_line(&mut self, line: &mut Vec<u8>) -> Result<Option<Event>> {
         let mut part = (&mut self.file).take(LONGEST_LINE);
         let read = part
-            .read_until(b'\n', &mut line)
+            .read_until(b'\n', line)
             .map_err(Error::io("read", &self.path))?;
         if line.last() != Some(&b'\n') {
             if read as u64 == LONGEST_LINE {
@@ -351,12 +366,12 @@ impl JournalReader {
             self.rewind()?;
             return Ok(None);
         }
-        let event = self.verify(&line)?;
+        let event = self.verify(line)?;
         self.position += read as u64;
-        self.head = Digest::of(&line);
+        self.head = Digest::of(line);
         self.next += 1;
         self.last_time = Some(event.time);
-        leaves_of(&line, &event.body).for_each(|leaf| self.tree.push(leaf));
+        leaves_of(line, &event.body).for_each(|leaf| self.tree.push(leaf));
         Ok(Some(event))
     }
 

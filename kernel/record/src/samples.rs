@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// The longest latency that is told from longer ones, in microseconds.
 const HIGHEST_US: u64 = 5 * 60 * 1_000_000;
 
+/// The significant digits of latencies.
+const DIGITS: u8 = 3;
+
 /// Who measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,7 +55,7 @@ impl Source {
     }
 }
 
-/// Latencies as a histogram of microseconds.
+/// Latencies as a histogram of microseconds, which grows with the longest that it has counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
@@ -66,23 +69,20 @@ impl Latency {
     /// Returns an empty histogram.
     #[must_use]
     pub fn new() -> Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "the bounds are constants that are valid"
-        )]
-        let histogram = Histogram::new_with_bounds(1, HIGHEST_US, 3).expect("valid bounds");
+        #[expect(clippy::expect_used, reason = "a constant that is valid")]
+        let histogram = Histogram::new(DIGITS).expect("valid digits");
         Self(histogram)
     }
 
     /// Counts one latency in microseconds. Longer ones than five minutes count as five minutes.
     pub fn count(&mut self, microseconds: u64) {
-        self.0.saturating_record(microseconds.max(1));
+        self.0.saturating_record(microseconds.clamp(1, HIGHEST_US));
     }
 
     /// Adds everything that `other` counted.
     pub fn add(&mut self, other: &Self) {
-        #[expect(clippy::expect_used, reason = "both histograms have the same bounds")]
-        self.0.add(&other.0).expect("same bounds");
+        #[expect(clippy::expect_used, reason = "a histogram that grows takes any other")]
+        self.0.add(&other.0).expect("it grows");
     }
 
     /// Returns how many were counted.
@@ -116,10 +116,10 @@ impl Latency {
     #[must_use]
     pub fn longer_than_us(&self, microseconds: u64) -> u64 {
         let first = self.0.next_non_equivalent(microseconds.max(1));
-        if first > self.0.high() {
+        if first > self.0.max() {
             return 0;
         }
-        self.0.count_between(first, self.0.high())
+        self.0.count_between(first, self.0.max())
     }
 
     /// Returns the counts between logarithmic bounds: `(upper bound in microseconds, count)`.
@@ -153,9 +153,13 @@ impl Latency {
         let bytes = STANDARD_NO_PAD
             .decode(text)
             .map_err(|error| wrong(error.to_string()))?;
-        let histogram: Histogram<u64> = Deserializer::new()
+        let mut histogram: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| wrong(error.to_string()))?;
+        if (histogram.low(), histogram.sigfig()) == (1, DIGITS) && histogram.max() <= HIGHEST_US {
+            histogram.auto(true);
+            return Ok(Self(histogram));
+        }
         let mut latency = Self::new();
         latency
             .0
@@ -315,15 +319,81 @@ fn is_torn(disk: &dyn Disk, path: &Path) -> std::io::Result<bool> {
     Ok(last != [b'\n'])
 }
 
-/// A file that is read, where it is, and the line that was read last.
-type Current = (BufReader<Box<dyn ReadFile>>, PathBuf, u64);
+/// When a sample was taken: what of its line is read where nothing else counts.
+#[derive(Deserialize)]
+struct When {
+    second: i64,
+}
+
+impl When {
+    fn of_line(line: &[u8]) -> Option<i64> {
+        serde_json::from_slice(line)
+            .ok()
+            .map(|Self { second }| second)
+    }
+}
+
+/// A samples file that is read, line by line.
+#[derive(Debug)]
+struct SamplesFile {
+    reader: BufReader<Box<dyn ReadFile>>,
+    path: PathBuf,
+    /// Where the next line begins.
+    place: Place,
+}
+
+/// A place between two lines of a file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    bytes: u64,
+    lines: u64,
+}
+
+impl SamplesFile {
+    fn open(disk: &dyn Disk, path: PathBuf, place: Place) -> Result<Self> {
+        let mut file = disk.read(&path).map_err(Error::io("read", &path))?;
+        file.seek(SeekFrom::Start(place.bytes))
+            .map_err(Error::io("read", &path))?;
+        Ok(Self {
+            reader: BufReader::with_capacity(64 * 1024, file),
+            path,
+            place,
+        })
+    }
+
+    /// Returns the next sample from that second on, or nothing at the end of the last whole line.
+    fn next_sample(&mut self, since: i64) -> Result<Option<Sample>> {
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let read = self.reader.read_until(b'\n', &mut text);
+            let read = read.map_err(Error::io("read", &self.path))?;
+            if text.last() != Some(&b'\n') {
+                return Ok(None);
+            }
+            self.place.bytes += read as u64;
+            self.place.lines += 1;
+            if When::of_line(&text).is_some_and(|second| second < since) {
+                continue;
+            }
+            let sample = Sample::of_line(&text).map_err(|error| Error::BadSample {
+                path: self.path.clone(),
+                line: self.place.lines,
+                what: error.to_string(),
+            })?;
+            if sample.is_some() {
+                return Ok(sample);
+            }
+        }
+    }
+}
 
 /// Streams the samples of a file, or of all files of a folder one after the other.
 #[derive(Debug)]
 pub struct SampleReader {
     disk: Arc<dyn Disk>,
     waiting: Vec<PathBuf>,
-    current: Option<Current>,
+    current: Option<SamplesFile>,
 }
 
 impl SampleReader {
@@ -361,12 +431,12 @@ impl SampleReader {
     }
 
     fn advance(&mut self) -> Result<bool> {
+        self.current = None;
         let Some(path) = self.waiting.pop() else {
-            self.current = None;
             return Ok(false);
         };
-        let file = self.disk.read(&path).map_err(Error::io("read", &path))?;
-        self.current = Some((BufReader::with_capacity(64 * 1024, file), path, 0));
+        let file = SamplesFile::open(self.disk.as_ref(), path, Place::default())?;
+        self.current = Some(file);
         Ok(true)
     }
 
@@ -378,34 +448,59 @@ impl SampleReader {
     /// [`Error::BadSample`], [`Error::Io`].
     pub fn next_sample(&mut self) -> Result<Option<Sample>> {
         loop {
-            let Some((reader, path, line)) = &mut self.current else {
-                if self.advance()? {
-                    continue;
-                }
-                return Ok(None);
-            };
-            let mut text = Vec::new();
-            reader
-                .read_until(b'\n', &mut text)
-                .map_err(Error::io("read", path))?;
-            if text.last() != Some(&b'\n') {
-                self.current = None;
-                continue;
+            if let Some(file) = &mut self.current
+                && let Some(sample) = file.next_sample(i64::MIN)?
+            {
+                return Ok(Some(sample));
             }
-            *line += 1;
-            match Sample::of_line(&text) {
-                Ok(Some(sample)) => return Ok(Some(sample)),
-                Ok(None) => {}
-                Err(error) => {
-                    let (path, line) = (path.clone(), *line);
-                    return Err(Error::BadSample {
-                        path,
-                        line,
-                        what: error.to_string(),
-                    });
-                }
+            if !self.advance()? {
+                return Ok(None);
             }
         }
+    }
+}
+
+/// Follows the samples of a run from a second on, while they are written: each look gives those that
+/// came since the last. Reads each byte once.
+#[derive(Debug)]
+pub struct SampleFollower {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    prefix: &'static str,
+    since: i64,
+    read: BTreeMap<PathBuf, Place>,
+}
+
+impl SampleFollower {
+    pub(crate) fn on_disk(
+        disk: Arc<dyn Disk>,
+        folder: PathBuf,
+        source: Source,
+        since: i64,
+    ) -> Self {
+        Self {
+            disk,
+            folder,
+            prefix: source.word(),
+            since,
+            read: BTreeMap::new(),
+        }
+    }
+
+    /// Gives `each` the samples that were written since the last look.
+    ///
+    /// # Errors
+    /// [`Error::BadSample`], [`Error::Io`].
+    pub fn look(&mut self, mut each: impl FnMut(&Sample)) -> Result<()> {
+        for path in samples_files(self.disk.as_ref(), &self.folder, self.prefix)? {
+            let place = self.read.get(&path).copied().unwrap_or_default();
+            let mut file = SamplesFile::open(self.disk.as_ref(), path, place)?;
+            while let Some(sample) = file.next_sample(self.since)? {
+                each(&sample);
+            }
+            self.read.insert(file.path, file.place);
+        }
+        Ok(())
     }
 }
 

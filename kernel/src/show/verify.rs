@@ -110,7 +110,9 @@ fn check_notebooks(
         records::check(record, trust, face, checked)?;
     }
     let rows = match &record {
-        Some(record) => notebooks::compare(&Given::by(project, record)?, notebooks, face)?,
+        Some(record) => {
+            notebooks::compare(&Given::by(project, record, notebooks)?, notebooks, face)?
+        }
         None => notebooks::alone(notebooks, trust, face)?,
     };
     checked.rows.extend(rows);

@@ -18,7 +18,7 @@ mod supervisor;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -312,13 +312,16 @@ fn stable_release(served: &BTreeMap<String, Shares>, instances: &[Instance]) -> 
 }
 
 fn places_of(settings: &LocalSettings) -> Places {
-    let spec = &settings.spec;
-    Places::new(
-        &spec.project,
-        &spec.environment,
-        spec.data_folder(),
-        settings.runtime.clone(),
-    )
+    let (spec, own) = (&settings.spec, settings.runtime.clone());
+    let places = Places::new(&spec.project, &spec.environment, spec.data_folder(), own);
+    // A session without a login, or another one, has another folder for sockets.
+    match router::socket_in_use(&places)
+        .as_deref()
+        .and_then(Path::parent)
+    {
+        Some(runtime) => places.with_sockets_in(runtime.to_owned()),
+        None => places,
+    }
 }
 
 fn read_or_make_token(places: &Places) -> Result<Secret, TargetError> {

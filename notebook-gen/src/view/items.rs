@@ -1,7 +1,6 @@
 //! The catalogue's items with what became of each.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use code_deploy_record::{
     Catalog, EvidenceRef, Item, ItemKind, ItemState, PhaseNumber, Report, Verdict,
@@ -10,16 +9,6 @@ use code_deploy_record::{
 use crate::Result;
 use crate::facts::Facts;
 use crate::view::columns;
-
-/// Returns the catalogue, read once.
-pub(crate) fn catalog() -> Result<&'static Catalog> {
-    static CATALOG: OnceLock<Catalog> = OnceLock::new();
-    if let Some(catalog) = CATALOG.get() {
-        return Ok(catalog);
-    }
-    let catalog = Catalog::shipped()?;
-    Ok(CATALOG.get_or_init(|| catalog))
-}
 
 /// How many items ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,7 +60,7 @@ impl Tally {
 #[must_use]
 pub fn tally(facts: &Facts) -> Tally {
     let mut tally = Tally::default();
-    match catalog() {
+    match Catalog::shipped() {
         Ok(catalog) => {
             for (_, item) in catalog.items() {
                 tally.add(facts.state.items.get(&item.id));
@@ -110,7 +99,7 @@ pub struct ItemLine {
 /// # Errors
 /// [`crate::Error::Record`] when the catalogue cannot be read.
 pub fn items_of(facts: &Facts, phase: Option<PhaseNumber>) -> Result<(Vec<ItemLine>, Tally)> {
-    let catalog = catalog()?;
+    let catalog = Catalog::shipped()?;
     let mut tally = Tally::default();
     let mut lines = Vec::new();
     for (group, item) in catalog.items() {
@@ -225,7 +214,7 @@ const SECURITY_ITEMS: [&str; 15] = [
 pub(super) fn security(facts: &Facts) -> Result<Report> {
     let mut tally = Tally::default();
     let mut lines = Vec::new();
-    for (group, item) in catalog()?.items() {
+    for (group, item) in Catalog::shipped()?.items() {
         let id = item.id.to_string();
         if SECURITY_GROUPS.contains(&group.id.as_str()) || SECURITY_ITEMS.contains(&id.as_str()) {
             let state = facts.state.items.get(&item.id);

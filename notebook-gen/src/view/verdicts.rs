@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use code_deploy_record::{Group, Item, Verdict};
+use code_deploy_record::{Catalog, Group, Item, Verdict};
 
 use crate::Result;
 use crate::facts::Facts;
-use crate::view::items::{Tally, catalog};
+use crate::view::items::Tally;
 
 /// Numbers of items that a sentence names; the tables hold all.
 const MOST_NAMED: usize = 8;
@@ -24,7 +24,7 @@ impl Verdicts {
     /// Gathers the verdicts of the items that are wanted. An item without a verdict is open.
     pub(super) fn of(facts: &Facts, wanted: impl Fn(&Group, &Item) -> bool) -> Result<Self> {
         let mut verdicts = Self::default();
-        for (group, item) in catalog()?.items() {
+        for (group, item) in Catalog::shipped()?.items() {
             if !wanted(group, item) {
                 continue;
             }

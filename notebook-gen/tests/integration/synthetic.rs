@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_record::*;
@@ -43,8 +43,6 @@ pub struct Synthetic {
 }
 
 const SERVICES: [&str; 3] = ["storefront", "catalog", "orders"];
-
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::shipped().unwrap());
 
 fn release(text: &str) -> Release {
     text.parse().unwrap()
@@ -252,7 +250,7 @@ impl Synthetic {
     }
 
     fn settle(&mut self, group: &str, verdict: &Verdict, reason: &str, evidence: u64) {
-        let catalog = &*CATALOG;
+        let catalog = Catalog::shipped().unwrap();
         let items: Vec<ItemId> = catalog
             .items()
             .filter(|(g, _)| g.id == group)
@@ -269,7 +267,7 @@ impl Synthetic {
     }
 
     fn settle_notebook(&mut self, number: u8, evidence: u64) {
-        let catalog = &*CATALOG;
+        let catalog = Catalog::shipped().unwrap();
         let groups: Vec<String> = catalog
             .phases
             .iter()

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use code_deploy_record::{RunFolder, RunState, RunsFolder};
+use code_deploy_wire::{Interrupts, Spec};
 use tokio::process::{Child, Command};
 
 use crate::Error;
@@ -97,6 +98,29 @@ impl Place {
         &self.program
     }
 
+    /// Returns the variables by which the program finds sockets and keys: those of the stage, not of
+    /// the user. Who works on what runs here needs the same.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, PathBuf); 2] {
+        let state = self.path().join("state");
+        [
+            ("XDG_RUNTIME_DIR", self.path().to_owned()),
+            ("XDG_STATE_HOME", state),
+        ]
+    }
+
+    /// Returns how the kernel of the program is started for what runs here.
+    #[must_use]
+    pub fn kernel(&self) -> Spec {
+        let words = ["kernel", "launch"];
+        let mut spec = Spec::program("code-deploy", &self.program, &words, Interrupts::Message);
+        let variables = self.variables().into_iter();
+        let variables =
+            variables.map(|(name, value)| (name.to_owned(), value.display().to_string()));
+        spec.env.extend(variables);
+        spec
+    }
+
     /// Starts a command of the program in the project's folder, with its output into a file.
     ///
     /// # Errors
@@ -112,7 +136,7 @@ impl Place {
         Command::new(&self.program)
             .args(words)
             .current_dir(self.project())
-            .env("XDG_RUNTIME_DIR", self.path())
+            .envs(self.variables())
             .env("TMPDIR", self.temporary())
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -53,6 +53,12 @@ impl Victim {
         }
     }
 
+    /// Returns whether a router is among it.
+    #[must_use]
+    pub fn is_a_router(self) -> bool {
+        matches!(self, Self::Router | Self::RouterAndRunner)
+    }
+
     /// Returns whether requests that it served may be cut.
     #[must_use]
     pub fn serves(self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{EventBody, RunFolder, RunState};
-use code_deploy_wire::{Client as KernelClient, Interrupts, Kernel, Spec};
+use code_deploy_wire::{Client as KernelClient, Kernel};
 use tokio::process::Child;
 use tokio::time::Instant;
 
@@ -179,18 +179,19 @@ impl<'a> Stage<'a> {
 
     /// Begins the run by one cell and has another carry out all of it.
     fn begin_in_cell(&self, to: &str) -> Result<Carrier, Error> {
-        let words = ["kernel", "launch"];
-        let program = self.place.program();
-        let mut spec = Spec::program("code-deploy", program, &words, Interrupts::Message);
-        let runtime = self.place.path().display().to_string();
-        spec.env.push(("XDG_RUNTIME_DIR".to_owned(), runtime));
-        let mut kernel = Kernel::start(&spec)?;
+        let mut kernel = Kernel::start(&self.place.kernel())?;
         let mut client = kernel.client()?;
         let file = self.place.project().join("deploy.yaml");
-        client.run(&format!(
-            "%code-deploy -f {} dev local --to {to}",
-            file.display()
-        ))?;
+        let begin = format!("%code-deploy -f {} dev local --to {to}", file.display());
+        let begun = client.run(&begin)?;
+        if begun.reply["status"] != "ok" {
+            let said = format!("{}\n{}", begun.text, begun.reply);
+            return Err(Error::Command {
+                command: begin,
+                code: None,
+                said,
+            });
+        }
         client.send_cell("%resume")?;
         Ok(Carrier::Cell(Box::new((kernel, client))))
     }
@@ -359,7 +360,6 @@ fn steered(folder: &RunFolder) -> Result<Option<(Duration, Duration)>, Error> {
 }
 
 fn router_back(victim: Victim, struck: &[Struck], sums: &Sums) -> Option<Duration> {
-    let router = matches!(victim, Victim::Router | Victim::RouterAndRunner);
-    let struck = struck.first().filter(|_| router)?;
+    let struck = struck.first().filter(|_| victim.is_a_router())?;
     sums.first_answer_after(struck.to)
 }

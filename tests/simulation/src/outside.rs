@@ -11,7 +11,7 @@ use code_deploy_engine::surroundings::{Client, Outside};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::faults::{Fault, Point};
-use crate::target::{ON_PURPOSE, instance_address, pass};
+use crate::target::{ON_PURPOSE, number_of, pass};
 use crate::world::{Inner, Process, World};
 
 /// The outside as one process sees it.
@@ -37,8 +37,10 @@ impl Outside for Clients {
             _ => {
                 let _ = limit;
                 let world = self.world.look();
-                let mut instances = world.instances.values();
-                instances.any(|one| address.ip() == IpAddr::V4(instance_address(one.number)))
+                match address.ip() {
+                    IpAddr::V4(address) => world.instance(number_of(address)).is_some(),
+                    IpAddr::V6(_) => false,
+                }
             }
         }
     }
@@ -78,9 +80,7 @@ impl Clients {
                 None => reply(StatusCode::SERVICE_UNAVAILABLE, None),
             });
         }
-        let mut all = world.instances.iter();
-        let found = all.find(|(_, one)| instance_address(one.number) == address);
-        let Some((id, one)) = found else {
+        let Some((id, one)) = world.instance(number_of(address)) else {
             let (url, what) = (request.url.clone(), "nobody listens".to_owned());
             return Err(HttpError::Connect { url, what });
         };
@@ -99,8 +99,8 @@ impl Clients {
             Some(release) => release,
             None => by_turn(world, service)?,
         };
-        let of = |one: &crate::world::Instance| one.service == service && one.release == release;
-        let mut own = world.instances.iter().filter(|(_, one)| of(one));
+        let own = world.instances_of(service);
+        let mut own = own.filter(|(_, one)| one.release == release);
         own.any(|(id, _)| world.is_well(id)).then_some(release)
     }
 }

@@ -104,9 +104,7 @@ impl Stage {
                         number: inner.started,
                         started: inner.wall(),
                     };
-                    inner
-                        .instances
-                        .insert(format!("{service}-{from}-{number}"), one);
+                    inner.add(format!("{service}-{from}-{number}"), one);
                 }
                 let all = Shares::from([(from.to_owned(), 100)]);
                 inner.traffic.insert(service.clone(), all);

@@ -25,8 +25,10 @@ pub const NEW: &str = "1.1.0";
 pub struct Scene {
     /// The strategy.
     pub strategy: StrategyKind,
-    /// The services, each with its number of replicas; each needs the one before.
+    /// The services, each with its number of replicas.
     pub services: Vec<(String, u32)>,
+    /// Whether each service needs the one before; otherwise all need the first.
+    pub chained: bool,
     /// Shares and seconds of watching.
     pub moves: Vec<(u16, u64)>,
     /// Whether the rollback is rehearsed.
@@ -54,6 +56,7 @@ impl Scene {
         Self {
             strategy,
             services: vec![("catalog".to_owned(), 2), ("shop".to_owned(), 2)],
+            chained: true,
             moves: vec![(5, 1), (50, 0), (100, 0)],
             rehearse: true,
             initial: false,
@@ -92,6 +95,7 @@ impl Scene {
         let mut scene = Self {
             strategy,
             services,
+            chained: true,
             moves,
             rehearse: dice.percent(70),
             initial: dice.percent(10),
@@ -204,11 +208,13 @@ impl Scene {
     }
 
     fn service_specs(&self) -> Vec<Service> {
-        let mut before: Option<&str> = None;
+        let mut needed: Option<&str> = None;
         let mut specs = Vec::new();
         for (name, replicas) in &self.services {
-            specs.push(service(name, *replicas, before));
-            before = Some(name);
+            specs.push(service(name, *replicas, needed));
+            if self.chained || needed.is_none() {
+                needed = Some(name);
+            }
         }
         specs
     }

@@ -45,7 +45,7 @@ pub fn of_the_world(world: &mut Inner, fault: Fault) {
         Fault::Second => world.want(world::Wanted::Second),
         Fault::Suspend => world.want(world::Wanted::Suspend),
         Fault::Ill(time) => {
-            let instances: Vec<_> = world.instances.keys().cloned().collect();
+            let instances: Vec<_> = world.instances().keys().cloned().collect();
             if let Some(last) = instances.len().checked_sub(1) {
                 let which = world.storm.between(0, last as u64) as usize;
                 let until = world.now() + time;
@@ -145,13 +145,6 @@ impl Place {
         Ok(made)
     }
 
-    fn address_of(&self, service: &str) -> SocketAddr {
-        let place = self.services.iter().position(|one| one == service);
-        let place = u16::try_from(place.unwrap_or(0)).unwrap_or(0);
-        let [high, low] = (place + 1).to_be_bytes();
-        SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 80))
-    }
-
     fn instance(&self, id: &str, one: &world::Instance) -> Instance {
         Instance {
             id: id.to_owned(),
@@ -170,7 +163,7 @@ impl Place {
         let mut started = Vec::new();
         for number in 1..=replicas {
             let id = format!("{}-{release}-{number}", wanted.service);
-            if !world.instances.contains_key(&id) {
+            if !world.instances().contains_key(&id) {
                 world.started += 1;
                 let one = world::Instance {
                     service: wanted.service.clone(),
@@ -178,26 +171,29 @@ impl Place {
                     number: world.started,
                     started: world.wall(),
                 };
-                world.instances.insert(id.clone(), one);
+                world.add(id.clone(), one);
                 let (service, release) = (wanted.service.clone(), release.clone());
                 world.note(Some(self.process), What::Started { service, release });
             }
-            started.extend(world.instances.get(&id).map(|one| self.instance(&id, one)));
+            started.extend(
+                world
+                    .instances()
+                    .get(&id)
+                    .map(|one| self.instance(&id, one)),
+            );
         }
         started
     }
 
     fn end(&self, service: &str, release: &Release, left: u32, world: &mut Inner) -> Stopped {
-        let of = |one: &world::Instance| one.service == service && *release.as_str() == one.release;
         let own: Vec<_> = world
-            .instances
-            .iter()
-            .filter(|(_, one)| of(one))
+            .instances_of(service)
+            .filter(|(_, one)| *release.as_str() == one.release)
             .map(|(id, _)| id.clone())
             .skip(left as usize)
             .collect();
         for id in &own {
-            world.instances.remove(id);
+            world.remove(id);
         }
         let left = world.running(service, release.as_str());
         if !own.is_empty() {
@@ -242,6 +238,19 @@ pub fn instance_address(number: u32) -> Ipv4Addr {
     Ipv4Addr::new(10, b + 1, c, d)
 }
 
+/// Returns the address of the service at that place, counted from 1.
+fn service_address(place: u16) -> SocketAddr {
+    let [high, low] = place.to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 80))
+}
+
+/// Returns the number of the instance at an address, whether there is one or not.
+#[must_use]
+pub fn number_of(address: Ipv4Addr) -> u32 {
+    let [_, b, c, d] = address.octets();
+    u32::from_be_bytes([0, b.saturating_sub(1), c, d])
+}
+
 /// Returns where the log of an instance is.
 fn log_path(id: &str) -> PathBuf {
     Path::new(LOGS).join(format!("{id}.log"))
@@ -265,15 +274,19 @@ impl Target for Place {
         self.observing().await?;
         let world = self.world.look();
         let instances: Vec<_> = world
-            .instances
+            .instances()
             .iter()
             .map(|(id, one)| self.instance(id, one))
             .collect();
-        let addresses = self.services.iter().map(|service| ServiceAddress {
-            service: service.clone(),
-            address: self.address_of(service),
-            routing: Routing::default(),
-        });
+        let addresses = self
+            .services
+            .iter()
+            .zip(1..)
+            .map(|(service, place)| ServiceAddress {
+                service: service.clone(),
+                address: service_address(place),
+                routing: Routing::default(),
+            });
         let whole = |shares: &world::Shares| match shares.iter().next() {
             Some((release, 100)) if shares.len() == 1 => Some(release.clone()),
             _ => None,
@@ -298,11 +311,7 @@ impl Target for Place {
     async fn instances(&self, service: &str) -> Result<Vec<Instance>, TargetError> {
         self.observing().await?;
         let world = self.world.look();
-        // Names begin with the service's.
-        let from = format!("{service}-");
-        let own = world.instances.range(from.clone()..);
-        let own = own.take_while(|(id, _)| id.starts_with(&from));
-        let own = own.filter(|(_, one)| one.service == service);
+        let own = world.instances_of(service);
         Ok(own.map(|(id, one)| self.instance(id, one)).collect())
     }
 
@@ -417,8 +426,8 @@ impl Target for Place {
     ) -> Result<Vec<InstanceLog>, TargetError> {
         self.observing().await?;
         let world = self.world.look();
-        let own = world.instances.iter();
-        let own = own.filter(|(_, one)| one.service == service && one.release == release.as_str());
+        let own = world.instances_of(service);
+        let own = own.filter(|(_, one)| one.release == release.as_str());
         let log = |id: &String| InstanceLog {
             instance: id.clone(),
             path: log_path(id),

@@ -26,7 +26,9 @@ pub struct Inner {
     /// Everything that was done, in order.
     pub log: Vec<Entry>,
     /// Instances by name.
-    pub instances: BTreeMap<String, Instance>,
+    instances: BTreeMap<String, Instance>,
+    /// The names of the instances by their numbers.
+    numbers: BTreeMap<u32, String>,
     /// The shares as served.
     pub traffic: BTreeMap<String, Shares>,
     /// The lease under which traffic is split, and when it runs out.
@@ -170,6 +172,7 @@ impl World {
         Self(Arc::new(Mutex::new(Inner {
             log: Vec::new(),
             instances: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             traffic: BTreeMap::new(),
             lease: None,
             effects: BTreeSet::new(),
@@ -322,13 +325,45 @@ impl Inner {
         releases.len() > 1
     }
 
+    /// Returns all instances by name.
+    #[must_use]
+    pub fn instances(&self) -> &BTreeMap<String, Instance> {
+        &self.instances
+    }
+
+    /// Returns the instances of a service by name.
+    pub fn instances_of(&self, service: &str) -> impl Iterator<Item = (&String, &Instance)> {
+        // Names begin with the service's.
+        let from = format!("{service}-");
+        let own = self.instances.range(from.clone()..);
+        let own = own.take_while(move |(id, _)| id.starts_with(&from));
+        own.filter(move |(_, one)| one.service == service)
+    }
+
+    /// Returns the instance of that number with its name.
+    #[must_use]
+    pub fn instance(&self, number: u32) -> Option<(&String, &Instance)> {
+        self.instances.get_key_value(self.numbers.get(&number)?)
+    }
+
+    /// Adds an instance.
+    pub fn add(&mut self, id: String, one: Instance) {
+        self.numbers.insert(one.number, id.clone());
+        self.instances.insert(id, one);
+    }
+
+    /// Takes an instance away.
+    pub fn remove(&mut self, id: &str) {
+        if let Some(one) = self.instances.remove(id) {
+            self.numbers.remove(&one.number);
+        }
+    }
+
     /// Returns how many instances of a service's release run.
     #[must_use]
     pub fn running(&self, service: &str, release: &str) -> usize {
-        // Names begin with service and release.
-        let from = format!("{service}-{release}-");
-        let own = self.instances.range(from.clone()..);
-        own.take_while(|(id, _)| id.starts_with(&from)).count()
+        let own = self.instances_of(service);
+        own.filter(|(_, one)| one.release == release).count()
     }
 
     /// Returns whether an instance answers as it should.

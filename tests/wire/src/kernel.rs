@@ -346,11 +346,11 @@ fn spawn(spec: &Spec, folder: &TempDir) -> Result<Child, Error> {
     let program = words.next().map(String::as_str).unwrap_or_default();
     Command::new(program)
         .args(words.map(|word| word.replace("{connection_file}", &file)))
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .env("JPY_PARENT_PID", std::process::id().to_string())
         .env("IPYTHONDIR", folder.path())
         .env("XDG_STATE_HOME", folder.path())
         .env("XDG_RUNTIME_DIR", folder.path())
+        .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .current_dir(empty)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

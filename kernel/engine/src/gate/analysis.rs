@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use code_deploy_record::{Gate, GateCheck, Release};
+use chrono::{DateTime, Utc};
+use code_deploy_record::{Gate, GateCheck, Release, StepName};
 use tokio::time::Instant;
 
 use super::judge::Judge;
@@ -25,9 +26,23 @@ pub struct Soak {
     pub length: Duration,
     /// The release that is compared with; nothing in a first deployment.
     pub stable: Option<Release>,
-    /// How far back the stable release is looked at. Zero compares the same time; more is for a
-    /// release that has no traffic any more.
-    pub look_back: Duration,
+    /// From when on the stable release is looked at; nothing compares the same time. For a release
+    /// that has no traffic any more.
+    pub stable_since: Option<DateTime<Utc>>,
+}
+
+impl Soak {
+    /// Returns from when on a release is looked at whose traffic a step takes away: as far back from
+    /// where the step began, whatever the step has done since, as the new one is then watched.
+    #[must_use]
+    pub fn look_back(context: &Context, step: &StepName, length: Duration) -> DateTime<Utc> {
+        let began = context.state().steps.get(step).map(|step| step.started);
+        let began = began.unwrap_or_else(|| context.clock.now());
+        let length = chrono::Duration::from_std(length).ok();
+        length
+            .and_then(|length| began.checked_sub_signed(length))
+            .unwrap_or(began)
+    }
 }
 
 /// Watches the new release for the length of a soak. Stops at once on evidence of harm.
@@ -38,10 +53,9 @@ pub struct Soak {
 pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(), StepError> {
     let (since, began) = (context.clock.now(), Instant::now());
     let second = since.timestamp() + 1;
-    let back = i64::try_from(soak.look_back.as_secs()).unwrap_or(i64::MAX / 2);
-    let stable = soak.stable.clone().map(|stable| (stable, second - back));
-    let run = context.run.clone();
-    let mut reader = WindowReader::new(run, (context.to.clone(), second), stable);
+    let stable_since = soak.stable_since.map_or(second, |since| since.timestamp());
+    let stable = soak.stable.clone().map(|stable| (stable, stable_since));
+    let mut reader = WindowReader::new(&context.run, (context.to.clone(), second), stable);
     let services: Vec<_> = context
         .spec
         .services

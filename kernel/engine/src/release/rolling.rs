@@ -150,16 +150,13 @@ impl Step for Wave {
             self.lower(context, &from).await?;
         }
         if !self.soak.is_zero() {
-            let look_back = if self.percent == 100 {
-                self.soak
-            } else {
-                Duration::ZERO
-            };
+            let is_whole = self.percent == 100;
+            let look_back = || Soak::look_back(context, &self.planned.step, self.soak);
             let soak = Soak {
                 subject: format!("rolling at {} %", self.percent),
                 length: self.soak,
                 stable: context.from.clone(),
-                look_back,
+                stable_since: is_whole.then(look_back),
             };
             analysis::pass(context, &Limits, &soak).await?;
         }

@@ -39,7 +39,7 @@ pub(super) async fn settle(
     }
     let (run, new) = (context.run.clone(), context.to.clone());
     let count = move || {
-        let mut reader = WindowReader::new(run, (new, since), Some((from, since)));
+        let mut reader = WindowReader::new(&run, (new, since), Some((from, since)));
         reader.look().cloned()
     };
     let surroundings = &context.surroundings;

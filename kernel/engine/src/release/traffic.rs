@@ -193,17 +193,13 @@ impl Step for Traffic {
 
 impl Traffic {
     fn soak_of(&self, context: &Context) -> Soak {
-        // A stable release without traffic is looked at as far back as it is watched forward.
-        let look_back = if self.percent == 100 {
-            self.soak
-        } else {
-            Duration::ZERO
-        };
+        let is_whole = self.percent == 100;
+        let look_back = || Soak::look_back(context, &self.planned.step, self.soak);
         Soak {
             subject: format!("{} at {} %", self.word, self.percent),
             length: self.soak,
             stable: context.from.clone(),
-            look_back,
+            stable_since: is_whole.then(look_back),
         }
     }
 }

@@ -281,13 +281,13 @@ impl Runner {
             &self.context,
             &self.inputs,
             self.item_facts,
-            &self.catalog,
+            self.catalog,
             Some(phase),
         )
         .await?;
         let stops = policy::stops(
             &self.context.spec.policy,
-            &self.catalog,
+            self.catalog,
             &self.state(),
             phase,
         );

@@ -156,7 +156,7 @@ impl Runner {
                 &self.context,
                 &self.inputs,
                 self.item_facts,
-                &self.catalog,
+                self.catalog,
                 None,
             )
             .await?;

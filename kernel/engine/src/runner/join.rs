@@ -11,7 +11,7 @@ use super::{OpenOptions, Purpose, Runner};
 use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
-use crate::{Error, Journal, Result};
+use crate::{Error, Journal, Result, left};
 
 /// Joins a run that is not ended: goes on from where its record stands.
 pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -> Result<Runner> {
@@ -28,6 +28,17 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     let mut found = found_text(&state, recovered);
     if let Some(text) = recovered_target {
         found = format!("{found}; {text}");
+    }
+    match left::end(&last.folder, &state) {
+        Ok(0) => {}
+        Ok(ended) => found.push_str(&format!(
+            "; processes that the last runner left: {ended} ended"
+        )),
+        Err(error) => {
+            found.push_str(&format!(
+                "; processes that the last runner left were not ended: {error}"
+            ));
+        }
     }
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;

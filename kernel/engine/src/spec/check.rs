@@ -394,7 +394,7 @@ impl Check<'_> {
             return Ok(());
         };
         for (list, index, item) in all {
-            self.item(&catalog, list, index, item)?;
+            self.item(catalog, list, index, item)?;
         }
         Ok(())
     }

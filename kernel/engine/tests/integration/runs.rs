@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use code_deploy_engine::Ended;
 use code_deploy_engine::spec::StrategyKind;
 use code_deploy_record::{RunOutcome, Verdict, verify_folder};
@@ -97,6 +99,19 @@ async fn blue_green_and_rolling_end_with_everything_on_the_new_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stable_release_that_drains_for_longer_than_the_soak_is_still_compared_with() {
+    let stage = Stage::with(StrategyKind::Rolling, &[(50, 1), (100, 1)], Some("1.0.0")).await;
+    stage.target.set_faults(Faults {
+        drain: Duration::from_secs(3),
+        ..Faults::default()
+    });
+    let mut runner = stage.open("1.1.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    assert!(ended.is_done(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_requests_of_the_new_release_send_the_run_back_and_keep_its_logs() {
     let stage = Stage::with(StrategyKind::Canary, &[(50, 30), (100, 0)], Some("1.0.0")).await;
     let failing = Some("1.1.0".parse().unwrap());
@@ -173,6 +188,7 @@ async fn a_rollback_that_cannot_be_completed_needs_a_person_and_goes_on_when_ask
         unready: release.clone(),
         unstoppable: release,
         failing: None,
+        ..Faults::default()
     };
     stage.target.set_faults(faults);
     let mut runner = stage.open("1.1.0").await;
@@ -238,6 +254,7 @@ async fn needs_a_person() -> Stage {
         unready: release.clone(),
         unstoppable: release,
         failing: None,
+        ..Faults::default()
     });
     let mut runner = stage.open("1.1.0").await;
     let ended = runner.run_all().await.unwrap();

@@ -35,6 +35,8 @@ pub struct Faults {
     pub failing: Option<Release>,
     /// A release whose instances cannot be stopped.
     pub unstoppable: Option<Release>,
+    /// How long instances take to end that are stopped.
+    pub drain: Duration,
 }
 
 #[derive(Default)]
@@ -351,6 +353,8 @@ impl Target for Simulated {
         replicas: u32,
         _: Duration,
     ) -> Result<Stopped, TargetError> {
+        let drain = self.world().faults.drain;
+        tokio::time::sleep(drain).await;
         let mut world = self.world();
         world.asked.push(format!("stop {service} {release}"));
         if world.faults.unstoppable.as_ref() == Some(release) {

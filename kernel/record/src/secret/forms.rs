@@ -3,6 +3,9 @@
 //! Only forms that hardly stand for anything else: a text that is no secret is not to lose a word.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 
 /// How tokens begin, how many characters follow at least, and what they are.
 const TOKENS: [(&str, usize, &str); 12] = [
@@ -36,15 +39,67 @@ const NAMES: [&str; 12] = [
     "client_secret",
 ];
 
+/// What looks for secrets of one form.
+type Scan = fn(&str, &mut Found);
+
+/// The words without one of which a scan, which follows them, finds nothing.
+static SCANS: [(&[&str], Scan); 6] = [
+    (&["-----BEGIN "], blocks),
+    (&TOKEN_STARTS, tokens),
+    (&["eyJ"], web_tokens),
+    (&SCHEMES, authorizations),
+    (&["://"], urls),
+    (&NAMES, assigned),
+];
+
+/// What stands before the credentials of a header, in lower case.
+const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+
+const TOKEN_STARTS: [&str; TOKENS.len()] = {
+    let mut starts = [""; TOKENS.len()];
+    let mut at = 0;
+    while at < TOKENS.len() {
+        starts[at] = TOKENS[at].0;
+        at += 1;
+    }
+    starts
+};
+
+/// Looks for the words of all scans in one pass, and knows whose each is; nothing where the words
+/// were too many for it, which a test rules out.
+static WORDS: LazyLock<Option<(AhoCorasick, Vec<usize>)>> = LazyLock::new(|| {
+    let (mut words, mut scan_of) = (Vec::new(), Vec::new());
+    for (scan, (of_scan, _)) in SCANS.iter().enumerate() {
+        words.extend_from_slice(of_scan);
+        scan_of.extend(of_scan.iter().map(|_| scan));
+    }
+    let mut builder = AhoCorasick::builder();
+    let words = builder.ascii_case_insensitive(true).build(words).ok()?;
+    Some((words, scan_of))
+});
+
+fn scan(text: &str) -> Found {
+    let mut found = Vec::new();
+    let Some((words, scan_of)) = &*WORDS else {
+        SCANS.iter().for_each(|(_, scan)| scan(text, &mut found));
+        return found;
+    };
+    let mut wanted = [false; SCANS.len()];
+    for word in words.find_overlapping_iter(text) {
+        if let Some(scan) = scan_of.get(word.pattern().as_usize())
+            && let Some(wanted) = wanted.get_mut(*scan)
+        {
+            *wanted = true;
+        }
+    }
+    let scans = SCANS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    scans.for_each(|((_, scan), _)| scan(text, &mut found));
+    found
+}
+
 /// Replaces what is secret by its form with what it is; nothing where there is none.
 pub(super) fn clean(text: &str) -> Option<String> {
-    let mut found = Vec::new();
-    blocks(text, &mut found);
-    tokens(text, &mut found);
-    web_tokens(text, &mut found);
-    authorizations(text, &mut found);
-    urls(text, &mut found);
-    assigned(text, &mut found);
+    let mut found = scan(text);
     if found.is_empty() {
         return None;
     }
@@ -136,7 +191,7 @@ fn is_value(c: char) -> bool {
 
 fn authorizations(text: &str, found: &mut Found) {
     let lower = text.to_ascii_lowercase();
-    for scheme in ["bearer ", "basic "] {
+    for scheme in SCHEMES {
         for (at, word) in lower
             .match_indices(scheme)
             .filter(|(at, _)| is_alone(text, *at))
@@ -208,6 +263,15 @@ fn is_literal(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_of_all_scans_are_looked_for_in_one_pass() {
+        let words = WORDS.as_ref().map(|(_, scan_of)| scan_of.len());
+        assert_eq!(
+            words,
+            Some(SCANS.iter().map(|(words, _)| words.len()).sum())
+        );
+    }
 
     #[test]
     fn forms_are_cleaned_and_the_rest_stays() {

@@ -33,6 +33,11 @@ impl Notebooks {
         }
     }
 
+    /// The folder with what is signed over them, where something is.
+    fn seal(&self) -> PathBuf {
+        self.folder.join(SealFolder::NAME)
+    }
+
     fn row(&self, kind: Kind, place: &Path, cell: Option<&str>, what: impl Into<String>) -> Row {
         let mut place = place.display().to_string();
         if let Some(cell) = cell {
@@ -57,15 +62,22 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Makes the notebooks of a record, and reads what was signed over them.
-    pub(super) fn by(project: Option<&Project>, record: &RunFolder) -> Result<Self, Failure> {
+    /// Makes the notebooks of a record, and reads what was signed over them. Where what the key signed
+    /// is over others, made beside other runs, its files are asked for only in a folder that has some.
+    pub(super) fn by(
+        project: Option<&Project>,
+        record: &RunFolder,
+        notebooks: &Notebooks,
+    ) -> Result<Self, Failure> {
         let published = publish::publish(project, record, None)?;
         let mut files = notebook_gen::files(&published.pages);
+        let is_of_these = published.signed.is_some();
         let signed = match published.signed {
             Some(signed) => Some(signed),
             None => publish::kept_and_signed(record)?,
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
+        let signed = signed.filter(|_| is_of_these || notebooks.seal().exists());
         if let Some((keys, signed)) = &signed {
             files.extend(publish::beside(keys, signed));
         }
@@ -234,8 +246,7 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
 
 /// A statement beside notebooks, where the record gives none over them.
 fn signed_otherwise(notebooks: &Notebooks, expected: bool) -> Result<Option<Row>, Failure> {
-    let folder = notebooks.folder.join(SealFolder::NAME);
-    if expected || publish::read_signed(&folder)?.is_none() {
+    if expected || publish::read_signed(&notebooks.seal())?.is_none() {
         return Ok(None);
     }
     let place = Path::new(SealFolder::NAME).join("statement.json");

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Clock, PublicKey, Redactor, RunFolder, RunsFolder, SealKey};
+use code_deploy_record::{
+    Clock, PublicKey, Redactor, RunFolder, RunsFolder, SealKey, SignedStatement,
+};
 
 use super::*;
 use crate::publish;
@@ -117,6 +119,10 @@ impl Stage {
         checked.rows
     }
 
+    fn given(&self) -> Given {
+        Given::by(None, &self.record, &Notebooks::whole(&self.pages())).unwrap()
+    }
+
     fn notebook_rows(&self, given: &Given, name: &str) -> Vec<Row> {
         let notebooks = Notebooks {
             only: Some(PathBuf::from(name)),
@@ -226,7 +232,7 @@ fn every_flipped_byte_of_record_and_notebooks_is_named() {
         assert_eq!(flip(&path, count, named), 0, "{name}");
         flips += count;
     }
-    let given = Given::by(None, &stage.record).unwrap();
+    let given = stage.given();
     for (name, _) in &given.files.clone() {
         let name = name.display().to_string();
         let path = stage.pages().join(&name);
@@ -246,7 +252,7 @@ fn every_flipped_byte_of_record_and_notebooks_is_named() {
 #[test]
 fn what_a_person_added_is_an_addition_and_no_damage() {
     let stage = Stage::new(1);
-    let given = Given::by(None, &stage.record).unwrap();
+    let given = stage.given();
     stage.edit(PAGE, |notebook| {
         let note = serde_json::json!({
             "cell_type": "markdown", "id": "mine", "metadata": {}, "source": "Looked at it. Anna",
@@ -273,7 +279,7 @@ type Change = (fn(&mut serde_json::Value), &'static str);
 #[test]
 fn an_edited_output_a_moved_and_a_removed_cell_are_named_with_their_cell() {
     let stage = Stage::new(1);
-    let given = Given::by(None, &stage.record).unwrap();
+    let given = stage.given();
     let path = stage.pages().join(PAGE);
     let whole = std::fs::read(&path).unwrap();
     let changes: [Change; 4] = [
@@ -317,7 +323,7 @@ fn an_edited_output_a_moved_and_a_removed_cell_are_named_with_their_cell() {
 #[test]
 fn a_notebook_of_another_run_and_one_of_another_key_are_named() {
     let (stage, other) = (Stage::new(1), Stage::new(2));
-    let given = Given::by(None, &stage.record).unwrap();
+    let given = stage.given();
     std::fs::copy(other.pages().join(PAGE), stage.pages().join(PAGE)).unwrap();
     assert_eq!(kinds(&stage.notebook_rows(&given, PAGE)), [Kind::Different]);
     stage.edit(PAGE, |notebook| {
@@ -340,7 +346,7 @@ fn notebooks_of_another_version_count_where_the_key_signed_them() {
     stage.edit(PAGE, texts);
     assert_eq!(exit(stage.verify(&[], &stage.both())), 14);
     // The same bytes, but in the list that the key signed.
-    let given = Given::by(None, &stage.record).unwrap();
+    let given = stage.given();
     let found = std::fs::read(stage.pages().join(PAGE)).unwrap();
     let digest = code_deploy_record::Digest::of(&found).to_string();
     let listed = given
@@ -355,6 +361,23 @@ fn notebooks_of_another_version_count_where_the_key_signed_them() {
         ..given
     };
     assert_eq!(kinds(&stage.notebook_rows(&given, PAGE)), []);
+}
+
+#[test]
+fn notebooks_made_again_beside_other_runs_verify_without_the_files_that_were_signed() {
+    let stage = Stage::new(1);
+    let signed = publish::kept(&stage.record).unwrap().unwrap();
+    let other = signed.sums().replacen('0', "1", 1);
+    let text = signed.statement().to_vec();
+    let signed = SignedStatement::sign(text, other, &stage.key).unwrap();
+    for (name, content) in signed.files(&stage.key.public()) {
+        stage.record.seal().write(name, &content).unwrap();
+    }
+    let again = stage.folder.path().join("again");
+    publish::write(None, &stage.record, None, &again).unwrap();
+    assert!(!again.join("seal").exists());
+    let both = [stage.record.path().to_owned(), again];
+    assert_eq!(exit(stage.verify(&[], &both)), 0);
 }
 
 #[test]

@@ -38,6 +38,12 @@ impl Places {
         }
     }
 
+    /// Returns the same places with sockets in another folder.
+    #[must_use]
+    pub(crate) fn with_sockets_in(self, runtime: PathBuf) -> Self {
+        Self { runtime, ..self }
+    }
+
     /// Returns the folder that holds one folder per instance.
     #[must_use]
     pub fn instances(&self) -> PathBuf {

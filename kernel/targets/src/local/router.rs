@@ -23,6 +23,7 @@ use super::keeper::Keeper;
 use super::places::Places;
 use super::process::ProcessId;
 use life::Started;
+pub(super) use life::socket_in_use;
 
 /// The header that names the release to reach.
 pub const RELEASE_HEADER: &str = "x-code-deploy-release";

@@ -94,10 +94,18 @@ impl Stage {
     }
 
     pub fn target_of(&self, spec: &Spec) -> LocalTarget {
+        Self::target_at(spec, self.folder.path().join("run"))
+    }
+
+    pub fn target_with_sockets_in(&self, runtime: PathBuf) -> LocalTarget {
+        Self::target_at(&self.spec, runtime)
+    }
+
+    fn target_at(spec: &Spec, runtime: PathBuf) -> LocalTarget {
         let settings = LocalSettings {
             spec: Arc::new(spec.clone()),
             program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
-            runtime: self.folder.path().join("run"),
+            runtime,
             lookup: Arc::new(|name| match name {
                 "STAGE_TOKEN" => Some(SECRET.to_owned()),
                 "PATH" => std::env::var("PATH").ok(),

@@ -86,6 +86,26 @@ async fn another_target_value_sees_and_stops_what_an_earlier_one_started() {
     assert_eq!(stage.processes(), Vec::<u32>::new());
 }
 
+#[tokio::test]
+async fn a_session_with_another_folder_for_sockets_reaches_the_router() {
+    let stage = Stage::new();
+    let first = stage.opened().await;
+    first.start(&wanted("web", "1.0.0", 1)).await.unwrap();
+    let all = shares("web", &[("1.0.0", 100)]);
+    first.set_traffic(&all).await.unwrap();
+    let other = stage.folder.path().join("another-session");
+    let second = stage.target_with_sockets_in(other.clone());
+    assert_eq!(second.traffic().await.unwrap()["web"], all["web"]);
+    second.remove_all(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(stage.processes(), Vec::<u32>::new());
+    assert!(!other.exists());
+    // Nothing runs any more: what is started next has its sockets where this session has them.
+    let third = stage.target_with_sockets_in(other.clone());
+    third.open(&stage.services()).await.unwrap();
+    assert!(other.exists());
+    third.close().await.unwrap();
+}
+
 async fn assert_start_fails(stage: &Stage, mut limit: Option<Duration>, expected: &[&str]) {
     let target = stage.opened().await;
     let mut want = wanted("web", "1.0.0", 2);

@@ -3,23 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use code_deploy_kills::{Place, processes_of};
+use code_deploy_kills::{Place, Process, processes_of};
 use code_deploy_record::RunOutcome;
-use code_deploy_wire::{Client, Interrupts, Kernel, Spec};
+use code_deploy_wire::{Client, Kernel};
 use serde_json::Value;
 
 use crate::stage::Part;
 
 /// How long a cell may say nothing.
 const SILENT: Duration = Duration::from_secs(120);
-
-fn kernel(place: &Place) -> Kernel {
-    let words = ["kernel", "launch"];
-    let mut spec = Spec::program("code-deploy", place.program(), &words, Interrupts::Message);
-    let runtime = place.path().display().to_string();
-    spec.env.push(("XDG_RUNTIME_DIR".to_owned(), runtime));
-    Kernel::start(&spec).unwrap()
-}
 
 /// Reads what a cell shows until it shows that.
 #[track_caller]
@@ -70,14 +62,14 @@ fn open(client: &mut Client, file: &Path) {
 async fn a_run_goes_on_without_its_kernel_and_a_new_kernel_joins_it() {
     let place = Place::new(&Part::CodeDeploy.path()).unwrap();
     let file = place.project().join("deploy.yaml");
-    let mut first = kernel(&place);
+    let mut first = Kernel::start(&place.kernel()).unwrap();
     let mut client = first.client().unwrap();
     open(&mut client, &file);
     client.send_cell("%resume").unwrap();
     until(&mut client, "[03] build");
     first.kill();
 
-    let mut second = kernel(&place);
+    let mut second = Kernel::start(&place.kernel()).unwrap();
     let mut client = second.client().unwrap();
     let status = cell(&mut client, &format!("%status -f {}", file.display()));
     assert!(status.contains("(process "), "{status}");
@@ -103,6 +95,48 @@ async fn a_run_goes_on_without_its_kernel_and_a_new_kernel_joins_it() {
     let findings = code_deploy_record::verify_folder(folder).unwrap().findings;
     assert_eq!(findings, []);
 
+    place.stop().await.unwrap();
+    assert_eq!(processes_of(&place.project()).unwrap(), []);
+}
+
+/// Returns the processes of a service that is tried out and never listens.
+fn tried_out(place: &Place) -> Vec<Process> {
+    let all = processes_of(&place.project()).unwrap().into_iter();
+    all.filter(|process| process.line.starts_with("sleep 600"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_runner_was_trying_out_ends_when_the_run_is_taken_back() {
+    let place = Place::new(&Part::CodeDeploy.path()).unwrap();
+    let file = place.project().join("deploy.yaml");
+    let deploy = std::fs::read_to_string(&file).unwrap();
+    let program = r#"["{program}", "internal", "shop", "catalog"]"#;
+    assert!(deploy.contains(program), "{deploy}");
+    std::fs::write(&file, deploy.replace(program, r#"["sleep", "600"]"#)).unwrap();
+    let output = place.path().join("said");
+    let mut runner = place
+        .start(&["dev", "local", "--yes"], &[], &output)
+        .unwrap();
+    while tried_out(&place).is_empty() {
+        let ended = runner.try_wait().unwrap();
+        assert_eq!(ended, None, "{}", std::fs::read_to_string(&output).unwrap());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    runner.kill().await.unwrap();
+    assert_eq!(tried_out(&place).len(), 1);
+
+    let back = place.run(&["rollback"]).await.unwrap();
+    assert_eq!(tried_out(&place), [], "{}", back.text);
+    let (folder, state) = &place.runs().unwrap()[0];
+    let outcome = state.finished.as_ref().map(|end| end.0);
+    // Nothing ran before it.
+    assert_eq!(outcome, Some(RunOutcome::Refused), "{}", back.text);
+    let journal = std::fs::read_to_string(folder.journal_path()).unwrap();
+    assert!(
+        journal.contains("that the last runner left: 1 ended"),
+        "{journal}"
+    );
     place.stop().await.unwrap();
     assert_eq!(processes_of(&place.project()).unwrap(), []);
 }

@@ -81,7 +81,7 @@ fn all_on(trace: &Trace<'_>, wanted: &str, gone: &str) -> Vec<Violation> {
 
 fn nothing(trace: &Trace<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
-    for id in trace.world.instances.keys() {
+    for id in trace.world.instances().keys() {
         let what = format!("{id} runs where nothing ran before");
         found.push(broken(Invariant::AllOrNothing, what));
     }

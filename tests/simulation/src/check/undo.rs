@@ -31,7 +31,7 @@ pub(super) fn check(trace: &Trace<'_>) -> Vec<Violation> {
     }
     for (id, _) in trace
         .world
-        .instances
+        .instances()
         .iter()
         .filter(|(_, one)| one.release == NEW)
     {

@@ -18,7 +18,7 @@ use super::artifacts_of;
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::spec::BuildFile;
 use crate::step::StepError;
-use crate::{Context, Progress, Step};
+use crate::{Context, Progress, Step, left};
 
 /// Lines of a build's log that a report shows.
 const TAIL: usize = 40;
@@ -163,14 +163,15 @@ struct Build {
 }
 
 impl Build {
-    fn start(build: &BuildFile, project: &Path, log: std::fs::File) -> std::io::Result<Self> {
+    fn start(build: &BuildFile, context: &Context, log: std::fs::File) -> std::io::Result<Self> {
         let errors = log.try_clone()?;
         let (program, arguments) = build
             .command
             .split_first()
             .ok_or_else(|| std::io::Error::other("the command is empty"))?;
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(project);
+        left::mark(&mut command, &context.run);
+        command.args(arguments).current_dir(&context.spec.project);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         // A group of its own, so that the compilers that a build starts end with it.
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
@@ -204,7 +205,7 @@ async fn run(
     let create = path.clone();
     let log = blocking("creating the log of a build", move || private(&create)).await?;
     let log = log.map_err(|error| failed(error.to_string()))?;
-    let ended = match Build::start(build, &context.spec.project, log) {
+    let ended = match Build::start(build, context, log) {
         Ok(running) => wait(context, service, build, running).await?,
         Err(error) => Err(format!(
             "`{}` cannot be started: {error}",

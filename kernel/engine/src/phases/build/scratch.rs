@@ -18,7 +18,7 @@ use crate::http::HttpClient;
 use crate::phases::migrate;
 use crate::spec::Service;
 use crate::step::StepError;
-use crate::{Context, Progress, journey};
+use crate::{Context, Progress, journey, left};
 
 /// How long an entry point may take until it answers.
 const START: Duration = Duration::from_secs(30);
@@ -282,7 +282,9 @@ fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepE
     } else {
         PathBuf::from(program)
     };
-    Command::new(&program)
+    let mut command = Command::new(&program);
+    left::mark(&mut command, &words.context.run);
+    command
         .args(arguments)
         .current_dir(project)
         .envs(words.environment(service, port))

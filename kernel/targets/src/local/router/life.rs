@@ -1,5 +1,6 @@
 //! The life of the router's process: started, started again, stopped.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::{KNOCK, RouterProcess};
 use crate::local::failure::{code, failed, files, not_stopped};
 use crate::local::instance::{append_private, create_private, read_json, write_json};
 use crate::local::lock::ChangeLock;
+use crate::local::places::Places;
 use crate::local::process::ProcessId;
 
 /// How long the router may take until it answers after its start.
@@ -30,9 +32,25 @@ pub(super) struct Started {
     pub(super) restarted: Option<DateTime<Utc>>,
 }
 
+/// The file with what the router was started with, in its folder.
+const CONFIG: &str = "config.json";
+
+/// The file that names its process for as long as it was not stopped on purpose.
+const PROCESS: &str = "process.json";
+
+/// Returns the control socket of a router that was started and not stopped on purpose.
+pub(in crate::local) fn socket_in_use(places: &Places) -> Option<PathBuf> {
+    let folder = places.router();
+    let config: RouterConfig = read_json(&folder.join(CONFIG)).ok()?;
+    folder
+        .join(PROCESS)
+        .exists()
+        .then_some(config.control_socket)
+}
+
 impl RouterProcess {
     pub(super) fn written(&self) -> Option<Started> {
-        read_json(&self.places.router().join("process.json")).ok()
+        read_json(&self.places.router().join(PROCESS)).ok()
     }
 
     /// Returns the process that was started last and not stopped on purpose.
@@ -122,7 +140,7 @@ impl RouterProcess {
     }
 
     fn write_down(&self, started: &Started) -> Result<(), TargetError> {
-        let path = self.places.router().join("process.json");
+        let path = self.places.router().join(PROCESS);
         write_json(&path, started).map_err(files(None, "write", &path))
     }
 
@@ -135,7 +153,7 @@ impl RouterProcess {
         };
         create_private(&folder).map_err(refused)?;
         create_private(self.places.runtime()).map_err(refused)?;
-        let config = folder.join("config.json");
+        let config = folder.join(CONFIG);
         let mut settings =
             RouterConfig::new(folder.join("state.json"), self.places.router_socket());
         settings.keeper_socket = Some(self.places.keeper_socket());

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use code_deploy_kills::processes_of;
 use serde_json::{Value, json};
 
 use super::install;
@@ -198,4 +199,10 @@ fn a_command_that_cannot_stop_says_what_it_waits_for_and_the_second_interrupt_en
     );
     assert_eq!(build["reply"]["ename"], "CD0407", "{build:#}");
     assert_eq!(build["queued"], "aborted", "{build:#}");
+    let left = processes_of(place.path()).unwrap();
+    let left: Vec<_> = left
+        .iter()
+        .filter(|one| one.line.contains("sleep"))
+        .collect();
+    assert!(left.is_empty(), "what the build started is left: {left:?}");
 }
