@@ -42,6 +42,12 @@ pub trait Step: Send + Sync {
         Duration::from_millis(self.planned().expected_ms.saturating_mul(10)) + SLACK
     }
 
+    /// Returns whether it asks and waits for most of its time and keeps no machine busy: many such
+    /// steps may be under way side by side.
+    fn mostly_waits(&self) -> bool {
+        false
+    }
+
     /// Returns what is going to be done, for the journal. Holds no secret.
     fn intent(&self, context: &Context) -> Value;
 

@@ -136,6 +136,10 @@ impl Step for GateStep {
         &self.planned
     }
 
+    fn mostly_waits(&self) -> bool {
+        matches!(self.kind, Kind::Health { .. })
+    }
+
     fn intent(&self, context: &Context) -> Value {
         json!({ "release": context.to })
     }

@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use super::ready::Ready;
 use super::{Ended, Runner, VerbDone, forward};
 use crate::step::{StepError, StepErrorKind};
-use crate::{Error, Result, Step, policy, settle};
+use crate::{Context, Error, Result, Step, policy, settle};
 
 /// The verbs in the order of the phases.
 pub const VERBS: [&str; 10] = [
@@ -29,8 +29,12 @@ pub const VERBS: [&str; 10] = [
     "handover",
 ];
 
-/// Steps that run side by side at most: more would only compete for the same machine.
+/// Steps that work side by side at most: more would only compete for the same machine.
 const SIDE_BY_SIDE: usize = 8;
+
+/// Steps that mostly wait, side by side at most: a run of many services is not to wait for one after
+/// the other.
+const WAITING: usize = 256;
 
 /// From this phase on a failure sends the run back: data or traffic may have changed.
 const FIRST_CHANGE: u8 = 5;
@@ -43,7 +47,14 @@ enum Steps {
     Left(String),
 }
 
-type Running<'a> = FuturesUnordered<BoxFuture<'a, (StepName, Result<(), StepError>)>>;
+type Running<'a> = FuturesUnordered<BoxFuture<'a, (&'a Arc<dyn Step>, Result<(), StepError>)>>;
+
+/// Begins a step.
+fn begin<'a>(context: &'a Context, step: &'a Arc<dyn Step>, running: &Running<'a>) {
+    running.push(Box::pin(
+        async move { (step, forward(context, step).await) },
+    ));
+}
 
 impl Runner {
     /// Carries a verb out, whole or one section of it. What is done stays done and is named in
@@ -383,19 +394,22 @@ impl Runner {
             ended.already.push(step.planned().step.clone());
         }
         let mut running: Running<'_> = FuturesUnordered::new();
+        let mut waiting = 0;
         let mut ready = Ready::of(&self.plan, selection, &state);
         drop(state);
         let mut failure: Option<StepError> = None;
         loop {
             let may_begin = failure.is_none() && self.context.safe_point().is_ok();
-            while may_begin && running.len() < SIDE_BY_SIDE {
-                let Some(step) = ready.take() else { break };
-                let (context, name) = (&self.context, step.planned().step.clone());
-                running.push(Box::pin(
-                    async move { (name, forward(context, step).await) },
-                ));
+            while may_begin && running.len() - waiting < SIDE_BY_SIDE {
+                let Some(step) = ready.take(false) else { break };
+                begin(&self.context, step, &running);
             }
-            let Some((name, result)) = running.next().await else {
+            while may_begin && waiting < WAITING {
+                let Some(step) = ready.take(true) else { break };
+                waiting += 1;
+                begin(&self.context, step, &running);
+            }
+            let Some((step, result)) = running.next().await else {
                 if let Some(error) = failure {
                     return Ok(Steps::Failed(error));
                 }
@@ -407,12 +421,14 @@ impl Runner {
                     Some(steered) => return Ok(steered),
                 }
             };
+            waiting -= usize::from(step.mostly_waits());
+            let name = &step.planned().step;
             match result {
                 Ok(()) => {
-                    ready.done(&name);
-                    ended.done.push(name);
+                    ready.done(name);
+                    ended.done.push(name.clone());
                 }
-                Err(error) if error.kind == StepErrorKind::Steered => ready.give_back(&name),
+                Err(error) if error.kind == StepErrorKind::Steered => ready.give_back(name),
                 Err(error) => {
                     failure.get_or_insert(error);
                 }

@@ -14,7 +14,10 @@ pub(super) struct Ready<'a> {
     places: BTreeMap<StepName, usize>,
     waits_for: Vec<usize>,
     waited_by: BTreeMap<StepName, Vec<usize>>,
-    ready: BTreeSet<usize>,
+    /// The steps that can be begun and mostly wait.
+    waiting: BTreeSet<usize>,
+    /// The other steps that can be begun.
+    working: BTreeSet<usize>,
 }
 
 impl<'a> Ready<'a> {
@@ -25,7 +28,8 @@ impl<'a> Ready<'a> {
             places: BTreeMap::new(),
             waits_for: vec![0; selection.len()],
             waited_by: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            working: BTreeSet::new(),
         };
         for (place, step) in selection.iter().enumerate() {
             let planned = step.planned();
@@ -43,21 +47,34 @@ impl<'a> Ready<'a> {
                 *known = waits;
             }
             if waits == 0 {
-                all.ready.insert(place);
+                all.can_begin(place);
             }
         }
         all
     }
 
-    /// Takes the first step that can be begun.
-    pub(super) fn take(&mut self) -> Option<&'a Arc<dyn Step>> {
-        let place = self.ready.pop_first()?;
-        self.selection.get(place)
+    fn can_begin(&mut self, place: usize) {
+        match self.selection.get(place) {
+            Some(step) if step.mostly_waits() => self.waiting.insert(place),
+            _ => self.working.insert(place),
+        };
+    }
+
+    /// Takes the first step that can be begun, of those that mostly wait or of the others.
+    pub(super) fn take(&mut self, mostly_waits: bool) -> Option<&'a Arc<dyn Step>> {
+        let ready = if mostly_waits {
+            &mut self.waiting
+        } else {
+            &mut self.working
+        };
+        self.selection.get(ready.pop_first()?)
     }
 
     /// A step was stopped before its end: it can be begun again.
     pub(super) fn give_back(&mut self, step: &StepName) {
-        self.ready.extend(self.places.get(step));
+        if let Some(place) = self.places.get(step) {
+            self.can_begin(*place);
+        }
     }
 
     /// A step is done: what waited only for it can be begun.
@@ -68,7 +85,7 @@ impl<'a> Ready<'a> {
             };
             *waits = waits.saturating_sub(1);
             if *waits == 0 {
-                self.ready.insert(place);
+                self.can_begin(place);
             }
         }
     }
