@@ -1,7 +1,8 @@
 //! For tests alone: a disk under which the process kills itself at a write of a journal.
 //!
 //! `CODE_DEPLOY_TEST_KILL_AT_WRITE=before:17` ends the process (SIGKILL) when the 17th line that it
-//! writes to a journal is about to be written, `after:17` when it is on disk. Nothing else sets it.
+//! writes to a journal is about to be written, `after:17` when it is on disk, `before:sealed` before the
+//! first event of that kind. Nothing else sets it.
 
 use std::io::{Read, Result};
 use std::path::{Path, PathBuf};
@@ -17,22 +18,42 @@ use nix::unistd::Pid;
 const VARIABLE: &str = "CODE_DEPLOY_TEST_KILL_AT_WRITE";
 
 /// Where the process kills itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct At {
     before: bool,
-    write: u64,
+    line: Line,
+}
+
+/// A line of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    /// By how many the process has written, with it.
+    Number(u64),
+    /// By a part that the first has: its kind.
+    With(String),
 }
 
 impl At {
+    fn is(&self, number: u64, text: &[u8]) -> bool {
+        match &self.line {
+            Line::Number(wanted) => number == *wanted,
+            Line::With(part) => String::from_utf8_lossy(text).contains(part),
+        }
+    }
+
     fn read(text: &str) -> Option<Self> {
-        let (when, write) = text.split_once(':')?;
+        let (when, line) = text.split_once(':')?;
         let before = match when {
             "before" => true,
             "after" => false,
             _ => return None,
         };
-        let write = write.parse().ok()?;
-        Some(Self { before, write })
+        let line = match line.parse() {
+            Ok(number) => Line::Number(number),
+            Err(_) if line.is_empty() => return None,
+            Err(_) => Line::With(format!("\"kind\":\"{line}\"")),
+        };
+        Some(Self { before, line })
     }
 }
 
@@ -91,8 +112,14 @@ impl Disk for KillingDisk {
         if path.file_name().is_none_or(|name| name != "journal.jsonl") {
             return Ok(inner);
         }
-        let (at, writes) = (self.at, Arc::clone(&self.writes));
-        Ok(Box::new(KillingFile { inner, at, writes }))
+        let (at, writes) = (self.at.clone(), Arc::clone(&self.writes));
+        let due = false;
+        Ok(Box::new(KillingFile {
+            inner,
+            at,
+            writes,
+            due,
+        }))
     }
 
     fn replace(&self, path: &Path, content: &mut dyn Read) -> Result<()> {
@@ -113,12 +140,15 @@ struct KillingFile {
     inner: Box<dyn AppendFile>,
     at: At,
     writes: Arc<AtomicU64>,
+    /// Whether the line is written that is to be flushed first.
+    due: bool,
 }
 
 impl AppendFile for KillingFile {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.at.before && write == self.at.write {
+        self.due = self.at.is(write, bytes);
+        if self.due && self.at.before {
             kill_this_process()?;
         }
         self.inner.append(bytes)
@@ -126,7 +156,7 @@ impl AppendFile for KillingFile {
 
     fn flush(&mut self) -> Result<()> {
         self.inner.flush()?;
-        if !self.at.before && self.writes.load(Ordering::SeqCst) == self.at.write {
+        if self.due {
             kill_this_process()?;
         }
         Ok(())
@@ -150,10 +180,12 @@ mod tests {
 
     #[test]
     fn only_what_says_when_and_at_which_write_kills() {
-        let at = |before, write| Some(At { before, write });
-        assert_eq!(At::read("before:17"), at(true, 17));
-        assert_eq!(At::read("after:1"), at(false, 1));
-        for text in ["", "before", "17", "during:17", "after:x"] {
+        let at = |before, line| Some(At { before, line });
+        assert_eq!(At::read("before:17"), at(true, Line::Number(17)));
+        assert_eq!(At::read("after:1"), at(false, Line::Number(1)));
+        let sealed = Line::With("\"kind\":\"sealed\"".to_owned());
+        assert_eq!(At::read("after:sealed"), at(false, sealed));
+        for text in ["", "before", "17", "during:17", "after:"] {
             assert_eq!(At::read(text), None, "{text}");
         }
     }

@@ -72,6 +72,11 @@ impl Backend {
         self.is_healthy() && lock(&self.breaker).allows(now)
     }
 
+    /// Tells whether it may get a request that no healthy one can take: it was healthy once.
+    pub(crate) fn last_resort(&self, now: Instant) -> bool {
+        lock(&self.health).was_healthy() && lock(&self.breaker).allows(now)
+    }
+
     /// Tells whether health checks passed.
     pub(crate) fn is_healthy(&self) -> bool {
         lock(&self.health).status() == HealthStatus::Healthy

@@ -1,7 +1,6 @@
 //! Chooses a release by weight and an instance by load.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rand::Rng as _;
 
@@ -36,16 +35,16 @@ pub(crate) fn next_by_weight<W: Weighted>(entries: &mut [W]) -> Option<usize> {
     Some(index)
 }
 
-/// Chooses the less loaded of two random available instances, leaving out those already tried.
+/// Chooses the less loaded of two random instances that can be used, leaving out those already tried.
 pub(crate) fn less_loaded(
     backends: &[Arc<Backend>],
     tried: &[Arc<str>],
-    now: Instant,
+    can_be_used: impl Fn(&Backend) -> bool,
 ) -> Option<Arc<Backend>> {
     let usable = || {
         backends
             .iter()
-            .filter(|backend| !tried.contains(&backend.id) && backend.available(now))
+            .filter(|backend| !tried.contains(&backend.id) && can_be_used(backend))
     };
     let count = usable().count();
     if count <= 1 {

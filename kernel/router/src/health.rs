@@ -10,7 +10,8 @@ pub enum HealthStatus {
     Unknown,
     /// Gets requests.
     Healthy,
-    /// Gets no requests, and goes on being checked.
+    /// Gets requests only where no other in use is healthy, and only after it once was; goes on being
+    /// checked.
     Unhealthy,
 }
 
@@ -18,6 +19,7 @@ pub enum HealthStatus {
 #[derive(Debug)]
 pub(crate) struct Health {
     status: HealthStatus,
+    was_healthy: bool,
     passes: u32,
     failures: u32,
     last_error: Option<String>,
@@ -28,6 +30,7 @@ impl Health {
     pub(crate) fn new(status: HealthStatus) -> Self {
         Self {
             status,
+            was_healthy: status == HealthStatus::Healthy,
             passes: 0,
             failures: 0,
             last_error: None,
@@ -57,12 +60,18 @@ impl Health {
         };
         let changed = next.filter(|status| *status != self.status)?;
         self.status = changed;
+        self.was_healthy |= changed == HealthStatus::Healthy;
         Some(changed)
     }
 
     /// Returns the status.
     pub(crate) fn status(&self) -> HealthStatus {
         self.status
+    }
+
+    /// Tells whether it has ever been healthy.
+    pub(crate) fn was_healthy(&self) -> bool {
+        self.was_healthy
     }
 
     /// Returns passes in a row, failures in a row, and why the last check failed.

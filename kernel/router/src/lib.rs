@@ -31,6 +31,10 @@
 //! `unexpected-upgrade` (502), `connect-timeout`, `response-timeout`, `drain-limit` (504),
 //! `request-body-broken` (400), `method-not-supported` (405), `request-body-too-slow` (408).
 //!
+//! Where no instance of the release, nor of another in use, is healthy, those that once were are asked
+//! anyway: checks that run out of time on a busy machine are not to turn all users away. One that has
+//! never been healthy gets nothing.
+//!
 //! Samples (`router.jsonl`, one a second for each release) tell failures by class: `5xx`, `connect`,
 //! `timeout`, `reset` and `unavailable` (no healthy instance); and as figures `weight_percent`,
 //! `in_flight`, `healthy_instances` and `status_NNN` for each status from 500 on. Latency is that of

@@ -71,6 +71,24 @@ pub(crate) struct Pick {
     pub(crate) named: bool,
 }
 
+impl Pick {
+    /// Counts a request at a backend of a release.
+    fn of(
+        release: &Release,
+        backend: &Arc<Backend>,
+        part: Option<Range<u32>>,
+        named: bool,
+        now: Instant,
+    ) -> Self {
+        Self {
+            in_flight: backend.admit(now),
+            tally: Arc::clone(&release.tally),
+            part,
+            named,
+        }
+    }
+}
+
 /// No backend for a request.
 #[derive(Debug)]
 pub(crate) struct NoBackend {
@@ -126,32 +144,18 @@ impl Service {
             return Err(NoBackend { tally: None, named });
         };
         let part = matches!(want, Want::NewUser).then(|| self.part_of(&first.name));
-        if let Some(backend) = balancer::less_loaded(&first.backends, tried, now) {
-            let in_flight = backend.admit(now);
-            return Ok(Pick {
-                in_flight,
-                tally: Arc::clone(&first.tally),
-                part,
-                named,
-            });
+        let healthy = |backend: &Backend| backend.available(now);
+        if let Some(backend) = balancer::less_loaded(&first.backends, tried, healthy) {
+            return Ok(Pick::of(first, &backend, part, named, now));
         }
         let fixed = named || matches!(want, Want::Same(_));
-        let other = if fixed {
-            None
-        } else {
-            self.stand_in(&first.name, tried, now)
-        };
-        match other {
-            Some((release, backend)) => {
-                release.tally.took_over();
-                let in_flight = backend.admit(now);
-                Ok(Pick {
-                    in_flight,
-                    tally: Arc::clone(&release.tally),
-                    part: None,
-                    named,
-                })
-            }
+        if !fixed && let Some((release, backend)) = self.stand_in(&first.name, tried, now) {
+            release.tally.took_over();
+            return Ok(Pick::of(release, &backend, None, named, now));
+        }
+        let last = |backend: &Backend| backend.last_resort(now);
+        match balancer::less_loaded(&first.backends, tried, last) {
+            Some(backend) => Ok(Pick::of(first, &backend, part, named, now)),
             None => Err(NoBackend {
                 tally: Some(Arc::clone(&first.tally)),
                 named,
@@ -192,7 +196,9 @@ impl Service {
             .iter()
             .filter(|release| release.weight > 0 && &*release.name != missing)
             .filter_map(|release| {
-                balancer::less_loaded(&release.backends, tried, now).map(|found| (release, found))
+                let healthy = |backend: &Backend| backend.available(now);
+                let found = balancer::less_loaded(&release.backends, tried, healthy);
+                found.map(|found| (release, found))
             })
             .max_by_key(|(release, _)| release.weight)
     }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::planned::{Draft, step_name};
 use super::process::{self, Process};
 use crate::load::{ClientConfig, ClientTotals};
+use crate::phases::work::blocking;
 use crate::plan::Inputs;
 use crate::step::StepError;
 use crate::{Context, Step, gate};
@@ -190,7 +191,7 @@ fn names(run: &RunFolder) -> Vec<String> {
 
 /// Starts the client unless it runs already.
 async fn start(context: &Context) -> Result<Value, StepError> {
-    if let Some((_, running)) = running(&context.run).await? {
+    if let Some(running) = running(&context.run).await? {
         return Ok(json!({ "pid": running.pid, "started": running.start_ticks }));
     }
     let Some(profile) = context.spec.file.client.clone() else {
@@ -265,20 +266,25 @@ async fn wait_first_answer(
     Err(StepError::permanent("CD0466", what, next))
 }
 
-/// Returns the client that runs now, if one does: the process of the last status file, when its
-/// command line is that of this run's client.
-async fn running(run: &RunFolder) -> Result<Option<(ClientTotals, Process)>, StepError> {
+/// Returns the client that runs now, if one does: the process that its status file names, when its
+/// command line is that of this run's client. One that was only just started has no status file yet,
+/// and whoever started it may be dead: it is looked for among all processes.
+async fn running(run: &RunFolder) -> Result<Option<Process>, StepError> {
     for name in names(run).into_iter().rev() {
         let config = config_path(run, &name);
         let Ok(read) = ClientConfig::read(&config) else {
             continue;
         };
-        let Ok(totals) = ClientTotals::read(&read.status_file) else {
-            continue;
+        let process = match ClientTotals::read(&read.status_file) {
+            Ok(totals) if totals.ended.is_some() => None,
+            Ok(totals) => Process::running(totals.pid, &config),
+            Err(_) => {
+                let find = move || Process::find(&config);
+                blocking("looking for the outside client", find).await?
+            }
         };
-        let process = Process::running(totals.pid, &config);
-        if let (Some(process), None) = (process, totals.ended) {
-            return Ok(Some((totals, process)));
+        if process.is_some() {
+            return Ok(process);
         }
     }
     Ok(None)
@@ -286,7 +292,7 @@ async fn running(run: &RunFolder) -> Result<Option<(ClientTotals, Process)>, Ste
 
 /// Asks the client to stop, waits for the requests under way, and journals its sums.
 async fn stop(context: &Context) -> Result<Value, StepError> {
-    if let Some((_, process)) = running(&context.run).await? {
+    if let Some(process) = running(&context.run).await? {
         let longest = context
             .spec
             .file
@@ -306,7 +312,7 @@ async fn stop(context: &Context) -> Result<Value, StepError> {
 /// # Errors
 /// `CD0469` when it did not end, nor when made to.
 pub async fn end_outside_client(run: &RunFolder) -> Result<bool, StepError> {
-    let Some((_, process)) = running(run).await? else {
+    let Some(process) = running(run).await? else {
         return Ok(false);
     };
     process.end(END).await?;
@@ -387,11 +393,15 @@ pub(super) async fn totals_after(
 ) -> Result<Option<ClientTotals>, StepError> {
     let began = Instant::now();
     loop {
-        let Some((totals, _)) = running(&context.run).await? else {
+        if running(&context.run).await?.is_none() {
             return Ok(None);
-        };
-        if totals.updated_at > time || began.elapsed() >= LAG {
-            return Ok(Some(totals));
+        }
+        let totals = totals(context).await?;
+        let is_later = totals
+            .as_ref()
+            .is_some_and(|totals| totals.updated_at > time);
+        if is_later || began.elapsed() >= LAG {
+            return Ok(totals);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -400,7 +410,7 @@ pub(super) async fn totals_after(
 async fn process_check(context: &Context, wanted: bool) -> Result<Check, StepError> {
     let running = running(&context.run).await?;
     let detail = match &running {
-        Some((_, process)) => format!("process {} runs", process.pid),
+        Some(process) => format!("process {} runs", process.pid),
         None => "no process of this run's client runs".to_owned(),
     };
     let method = "process table and start time".to_owned();

@@ -68,6 +68,13 @@ pub(super) fn spawn(
 }
 
 impl Process {
+    /// Returns a process that runs and whose command line names `config`. Looks at all of them.
+    pub(super) fn find(config: &Path) -> Option<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find_map(|pid| Self::running(pid, config))
+    }
+
     /// Returns the process of that number when it runs and its command line names `config`.
     pub(super) fn running(pid: u32, config: &Path) -> Option<Self> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -63,9 +63,8 @@ async fn a_single_instance_goes_on_being_checked_and_comes_back() {
             router.health_of("web", "app").await == Some(wanted)
         })
         .await;
-        let answer = router.get(address, "/id").await;
-        let reason = (!healthy).then_some("no-healthy-backend");
-        assert_eq!(answer.reason(), reason);
+        // There is no other: what was healthy once is asked rather than nobody.
+        assert_eq!(router.get(address, "/id").await.status, 200);
     }
     let events = router.control.events(0).await.unwrap();
     let count = |kind: &str| events.iter().filter(|event| event.kind == kind).count();
@@ -73,6 +72,42 @@ async fn a_single_instance_goes_on_being_checked_and_comes_back() {
         (count("backend-unhealthy"), count("backend-healthy")),
         (2, 3)
     );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_healthy_is_asked_only_where_no_other_is() {
+    let (ill, well) = (App::start("ill").await, App::start("well").await);
+    let router = Router::start().await;
+    let address = router
+        .service_with("web", |config| config.health = Some(fast_health()))
+        .await;
+    router.release("web", "1.0.0", &[&ill, &well]).await;
+    router
+        .control
+        .wait_healthy("web", "1.0.0", LIMIT)
+        .await
+        .unwrap();
+    router.weights("web", &[("1.0.0", 100)]).await.unwrap();
+    let router = &router;
+    let is_ill = |id: &'static str| {
+        eventually("its health follows", move || async move {
+            router.health_of("web", id).await == Some(HealthStatus::Unhealthy)
+        })
+    };
+    ill.shared.healthy.store(false, Ordering::SeqCst);
+    is_ill("ill").await;
+    for _ in 0..20 {
+        assert_eq!(router.get(address, "/id").await.text(), "well");
+    }
+    well.shared.healthy.store(false, Ordering::SeqCst);
+    is_ill("well").await;
+    let mut answered = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let answer = router.get(address, "/id").await;
+        assert_eq!(answer.status, 200);
+        answered.insert(answer.text().to_owned());
+    }
+    assert_eq!(answered.len(), 2, "{answered:?}");
 }
 
 #[tokio::test]

@@ -140,3 +140,35 @@ async fn what_a_killed_runner_was_trying_out_ends_when_the_run_is_taken_back() {
     place.stop().await.unwrap();
     assert_eq!(processes_of(&place.project()).unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outside_client_that_a_killed_runner_had_only_just_started_ends_with_the_run() {
+    let place = Place::new(&Part::CodeDeploy.path()).unwrap();
+    let clients = || -> Vec<Process> {
+        let all = processes_of(&place.project()).unwrap().into_iter();
+        all.filter(|process| process.role() == Some("client"))
+            .collect()
+    };
+    let output = place.path().join("said");
+    let at = "before:client_started".to_owned();
+    let at = [("CODE_DEPLOY_TEST_KILL_AT_WRITE", at)];
+    let mut runner = place
+        .start(&["dev", "local", "--yes"], &at, &output)
+        .unwrap();
+    runner.wait().await.unwrap();
+    assert_eq!(
+        clients().len(),
+        1,
+        "{}",
+        std::fs::read_to_string(&output).unwrap()
+    );
+
+    let back = place.run(&["rollback"]).await.unwrap();
+    assert_eq!(clients(), [], "{}", back.text);
+    let (folder, state) = &place.runs().unwrap()[0];
+    assert!(state.has_ended(), "{}", back.text);
+    let findings = code_deploy_record::verify_folder(folder).unwrap().findings;
+    assert_eq!(findings, []);
+    place.stop().await.unwrap();
+    assert_eq!(processes_of(&place.project()).unwrap(), []);
+}
