@@ -53,7 +53,15 @@ pub async fn demo(
         let face = Arc::clone(&face);
         Session::begin(machine, &project, environment, target, face, To::Change)
     };
-    start_afresh(&begin(machine)?, interrupt).await?;
+    let before = begin(machine)?;
+    if before.spec.data_folder().exists() {
+        face.text(
+            "What an earlier demonstration left running here is stopped, and its data is removed; its \
+             records and notebooks stay.",
+        );
+    }
+    start_afresh(&before, interrupt).await?;
+    drop(before);
     name_release(&project, FIRST)?;
     let plain = begin(machine)?;
 

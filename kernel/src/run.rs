@@ -363,7 +363,13 @@ pub async fn settle(
     let outcome = state.finished.as_ref().map(|(outcome, ..)| *outcome);
     if outcome != Some(RunOutcome::NeedsPerson) {
         let what = format!("the run does not need a person: {}", standing(&state));
-        let next = "`code-deploy resume` goes on, `code-deploy rollback` goes back.";
+        let next = match outcome {
+            None => "`code-deploy resume` goes on, `code-deploy rollback` goes back.",
+            Some(_) => {
+                "There is nothing to settle. `code-deploy rollback` goes back from a run that succeeded; \
+                 otherwise deploy again."
+            }
+        };
         return Err(Failure::refused("CD0429", what, next));
     }
     let by = session.machine.user.clone();

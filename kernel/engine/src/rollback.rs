@@ -231,10 +231,15 @@ impl Runner {
     async fn gone_back(&mut self, touched: bool, reason: &str) -> Result<Ended> {
         let to = match &self.context().from {
             Some(from) => format!("everything is on release {from}"),
-            None => "nothing runs, as before the run".to_owned(),
+            None => "nothing runs".to_owned(),
         };
         if touched {
-            self.conclude(RunOutcome::RolledBack, format!("{to}: {reason}"))
+            let as_before = if self.context().from.is_none() {
+                ", as before the run"
+            } else {
+                ""
+            };
+            self.conclude(RunOutcome::RolledBack, format!("{to}{as_before}: {reason}"))
                 .await?;
             return Ok(Ended::RolledBack(reason.to_owned()));
         }

@@ -41,6 +41,8 @@ struct Row {
     release: String,
     running: usize,
     instances: usize,
+    /// How often its supervisors started one of them again.
+    restarts: u32,
     percent: u16,
 }
 
@@ -78,15 +80,16 @@ pub async fn look(session: &Session, state: &RunState) -> Live {
 }
 
 fn rows(observed: &Observed) -> Vec<Row> {
-    let mut counts: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+    let mut counts: BTreeMap<(String, String), (usize, usize, u32)> = BTreeMap::new();
     for instance in &observed.instances {
         let key = (instance.service.clone(), instance.release.to_string());
-        let (running, all) = counts.entry(key).or_default();
+        let (running, all, restarts) = counts.entry(key).or_default();
         *running += usize::from(instance.running);
         *all += 1;
+        *restarts += instance.restarts;
     }
     let rows = counts.into_iter();
-    rows.map(|((service, release), (running, instances))| {
+    rows.map(|((service, release), (running, instances, restarts))| {
         let shares = observed.traffic.get(&service).into_iter().flatten();
         let mut share = shares.filter(|(of, _)| of.as_str() == release);
         let percent = share.next().map_or(0, |(_, percent)| *percent);
@@ -95,6 +98,7 @@ fn rows(observed: &Observed) -> Vec<Row> {
             release,
             running,
             instances,
+            restarts,
             percent,
         }
     })
@@ -131,6 +135,7 @@ impl Live {
             Column::text("Service"),
             Column::text("Release"),
             Column::text("Instances that run"),
+            Column::number("Restarts"),
             Column::number("Share of traffic (%)"),
         ];
         let title = format!("What runs, asked at {}", utc(self.time));
@@ -156,6 +161,7 @@ impl Row {
             self.service.clone(),
             self.release.clone(),
             format!("{} of {}", self.running, self.instances),
+            self.restarts.to_string(),
             self.percent.to_string(),
         ]
     }

@@ -46,6 +46,8 @@ struct Checked {
     records: usize,
     /// Records without an end.
     unsealed: usize,
+    /// Notebooks of which nothing but the outputs could be checked.
+    unread: usize,
     /// What stands behind each record: a line for people.
     vouched: Vec<String>,
 }
@@ -113,7 +115,11 @@ fn check_notebooks(
         Some(record) => {
             notebooks::compare(&Given::by(project, record, notebooks)?, notebooks, face)?
         }
-        None => notebooks::alone(notebooks, trust, face)?,
+        None => {
+            let alone = notebooks::alone(notebooks, trust, face)?;
+            checked.unread += alone.unread;
+            alone.rows
+        }
     };
     checked.rows.extend(rows);
     Ok(())
@@ -125,6 +131,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         mut rows,
         records,
         unsealed,
+        unread,
         vouched,
     } = checked;
     rows.sort_by_key(|row| row.kind);
@@ -154,7 +161,13 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Some((kind, count)) => Err(failure_of(kind, count)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
-            face.text("Everything is as it was written.");
+            face.text(&match unread {
+                0 => "Everything is as it was written.".to_owned(),
+                unread => format!(
+                    "Nothing is other than it was written. Of {unread} notebooks only the outputs were \
+                     checked, because neither their record nor what was signed over them is here."
+                ),
+            });
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)
         }

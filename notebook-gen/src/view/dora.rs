@@ -1,7 +1,9 @@
 //! The four DORA keys, from the runs that were given.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Report, RunOutcome};
+use code_deploy_record::{Report, RunId, RunOutcome};
 
 use crate::facts::Facts;
 use crate::format::{between, count, duration, moment, percent, ratio};
@@ -12,19 +14,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
     let mut runs: Vec<&Facts> = others.iter().filter(here).collect();
     runs.push(facts);
     runs.sort_by_key(|run| run.since());
-    let outcome = |run: &Facts| run.state.finished.as_ref().map(|(outcome, ..)| *outcome);
-    let of = |wanted: RunOutcome| {
-        runs.iter()
-            .filter(|run| outcome(run) == Some(wanted))
-            .count()
-    };
-    let succeeded = number(of(RunOutcome::Succeeded));
-    let failed = [
-        RunOutcome::RolledBack,
-        RunOutcome::NeedsPerson,
-        RunOutcome::Abandoned,
-    ];
-    let failed = number(failed.into_iter().map(of).sum());
+    let (succeeded, failed) = tally(&runs);
     let rows = vec![
         row([
             "Deployment frequency",
@@ -47,7 +37,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
                     succeeded + failed
                 )
             },
-            "runs rolled back or left to a person, of those that changed something",
+            "runs rolled back, left to a person or taken back later, of those that deployed something",
         ]),
         row([
             "Failed deployment recovery time",
@@ -102,6 +92,29 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
 
 fn number(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+/// Counts the deployments that stayed and those that did not. A run that takes another back is no
+/// deployment of its own; the one that it takes back has failed.
+fn tally(runs: &[&Facts]) -> (u64, u64) {
+    let outcome = |run: &Facts| run.state.finished.as_ref().map(|(outcome, ..)| *outcome);
+    let has_succeeded = |run: &Facts| outcome(run) == Some(RunOutcome::Succeeded);
+    let back = runs.iter().filter(|run| has_succeeded(run));
+    let taken_back: BTreeSet<&RunId> = back
+        .filter_map(|run| run.started.reverts.as_ref())
+        .collect();
+    let (mut succeeded, mut failed) = (0, 0);
+    for run in runs.iter().filter(|run| run.started.reverts.is_none()) {
+        match outcome(run) {
+            Some(RunOutcome::Succeeded) if taken_back.contains(&run.started.run) => failed += 1,
+            Some(RunOutcome::Succeeded) => succeeded += 1,
+            Some(RunOutcome::RolledBack | RunOutcome::NeedsPerson | RunOutcome::Abandoned) => {
+                failed += 1;
+            }
+            Some(RunOutcome::Refused) | None => {}
+        }
+    }
+    (succeeded, failed)
 }
 
 fn frequency(runs: &[&Facts], succeeded: u64) -> String {

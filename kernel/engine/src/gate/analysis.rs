@@ -26,8 +26,8 @@ pub struct Soak {
     pub length: Duration,
     /// The release that is compared with; nothing in a first deployment.
     pub stable: Option<Release>,
-    /// From when on the stable release is looked at; nothing compares the same time. For a release
-    /// that has no traffic any more.
+    /// From when on the stable release is looked at, where that is not from the beginning of the soak:
+    /// a release whose traffic was taken away is looked at as it was before.
     pub stable_since: Option<DateTime<Utc>>,
 }
 

@@ -77,3 +77,17 @@ fn a_histogram_of_nothing_has_no_quantiles() {
     assert_eq!(Latency::unpack(&latency.pack().unwrap()).unwrap(), latency);
     assert!(Latency::unpack("no histogram").is_err());
 }
+
+#[test]
+fn a_latency_is_counted_as_what_it_is_however_short_those_before_were() {
+    let mut latency = Latency::new();
+    for microseconds in [1, 2_000, 2_048, 250_000, 299_000_000, 400_000_000] {
+        latency.count(microseconds);
+        let most = latency.max_us().unwrap();
+        let shown = microseconds.min(300_000_000);
+        assert!(most.abs_diff(shown) * 1_000 <= shown, "{most} for {shown}");
+    }
+    let again = Latency::unpack(&latency.pack().unwrap()).unwrap();
+    assert_eq!(again, latency);
+    assert_eq!(latency.longer_than_us(100_000), 3);
+}

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, OutputCheck, Page};
-use code_deploy_record::{Digest, RunFolder, SealFolder, Trust};
+use code_deploy_record::{
+    Digest, LISTED, PublicKey, RunFolder, SealFolder, SignedStatement, SshSignature, Trust,
+    pre_authentication_encoding,
+};
 use serde_json::Value;
 
 use super::{Kind, Row};
@@ -13,6 +16,14 @@ use crate::face::Face;
 use crate::failure::Failure;
 use crate::project::Project;
 use crate::publish;
+
+/// The signature over the list of files, in the folder of what was signed.
+const SUMS_SIGNATURE: &str = "SHA256SUMS.sig";
+
+/// The signature over the statement, beside it.
+const STATEMENT_SIGNATURE: &str = "statement.ed25519.sig";
+
+const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed";
 
 /// Notebooks in a folder.
 pub(super) struct Notebooks {
@@ -113,6 +124,8 @@ pub(super) fn compare(
                 }
                 if apart.is_some() && given.listed.get(path) == Some(&digest) {
                     as_signed += 1;
+                } else if apart.is_some() && given.is_signed && given.listed.contains_key(path) {
+                    rows.push(notebooks.row(Kind::Different, path, None, NOT_AS_SIGNED));
                 } else {
                     rows.extend(unlike);
                 }
@@ -255,27 +268,148 @@ fn signed_otherwise(notebooks: &Notebooks, expected: bool) -> Result<Option<Row>
     Ok(Some(notebooks.row(Kind::NotComparable, &place, None, what)))
 }
 
-/// Checks notebooks whose record is not here by what they carry: each output against its leaf, and
-/// the signature over the root against the keys that are given.
+/// What came of notebooks whose record is not here.
+pub(super) struct Alone {
+    pub rows: Vec<Row>,
+    /// Notebooks of which nothing but the outputs could be checked.
+    pub unread: usize,
+}
+
+/// Checks notebooks whose record is not here: against the list of files that was signed, where it stands
+/// beside them, otherwise by what they carry themselves, each output against its leaf and the signature
+/// over the root against the keys that are given.
 pub(super) fn alone(
     notebooks: &Notebooks,
     trust: &Trust,
     face: &dyn Face,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<Alone, Failure> {
+    if let Some(signed) = publish::read_signed(&notebooks.seal())? {
+        let rows = as_listed(notebooks, &signed, trust, face)?;
+        return Ok(Alone { rows, unread: 0 });
+    }
     let names = match &notebooks.only {
         Some(name) => vec![name.clone()],
         None => crate::pages::others(&[], &notebooks.folder)?,
     };
-    let mut rows = Vec::new();
+    let mut alone = Alone {
+        rows: Vec::new(),
+        unread: 0,
+    };
     for path in names
         .iter()
         .filter(|path| path.extension().is_some_and(|e| e == "ipynb"))
     {
         let file = notebooks.folder.join(path);
         let content = std::fs::read(&file).map_err(code_deploy_record::Error::io("read", &file))?;
-        rows.extend(one_alone(notebooks, path, &content, trust, face));
+        alone.unread += 1;
+        alone
+            .rows
+            .extend(one_alone(notebooks, path, &content, trust, face));
     }
+    Ok(alone)
+}
+
+/// Holds files against the list that was signed.
+fn as_listed(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let listed = publish::listed(signed);
+    let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
+    let there = match &notebooks.only {
+        Some(only) => vec![only.clone()],
+        None => crate::pages::others(&[], &notebooks.folder)?,
+    };
+    let not_listed = there.iter().filter(|path| !listed.contains_key(*path));
+    let mut rows: Vec<Row> = not_listed
+        .map(|path| {
+            notebooks.row(
+                Kind::Different,
+                path,
+                None,
+                "nothing of this name was signed",
+            )
+        })
+        .collect();
+    let mut same = 0;
+    for (path, digest) in listed.iter().filter(|(path, _)| meant(path)) {
+        let file = notebooks.folder.join(path);
+        match std::fs::read(&file) {
+            Ok(found) if Digest::of(&found).to_string() == *digest => same += 1,
+            Ok(found) => {
+                rows.push(notebooks.row(Kind::Different, path, None, NOT_AS_SIGNED));
+                let notebook = serde_json::from_slice(&found).ok();
+                rows.extend(notebook.map_or_else(Vec::new, |one| outputs(notebooks, path, &one)));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
+            }
+            Err(error) => return Err(code_deploy_record::Error::io("read", &file)(error).into()),
+        }
+    }
+    let by = match list_signer(notebooks, signed)? {
+        Ok(key) if trust.keys.is_empty() => {
+            format!("{}, whose key was not given (`--key`)", key.id())
+        }
+        Ok(key) if trust.knows(&key) => key.id().to_string(),
+        Ok(key) => {
+            let what = format!("signed by {}, which is none of the given keys", key.id());
+            let place = Path::new(SealFolder::NAME).join(SUMS_SIGNATURE);
+            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            return Ok(rows);
+        }
+        Err((name, what)) => {
+            let place = Path::new(SealFolder::NAME).join(name);
+            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            return Ok(rows);
+        }
+    };
+    face.text(&format!(
+        "{}: {same} files are, byte for byte, those that were signed by {by}. Their record is not here: \
+         that they follow from it was not checked",
+        notebooks.folder.display()
+    ));
     Ok(rows)
+}
+
+/// Returns the key that signed the list of files and the statement that names each of them, or which
+/// file of the seal is not as it must be, and why.
+fn list_signer(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+) -> Result<Result<PublicKey, (&'static str, &'static str)>, Failure> {
+    let read = |name: &str| {
+        let path = notebooks.seal().join(name);
+        std::fs::read(&path).map_err(code_deploy_record::Error::io("read", &path))
+    };
+    let text = String::from_utf8_lossy(&read(SUMS_SIGNATURE)?).into_owned();
+    let signature = SshSignature::parse(&text).ok();
+    let signature = signature.filter(|one| one.verifies(LISTED, signed.sums().as_bytes()));
+    let Some(key) = signature.and_then(|one| one.key().ok()) else {
+        return Ok(Err((
+            SUMS_SIGNATURE,
+            "it is not a signature over the list of files",
+        )));
+    };
+    let statement = pre_authentication_encoding(signed.statement());
+    if !key.verifies(&statement, &read(STATEMENT_SIGNATURE)?) {
+        let what = "it is not a signature of the key that signed the list of files";
+        return Ok(Err((STATEMENT_SIGNATURE, what)));
+    }
+    let subjects = String::from_utf8_lossy(signed.statement());
+    let all = publish::listed(signed);
+    if !all
+        .values()
+        .all(|digest| subjects.contains(digest.as_str()))
+    {
+        return Ok(Err((
+            "SHA256SUMS",
+            "it lists what the signed statement does not name",
+        )));
+    }
+    Ok(Ok(key))
 }
 
 fn one_alone(

@@ -321,6 +321,39 @@ fn an_edited_output_a_moved_and_a_removed_cell_are_named_with_their_cell() {
 }
 
 #[test]
+fn words_that_were_changed_are_found_without_the_record_by_what_was_signed() {
+    let stage = Stage::new(1);
+    let whole = stage.pages().join(PAGE);
+    stage.edit(PAGE, |notebook| {
+        let cells = notebook["cells"].as_array_mut().unwrap();
+        let words = cells
+            .iter_mut()
+            .find(|cell| cell["cell_type"] == "markdown");
+        words.unwrap()["source"] = "everything went well".into();
+    });
+    for paths in [[stage.pages()], [whole]] {
+        assert_eq!(exit(stage.verify(&[], &paths)), 10, "{paths:?}");
+        assert_eq!(exit(stage.verify(&[stage.public()], &paths)), 10);
+    }
+    let seal = stage.pages().join("seal");
+    // A list of one's own, which another key signs, does not help: the statement does not name it.
+    let content = std::fs::read(stage.pages().join(PAGE)).unwrap();
+    let digest = code_deploy_record::Digest::of(&content);
+    let sums = std::fs::read_to_string(seal.join("SHA256SUMS")).unwrap();
+    let sums = sums.lines().map(|line| match line.ends_with(PAGE) {
+        true => format!("{digest}  {PAGE}\n"),
+        false => format!("{line}\n"),
+    });
+    let sums: String = sums.collect();
+    let forger = SealKey::from_seed(&[9; 32]).unwrap();
+    let signature = forger.sign_ssh(code_deploy_record::LISTED, sums.as_bytes());
+    std::fs::write(seal.join("SHA256SUMS"), sums).unwrap();
+    std::fs::write(seal.join("SHA256SUMS.sig"), signature.unwrap()).unwrap();
+    assert_eq!(exit(stage.verify(&[], &[stage.pages()])), 11);
+    assert_eq!(exit(stage.verify(&[stage.public()], &[stage.pages()])), 11);
+}
+
+#[test]
 fn a_notebook_of_another_run_and_one_of_another_key_are_named() {
     let (stage, other) = (Stage::new(1), Stage::new(2));
     let given = stage.given();
@@ -343,10 +376,16 @@ fn notebooks_of_another_version_count_where_the_key_signed_them() {
     let texts = |notebook: &mut serde_json::Value| {
         notebook["metadata"]["code-deploy"]["made_by"]["templates"] = "0".repeat(64).into();
     };
-    stage.edit(PAGE, texts);
-    assert_eq!(exit(stage.verify(&[], &stage.both())), 14);
-    // The same bytes, but in the list that the key signed.
     let given = stage.given();
+    stage.edit(PAGE, texts);
+    assert_eq!(exit(stage.verify(&[], &stage.both())), 10);
+    let unsigned = Given {
+        is_signed: false,
+        ..stage.given()
+    };
+    let rows = stage.notebook_rows(&unsigned, PAGE);
+    assert_eq!(kinds(&rows), [Kind::NotComparable]);
+    // The same bytes, but in the list that the key signed.
     let found = std::fs::read(stage.pages().join(PAGE)).unwrap();
     let digest = code_deploy_record::Digest::of(&found).to_string();
     let listed = given
@@ -361,6 +400,11 @@ fn notebooks_of_another_version_count_where_the_key_signed_them() {
         ..given
     };
     assert_eq!(kinds(&stage.notebook_rows(&given, PAGE)), []);
+    // In the folder that was signed, other bytes are a change, whatever they say made them.
+    stage.edit(PAGE, |notebook| {
+        notebook["cells"][0]["source"] = "everything went well".into();
+    });
+    assert_eq!(kinds(&stage.notebook_rows(&given, PAGE)), [Kind::Different]);
 }
 
 #[test]

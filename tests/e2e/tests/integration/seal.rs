@@ -15,13 +15,14 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    let [listed, signed, whose, ..] = recipes[..] else {
+    let [listed, signed, named, whose, ..] = recipes[..] else {
         panic!("{guide}");
     };
-    for recipe in [listed, signed, whose] {
+    for recipe in [listed, signed, named, whose] {
         let done = shell(notebooks, recipe);
         assert!(done.status.success(), "{recipe}\n{done:?}");
     }
+    assert_eq!(shell(notebooks, named).stdout, b"");
     let page = notebooks.join("03_Build_Process.ipynb");
     changed(&page, || {
         assert!(!shell(notebooks, listed).status.success())
@@ -34,6 +35,14 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
     changed(&notebooks.join("seal/SHA256SUMS"), || {
         assert!(!shell(notebooks, signed).status.success());
     });
+    // A list of somebody else's, which their key may have signed.
+    let list = notebooks.join("seal/SHA256SUMS");
+    let whole = std::fs::read_to_string(&list).unwrap();
+    let digest = whole.get(..64).unwrap();
+    std::fs::write(&list, whole.replace(digest, &"0".repeat(64))).unwrap();
+    let said = shell(notebooks, named).stdout;
+    assert!(String::from_utf8_lossy(&said).contains("not in the signed statement"));
+    std::fs::write(&list, whole).unwrap();
 }
 
 /// Each command has to succeed: a recipe is what a person looks at line by line.
