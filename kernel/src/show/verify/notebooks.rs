@@ -73,8 +73,9 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Makes the notebooks of a record, and reads what was signed over them. Where what the key signed
-    /// is over others, made beside other runs, its files are asked for only in a folder that has some.
+    /// Makes the notebooks of a record, and reads what was signed over them. The files of that are asked
+    /// for only in a folder that has some: notebooks that were made anew elsewhere, by another version or
+    /// beside other runs, have none.
     pub(super) fn by(
         project: Option<&Project>,
         record: &RunFolder,
@@ -82,13 +83,12 @@ impl Given {
     ) -> Result<Self, Failure> {
         let published = publish::publish(project, record, None)?;
         let mut files = notebook_gen::files(&published.pages);
-        let is_of_these = published.signed.is_some();
         let signed = match published.signed {
             Some(signed) => Some(signed),
             None => publish::kept_and_signed(record)?,
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
-        let signed = signed.filter(|_| is_of_these || notebooks.seal().exists());
+        let signed = signed.filter(|_| notebooks.seal().exists());
         if let Some((keys, signed)) = &signed {
             files.extend(publish::beside(keys, signed));
         }

@@ -105,6 +105,8 @@ fn evidence_that_is_not_here_is_told_as_that_and_not_as_a_change() {
 #[test]
 fn notebooks_of_another_version_are_not_told_to_be_changed() {
     let place = verified();
+    // Another version cannot sign what it makes anew.
+    fs::remove_dir_all(place.path().join("pages/seal")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let (own, other) = (
         format!("\"version\": \"{version}\""),
@@ -122,6 +124,16 @@ fn notebooks_of_another_version_are_not_told_to_be_changed() {
         &[&why, "beside notebooks made by version 0.0.1"],
     );
     assert!(!format!("{said:?}").contains("changed:"), "{said:?}");
+}
+
+#[test]
+fn in_the_folder_that_was_signed_other_bytes_are_a_change_whatever_made_them() {
+    let place = verified();
+    let version = env!("CARGO_PKG_VERSION");
+    let own = format!("\"version\": \"{version}\"");
+    edit(&place, &own, "\"version\": \"0.0.1\"");
+    let words = ["18 places do not verify", "not the bytes that were signed"];
+    verify(&place).refused(10, "CD0301", &words);
 }
 
 #[test]
