@@ -49,6 +49,8 @@ pub enum Sabotage {
     IgnoresFence,
     /// Traffic is split without a lease.
     HoldsNoLease,
+    /// A run that is joined forgets that a rollback was asked for.
+    ForgetsWishes,
 }
 
 impl Default for Surroundings {

@@ -34,7 +34,7 @@ const SIDE_BY_SIDE: usize = 8;
 
 /// Steps that mostly wait, side by side at most: a run of many services is not to wait for one after
 /// the other.
-const WAITING: usize = 256;
+const WAITING: usize = 1024;
 
 /// From this phase on a failure sends the run back: data or traffic may have changed.
 const FIRST_CHANGE: u8 = 5;

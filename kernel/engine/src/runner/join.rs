@@ -42,7 +42,11 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     }
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
     let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
-    let asked = runner.state().asked.clone();
+    let surroundings = &runner.context.surroundings;
+    let asked = match surroundings.sabotaged(Sabotage::ForgetsWishes) {
+        true => None,
+        false => runner.state().asked.clone(),
+    };
     runner.journal_lock().await?;
     runner
         .context

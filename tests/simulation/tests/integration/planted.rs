@@ -58,3 +58,8 @@ fn a_runner_that_ignores_who_holds_the_lock_is_found() {
 fn split_traffic_without_a_lease_is_found() {
     is_found(Sabotage::HoldsNoLease, Invariant::DeadMansHandle);
 }
+
+#[test]
+fn a_joined_run_that_forgets_what_was_asked_for_is_found() {
+    is_found(Sabotage::ForgetsWishes, Invariant::SteeringIsHeard);
+}
