@@ -148,7 +148,12 @@ fn line_of_course(body: &EventBody) -> Option<String> {
                 shares.join(", ")
             ))
         }
-        EventBody::Paused { .. } => Some("paused: `code-deploy resume` goes on".to_owned()),
+        EventBody::Paused { by, reason, .. } => {
+            let who = by.as_ref().zip(reason.as_ref());
+            let who = who.map(|(by, reason)| format!(" by {by} ({reason})"));
+            let who = who.unwrap_or_default();
+            Some(format!("paused{who}: `code-deploy resume` goes on"))
+        }
         EventBody::Resumed { found } => Some(format!("resumed: {found}")),
         EventBody::Migrated {
             database,

@@ -450,7 +450,7 @@ async fn go_back_from(
             next,
         ));
     }
-    for line in way_back::in_words(session, started, from)? {
+    for line in way_back::in_words(session, started, from).await? {
         session.face.text(&line);
     }
     let reverts = Some(started.run.clone());

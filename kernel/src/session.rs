@@ -423,7 +423,7 @@ pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
             "CD0408",
             format!("the run was rolled back: {reason}"),
             "The run is ended; everything is as before it, and that was verified.",
-            "Mend that cause and deploy again. What was measured and what was asked for: the \
+            "Deploy again when that is dealt with. What was measured and what was asked for: the \
              summary, `code-deploy status`, and the notebooks of the run.",
         ),
         Ended::NeedsPerson(problem) => Failure::of(problem, Exit::NeedsPerson),

@@ -10,16 +10,21 @@ use crate::session::Session;
 /// configuration and databases.
 ///
 /// # Errors
-/// When the folder of the runs cannot be read.
-pub fn in_words(
+/// When the folder of the runs cannot be read or the target cannot be looked at.
+pub async fn in_words(
     session: &Session,
     started: &RunStarted,
     from: &Release,
 ) -> Result<Vec<String>, Failure> {
     let (run, to) = (&started.run, &started.to);
+    let observed = session.target.observe().await?;
+    let how = if observed.instances.iter().any(|one| one.running) {
+        format!("it deploys {from} over {to} and moves all traffic at once")
+    } else {
+        format!("nothing of {to} runs any more, so it deploys {from} where nothing runs")
+    };
     let mut lines = vec![format!(
-        "Run {run} has ended, so going back is a run of its own: it deploys {from} over {to} and \
-         moves all traffic at once."
+        "Run {run} has ended, so going back is a run of its own: {how}."
     )];
     let runs = session.runs_here()?;
     lines.push(configuration(&session.spec, &runs, started, from));
@@ -47,7 +52,8 @@ fn configuration(
         ),
         Some(run) => format!(
             "Configuration is NOT taken back: the deployment file, or a file that it names, is \
-             another than when run {} deployed {from}; {from} gets what stands there now.",
+             not as it was when run {} deployed {from} (another `release:` alone is such a change); \
+             {from} gets what stands there now.",
             run.run
         ),
         None => format!(

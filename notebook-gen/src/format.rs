@@ -14,11 +14,11 @@ pub fn duration(microseconds: u64) -> String {
         100_000..1_000_000 => format!("{:.0} ms", ratio(us, 1_000)),
         1_000_000..60_000_000 => format!("{:.1} s", ratio(us, 1_000_000)),
         60_000_000..3_600_000_000 => {
-            let seconds = us / 1_000_000;
+            let seconds = (us + 500_000) / 1_000_000;
             format!("{} min {:02} s", seconds / 60, seconds % 60)
         }
         _ => {
-            let minutes = us / 60_000_000;
+            let minutes = (us + 30_000_000) / 60_000_000;
             format!("{} h {:02} min", minutes / 60, minutes % 60)
         }
     }

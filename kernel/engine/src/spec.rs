@@ -22,7 +22,7 @@ pub use compose::{ComposeFacts, ComposeService, Feature};
 pub(crate) use document::Document;
 pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecError};
-pub use limits::local_limits;
+pub use limits::{database_limits, local_limits};
 pub use model::*;
 pub(crate) use role::guess as guess_role;
 

@@ -1,6 +1,8 @@
 //! The signed statement over what a run gave: a DSSE envelope with an in-toto statement, in the forms
 //! that verifiers of other people take.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -41,8 +43,7 @@ pub struct SignedStatement {
 }
 
 /// Returns what DSSE signs: its pre-authentication encoding.
-#[must_use]
-pub fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
+fn pre_authentication_encoding(payload: &[u8]) -> Vec<u8> {
     let head = format!(
         "DSSEv1 {} {PAYLOAD_TYPE} {} ",
         PAYLOAD_TYPE.len(),
@@ -65,6 +66,9 @@ impl SignedStatement {
         file::P256_SIGNATURE,
         file::SIGSTORE,
     ];
+
+    /// The name of the signature over the list of files.
+    pub const SUMS_SIGNATURE: &'static str = file::SUMS_SIGNATURE;
 
     /// Signs a statement, and the list of files that `sha256sum --check` reads.
     ///
@@ -149,6 +153,43 @@ impl SignedStatement {
             broken.extend([(file::SUMS, SIGNED), (file::SUMS_SIGNATURE, SIGNATURE)]);
         }
         broken
+    }
+
+    /// Returns the key that signed the list of files and the statement that names each of them.
+    ///
+    /// # Errors
+    /// The file that is not as it must be, and why.
+    pub fn signer(&self) -> std::result::Result<PublicKey, (&'static str, &'static str)> {
+        let signature = SshSignature::parse(&self.sums_signature).ok();
+        let signature = signature.filter(|one| one.verifies(LISTED, self.sums.as_bytes()));
+        let Some(key) = signature.and_then(|one| one.key().ok()) else {
+            let what = "it is not a signature over the list of files";
+            return Err((file::SUMS_SIGNATURE, what));
+        };
+        if !key.verifies(&pre_authentication_encoding(&self.statement), &self.ed25519) {
+            let what = "it is not a signature of the key that signed the list of files";
+            return Err((file::ED25519_SIGNATURE, what));
+        }
+        let subjects = self.subjects();
+        let mut listed = self.sums.lines().filter_map(|line| line.split_once("  "));
+        if !listed.all(|(digest, path)| subjects.contains(&(path.to_owned(), digest.to_owned()))) {
+            return Err((
+                file::SUMS,
+                "it lists what the signed statement does not name",
+            ));
+        }
+        Ok(key)
+    }
+
+    /// Returns the subjects of the statement with their SHA-256 digests.
+    fn subjects(&self) -> BTreeSet<(String, String)> {
+        let statement: Value = serde_json::from_slice(&self.statement).unwrap_or_default();
+        let subjects = statement["subject"].as_array().into_iter().flatten();
+        let named = subjects.filter_map(|one| {
+            let (name, digest) = (one["name"].as_str()?, one["digest"]["sha256"].as_str()?);
+            Some((name.to_owned(), digest.to_owned()))
+        });
+        named.collect()
     }
 
     /// Returns the statement.

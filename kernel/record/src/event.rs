@@ -304,6 +304,12 @@ kinds! {
         /// The last step that is done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<StepName>,
+        /// Who asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The run goes on; also when another process took it over.
     Resumed {

@@ -44,7 +44,7 @@ pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCA
 pub use clock::{Clock, SystemClock};
 pub use consent::{APPROVED, Consent, ConsentWaiver, SignedConsent};
 pub use disk::{Disk, SystemDisk};
-pub use envelope::{LISTED, SignedStatement, pre_authentication_encoding};
+pub use envelope::{LISTED, SignedStatement};
 pub use error::{Error, Result};
 pub use event::*;
 pub use evidence::EvidenceStore;

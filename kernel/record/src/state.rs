@@ -56,6 +56,8 @@ pub struct RunState {
     pub asked: Option<(Steering, String, String)>,
     /// Whether the run stands still until somebody resumes it.
     pub paused: bool,
+    /// Who asked that it stands still and why, while it does and that is known.
+    pub paused_by: Option<(String, String)>,
     /// How the run ended, in one sentence, and when.
     pub finished: Option<(RunOutcome, String, DateTime<Utc>)>,
     /// Whether the record is sealed.
@@ -402,13 +404,17 @@ impl RunState {
             }
             EventBody::Paused { .. } | EventBody::Resumed { .. } => {
                 self.paused = matches!(event.body, EventBody::Paused { .. });
+                self.paused_by = match &event.body {
+                    EventBody::Paused { by, reason, .. } => by.clone().zip(reason.clone()),
+                    _ => None,
+                };
                 if !self.rollback_asked() {
                     self.asked = None;
                 }
             }
             EventBody::RollbackStarted { trigger, reason } => {
                 self.rollback = Some((*trigger, reason.clone()));
-                (self.paused, self.asked) = (false, None);
+                (self.paused, self.paused_by, self.asked) = (false, None, None);
             }
             EventBody::RollbackFinished { outcome, .. } => self.rollback_outcome = Some(*outcome),
             EventBody::RollbackRehearsed {

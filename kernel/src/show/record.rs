@@ -65,7 +65,7 @@ fn refuse_unknown(named: &[String]) -> Result<(), Failure> {
         return Ok(());
     };
     let near = crate::commands::did_you_mean(unknown, &known);
-    let what = format!("there is no kind of entries `{unknown}`");
+    let what = format!("there is no kind of entry `{unknown}`");
     let next = format!("{near}There are: {}.", KINDS.join(", "));
     Err(Failure::usage(what, next))
 }

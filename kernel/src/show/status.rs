@@ -122,7 +122,10 @@ pub fn standing(state: &RunState) -> String {
     });
     match (&state.rollback, state.paused) {
         (Some((_, reason)), _) => format!("going back, {phase}: {reason}"),
-        (None, true) => format!("paused, {phase}"),
+        (None, true) => match &state.paused_by {
+            Some((by, reason)) => format!("paused by {by} ({reason}), {phase}"),
+            None => format!("paused, {phase}"),
+        },
         (None, false) => phase,
     }
 }
@@ -188,6 +191,9 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
         "standing": standing(state),
         "phase": state.present_phase(),
         "paused": state.paused,
+        "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
+            serde_json::json!({ "by": by, "reason": reason })
+        }),
         "outcome": state.finished.as_ref().map(|(outcome, ..)| outcome),
         "traffic": state.traffic.iter().map(|(service, (shares, stable))| {
             (service.clone(), serde_json::json!({ "served": shares, "stable": stable }))

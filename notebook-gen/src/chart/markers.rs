@@ -16,6 +16,8 @@ const LANES: usize = 5;
 const SIZE: f64 = 10.0;
 /// Lines that stand closer, in pixels, share one label.
 const CLOSE: f64 = 5.0;
+/// The longest label, in characters; `✕ analysis gate failed, rollback begins, back 0 %` is whole.
+const LONGEST: usize = 64;
 /// How far beyond the data's right edge a label may reach.
 const BEYOND: f64 = 28.0;
 /// The height of a row of labels.
@@ -154,7 +156,7 @@ fn gather(markers: &[Marker], panel: &Panel) -> Vec<Placed> {
         }
     }
     for group in &mut groups {
-        group.label = cut(&group.label, 48);
+        group.label = cut(&group.label, LONGEST);
         let width = text_width(&group.label, SIZE);
         let after = group.lines.last().map_or(0.0, |(x, _)| *x) + 3.0;
         (group.left, group.right) = (after, after + width);
@@ -347,6 +349,23 @@ mod tests {
             ]
         );
         assert!(lanes <= 3, "{lanes}");
+    }
+
+    #[test]
+    fn marks_of_one_moment_at_the_right_edge_keep_all_their_words() {
+        let marks = markers(&[
+            (5.0, "5 %"),
+            (43.5, "✕ analysis gate failed"),
+            (43.55, "rollback begins"),
+            (43.6, "back 0 %"),
+        ]);
+        let (placed, _) = place(&marks, &panel());
+        assert_legible(&placed);
+        let last = placed
+            .last()
+            .map(|one| (one.label.as_str(), one.lane.is_some()));
+        let whole = "✕ analysis gate failed, rollback begins, back 0 %";
+        assert_eq!(last, Some((whole, true)));
     }
 
     #[test]

@@ -215,10 +215,10 @@ fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
     }
     let failed: Vec<_> = answers.iter().filter(|one| !one.passed).collect();
     let mut how = format!(
-        "{} gate: the last answers to {} of {} subjects are a pass",
+        "{} gate: of the last answers to {}, {} passed",
         gate.word(),
-        answers.len() - failed.len(),
-        answers.len()
+        counted(answers.len() as u64, "subject"),
+        answers.len() - failed.len()
     );
     if let Some(first) = failed.first() {
         how.push_str(&format!("; {}: {}", first.subject, first.reason));

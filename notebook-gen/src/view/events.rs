@@ -302,12 +302,12 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             let verb = format!("{verb:?}").to_lowercase();
             ("steering", format!("{by} asks to {verb}: {reason}"))
         }
-        EventBody::Paused { after } => {
+        EventBody::Paused { after, by, reason } => {
             let after = after.as_ref().map(|step| format!(" after {step}"));
-            (
-                "steering",
-                format!("the run stands still{}", after.unwrap_or_default()),
-            )
+            let who = by.as_ref().zip(reason.as_ref());
+            let who = who.map(|(by, reason)| format!(", asked by {by}: {reason}"));
+            let (after, who) = (after.unwrap_or_default(), who.unwrap_or_default());
+            ("steering", format!("the run stands still{after}{who}"))
         }
         EventBody::Resumed { found } => ("steering", format!("the run goes on: {found}")),
         EventBody::RollbackStarted { trigger, reason } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use code_deploy_record::{Block, Gate, PhaseNumber, Report, RunOutcome, StepStatus, Vantage};
 
 use crate::facts::Facts;
-use crate::format::{count, duration};
+use crate::format::{count, counted, duration};
 use crate::view::steps::belongs;
 use crate::view::{columns, row};
 
@@ -239,8 +239,8 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
             "no step of this stage in the record".to_owned()
         } else {
             format!(
-                "{done} of {} steps done: {}{more}",
-                steps.len(),
+                "{done} of {} done: {}{more}",
+                counted(steps.len() as u64, "step"),
                 names.join(", ")
             )
         };

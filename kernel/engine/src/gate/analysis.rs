@@ -132,25 +132,25 @@ fn reason(
     elapsed: Duration,
     last: bool,
 ) -> String {
-    let seconds = elapsed.as_secs_f64();
+    let soaked = format!("{} s", soak.length.as_secs_f64());
     match checks.iter().find(|check| !check.passed) {
         None => format!(
-            "{} checks by {} hold after {seconds:.1} s",
+            "{} checks by {} hold over {soaked}",
             checks.len(),
             judge.name()
         ),
         Some(failed) => {
             let when = if last {
-                "at the end"
+                format!("at the end of {soaked}")
             } else {
-                "stopped at once"
+                format!(
+                    "stopped at once, {:.1} s into {soaked}",
+                    elapsed.as_secs_f64()
+                )
             };
             format!(
-                "{}: {}, {} ({when}, {seconds:.1} s into {} s)",
-                failed.name,
-                failed.measured,
-                failed.limit,
-                soak.length.as_secs()
+                "{}: {}, {} ({when})",
+                failed.name, failed.measured, failed.limit
             )
         }
     }

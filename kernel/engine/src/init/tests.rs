@@ -45,11 +45,12 @@ fn what_init_writes_loads_and_holds_what_was_found() {
     assert_eq!(spec.service("db").unwrap().port, 5432);
     let probes = &spec.service("web").unwrap().file.probes;
     assert_eq!(probes.readiness.as_deref(), Some("/healthz"));
-    assert_eq!(spec.file.databases["db"].used_by, ["api"]);
+    // A server is not among what a run migrates: it would be refused.
+    assert!(!spec.file.databases.contains_key("db"));
+    assert!(text.contains("by their own tools: the servers (db)."));
+    assert_eq!(crate::spec::database_limits(&spec), []);
     assert_eq!(spec.file.databases["cache"].used_by, ["api"]);
     assert!(text.contains("migrations: db/migrations"));
-    // A database that is a service too stands in two places, and the second says why.
-    assert_eq!(text.matches("stands with the service above").count(), 1);
     let validator = jsonschema::validator_for(&crate::spec::schema()).unwrap();
     let json: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     assert!(validator.is_valid(&json));
@@ -184,7 +185,7 @@ fn init_writes_a_file_for_the_shop_that_loads() {
         # The same release must have succeeded there before.
         requires: [staging]
 
-    # Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.
+    # Databases that a run migrates: SQLite files.
     databases:
       shop:
         url: "sqlite:{data}/shop.db"

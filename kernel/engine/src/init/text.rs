@@ -256,20 +256,9 @@ fn health_path(service: &ComposeService) -> Option<&str> {
 }
 
 fn databases(out: &mut Lines, found: &Found<'_>) {
+    let services = &found.facts.services;
     let mut all: BTreeMap<String, (String, BTreeSet<&str>)> = BTreeMap::new();
-    for (name, service) in &found.facts.services {
-        if role(name, service) == Role::Database {
-            let variable = name.to_uppercase().replace(['-', '.'], "_");
-            let url = format!("{{ from: env:{variable}_URL }}");
-            all.entry(name.clone()).or_insert((url, BTreeSet::new()));
-        }
-    }
-    for (name, service) in &found.facts.services {
-        for needed in &service.depends_on {
-            if let Some((_, users)) = all.get_mut(needed) {
-                users.insert(name);
-            }
-        }
+    for (name, service) in services {
         let files = service
             .environment
             .values()
@@ -283,22 +272,33 @@ fn databases(out: &mut Lines, found: &Found<'_>) {
             entry.1.insert(name);
         }
     }
-    if all.is_empty() {
+    let servers = services
+        .iter()
+        .filter(|(name, one)| role(name, one) == Role::Database);
+    let servers: Vec<&str> = servers.map(|(name, _)| name.as_str()).collect();
+    if all.is_empty() && servers.is_empty() {
         return;
     }
     out.add(0, "");
-    out.add(
-        0,
-        "# Databases: `sqlite:PATH`, or a reference to a secret that holds the URL.",
-    );
+    if !servers.is_empty() {
+        let names = servers.join(", ");
+        out.add(
+            0,
+            &format!("# Not migrated by a run, but by their own tools: the servers ({names})."),
+        );
+        out.add(
+            0,
+            "# What a run cannot establish about their data stays open.",
+        );
+    }
+    if all.is_empty() {
+        return;
+    }
+    out.add(0, "# Databases that a run migrates: SQLite files.");
     out.add(0, "databases:");
     for (index, (name, (url, users))) in all.iter().enumerate() {
         let users: Vec<String> = users.iter().map(|user| quoted(user)).collect();
         out.add(2, &format!("{}:", quoted(name)));
-        if found.facts.services.contains_key(name) {
-            let text = "# How it runs stands with the service above; here is who uses it, and how.";
-            out.add(4, text);
-        }
         out.add(4, &format!("url: {url}"));
         out.add(4, &format!("used_by: [{}]", users.join(", ")));
         match found.migrations {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use code_deploy_record::{Check, Release, Vantage};
 
 use crate::http::Request;
+use crate::phases::look::counted;
 use crate::step::StepError;
 use crate::surroundings::Client;
 use crate::{Context, gate};
@@ -100,7 +101,7 @@ impl Seen {
         let mut parts: Vec<_> = self
             .releases
             .iter()
-            .map(|(release, n)| format!("{n} answers of {release}"))
+            .map(|(release, n)| format!("{} of {release}", counted(n, "answer")))
             .collect();
         if self.silent > 0 {
             parts.push(format!(

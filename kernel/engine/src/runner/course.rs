@@ -458,6 +458,8 @@ impl Runner {
                     if !self.state().paused {
                         let body = EventBody::Paused {
                             after: after.cloned(),
+                            by: Some(by),
+                            reason: Some(reason),
                         };
                         context.journal.append("engine", body).await?;
                     }

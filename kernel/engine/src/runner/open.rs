@@ -95,24 +95,32 @@ fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
 }
 
 pub(super) fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
-    let findings = options.target.cannot_honour(&options.spec);
-    let critical: Vec<_> = findings
+    let of_target = options.target.cannot_honour(&options.spec);
+    let of_databases = crate::spec::database_limits(&options.spec);
+    let critical: Vec<_> = of_target
         .iter()
+        .chain(&of_databases)
         .filter(|finding| finding.severity == Severity::Critical)
         .collect();
-    let Some(first) = critical.first() else {
+    if critical.is_empty() {
         return Ok(());
-    };
+    }
     let texts: Vec<_> = critical
         .iter()
         .map(|f| format!("{}: {}", f.place, f.message))
         .collect();
     let what = format!(
-        "target {} cannot do this: {}",
+        "a run on target {} cannot do this: {}",
         options.target.name(),
         texts.join("; ")
     );
-    Err(Error::refused("CD0402", what, first.cure.clone()))
+    let mut cures: Vec<&str> = Vec::new();
+    for finding in &critical {
+        if !cures.contains(&finding.cure.as_str()) {
+            cures.push(&finding.cure);
+        }
+    }
+    Err(Error::refused("CD0402", what, cures.join(" ")))
 }
 
 /// How the name of a run begins.

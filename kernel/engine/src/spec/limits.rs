@@ -1,10 +1,10 @@
-//! What of a Compose file the local target does not honour.
+//! What of a Compose file the local target does not honour, and of a deployment file no target.
 
 use std::collections::BTreeSet;
 
 use code_deploy_record::{Finding, Severity};
 
-use super::model::{Service, Spec};
+use super::model::{DatabaseUrl, Service, Spec};
 
 /// Returns what of a deployment the local target, which runs processes of this machine, does not
 /// honour: one finding each, with service and line. Critical ones refuse a run.
@@ -34,6 +34,29 @@ pub fn local_limits(spec: &Spec) -> Vec<Finding> {
         findings.extend(of_service(spec, service, &name));
     }
     findings
+}
+
+/// Returns what of a deployment this program does not honour on any target: one critical finding
+/// for each database that it cannot migrate.
+#[must_use]
+pub fn database_limits(spec: &Spec) -> Vec<Finding> {
+    let file = spec.path.file_name().unwrap_or_default().to_string_lossy();
+    let databases = spec.file.databases.iter();
+    let by_reference =
+        databases.filter(|(_, one)| matches!(one.url, DatabaseUrl::Reference { .. }));
+    let findings = by_reference.map(|(name, _)| Finding {
+        rule: "database/by-reference".to_owned(),
+        severity: Severity::Critical,
+        place: format!("{file} databases.{name}"),
+        message: "its address is a reference to a secret, and this version migrates SQLite files \
+                  only"
+            .to_owned(),
+        cure: format!(
+            "Take `{name}` out of `databases:` and migrate it by its own tool; what the program \
+             cannot establish about it stays open."
+        ),
+    });
+    findings.collect()
 }
 
 fn cure(severity: Severity, key: &str) -> String {

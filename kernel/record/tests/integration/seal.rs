@@ -124,7 +124,14 @@ fn a_pause_and_a_run_that_needs_a_person_are_sealed_and_go_on() {
     writer.append("engine", started()).unwrap();
     writer.seal_with(key(1)).unwrap();
     writer
-        .append("engine", EventBody::Paused { after: None })
+        .append(
+            "engine",
+            EventBody::Paused {
+                after: None,
+                by: None,
+                reason: None,
+            },
+        )
         .unwrap();
     let (outcome, summary) = (RunOutcome::NeedsPerson, "stuck".to_owned());
     writer

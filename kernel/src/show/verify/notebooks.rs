@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, OutputCheck, Page};
-use code_deploy_record::{
-    Digest, LISTED, PublicKey, RunFolder, SealFolder, SignedStatement, SshSignature, Trust,
-    pre_authentication_encoding,
-};
+use code_deploy_record::{Digest, RunFolder, SealFolder, SignedStatement, Trust};
 use serde_json::Value;
 
 use super::{Kind, Row};
@@ -16,12 +13,6 @@ use crate::face::Face;
 use crate::failure::Failure;
 use crate::project::Project;
 use crate::publish;
-
-/// The signature over the list of files, in the folder of what was signed.
-const SUMS_SIGNATURE: &str = "SHA256SUMS.sig";
-
-/// The signature over the statement, beside it.
-const STATEMENT_SIGNATURE: &str = "statement.ed25519.sig";
 
 const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed";
 
@@ -70,6 +61,8 @@ pub(super) struct Given {
     /// The files that the key of the record signed, with their digests.
     pub(super) listed: BTreeMap<PathBuf, String>,
     pub(super) is_signed: bool,
+    /// Whether notebooks of the record were signed, and nothing of that is beside those here.
+    pub(super) signed_elsewhere: bool,
 }
 
 impl Given {
@@ -88,6 +81,7 @@ impl Given {
             None => publish::kept_and_signed(record)?,
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
+        let was_signed = signed.is_some();
         let signed = signed.filter(|_| notebooks.seal().exists());
         if let Some((keys, signed)) = &signed {
             files.extend(publish::beside(keys, signed));
@@ -97,6 +91,7 @@ impl Given {
             files,
             listed: listed.unwrap_or_default(),
             is_signed: signed.is_some(),
+            signed_elsewhere: was_signed && signed.is_none(),
         })
     }
 }
@@ -153,6 +148,13 @@ pub(super) fn compare(
     face.text(&format!(
         "{name}: compared with the {count} notebooks and charts that the record gives{signed}"
     ));
+    if given.signed_elsewhere {
+        face.text(&format!(
+            "{name}: the run's notebooks were signed, and what was signed (`{}/`) is not here: these \
+             are held against the record alone",
+            SealFolder::NAME
+        ));
+    }
     if as_signed > 0 {
         face.text(&format!(
             "{name}: {as_signed} of them are, byte for byte, those that the key of the record signed; \
@@ -349,14 +351,14 @@ fn as_listed(
             Err(error) => return Err(code_deploy_record::Error::io("read", &file)(error).into()),
         }
     }
-    let by = match list_signer(notebooks, signed)? {
+    let by = match signed.signer() {
         Ok(key) if trust.keys.is_empty() => {
             format!("{}, whose key was not given (`--key`)", key.id())
         }
         Ok(key) if trust.knows(&key) => key.id().to_string(),
         Ok(key) => {
             let what = format!("signed by {}, which is none of the given keys", key.id());
-            let place = Path::new(SealFolder::NAME).join(SUMS_SIGNATURE);
+            let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
             rows.push(notebooks.row(Kind::Signature, &place, None, what));
             return Ok(rows);
         }
@@ -372,44 +374,6 @@ fn as_listed(
         notebooks.folder.display()
     ));
     Ok(rows)
-}
-
-/// Returns the key that signed the list of files and the statement that names each of them, or which
-/// file of the seal is not as it must be, and why.
-fn list_signer(
-    notebooks: &Notebooks,
-    signed: &SignedStatement,
-) -> Result<Result<PublicKey, (&'static str, &'static str)>, Failure> {
-    let read = |name: &str| {
-        let path = notebooks.seal().join(name);
-        std::fs::read(&path).map_err(code_deploy_record::Error::io("read", &path))
-    };
-    let text = String::from_utf8_lossy(&read(SUMS_SIGNATURE)?).into_owned();
-    let signature = SshSignature::parse(&text).ok();
-    let signature = signature.filter(|one| one.verifies(LISTED, signed.sums().as_bytes()));
-    let Some(key) = signature.and_then(|one| one.key().ok()) else {
-        return Ok(Err((
-            SUMS_SIGNATURE,
-            "it is not a signature over the list of files",
-        )));
-    };
-    let statement = pre_authentication_encoding(signed.statement());
-    if !key.verifies(&statement, &read(STATEMENT_SIGNATURE)?) {
-        let what = "it is not a signature of the key that signed the list of files";
-        return Ok(Err((STATEMENT_SIGNATURE, what)));
-    }
-    let subjects = String::from_utf8_lossy(signed.statement());
-    let all = publish::listed(signed);
-    if !all
-        .values()
-        .all(|digest| subjects.contains(digest.as_str()))
-    {
-        return Ok(Err((
-            "SHA256SUMS",
-            "it lists what the signed statement does not name",
-        )));
-    }
-    Ok(Ok(key))
 }
 
 fn one_alone(

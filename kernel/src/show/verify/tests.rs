@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Clock, PublicKey, Redactor, RunFolder, RunsFolder, SealKey, SignedStatement,
+    Clock, EventBody, PreviousRun, PublicKey, Redactor, RunFolder, RunsFolder, SealKey,
+    SignedStatement,
 };
 
 use super::*;
@@ -45,6 +46,37 @@ struct Stage {
     key: Arc<SealKey>,
 }
 
+/// Writes a record again, sealed with a key, each entry as it was or as `change` makes it.
+fn replay(
+    shown: &RunFolder,
+    record: &RunFolder,
+    key: &Arc<SealKey>,
+    change: impl Fn(EventBody) -> EventBody,
+) {
+    for part in ["samples", "evidence"] {
+        for entry in std::fs::read_dir(shown.path().join(part)).unwrap() {
+            let entry = entry.unwrap();
+            let target = record.path().join(part).join(entry.file_name());
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+    let clock = Arc::new(Replayed(Mutex::new(DateTime::UNIX_EPOCH)));
+    let mut writer = record
+        .create_journal(clock.clone(), Redactor::default())
+        .unwrap();
+    for event in shown.events().unwrap() {
+        let event = event.unwrap();
+        if matches!(event.body, EventBody::KeyNamed(_)) {
+            continue;
+        }
+        *clock.0.lock().unwrap() = event.time;
+        writer.append(&event.actor, change(event.body)).unwrap();
+        if event.seq == 0 {
+            writer.seal_with(Arc::clone(key)).unwrap();
+        }
+    }
+}
+
 impl Stage {
     fn new(seed: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -54,29 +86,8 @@ impl Stage {
         let record = RunsFolder::of_project(folder.path())
             .create_run(&id)
             .unwrap();
-        for part in ["samples", "evidence"] {
-            for entry in std::fs::read_dir(shown.path().join(part)).unwrap() {
-                let entry = entry.unwrap();
-                let target = record.path().join(part).join(entry.file_name());
-                std::fs::copy(entry.path(), target).unwrap();
-            }
-        }
         let key = Arc::new(SealKey::from_seed(&[seed; 32]).unwrap());
-        let clock = Arc::new(Replayed(Mutex::new(DateTime::UNIX_EPOCH)));
-        let mut writer = record
-            .create_journal(clock.clone(), Redactor::default())
-            .unwrap();
-        for event in shown.events().unwrap() {
-            let event = event.unwrap();
-            if matches!(event.body, code_deploy_record::EventBody::KeyNamed(_)) {
-                continue;
-            }
-            *clock.0.lock().unwrap() = event.time;
-            writer.append(&event.actor, event.body).unwrap();
-            if event.seq == 0 {
-                writer.seal_with(Arc::clone(&key)).unwrap();
-            }
-        }
+        replay(&shown, &record, &key, |body| body);
         let stage = Self {
             folder,
             record,
@@ -447,4 +458,72 @@ fn an_archive_is_the_same_bytes_every_time_and_verifies_where_it_is_unpacked() {
     assert_eq!(exit(stage.verify(&[stage.public()], &[folder])), 0);
     let refused = publish::export(None, &stage.record, None, &out).unwrap_err();
     assert_eq!(refused.problem.code, crate::codes::CANNOT_WRITE);
+}
+
+/// Makes a record of a run after the stage's, which names it as it is now.
+fn run_after(stage: &Stage, named: Option<PreviousRun>) -> RunFolder {
+    let runs = RunsFolder::of_project(stage.folder.path());
+    let id = "20991231T235959999Z-dev-local-0000".parse().unwrap();
+    let later = runs.create_run(&id).unwrap();
+    replay(&stage.record, &later, &stage.key, |body| match body {
+        EventBody::RunStarted(mut started) => {
+            started.run = id.clone();
+            started.previous.clone_from(&named);
+            EventBody::RunStarted(started)
+        }
+        body => body,
+    });
+    later
+}
+
+#[test]
+fn a_run_that_was_written_anew_is_named_by_the_run_after_it() {
+    let stage = Stage::new(1);
+    let mut events = stage.record.events().unwrap();
+    while events.next_event().unwrap().is_some() {}
+    let named = PreviousRun {
+        run: stage.record.started().unwrap().run,
+        head: events.head(),
+        checkpoint: stage
+            .record
+            .last_checkpoint()
+            .unwrap()
+            .map(|last| last.head),
+    };
+    assert!(named.checkpoint.is_some());
+    let later = run_after(&stage, Some(named));
+    let both = [stage.record.path().to_owned(), later.path().to_owned()];
+    assert_eq!(exit(stage.verify(&[stage.public()], &both)), 0);
+
+    // The earlier one with another end, sealed again with the same key: it verifies
+    // by itself, and is not the one that the later run followed.
+    let id = stage.record.started().unwrap().run;
+    let kept = stage.folder.path().join("kept");
+    std::fs::rename(stage.record.path(), &kept).unwrap();
+    let runs = RunsFolder::of_project(stage.folder.path());
+    let again = runs.create_run(&id).unwrap();
+    replay(
+        &RunFolder::at(&kept).unwrap(),
+        &again,
+        &stage.key,
+        |body| match body {
+            EventBody::RunFinished { outcome, .. } => EventBody::RunFinished {
+                outcome,
+                summary: "all went well".to_owned(),
+            },
+            body => body,
+        },
+    );
+    assert_eq!(exit(stage.verify(&[stage.public()], &both[..1])), 0);
+    let mut checked = Checked::default();
+    records::check(&later, &Trust::default(), &Blind, &mut checked).unwrap();
+    let [row] = checked.rows.as_slice() else {
+        panic!("{} rows", checked.rows.len());
+    };
+    assert_eq!(row.place, "journal.jsonl:1");
+    assert!(
+        row.what
+            .contains("one of the two was changed, or written anew")
+    );
+    assert_ne!(exit(stage.verify(&[stage.public()], &both)), 0);
 }

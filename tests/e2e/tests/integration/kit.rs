@@ -50,13 +50,17 @@ impl Place {
 
     /// Runs the program in another folder.
     pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Said {
+        Said::from(self.command(folder).args(arguments).output().unwrap())
+    }
+
+    /// Returns the program as it is run in another folder, without arguments yet.
+    pub fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(Part::CodeDeploy.path());
         command
             .current_dir(folder)
-            .args(arguments)
             .env("XDG_RUNTIME_DIR", self.path())
             .env("XDG_STATE_HOME", self.path().join("state"));
-        Said::from(command.output().unwrap())
+        command
     }
 
     /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next.

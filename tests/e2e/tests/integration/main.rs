@@ -23,6 +23,7 @@ mod outlives;
 mod remains;
 mod run;
 mod seal;
+mod secrets;
 mod stage;
 mod standing;
 mod steering;

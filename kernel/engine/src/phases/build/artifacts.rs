@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{artifacts_of, scratch};
-use crate::phases::look::{bytes, list};
+use crate::phases::look::{bytes, counted, list};
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
@@ -134,7 +134,10 @@ impl Work for Artifacts {
         }
         Ok(Seen::new(
             true,
-            format!("{} artifacts have their size", artifacts.len()),
+            format!(
+                "{} of the recorded size",
+                counted(artifacts.len(), "artifact")
+            ),
         ))
     }
 
@@ -152,7 +155,10 @@ impl Work for Artifacts {
         }
         Ok(Seen::new(
             true,
-            format!("{} artifacts have their digest", artifacts.len()),
+            format!(
+                "{} of the recorded digest",
+                counted(artifacts.len(), "artifact")
+            ),
         ))
     }
 }
@@ -250,7 +256,11 @@ async fn settle(
         let text = format!("no artifact is declared for {}", list(undeclared.iter()));
         section.open("2.3.6", text).await?;
     } else {
-        let text = format!("{} artifacts; missing: {}", artifacts.len(), list(&missing));
+        let text = format!(
+            "{}; missing: {}",
+            counted(artifacts.len(), "artifact"),
+            list(&missing)
+        );
         section
             .judge("2.3.6", missing.is_empty(), seen, text, evidence)
             .await?;
@@ -261,8 +271,8 @@ async fn settle(
         .map(|one| one.path.display())
         .collect();
     let text = format!(
-        "{} artifacts with their digest; missing or empty: {}",
-        artifacts.len(),
+        "{} with digest; missing or empty: {}",
+        counted(artifacts.len(), "artifact"),
         list(&empty)
     );
     section
@@ -278,8 +288,8 @@ async fn settle(
         .map(|one| one.path.display())
         .collect();
     let text = format!(
-        "{} artifacts; writable by everybody or setuid: {}",
-        artifacts.len(),
+        "{}; writable by everybody or setuid: {}",
+        counted(artifacts.len(), "artifact"),
         list(&open)
     );
     section

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::artifacts::found;
 use crate::Step;
-use crate::phases::look::list;
+use crate::phases::look::{counted, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
@@ -67,7 +67,7 @@ impl Work for Registry {
         let count = found(section).len();
         Ok(Seen::new(
             json!({ "artifacts": count }) == *result,
-            format!("{count} artifacts"),
+            counted(count, "artifact"),
         ))
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use code_deploy_record::RunState;
 
 use crate::phases::fill;
+use crate::phases::look::counted;
 use crate::phases::observe::{Alert, Threshold, alerts};
 use crate::section::{Section, base_url, instances};
 use crate::spec::{Service, Spec};
@@ -233,7 +234,7 @@ impl<'a> Books<'a> {
                 .map(|(name, from)| format!("{name} from {}", String::from(from.clone())))
                 .collect();
             text.push_str(&format!(
-                "\n## {}\n- port {}, {} instances, image {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {} retries\n",
+                "\n## {}\n- port {}, {} instances, image {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {}\n",
                 service.name,
                 service.port,
                 service.replicas,
@@ -241,7 +242,7 @@ impl<'a> Books<'a> {
                 or_none(&names, "none"),
                 or_none(&secrets, "none"),
                 service.file.routing.timeout.get(),
-                service.file.routing.retries,
+                counted(service.file.routing.retries, "retry"),
             ));
         }
         text

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::VERB;
 use super::books::Books;
+use crate::phases::look::counted;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::{DeployFile, Spec};
 use crate::step::StepError;
@@ -153,7 +154,8 @@ impl People {
             }
             Part::Maintenance => {
                 let lines = guide.map_or(0, |guide| guide.lines().count());
-                let reason = format!("a guide of {lines} lines and {} windows", rows.len());
+                let windows = counted(rows.len(), "window");
+                let reason = format!("a guide of {} and {windows}", counted(lines, "line"));
                 section
                     .judge("10.2.5", lines > 0, Basis::Performed, reason, evidence)
                     .await
@@ -236,10 +238,8 @@ impl Work for People {
         let own = self.rows(&section.context.spec.file);
         let own = section.context.redactor.clean(&json!(own).to_string());
         let own: Value = serde_json::from_str(&own).unwrap_or_default();
-        let detail = format!(
-            "{} entries in the kept list",
-            kept.as_ref().map_or(0, Vec::len)
-        );
+        let entries = counted(kept.as_ref().map_or(0, Vec::len), "entry");
+        let detail = format!("{entries} in the kept list");
         Ok(Seen::new(
             kept.is_some_and(|kept| json!(kept) == own),
             detail,
@@ -257,8 +257,8 @@ impl Work for People {
             Ok(file) => {
                 let (now, then) = (self.rows(&file), self.rows(&section.context.spec.file));
                 let detail = format!(
-                    "{} entries in {} now, {} handed over",
-                    now.len(),
+                    "{} in {} now, {} handed over",
+                    counted(now.len(), "entry"),
                     path.display(),
                     then.len()
                 );

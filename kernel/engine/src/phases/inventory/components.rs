@@ -8,7 +8,7 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role};
 use serde_json::{Value, json};
 
 use crate::inventory::{ConfigurationKind, Endpoint, Inventory};
-use crate::phases::look::{self, list};
+use crate::phases::look::{self, counted, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::Observed;
@@ -203,7 +203,7 @@ async fn settle(
     if backends == 0 {
         section.none("1.1.1", "no backend in the inventory").await?;
     } else {
-        let text = format!("{backends} backends: {}", names(Role::Backend));
+        let text = format!("{}: {}", counted(backends, "backend"), names(Role::Backend));
         section.judge("1.1.1", true, seen, text, evidence).await?;
     }
     let frontends = inventory.with_role(Role::Frontend).count();
@@ -212,7 +212,11 @@ async fn settle(
             .none("1.1.2", "no frontend in the inventory")
             .await?;
     } else {
-        let text = format!("{frontends} frontends: {}", names(Role::Frontend));
+        let text = format!(
+            "{}: {}",
+            counted(frontends, "frontend"),
+            names(Role::Frontend)
+        );
         section.judge("1.1.2", true, seen, text, evidence).await?;
     }
     settle_endpoints(section, inventory, evidence).await?;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::database::Database;
 use super::sqlite::{Sqlite, Tables, Timed, io_failed};
 use crate::Step;
+use crate::phases::look::counted;
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 
@@ -123,7 +124,10 @@ impl Work for Backing {
         }
         Ok(Seen::new(
             true,
-            format!("{checked} backups have their digest and mode 600"),
+            format!(
+                "{} with digest and mode 600 as recorded",
+                counted(checked, "backup")
+            ),
         ))
     }
 
@@ -153,7 +157,11 @@ impl Work for Backing {
         }
         Ok(Seen::new(
             true,
-            format!("{backups} backups are whole and hold {rows} rows"),
+            format!(
+                "{} read whole, {}",
+                counted(backups, "backup"),
+                counted(rows, "row")
+            ),
         ))
     }
 }
@@ -345,7 +353,8 @@ async fn settle(
         .map(|one| one.rows)
         .sum();
     let evidence = [event];
-    let text = format!("{count} databases backed up, {bytes} bytes, {rows} rows");
+    let (databases, rows) = (counted(count, "database"), counted(rows, "row"));
+    let text = format!("{databases} backed up, {bytes} bytes, {rows}");
     section
         .judge("4.1.1", true, performed, text, &evidence)
         .await?;
@@ -376,7 +385,10 @@ async fn settle(
     let text =
         "backups have mode 600 in a folder with mode 700; this program does not encrypt them";
     section.open("4.1.5", text).await?;
-    let text = format!("{count} backups were verified and restored before the first migration");
+    let text = format!(
+        "{} verified and restored before the first migration",
+        counted(count, "backup")
+    );
     section
         .judge("4.1.6", whole && same, performed, text, &evidence)
         .await?;

@@ -8,6 +8,7 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report};
 use super::execution::DESTRUCTIVE;
 use super::guard::Guarded;
 use super::statements::{Does, Statement};
+use crate::phases::look::counted;
 use crate::phases::work::Section;
 use crate::step::StepError;
 
@@ -54,9 +55,9 @@ pub(super) fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
         .iter()
         .map(|(name, version)| format!("{name} is at version {version}"));
     let text = format!(
-        "{}; {} migrations were carried out.",
+        "{}; {} carried out.",
         stands.collect::<Vec<_>>().join(", "),
-        ran.len()
+        counted(ran.len(), "migration")
     );
     let mut report =
         Report::new()
@@ -89,18 +90,22 @@ pub(super) async fn settle(
         slowest.as_secs_f64() * 1000.0
     );
     let performed = Basis::Performed;
-    let text = format!("{} migrations carried out; {longest}", ran.len());
+    let text = format!("{} carried out; {longest}", counted(ran.len(), "migration"));
     section
         .judge("4.2.1", true, performed, text, &evidence)
         .await?;
     let adds = all().filter(|one| one.does == Does::AddsRows).count();
     let changes = all().filter(|one| one.does == Does::ChangesRows).count();
     if changes > 0 {
-        let text = format!("{changes} statements change rows in one transaction, not in batches");
+        let text = format!(
+            "changing rows in one transaction, not in batches: {}",
+            counted(changes, "statement")
+        );
         section.open("4.2.2", text).await?;
     } else if adds > 0 {
         let text = format!(
-            "{adds} statements add rows that stand in the migration; none changes rows that exist"
+            "adding rows that stand in the migration: {}; none changes rows that exist",
+            counted(adds, "statement")
         );
         section
             .judge("4.2.2", true, performed, text, &evidence)
@@ -194,8 +199,9 @@ async fn settle_indexes(
         .max()
         .unwrap_or_default();
     let text = format!(
-        "{on_new} indexes on tables of the same migration, which nobody writes yet; {} on tables \
-         that exist, writers waited at most {:.1} ms",
+        "{} on tables of the same migration, which nobody writes yet; {} on tables that exist, \
+         writers waited at most {:.1} ms",
+        counted(on_new, "index"),
         on_old.len(),
         longest.as_secs_f64() * 1000.0
     );

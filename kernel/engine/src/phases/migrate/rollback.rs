@@ -15,6 +15,7 @@ use super::effects::Effects;
 use super::guard;
 use super::sqlite::{Sqlite, io_failed};
 use crate::Step;
+use crate::phases::look::counted;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
@@ -161,7 +162,7 @@ impl Work for Rollback {
         }
         Ok(Seen::new(
             true,
-            format!("{backups} backups are there, no copy is left"),
+            format!("{} there, no copy left", counted(backups, "backup")),
         ))
     }
 }

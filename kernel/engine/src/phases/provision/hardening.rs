@@ -316,7 +316,8 @@ async fn settle(
         )
         .await?;
     let text = format!(
-        "{} events of this run are chained by digest; broken: {}",
+        "the deployment's own log: {} events of this run are chained by digest; broken: {}; what \
+         services log of their users is not looked at",
         looked.events,
         list(&looked.broken)
     );

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report};
+use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role, Verdict};
 use serde_json::{Value, json};
 
-use crate::phases::look::{self, bytes, list};
+use crate::phases::look::{self, bytes, counted, list};
 use crate::phases::migrate::path_of;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
@@ -240,10 +240,25 @@ async fn settle(
     section
         .judge("3.1.6", single.is_empty(), Basis::Observed, text, &evidence)
         .await?;
-    if spec.file.databases.is_empty() {
+    let servers = spec.services.iter();
+    let servers: Vec<_> = servers
+        .filter(|one| one.role == Role::Database)
+        .map(|one| one.name.clone())
+        .collect();
+    if spec.file.databases.is_empty() && servers.is_empty() {
         let fact = "no database in the inventory";
         section.none("3.2.1", fact).await?;
         section.none("3.2.4", fact).await?;
+    } else if spec.file.databases.is_empty() {
+        let text = format!(
+            "not among the databases that a run migrates: {}",
+            list(&servers)
+        );
+        for item in ["3.2.1", "3.2.4"] {
+            section
+                .settle(item, Verdict::Open, &text, &evidence)
+                .await?;
+        }
     } else {
         let paths: Vec<_> = spec
             .file
@@ -256,8 +271,8 @@ async fn settle(
             .iter()
             .all(|path| path.parent().is_some_and(Path::is_dir));
         let text = format!(
-            "{} databases, {there} there now, the others made by the migration; their folders are ready",
-            paths.len()
+            "{}, {there} there now, the others made by the migration; their folders are ready",
+            counted(paths.len(), "database")
         );
         section
             .judge(

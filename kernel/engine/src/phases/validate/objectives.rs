@@ -166,13 +166,18 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
         let measured = measure.map(|measure| {
             let good = 100.0 - measure.failed_percent();
             let (low, high) = interval(measure.count - measure.failed, measure.count);
-            (
-                format!(
-                    "{good:.3} % of {} (95 % confidence: {low:.3} to {high:.3} %)",
-                    measure.count
-                ),
-                good >= availability,
-            )
+            let holds = good >= availability;
+            // What was promised is judged by what was measured; how much that says is told beside.
+            let few = if holds && low < availability {
+                format!("; too few requests to exclude less than {availability} %")
+            } else {
+                String::new()
+            };
+            let text = format!(
+                "{good:.3} % of {} (95 % confidence: {low:.3} to {high:.3} %{few})",
+                measure.count
+            );
+            (text, holds)
         });
         add(
             "availability",

@@ -14,6 +14,7 @@ use super::VERB;
 use super::objectives::{Measure, Routed, against, compare, routed};
 use crate::duration::Span;
 use crate::load::{ClientConfig, ClientTotals, run_client};
+use crate::phases::look::counted;
 use crate::section::{Kept, Outline, Section, Seen, Work, base_url};
 use crate::spec::LoadProfile;
 use crate::step::StepError;
@@ -392,9 +393,9 @@ async fn settle_load(
         .filter(|check| check.name.ends_with("(throughput)"));
     let holds = asked.clone().all(|check| check.passed);
     let reason = format!(
-        "{throughput:.1} good answers a second of {} due; {} objectives of throughput",
+        "{throughput:.1} good answers a second of {} due; {} of throughput",
         profile.rate,
-        asked.count()
+        counted(asked.count(), "objective")
     );
     section
         .judge(

@@ -64,7 +64,7 @@ impl<'de> serde::de::Visitor<'de> for DatabaseUrlVisitor {
         }
         Err(E::custom(
             "a secret is a reference, never a value: write `url: sqlite:PATH` for a file, or \
-             `url: {from: env:NAME}` for an address that may hold a password",
+             `url: {from: env:NAME}` for a server, which this version does not migrate",
         ))
     }
 

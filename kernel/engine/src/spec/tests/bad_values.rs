@@ -70,7 +70,7 @@ fn a_secret_given_as_a_value_is_refused_and_not_repeated() {
     let text = with_deploy("databases:\n  main:\n    url: postgres://u:hunter2@db/x\n");
     insta::assert_snapshot!(text, @r#"
     CD0111 deploy.yaml:10:10: a secret is a reference, never a value (at `databases.main.url`)
-    Write `url: sqlite:PATH` for a file, or `url: {from: env:NAME}` for an address that may hold a password.
+    Write `url: sqlite:PATH` for a file, or `url: {from: env:NAME}` for a server, which this version does not migrate.
     "#);
     assert!(!text.contains("hunter2"));
 }
