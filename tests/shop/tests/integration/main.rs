@@ -10,6 +10,7 @@ mod contracts;
 mod draining;
 mod faults;
 mod kit;
+mod postgres;
 mod program;
 mod releases;
 mod serving;

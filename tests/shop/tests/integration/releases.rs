@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::kit::{Running, get, migrate, post_json, sqlite_url};
 
-async fn orders(release: &str, database: &str, catalog: &str) -> Running {
+pub async fn orders(release: &str, database: &str, catalog: &str) -> Running {
     let env = [
         ("SHOP_RELEASE", release),
         ("DATABASE_URL", database),
@@ -74,50 +74,11 @@ async fn release_1_0_works_before_during_and_after_the_migration_of_1_1() {
     assert_eq!(left["orders"].as_array().unwrap().len(), 5);
 }
 
-async fn place(service: &Running, key: &str) -> serde_json::Value {
+pub async fn place(service: &Running, key: &str) -> serde_json::Value {
     let order =
         json!({ "product_id": 1, "quantity": 1, "customer": "Grace", "gift_note": "Cheers" });
     let url = format!("{}/api/orders", service.url);
     let answer = post_json(&url, &[("idempotency-key", key)], &order).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json()
-}
-
-/// Needs a PostgreSQL with an empty database, named by `SHOP_TEST_POSTGRES_URL`.
-#[tokio::test]
-#[ignore = "needs a PostgreSQL server, see SHOP_TEST_POSTGRES_URL"]
-async fn the_same_migrations_and_statements_work_on_postgresql() {
-    let database = std::env::var("SHOP_TEST_POSTGRES_URL").expect("SHOP_TEST_POSTGRES_URL");
-    let pool = sqlx::PgPool::connect(&database).await.unwrap();
-    let migrator = sqlx::migrate::Migrator::new(crate::kit::migrations())
-        .await
-        .unwrap();
-    migrator.run_to(1, &pool).await.unwrap();
-    let env = [("DATABASE_URL", database.as_str())];
-    let catalog = Running::start(Service::Catalog, &env).await;
-    let old = orders("1.0.0", &database, &catalog.url).await;
-    place(&old, "before").await;
-
-    migrator.run(&pool).await.unwrap();
-    let new = orders("1.1.0", &database, &catalog.url).await;
-    assert_eq!(get(&format!("{}/readyz", new.url)).await.status, 200);
-    place(&old, "between").await;
-    place(&new, "gift").await;
-    let stats = get(&format!("{}/api/orders/stats", new.url)).await.json();
-    assert_eq!(
-        stats,
-        json!({ "orders": 4, "items": 5, "revenue_cents": 5 * 3990, "with_gift_note": 1 })
-    );
-    let env = [
-        ("DATABASE_URL", database.as_str()),
-        ("SHOP_RELEASE", "1.1.0"),
-    ];
-    let catalog = Running::start(Service::Catalog, &env).await;
-    let reviews = get(&format!("{}/api/products/1/reviews", catalog.url))
-        .await
-        .json();
-    assert_eq!(reviews["reviews"].as_array().unwrap().len(), 2);
-
-    migrator.undo(&pool, 0).await.unwrap();
-    assert_eq!(get(&format!("{}/readyz", old.url)).await.status, 503);
 }

@@ -437,12 +437,15 @@ async fn settle_objectives(
     }
     let held = objectives.iter().filter(|check| check.passed).count();
     let unmeasured = objectives.iter().any(|check| check.measured == "none");
-    let figures: Vec<_> = objectives
-        .iter()
+    // Where some do not hold, those are what a reader asks for; the others stand in the report.
+    let all_hold = held == objectives.len();
+    let told = objectives.iter().filter(|check| all_hold || !check.passed);
+    let figures: Vec<_> = told
         .map(|check| format!("{}: {} ({})", check.name, check.measured, check.limit))
         .collect();
+    let word = if all_hold { "hold:" } else { "hold; not:" };
     let reason = format!(
-        "{held} of {} hold; {}",
+        "{held} of {} {word} {}",
         objectives.len(),
         figures.join("; ")
     );
