@@ -10,6 +10,7 @@ mod listening;
 mod lock;
 mod places;
 mod process;
+mod program;
 mod router;
 mod start;
 mod stop;
@@ -40,6 +41,7 @@ pub use supervisor::supervise;
 use failure::{code, failed, files};
 use happenings::Happenings;
 use instance::{create_private, write_private};
+use program::Program;
 use router::RouterProcess;
 use store::{Store, describe};
 
@@ -95,7 +97,8 @@ impl LocalTarget {
 
     fn of(settings: LocalSettings, places: Places, token: Secret) -> Self {
         settings.redactor.know("router token", token.clone());
-        let router = RouterProcess::new(places.clone(), settings.program.clone());
+        let program = Program::without_secrets(&settings.program, &settings.spec);
+        let router = RouterProcess::new(places.clone(), program);
         let settings = Arc::new(settings);
         Self {
             store: Store { settings, places },

@@ -225,7 +225,7 @@ async fn start(context: &Context) -> Result<Value, StepError> {
         "--config".into(),
         path.into_os_string(),
     ];
-    let started = process::spawn(&context.program, &arguments, &logs, &name)?;
+    let started = process::spawn(&context.program, &arguments, &context.spec, &logs, &name)?;
     let client = CLIENT.to_owned();
     let body = EventBody::ClientStarted {
         client,

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
+use crate::spec::Spec;
 use crate::step::StepError;
 
 /// The pause between two looks.
@@ -33,6 +34,7 @@ pub(super) struct Process {
 pub(super) fn spawn(
     program: &Path,
     arguments: &[OsString],
+    spec: &Spec,
     logs: &Path,
     name: &str,
 ) -> Result<Process, StepError> {
@@ -53,7 +55,11 @@ pub(super) fn spawn(
         .open(log)
         .map_err(cannot)?;
     let errors = log.try_clone().map_err(cannot)?;
-    let child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    for secret in spec.secret_variables() {
+        command.env_remove(secret);
+    }
+    let child = command
         .args(arguments)
         .stdin(std::process::Stdio::null())
         .stdout(log)

@@ -27,7 +27,6 @@ use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, SystemClock};
 use code_deploy_router::KeptListeners;
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{code, failed, files, not_stopped};
@@ -35,6 +34,7 @@ use super::instance::{append_private, create_private, read_json, write_json};
 use super::lock::ChangeLock;
 use super::places::Places;
 use super::process::ProcessId;
+use super::program::Program;
 use super::router::RouterProcess;
 
 /// The first pause before a router is started again that does not start; it doubles each time.
@@ -62,11 +62,11 @@ struct Written {
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     places: Places,
-    program: PathBuf,
+    program: Program,
 }
 
 impl Keeper {
-    pub fn new(places: Places, program: PathBuf) -> Self {
+    pub fn new(places: Places, program: Program) -> Self {
         Self { places, program }
     }
 
@@ -94,7 +94,9 @@ impl Keeper {
         };
         create_private(&folder).map_err(refused)?;
         let log = append_private(&folder.join("keeper.log")).map_err(refused)?;
-        let mut child = Command::new(&self.program)
+        let mut child = self
+            .program
+            .command()
             .args(["internal", "router-keeper", "--environment-folder"])
             .arg(self.places.root())
             .arg("--runtime-folder")
@@ -165,7 +167,7 @@ pub async fn keep_router(root: PathBuf, runtime: PathBuf) -> std::io::Result<()>
         return Ok(());
     };
     let kept = KeptListeners::bind(&places.keeper_socket()).map_err(std::io::Error::other)?;
-    let program = std::env::current_exe()?;
+    let program = Program::whole(std::env::current_exe()?);
     let keeper = Keeper::new(places.clone(), program.clone());
     keeper.write_down()?;
     let router = RouterProcess::new(places, program);
@@ -216,7 +218,7 @@ pub async fn keep_keeper(router_folder: &Path, runtime: &Path) {
         return;
     };
     let places = Places::at(root.to_owned(), runtime.to_owned());
-    let keeper = Keeper::new(places.clone(), program);
+    let keeper = Keeper::new(places.clone(), Program::whole(program));
     let router = RouterProcess::new(places.clone(), keeper.program.clone());
     loop {
         if let Some(process) = keeper.process()

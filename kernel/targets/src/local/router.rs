@@ -22,6 +22,7 @@ use super::failure::{code, failed, transient};
 use super::keeper::Keeper;
 use super::places::Places;
 use super::process::ProcessId;
+use super::program::Program;
 use life::Started;
 pub(super) use life::socket_in_use;
 
@@ -76,7 +77,7 @@ const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
 /// The router's process, which outlives this one.
 pub struct RouterProcess {
     places: Places,
-    program: PathBuf,
+    program: Program,
     client: ControlClient,
     keeper: Keeper,
     /// The router whose events were read, and the number of the last.
@@ -84,7 +85,7 @@ pub struct RouterProcess {
 }
 
 impl RouterProcess {
-    pub fn new(places: Places, program: PathBuf) -> Self {
+    pub fn new(places: Places, program: Program) -> Self {
         let client = ControlClient::new(places.router_socket());
         let keeper = Keeper::new(places.clone(), program.clone());
         Self {

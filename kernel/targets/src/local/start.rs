@@ -9,12 +9,12 @@ use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::Release;
-use tokio::process::Command;
 
 use super::failure::{code, failed, files, transient};
 use super::instance::{InstanceFolder, append_private};
 use super::lock::ChangeLock;
 use super::process::ProcessId;
+use super::program::Program;
 use super::store::{Known, Store, describe};
 use super::{LocalTarget, listening};
 
@@ -185,7 +185,8 @@ async fn spawn_supervisor(store: &Store, (folder, config): &Known) -> Result<(),
         let errors = log
             .try_clone()
             .map_err(files(Some(&service), "open", &path))?;
-        let child = Command::new(&store.settings.program)
+        let child = Program::without_secrets(&store.settings.program, &store.settings.spec)
+            .command()
             .args(["internal", "instance", "--folder"])
             .arg(folder.path())
             .stdin(Stdio::null())

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::artifacts::found;
 use super::scratch::{self, Scratch};
 use crate::Step;
-use crate::phases::look::list;
+use crate::phases::look::{counted, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
@@ -172,42 +172,25 @@ async fn settle(
             &evidence,
         )
         .await?;
-    let without: Vec<_> = section
-        .context
-        .spec
-        .services
-        .iter()
-        .filter(|one| one.file.process.is_none())
-        .map(|one| &one.name)
-        .collect();
-    if without.is_empty() {
-        let bad: Vec<_> = tried
-            .started
-            .iter()
-            .filter(|one| !one.well)
-            .map(|one| format!("{}: {}", one.service, one.answer))
-            .collect();
-        let text = format!(
-            "{} entry points started on scratch addresses and ended; not well: {}",
-            tried.started.len(),
-            list(&bad)
-        );
-        section
-            .judge(
-                "2.5.4",
-                bad.is_empty() && tried.started.len() == services,
-                performed,
-                text,
-                &evidence,
-            )
-            .await?;
-    } else {
-        section
-            .open(
-                "2.5.4",
-                format!("{} name no `process` to start", list(without.iter())),
-            )
-            .await?;
+    match &tried.not_started {
+        Some(why) => section.open("2.5.4", why.clone()).await?,
+        None => {
+            let bad: Vec<_> = tried
+                .started
+                .iter()
+                .filter(|one| !one.well)
+                .map(|one| format!("{}: {}", one.service, one.answer))
+                .collect();
+            let text = format!(
+                "{} started on scratch addresses and ended; not well: {}",
+                counted(tried.started.len(), "entry point"),
+                list(&bad)
+            );
+            let holds = bad.is_empty() && tried.started.len() == services;
+            section
+                .judge("2.5.4", holds, performed, text, &evidence)
+                .await?;
+        }
     }
     match &tried.not_walked {
         Some(why) => section.open("2.5.5", why.clone()).await?,

@@ -15,8 +15,9 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::http::HttpClient;
+use crate::phases::look::list;
 use crate::phases::migrate;
-use crate::spec::Service;
+use crate::spec::{ProcessFile, Service, Spec};
 use crate::step::StepError;
 use crate::{Context, Progress, journey, left};
 
@@ -38,6 +39,8 @@ pub(super) struct Scratch {
     pub folder: PathBuf,
     pub started: Vec<Started>,
     pub walked: Vec<(String, Result<usize, String>)>,
+    /// Why no entry point was started.
+    pub not_started: Option<String>,
     /// Why no journey was walked.
     pub not_walked: Option<String>,
 }
@@ -150,6 +153,35 @@ pub(super) fn incomplete(context: &Context) -> Vec<String> {
     left
 }
 
+/// Says which services cannot be started away from what runs. With its secrets a service would reach
+/// what they open, so one that has some is not tried.
+fn not_started(spec: &Spec) -> Option<String> {
+    let of = |kind: fn(&ProcessFile) -> bool| -> Vec<_> {
+        let services = spec.services.iter();
+        let such = services.filter(|one| one.file.process.as_ref().is_some_and(kind));
+        such.map(|one| one.name.as_str()).collect()
+    };
+    let without = spec
+        .services
+        .iter()
+        .filter(|one| one.file.process.is_none());
+    let mut without: Vec<_> = without.map(|one| one.name.as_str()).collect();
+    without.extend(of(|process| process.command.is_empty()));
+    let secrets = of(|process| !process.secrets.is_empty());
+    let why: Vec<_> = [
+        (without, "name no `process` to start"),
+        (
+            secrets,
+            "have secrets, and are not started away from what runs",
+        ),
+    ]
+    .into_iter()
+    .filter(|(services, _)| !services.is_empty())
+    .map(|(services, why)| format!("{} {why}", list(services)))
+    .collect();
+    (!why.is_empty()).then(|| why.join("; "))
+}
+
 /// Starts every service once, walks the critical paths, and ends all of them.
 pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
     let folder = context.run.path().join("scratch");
@@ -158,15 +190,9 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
         folder: folder.clone(),
         ..Scratch::default()
     };
-    let ready = context.spec.services.iter().all(|one| {
-        one.file
-            .process
-            .as_ref()
-            .is_some_and(|process| process.secrets.is_empty() && !process.command.is_empty())
-    });
-    if !ready {
-        scratch.not_walked =
-            Some("a service names no `process`, or one that needs secrets".to_owned());
+    scratch.not_started = not_started(&context.spec);
+    if let Some(why) = &scratch.not_started {
+        scratch.not_walked = Some(why.clone());
         return Ok(scratch);
     }
     remove(&folder)?;
@@ -284,6 +310,9 @@ fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepE
     };
     let mut command = Command::new(&program);
     left::mark(&mut command, &words.context.run);
+    for secret in words.context.spec.secret_variables() {
+        command.env_remove(secret);
+    }
     command
         .args(arguments)
         .current_dir(project)

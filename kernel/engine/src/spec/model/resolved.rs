@@ -1,6 +1,6 @@
 //! What the engine works with: deployment file and Compose file together, for one environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use code_deploy_record::{Digest, Role};
@@ -10,7 +10,7 @@ use super::super::compose::ComposeFacts;
 use super::environment::Policy;
 use super::file::DeployFile;
 use super::journey::Journey;
-use super::service::ServiceFile;
+use super::service::{SecretRef, ServiceFile};
 use super::strategy::Strategy;
 use crate::duration::Span;
 
@@ -57,6 +57,25 @@ impl Spec {
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Returns the variables of this program's environment that hold secrets, as the files refer to
+    /// them. Processes that are started and outlive it have no use for them.
+    #[must_use]
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        let composed = self.compose.services.values();
+        let composed = composed.flat_map(|service| service.secret_variables.values());
+        let processes = self
+            .services
+            .iter()
+            .filter_map(|one| one.file.process.as_ref());
+        let of_processes = processes.flat_map(|process| process.secrets.values());
+        let all = composed.chain(of_processes).chain(&self.file.seal.key);
+        let variables = all.filter_map(|secret| match secret {
+            SecretRef::Env(name) => Some(name.clone()),
+            SecretRef::File(_) => None,
+        });
+        variables.collect()
     }
 
     /// Returns the folder where data of the environment is kept over releases.

@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use code_deploy_engine::target::TargetError;
 use code_deploy_router::{RouterConfig, Status};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use super::{KNOCK, RouterProcess};
 use crate::local::failure::{code, failed, files, not_stopped};
@@ -159,7 +158,9 @@ impl RouterProcess {
         settings.keeper_socket = Some(self.places.keeper_socket());
         write_json(&config, &settings).map_err(refused)?;
         let log = append_private(&folder.join("router.log")).map_err(refused)?;
-        let child = Command::new(&self.program)
+        let child = self
+            .program
+            .command()
             .args(["internal", "router", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
