@@ -80,7 +80,7 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments, a browser, `openssl` and `ssh-keygen` are
+/// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, `openssl` and `ssh-keygen` are
 /// there, as needed.
 ///
 /// # Errors
@@ -120,6 +120,8 @@ pub enum Need {
     Disks,
     /// The programs of other people that check what was signed.
     Signatures,
+    /// The Docker engine with its client, and what it sets the firewall with.
+    Docker,
 }
 
 /// Where Debian puts the browser.
@@ -133,6 +135,7 @@ impl Need {
             Self::Chromium => &["chromium"],
             Self::Disks => &["e2fsprogs", "mount"],
             Self::Signatures => &["openssh-client", "openssl"],
+            Self::Docker => &["docker.io", "iptables"],
         }
     }
 
@@ -150,6 +153,16 @@ impl Need {
             Self::Signatures => ["ssh-keygen", "openssl"]
                 .into_iter()
                 .all(|name| find(name).is_some()),
+            Self::Docker => {
+                // An engine that the user has is only asked.
+                let own: &[&str] = match std::env::var_os("DOCKER_HOST") {
+                    Some(_) => &[],
+                    None => &["dockerd", "iptables"],
+                };
+                own.iter()
+                    .chain(&["docker"])
+                    .all(|name| find(name).is_some())
+            }
         }
     }
 }

@@ -9,11 +9,13 @@ pub enum Part {
     Chromium,
     /// The right to mount disks, and the programs that do.
     Mounts,
+    /// A Docker engine.
+    Docker,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Python, Self::Chromium, Self::Mounts];
+    pub const ALL: [Self; 4] = [Self::Python, Self::Chromium, Self::Mounts, Self::Docker];
 
     /// Returns the word that names the part on the command line.
     pub fn name(self) -> &'static str {
@@ -21,6 +23,7 @@ impl Part {
             Self::Python => "python",
             Self::Chromium => "chromium",
             Self::Mounts => "mounts",
+            Self::Docker => "docker",
         }
     }
 
@@ -32,6 +35,9 @@ impl Part {
             }
             Self::Chromium => "Chromium, from Debian",
             Self::Mounts => "small disks in files and in memory; only root can mount them",
+            Self::Docker => {
+                "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
+            }
         }
     }
 
@@ -41,15 +47,17 @@ impl Part {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
+            Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
         }
     }
 
-    /// Returns the modules of the end-to-end tests that cannot run without the part.
+    /// Returns the modules of the tests that cannot run without the part.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
+            Self::Docker => &["docker"],
         }
     }
 
@@ -72,7 +80,7 @@ pub fn tests_that_need(parts: &[Part]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "package(code-deploy-e2e) & test(/^({})::/)",
+        "(package(code-deploy-e2e) | package(code-deploy-targets)) & test(/^({})::/)",
         modules.join("|")
     ))
 }
@@ -85,7 +93,10 @@ mod tests {
     fn a_browser_test_needs_both_parts_and_is_named_once() {
         assert_eq!(
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
-            Some("package(code-deploy-e2e) & test(/^(browser|envelope|jupyter|notebooks)::/)")
+            Some(
+                "(package(code-deploy-e2e) | package(code-deploy-targets)) & \
+                 test(/^(browser|envelope|jupyter|notebooks)::/)"
+            )
         );
     }
 
