@@ -83,12 +83,7 @@ impl DockerTarget {
         wanted: &ServiceAddress,
     ) -> Result<ServiceAddress, TargetError> {
         let service = self.service(&wanted.service)?;
-        let _change = ChangeLock::of(
-            &self.root,
-            "the router",
-            &format!("router-{}.lock", service.name),
-        )
-        .await?;
+        let _change = self.router_lock(&service.name).await?;
         let known = self.router_of(&service.name).await?;
         let known = self.without_half_made(known).await?;
         let kept = known.as_ref().and_then(|one| one.published);
@@ -261,12 +256,23 @@ impl DockerTarget {
     pub(super) async fn recover_routers(&self) -> Result<Vec<String>, TargetError> {
         let mut started = Vec::new();
         let routers = self.routers().await?;
-        for router in routers.into_iter().filter(|one| !one.is_up()) {
+        for seen in routers.into_iter().filter(|one| !one.is_up()) {
+            let _change = self.router_lock(&seen.service).await?;
+            // Whoever held the lock may have stopped it, or started it again.
+            let now = self.router_of(&seen.service).await?;
+            let Some(router) = now.filter(|one| !one.is_up()) else {
+                continue;
+            };
             self.start_router(&router).await?;
             self.wait_router(&router.service).await?;
             started.push(router.name);
         }
         Ok(started)
+    }
+
+    async fn router_lock(&self, service: &str) -> Result<ChangeLock, TargetError> {
+        let what = format!("the router of {service}");
+        ChangeLock::of(&self.root, &what, &format!("router-{service}.lock")).await
     }
 
     /// Starts a router that was made. The folder of its socket is gone when the machine was started
@@ -361,6 +367,7 @@ impl DockerTarget {
     pub(super) async fn remove_routers(&self, grace: Duration) -> Result<(), TargetError> {
         let routers = self.routers().await?;
         let ends = routers.iter().map(|router| async move {
+            let _change = self.router_lock(&router.service).await?;
             if router.running
                 && let Err(error) = self.steering_of(router).client().shutdown(grace).await
             {

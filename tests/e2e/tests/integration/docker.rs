@@ -115,6 +115,28 @@ fn a_fault_is_found_and_the_run_goes_back() {
 }
 
 #[test]
+fn a_name_that_a_foreign_container_has_sends_the_run_back_and_the_container_stays() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    let name = CONTAINERS[1];
+    let foreign = docker(&["create", "--name", name, "shop:1.1.0", "probe"]);
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let text = format!("{}\n{}", said.out, said.err);
+    assert!(text.contains("CD0526"), "{text}");
+    assert!(text.contains("was not made for shop-dev"), "{text}");
+    ended(&place, &said, RunOutcome::RolledBack);
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+    assert_eq!(docker(&["inspect", "--format", "{{.Id}}", name]), foreign);
+    docker(&["rm", name]);
+}
+
+#[test]
 fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
     let place = Place::with_docker();
     place.lay_out_upgrade();
