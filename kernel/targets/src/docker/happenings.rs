@@ -1,6 +1,6 @@
 //! What became of instances on its own, told by comparing with what was seen before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use code_deploy_engine::target::TargetEvent;
@@ -30,22 +30,32 @@ impl Seen {
 #[derive(Default)]
 pub struct Happenings {
     seen: Mutex<BTreeMap<String, Seen>>,
+    /// The containers that are ended on purpose: they stand on the engine until they are removed.
+    asked: Mutex<BTreeSet<String>>,
 }
 
 impl Happenings {
-    /// Returns what happened to instances and routers since the last call. Those that were stopped
-    /// on purpose are gone, and not told of. That a router was started again is told also when that
+    /// Takes note that a container is about to be ended on purpose.
+    pub fn is_asked_to_end(&self, container: &Known) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(container.id.clone());
+    }
+
+    /// Returns what happened to instances and routers since the last call. Those that are ended on
+    /// purpose are not told of. That a router was started again is told also when that
     /// was before the first call.
     pub fn since_last(&self, instances: &[Known], routers: &[Known]) -> Vec<TargetEvent> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = BTreeMap::new();
         let mut events = Vec::new();
-        for router in routers {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let told_of = |known: &&Known| !asked.contains(&known.id);
+        for router in routers.iter().filter(told_of) {
             let was = seen.get(&router.id).map_or(0, |was| was.restarts);
             events.extend((was < router.restarts).then(|| router_restart(router)));
             now.insert(router.id.clone(), Seen::of(router));
         }
-        for known in instances {
+        for known in instances.iter().filter(told_of) {
             let is = Seen::of(known);
             let was = seen.get(&known.id);
             events.extend(told(known, was, is).map(|text| TargetEvent {

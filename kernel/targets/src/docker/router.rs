@@ -368,11 +368,8 @@ impl DockerTarget {
         let routers = self.routers().await?;
         let ends = routers.iter().map(|router| async move {
             let _change = self.router_lock(&router.service).await?;
-            if router.running
-                && let Err(error) = self.steering_of(router).client().shutdown(grace).await
-            {
-                tracing::warn!(%error, router = router.name, "the router is ended by a signal");
-            }
+            // Asked by its socket, it would end, and the engine would start it again.
+            self.happenings.is_asked_to_end(router);
             self.end_container(router, grace).await?;
             self.remove_container(router).await
         });

@@ -99,6 +99,7 @@ impl DockerTarget {
 
     /// Ends an instance, puts its log away and removes it. Returns whether it had to be made to.
     pub(super) async fn retire(&self, known: &Known, grace: Duration) -> Result<bool, TargetError> {
+        self.happenings.is_asked_to_end(known);
         let forced = self.end_container(known, grace).await?;
         self.keep_log(known).await?;
         self.remove_container(known).await?;
