@@ -6,13 +6,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use code_deploy_targets::DockerTarget;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{DemoFault, RunArgs};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{Project, To};
+use crate::project::{self, DOCKER, Project, To};
 use crate::run;
 use crate::session::{Session, Wish};
 
@@ -54,6 +55,7 @@ pub async fn demo(
         Session::begin(machine, &project, environment, target, face, To::Change)
     };
     let before = begin(machine)?;
+    make_images(machine, &before).await?;
     if before.spec.data_folder().exists() {
         face.text(
             "What an earlier demonstration left running here is stopped, and its data is removed; its \
@@ -154,6 +156,17 @@ fn naming(text: &str, release: &str) -> String {
         }
     });
     lines.collect()
+}
+
+/// Where services run as containers, both releases are images of this program.
+async fn make_images(machine: &Machine, session: &Session) -> Result<(), Failure> {
+    if session.spec.target != DOCKER {
+        return Ok(());
+    }
+    let settings = project::settings(machine, &session.spec, &session.redactor);
+    let target = DockerTarget::to_look_at(settings);
+    let references = [FIRST, SECOND].map(|release| format!("shop:{release}"));
+    Ok(target.make_demonstration(&references).await?)
 }
 
 fn release(text: &str) -> Option<code_deploy_record::Release> {

@@ -107,6 +107,7 @@ impl Dispatcher {
             Command::Kernel(arguments) => {
                 kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
             }
+            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face).await,
             other => self.carry_out_apart(other),
         }
     }
@@ -119,7 +120,6 @@ impl Dispatcher {
                 let project = self.project().ok();
                 show::verify::verify(project.as_ref(), &arguments, &*self.face)
             }
-            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face),
             Command::Init(arguments) => self.init(&arguments),
             Command::Schema => {
                 let schema = code_deploy_engine::spec::schema();

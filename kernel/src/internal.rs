@@ -74,10 +74,14 @@ async fn router(path: &Path) -> Ended {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let runtime = config.control_socket.parent().unwrap_or(Path::new("/"));
     let runtime = runtime.to_owned();
+    // One in a container has none: the engine starts it again.
+    let has_keeper = config.keeper_socket.is_some();
     with_stop(|stop| async move {
         // Cancel safe: nobody waits for the keeper's keeper, and the router ends in its own time.
         let keeping = stop.clone().run_until_cancelled_owned(async move {
-            local::keep_keeper(folder, &runtime).await;
+            if has_keeper {
+                local::keep_keeper(folder, &runtime).await;
+            }
         });
         let routing = async {
             let ended = code_deploy_router::run(config, stop.clone()).await;

@@ -52,6 +52,9 @@ use session::Told;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    if called_as_shop() {
+        return code_deploy_shop::main_with_args(std::env::args().skip(1));
+    }
     code_deploy_jupyter::rust_cells::early_hook();
     let line = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
@@ -84,6 +87,15 @@ fn main() -> ExitCode {
     // A thread that waits for a person's line, or on a file, must not keep the program.
     runtime.shutdown_background();
     ExitCode::from(exit.code())
+}
+
+/// Whether the program was called by the name of the demonstration's, which it has in an image of its
+/// own: a Compose file says `command: ["shop", "catalog"]`.
+fn called_as_shop() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == "shop")
 }
 
 /// Shows the help that was asked for, or why the command line cannot be read.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{self, Spec};
 use code_deploy_record::{Redactor, RunFolder, RunId, RunOutcome, RunState, RunsFolder};
-use code_deploy_targets::LocalTarget;
-use code_deploy_targets::local::LocalSettings;
+use code_deploy_targets::{DockerTarget, LocalTarget, Settings};
 
 use crate::failure::Failure;
 use crate::machine::Machine;
 
 /// The targets that this program knows, with what it can do with them.
-pub const TARGETS: [&str; 4] = ["local", "docker-desktop", "k8s", "cloud-aws"];
+pub const TARGETS: [&str; 4] = ["local", DOCKER, "k8s", "cloud-aws"];
+
+/// The target that is a Docker engine of this machine.
+pub const DOCKER: &str = "docker-desktop";
 
 /// A project: a folder with a deployment file.
 #[derive(Debug, Clone)]
@@ -163,12 +165,13 @@ impl Project {
 }
 
 fn known_target(target: &str) -> Result<(), Failure> {
-    if target == "local" {
+    if matches!(target, "local" | DOCKER) {
         return Ok(());
     }
     if TARGETS.contains(&target) {
         let what = format!("this version of the program cannot deploy to `{target}` yet");
-        return Err(Failure::refused("CD0502", what, "Use the target `local`."));
+        let next = "Use the target `local` or `docker-desktop`.";
+        return Err(Failure::refused("CD0502", what, next));
     }
     let known = TARGETS.map(str::to_owned);
     let near = crate::commands::nearest(target, &known);
@@ -202,16 +205,23 @@ pub fn target_of(
     redactor: &Redactor,
     to: To,
 ) -> Result<Arc<dyn Target>, Failure> {
+    let settings = settings(machine, spec, redactor);
+    Ok(match (spec.target.as_str(), to) {
+        (DOCKER, To::Change) => Arc::new(DockerTarget::new(settings)?),
+        (DOCKER, To::LookAt) => Arc::new(DockerTarget::to_look_at(settings)),
+        (_, To::Change) => Arc::new(LocalTarget::new(settings)?),
+        (_, To::LookAt) => Arc::new(LocalTarget::to_look_at(settings)),
+    })
+}
+
+/// Returns what a target needs to know of this program.
+pub fn settings(machine: &Machine, spec: &Arc<Spec>, redactor: &Redactor) -> Settings {
     let lookup_machine = machine.clone();
-    let settings = LocalSettings {
+    Settings {
         spec: Arc::clone(spec),
         program: machine.program.clone(),
         runtime: machine.runtime.clone(),
         lookup: Arc::new(move |name| lookup_machine.variable(name)),
         redactor: redactor.clone(),
-    };
-    Ok(Arc::new(match to {
-        To::Change => LocalTarget::new(settings)?,
-        To::LookAt => LocalTarget::to_look_at(settings),
-    }))
+    }
 }

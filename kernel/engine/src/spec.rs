@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use code_deploy_record::Digest;
 
-pub use compose::{ComposeFacts, ComposeService, Feature};
+pub use compose::{ComposeFacts, ComposeService, Feature, bytes};
 pub(crate) use document::Document;
 pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecError};
@@ -106,7 +106,9 @@ impl Spec {
         let file: DeployFile = document.typed()?;
         let chosen = environment_of(document, &file, environment)?;
         let project = project_of(path);
-        let lookup = |name: &str| chosen.variables.get(name).cloned().or_else(|| vars(name));
+        let given = |name: &str| chosen.variables.get(name).cloned().or_else(|| vars(name));
+        let lookup =
+            |name: &str| given(name).or_else(|| own_variable(name, &file, &project, environment));
         let compose_path = project.join(&file.compose);
         if !compose_path.is_file() {
             return Err(document.error(
@@ -150,6 +152,32 @@ impl Spec {
             files,
         })
     }
+}
+
+/// The variable of a Compose file that stands for the release being deployed.
+pub const RELEASE_VARIABLE: &str = "CODE_DEPLOY_RELEASE";
+
+/// The variable of a Compose file that stands for the folder of data kept over releases.
+pub const DATA_VARIABLE: &str = "CODE_DEPLOY_DATA";
+
+/// Returns a variable that a Compose file may use although nobody set it.
+fn own_variable(
+    name: &str,
+    file: &DeployFile,
+    project: &Path,
+    environment: &str,
+) -> Option<String> {
+    match name {
+        RELEASE_VARIABLE => file.release.clone(),
+        DATA_VARIABLE => Some(data_folder(project, environment).display().to_string()),
+        _ => None,
+    }
+}
+
+/// Returns the folder where a project keeps the data of an environment over releases.
+fn data_folder(project: &Path, environment: &str) -> PathBuf {
+    let runs = code_deploy_record::RunsFolder::of_project(project);
+    runs.path().join("data").join(environment)
 }
 
 fn project_of(path: &Path) -> PathBuf {

@@ -32,6 +32,9 @@ pub struct RouterConfig {
     /// [`KeptListeners`](crate::KeptListeners); none where nobody does.
     #[serde(default)]
     pub keeper_socket: Option<PathBuf>,
+    /// Name of its samples file, without its ending: several routers may measure into one folder.
+    #[serde(default = "default_samples")]
+    pub samples: String,
 }
 
 impl RouterConfig {
@@ -44,8 +47,13 @@ impl RouterConfig {
             services: Vec::new(),
             shutdown_grace: default_grace(),
             keeper_socket: None,
+            samples: default_samples(),
         }
     }
+}
+
+fn default_samples() -> String {
+    "router".to_owned()
 }
 
 fn default_grace() -> Duration {
@@ -60,6 +68,10 @@ pub struct ServiceConfig {
     pub name: String,
     /// Loopback address to listen on; port 0 takes a free port and keeps it.
     pub listen: SocketAddr,
+    /// Whether the router runs in a container of its own: `listen` may then be any address there,
+    /// because whoever runs the container decides what of it is reached from outside.
+    #[serde(default)]
+    pub contained: bool,
     /// Time limits of the data path.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -91,6 +103,7 @@ impl ServiceConfig {
         Self {
             name: name.into(),
             listen,
+            contained: false,
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             sticky: None,
@@ -113,7 +126,7 @@ impl ServiceConfig {
                 format!("service {}: {what}", self.name),
             ))
         };
-        if !self.listen.ip().is_loopback() {
+        if !self.contained && !self.listen.ip().is_loopback() {
             return bad("`listen` must be a loopback address");
         }
         if self.timeouts.any_zero() {

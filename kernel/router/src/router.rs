@@ -34,6 +34,7 @@ pub(crate) struct Router {
     pub(crate) recorder: Arc<Recorder>,
     keeper: Keeper,
     pub(crate) grace: Mutex<Duration>,
+    samples_name: String,
     started_us: u64,
 }
 
@@ -84,6 +85,7 @@ impl Router {
             recorder: Arc::default(),
             keeper: Keeper::new(config.keeper_socket.clone()),
             grace: Mutex::new(config.shutdown_grace),
+            samples_name: config.samples.clone(),
             started_us: unix_us(),
         });
         let mut control = router.control.lock().await;
@@ -106,7 +108,7 @@ impl Router {
         }
         router.restore_lease(&state);
         if let Some(dir) = &state.record_dir {
-            match samples::open(dir).await {
+            match samples::open(dir, &router.samples_name).await {
                 Ok(writer) => router.recorder.install(&router.shared, Some(writer)).await,
                 Err(error) => router.recorder.fail(&error),
             }
@@ -344,7 +346,7 @@ impl Router {
         let mut next = control.state.clone();
         next.record_dir.clone_from(&dir);
         let writer = match &dir {
-            Some(dir) => Some(samples::open(dir).await?),
+            Some(dir) => Some(samples::open(dir, &self.samples_name).await?),
             None => None,
         };
         control.commit(next).await?;

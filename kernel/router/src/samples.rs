@@ -12,8 +12,6 @@ use crate::shared::Shared;
 use crate::sync::lock;
 
 const SECOND_US: u64 = 1_000_000;
-/// The samples file within its folder, without its ending.
-const NAME: &str = "router";
 
 /// Where samples go, if anywhere.
 #[derive(Debug, Default)]
@@ -80,13 +78,13 @@ impl Recorder {
     }
 }
 
-/// Opens the samples file of a folder.
+/// Opens the samples file of that name in a folder.
 ///
 /// # Errors
 /// [`Error::Refused`] with code `cannot-record` when the folder cannot be written to.
-pub(crate) async fn open(dir: &Path) -> Result<SampleWriter, Error> {
-    let dir: PathBuf = dir.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SampleWriter::open(&dir, NAME)).await;
+pub(crate) async fn open(dir: &Path, name: &str) -> Result<SampleWriter, Error> {
+    let (dir, name): (PathBuf, String) = (dir.to_owned(), name.to_owned());
+    let opened = tokio::task::spawn_blocking(move || SampleWriter::open(&dir, &name)).await;
     match opened {
         Ok(Ok(writer)) => Ok(writer),
         Ok(Err(error)) => Err(Error::refused("cannot-record", describe(&error))),

@@ -15,7 +15,7 @@ struct Finding {
 }
 
 /// Looks at this machine and says what is missing for which command. Changes nothing.
-pub fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
+pub async fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
     let mut findings = vec![
         runtime(machine),
         tool(machine, "git", "source policy"),
@@ -23,6 +23,7 @@ pub fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
         tool(machine, "rustc", "Rust cells"),
         tool(machine, "jupyter", "notebooks"),
         process_handles(),
+        engine(machine).await,
     ];
     findings.extend(kernels(machine));
     let missing = findings
@@ -101,6 +102,26 @@ fn tool(machine: &Machine, name: &'static str, used_for: &str) -> Finding {
             what: name,
             found: "not on the path".to_owned(),
             cure: format!("Install {name}; it is needed for {used_for} only."),
+        },
+    }
+}
+
+/// The Docker engine, for deployments to one.
+async fn engine(machine: &Machine) -> Finding {
+    let what = "Docker engine";
+    let host = machine
+        .variable("DOCKER_HOST")
+        .filter(|host| !host.is_empty());
+    match code_deploy_targets::docker::describe_engine(host).await {
+        Ok(found) => Finding {
+            what,
+            found,
+            cure: String::new(),
+        },
+        Err(error) => Finding {
+            what,
+            found: error.what,
+            cure: format!("{} It is needed for docker-desktop only.", error.next),
         },
     }
 }

@@ -1,6 +1,19 @@
 //! The places that the engine deploys to. Each implements
 //! [`Target`](code_deploy_engine::Target); the engine knows none of them by name.
 
+mod capacity;
+mod disk;
+pub mod docker;
+mod failure;
+mod listening;
 pub mod local;
+mod lock;
+mod settings;
+mod stable;
+mod steering;
+mod token;
 
+pub use docker::DockerTarget;
+pub use failure::CODES;
 pub use local::LocalTarget;
+pub use settings::{Lookup, Settings};

@@ -1,13 +1,9 @@
 //! Services as processes of this machine, behind the router.
 
-mod capacity;
 mod environment;
-mod failure;
 mod happenings;
 mod instance;
 mod keeper;
-mod listening;
-mod lock;
 mod places;
 mod process;
 mod program;
@@ -30,37 +26,24 @@ use code_deploy_engine::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, Target,
     TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, Redactor, Release, Secret};
+use code_deploy_record::{Finding, Release, Secret};
 
-pub use failure::CODES;
+pub(crate) use environment::resolve;
 pub use keeper::{keep_keeper, keep_router};
 pub use places::Places;
 pub use process::ProcessId;
 pub use supervisor::supervise;
 
-use failure::{code, failed, files};
+use crate::disk::create_private;
+use crate::failure::{code, failed, files};
+use crate::settings::Settings;
+use crate::steering::{RELEASE_HEADER, TOKEN_HEADER};
+use crate::token;
+use crate::{capacity, listening};
 use happenings::Happenings;
-use instance::{create_private, write_private};
 use program::Program;
 use router::RouterProcess;
 use store::{Store, describe};
-
-/// Looks up a variable of the program's environment.
-pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// What the local target needs to know of the program that uses it.
-pub struct LocalSettings {
-    /// The deployment file, read.
-    pub spec: Arc<Spec>,
-    /// The program itself, which is started again as router and supervisor.
-    pub program: PathBuf,
-    /// A folder of the user for sockets, with a short path.
-    pub runtime: PathBuf,
-    /// Looks up a variable of the program's environment.
-    pub lookup: Lookup,
-    /// Gets to know the secrets that instances are given.
-    pub redactor: Redactor,
-}
 
 /// This machine: services run as processes of their own, which outlive the program, behind a
 /// router that does too.
@@ -81,21 +64,21 @@ impl LocalTarget {
     ///
     /// # Errors
     /// When the folder of the environment cannot be written.
-    pub fn new(settings: LocalSettings) -> Result<Self, TargetError> {
+    pub fn new(settings: Settings) -> Result<Self, TargetError> {
         let places = places_of(&settings);
-        let token = read_or_make_token(&places)?;
+        let token = token::read_or_make(places.root())?;
         Ok(Self::of(settings, places, token))
     }
 
     /// Returns the target for looking at it: nothing is written, also where there is no token yet.
     #[must_use]
-    pub fn to_look_at(settings: LocalSettings) -> Self {
+    pub fn to_look_at(settings: Settings) -> Self {
         let places = places_of(&settings);
-        let token = read_token(&places).unwrap_or_else(new_token);
+        let token = token::read(places.root()).unwrap_or_else(token::new);
         Self::of(settings, places, token)
     }
 
-    fn of(settings: LocalSettings, places: Places, token: Secret) -> Self {
+    fn of(settings: Settings, places: Places, token: Secret) -> Self {
         settings.redactor.know("router token", token.clone());
         let program = Program::without_secrets(&settings.program, &settings.spec);
         let router = RouterProcess::new(places.clone(), program);
@@ -173,7 +156,7 @@ impl Target for LocalTarget {
                 }
             })
             .collect();
-        let stable = stable_release(&served, &instances);
+        let stable = crate::stable::release(&served, &instances);
         Ok(Observed {
             instances,
             addresses,
@@ -287,11 +270,8 @@ impl Target for LocalTarget {
 
     fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
         vec![
-            (
-                router::RELEASE_HEADER.to_owned(),
-                Secret::new(release.to_string()),
-            ),
-            (router::TOKEN_HEADER.to_owned(), self.token.clone()),
+            (RELEASE_HEADER.to_owned(), Secret::new(release.to_string())),
+            (TOKEN_HEADER.to_owned(), self.token.clone()),
         ]
     }
 
@@ -300,21 +280,7 @@ impl Target for LocalTarget {
     }
 }
 
-/// The stable release is the one that has all traffic of every service and has an instance.
-fn stable_release(served: &BTreeMap<String, Shares>, instances: &[Instance]) -> Option<Release> {
-    let mut releases = served.values().map(|shares| {
-        let all = shares.iter().find(|(_, share)| **share == 100);
-        all.map(|(release, _)| release)
-    });
-    let first = releases.next()??;
-    let same = releases.all(|release| release == Some(first));
-    let runs = instances
-        .iter()
-        .any(|instance| instance.release == *first && instance.running);
-    (same && runs).then(|| first.clone())
-}
-
-fn places_of(settings: &LocalSettings) -> Places {
+fn places_of(settings: &Settings) -> Places {
     let (spec, own) = (&settings.spec, settings.runtime.clone());
     let places = Places::new(&spec.project, &spec.environment, spec.data_folder(), own);
     // A session without a login, or another one, has another folder for sockets.
@@ -325,23 +291,4 @@ fn places_of(settings: &LocalSettings) -> Places {
         Some(runtime) => places.with_sockets_in(runtime.to_owned()),
         None => places,
     }
-}
-
-fn read_or_make_token(places: &Places) -> Result<Secret, TargetError> {
-    if let Some(token) = read_token(places) {
-        return Ok(token);
-    }
-    let (path, token) = (places.token(), new_token());
-    create_private(places.root()).map_err(files(None, "create", places.root()))?;
-    write_private(&path, token.expose().as_bytes()).map_err(files(None, "write", &path))?;
-    Ok(token)
-}
-
-fn read_token(places: &Places) -> Option<Secret> {
-    let token = std::fs::read_to_string(places.token()).ok()?;
-    (token.len() == 32).then(|| Secret::new(token))
-}
-
-fn new_token() -> Secret {
-    Secret::new(format!("{:032x}", rand::random::<u128>()))
 }

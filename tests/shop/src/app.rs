@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{BaseUrl, Config};
+use crate::config::{BaseUrl, Config, MarkersFrom};
 use crate::downstream::Downstream;
 use crate::error::Error;
 use crate::fault::Injector;
@@ -23,6 +23,7 @@ pub(crate) struct App {
     pub log: Log,
     pub metrics: Metrics,
     pub injector: Injector,
+    pub markers_from: MarkersFrom,
     /// What this service calls or reads; its readiness depends on them.
     pub dependencies: Dependencies,
     /// Cancelled when the service was told to end.
@@ -45,6 +46,7 @@ impl App {
             log,
             metrics: Metrics::new(config.service, &config.release),
             injector: Injector::new(config.fault.clone(), config.service),
+            markers_from: config.markers_from,
             dependencies: Dependencies {
                 store: store(config).await?,
                 services: services(config)?,

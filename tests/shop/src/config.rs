@@ -45,6 +45,8 @@ pub struct Config {
     /// How long requests under way may take to finish after that (`SHOP_GRACE_MS`, default
     /// 10000).
     pub grace: Duration,
+    /// Who may have a marker written to the log (`SHOP_MARKERS_FROM`, default `loopback`).
+    pub markers_from: MarkersFrom,
     /// Where log lines go.
     pub log: LogTarget,
 }
@@ -87,9 +89,48 @@ impl Config {
             call_timeout: millis(&get, "SHOP_CALL_TIMEOUT_MS", 3_000)?,
             drain: millis(&get, "SHOP_DRAIN_MS", 500)?,
             grace: millis(&get, "SHOP_GRACE_MS", 10_000)?,
+            markers_from: parse(
+                &get,
+                "SHOP_MARKERS_FROM",
+                "loopback or private",
+                MarkersFrom::Loopback,
+            )?,
             log: LogTarget::Stdout,
         };
         Ok(config)
+    }
+}
+
+/// Who may have a marker written to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkersFrom {
+    /// Whoever asks from loopback.
+    Loopback,
+    /// Also whoever asks from a private network: in a container, the machine is one of those.
+    Private,
+}
+
+impl MarkersFrom {
+    /// Returns whether somebody with that address may.
+    #[must_use]
+    pub fn allows(self, peer: IpAddr) -> bool {
+        match peer.to_canonical() {
+            address if address.is_loopback() => true,
+            IpAddr::V4(address) => self == Self::Private && address.is_private(),
+            IpAddr::V6(address) => self == Self::Private && address.is_unique_local(),
+        }
+    }
+}
+
+impl FromStr for MarkersFrom {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "loopback" => Ok(Self::Loopback),
+            "private" => Ok(Self::Private),
+            _ => Err(()),
+        }
     }
 }
 
@@ -208,4 +249,18 @@ fn database(get: &impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseUrl>
         .and_then(|file| file.take(SECRET_FILE_LIMIT).read_to_string(&mut text))
         .map_err(|source| Error::SecretFile { path, source })?;
     DatabaseUrl::parse(&text).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_written_for_this_machine_or_for_a_private_network_if_so_set() {
+        let peers = ["127.0.0.1", "::ffff:127.0.0.1", "172.18.0.1", "192.0.2.1"];
+        let allowed = |from: MarkersFrom| peers.map(|peer| from.allows(peer.parse().unwrap()));
+        assert_eq!(allowed(MarkersFrom::Loopback), [true, true, false, false]);
+        assert_eq!(allowed(MarkersFrom::Private), [true, true, true, false]);
+        assert_eq!("anyone".parse::<MarkersFrom>(), Err(()));
+    }
 }

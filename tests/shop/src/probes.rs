@@ -227,7 +227,7 @@ async fn log_marker(
     Extension(peer): Extension<SocketAddr>,
     marker: Result<Json<LogMarker>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    if !peer.ip().to_canonical().is_loopback() {
+    if !app.markers_from.allows(peer.ip()) {
         let detail = "markers are written only on behalf of this machine";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }

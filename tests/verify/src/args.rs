@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn a_part_that_is_left_out_is_not_brought_up() {
         let selection = selection(&["--without", "chromium", "--incomplete-ok"]);
-        assert_eq!(selection.parts(), [Part::Python, Part::Mounts]);
+        assert_eq!(
+            selection.parts(),
+            [Part::Python, Part::Mounts, Part::Docker, Part::Postgres]
+        );
         assert!(selection.incomplete_ok);
     }
 
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_named() {
         assert!(problem(&["--only", "fmt,lint"]).contains("there is no stage `lint`"));
-        assert!(problem(&["--without", "docker"]).contains("there is no part `docker`"));
+        assert!(problem(&["--without", "podman"]).contains("there is no part `podman`"));
         assert!(problem(&["--fast"]).contains("unknown word `--fast`"));
         assert!(problem(&["--only"]).contains("--only needs a value"));
     }

@@ -80,8 +80,8 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments, a browser, `openssl` and `ssh-keygen` are
-/// there, as needed.
+/// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, PostgreSQL,
+/// `openssl` and `ssh-keygen` are there, as needed.
 ///
 /// # Errors
 /// As [`install`]; also if a program is still missing after its package was installed.
@@ -107,6 +107,18 @@ pub async fn ensure(needs: &[Need], interrupt: &Interrupt) -> Result<(), Error> 
     Ok(())
 }
 
+/// Returns where Debian puts the program that makes the folder of a PostgreSQL server: each version
+/// has a place of its own, which is not on the search path. The newest counts.
+pub fn initdb() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions
+        .map(|entry| entry.path())
+        .filter(|path| path.join("bin/initdb").is_file())
+        .max_by_key(|path| number(path));
+    newest.map(|path| path.join("bin/initdb"))
+}
+
 /// Something that Debian brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -120,6 +132,10 @@ pub enum Need {
     Disks,
     /// The programs of other people that check what was signed.
     Signatures,
+    /// The Docker engine with its client, and what it sets the firewall with.
+    Docker,
+    /// The programs of a PostgreSQL server.
+    Postgres,
 }
 
 /// Where Debian puts the browser.
@@ -133,6 +149,8 @@ impl Need {
             Self::Chromium => &["chromium"],
             Self::Disks => &["e2fsprogs", "mount"],
             Self::Signatures => &["openssh-client", "openssl"],
+            Self::Docker => &["docker.io", "iptables"],
+            Self::Postgres => &["postgresql"],
         }
     }
 
@@ -150,6 +168,17 @@ impl Need {
             Self::Signatures => ["ssh-keygen", "openssl"]
                 .into_iter()
                 .all(|name| find(name).is_some()),
+            Self::Postgres => initdb().is_some(),
+            Self::Docker => {
+                // An engine that the user has is only asked.
+                let own: &[&str] = match std::env::var_os("DOCKER_HOST") {
+                    Some(_) => &[],
+                    None => &["dockerd", "iptables"],
+                };
+                own.iter()
+                    .chain(&["docker"])
+                    .all(|name| find(name).is_some())
+            }
         }
     }
 }

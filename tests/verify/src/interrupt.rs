@@ -23,8 +23,7 @@ impl Interrupt {
         (Sender { sender }, Self { receiver })
     }
 
-    /// Returns an interrupt that never comes.
-    #[cfg(test)]
+    /// Returns an interrupt that never comes: for what has to be done also after one.
     pub fn never() -> Self {
         Self::channel().1
     }

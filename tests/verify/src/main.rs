@@ -5,6 +5,7 @@ mod cache;
 mod checks;
 mod closing;
 mod debian;
+mod docker;
 mod error;
 mod interrupt;
 mod part;
@@ -60,6 +61,18 @@ async fn verify(selection: &Selection, interrupt: &Interrupt) -> Result<bool, Er
     })?;
     let tree = Tree::around(&folder, interrupt).await?;
     let mut setup = Setup::default();
+    let verified = stages(selection, &tree, &mut setup, interrupt).await;
+    let gone = setup.tear_down().await;
+    let good = verified?;
+    gone.map(|()| good)
+}
+
+async fn stages(
+    selection: &Selection,
+    tree: &Tree,
+    setup: &mut Setup,
+    interrupt: &Interrupt,
+) -> Result<bool, Error> {
     let mut report = Report::default();
     let mut closing = Closing::default();
     for stage in selection.stages() {
@@ -77,12 +90,12 @@ async fn verify(selection: &Selection, interrupt: &Interrupt) -> Result<bool, Er
         let result = if stage == Stage::Setup {
             setup::bring_up(selection, interrupt)
                 .await
-                .map(|up| setup = up)
+                .map(|up| *setup = up)
         } else {
             let checks = Checks {
-                tree: &tree,
+                tree,
                 selection,
-                setup: &setup,
+                setup,
                 interrupt,
             };
             run(stage, &checks, &mut closing, &mut report).await

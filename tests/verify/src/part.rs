@@ -9,11 +9,21 @@ pub enum Part {
     Chromium,
     /// The right to mount disks, and the programs that do.
     Mounts,
+    /// A Docker engine.
+    Docker,
+    /// The programs of a PostgreSQL server; the tests make and end their own.
+    Postgres,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Python, Self::Chromium, Self::Mounts];
+    pub const ALL: [Self; 5] = [
+        Self::Python,
+        Self::Chromium,
+        Self::Mounts,
+        Self::Docker,
+        Self::Postgres,
+    ];
 
     /// Returns the word that names the part on the command line.
     pub fn name(self) -> &'static str {
@@ -21,6 +31,8 @@ impl Part {
             Self::Python => "python",
             Self::Chromium => "chromium",
             Self::Mounts => "mounts",
+            Self::Docker => "docker",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -32,6 +44,10 @@ impl Part {
             }
             Self::Chromium => "Chromium, from Debian",
             Self::Mounts => "small disks in files and in memory; only root can mount them",
+            Self::Docker => {
+                "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
+            }
+            Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
         }
     }
 
@@ -41,15 +57,19 @@ impl Part {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
+            Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
+            Self::Postgres => "CODE_DEPLOY_STAGE_POSTGRES",
         }
     }
 
-    /// Returns the modules of the end-to-end tests that cannot run without the part.
+    /// Returns the modules of the tests that cannot run without the part.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
+            Self::Docker => &["docker"],
+            Self::Postgres => &["postgres"],
         }
     }
 
@@ -58,6 +78,9 @@ impl Part {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 }
+
+/// The packages with tests that need a part.
+const PACKAGES: [&str; 3] = ["code-deploy-e2e", "code-deploy-shop", "code-deploy-targets"];
 
 /// Returns the nextest expression for the tests that need one of `parts`; none for no part.
 pub fn tests_that_need(parts: &[Part]) -> Option<String> {
@@ -72,7 +95,8 @@ pub fn tests_that_need(parts: &[Part]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "package(code-deploy-e2e) & test(/^({})::/)",
+        "({}) & test(/^({})::/)",
+        PACKAGES.map(|name| format!("package({name})")).join(" | "),
         modules.join("|")
     ))
 }
@@ -85,7 +109,10 @@ mod tests {
     fn a_browser_test_needs_both_parts_and_is_named_once() {
         assert_eq!(
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
-            Some("package(code-deploy-e2e) & test(/^(browser|envelope|jupyter|notebooks)::/)")
+            Some(
+                "(package(code-deploy-e2e) | package(code-deploy-shop) | \
+                 package(code-deploy-targets)) & test(/^(browser|envelope|jupyter|notebooks)::/)"
+            )
         );
     }
 

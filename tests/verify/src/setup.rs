@@ -3,6 +3,7 @@
 use crate::args::Selection;
 use crate::cache::Cache;
 use crate::debian::{self, CHROMIUM, Need};
+use crate::docker;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::part::Part;
@@ -20,6 +21,21 @@ pub struct Setup {
     pub nextest: Option<PathBuf>,
     /// The parts that the tests are promised.
     pub parts: Vec<(Part, PathBuf)>,
+    /// The Docker engine.
+    pub docker: Option<docker::Engine>,
+}
+
+impl Setup {
+    /// Takes down what was brought up for this verification alone.
+    ///
+    /// # Errors
+    /// What does not go.
+    pub async fn tear_down(&self) -> Result<(), Error> {
+        match &self.docker {
+            Some(engine) => engine.tear_down().await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// Brings up what the selected stages need, or everything if only this was asked for.
@@ -61,6 +77,18 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
             Part::Python => crate::python::ensure(&cache, interrupt).await?,
             Part::Chromium => PathBuf::from(CHROMIUM),
             Part::Mounts => mounts()?,
+            Part::Postgres => debian::initdb().ok_or_else(|| Error::Machine {
+                missing: "PostgreSQL's `initdb` is not where Debian puts it.".into(),
+                remedy: "Install the package `postgresql`, or leave the tests out with \
+                         `--without postgres`."
+                    .into(),
+            })?,
+            Part::Docker => {
+                let engine = docker::ensure(&cache, interrupt).await?;
+                let address = PathBuf::from(&engine.address);
+                setup.docker = Some(engine);
+                address
+            }
         };
         crate::report::note(&format!("{}: {}", part.name(), place.display()));
         setup.parts.push((part, place));
@@ -80,6 +108,8 @@ fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
         Part::Python => Need::Python,
         Part::Chromium => Need::Chromium,
         Part::Mounts => Need::Disks,
+        Part::Docker => Need::Docker,
+        Part::Postgres => Need::Postgres,
     }));
     needs
 }

@@ -69,7 +69,7 @@ pub(super) fn of_files(inputs: &Inputs, program: &Path) -> Result<Vec<Cause>> {
     causes.extend(signals(spec, &places));
     causes.extend(journeys(inputs, &places));
     causes.extend(promises(spec, &places));
-    causes.extend(of_local(spec));
+    causes.extend(of_one_machine(spec));
     Ok(causes)
 }
 
@@ -435,14 +435,17 @@ fn promises(spec: &Spec, places: &Places) -> Vec<Cause> {
     causes
 }
 
-/// What no run on processes of one machine can establish.
-fn of_local(spec: &Spec) -> Option<Cause> {
-    (spec.target == "local").then(|| Cause {
+/// What no run on one machine can establish.
+fn of_one_machine(spec: &Spec) -> Option<Cause> {
+    spec.on_this_machine().then(|| Cause {
         quiet: true,
         ..open(
             &["8.2.3", "8.2.5", "8.3.4"],
-            "nothing on a local target keeps logs for their time, watches them after the run or \
-             draws traces",
+            format!(
+                "nothing on a {} target keeps logs for their time, watches them after the run or \
+                 draws traces",
+                spec.target
+            ),
             "Accept these items under `waivers`.",
         )
     })

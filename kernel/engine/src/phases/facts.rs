@@ -12,6 +12,7 @@ pub fn item_facts(item: &Item, inputs: &Inputs) -> Option<String> {
     let id = item.id.as_str();
     of_databases(id, inputs)
         .or_else(|| of_local(id, inputs))
+        .or_else(|| of_containers(id, inputs))
         .or_else(|| of_strategy(id, inputs))
 }
 
@@ -43,12 +44,13 @@ fn of_local(id: &str, inputs: &Inputs) -> Option<String> {
     if spec.target != "local" {
         return None;
     }
-    let images =
-        "the local target runs services as processes: the inventory holds no running container";
     let loopback =
         "every address of a local target is loopback: no request of another machine arrives";
     let fact = match id {
-        "1.2.2" | "3.1.2" | "5.4.1" => images.to_owned(),
+        "5.4.1" => {
+            "the local target runs services as processes: the inventory holds no running container"
+                .to_owned()
+        }
         "2.2.1" | "2.2.2" | "2.2.3" | "2.2.4" | "2.2.5" | "2.2.6" | "2.2.7" => {
             "the local target runs services as processes: no image is built for it".to_owned()
         }
@@ -75,6 +77,39 @@ fn of_local(id: &str, inputs: &Inputs) -> Option<String> {
             "every address of a local target is loopback and the inventory holds no certificate"
                 .to_owned()
         }
+        _ => return None,
+    };
+    Some(fact)
+}
+
+fn of_containers(id: &str, inputs: &Inputs) -> Option<String> {
+    let spec = &inputs.spec;
+    if !spec.in_containers() {
+        return None;
+    }
+    let builds = spec.compose.services.values().any(|one| one.build);
+    let loopback =
+        "every service is published at loopback: no request of another machine arrives".to_owned();
+    let fact = match id {
+        "2.2.1" | "2.2.6" if !builds => {
+            "every service of the Compose file names its image and builds none".to_owned()
+        }
+        "3.1.3" => "one engine without a cluster: it starts containers again by their own policy"
+            .to_owned(),
+        "2.3.2" => {
+            "services are packaged as images: the deployment file names no other package".to_owned()
+        }
+        "2.3.3" => "the deployment file names no assets to bundle".to_owned(),
+        "3.1.5" => "the inventory gives each service a fixed number of instances, on one machine"
+            .to_owned(),
+        "3.2.3" => "no object storage in the inventory".to_owned(),
+        "3.3.4" => "no CDN in the inventory, and every address is loopback".to_owned(),
+        "5.4.5" if limits(inputs) == 0 => "no service of the Compose file has a limit".to_owned(),
+        "7.2.1" | "7.2.2" | "7.2.3" | "7.2.5" => loopback,
+        "7.3.3" if secrets(inputs) == 0 => {
+            "no secret in the inventory whose key could be rotated".to_owned()
+        }
+        "9.3.5" => "every address is loopback and the inventory holds no certificate".to_owned(),
         _ => return None,
     };
     Some(fact)

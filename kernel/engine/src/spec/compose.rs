@@ -9,6 +9,8 @@ mod service;
 mod typed;
 mod units;
 
+pub use units::bytes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,10 @@ pub struct ComposeFacts {
     pub features: Vec<Feature>,
     /// The names of its named volumes.
     pub volumes: Vec<String>,
+    /// The document without its services, variables replaced: what it says of networks, volumes,
+    /// secrets and configurations.
+    #[serde(skip)]
+    pub whole: serde_json::Value,
 }
 
 /// A service of a Compose file.
@@ -79,6 +85,9 @@ pub struct ComposeService {
     pub memory_limit: Option<u64>,
     /// The most processors.
     pub processor_limit: Option<f64>,
+    /// All its keys but the environment, variables replaced, for targets that run containers.
+    #[serde(skip)]
+    pub keys: serde_json::Value,
 }
 
 /// Something of a Compose file that not every target honours.
@@ -144,6 +153,7 @@ impl Compose {
         let root = compose.interpolated(&lookup)?;
         compose.check_top()?;
         compose.facts.name = root.get("name").and_then(Node::text);
+        compose.facts.whole = without(&root, "services");
         compose.facts.volumes = root.get("volumes").map(keys_of).unwrap_or_default();
         let services = root.get("services").cloned();
         for entry in services.iter().flat_map(Node::entries) {
@@ -308,6 +318,15 @@ fn unknown_key(compose: &Compose, service: &str, key: &str) -> Box<SpecError> {
     compose
         .document
         .error_at_key(code::UNKNOWN_KEY, &path, what, help)
+}
+
+/// Returns a mapping as JSON, one key left out.
+fn without(node: &Node, left_out: &str) -> serde_json::Value {
+    let mut json = node.json();
+    if let Some(keys) = json.as_object_mut() {
+        keys.remove(left_out);
+    }
+    json
 }
 
 fn keys_of(node: &Node) -> Vec<String> {

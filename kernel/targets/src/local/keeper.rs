@@ -29,13 +29,13 @@ use code_deploy_router::KeptListeners;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::failure::{code, failed, files, not_stopped};
-use super::instance::{append_private, create_private, read_json, write_json};
-use super::lock::ChangeLock;
 use super::places::Places;
 use super::process::ProcessId;
 use super::program::Program;
 use super::router::RouterProcess;
+use crate::disk::{append_private, create_private, read_json, write_json};
+use crate::failure::{code, failed, files, not_stopped};
+use crate::lock::ChangeLock;
 
 /// The first pause before a router is started again that does not start; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -228,7 +228,7 @@ pub async fn keep_keeper(router_folder: &Path, runtime: &Path) {
             return;
         }
         let again = async {
-            let _change = ChangeLock::of_router(&places).await?;
+            let _change = ChangeLock::of_router(places.root()).await?;
             match router.started() {
                 Some(started) if started.pid == std::process::id() => {
                     keeper.ensure().await.map(drop)

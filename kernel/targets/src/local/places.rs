@@ -74,12 +74,6 @@ impl Places {
         self.runtime.join(format!("{whose}-{name}.sock"))
     }
 
-    /// Returns the file that holds the token which makes requests reach a release on purpose.
-    #[must_use]
-    pub fn token(&self) -> PathBuf {
-        self.root.join("token")
-    }
-
     /// Returns the folder of data that is kept over releases.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -10,13 +10,15 @@ use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::Release;
 
-use super::failure::{code, failed, files, transient};
-use super::instance::{InstanceFolder, append_private};
-use super::lock::ChangeLock;
+use super::LocalTarget;
+use super::instance::InstanceFolder;
 use super::process::ProcessId;
 use super::program::Program;
 use super::store::{Known, Store, describe};
-use super::{LocalTarget, listening};
+use crate::disk::append_private;
+use crate::failure::{code, failed, files, transient};
+use crate::listening;
+use crate::lock::ChangeLock;
 
 /// The pause between two calls to a starting instance.
 const KNOCK: Duration = Duration::from_millis(50);
@@ -35,7 +37,7 @@ impl LocalTarget {
     /// ran before stays.
     pub(super) async fn start_wanted(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
         let service = self.store.service(&wanted.service)?;
-        let _change = ChangeLock::of_service(&self.store.places, &wanted.service).await?;
+        let _change = ChangeLock::of_service(self.store.places.root(), &wanted.service).await?;
         let addresses = self.addresses().await?;
         let (present, missing) = self.present_and_missing(wanted).await?;
         let starts = missing

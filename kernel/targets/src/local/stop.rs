@@ -8,10 +8,10 @@ use code_deploy_record::Release;
 use futures::future::try_join_all;
 
 use super::LocalTarget;
-use super::failure::{code, failed, not_stopped};
-use super::lock::ChangeLock;
 use super::process::ProcessId;
 use super::store::Known;
+use crate::failure::{code, failed, not_stopped};
+use crate::lock::ChangeLock;
 
 /// How long a process may take to be gone after it was made to end, and a supervisor beyond its
 /// instance's grace.
@@ -24,7 +24,7 @@ impl LocalTarget {
         release: &Release,
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
-        let _change = ChangeLock::of_service(&self.store.places, service).await?;
+        let _change = ChangeLock::of_service(self.store.places.root(), service).await?;
         let cut = self.router.remove_release(service, release, grace).await?;
         let instances = self.known(service, release).await?;
         let forced = try_join_all(instances.iter().map(|known| self.end(known))).await?;
@@ -42,7 +42,7 @@ impl LocalTarget {
         if replicas == 0 {
             return self.stop_release(service, release, grace).await;
         }
-        let _change = ChangeLock::of_service(&self.store.places, service).await?;
+        let _change = ChangeLock::of_service(self.store.places.root(), service).await?;
         let mut instances = self.known(service, release).await?;
         let keep = usize::try_from(replicas).unwrap_or(usize::MAX);
         let surplus = instances.split_off(keep.min(instances.len()));
@@ -84,7 +84,7 @@ impl LocalTarget {
         let names: BTreeSet<&str> = services.map(|service| service.name.as_str()).collect();
         let mut locks = Vec::new();
         for name in names {
-            locks.push(ChangeLock::of_service(&self.store.places, name).await?);
+            locks.push(ChangeLock::of_service(self.store.places.root(), name).await?);
         }
         Ok(locks)
     }

@@ -13,10 +13,12 @@ use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{Instance, InstanceLog, TargetError, Wanted};
 use code_deploy_record::Release;
 
-use super::failure::{code, failed, files, transient};
-use super::instance::{InstanceConfig, InstanceFolder, create_private, write_private};
+use super::environment;
+use super::instance::{InstanceConfig, InstanceFolder};
 use super::places::Places;
-use super::{LocalSettings, environment};
+use crate::disk::{create_private, write_private};
+use crate::failure::{code, failed, files, transient};
+use crate::settings::Settings;
 
 const PROCESS_HELP: &str =
     "Name the program in the deployment file under `services.NAME.process.command`.";
@@ -26,7 +28,7 @@ pub(crate) type Known = (InstanceFolder, InstanceConfig);
 
 #[derive(Clone)]
 pub(crate) struct Store {
-    pub settings: Arc<LocalSettings>,
+    pub settings: Arc<Settings>,
     pub places: Places,
 }
 

@@ -13,7 +13,7 @@ use code_deploy_engine::target::{
 };
 use code_deploy_record::{Redactor, Release};
 use code_deploy_targets::LocalTarget;
-use code_deploy_targets::local::LocalSettings;
+use code_deploy_targets::Settings;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -102,7 +102,7 @@ impl Stage {
     }
 
     fn target_at(spec: &Spec, runtime: PathBuf) -> LocalTarget {
-        let settings = LocalSettings {
+        let settings = Settings {
             spec: Arc::new(spec.clone()),
             program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
             runtime,

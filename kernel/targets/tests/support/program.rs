@@ -60,6 +60,7 @@ async fn router(config: &Path) -> ExitCode {
     let folder = config.parent().unwrap();
     let config: RouterConfig = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
     let runtime = config.control_socket.parent().unwrap().to_owned();
+    let has_keeper = config.keeper_socket.is_some();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let tasks = TaskTracker::new();
@@ -70,7 +71,9 @@ async fn router(config: &Path) -> ExitCode {
     });
     tokio::select! {
         ended = code_deploy_router::run(config, stop) => ended.unwrap(),
-        () = local::keep_keeper(folder, &runtime) => panic!("nobody looks after the keeper"),
+        () = local::keep_keeper(folder, &runtime), if has_keeper => {
+            panic!("nobody looks after the keeper")
+        }
     }
     watch.abort();
     ExitCode::SUCCESS
@@ -110,7 +113,8 @@ async fn serve(ways: &[&str]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let port = std::env::var("PORT").unwrap();
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await;
+    let ip = std::env::var("BIND").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind(format!("{ip}:{port}")).await;
     let listener = listener.unwrap();
     // One wish to exit is enough; the sender of a second does not matter.
     let (exit, mut exits) = mpsc::channel::<u8>(1);
@@ -137,6 +141,16 @@ async fn serve(ways: &[&str]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Asks another service by its name for its environment variable `RELEASE`.
+async fn ask(host: &str) -> Option<String> {
+    let mut stream = TcpStream::connect((host, 8080)).await.ok()?;
+    let head = format!("GET /env/RELEASE HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
 async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
     let mut head = Vec::new();
     while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -156,6 +170,10 @@ async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
             let path = std::env::var(name).unwrap();
             found(std::fs::read_to_string(path).ok())
         }
+        ["", "file", parts @ ..] => {
+            found(std::fs::read_to_string(format!("/{}", parts.join("/"))).ok())
+        }
+        ["", "ask", host] => found(ask(host).await),
         ["", "slow", "ms", ms] => {
             println!("slow request begins");
             tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;

@@ -11,6 +11,9 @@ use crate::stage::Part;
 /// stopped when it goes.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// Where it is deployed to.
+    target: &'static str,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// What a command said.
@@ -23,8 +26,23 @@ pub struct Said {
 
 impl Place {
     pub fn new() -> Self {
+        Self::of("local", Vec::new())
+    }
+
+    /// Returns a place from which is deployed to the stage's Docker engine. The shop is published
+    /// at a port that nobody has.
+    pub fn with_docker() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port().to_string();
+        let variables = vec![("DOCKER_HOST", crate::stage::docker()), ("SHOP_PORT", port)];
+        Self::of("docker-desktop", variables)
+    }
+
+    fn of(target: &'static str, variables: Vec<(&'static str, String)>) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            target,
+            variables,
         }
     }
 
@@ -50,23 +68,25 @@ impl Place {
 
     /// Runs the program in another folder.
     pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Said {
-        Said::from(self.command(folder).args(arguments).output().unwrap())
+        Said::from(self.command(folder, arguments).output().unwrap())
     }
 
-    /// Returns the program as it is run in another folder, without arguments yet.
-    pub fn command(&self, folder: &Path) -> Command {
+    /// Returns the program in a folder, not started yet.
+    pub fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(Part::CodeDeploy.path());
         command
             .current_dir(folder)
+            .args(arguments)
             .env("XDG_RUNTIME_DIR", self.path())
-            .env("XDG_STATE_HOME", self.path().join("state"));
+            .env("XDG_STATE_HOME", self.path().join("state"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next.
     #[track_caller]
     pub fn lay_out_upgrade(&self) {
-        let said = self.run(&["dev", "local", "--demo", "--to", "1.0.0"]);
+        let said = self.run(&["dev", self.target, "--demo", "--to", "1.0.0"]);
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
         self.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
         // How fast this machine is at the moment is not what these tests are about.
@@ -112,7 +132,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.demo().is_dir() {
-            let said = self.run(&["dev", "local", "--demo", "--stop"]);
+            let said = self.run(&["dev", self.target, "--demo", "--stop"]);
             if !std::thread::panicking() {
                 assert_eq!(said.code, Some(0), "{said:?}");
             }

@@ -157,8 +157,8 @@ impl Leaking {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
-        let mut command = self.place.command(&self.place.demo());
-        command.args(arguments).envs(&self.environment);
+        let mut command = self.place.command(&self.place.demo(), arguments);
+        command.envs(&self.environment);
         Said::from(command.output().unwrap())
     }
 

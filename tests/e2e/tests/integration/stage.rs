@@ -58,6 +58,21 @@ impl Part {
     }
 }
 
+/// Returns where the stage's Docker engine is, as `DOCKER_HOST` names it.
+///
+/// # Panics
+/// If there is none: a test that needs it has failed then.
+#[track_caller]
+pub fn docker() -> String {
+    let variable = "CODE_DEPLOY_STAGE_DOCKER";
+    std::env::var(variable).unwrap_or_else(|error| {
+        panic!(
+            "a Docker engine is needed here, and {variable} does not say where it is ({error}): \
+             run `cargo verify --only tests`"
+        )
+    })
+}
+
 #[test]
 fn every_part_that_was_promised_answers() {
     for part in Part::ALL.into_iter().filter(|part| part.is_promised()) {

@@ -20,7 +20,7 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         verb: ("inventory", 1),
         section: "infrastructure",
         title: "map the machine, its processes, the balancer and the stores of data",
-        items: "1.2.1 1.2.3 1.2.4 1.2.5 1.2.6 1.2.7 1.2.8",
+        items: "1.2.1 1.2.2 1.2.3 1.2.4 1.2.5 1.2.6 1.2.7 1.2.8",
         undo: None,
         methods: (
             "the machine measured again",
@@ -110,18 +110,21 @@ fn report(
         columns.map(Column::text).to_vec(),
         rows.collect(),
     );
-    let columns = ["Service", "Key", "Line", "On a local target"];
-    let rows = section.context.spec.compose.features.iter().map(|one| {
-        let local = if one.local.is_none() {
-            "honoured".to_owned()
-        } else {
-            one.why.clone()
-        };
+    let context = section.context;
+    let target = format!("On a {} target", context.target.name());
+    let columns = ["Service", "Key", "Line", &target];
+    let limits = context.target.cannot_honour(&context.spec);
+    let rows = context.spec.compose.features.iter().map(|one| {
+        let rule = format!("compose/{}", one.key);
+        let limit = limits.iter().find(|limit| {
+            limit.rule == rule && limit.place.rsplit(' ').next() == Some(one.service.as_str())
+        });
+        let meaning = limit.and_then(|limit| limit.message.split_once(": "));
         vec![
             one.service.clone(),
             one.key.clone(),
             one.line.to_string(),
-            local,
+            meaning.map_or_else(|| "honoured".to_owned(), |(_, why)| why.to_owned()),
         ]
     });
     report = report.with_table(
@@ -166,6 +169,17 @@ async fn settle(
     );
     section.judge("1.2.1", true, seen, text, &evidence).await?;
     let spec = &section.context.spec;
+    if spec.in_containers() {
+        let text = format!(
+            "{} containers of the application by the engine's list, beside {} routers",
+            observed.instances.len(),
+            observed.addresses.len()
+        );
+        section.judge("1.2.2", true, seen, text, &evidence).await?;
+    } else {
+        let fact = "services run as processes: the inventory holds no running container";
+        section.none("1.2.2", fact).await?;
+    }
     let text = format!(
         "{} keys of {} services in the Compose file",
         spec.compose.features.len(),

@@ -167,7 +167,7 @@ async fn settle(
         inventory.names.len()
     );
     section.judge("1.3.4", true, seen, text, &evidence).await?;
-    if section.context.target.name() == "local" {
+    if section.context.spec.on_this_machine() {
         let open: Vec<_> = observed
             .listening
             .iter()
@@ -175,7 +175,7 @@ async fn settle(
             .collect();
         let text = match open.len() {
             0 => format!(
-                "the rule of a local target is loopback only; all {} listening addresses keep it",
+                "the rule of a target on this machine is loopback only; all {} listening addresses keep it",
                 observed.listening.len()
             ),
             count => format!(

@@ -110,12 +110,12 @@ async fn risks(context: &Context) -> Vec<Risk> {
             "It is started again; plan a second one.",
         ));
     }
-    if spec.target == "local" {
+    if spec.on_this_machine() {
         let what = "everything runs on one machine".to_owned();
         risks.push(Risk(
             "medium",
             what,
-            "Accepted for a local target; no other target has it.",
+            "Accepted for a target that is this machine.",
         ));
     }
     for (name, database) in &spec.file.databases {

@@ -360,9 +360,9 @@ async fn settle(
     match bandwidth {
         Ok(mbits) => {
             let text = format!(
-                "{mbits:.0} Mbit/s measured on loopback, which is all that a local deployment uses"
+                "{mbits:.0} Mbit/s measured on loopback, which is all that a deployment to this machine uses"
             );
-            if section.context.target.name() == "local" {
+            if section.context.spec.on_this_machine() {
                 section.judge("1.5.4", true, seen, text, &evidence).await?;
             } else {
                 section
@@ -380,7 +380,7 @@ async fn settle(
         }
     }
     match kernel_figures(capacity).await? {
-        Some((memory, disk)) if section.context.target.name() == "local" => {
+        Some((memory, disk)) if section.context.spec.on_this_machine() => {
             let text = format!(
                 "by the target {} memory and {} disk are free, by the kernel {} and {}",
                 bytes(capacity.memory_free),

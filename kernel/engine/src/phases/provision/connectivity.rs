@@ -226,7 +226,7 @@ async fn settle(
 ) -> Result<(), StepError> {
     let (evidence, seen) = ([event], Basis::Observed);
     let lost = bad(through);
-    if section.context.target.name() != "local" {
+    if !section.context.spec.on_this_machine() {
         section
             .open(
                 "3.4.4",

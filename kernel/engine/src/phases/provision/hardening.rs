@@ -140,7 +140,7 @@ async fn look_at(context: &Context) -> Result<Looked, StepError> {
         pids.iter().filter_map(|pid| user(*pid)).collect()
     })
     .await?;
-    let (scanned, open) = if context.target.name() == "local" {
+    let (scanned, open) = if context.spec.on_this_machine() {
         scan().await
     } else {
         (0, Vec::new())
@@ -278,7 +278,7 @@ async fn settle(
             .await?;
     }
     settle_users(section, looked, event).await?;
-    if section.context.target.name() == "local" {
+    if section.context.spec.on_this_machine() {
         let text = format!(
             "by the kernel's table everything that listens is in the map, except: {}; a scan of {} ports of this machine found {} open, of all programs, and every address of the map among them, except: {}",
             list(&looked.unmapped),
@@ -363,13 +363,27 @@ async fn settle_users(
             .judge("7.1.6", true, Basis::Observed, text, &[event])
             .await;
     }
+    let (message, cure, reason) = if section.context.spec.in_containers() {
+        (
+            "services run as root in their containers",
+            "Write `user:` in the Compose file, or have the image name a user.",
+            "services run as root in their containers: neither image nor Compose file names a user",
+        )
+    } else {
+        (
+            "services run as root, because the deployment does",
+            "Run the deployment as a user of its own.",
+            "services run as root, because the deployment does; a local target gives them no \
+             other user",
+        )
+    };
     let finding = Finding {
         rule: "hardening/root".to_owned(),
         severity: Severity::Medium,
-        place: "local target".to_owned(),
-        message: "services run as root, because the deployment does".to_owned(),
-        cure: "Run the deployment as a user of its own.".to_owned(),
+        place: format!("{} target", section.context.target.name()),
+        message: message.to_owned(),
+        cure: cure.to_owned(),
     };
     section.context.find(finding).await?;
-    section.open("7.1.6", "services run as root, because the deployment does; a local target gives them no other user").await
+    section.open("7.1.6", reason).await
 }

@@ -120,9 +120,9 @@ impl Work for Network {
                 .judge("3.4.2", lost.is_empty(), Basis::Observed, text, &evidence)
                 .await?;
         }
-        if section.context.target.name() == "local" {
+        if section.context.spec.on_this_machine() {
             let text = format!(
-                "balancer and instances are bound to loopback; {} addresses listen, beyond it: {}",
+                "balancer and instances are reached at loopback; {} addresses listen, beyond it: {}",
                 observed.listening.len(),
                 list(&beyond)
             );
@@ -148,7 +148,7 @@ impl Work for Network {
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let beyond = beyond(section.context).await?;
-        let local = section.context.target.name() == "local";
+        let local = section.context.spec.on_this_machine();
         Ok(Seen::new(
             beyond.is_empty() || !local,
             format!("beyond loopback: {}", list(&beyond)),
@@ -188,7 +188,7 @@ impl Work for Tls {
             .collect();
         let text = format!(
             "{} addresses, {} beyond this machine; {} certificates in the project. Requests between \
-             processes of one machine go over loopback without TLS.",
+             parts of one machine do not leave it and go without TLS.",
             observed.addresses.len(),
             outside.len(),
             inventory.certificates.len()

@@ -23,7 +23,7 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
         verb: ("provision", 4),
         section: "resources",
         title: "make private folders and give every service its address",
-        items: "3.1.1 3.1.4 3.1.6 3.2.1 3.2.2 3.2.4 3.2.6",
+        items: "3.1.1 3.1.2 3.1.4 3.1.6 3.2.1 3.2.2 3.2.4 3.2.6",
         undo: Some("take the addresses back if nothing is served any more"),
         methods: (
             "the addresses as the target lists them, the permissions of the folders",
@@ -221,6 +221,20 @@ async fn settle(
     section
         .judge("3.1.1", true, Basis::Observed, machine, &evidence)
         .await?;
+    if spec.in_containers() {
+        let text = format!(
+            "{} routers run as containers in the networks of their services; instances are \
+             configured by {} when they are started",
+            opened.len(),
+            spec.compose.path.file_name().unwrap_or_default().display()
+        );
+        section
+            .judge("3.1.2", true, Basis::Performed, text, &evidence)
+            .await?;
+    } else {
+        let fact = "services run as processes: the inventory holds no running container";
+        section.none("3.1.2", fact).await?;
+    }
     let text = format!(
         "project {} of {}: {} addresses, private folders for data and backups",
         spec.application,
@@ -288,9 +302,12 @@ async fn settle(
             .judge("3.2.4", true, Basis::Performed, text, &evidence)
             .await?;
     }
-    if section.context.target.name() == "local" {
-        let text = "one machine and its disk carry everything, which is what a local target is; \
-                    whether that is enough for this environment is for a person to say (`waivers`)";
+    if spec.on_this_machine() {
+        let text = format!(
+            "one machine and its disk carry everything, which is what a {} target is; whether that \
+             is enough for this environment is for a person to say (`waivers`)",
+            section.context.target.name()
+        );
         section.open("3.2.6", text).await?;
     }
     let text = format!("{} has mode 700", spec.data_folder().display());

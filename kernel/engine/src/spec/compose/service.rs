@@ -9,7 +9,7 @@ use super::super::model::Restart;
 use super::super::node::{Node, Value};
 use super::features::features;
 use super::typed::typed;
-use super::{Compose, ComposeService, keys_of, units};
+use super::{Compose, ComposeService, keys_of, units, without};
 use crate::duration::Span;
 
 type Found<T> = Result<T, Box<SpecError>>;
@@ -74,6 +74,7 @@ impl Reader<'_> {
             build: self.node.get("build").is_some(),
             restart: self.restart()?,
             stop_grace: self.stop_grace()?,
+            keys: without(self.node, "environment"),
             memory_limit: self.memory_limit()?,
             processor_limit: self.processor_limit()?,
             ..ComposeService::default()

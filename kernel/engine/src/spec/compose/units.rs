@@ -1,7 +1,8 @@
 //! Amounts, ports and lines of environment files as Compose writes them.
 
-/// Returns bytes of `256M`, `1gb`, `512k`, `1024`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+/// Returns the bytes that an amount in a Compose file stands for: `256M`, `1gb`, `512k`, `1024`.
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))

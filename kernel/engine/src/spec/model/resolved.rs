@@ -78,11 +78,23 @@ impl Spec {
         variables.collect()
     }
 
+    /// Returns whether everything of the target runs on this machine and is reached at loopback
+    /// only: as processes, or as containers of an engine here.
+    #[must_use]
+    pub fn on_this_machine(&self) -> bool {
+        self.target == "local" || self.in_containers()
+    }
+
+    /// Returns whether the target is a Docker engine of this machine.
+    #[must_use]
+    pub fn in_containers(&self) -> bool {
+        self.target == "docker-desktop"
+    }
+
     /// Returns the folder where data of the environment is kept over releases.
     #[must_use]
     pub fn data_folder(&self) -> PathBuf {
-        let runs = code_deploy_record::RunsFolder::of_project(&self.project);
-        runs.path().join("data").join(&self.environment)
+        super::super::data_folder(&self.project, &self.environment)
     }
 }
 

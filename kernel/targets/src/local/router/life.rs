@@ -10,11 +10,11 @@ use code_deploy_router::{RouterConfig, Status};
 use serde::{Deserialize, Serialize};
 
 use super::{KNOCK, RouterProcess};
-use crate::local::failure::{code, failed, files, not_stopped};
-use crate::local::instance::{append_private, create_private, read_json, write_json};
-use crate::local::lock::ChangeLock;
+use crate::disk::{append_private, create_private, read_json, write_json};
+use crate::failure::{code, failed, files, not_stopped};
 use crate::local::places::Places;
 use crate::local::process::ProcessId;
+use crate::lock::ChangeLock;
 
 /// How long the router may take until it answers after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ impl RouterProcess {
 
     /// Starts the router and its keeper where they do not run, and waits until the router answers.
     pub async fn start(&self) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         self.start_locked(None).await?;
         self.keeper.ensure().await.map(drop)
     }
@@ -83,7 +83,7 @@ impl RouterProcess {
         if self.started().is_none() || self.keeper.process().is_some() {
             return Ok(router.then_some("the router"));
         }
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         let keeper = self.started().is_some() && self.keeper.ensure().await?;
         Ok(match (router, keeper) {
             (true, _) => Some("the router"),
@@ -98,7 +98,7 @@ impl RouterProcess {
         if !self.has_died() {
             return Ok(false);
         }
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         // Whoever held the lock may have stopped it, or started it again.
         if !self.has_died() {
             return Ok(false);
@@ -109,7 +109,7 @@ impl RouterProcess {
     /// Has the router give its ports to its keeper, as soon as it answers.
     pub async fn offer_listeners(&self) {
         let until = tokio::time::Instant::now() + START_LIMIT;
-        while let Err(error) = self.client.offer_listeners().await {
+        while let Err(error) = self.steering.client().offer_listeners().await {
             if self.process().is_none() || tokio::time::Instant::now() >= until {
                 tracing::warn!(%error, "the router does not give its ports");
                 return;
@@ -175,7 +175,7 @@ impl RouterProcess {
     async fn wait_answers(&self) -> Result<Status, TargetError> {
         let until = tokio::time::Instant::now() + START_LIMIT;
         loop {
-            let error = match self.client.status().await {
+            let error = match self.steering.client().status().await {
                 Ok(status) => return Ok(status),
                 Err(error) => error,
             };
@@ -196,7 +196,7 @@ impl RouterProcess {
 
     /// Ends the router, after requests in flight or that long.
     pub async fn stop(&self, grace: Duration) -> Result<(), TargetError> {
-        let _change = ChangeLock::of_router(&self.places).await?;
+        let _change = ChangeLock::of_router(self.places.root()).await?;
         // First, or it would start the router again and hold its ports.
         self.keeper.stop().await?;
         if let Some(process) = self.process() {
@@ -217,7 +217,7 @@ impl RouterProcess {
 
     async fn end(&self, process: ProcessId, grace: Duration) -> Result<(), TargetError> {
         let refused = || not_stopped(None, "the router");
-        let limit = match self.client.shutdown(grace).await {
+        let limit = match self.steering.client().shutdown(grace).await {
             Ok(()) => grace + START_LIMIT,
             // A router that cannot be asked is told, and is given less time.
             Err(error) => {

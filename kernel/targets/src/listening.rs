@@ -24,6 +24,30 @@ pub fn of_processes(pids: &[u32]) -> Vec<SocketAddr> {
     found.into_iter().collect()
 }
 
+/// Returns the addresses at which this machine listens on those ports, by the kernel's table; where
+/// nobody listens, because ports are led on by the kernel itself, the addresses as given.
+#[must_use]
+pub fn of_ports(published: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let listening: Vec<SocketAddr> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let lines = text.lines().skip(1).filter_map(parse);
+            lines.map(|(address, _)| address).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    for address in published {
+        let same = listening.iter().filter(|one| one.port() == address.port());
+        let before = found.len();
+        found.extend(same.copied());
+        if found.len() == before {
+            found.insert(address);
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn sockets(pid: u32) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();

@@ -2,13 +2,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use code_deploy_engine::target::TargetError;
 
-use super::failure::{code, files, transient};
-use super::instance::create_private;
-use super::places::Places;
+use crate::disk::create_private;
+use crate::failure::{code, files, transient};
 
 /// The pause between two tries. The system has no way to wait for a lock with a limit.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -22,10 +22,10 @@ pub(crate) struct ChangeLock {
 }
 
 impl ChangeLock {
-    /// Takes the lock on the instances of a service.
-    pub async fn of_service(places: &Places, service: &str) -> Result<Self, TargetError> {
-        Self::take(
-            places,
+    /// Takes the lock on the instances of a service. `root` is the folder of the environment.
+    pub async fn of_service(root: &Path, service: &str) -> Result<Self, TargetError> {
+        Self::of(
+            root,
             &format!("service {service}"),
             &format!("service-{service}.lock"),
         )
@@ -33,12 +33,13 @@ impl ChangeLock {
     }
 
     /// Takes the lock on the router.
-    pub async fn of_router(places: &Places) -> Result<Self, TargetError> {
-        Self::take(places, "the router", "router.lock").await
+    pub async fn of_router(root: &Path) -> Result<Self, TargetError> {
+        Self::of(root, "the router", "router.lock").await
     }
 
-    async fn take(places: &Places, what: &str, file: &str) -> Result<Self, TargetError> {
-        let folder = places.root().join("locks");
+    /// Takes the lock of that file on what it says in words.
+    pub async fn of(root: &Path, what: &str, file: &str) -> Result<Self, TargetError> {
+        let folder = root.join("locks");
         let path = folder.join(file);
         create_private(&folder).map_err(files(None, "create", &folder))?;
         let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! What can go wrong on this machine, each kind with a code that stays the same.
+//! What can go wrong at a target, each kind with a code that stays the same.
 
 use code_deploy_engine::target::TargetError;
 
@@ -30,9 +30,21 @@ pub(crate) mod code {
     pub const NAME_TAKEN: &str = "CD0521";
     /// A task of this program ended before its work was done.
     pub const INTERRUPTED: &str = "CD0522";
+    /// The Docker engine does not answer, or refuses.
+    pub const ENGINE: &str = "CD0523";
+    /// The Docker engine is too old, or runs on another machine.
+    pub const ENGINE_UNFIT: &str = "CD0524";
+    /// An image is missing and cannot be had.
+    pub const IMAGE: &str = "CD0525";
+    /// A name is taken by something that this program did not make.
+    pub const FOREIGN: &str = "CD0526";
+    /// The Compose file has a value that no container can be given.
+    pub const COMPOSE_VALUE: &str = "CD0527";
+    /// The program cannot be put into an image.
+    pub const PROGRAM_IMAGE: &str = "CD0528";
 }
 
-/// The codes of the local target, each with what it means.
+/// The codes of the targets, each with what it means.
 pub const CODES: &[(&str, &str)] = &[
     (
         code::NO_SUCH_SERVICE,
@@ -73,6 +85,27 @@ pub const CODES: &[(&str, &str)] = &[
     (
         code::INTERRUPTED,
         "a task of the program ended before its work was done",
+    ),
+    (
+        code::ENGINE,
+        "the Docker engine does not answer, or refuses",
+    ),
+    (
+        code::ENGINE_UNFIT,
+        "the Docker engine is too old, or runs on another machine",
+    ),
+    (code::IMAGE, "an image is missing and cannot be had"),
+    (
+        code::FOREIGN,
+        "a name is taken by something that the program did not make",
+    ),
+    (
+        code::COMPOSE_VALUE,
+        "the Compose file has a value that no container can be given",
+    ),
+    (
+        code::PROGRAM_IMAGE,
+        "the program cannot be put into an image",
     ),
 ];
 

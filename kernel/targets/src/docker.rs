@@ -1,0 +1,367 @@
+//! Services as containers of a Docker engine of this machine, each service behind a router that is
+//! a container too.
+
+mod container;
+mod engine;
+mod happenings;
+mod image;
+mod keys;
+mod limits;
+mod logs;
+mod mounts;
+mod names;
+mod network;
+mod program;
+mod router;
+mod start;
+mod stop;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_engine::Spec;
+use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::spec::{ComposeService, Service};
+use code_deploy_engine::target::{
+    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, Target,
+    TargetError, TargetEvent, Wanted,
+};
+use code_deploy_record::{Finding, Release, RunsFolder, Secret};
+use code_deploy_router::Lease as RouterLease;
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::failure::{code, failed, files};
+use crate::settings::Settings;
+use crate::steering::{RELEASE_HEADER, Steering, TOKEN_HEADER};
+use crate::{capacity, listening, token};
+use engine::Engine;
+use happenings::Happenings;
+use names::Names;
+use store::Known;
+
+/// How often another port is taken when somebody else was faster.
+const PORTS: u32 = 3;
+
+/// A Docker engine of this machine: services run as containers, which outlive the program, each
+/// behind a router that does too.
+///
+/// Several values of this type, in one process or in several, may work on the same environment:
+/// changes of a service wait for one another.
+pub struct DockerTarget {
+    settings: Arc<Settings>,
+    names: Names,
+    engine: Engine,
+    /// The folder of this environment: locks, logs, secrets, what routers keep.
+    root: PathBuf,
+    /// Who deploys, by number.
+    user: String,
+    /// The image of the program, once it is known to be there.
+    image: OnceCell<String>,
+    http: HttpClient,
+    token: Secret,
+    happenings: Happenings,
+    steerings: Mutex<BTreeMap<String, Arc<Steering>>>,
+    tasks: TaskTracker,
+    followed: Mutex<BTreeMap<String, AbortHandle>>,
+}
+
+impl Drop for DockerTarget {
+    fn drop(&mut self) {
+        let followed = self.followed.get_mut();
+        for task in followed
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .values()
+        {
+            task.abort();
+        }
+    }
+}
+
+impl DockerTarget {
+    /// Returns the target. Makes the token with which requests reach a release on purpose, if
+    /// there is none yet; changes nothing else. The engine is that of `DOCKER_HOST`, or else the
+    /// machine's.
+    ///
+    /// # Errors
+    /// When the folder of the environment cannot be written.
+    pub fn new(settings: Settings) -> Result<Self, TargetError> {
+        let token = token::read_or_make(&root_of(&settings))?;
+        Ok(Self::of(settings, token))
+    }
+
+    /// Returns the target for looking at it: nothing is written, also where there is no token yet.
+    #[must_use]
+    pub fn to_look_at(settings: Settings) -> Self {
+        let token = token::read(&root_of(&settings)).unwrap_or_else(token::new);
+        Self::of(settings, token)
+    }
+
+    fn of(settings: Settings, token: Secret) -> Self {
+        settings.redactor.know("router token", token.clone());
+        let process = (rustix::process::getuid(), rustix::process::getgid());
+        Self {
+            names: Names::of(&settings.spec),
+            engine: Engine::new((settings.lookup)("DOCKER_HOST").filter(|host| !host.is_empty())),
+            root: root_of(&settings),
+            user: format!("{}:{}", process.0.as_raw(), process.1.as_raw()),
+            settings: Arc::new(settings),
+            image: OnceCell::new(),
+            http: HttpClient::new(),
+            token,
+            happenings: Happenings::default(),
+            steerings: Mutex::default(),
+            tasks: TaskTracker::new(),
+            followed: Mutex::default(),
+        }
+    }
+
+    /// Makes an image of the program under those names, for a demonstration whose services are
+    /// parts of the program.
+    ///
+    /// # Errors
+    /// When the engine does not take it.
+    pub async fn make_demonstration(&self, references: &[String]) -> Result<(), TargetError> {
+        let made = self.program_image().await?;
+        for reference in references {
+            program::name(&self.engine, &made, reference).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the image of the program, which runs as whoever deploys: what it writes into folders
+    /// of the machine is theirs.
+    async fn program_image(&self) -> Result<String, TargetError> {
+        let made = self
+            .image
+            .get_or_try_init(|| program::image(&self.engine, &self.settings.program, &self.user));
+        made.await.cloned()
+    }
+
+    fn service(&self, name: &str) -> Result<&Service, TargetError> {
+        self.service_of(&self.settings.spec, name)
+    }
+
+    fn service_of<'a>(&self, spec: &'a Spec, name: &str) -> Result<&'a Service, TargetError> {
+        spec.service(name).ok_or_else(|| {
+            let what = format!("{} has no such service", spec.path.display());
+            let next = "Name it as the deployment file and the Compose file do.";
+            failed(code::NO_SUCH_SERVICE, Some(name), what, next)
+        })
+    }
+
+    fn compose<'a>(&self, spec: &'a Spec, name: &str) -> Result<&'a ComposeService, TargetError> {
+        spec.compose.services.get(name).ok_or_else(|| {
+            let what = format!("{} has no such service", spec.compose.path.display());
+            let next = "Name it as the deployment file and the Compose file do.";
+            failed(code::NO_SUCH_SERVICE, Some(name), what, next)
+        })
+    }
+
+    fn secrets_folder(&self, instance: &str) -> PathBuf {
+        self.root.join("hidden").join(instance)
+    }
+
+    fn forget_secrets(&self, instance: &str) -> Result<(), TargetError> {
+        let folder = self.secrets_folder(instance);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(files(None, "remove", &folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Describes the engine at that address, the value of `DOCKER_HOST`, or else the machine's:
+/// `Docker 20.10.24 at unix:///var/run/docker.sock`.
+///
+/// # Errors
+/// When it does not answer, or is one that this program cannot deploy to.
+pub async fn describe_engine(host: Option<String>) -> Result<String, TargetError> {
+    let engine = Engine::new(host);
+    engine.check_here().await?;
+    engine.describe().await
+}
+
+fn root_of(settings: &Settings) -> PathBuf {
+    let spec = &settings.spec;
+    let runs = RunsFolder::of_project(&spec.project);
+    runs.path().join("docker").join(&spec.environment)
+}
+
+#[async_trait]
+impl Target for DockerTarget {
+    fn name(&self) -> &'static str {
+        "docker-desktop"
+    }
+
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+        limits::limits(spec)
+    }
+
+    async fn capacity(&self) -> Result<Capacity, TargetError> {
+        self.engine.check_here().await?;
+        let data = self.settings.spec.data_folder();
+        let measured = capacity::measure(&data).await;
+        measured.map_err(|error| {
+            let what = format!("cannot measure this machine: {error}");
+            let next = "Make /proc and the project's disk readable for this user.";
+            failed(code::CAPACITY, None, what, next)
+        })
+    }
+
+    async fn observe(&self) -> Result<Observed, TargetError> {
+        let (known, routers) = (self.instances().await?, self.routers().await?);
+        let instances: Vec<Instance> = known.iter().filter_map(Known::describe).collect();
+        let traffic = self.served(&routers).await?;
+        let routing = |name: &str| {
+            let service = self.settings.spec.service(name);
+            service
+                .map(|one| one.file.routing.clone())
+                .unwrap_or_default()
+        };
+        let running = routers.iter().filter(|router| router.is_up());
+        let addresses: Vec<ServiceAddress> = running
+            .filter_map(|router| {
+                Some(ServiceAddress {
+                    service: router.service.clone(),
+                    address: router.published?,
+                    routing: routing(&router.service),
+                })
+            })
+            .collect();
+        let all = known.iter().chain(&routers).filter(|one| one.running);
+        let listening = listening::of_ports(all.filter_map(|one| one.published));
+        let stable = crate::stable::release(&traffic, &instances);
+        Ok(Observed {
+            instances,
+            addresses,
+            traffic,
+            stable,
+            listening,
+        })
+    }
+
+    async fn recover(&self) -> Result<Option<String>, TargetError> {
+        let started = self.recover_routers().await?;
+        Ok((!started.is_empty()).then(|| {
+            format!(
+                "routers had ended and were started again: {}",
+                started.join(", ")
+            )
+        }))
+    }
+
+    async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
+        self.engine.check_here().await?;
+        // All names are looked at before anything is started.
+        for wanted in services {
+            self.service(&wanted.service)?;
+            self.not_foreign(&wanted.service, &self.names.router(&wanted.service))
+                .await?;
+        }
+        let mut opened = Vec::new();
+        for wanted in services {
+            opened.push(self.open_service(wanted).await?);
+        }
+        Ok(opened)
+    }
+
+    async fn close(&self) -> Result<(), TargetError> {
+        if self.instances().await?.is_empty() {
+            self.remove_routers(Duration::from_secs(1)).await?;
+            self.remove_networks().await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
+        self.start_wanted(wanted).await
+    }
+
+    async fn stop(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        self.stop_release(service, release, grace).await
+    }
+
+    async fn scale_down(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        self.scale_release_down(service, release, replicas, grace)
+            .await
+    }
+
+    async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
+        self.share(shares).await
+    }
+
+    async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {
+        let routers = self.routers().await?;
+        self.served(&routers).await
+    }
+
+    async fn renew_lease(&self, lease: Option<Lease>) -> Result<(), TargetError> {
+        for service in &self.settings.spec.services {
+            let own = lease.as_ref().map(|lease| RouterLease {
+                holder: "engine".to_owned(),
+                ttl: lease.ttl,
+                stable: BTreeMap::from([(service.name.clone(), lease.stable.to_string())]),
+            });
+            match self.steering(&service.name).renew_lease(own).await {
+                // A router that does not run holds no lease.
+                Err(error) if lease.is_none() && error.transient => {}
+                renewed => renewed?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
+        let (routers, instances) = (self.routers().await?, self.instances().await?);
+        let mut events = self.happenings.since_last(&instances, &routers);
+        for router in routers.iter().filter(|one| one.running) {
+            events.extend(self.steering_of(router).events().await?);
+        }
+        Ok(events)
+    }
+
+    async fn sample_into(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {
+        for router in self.routers().await?.iter().filter(|one| one.running) {
+            self.steering_of(router).record(folder.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn logs(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<Vec<InstanceLog>, TargetError> {
+        self.logs_of(service, release).await
+    }
+
+    fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
+        vec![
+            (RELEASE_HEADER.to_owned(), Secret::new(release.to_string())),
+            (TOKEN_HEADER.to_owned(), self.token.clone()),
+        ]
+    }
+
+    async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
+        self.stop_everything(grace).await
+    }
+}

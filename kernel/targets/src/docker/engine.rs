@@ -1,0 +1,202 @@
+//! The Docker engine: how it is reached, and what its refusals mean.
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
+use code_deploy_engine::target::TargetError;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::failure::{code, failed, transient};
+
+/// Where the engine of a machine listens when nothing else is said.
+const USUAL: &str = "unix:///var/run/docker.sock";
+
+/// The oldest interface of the engine that has all that is needed: that of Docker 20.10.
+const OLDEST: (usize, usize) = (1, 41);
+
+/// How long an engine that is being restarted is waited for.
+const AWAY: Duration = Duration::from_secs(45);
+
+/// The pause between two tries to reach an engine that is away.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long one answer of the engine may take, in seconds. Stopping a container has its own limit.
+const ANSWER: u64 = 120;
+
+/// An engine that may be asked. It is connected to when it is first asked.
+pub struct Engine {
+    host: String,
+    docker: OnceCell<Docker>,
+}
+
+/// Why the engine did not do something.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It answered with that status and reason.
+    Answer(u16, String),
+    /// It did not answer; why.
+    Away(String),
+    /// It cannot be used at all.
+    Unfit(TargetError),
+}
+
+impl Refusal {
+    /// Returns whether the engine knows no such thing.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Answer(404, _))
+    }
+
+    /// Returns whether it is so already, or a name is taken.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Answer(304 | 409, _))
+    }
+
+    /// Returns the reason.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Answer(_, reason) | Self::Away(reason) => reason.clone(),
+            Self::Unfit(error) => error.what.clone(),
+        }
+    }
+
+    /// Returns the error of not having done what `action` says.
+    pub fn into_error(self, service: Option<&str>, action: &str) -> TargetError {
+        match self {
+            Self::Unfit(error) => error,
+            Self::Answer(status, reason) => {
+                let what = format!("the Docker engine did not {action}: {reason} ({status})");
+                let next = "Mend what it says and run again.";
+                TargetError {
+                    transient: status >= 500,
+                    ..failed(code::ENGINE, service, what, next)
+                }
+            }
+            Self::Away(reason) => {
+                let what = format!("the Docker engine does not answer to {action}: {reason}");
+                let next = "Start the engine, or set DOCKER_HOST to where it listens; \
+                            `docker version` must answer. Then run again.";
+                transient(code::ENGINE, service, what, next)
+            }
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::Answer(status_code, message),
+            Error::DockerStreamError { error } => Self::Answer(0, error),
+            other => Self::Away(code_deploy_engine::error::with_sources(&other)),
+        }
+    }
+}
+
+impl Engine {
+    /// Returns the engine at that address, the value of `DOCKER_HOST`; that of the machine when
+    /// there is none.
+    pub fn new(host: Option<String>) -> Self {
+        Self {
+            host: host.unwrap_or_else(|| USUAL.to_owned()),
+            docker: OnceCell::new(),
+        }
+    }
+
+    /// Returns the connection; the version of the interface is agreed on when it is first asked
+    /// for.
+    pub async fn docker(&self) -> Result<&Docker, Refusal> {
+        self.docker.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Docker, Refusal> {
+        let made = match self.host.split_once("://") {
+            Some(("unix", _)) => Docker::connect_with_unix(&self.host, ANSWER, API_DEFAULT_VERSION),
+            Some(("tcp" | "http", _)) => {
+                Docker::connect_with_http(&self.host, ANSWER, API_DEFAULT_VERSION)
+            }
+            _ => return Err(Refusal::Unfit(self.no_way())),
+        };
+        let docker = made?.negotiate_version().await?;
+        let agreed = docker.client_version();
+        if (agreed.major_version, agreed.minor_version) < OLDEST {
+            let what = format!(
+                "the Docker engine at {} speaks version {}.{} of its interface; {}.{} is needed; \
+                 nothing was changed",
+                self.host, agreed.major_version, agreed.minor_version, OLDEST.0, OLDEST.1
+            );
+            let next = "Use Docker 20.10 or later.";
+            return Err(Refusal::Unfit(failed(code::ENGINE_UNFIT, None, what, next)));
+        }
+        Ok(docker)
+    }
+
+    fn no_way(&self) -> TargetError {
+        let what = format!(
+            "DOCKER_HOST is {}; this program reaches an engine by unix:// or tcp:// only",
+            self.host
+        );
+        let next = "Set DOCKER_HOST to such an address of an engine on this machine.";
+        failed(code::ENGINE_UNFIT, None, what, next)
+    }
+
+    /// Asks the engine; one that is away is waited for, because it may be restarted.
+    pub async fn ask<T, F>(&self, mut question: impl FnMut(Docker) -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let until = Instant::now() + AWAY;
+        loop {
+            let answered = match self.docker().await {
+                Ok(docker) => question(docker.clone()).await.map_err(Refusal::from),
+                // An engine that never answered is not being restarted.
+                Err(refusal) => return Err(refusal),
+            };
+            match answered {
+                Err(Refusal::Away(_)) if Instant::now() < until => {}
+                answered => return answered,
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Returns its version and where it is.
+    pub async fn describe(&self) -> Result<String, TargetError> {
+        let version = self
+            .ask(|docker| async move { docker.version().await })
+            .await;
+        let version = version.map_err(|refusal| refusal.into_error(None, "tell its version"))?;
+        let version = version.version.unwrap_or_default();
+        Ok(format!("Docker {version} at {}", self.host))
+    }
+
+    /// Checks that the engine runs on this machine's kernel: services and routers share folders
+    /// and sockets with this program.
+    pub async fn check_here(&self) -> Result<(), TargetError> {
+        let info = self.ask(|docker| async move { docker.info().await }).await;
+        let info = info.map_err(|refusal| refusal.into_error(None, "describe itself"))?;
+        let own = rustix::system::uname();
+        let own = (
+            own.release().to_string_lossy(),
+            own.nodename().to_string_lossy(),
+        );
+        let its = (
+            info.kernel_version.unwrap_or_default(),
+            info.name.unwrap_or_default(),
+        );
+        if own.0 == its.0.as_str() && own.1 == its.1.as_str() {
+            return Ok(());
+        }
+        let what = format!(
+            "the Docker engine at {} runs on {} ({}), not on this machine, {} ({}); nothing was \
+             changed",
+            self.host, its.1, its.0, own.1, own.0
+        );
+        let next = "Use an engine of this machine itself: one in a virtual machine or elsewhere \
+                    shares neither folders nor sockets with this program.";
+        Err(failed(code::ENGINE_UNFIT, None, what, next))
+    }
+}

@@ -1,0 +1,103 @@
+//! What became of instances on its own, told by comparing with what was seen before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use code_deploy_engine::target::TargetEvent;
+use code_deploy_record::{Clock as _, Severity, SystemClock};
+
+use super::store::Known;
+
+/// How an instance was when it was last looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    restarts: u32,
+    running: bool,
+    healthy: Option<bool>,
+}
+
+impl Seen {
+    fn of(known: &Known) -> Self {
+        Self {
+            restarts: known.restarts,
+            running: known.running,
+            healthy: known.healthy,
+        }
+    }
+}
+
+/// The instances and routers as they were last seen.
+#[derive(Default)]
+pub struct Happenings {
+    seen: Mutex<BTreeMap<String, Seen>>,
+    /// The containers that are ended on purpose: they stand on the engine until they are removed.
+    asked: Mutex<BTreeSet<String>>,
+}
+
+impl Happenings {
+    /// Takes note that a container is about to be ended on purpose.
+    pub fn is_asked_to_end(&self, container: &Known) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(container.id.clone());
+    }
+
+    /// Returns what happened to instances and routers since the last call. Those that are ended on
+    /// purpose are not told of. That a router was started again is told also when that
+    /// was before the first call.
+    pub fn since_last(&self, instances: &[Known], routers: &[Known]) -> Vec<TargetEvent> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = BTreeMap::new();
+        let mut events = Vec::new();
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let told_of = |known: &&Known| !asked.contains(&known.id);
+        for router in routers.iter().filter(told_of) {
+            let was = seen.get(&router.id).map_or(0, |was| was.restarts);
+            events.extend((was < router.restarts).then(|| router_restart(router)));
+            now.insert(router.id.clone(), Seen::of(router));
+        }
+        for known in instances.iter().filter(told_of) {
+            let is = Seen::of(known);
+            let was = seen.get(&known.id);
+            events.extend(told(known, was, is).map(|text| TargetEvent {
+                time: SystemClock.now(),
+                service: Some(known.service.clone()),
+                severity: Severity::Medium,
+                text,
+            }));
+            now.insert(known.id.clone(), is);
+        }
+        *seen = now;
+        events
+    }
+}
+
+fn router_restart(router: &Known) -> TargetEvent {
+    TargetEvent {
+        time: router.started,
+        service: Some(router.service.clone()),
+        severity: Severity::High,
+        text: format!(
+            "the router {} had ended and was started again by Docker, restart {}",
+            router.name, router.restarts
+        ),
+    }
+}
+
+fn told(known: &Known, was: Option<&Seen>, is: Seen) -> Option<String> {
+    let was = was?;
+    let (name, end) = (&known.name, known.end());
+    if was.restarts < is.restarts {
+        let restarts = is.restarts;
+        return Some(format!(
+            "instance {name} ended ({end}) and was started again by Docker, restart {restarts}"
+        ));
+    }
+    if was.running && !is.running {
+        return Some(format!("instance {name} ended ({end}) and does not run"));
+    }
+    if !was.running && is.running {
+        return Some(format!("instance {name} runs again"));
+    }
+    (was.healthy == Some(true) && is.healthy == Some(false))
+        .then(|| format!("the health check of instance {name} fails"))
+}

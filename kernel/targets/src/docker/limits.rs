@@ -1,0 +1,182 @@
+//! What of a deployment a Docker engine does not honour when this program deploys to it.
+
+use code_deploy_engine::Spec;
+use code_deploy_engine::spec::{ComposeService, Service};
+use code_deploy_record::{Finding, Role, Severity};
+
+use super::keys::Keys;
+
+/// Keys of a Compose service that containers are not given, each with how serious that is and what
+/// it means.
+const NOT_GIVEN: &[(&str, Severity, &str)] = &[
+    (
+        "annotations",
+        Severity::Low,
+        "they are not written on the container",
+    ),
+    (
+        "blkio_config",
+        Severity::Medium,
+        "the limits of its disk are not set",
+    ),
+    (
+        "cgroup",
+        Severity::Medium,
+        "the engine's own choice of control group holds",
+    ),
+    (
+        "container_name",
+        Severity::Info,
+        "names follow from service, release and number",
+    ),
+    ("cpu_count", Severity::Medium, "it is not set"),
+    ("cpu_percent", Severity::Medium, "it is not set"),
+    ("cpu_rt_period", Severity::Medium, "it is not set"),
+    ("cpu_rt_runtime", Severity::Medium, "it is not set"),
+    (
+        "device_cgroup_rules",
+        Severity::Critical,
+        "the container would not have its devices",
+    ),
+    (
+        "gpus",
+        Severity::Critical,
+        "the container would not have its devices",
+    ),
+    (
+        "mac_address",
+        Severity::Medium,
+        "several instances cannot share one",
+    ),
+    (
+        "network_mode",
+        Severity::Critical,
+        "services are reached through routers, which need networks of their own",
+    ),
+    (
+        "platform",
+        Severity::Medium,
+        "the engine's own platform is taken",
+    ),
+    (
+        "use_api_socket",
+        Severity::Critical,
+        "the container would not have the engine's socket",
+    ),
+    (
+        "uts",
+        Severity::Medium,
+        "the container has names of its own",
+    ),
+];
+
+/// Returns what is not honoured: one finding each, with service and line. Critical ones refuse a
+/// run.
+pub fn limits(spec: &Spec) -> Vec<Finding> {
+    let file = spec.compose.path.file_name().unwrap_or_default();
+    let file = file.to_string_lossy();
+    let mut findings: Vec<Finding> = spec
+        .compose
+        .features
+        .iter()
+        .filter_map(|feature| {
+            let found = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
+            Some(Finding {
+                rule: format!("compose/{}", feature.key),
+                severity: found.1,
+                place: format!("{file}:{} {}", feature.line, feature.service),
+                message: format!(
+                    "`{}` of `{}` is not honoured on Docker: {}",
+                    feature.key, feature.service, found.2
+                ),
+                cure: if found.1 == Severity::Critical {
+                    format!("Take `{}` out of the Compose file.", feature.key)
+                } else {
+                    "Nothing, if that is meant.".to_owned()
+                },
+            })
+        })
+        .collect();
+    for service in &spec.services {
+        if let Some(compose) = spec.compose.services.get(&service.name) {
+            let place = format!("{file}:{} {}", compose.line, service.name);
+            findings.extend(of_service(service, compose, &place));
+        }
+    }
+    findings
+}
+
+fn of_service(service: &Service, compose: &ComposeService, place: &str) -> Vec<Finding> {
+    let name = &service.name;
+    let finding = |rule: &str, severity, message: String, cure: &str| Finding {
+        rule: format!("docker/{rule}"),
+        severity,
+        place: place.to_owned(),
+        message,
+        cure: cure.to_owned(),
+    };
+    let mut findings = Vec::new();
+    if !matches!(service.role, Role::Frontend | Role::Backend) {
+        findings.push(finding(
+            "store",
+            Severity::Critical,
+            format!("`{name}` keeps data, and a release of it cannot be replaced side by side"),
+            "Run it as a Compose project of its own and reach it through an external network; \
+             if it serves HTTP, write `services.NAME.role: backend` in the deployment file.",
+        ));
+    }
+    if service.image.is_none() {
+        findings.push(finding(
+            "no-image",
+            Severity::Critical,
+            format!("`{name}` has no image"),
+            "Write its `image:` in the Compose file.",
+        ));
+    }
+    if compose.build {
+        findings.push(finding(
+            "build",
+            Severity::Medium,
+            format!(
+                "`build` of `{name}` is not carried out: the image must be there, or be pulled"
+            ),
+            "Build it before the run: `docker compose build`.",
+        ));
+    }
+    for port in compose.ports.iter().filter(|port| **port != service.port) {
+        findings.push(finding(
+            "port",
+            Severity::Low,
+            format!("port {port} of `{name}` is reached at its instances only"),
+            "Nothing, if that is meant: one port of a service is routed.",
+        ));
+    }
+    if let Some(port) = service.published {
+        findings.push(finding(
+            "loopback",
+            Severity::Low,
+            format!("`{name}` is published at 127.0.0.1:{port} only, whatever `ports` says"),
+            "Put a proxy of yours in front of it for requests of other machines.",
+        ));
+    }
+    for secret in compose.secret_variables.keys() {
+        findings.push(finding(
+            "secret-variable",
+            Severity::Medium,
+            format!("`{secret}` of `{name}` is a secret that `docker inspect` shows"),
+            "Give it as a file: `secrets:` of the Compose file.",
+        ));
+    }
+    let restart = Keys(&compose.keys).under("deploy").under("restart_policy");
+    for key in ["delay", "window"] {
+        if restart.get(key).is_some() {
+            findings.push(finding(
+                "restart",
+                Severity::Low,
+                format!("`deploy.restart_policy.{key}` of `{name}` is not honoured"),
+                "Nothing: the engine waits longer before each restart by itself.",
+            ));
+        }
+    }
+    findings
+}

@@ -1,0 +1,6 @@
+//! The Docker target with a real engine: what it makes there, watches, changes and leaves behind.
+
+mod containers;
+mod engine;
+mod foreign;
+mod traffic;

@@ -1,0 +1,181 @@
+//! The demonstration on a Docker engine: the same run, under the same client's eyes.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use code_deploy_record::{EventBody, RunOutcome, RunState, verify_folder};
+
+use crate::kit::{Place, Said};
+use crate::stage;
+
+const CONTAINERS: [&str; 6] = [
+    "shop-dev-catalog-1.1.0-1",
+    "shop-dev-catalog-1.1.0-2",
+    "shop-dev-orders-1.1.0-1",
+    "shop-dev-orders-1.1.0-2",
+    "shop-dev-storefront-1.1.0-1",
+    "shop-dev-storefront-1.1.0-2",
+];
+
+/// Runs the engine's own client and returns what it says, which must be a success.
+#[track_caller]
+fn docker(words: &[&str]) -> String {
+    let mut command = std::process::Command::new("docker");
+    let ran = command.args(words).env("DOCKER_HOST", stage::docker());
+    let ran = ran.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "docker {words:?}: {said}");
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+}
+
+/// Returns the containers of instances that run, by name.
+fn instances() -> Vec<String> {
+    let listed = docker(&[
+        "ps",
+        "--filter",
+        "label=code-deploy.part=instance",
+        "--filter",
+        "label=code-deploy.application=shop",
+        "--filter",
+        "label=code-deploy.environment=dev",
+        "--format",
+        "{{.Names}}",
+    ]);
+    let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// Returns where the last run stands, which must have ended so, with a record that verifies.
+#[track_caller]
+fn ended(place: &Place, said: &Said, outcome: RunOutcome) -> RunState {
+    let (folder, state) = place.demo_runs().pop().unwrap();
+    let end = state.finished.as_ref().map(|end| end.0);
+    assert_eq!(end, Some(outcome), "{}\n{}", said.out, said.err);
+    assert_eq!(verify_folder(&folder).unwrap().findings, []);
+    state
+}
+
+#[test]
+fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() {
+    let place = Place::with_docker();
+    let said = place.run(&["dev", "docker-desktop", "--demo"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    let client = &state.clients["client"];
+    assert!(client.sent >= 3_000, "{client:?}");
+    assert_eq!(client.failed, 0, "{client:?}");
+    assert!(client.releases["1.0.0"].answered > 0 && client.releases["1.1.0"].answered > 0);
+    assert!(state.rehearsed.is_some(), "the rollback was rehearsed");
+    assert_eq!(state.items.len(), 208, "every item has a verdict");
+    assert_eq!(instances(), CONTAINERS);
+    let label = |name: &str| format!("{{{{index .Config.Labels \"{name}\"}}}}");
+    let seen = |label: &str| docker(&["inspect", "--format", label, CONTAINERS[0]]);
+    let id = state.started.as_ref().unwrap().run.to_string();
+    assert_eq!(seen(&label("code-deploy.run")), id);
+    assert_eq!(seen(&label("com.docker.compose.project")), "shop-dev");
+    assert_eq!(seen(&label("com.docker.compose.service")), "catalog");
+
+    let foreign = docker(&["create", "--name", "shop-dev-other", "shop:1.0.0", "probe"]);
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    let state = ended(&place, &back, RunOutcome::Succeeded);
+    assert_eq!(state.started.as_ref().unwrap().to.as_str(), "1.0.0");
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+    let of_ours = [
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        "label=code-deploy.application=shop",
+        "--filter",
+        "label=code-deploy.environment=dev",
+    ];
+    assert_eq!(docker(&of_ours), "");
+    let left = docker(&["inspect", "--format", "{{.Id}}", "shop-dev-other"]);
+    assert_eq!(left, foreign);
+    docker(&["rm", "shop-dev-other"]);
+}
+
+#[test]
+fn a_fault_is_found_and_the_run_goes_back() {
+    let place = Place::with_docker();
+    let said = place.run(&["dev", "docker-desktop", "--demo", "--demo-fault", "errors"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::RolledBack);
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+}
+
+#[test]
+fn a_name_that_a_foreign_container_has_sends_the_run_back_and_the_container_stays() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    let name = CONTAINERS[1];
+    let foreign = docker(&["create", "--name", name, "shop:1.1.0", "probe"]);
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let text = format!("{}\n{}", said.out, said.err);
+    let reason = format!("there is a container {name} that was not made for shop-dev");
+    assert!(text.contains(&reason), "{text}");
+    ended(&place, &said, RunOutcome::RolledBack);
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+    assert_eq!(docker(&["inspect", "--format", "{{.Id}}", name]), foreign);
+    docker(&["rm", name]);
+}
+
+#[test]
+fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    let mut command = place.command(&place.demo(), &["dev", "docker-desktop"]);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let split = |body: &EventBody| {
+        matches!(body, EventBody::TrafficShifted { served, .. }
+            if served.get(&"1.1.0".parse().unwrap()) == Some(&5))
+    };
+    let until = Instant::now() + Duration::from_secs(180);
+    loop {
+        let run = place.demo_runs().pop().unwrap().0;
+        let events = run.events().unwrap().map_while(Result::ok);
+        let upgrade = run
+            .started()
+            .is_ok_and(|started| started.to.as_str() == "1.1.0");
+        if upgrade && events.map(|event| event.body).any(|body| split(&body)) {
+            break;
+        }
+        assert_eq!(
+            child.try_wait().unwrap(),
+            None,
+            "it ended before traffic was split"
+        );
+        assert!(
+            Instant::now() < until,
+            "no traffic was split within three minutes"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resumed = place.run_in(&place.demo(), &["resume"]);
+    assert_eq!(resumed.code, Some(0), "{}\n{}", resumed.out, resumed.err);
+    let state = ended(&place, &resumed, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(instances(), CONTAINERS);
+}
