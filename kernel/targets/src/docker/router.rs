@@ -153,7 +153,9 @@ impl DockerTarget {
         let compose = self.compose(spec, &service.name)?;
         let networks = self.networks(spec, &service.name, compose)?;
         let addresses = ChangeLock::of(&self.root, "addresses", "addresses.lock").await?;
-        let places = self.places(&networks, &[service.name.clone()]).await?;
+        let places = self
+            .places(&networks, std::slice::from_ref(&service.name))
+            .await?;
         let mut labels = self.names.labels(Part::Router);
         labels.insert(SERVICE.to_owned(), service.name.clone());
         labels.extend(

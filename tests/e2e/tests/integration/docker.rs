@@ -1,12 +1,10 @@
 //! The demonstration on a Docker engine: the same run, under the same client's eyes.
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use code_deploy_record::{EventBody, RunOutcome, RunState, verify_folder};
+use code_deploy_record::{RunOutcome, RunState, verify_folder};
 
 use crate::kit::{Place, Said};
 use crate::stage;
+use crate::steering::Deploying;
 
 const CONTAINERS: [&str; 6] = [
     "shop-dev-catalog-1.1.0-1",
@@ -144,35 +142,9 @@ fn a_name_that_a_foreign_container_has_sends_the_run_back_and_the_container_stay
 fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
     let place = Place::with_docker();
     place.lay_out_upgrade();
-    let mut command = place.command(&place.demo(), &["dev", "docker-desktop"]);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let split = |body: &EventBody| {
-        matches!(body, EventBody::TrafficShifted { served, .. }
-            if served.get(&"1.1.0".parse().unwrap()) == Some(&5))
-    };
-    let until = Instant::now() + Duration::from_secs(180);
-    loop {
-        let run = place.demo_runs().pop().unwrap().0;
-        let events = run.events().unwrap().map_while(Result::ok);
-        let upgrade = run
-            .started()
-            .is_ok_and(|started| started.to.as_str() == "1.1.0");
-        if upgrade && events.map(|event| event.body).any(|body| split(&body)) {
-            break;
-        }
-        assert_eq!(
-            child.try_wait().unwrap(),
-            None,
-            "it ended before traffic was split"
-        );
-        assert!(
-            Instant::now() < until,
-            "no traffic was split within three minutes"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut first = Deploying::begin_in(&place, &place.demo(), &["dev", "docker-desktop"]);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    first.kill();
     let resumed = place.run_in(&place.demo(), &["resume"]);
     assert_eq!(resumed.code, Some(0), "{}\n{}", resumed.out, resumed.err);
     let state = ended(&place, &resumed, RunOutcome::Succeeded);

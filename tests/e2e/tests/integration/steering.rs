@@ -8,7 +8,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_record::{Event, EventBody, Gate, RunOutcome, RunState};
 
 use crate::kit::{Place, Said};
-use crate::stage::Part;
 
 /// The seconds for which `dev` of the demonstration keeps the old release.
 const KEEP_OLD: i64 = 2;
@@ -242,12 +241,8 @@ impl Deploying {
     }
 
     pub(crate) fn begin_in(place: &Place, folder: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(Part::CodeDeploy.path());
+        let mut command = place.command(folder, arguments);
         command
-            .current_dir(folder)
-            .args(arguments)
-            .env("XDG_RUNTIME_DIR", place.path())
-            .env("XDG_STATE_HOME", place.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -271,6 +266,12 @@ impl Deploying {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-INT", &pid]).status();
         assert!(asked.unwrap().success());
+    }
+
+    /// Kills the process, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn end(mut self) -> Said {
