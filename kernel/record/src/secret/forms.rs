@@ -144,8 +144,13 @@ fn run_of(text: &str, from: usize, is_part: impl Fn(char) -> bool) -> usize {
 }
 
 fn is_alone(text: &str, at: usize) -> bool {
-    let before = text.get(..at).and_then(|before| before.chars().next_back());
-    before.is_none_or(|c| !c.is_ascii_alphanumeric())
+    let before = text.get(..at).unwrap_or_default();
+    // Inside JSON, a line or a column begins behind `\n`, `\r` or `\t`.
+    let begins = ["\\n", "\\r", "\\t"]
+        .iter()
+        .any(|escape| before.ends_with(escape));
+    let last = before.chars().next_back();
+    begins || last.is_none_or(|c| !c.is_ascii_alphanumeric())
 }
 
 fn tokens(text: &str, found: &mut Found) {
@@ -227,7 +232,8 @@ fn urls(text: &str, found: &mut Found) {
     }
 }
 
-/// `password=VALUE`, `"api_key": "VALUE"`, also inside JSON that stands as text in JSON.
+/// `password=VALUE`, `"api_key": "VALUE"`, also inside JSON that stands as text in JSON, and
+/// `api_key: VALUE` where the value looks as if it were made by chance.
 fn assigned(text: &str, found: &mut Found) {
     let lower = text.to_ascii_lowercase();
     for name in NAMES {
@@ -237,18 +243,25 @@ fn assigned(text: &str, found: &mut Found) {
             let quoted = rest(from).starts_with(['"', '\\', '\'']);
             from = run_of(text, from, |c| matches!(c, '"' | '\\' | '\''));
             let sign = rest(from).chars().next();
-            let is_set = sign == Some('=') || (quoted && sign == Some(':'));
-            if !is_set {
+            if !matches!(sign, Some('=' | ':')) {
                 continue;
             }
+            let is_set = quoted || sign == Some('=');
             from = run_of(text, from + 1, |c| matches!(c, ' ' | '"' | '\\' | '\''));
             let end = run_of(text, from, is_value);
             let value = text.get(from..end).unwrap_or_default();
-            if is_literal(value) && value.len() >= 6 {
+            let is_secret = value.len() >= 6 && (is_set || is_by_chance(value));
+            if is_literal(value) && is_secret {
                 found.push((from..end, "value of that name"));
             }
         }
     }
+}
+
+/// Letters and digits mixed, and too long for a word of a sentence.
+fn is_by_chance(value: &str) -> bool {
+    let digits = value.chars().filter(char::is_ascii_digit).count();
+    value.len() >= 16 && value.chars().all(is_plain) && digits >= 2 && value.len() - digits >= 8
 }
 
 /// A reference, a placeholder or a word of a schema is no secret.
@@ -287,12 +300,15 @@ mod tests {
             "AAAA\nBBBB",
             "hunter22xyz",
             "dXNlcjpwYXNz",
+            "kwcX3uCEwSVTwE66LWp3",
+            "jh2NR5KzVNSZ3JQgkkAM",
             "s3cr3tvalue",
             "topsecret99",
         ];
         let text = format!(
             "got {ghp} and {web};\n{block}\npassword=hunter22xyz Authorization: Basic dXNlcjpwYXNz \
-             postgres://app:s3cr3tvalue@db/shop {{\"api_key\": \"topsecret99\"}} end"
+             postgres://app:s3cr3tvalue@db/shop {{\"api_key\": \"topsecret99\"}} api_key: kwcX3uCEwSVTwE66LWp3 \\nglpat-jh2NR5KzVNSZ3JQgkkAM \
+             end"
         );
         let cleaned = clean(&text).unwrap_or_default();
         for secret in hidden {
@@ -315,6 +331,7 @@ mod tests {
             "{\"token\":{\"type\":\"string\"},\"password\":\"$PASSWORD\"}",
             "http://localhost:8080/a@b",
             "the key is -----BEGIN PUBLIC KEY-----",
+            "token: the one of the run before, see 06_Application_Deployment",
         ] {
             assert_eq!(clean(text), None, "{text}");
         }

@@ -23,7 +23,10 @@ use crate::failure::files;
 const LINES: &str = "200000";
 
 /// How many lines of a log an error shows.
-const SHOWN: &str = "10";
+const SHOWN: usize = 10;
+
+/// The lines that are read for that.
+const LOOKED_AT: &str = "200";
 
 /// How long a log may take to be taken over as far as it goes now.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -52,18 +55,23 @@ impl DockerTarget {
         Ok(logs)
     }
 
-    /// Returns the last lines that an instance wrote.
+    /// Returns the last lines that an instance wrote, without what is secret.
     pub(super) async fn last_lines(&self, known: &Known) -> Vec<String> {
         let Ok(docker) = self.engine.docker().await else {
             return Vec::new();
         };
-        let lines = docker.logs(&known.id, Some(options(false, SHOWN)));
+        let lines = docker.logs(&known.id, Some(options(false, LOOKED_AT)));
         let lines = lines.try_collect::<Vec<LogOutput>>().await;
         let lines = lines.unwrap_or_default();
-        lines
+        let lines: Vec<_> = lines
             .iter()
             .map(|line| line.to_string().trim_end().to_owned())
-            .collect()
+            .collect();
+        // Before it is cut: what tells a secret of several lines stands in its first.
+        let text = self.settings.redactor.clean(&lines.join("\n"));
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let from = lines.len().saturating_sub(SHOWN);
+        lines.get(from..).unwrap_or_default().to_vec()
     }
 
     /// Has a file follow what an instance writes, and returns it when it holds all that was written

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use code_deploy_engine::spec::Restart;
-use code_deploy_record::{Release, RunId};
+use code_deploy_record::{Redactor, Release, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::process::ProcessId;
@@ -173,21 +173,24 @@ impl InstanceFolder {
             .is_some_and(|state| !state.ended && state.supervisor.runs())
     }
 
-    /// Returns the last lines of the instance's log, at most that many.
+    /// Returns the last lines of the instance's log, at most that many, without what is secret.
     #[must_use]
-    pub fn last_lines(&self, count: usize) -> Vec<String> {
-        last_lines(&self.log(), count)
+    pub fn last_lines(&self, count: usize, redactor: &Redactor) -> Vec<String> {
+        last_lines(&self.log(), count, redactor)
     }
 
-    /// Returns the last lines that the supervisor wrote itself, at most that many.
+    /// Returns the last lines that the supervisor wrote itself, at most that many, without what is
+    /// secret.
     #[must_use]
-    pub fn supervisor_lines(&self, count: usize) -> Vec<String> {
-        last_lines(&self.supervisor_log(), count)
+    pub fn supervisor_lines(&self, count: usize, redactor: &Redactor) -> Vec<String> {
+        last_lines(&self.supervisor_log(), count, redactor)
     }
 }
 
-fn last_lines(path: &Path, count: usize) -> Vec<String> {
+fn last_lines(path: &Path, count: usize, redactor: &Redactor) -> Vec<String> {
     let text = tail(path, 64 * 1024).unwrap_or_default();
+    // Before it is cut into lines: what tells a secret of several lines stands in its first.
+    let text = redactor.clean(&text);
     let lines: Vec<_> = text.lines().map(str::to_owned).collect();
     let from = lines.len().saturating_sub(count);
     lines.get(from..).unwrap_or_default().to_vec()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
-use code_deploy_record::Release;
+use code_deploy_record::{Redactor, Release};
 
 use super::LocalTarget;
 use super::instance::InstanceFolder;
@@ -247,7 +247,8 @@ async fn wait_started(
         tokio::time::sleep(KNOCK).await;
     }
     let known = known.clone();
-    let error = store.run(move |_| Ok(not_started(&known, limit, &last)));
+    let error =
+        store.run(move |store| Ok(not_started(&known, limit, &last, &store.settings.redactor)));
     Err(error.await?)
 }
 
@@ -322,22 +323,27 @@ async fn knock(http: &HttpClient, address: SocketAddr, probe: Option<&str>) -> R
     }
 }
 
-fn not_started((folder, config): &Known, limit: Duration, last: &str) -> TargetError {
+fn not_started(
+    (folder, config): &Known,
+    limit: Duration,
+    last: &str,
+    redactor: &Redactor,
+) -> TargetError {
     let end = folder.state().and_then(|state| state.last_end);
     let end = end.map(|end| format!(" ({end})")).unwrap_or_default();
     let what = format!(
         "instance {} did not start within {limit:?}: {last}{end}.\n{}",
         config.id,
-        end_of_log(folder)
+        end_of_log(folder, redactor)
     );
     let next = "Mend what the log says and run again.";
     failed(code::NOT_STARTED, Some(&config.service), what, next)
 }
 
-fn end_of_log(folder: &InstanceFolder) -> String {
-    let lines = folder.last_lines(SHOWN);
+fn end_of_log(folder: &InstanceFolder, redactor: &Redactor) -> String {
+    let lines = folder.last_lines(SHOWN, redactor);
     if lines.is_empty() {
-        let own = folder.supervisor_lines(SHOWN).join("\n");
+        let own = folder.supervisor_lines(SHOWN, redactor).join("\n");
         return format!("It wrote no log. {own}");
     }
     format!("The end of its log:\n{}", lines.join("\n"))

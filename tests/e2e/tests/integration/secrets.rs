@@ -20,6 +20,7 @@ const BY_FORM: usize = 20;
 /// Writes what it knows into its log, as itself, in a URL, in JSON and in base64, and is then the
 /// program that it is given, or ends.
 const LEAK: &str = r#"#!/bin/sh
+cat "$(dirname "$0")/forms.txt"
 for name in $(env | grep -o '^PLANTED_[0-9]*'); do
     eval "path=\$$name"
     value=$(cat "$path")
@@ -28,8 +29,7 @@ for name in $(env | grep -o '^PLANTED_[0-9]*'); do
     printf 'Authorization: Basic %s\n' "$(printf '%s' "$value" | base64 -w0)"
     printf 'digest of %s\n' "$(printf '%s' "$value" | base64 -w0)"
 done
-cat "$(dirname "$0")/forms.txt"
-[ "$1" = crash ] && exit 1
+[ "$1" = crash ] && { tail -n 5 "$(dirname "$0")/forms.txt"; exit 1; }
 exec "$@"
 "#;
 
@@ -231,10 +231,9 @@ fn planted_secrets_are_nowhere_in_what_is_said_kept_and_shown() {
     let said = leaking.run(&["dev", "local", "--to", "1.0.0", "--yes"]);
     assert_ne!(said.code, Some(0));
     let text = format!("{}{}", said.out, said.err);
-    assert!(
-        text.contains("connecting with") || text.contains("digest of"),
-        "{text}"
-    );
+    for hidden in ["[secret PLANTED_", "[secret: "] {
+        assert!(text.contains(hidden), "{text}");
+    }
     leaking.assert_unseen("what a failed run says", text.as_bytes());
 
     let mut all = Vec::new();
