@@ -292,7 +292,11 @@ fn a_run_is_paused_resumed_and_kept_from_a_second_one() {
     second.refused(1, "CD0410", &["is locked by", "Nothing was changed"]);
     let paused = place.run_in(&place.demo(), &["pause", "--reason", "lunch"]);
     assert_eq!(paused.code, Some(0), "{paused:?}");
-    first.until("paused:");
+    first.until("(lunch): `code-deploy resume` goes on");
+    let status = place.run_in(&place.demo(), &["status"]);
+    let (_, state) = place.demo_runs().pop().unwrap();
+    let by = format!("paused by {} (lunch), in ", state.started.unwrap().user);
+    assert!(status.out.contains(&by), "{}", status.out);
     let stop = place.run_in(&place.demo(), &["dev", "local", "--stop"]);
     stop.refused(1, "CD0410", &["is locked by"]);
     let resumed = place.run_in(&place.demo(), &["resume"]);
