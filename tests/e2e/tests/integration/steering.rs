@@ -17,9 +17,11 @@ const KEEP_OLD: i64 = 2;
 fn with_strategy(place: &Place, kind: &str, steps: &str) {
     let path = place.demo().join("deploy.yaml");
     let file = std::fs::read_to_string(&path).unwrap();
-    let start = file.find("  dev:\n    strategy:\n").unwrap();
+    // Other environments take their strategy from here, by its anchor.
+    const DEV: &str = "  dev:\n    strategy: &watched\n";
+    let start = file.find(DEV).unwrap();
     let end = start + file[start..].find("      rehearse_rollback").unwrap();
-    let strategy = format!("  dev:\n    strategy:\n      kind: {kind}\n      steps: [{steps}]\n");
+    let strategy = format!("{DEV}      kind: {kind}\n      steps: [{steps}]\n");
     std::fs::write(
         path,
         format!("{}{strategy}{}", &file[..start], &file[end..]),
