@@ -12,13 +12,15 @@ use crate::kit::{Place, Said};
 /// The seconds for which `dev` of the demonstration keeps the old release.
 const KEEP_OLD: i64 = 2;
 
+/// Where the demonstration's deployment file has the strategy of `dev`, which other environments take
+/// by its anchor.
+const DEV: &str = "  dev:\n    strategy: &watched\n";
+
 /// Writes the demonstration's deployment file with other steps of traffic in `dev`.
 #[track_caller]
 fn with_strategy(place: &Place, kind: &str, steps: &str) {
     let path = place.demo().join("deploy.yaml");
     let file = std::fs::read_to_string(&path).unwrap();
-    // Other environments take their strategy from here, by its anchor.
-    const DEV: &str = "  dev:\n    strategy: &watched\n";
     let start = file.find(DEV).unwrap();
     let end = start + file[start..].find("      rehearse_rollback").unwrap();
     let strategy = format!("{DEV}      kind: {kind}\n      steps: [{steps}]\n");
