@@ -213,6 +213,18 @@ impl Target for LeasedTarget {
         answer("finding out what runs", self.inner.instances(service)).await
     }
 
+    async fn admit(
+        &self,
+        release: &Release,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<(), TargetError> {
+        answer(
+            "looking for what stands in the way",
+            self.inner.admit(release, replicas),
+        )
+        .await
+    }
+
     async fn recover(&self) -> Result<Option<String>, TargetError> {
         self.may_act.check().await?;
         answer("looking after the place", self.inner.recover()).await

@@ -39,6 +39,17 @@ pub trait Target: Send + Sync {
         Ok(instances)
     }
 
+    /// Refuses what stands in the way of starting those instances of the release and only a person
+    /// can settle: a name that somebody else's thing has. Asked before a run begins; changes
+    /// nothing. A target where no name can be taken has nothing to refuse.
+    async fn admit(
+        &self,
+        _release: &Release,
+        _replicas: &BTreeMap<String, u32>,
+    ) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
     /// Returns in words what that was, if there was anything; what was stopped on purpose stays
     /// stopped. A target that somebody else looks after has nothing to do here.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use code_deploy_engine::target::Capacity;
+use code_deploy_engine::target::{Capacity, TargetError};
+
+use crate::failure::{code, failed};
 
 /// How long processor time is watched to tell how much of it is free.
 const WATCH: Duration = Duration::from_millis(250);
@@ -14,7 +16,15 @@ const WATCH: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// When `/proc` cannot be read or the file system does not answer.
-pub async fn measure(disk: &Path) -> std::io::Result<Capacity> {
+pub async fn measure(disk: &Path) -> Result<Capacity, TargetError> {
+    look(disk).await.map_err(|error| {
+        let what = format!("cannot measure this machine: {error}");
+        let next = "Make /proc and the project's disk readable for this user.";
+        failed(code::CAPACITY, None, what, next)
+    })
+}
+
+async fn look(disk: &Path) -> std::io::Result<Capacity> {
     let before = processor_times()?;
     tokio::time::sleep(WATCH).await;
     let after = processor_times()?;

@@ -1,6 +1,7 @@
 //! Services as containers of a Docker engine of this machine, each service behind a router that is
 //! a container too.
 
+mod admission;
 mod container;
 mod engine;
 mod happenings;
@@ -31,14 +32,13 @@ use code_deploy_engine::target::{
     TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, Release, RunsFolder, Secret};
-use code_deploy_router::Lease as RouterLease;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed, files};
 use crate::settings::Settings;
-use crate::steering::{RELEASE_HEADER, Steering, TOKEN_HEADER};
+use crate::steering::{Steering, lease_on, reach};
 use crate::{capacity, listening, token};
 use engine::Engine;
 use happenings::Happenings;
@@ -207,33 +207,18 @@ impl Target for DockerTarget {
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
         self.engine.check_here().await?;
-        let data = self.settings.spec.data_folder();
-        let measured = capacity::measure(&data).await;
-        measured.map_err(|error| {
-            let what = format!("cannot measure this machine: {error}");
-            let next = "Make /proc and the project's disk readable for this user.";
-            failed(code::CAPACITY, None, what, next)
-        })
+        capacity::measure(&self.settings.spec.data_folder()).await
     }
 
     async fn observe(&self) -> Result<Observed, TargetError> {
         let (known, routers) = (self.instances().await?, self.routers().await?);
         let instances: Vec<Instance> = known.iter().filter_map(Known::describe).collect();
         let traffic = self.served(&routers).await?;
-        let routing = |name: &str| {
-            let service = self.settings.spec.service(name);
-            service
-                .map(|one| one.file.routing.clone())
-                .unwrap_or_default()
-        };
         let running = routers.iter().filter(|router| router.is_up());
         let addresses: Vec<ServiceAddress> = running
             .filter_map(|router| {
-                Some(ServiceAddress {
-                    service: router.service.clone(),
-                    address: router.published?,
-                    routing: routing(&router.service),
-                })
+                let (service, address) = (&router.service, router.published?);
+                Some(self.settings.address_of(service, address))
             })
             .collect();
         let all = known.iter().chain(&routers).filter(|one| one.running);
@@ -246,6 +231,14 @@ impl Target for DockerTarget {
             stable,
             listening,
         })
+    }
+
+    async fn admit(
+        &self,
+        release: &Release,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<(), TargetError> {
+        self.admits(release, replicas).await
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {
@@ -316,12 +309,11 @@ impl Target for DockerTarget {
 
     async fn renew_lease(&self, lease: Option<Lease>) -> Result<(), TargetError> {
         for service in &self.settings.spec.services {
-            let own = lease.as_ref().map(|lease| RouterLease {
-                holder: "engine".to_owned(),
-                ttl: lease.ttl,
-                stable: BTreeMap::from([(service.name.clone(), lease.stable.to_string())]),
-            });
-            match self.steering(&service.name).renew_lease(own).await {
+            let name = service.name.as_str();
+            let own = lease
+                .as_ref()
+                .map(|lease| lease_on(lease, [name].into_iter()));
+            match self.steering(name).renew_lease(own).await {
                 // A router that does not run holds no lease.
                 Err(error) if lease.is_none() && error.transient => {}
                 renewed => renewed?,
@@ -355,10 +347,7 @@ impl Target for DockerTarget {
     }
 
     fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
-        vec![
-            (RELEASE_HEADER.to_owned(), Secret::new(release.to_string())),
-            (TOKEN_HEADER.to_owned(), self.token.clone()),
-        ]
+        reach(release, &self.token)
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {

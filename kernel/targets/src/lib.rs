@@ -11,6 +11,7 @@ mod lock;
 mod settings;
 mod stable;
 mod steering;
+mod stopping;
 mod token;
 
 pub use docker::DockerTarget;

@@ -35,9 +35,9 @@ pub use process::ProcessId;
 pub use supervisor::supervise;
 
 use crate::disk::create_private;
-use crate::failure::{code, failed, files};
+use crate::failure::files;
 use crate::settings::Settings;
-use crate::steering::{RELEASE_HEADER, TOKEN_HEADER};
+use crate::steering::reach;
 use crate::token;
 use crate::{capacity, listening};
 use happenings::Happenings;
@@ -115,12 +115,7 @@ impl Target for LocalTarget {
     }
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
-        let measured = capacity::measure(self.store.places.data()).await;
-        measured.map_err(|error| {
-            let what = format!("cannot measure this machine: {error}");
-            let next = "Make /proc and the project's disk readable for this user.";
-            failed(code::CAPACITY, None, what, next)
-        })
+        capacity::measure(self.store.places.data()).await
     }
 
     async fn observe(&self) -> Result<Observed, TargetError> {
@@ -135,26 +130,11 @@ impl Target for LocalTarget {
             })
             .await?;
         let served = self.router.traffic().await?.unwrap_or_default();
-        let routing = |name: &str| {
-            self.store
-                .settings
-                .spec
-                .service(name)
-                .map(|s| s.file.routing.clone())
-                .unwrap_or_default()
-        };
-        let addresses: Vec<_> = self
-            .addresses()
-            .await?
-            .into_iter()
-            .map(|(service, address)| {
-                let routing = routing(&service);
-                ServiceAddress {
-                    service,
-                    address,
-                    routing,
-                }
-            })
+        let bound = self.addresses().await?;
+        let settings = &self.store.settings;
+        let addresses = bound
+            .iter()
+            .map(|(service, address)| settings.address_of(service, *address))
             .collect();
         let stable = crate::stable::release(&served, &instances);
         Ok(Observed {
@@ -269,10 +249,7 @@ impl Target for LocalTarget {
     }
 
     fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
-        vec![
-            (RELEASE_HEADER.to_owned(), Secret::new(release.to_string())),
-            (TOKEN_HEADER.to_owned(), self.token.clone()),
-        ]
+        reach(release, &self.token)
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {

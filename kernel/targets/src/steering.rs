@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use code_deploy_engine::spec::{Routing, Service};
-use code_deploy_engine::target::{Shares, TargetError, TargetEvent};
+use code_deploy_engine::target::{self, Shares, TargetError, TargetEvent};
 use code_deploy_record::{Release, Secret, Severity};
 use code_deploy_router::{
     BackendAddress, BreakerConfig, ControlClient, HealthCheck, Lease, Retries, ServiceConfig,
@@ -17,10 +17,10 @@ use code_deploy_router::{
 use crate::failure::{code, failed, transient};
 
 /// The header that names the release to reach.
-pub const RELEASE_HEADER: &str = "x-code-deploy-release";
+const RELEASE_HEADER: &str = "x-code-deploy-release";
 
 /// The header with the token that makes the former count.
-pub const TOKEN_HEADER: &str = "x-code-deploy-token";
+const TOKEN_HEADER: &str = "x-code-deploy-token";
 
 /// Events that tell of nothing but what was asked of the router.
 const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
@@ -231,6 +231,24 @@ impl Steering {
         }
         let next = format!("Look at {}, and run again.", self.log);
         transient(code::ROUTER, service, what, next)
+    }
+}
+
+/// Returns the headers that make a router send a request to a release, whatever its share.
+pub fn reach(release: &Release, token: &Secret) -> Vec<(String, Secret)> {
+    vec![
+        (RELEASE_HEADER.to_owned(), Secret::new(release.to_string())),
+        (TOKEN_HEADER.to_owned(), token.clone()),
+    ]
+}
+
+/// Returns the engine's lease on the traffic of those services as a router takes it.
+pub fn lease_on<'a>(lease: &target::Lease, services: impl Iterator<Item = &'a str>) -> Lease {
+    let stable = services.map(|service| (service.to_owned(), lease.stable.to_string()));
+    Lease {
+        holder: "engine".to_owned(),
+        ttl: lease.ttl,
+        stable: stable.collect(),
     }
 }
 

@@ -240,6 +240,7 @@ async fn begin(
     let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options)?;
     let inputs = inputs_from(&options, runs, from)?;
+    admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
@@ -256,6 +257,16 @@ async fn begin(
     runner.journal_plan().await?;
     runner.start_live(None).await?;
     Ok(runner)
+}
+
+/// Refuses a run in whose way something stands at the target.
+pub(super) async fn admit(options: &OpenOptions, to: &Release) -> Result<()> {
+    let services = options.spec.services.iter();
+    let replicas = services.map(|service| (service.name.clone(), service.replicas));
+    let replicas = replicas.collect();
+    let asked = options.target.admit(to, &replicas);
+    let admitted = answer("looking for what stands in the way", asked).await;
+    admitted.map_err(|error| Error::refused(error.code, error.to_string(), error.next.clone()))
 }
 
 /// Lets a journal be written only while the lock is held.

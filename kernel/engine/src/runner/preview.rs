@@ -6,7 +6,7 @@ use code_deploy_record::{Release, RunOutcome, RunsFolder};
 
 use super::join::plan_of_open_run;
 use super::open::{
-    Last, last_run, refuse_what_cannot_be_honoured, require_earlier, runs_of, stable,
+    Last, admit, last_run, refuse_what_cannot_be_honoured, require_earlier, runs_of, stable,
     wanted_release,
 };
 use super::{OpenOptions, Runner};
@@ -66,6 +66,7 @@ async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
         None => stable(&observed, options)?,
     };
     let inputs = inputs_from(options, &runs, from)?;
+    admit(options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     Ok((inputs, plan))
 }

@@ -52,21 +52,32 @@ impl DockerTarget {
         })
     }
 
-    /// Makes a network if there is none yet, and returns it.
-    pub(super) async fn network(&self, wanted: &Network) -> Result<NetworkInspect, TargetError> {
+    /// Returns a network if it is there. One that others were to make must be.
+    pub(super) async fn network_there(
+        &self,
+        wanted: &Network,
+    ) -> Result<Option<NetworkInspect>, TargetError> {
         let name = &wanted.name;
-        for _ in 0..TRIES {
-            match self.inspect_network(name).await {
-                Ok(found) => return self.our_own(wanted, found),
-                Err(refusal) if refusal.is_missing() => {}
-                Err(refusal) => return Err(refusal.into_error(None, &format!("look for {name}"))),
-            }
-            if wanted.external {
+        match self.inspect_network(name).await {
+            Ok(found) => self.our_own(wanted, found).map(Some),
+            Err(refusal) if refusal.is_missing() && wanted.external => {
                 let what = format!(
                     "there is no network {name}, which the Compose file calls external; nothing was started"
                 );
                 let next = format!("Make it (`docker network create {name}`) and run again.");
-                return Err(failed(code::COMPOSE_VALUE, None, what, next));
+                Err(failed(code::COMPOSE_VALUE, None, what, next))
+            }
+            Err(refusal) if refusal.is_missing() => Ok(None),
+            Err(refusal) => Err(refusal.into_error(None, &format!("look for {name}"))),
+        }
+    }
+
+    /// Makes a network if there is none yet, and returns it.
+    pub(super) async fn network(&self, wanted: &Network) -> Result<NetworkInspect, TargetError> {
+        let name = &wanted.name;
+        for _ in 0..TRIES {
+            if let Some(found) = self.network_there(wanted).await? {
+                return Ok(found);
             }
             match self.make(wanted).await {
                 Ok(()) => {}

@@ -337,13 +337,12 @@ impl DockerTarget {
         }
     }
 
-    /// Makes a volume that has a name, if it is not there. It is never removed: it holds data.
-    async fn volume(
+    /// Returns whether a volume is there. One that others were to make must be.
+    pub(super) async fn volume_there(
         &self,
-        spec: &Spec,
         volume: &NamedVolume,
         service: &str,
-    ) -> Result<(), TargetError> {
+    ) -> Result<bool, TargetError> {
         let known = self
             .engine
             .ask(|docker| {
@@ -352,23 +351,32 @@ impl DockerTarget {
             })
             .await;
         match known {
-            Ok(_) => return Ok(()),
-            Err(refusal) if refusal.is_missing() => {}
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.is_missing() && volume.external => {
+                let name = &volume.name;
+                let what = format!(
+                    "there is no volume {name}, which the Compose file calls external; nothing was started"
+                );
+                let next = format!("Make it (`docker volume create {name}`) and run again.");
+                Err(failed(code::COMPOSE_VALUE, Some(service), what, next))
+            }
+            Err(refusal) if refusal.is_missing() => Ok(false),
             Err(refusal) => {
                 let action = format!("look for the volume {}", volume.name);
-                return Err(refusal.into_error(Some(service), &action));
+                Err(refusal.into_error(Some(service), &action))
             }
         }
-        if volume.external {
-            let what = format!(
-                "there is no volume {}, which the Compose file calls external; nothing was started",
-                volume.name
-            );
-            let next = format!(
-                "Make it (`docker volume create {}`) and run again.",
-                volume.name
-            );
-            return Err(failed(code::COMPOSE_VALUE, Some(service), what, next));
+    }
+
+    /// Makes a volume that has a name, if it is not there. It is never removed: it holds data.
+    async fn volume(
+        &self,
+        spec: &Spec,
+        volume: &NamedVolume,
+        service: &str,
+    ) -> Result<(), TargetError> {
+        if self.volume_there(volume, service).await? {
+            return Ok(());
         }
         let declared = Keys(&spec.compose.whole)
             .under("volumes")

@@ -1,6 +1,5 @@
 //! Stopping instances, so that nothing of them runs on.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use code_deploy_engine::target::{Stopped, TargetError};
@@ -10,6 +9,7 @@ use futures::future::try_join_all;
 use super::DockerTarget;
 use super::store::Known;
 use crate::lock::ChangeLock;
+use crate::stopping::{end_releases, stopped, surplus};
 
 impl DockerTarget {
     pub(super) async fn stop_release(
@@ -42,9 +42,7 @@ impl DockerTarget {
             return self.stop_release(service, release, grace).await;
         }
         let _change = ChangeLock::of_service(&self.root, service).await?;
-        let mut instances = self.of_release(service, release).await?;
-        let keep = usize::try_from(replicas).unwrap_or(usize::MAX);
-        let surplus = instances.split_off(keep.min(instances.len()));
+        let surplus = surplus(self.of_release(service, release).await?, replicas);
         let mut cut = 0;
         if self.router_serves(service).await? {
             let steering = self.steering(service);
@@ -63,20 +61,12 @@ impl DockerTarget {
         grace: Duration,
     ) -> Result<Vec<Stopped>, TargetError> {
         self.remove_routers(grace).await?;
-        let mut releases: BTreeMap<(String, Release), Vec<Known>> = BTreeMap::new();
-        for known in self.instances().await? {
-            if let Some(release) = known.release.clone() {
-                let key = (known.service.clone(), release);
-                releases.entry(key).or_default().push(known);
-            }
-        }
-        let stops = releases
-            .iter()
-            .map(|((service, release), instances)| async move {
-                let forced = self.end_all(instances).await?;
-                Ok::<_, TargetError>(stopped(service, release, &forced, 0))
-            });
-        let stopped = try_join_all(stops).await?;
+        let instances = self.instances().await?.into_iter().filter_map(|known| {
+            let release = known.release.clone()?;
+            Some(((known.service.clone(), release), known))
+        });
+        let end = |instances: Vec<Known>| async move { self.end_all(&instances).await };
+        let stopped = end_releases(instances, end).await?;
         self.remove_networks().await?;
         Ok(stopped)
     }
@@ -105,19 +95,5 @@ impl DockerTarget {
         self.remove_container(known).await?;
         self.forget_secrets(&known.name)?;
         Ok(forced)
-    }
-}
-
-fn stopped(service: &str, release: &Release, forced: &[bool], cut: u64) -> Stopped {
-    let count = |wanted: bool| {
-        let count = forced.iter().filter(|forced| **forced == wanted).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    };
-    Stopped {
-        service: service.to_owned(),
-        release: release.clone(),
-        ended: count(false),
-        forced: count(true),
-        cut,
     }
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use code_deploy_engine::spec::{Routing, Service};
 use code_deploy_engine::target::{Lease, Shares, TargetError, TargetEvent};
 use code_deploy_record::{Release, Secret, Severity};
-use code_deploy_router::{ControlClient, Lease as RouterLease, Status};
+use code_deploy_router::{ControlClient, Status};
 
 use super::keeper::Keeper;
 use super::places::Places;
 use super::process::ProcessId;
 use super::program::Program;
-use crate::steering::{Steering, service_config, shares};
+use crate::steering::{Steering, lease_on, service_config, shares};
 use life::Started;
 pub(super) use life::socket_in_use;
 
@@ -183,14 +183,7 @@ impl RouterProcess {
         lease: Option<Lease>,
         services: &[String],
     ) -> Result<(), TargetError> {
-        let lease = lease.map(|lease| RouterLease {
-            holder: "engine".to_owned(),
-            ttl: lease.ttl,
-            stable: services
-                .iter()
-                .map(|s| (s.clone(), lease.stable.to_string()))
-                .collect(),
-        });
+        let lease = lease.map(|lease| lease_on(&lease, services.iter().map(String::as_str)));
         if lease.is_none() && self.process().is_none() {
             return Ok(());
         }

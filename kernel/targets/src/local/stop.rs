@@ -1,6 +1,6 @@
 //! Stopping instances, so that nothing of them runs on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use code_deploy_engine::target::{Stopped, TargetError};
@@ -12,6 +12,7 @@ use super::process::ProcessId;
 use super::store::Known;
 use crate::failure::{code, failed, not_stopped};
 use crate::lock::ChangeLock;
+use crate::stopping::{end_releases, stopped, surplus};
 
 /// How long a process may take to be gone after it was made to end, and a supervisor beyond its
 /// instance's grace.
@@ -27,7 +28,7 @@ impl LocalTarget {
         let _change = ChangeLock::of_service(self.store.places.root(), service).await?;
         let cut = self.router.remove_release(service, release, grace).await?;
         let instances = self.known(service, release).await?;
-        let forced = try_join_all(instances.iter().map(|known| self.end(known))).await?;
+        let forced = self.end_all(&instances).await?;
         Ok(stopped(service, release, &forced, cut))
     }
 
@@ -43,14 +44,12 @@ impl LocalTarget {
             return self.stop_release(service, release, grace).await;
         }
         let _change = ChangeLock::of_service(self.store.places.root(), service).await?;
-        let mut instances = self.known(service, release).await?;
-        let keep = usize::try_from(replicas).unwrap_or(usize::MAX);
-        let surplus = instances.split_off(keep.min(instances.len()));
+        let surplus = surplus(self.known(service, release).await?, replicas);
         let drains = surplus
             .iter()
             .map(|(_, config)| self.router.forget(service, &config.id, grace));
         let cut = try_join_all(drains).await?.into_iter().sum();
-        let forced = try_join_all(surplus.iter().map(|known| self.end(known))).await?;
+        let forced = self.end_all(&surplus).await?;
         Ok(stopped(service, release, &forced, cut))
     }
 
@@ -62,18 +61,12 @@ impl LocalTarget {
         let _changes = self.lock_all().await?;
         self.router.stop(grace).await?;
         let instances = self.store.run(|store| store.instances()).await?;
-        let mut releases: BTreeMap<(String, Release), Vec<Known>> = BTreeMap::new();
-        for known in instances {
-            let key = (known.1.service.clone(), known.1.release.clone());
-            releases.entry(key).or_default().push(known);
-        }
-        let stops = releases
-            .iter()
-            .map(|((service, release), instances)| async move {
-                let forced = try_join_all(instances.iter().map(|known| self.end(known))).await?;
-                Ok::<_, TargetError>(stopped(service, release, &forced, 0))
-            });
-        let stopped = try_join_all(stops).await?;
+        let instances = instances.into_iter().map(|known| {
+            let of = (known.1.service.clone(), known.1.release.clone());
+            (of, known)
+        });
+        let end = |instances: Vec<Known>| async move { self.end_all(&instances).await };
+        let stopped = end_releases(instances, end).await?;
         self.store.run(|store| store.sweep()).await?;
         Ok(stopped)
     }
@@ -94,6 +87,10 @@ impl LocalTarget {
         self.store
             .run(move |store| store.of_release(&service, &release))
             .await
+    }
+
+    async fn end_all(&self, instances: &[Known]) -> Result<Vec<bool>, TargetError> {
+        try_join_all(instances.iter().map(|known| self.end(known))).await
     }
 
     /// Ends an instance with everything it started, and puts its log away. Returns whether it had
@@ -159,19 +156,5 @@ impl LocalTarget {
         );
         let next = "Look what they wait for (a disk, a debugger), and stop again.";
         Err(failed(code::NOT_STOPPED, Some(&config.service), what, next))
-    }
-}
-
-fn stopped(service: &str, release: &Release, forced: &[bool], cut: u64) -> Stopped {
-    let count = |wanted: bool| {
-        let count = forced.iter().filter(|forced| **forced == wanted).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    };
-    Stopped {
-        service: service.to_owned(),
-        release: release.clone(),
-        ended: count(false),
-        forced: count(true),
-        cut,
     }
 }

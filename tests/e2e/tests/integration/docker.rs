@@ -117,21 +117,27 @@ fn a_fault_is_found_and_the_run_goes_back() {
 }
 
 #[test]
-fn a_name_that_a_foreign_container_has_sends_the_run_back_and_the_container_stays() {
+fn a_name_that_a_foreign_container_has_refuses_the_run_and_the_container_stays() {
     let place = Place::with_docker();
     place.lay_out_upgrade();
     let name = CONTAINERS[1];
     let foreign = docker(&["create", "--name", name, "shop:1.1.0", "probe"]);
+    let runs = place.demo_runs().len();
     let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
-    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
-    let text = format!("{}\n{}", said.out, said.err);
+    assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
     let reason = format!("there is a container {name} that was not made for shop-dev");
-    assert!(text.contains(&reason), "{text}");
-    ended(&place, &said, RunOutcome::RolledBack);
+    for words in ["CD0526", &reason, "Nothing was changed", "docker rename"] {
+        assert!(said.err.contains(words), "`{words}` is not in {}", said.err);
+    }
+    assert_eq!(place.demo_runs().len(), runs, "no run has begun");
     assert_eq!(
         instances(),
         CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
     );
+    let words = ["plan", "--environment", "dev", "--target", "docker-desktop"];
+    let planned = place.run_in(&place.demo(), &words);
+    assert_eq!(planned.code, Some(1), "{}\n{}", planned.out, planned.err);
+    assert!(planned.err.contains(&reason), "{}", planned.err);
     let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
     assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
     assert_eq!(docker(&["inspect", "--format", "{{.Id}}", name]), foreign);

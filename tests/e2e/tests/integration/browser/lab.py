@@ -23,8 +23,10 @@ CELLS_RUN = 240_000
 LIVE_MOVES = 120_000
 CLICK = 30_000
 
-# The cells of the open notebook, with what each shows. Progress is the first output of a cell.
+# The cells of the open notebook, with what each shows. Progress is the first output of a cell. An output is
+# put on the page before what it shows is drawn into it: until then it is blank.
 CELLS = """
+window.isBlank = output => output.innerText.trim() === '' && output.querySelector('img') === null;
 window.cellsNow = () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => {
     const outputs = [...cell.querySelectorAll('.jp-OutputArea-child .jp-OutputArea-output')];
     const pictures = [...cell.querySelectorAll('.jp-OutputArea-output img')];
@@ -32,6 +34,7 @@ window.cellsNow = () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell
         source: cell.querySelector('.cm-content')?.innerText.trim() ?? '',
         prompt: cell.querySelector('.jp-InputPrompt')?.innerText.trim() ?? '',
         outputs: outputs.map(output => output.innerText.trim()),
+        blank: outputs.filter(window.isBlank).length,
         failed: outputs.some(output => /jupyter\\.(error|stderr)$/.test(output.dataset.mimeType ?? '')),
         pictures: pictures.length,
         drawn: pictures.filter(picture => picture.complete && picture.naturalWidth > 0).length,

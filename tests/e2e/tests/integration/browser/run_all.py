@@ -46,7 +46,7 @@ TO_RUNNING = """
 DONE = """
 () => {
     const cells = window.cellsNow();
-    return cells.length > 0 && cells.every(cell => /^\\[\\d*\\]:$/.test(cell.prompt))
+    return cells.length > 0 && cells.every(cell => /^\\[\\d*\\]:$/.test(cell.prompt) && !cell.blank)
         && (cells.every(cell => cell.prompt !== '[]:') || cells.some(cell => cell.failed));
 }
 """
@@ -55,7 +55,7 @@ SHOWN = """
 count => {
     const cells = window.cellsNow();
     return cells.reduce((sum, cell) => sum + cell.outputs.length, 0) >= count
-        && cells.every(cell => cell.pictures === cell.drawn);
+        && cells.every(cell => cell.pictures === cell.drawn && !cell.blank);
 }
 """
 

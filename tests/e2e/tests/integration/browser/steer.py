@@ -17,15 +17,16 @@ BEFORE_TRAFFIC = ["%code-deploy dev local --yes", "%inventory", "%plan"]
 BEFORE_TRAFFIC += ["%preflight", "%build", "%provision", "%migrate"]
 TRAFFIC_MOVES = "index => /traffic now/i.test(window.cellsNow()[index].outputs[0] ?? '')"
 OTHER_TEXT = "([index, text]) => (window.cellsNow()[index].outputs[0] ?? '') !== text"
-ENDED = "index => /^\\[\\d+\\]:$/.test(window.cellsNow()[index].prompt)"
+ENDED = "index => (cell => /^\\[\\d+\\]:$/.test(cell.prompt) && !cell.blank)(window.cellsNow()[index])"
 BEGUN = "index => window.cellsNow()[index].prompt === '[*]:'"
 CONSOLE = ".jp-CodeConsole"
 CONSOLE_SAID = """
 count => {
     const cells = [...document.querySelectorAll('.jp-CodeConsole-content .jp-CodeCell')];
     const last = cells.at(-1);
-    return cells.length === count && /^\\[\\d+\\]:$/.test(last.querySelector('.jp-InputPrompt').innerText.trim())
-        && last.querySelector('.jp-OutputArea-output') !== null;
+    if (cells.length !== count || !/^\\[\\d+\\]:$/.test(last.querySelector('.jp-InputPrompt').innerText.trim())) return false;
+    const outputs = [...last.querySelectorAll('.jp-OutputArea-output')];
+    return outputs.length > 0 && !outputs.some(window.isBlank);
 }
 """
 
