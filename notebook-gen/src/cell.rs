@@ -49,6 +49,7 @@ const VERBS: [(&str, u8, &[&str]); 10] = [
         &[
             "source",
             "logs",
+            "images",
             "artifacts",
             "security",
             "quality",

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
-    TargetEvent, Wanted,
+    Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine, ServiceAddress,
+    Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -223,6 +223,19 @@ impl Target for LeasedTarget {
             self.inner.admit(release, replicas),
         )
         .await
+    }
+
+    async fn provide_image(
+        &self,
+        wanted: &ImageWanted<'_>,
+        said: &OnLine<'_>,
+    ) -> Result<Option<Image>, TargetError> {
+        self.may_act.check().await?;
+        self.inner.provide_image(wanted, said).await
+    }
+
+    async fn image(&self, service: &str, release: &Release) -> Result<Option<Image>, TargetError> {
+        answer("looking at an image", self.inner.image(service, release)).await
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +48,28 @@ pub trait Target: Send + Sync {
         _replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
         Ok(())
+    }
+
+    /// Makes the image of a service's release ready to be started: built from the sources where the
+    /// Compose file builds it, there or pulled otherwise. From then on instances of the release are
+    /// started from exactly that image, whatever its tags come to mean. `said` gets each line that
+    /// the builder says. A target that starts programs has no images.
+    async fn provide_image(
+        &self,
+        _wanted: &ImageWanted<'_>,
+        _said: &OnLine<'_>,
+    ) -> Result<Option<Image>, TargetError> {
+        Ok(None)
+    }
+
+    /// Returns the image that instances of a service's release are started from, as it is now;
+    /// nothing when none was provided. Changes nothing.
+    async fn image(
+        &self,
+        _service: &str,
+        _release: &Release,
+    ) -> Result<Option<Image>, TargetError> {
+        Ok(None)
     }
 
     /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
@@ -199,6 +221,61 @@ pub struct Wanted {
     pub replicas: u32,
     /// How long a start may take until the instance is ready.
     pub start_limit: Duration,
+}
+
+/// What is given each line that a builder says.
+pub type OnLine<'a> = dyn Fn(&str) + Send + Sync + 'a;
+
+/// The image wanted of a service's release.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageWanted<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// The release.
+    pub release: &'a Release,
+    /// The commit of the sources, if they are in a repository and as committed.
+    pub revision: Option<&'a str>,
+    /// Whether an image that was provided before is to be taken as it is: the sources are not those
+    /// of a release that is gone back to.
+    pub as_before: bool,
+    /// The file that the builder's words are written to.
+    pub log: &'a Path,
+}
+
+/// An image of a service's release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The service.
+    pub service: String,
+    /// The name by which the Compose file or its conventions know it.
+    pub reference: String,
+    /// Its own digest: `sha256:` and 64 hexadecimal digits.
+    pub id: String,
+    /// All names that it has.
+    pub tags: Vec<String>,
+    /// The digests by which registries know it: `NAME@sha256:...`.
+    pub registry_digests: Vec<String>,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The commit it was built from, as its label `org.opencontainers.image.revision` says.
+    pub revision: Option<String>,
+    /// How it was come by.
+    pub source: ImageSource,
+}
+
+/// How an image was come by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// It was built, in so many stages.
+    Built {
+        /// How many stages its Dockerfile has.
+        stages: usize,
+    },
+    /// It was pulled.
+    Pulled,
+    /// It was there.
+    Present,
 }
 
 /// An instance that runs.

@@ -2,7 +2,9 @@
 //! a container too.
 
 mod admission;
+mod build;
 mod container;
+mod context;
 mod engine;
 mod happenings;
 mod image;
@@ -28,8 +30,8 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::spec::{ComposeService, Service};
 use code_deploy_engine::target::{
-    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, Target,
-    TargetError, TargetEvent, Wanted,
+    Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine, ServiceAddress,
+    Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, Release, RunsFolder, Secret};
 use tokio::sync::OnceCell;
@@ -62,7 +64,7 @@ pub struct DockerTarget {
     /// Who deploys, by number.
     user: String,
     /// The image of the program, once it is known to be there.
-    image: OnceCell<String>,
+    own_image: OnceCell<String>,
     http: HttpClient,
     token: Secret,
     happenings: Happenings,
@@ -111,7 +113,7 @@ impl DockerTarget {
             root: root_of(&settings),
             user: format!("{}:{}", process.0.as_raw(), process.1.as_raw()),
             settings: Arc::new(settings),
-            image: OnceCell::new(),
+            own_image: OnceCell::new(),
             http: HttpClient::new(),
             token,
             happenings: Happenings::default(),
@@ -138,7 +140,7 @@ impl DockerTarget {
     /// of the machine is theirs.
     async fn program_image(&self) -> Result<String, TargetError> {
         let made = self
-            .image
+            .own_image
             .get_or_try_init(|| program::image(&self.engine, &self.settings.program, &self.user));
         made.await.cloned()
     }
@@ -239,6 +241,18 @@ impl Target for DockerTarget {
         replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
         self.admits(release, replicas).await
+    }
+
+    async fn provide_image(
+        &self,
+        wanted: &ImageWanted<'_>,
+        said: &OnLine<'_>,
+    ) -> Result<Option<Image>, TargetError> {
+        self.provide(wanted, said).await.map(Some)
+    }
+
+    async fn image(&self, service: &str, release: &Release) -> Result<Option<Image>, TargetError> {
+        self.provided(service, release).await
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {

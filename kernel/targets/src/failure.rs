@@ -42,6 +42,8 @@ pub(crate) mod code {
     pub const COMPOSE_VALUE: &str = "CD0527";
     /// The program cannot be put into an image.
     pub const PROGRAM_IMAGE: &str = "CD0528";
+    /// An image could not be built.
+    pub const IMAGE_BUILD: &str = "CD0529";
 }
 
 /// The codes of the targets, each with what it means.
@@ -107,6 +109,7 @@ pub const CODES: &[(&str, &str)] = &[
         code::PROGRAM_IMAGE,
         "the program cannot be put into an image",
     ),
+    (code::IMAGE_BUILD, "an image could not be built"),
 ];
 
 /// Returns a failure that trying again does not mend.

@@ -175,7 +175,12 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
         ("code", &["build.source"]),
         (
             "build",
-            &["build.logs", "build.artifacts", "build.registry"],
+            &[
+                "build.logs",
+                "build.images",
+                "build.artifacts",
+                "build.registry",
+            ],
         ),
         (
             "test",

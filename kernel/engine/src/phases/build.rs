@@ -2,6 +2,7 @@
 
 mod advisories;
 mod artifacts;
+mod images;
 mod logs;
 mod quality;
 mod registry;
@@ -18,10 +19,11 @@ use crate::{Context, Step};
 
 /// Returns the steps of `build`.
 #[must_use]
-pub fn steps(_: &Inputs) -> Vec<Arc<dyn Step>> {
+pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
     let steps = [
         source::step(),
         logs::step(),
+        images::step(inputs),
         artifacts::step(),
         scans::step(),
         quality::step(),

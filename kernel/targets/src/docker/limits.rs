@@ -70,6 +70,43 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
     ),
 ];
 
+/// Keys of a `build` section that the engine's builder is not given, as above.
+const NOT_BUILT: &[(&str, Severity, &str)] = &[
+    (
+        "additional_contexts",
+        Severity::Critical,
+        "one context is sent to the builder",
+    ),
+    (
+        "secrets",
+        Severity::Critical,
+        "the engine's own builder takes none",
+    ),
+    (
+        "ssh",
+        Severity::Critical,
+        "the engine's own builder takes none",
+    ),
+    (
+        "platforms",
+        Severity::Critical,
+        "an image is built for the engine's own platform",
+    ),
+    ("entitlements", Severity::Medium, "none is given"),
+    ("isolation", Severity::Medium, "the engine's own holds"),
+    ("privileged", Severity::Medium, "it is built without"),
+    ("shm_size", Severity::Medium, "the engine's own holds"),
+    ("ulimits", Severity::Medium, "the engine's own hold"),
+    (
+        "cache_from",
+        Severity::Low,
+        "the engine's own cache is used",
+    ),
+    ("cache_to", Severity::Low, "the engine's own cache is used"),
+    ("provenance", Severity::Low, "no attestation is made"),
+    ("sbom", Severity::Low, "no attestation is made"),
+];
+
 /// Returns what is not honoured: one finding each, with service and line. Critical ones refuse a
 /// run.
 pub fn limits(spec: &Spec) -> Vec<Finding> {
@@ -125,22 +162,33 @@ fn of_service(service: &Service, compose: &ComposeService, place: &str) -> Vec<F
              if it serves HTTP, write `services.NAME.role: backend` in the deployment file.",
         ));
     }
-    if service.image.is_none() {
+    if service.image.is_none() && !compose.build {
         findings.push(finding(
             "no-image",
             Severity::Critical,
             format!("`{name}` has no image"),
-            "Write its `image:` in the Compose file.",
+            "Write its `image:` or `build:` in the Compose file.",
         ));
     }
-    if compose.build {
+    let build = Keys(&compose.keys).under("build");
+    for (key, severity, why) in NOT_BUILT {
+        if build.get(key).is_some() {
+            findings.push(finding(
+                "build",
+                *severity,
+                format!("`build.{key}` of `{name}` is not honoured: {why}"),
+                "Build the image yourself, push or load it, and name it by `image:` alone.",
+            ));
+        }
+    }
+    let context = compose.keys.get("build").and_then(|build| build.as_str());
+    let context = context.map(str::to_owned).or_else(|| build.text("context"));
+    if context.is_some_and(|context| context.contains("://") || context.starts_with("git@")) {
         findings.push(finding(
             "build",
-            Severity::Medium,
-            format!(
-                "`build` of `{name}` is not carried out: the image must be there, or be pulled"
-            ),
-            "Build it before the run: `docker compose build`.",
+            Severity::Critical,
+            format!("the context of `build` of `{name}` is an address: what is built is a folder of this machine"),
+            "Fetch the sources first and name their folder.",
         ));
     }
     for port in compose.ports.iter().filter(|port| **port != service.port) {

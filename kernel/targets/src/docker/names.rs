@@ -102,6 +102,33 @@ impl Names {
         format!("{}_{}", self.project(), safe(name))
     }
 
+    /// Returns the name under which exactly the image is kept that a release of a service is started
+    /// from. Only this project gives it, so that it means the same until the release is provided
+    /// anew, whatever the tags of the Compose file come to mean.
+    pub fn image(&self, service: &str, release: &Release) -> String {
+        let repository = safe(&format!("{}-{service}", self.application)).to_lowercase();
+        let whose = Digest::of(format!("{}\n{}", self.folder, self.environment).as_bytes());
+        let tag = safe(&format!("{release}-{}-{}", self.environment, whose.short()));
+        format!("code-deploy/{repository}:{tag}")
+    }
+
+    /// Returns the name of an image that is built and that the Compose file gives none: that of
+    /// Compose, with the release.
+    pub fn built(&self, service: &str, release: &Release) -> String {
+        let repository = format!("{}-{}", self.project(), safe(service).to_lowercase());
+        format!("{repository}:{}", safe(release.as_str()))
+    }
+
+    /// Returns the labels of an image that is built.
+    pub fn image_labels(&self, service: &str, release: &Release) -> BTreeMap<String, String> {
+        let pairs = [
+            (APPLICATION, self.application.clone()),
+            (SERVICE, service.to_owned()),
+            (RELEASE, release.to_string()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     /// Returns the labels that everything carries.
     pub fn labels(&self, part: Part) -> BTreeMap<String, String> {
         let pairs = [

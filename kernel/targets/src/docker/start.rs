@@ -59,7 +59,9 @@ impl DockerTarget {
             service,
             compose,
             spec: &spec,
-            image: self.image(service, compose).await?,
+            image: self
+                .image_to_start(service, compose, &wanted.release)
+                .await?,
             networks: self.networks(&spec, &service.name, compose)?,
         };
         let (mut all, missing) = self.present_and_missing(wanted).await?;

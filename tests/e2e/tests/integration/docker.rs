@@ -1,6 +1,6 @@
 //! The demonstration on a Docker engine: the same run, under the same client's eyes.
 
-use code_deploy_record::{RunOutcome, RunState, verify_folder};
+use code_deploy_record::{RunOutcome, RunState, Verdict, verify_folder};
 
 use crate::kit::{Place, Said};
 use crate::stage;
@@ -156,4 +156,96 @@ fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
     let state = ended(&place, &resumed, RunOutcome::Succeeded);
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
     assert_eq!(instances(), CONTAINERS);
+}
+
+/// Has the image of the catalog built here, from that Dockerfile.
+fn build_catalog(place: &Place, dockerfile: &str) {
+    let path = place.demo().join("compose.yaml");
+    let file = std::fs::read_to_string(&path).unwrap();
+    let image =
+        "    image: shop:${CODE_DEPLOY_RELEASE:-1.0.0}\n    command: [\"shop\", \"catalog\"]\n";
+    assert!(file.contains(image), "{file}");
+    let build = "    build:\n      context: .\n      dockerfile: catalog.Dockerfile\n    command: [\"shop\", \"catalog\"]\n";
+    std::fs::write(path, file.replacen(image, build, 1)).unwrap();
+    place.write("code-deploy-demo/catalog.Dockerfile", dockerfile);
+}
+
+#[test]
+fn an_image_is_built_kept_by_its_digest_and_what_is_gone_back_to_is_not_built_anew() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    build_catalog(
+        &place,
+        "FROM shop:1.1.0 AS base\nFROM base\nCOPY deploy.yaml /built-from.yaml\n",
+    );
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    let met = |item: &str| {
+        let item = item.parse().unwrap();
+        matches!(state.items[&item].verdict, Verdict::Met { .. })
+    };
+    assert!(met("2.2.1") && met("2.2.6"), "{:?}", state.items);
+    let images = &state.steps[&"build.images".parse().unwrap()].result["images"];
+    let catalog = images.as_array().unwrap().iter();
+    let catalog = catalog
+        .map(|one| &one["image"])
+        .find(|one| one["service"] == "catalog");
+    let built = catalog.unwrap()["id"].as_str().unwrap();
+    let runs = |name: &str| docker(&["inspect", "--format", "{{.Image}}", name]);
+    assert_eq!(runs(CONTAINERS[0]), built);
+    assert_eq!(runs(CONTAINERS[1]), built);
+    let version = "{{index .Config.Labels \"org.opencontainers.image.version\"}}";
+    let named = [
+        "image",
+        "inspect",
+        "--format",
+        version,
+        "shop-dev-catalog:1.1.0",
+    ];
+    assert_eq!(docker(&named), "1.1.0");
+
+    // The Dockerfile, which now says something else, is not what 1.0.0 was made of.
+    let before = runs_before(&place);
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    ended(&place, &back, RunOutcome::Succeeded);
+    assert_eq!(runs("shop-dev-catalog-1.0.0-1"), before);
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+}
+
+/// Returns the digest of the catalog's image in the first run.
+fn runs_before(place: &Place) -> String {
+    let (_, first) = place.demo_runs().swap_remove(0);
+    let images = first.steps[&"build.images".parse().unwrap()].result["images"].clone();
+    let images = images.as_array().unwrap().iter();
+    let mut catalog = images.filter(|one| one["image"]["service"] == "catalog");
+    let id = &catalog.next().unwrap()["image"]["id"];
+    id.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_image_that_cannot_be_built_ends_the_run_with_the_builders_words_and_nothing_changed() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    build_catalog(&place, "FROM shop:1.1.0\nCOPY nowhere /nowhere\n");
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    let text = format!("{}\n{}", said.out, said.err);
+    assert_eq!(said.code, Some(1), "{text}");
+    for words in [
+        "CD0529",
+        "catalog 1.1.0 was not built",
+        "nowhere",
+        "image-catalog.log",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
 }

@@ -150,7 +150,8 @@ impl Work for Logs {
     }
 }
 
-fn tail(log: &[u8]) -> String {
+/// Returns the last lines of a log.
+pub(super) fn tail(log: &[u8]) -> String {
     let text = String::from_utf8_lossy(log);
     let lines: Vec<_> = text.lines().collect();
     let end = lines.get(lines.len().saturating_sub(TAIL)..);
@@ -255,7 +256,7 @@ fn private(path: &Path) -> std::io::Result<std::fs::File> {
 }
 
 /// Returns the end of a log, however long it is.
-fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let long = file.metadata()?.len();
     file.seek(SeekFrom::Start(long.saturating_sub(KEPT)))?;

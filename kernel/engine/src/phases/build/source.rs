@@ -59,11 +59,12 @@ impl Work for Source {
             .await?;
         settle_repository(section, &source, event).await?;
         settle_tree(section, &source, event).await?;
-        let commit = source
-            .repository
-            .as_ref()
-            .map(|repository| repository.commit.clone());
-        Ok(json!({ "commit": commit, "files": source.tree.files.len() }))
+        let repository = source.repository.as_ref();
+        Ok(json!({
+            "commit": repository.map(|repository| &repository.commit),
+            "changed": repository.map(|repository| repository.changed.len()),
+            "files": source.tree.files.len(),
+        }))
     }
 
     async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
