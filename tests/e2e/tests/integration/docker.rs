@@ -4,7 +4,7 @@ use code_deploy_record::{RunOutcome, RunState, Verdict, verify_folder};
 
 use crate::kit::{Place, Said};
 use crate::stage;
-use crate::steering::Deploying;
+use crate::steering::{Deploying, shares, with_strategy};
 
 const CONTAINERS: [&str; 6] = [
     "shop-dev-catalog-1.1.0-1",
@@ -114,6 +114,33 @@ fn a_fault_is_found_and_the_run_goes_back() {
         instances(),
         CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
     );
+}
+
+#[test]
+fn blue_green_and_rolling_lose_no_request() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    with_strategy(&place, "blue-green", "{ percent: 100, soak: 3s }");
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place), [100, 0, 100]);
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    let state = ended(&place, &back, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+
+    let steps = "{ percent: 50, soak: 3s }, { percent: 100, soak: 3s }";
+    with_strategy(&place, "rolling", steps);
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place), [50, 0, 50, 100]);
+    assert_eq!(instances(), CONTAINERS);
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const DEV: &str = "  dev:\n    strategy: &watched\n";
 
 /// Writes the demonstration's deployment file with other steps of traffic in `dev`.
 #[track_caller]
-fn with_strategy(place: &Place, kind: &str, steps: &str) {
+pub(crate) fn with_strategy(place: &Place, kind: &str, steps: &str) {
     let path = place.demo().join("deploy.yaml");
     let file = std::fs::read_to_string(&path).unwrap();
     let start = file.find(DEV).unwrap();
@@ -71,7 +71,7 @@ fn goes_back(place: &Place) {
 
 /// Returns the shares of the new release that each service was given, in order: the same of all.
 #[track_caller]
-fn shares(place: &Place) -> Vec<u16> {
+pub(crate) fn shares(place: &Place) -> Vec<u16> {
     let new = "1.1.0".parse().unwrap();
     let mut shares = std::collections::BTreeMap::<String, Vec<u16>>::new();
     for event in events(place) {
