@@ -7,8 +7,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Setting the stage up on a new machine takes minutes; an hour means that its holder hangs.
-const LOCK_LIMIT: Duration = Duration::from_secs(3600);
+/// A whole verification on a new machine takes an hour; three mean that its holder hangs.
+const LOCK_LIMIT: Duration = Duration::from_secs(3 * 3600);
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 /// The stage's folder in the user's cache.
@@ -51,10 +51,11 @@ impl Cache {
         self.folder.join(name)
     }
 
-    /// Takes the stage for this process, and waits while another verification sets it up.
+    /// Takes the stage for this process, and waits while another verification sets it up
+    /// or has something of it to itself.
     ///
     /// # Errors
-    /// [`Error::File`] if the lock cannot be made or taken, or is not free after an hour.
+    /// [`Error::File`] if the lock cannot be made or taken, or is not free after three hours.
     pub async fn hold(&self) -> Result<Hold, Error> {
         let path = self.path("lock");
         let failed = |action| {
@@ -76,7 +77,7 @@ impl Cache {
                 Err(error) => return Err(failed("lock")(error.into())),
             }
             if !told {
-                crate::report::note("another verification is setting the stage up; waiting for it");
+                crate::report::note("another verification has the stage; waiting for it");
                 told = true;
             }
             tokio::time::sleep(LOCK_PAUSE).await;

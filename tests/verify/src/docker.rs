@@ -2,7 +2,7 @@
 
 mod network;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Hold};
 use crate::debian::find;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
@@ -14,6 +14,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The Docker engine's program.
@@ -41,13 +42,19 @@ struct Own {
     pid: Pid,
     /// What the machine's network was before.
     before: Before,
+    /// Another verification would end this engine as one that a killed run left.
+    _hold: Arc<Hold>,
 }
 
 /// Returns the engine that `DOCKER_HOST` names, or brings one up.
 ///
 /// # Errors
 /// [`Error::Machine`] when neither can be had, with what a person can do.
-pub async fn ensure(cache: &Cache, interrupt: &Interrupt) -> Result<Engine, Error> {
+pub async fn ensure(
+    cache: &Cache,
+    hold: &Arc<Hold>,
+    interrupt: &Interrupt,
+) -> Result<Engine, Error> {
     if let Some(address) = std::env::var("DOCKER_HOST").ok().filter(|a| !a.is_empty()) {
         if !answers(&address, interrupt).await {
             return Err(Error::Machine {
@@ -63,10 +70,14 @@ pub async fn ensure(cache: &Cache, interrupt: &Interrupt) -> Result<Engine, Erro
             remedy: "Set DOCKER_HOST to one that runs, or leave it out: --without docker".into(),
         });
     }
-    bring_up(cache.path("docker"), interrupt).await
+    bring_up(cache.path("docker"), Arc::clone(hold), interrupt).await
 }
 
-async fn bring_up(folder: PathBuf, interrupt: &Interrupt) -> Result<Engine, Error> {
+async fn bring_up(
+    folder: PathBuf,
+    hold: Arc<Hold>,
+    interrupt: &Interrupt,
+) -> Result<Engine, Error> {
     let failed = |action| {
         let path = folder.clone();
         move |source| Error::File {
@@ -107,6 +118,7 @@ async fn bring_up(folder: PathBuf, interrupt: &Interrupt) -> Result<Engine, Erro
             folder,
             pid,
             before,
+            _hold: hold,
         }),
     };
     let until = Instant::now() + START;

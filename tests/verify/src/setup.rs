@@ -11,6 +11,7 @@ use crate::program::Program;
 use crate::stage::Stage;
 use crate::tools::{DENY, NEXTEST};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where everything is that was brought up.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,7 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     };
 
     let cache = Cache::from_variables(|name| std::env::var_os(name))?;
-    let _hold = cache.hold().await?;
+    let hold = Arc::new(cache.hold().await?);
     check_toolchain(&stages, interrupt).await?;
     debian::ensure(
         &needs(
@@ -84,7 +85,7 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
                     .into(),
             })?,
             Part::Docker => {
-                let engine = docker::ensure(&cache, interrupt).await?;
+                let engine = docker::ensure(&cache, &hold, interrupt).await?;
                 let address = PathBuf::from(&engine.address);
                 setup.docker = Some(engine);
                 address
