@@ -228,10 +228,10 @@ impl Target for LeasedTarget {
     async fn provide_image(
         &self,
         wanted: &ImageWanted<'_>,
-        said: &OnLine<'_>,
+        on_line: &OnLine<'_>,
     ) -> Result<Option<Image>, TargetError> {
         self.may_act.check().await?;
-        self.inner.provide_image(wanted, said).await
+        self.inner.provide_image(wanted, on_line).await
     }
 
     async fn image(&self, service: &str, release: &Release) -> Result<Option<Image>, TargetError> {

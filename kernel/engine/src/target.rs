@@ -52,12 +52,12 @@ pub trait Target: Send + Sync {
 
     /// Makes the image of a service's release ready to be started: built from the sources where the
     /// Compose file builds it, there or pulled otherwise. From then on instances of the release are
-    /// started from exactly that image, whatever its tags come to mean. `said` gets each line that
-    /// the builder says. A target that starts programs has no images.
+    /// started from exactly that image, whatever its tags come to mean. `on_line` gets each line
+    /// that the builder says. A target that starts programs has no images.
     async fn provide_image(
         &self,
         _wanted: &ImageWanted<'_>,
-        _said: &OnLine<'_>,
+        _on_line: &OnLine<'_>,
     ) -> Result<Option<Image>, TargetError> {
         Ok(None)
     }
@@ -238,6 +238,8 @@ pub struct ImageWanted<'a> {
     /// Whether an image that was provided before is to be taken as it is: the sources are not those
     /// of a release that is gone back to.
     pub as_before: bool,
+    /// Whether an image that is built is pushed to the registries that its names tell.
+    pub push: bool,
     /// The file that the builder's words are written to.
     pub log: &'a Path,
 }
@@ -261,6 +263,10 @@ pub struct Image {
     pub revision: Option<String>,
     /// How it was come by.
     pub source: ImageSource,
+    /// The digests that registries have of it after it was pushed, each read back:
+    /// `NAME@sha256:...`.
+    #[serde(default)]
+    pub pushed: Vec<String>,
 }
 
 /// How an image was come by.

@@ -15,6 +15,7 @@ mod mounts;
 mod names;
 mod network;
 mod program;
+mod registry;
 mod router;
 mod start;
 mod stop;
@@ -246,9 +247,9 @@ impl Target for DockerTarget {
     async fn provide_image(
         &self,
         wanted: &ImageWanted<'_>,
-        said: &OnLine<'_>,
+        on_line: &OnLine<'_>,
     ) -> Result<Option<Image>, TargetError> {
-        self.provide(wanted, said).await.map(Some)
+        self.provide(wanted, on_line).await.map(Some)
     }
 
     async fn image(&self, service: &str, release: &Release) -> Result<Option<Image>, TargetError> {

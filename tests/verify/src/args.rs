@@ -165,7 +165,13 @@ mod tests {
         let selection = selection(&["--without", "chromium", "--incomplete-ok"]);
         assert_eq!(
             selection.parts(),
-            [Part::Python, Part::Mounts, Part::Docker, Part::Postgres]
+            [
+                Part::Python,
+                Part::Mounts,
+                Part::Docker,
+                Part::Postgres,
+                Part::Registry
+            ]
         );
         assert!(selection.incomplete_ok);
     }

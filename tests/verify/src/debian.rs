@@ -81,7 +81,7 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
 }
 
 /// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, PostgreSQL,
-/// `openssl` and `ssh-keygen` are there, as needed.
+/// a registry of images, `openssl` and `ssh-keygen` are there, as needed.
 ///
 /// # Errors
 /// As [`install`]; also if a program is still missing after its package was installed.
@@ -136,7 +136,12 @@ pub enum Need {
     Docker,
     /// The programs of a PostgreSQL server.
     Postgres,
+    /// The registry of images.
+    Registry,
 }
+
+/// The registry of images, as Debian calls it.
+pub const REGISTRY: &str = "docker-registry";
 
 /// Where Debian puts the browser.
 pub const CHROMIUM: &str = "/usr/bin/chromium";
@@ -151,6 +156,7 @@ impl Need {
             Self::Signatures => &["openssh-client", "openssl"],
             Self::Docker => &["docker.io", "iptables"],
             Self::Postgres => &["postgresql"],
+            Self::Registry => &["docker-registry"],
         }
     }
 
@@ -169,6 +175,7 @@ impl Need {
                 .into_iter()
                 .all(|name| find(name).is_some()),
             Self::Postgres => initdb().is_some(),
+            Self::Registry => find(REGISTRY).is_some(),
             Self::Docker => {
                 // An engine that the user has is only asked.
                 let own: &[&str] = match std::env::var_os("DOCKER_HOST") {

@@ -13,16 +13,19 @@ pub enum Part {
     Docker,
     /// The programs of a PostgreSQL server; the tests make and end their own.
     Postgres,
+    /// The program of a registry of images; the tests start and end their own.
+    Registry,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Python,
         Self::Chromium,
         Self::Mounts,
         Self::Docker,
         Self::Postgres,
+        Self::Registry,
     ];
 
     /// Returns the word that names the part on the command line.
@@ -33,6 +36,7 @@ impl Part {
             Self::Mounts => "mounts",
             Self::Docker => "docker",
             Self::Postgres => "postgres",
+            Self::Registry => "registry",
         }
     }
 
@@ -48,6 +52,7 @@ impl Part {
                 "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
             }
             Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
+            Self::Registry => "a registry of images, from Debian, of the tests' own",
         }
     }
 
@@ -59,6 +64,7 @@ impl Part {
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
             Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
             Self::Postgres => "CODE_DEPLOY_STAGE_POSTGRES",
+            Self::Registry => "CODE_DEPLOY_STAGE_REGISTRY",
         }
     }
 
@@ -68,8 +74,9 @@ impl Part {
             Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
-            Self::Docker => &["docker"],
+            Self::Docker => &["docker", "registry"],
             Self::Postgres => &["postgres"],
+            Self::Registry => &["registry"],
         }
     }
 

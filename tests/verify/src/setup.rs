@@ -84,6 +84,12 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
                          `--without postgres`."
                     .into(),
             })?,
+            Part::Registry => debian::find(debian::REGISTRY).ok_or_else(|| Error::Machine {
+                missing: "the registry of images is not on the search path.".into(),
+                remedy: "Install the package `docker-registry`, or leave the tests out with \
+                         `--without registry`."
+                    .into(),
+            })?,
             Part::Docker => {
                 let engine = docker::ensure(&cache, &hold, interrupt).await?;
                 let address = PathBuf::from(&engine.address);
@@ -111,6 +117,7 @@ fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
         Part::Mounts => Need::Disks,
         Part::Docker => Need::Docker,
         Part::Postgres => Need::Postgres,
+        Part::Registry => Need::Registry,
     }));
     needs
 }

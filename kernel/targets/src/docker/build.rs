@@ -1,6 +1,6 @@
 //! Images that the Compose file builds, by the engine's own builder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,6 +103,15 @@ impl Recipe {
             .map_err(|error| format!("{}: {error}", self.name()))
     }
 
+    /// Returns the images that it begins from.
+    fn bases(&self) -> BTreeSet<String> {
+        let parsed = parse_dockerfile::parse(&self.text);
+        let stages = parsed.iter().flat_map(|parsed| parsed.stages());
+        stages
+            .map(|stage| stage.from.image.value.to_string())
+            .collect()
+    }
+
     fn name(&self) -> String {
         let path = self.dockerfile.as_ref();
         path.map_or_else(
@@ -176,7 +185,7 @@ impl DockerTarget {
         wanted: &ImageWanted<'_>,
         recipe: &Recipe,
         name: &str,
-        said: &OnLine<'_>,
+        on_line: &OnLine<'_>,
     ) -> Result<(), TargetError> {
         let service = Some(wanted.service);
         let mut log = Log::create(wanted.log)
@@ -195,7 +204,8 @@ impl DockerTarget {
         })?;
         let docker = docker.clone().with_timeout(SILENT);
         let body = bollard::body_try_stream(context.pieces());
-        let mut steps = Box::pin(docker.build_image(options, None, Some(body)));
+        let bases = self.credentials_of_all(&recipe.bases()).await;
+        let mut steps = Box::pin(docker.build_image(options, Some(bases), Some(body)));
         let mut refusal = None;
         while let Some(step) = steps.next().await {
             let (words, reason) = match step {
@@ -203,7 +213,7 @@ impl DockerTarget {
                 Err(error) => (String::new(), Some(Refusal::from(error).reason())),
             };
             for line in words.lines().filter(|line| !line.trim().is_empty()) {
-                said(line);
+                on_line(line);
             }
             log.write(&words)
                 .await

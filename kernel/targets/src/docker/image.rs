@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use code_deploy_engine::Spec;
@@ -18,6 +17,7 @@ use serde_json::Value;
 use super::build::Recipe;
 use super::engine::Refusal;
 use super::keys::Keys;
+use super::registry::repository;
 use super::{DockerTarget, program};
 use crate::failure::{code, failed};
 
@@ -39,7 +39,7 @@ impl DockerTarget {
     pub(super) async fn provide(
         &self,
         wanted: &ImageWanted<'_>,
-        said: &OnLine<'_>,
+        on_line: &OnLine<'_>,
     ) -> Result<ServiceImage, TargetError> {
         let spec = self.spec_of(wanted.release)?;
         let service = self.service_of(&spec, wanted.service)?;
@@ -49,38 +49,34 @@ impl DockerTarget {
         if wanted.as_before
             && let Some(found) = self.image_of(wanted.service, &own).await?
         {
-            return Ok(described(
-                wanted.service,
-                reference,
-                found,
-                ImageSource::Present,
-            ));
+            let (source, pushed) = (ImageSource::Present, Vec::new());
+            return Ok(described(wanted.service, reference, found, source, pushed));
         }
+        let mut pushed = Vec::new();
         let source = match Keys(&compose.keys).get("build") {
-            Some(_) if wanted.as_before => {
-                return Err(self.not_kept(wanted, &own));
-            }
+            Some(_) if wanted.as_before => return Err(self.not_kept(wanted, &own)),
             Some(section) => {
                 let recipe = self.recipe(&spec, wanted.service, section).await?;
                 let stages = recipe.stages().map_err(|what| self.bad(wanted, &what))?;
-                self.build(wanted, &recipe, &own, said).await?;
-                self.name_built(wanted, &own, &reference, &recipe.tags)
-                    .await?;
+                self.build(wanted, &recipe, &own, on_line).await?;
+                let names = self.name_built(wanted, &own, &reference, &recipe.tags);
+                for name in names.await?.iter().filter(|_| wanted.push) {
+                    pushed.push(self.push(wanted.service, name, on_line).await?);
+                }
                 ImageSource::Built { stages }
             }
             None => {
                 let (image, pulled) = self.obtain(service, compose, &reference).await?;
                 program::name(&self.engine, &image.id, &own).await?;
-                if pulled {
-                    ImageSource::Pulled
-                } else {
-                    ImageSource::Present
+                match pulled {
+                    true => ImageSource::Pulled,
+                    false => ImageSource::Present,
                 }
             }
         };
         let found = self.image_of(wanted.service, &own).await?;
         let found = found.ok_or_else(|| self.not_kept(wanted, &own))?;
-        Ok(described(wanted.service, reference, found, source))
+        Ok(described(wanted.service, reference, found, source, pushed))
     }
 
     /// Returns the image from which instances of a release are started now.
@@ -95,7 +91,8 @@ impl DockerTarget {
         let reference = self.reference(declared, compose, release)?;
         let own = self.names.image(service, release);
         let found = self.image_of(service, &own).await?;
-        Ok(found.map(|found| described(service, reference, found, ImageSource::Present)))
+        let source = ImageSource::Present;
+        Ok(found.map(|found| described(service, reference, found, source, Vec::new())))
     }
 
     /// Returns the image to start a release from: the one that was provided, or else, for a release
@@ -154,22 +151,24 @@ impl DockerTarget {
         })
     }
 
-    /// Gives an image that was built the names under which people look for it.
+    /// Gives an image that was built the names under which people look for it; returns them.
     async fn name_built(
         &self,
         wanted: &ImageWanted<'_>,
         own: &str,
         reference: &str,
         tags: &[String],
-    ) -> Result<(), TargetError> {
+    ) -> Result<Vec<String>, TargetError> {
         let commit = wanted.revision.map(|revision| {
             let short: String = revision.chars().take(12).collect();
             format!("{}:{short}", repository(reference))
         });
-        for name in [reference.to_owned()].iter().chain(&commit).chain(tags) {
+        let names = [reference.to_owned()].into_iter().chain(commit);
+        let names: Vec<String> = names.chain(tags.iter().cloned()).collect();
+        for name in &names {
             program::name(&self.engine, own, name).await?;
         }
-        Ok(())
+        Ok(names)
     }
 
     fn bad(&self, wanted: &ImageWanted<'_>, what: &str) -> TargetError {
@@ -255,9 +254,10 @@ impl DockerTarget {
         let options = CreateImageOptionsBuilder::default()
             .from_image(&with_tag(reference))
             .build();
+        let credentials = self.credentials(reference).await;
         let pulled = match self.engine.docker().await {
             Ok(docker) => docker
-                .create_image(Some(options), None, None::<DockerCredentials>)
+                .create_image(Some(options), None, credentials)
                 .try_collect::<Vec<_>>()
                 .await
                 .map_err(Refusal::from),
@@ -290,20 +290,12 @@ fn with_tag(reference: &str) -> String {
     }
 }
 
-/// Returns a reference without its tag.
-fn repository(reference: &str) -> &str {
-    let reference = reference.split('@').next().unwrap_or(reference);
-    match reference.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => reference,
-    }
-}
-
 fn described(
     service: &str,
     reference: String,
     found: ImageInspect,
     source: ImageSource,
+    pushed: Vec<String>,
 ) -> ServiceImage {
     let labels = found.config.and_then(|config| config.labels);
     let mut tags = found.repo_tags.unwrap_or_default();
@@ -320,23 +312,6 @@ fn described(
             .unwrap_or(0),
         revision: labels.and_then(|mut labels| labels.remove(REVISION)),
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::repository;
-
-    #[test]
-    fn a_port_is_no_tag() {
-        assert_eq!(
-            repository("example.com:5000/shop/catalog:1.1.0"),
-            "example.com:5000/shop/catalog"
-        );
-        assert_eq!(
-            repository("example.com:5000/catalog"),
-            "example.com:5000/catalog"
-        );
-        assert_eq!(repository("catalog@sha256:00"), "catalog");
+        pushed,
     }
 }

@@ -138,6 +138,20 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
         if let Some(compose) = spec.compose.services.get(&service.name) {
             let place = format!("{file}:{} {}", compose.line, service.name);
             findings.extend(of_service(service, compose, &place));
+            if spec.pushes_images() && compose.build && service.image.is_none() {
+                findings.push(Finding {
+                    rule: "docker/push".to_owned(),
+                    severity: Severity::Critical,
+                    place,
+                    message: format!(
+                        "`{}` is to be pushed, and has no `image:` that names its registry",
+                        service.name
+                    ),
+                    cure:
+                        "Write `image: REGISTRY/NAME:${CODE_DEPLOY_RELEASE}` beside its `build:`."
+                            .to_owned(),
+                });
+            }
         }
     }
     findings

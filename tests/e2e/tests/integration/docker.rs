@@ -17,7 +17,7 @@ const CONTAINERS: [&str; 6] = [
 
 /// Runs the engine's own client and returns what it says, which must be a success.
 #[track_caller]
-fn docker(words: &[&str]) -> String {
+pub(crate) fn docker(words: &[&str]) -> String {
     let mut command = std::process::Command::new("docker");
     let ran = command.args(words).env("DOCKER_HOST", stage::docker());
     let ran = ran.output().unwrap();
@@ -46,7 +46,7 @@ fn instances() -> Vec<String> {
 
 /// Returns where the last run stands, which must have ended so, with a record that verifies.
 #[track_caller]
-fn ended(place: &Place, said: &Said, outcome: RunOutcome) -> RunState {
+pub(crate) fn ended(place: &Place, said: &Said, outcome: RunOutcome) -> RunState {
     let (folder, state) = place.demo_runs().pop().unwrap();
     let end = state.finished.as_ref().map(|end| end.0);
     assert_eq!(end, Some(outcome), "{}\n{}", said.out, said.err);
@@ -185,15 +185,19 @@ fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
     assert_eq!(instances(), CONTAINERS);
 }
 
-/// Has the image of the catalog built here, from that Dockerfile.
-fn build_catalog(place: &Place, dockerfile: &str) {
+/// Has the image of the catalog built here, under that name if any, from that Dockerfile.
+pub(crate) fn build_catalog(place: &Place, name: &str, dockerfile: &str) {
     let path = place.demo().join("compose.yaml");
     let file = std::fs::read_to_string(&path).unwrap();
     let image =
         "    image: shop:${CODE_DEPLOY_RELEASE:-1.0.0}\n    command: [\"shop\", \"catalog\"]\n";
     assert!(file.contains(image), "{file}");
     let build = "    build:\n      context: .\n      dockerfile: catalog.Dockerfile\n    command: [\"shop\", \"catalog\"]\n";
-    std::fs::write(path, file.replacen(image, build, 1)).unwrap();
+    let named = match name {
+        "" => String::new(),
+        name => format!("    image: {name}\n"),
+    };
+    std::fs::write(path, file.replacen(image, &(named + build), 1)).unwrap();
     place.write("code-deploy-demo/catalog.Dockerfile", dockerfile);
 }
 
@@ -203,6 +207,7 @@ fn an_image_is_built_kept_by_its_digest_and_what_is_gone_back_to_is_not_built_an
     place.lay_out_upgrade();
     build_catalog(
         &place,
+        "",
         "FROM shop:1.1.0 AS base\nFROM base\nCOPY deploy.yaml /built-from.yaml\n",
     );
     let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
@@ -257,7 +262,7 @@ fn runs_before(place: &Place) -> String {
 fn an_image_that_cannot_be_built_ends_the_run_with_the_builders_words_and_nothing_changed() {
     let place = Place::with_docker();
     place.lay_out_upgrade();
-    build_catalog(&place, "FROM shop:1.1.0\nCOPY nowhere /nowhere\n");
+    build_catalog(&place, "", "FROM shop:1.1.0\nCOPY nowhere /nowhere\n");
     let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
     let text = format!("{}\n{}", said.out, said.err);
     assert_eq!(said.code, Some(1), "{text}");

@@ -14,10 +14,18 @@ pub enum Part {
     Chromium,
     /// The program that mounts disks.
     Mounts,
+    /// The program of a registry of images.
+    Registry,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::CodeDeploy, Self::Python, Self::Chromium, Self::Mounts];
+    const ALL: [Self; 5] = [
+        Self::CodeDeploy,
+        Self::Python,
+        Self::Chromium,
+        Self::Mounts,
+        Self::Registry,
+    ];
 
     fn variable(self) -> &'static str {
         match self {
@@ -25,6 +33,7 @@ impl Part {
             Self::Python => "CODE_DEPLOY_STAGE_PYTHON",
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
+            Self::Registry => "CODE_DEPLOY_STAGE_REGISTRY",
         }
     }
 

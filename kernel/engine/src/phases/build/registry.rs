@@ -50,7 +50,12 @@ impl Work for Registry {
             "local" => {
                 "Services run as processes: artifacts are started where they are, no image is built and no registry is used."
             }
-            _ => "This program pushes to no registry yet.",
+            _ if spec.pushes_images() => {
+                "Images that are built are pushed by the section on container images, which names their digests."
+            }
+            _ => {
+                "No image is pushed: `push_images` of the environment would push those that are built."
+            }
         };
         let columns = ["Service", "Image of the Compose file", "Started from"]
             .map(Column::text)

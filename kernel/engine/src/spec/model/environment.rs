@@ -26,6 +26,10 @@ pub struct EnvironmentFile {
     /// Replicas by service, in place of the Compose file's.
     #[serde(default)]
     pub replicas: BTreeMap<String, u32>,
+    /// Whether images that are built for a Docker engine are pushed to the registries that their
+    /// names tell, and their digests read back.
+    #[serde(default)]
+    pub push_images: bool,
     /// Variables for the Compose file's `${NAME}`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,

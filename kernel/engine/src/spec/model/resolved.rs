@@ -91,6 +91,13 @@ impl Spec {
         self.target == "docker-desktop"
     }
 
+    /// Returns whether images that are built are pushed.
+    #[must_use]
+    pub fn pushes_images(&self) -> bool {
+        let environment = self.file.environments.get(&self.environment);
+        environment.is_some_and(|environment| environment.push_images)
+    }
+
     /// Returns the folder where data of the environment is kept over releases.
     #[must_use]
     pub fn data_folder(&self) -> PathBuf {

@@ -1,0 +1,99 @@
+//! Images that are built, pushed to a real registry and read back.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+
+use code_deploy_record::{RunOutcome, Verdict};
+
+use crate::docker::{build_catalog, docker, ended};
+use crate::kit::Place;
+use crate::stage::Part;
+
+/// A registry of the test's own on a free port of the loopback, which ends with it.
+struct Registry {
+    process: Child,
+    address: String,
+}
+
+impl Registry {
+    #[track_caller]
+    fn start(place: &Place) -> Self {
+        let folder = place.path().join("registry");
+        let settings = format!(
+            "version: 0.1\nlog: {{ level: info, formatter: json }}\n\
+             storage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:0 }}\n",
+            folder.display()
+        );
+        place.write("registry.yaml", settings);
+        let mut process = Command::new(Part::Registry.path())
+            .arg("serve")
+            .arg(place.path().join("registry.yaml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+            if let Some((_, after)) = line.split_once("listening on ") {
+                let end = after.find(['"', ',', '\n']).unwrap();
+                break after[..end].to_owned();
+            }
+        };
+        // It must not wait for somebody who reads.
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Self { process, address }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[test]
+fn an_image_that_was_built_is_pushed_and_its_digest_read_back() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    let registry = Registry::start(&place);
+    let name = format!("{}/shop/catalog", registry.address);
+    let image = format!("{name}:${{CODE_DEPLOY_RELEASE:-1.0.0}}");
+    build_catalog(&place, &image, "FROM shop:1.1.0 AS base\nFROM base\n");
+    place.edit("  dev:\n", "  dev:\n    push_images: true\n");
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    let pushed = &state.items[&"2.2.5".parse().unwrap()];
+    assert!(matches!(pushed.verdict, Verdict::Met { .. }), "{pushed:?}");
+    let images = &state.steps[&"build.images".parse().unwrap()].result["images"];
+    let mut images = images.as_array().unwrap().iter().map(|one| &one["image"]);
+    let catalog = images.find(|one| one["service"] == "catalog").unwrap();
+    let read = catalog["pushed"][0].as_str().unwrap();
+    docker(&["pull", "--quiet", read]);
+    let id = docker(&["image", "inspect", "--format", "{{.Id}}", read]);
+    assert_eq!(catalog["id"], id.as_str());
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+}
+
+#[test]
+fn a_registry_that_does_not_answer_ends_the_run_with_nothing_started() {
+    let place = Place::with_docker();
+    place.lay_out_upgrade();
+    let address = Registry::start(&place).address.clone();
+    let image = format!("{address}/shop/catalog:${{CODE_DEPLOY_RELEASE:-1.0.0}}");
+    build_catalog(&place, &image, "FROM shop:1.1.0\n");
+    place.edit("  dev:\n", "  dev:\n    push_images: true\n");
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    let text = format!("{}\n{}", said.out, said.err);
+    assert_eq!(said.code, Some(1), "{text}");
+    for words in ["CD0525", "was not pushed", &address, "push_images"] {
+        assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+}
