@@ -552,7 +552,7 @@ pub async fn take_back_open_run(
         return Ok(Exit::Done);
     };
     session.face.text(&format!(
-        "{} is not ended ({}): it is taken back first.",
+        "{} is not ended ({}), and has to be taken back before anything is stopped.",
         folder.path().display(),
         standing(&state)
     ));

@@ -256,9 +256,14 @@ impl Session {
         if !code_deploy_notebook_gen::has_cell(verb, section) {
             return Err(no_such_section(verb, section, &known));
         }
+        let why = if verb == "migrate" && self.spec.file.databases.is_empty() {
+            "The deployment file names no database."
+        } else {
+            "A first deployment, for example, has no release to compare with, to watch and to go \
+             back to."
+        };
         Ok(Some(format!(
-            "`{verb} {section}` has nothing to do in this run: its plan has no such step. A first \
-             deployment, for example, has no release to compare with, to watch and to go back to."
+            "`{verb} {section}` has nothing to do in this run: its plan has no such step. {why}"
         )))
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use code_deploy_engine::spec::{Service, Spec};
 use code_deploy_record::{
-    Column, EventBody, GateEvaluated, Report, RunFolder, RunOutcome, RunState, Verdict,
+    Column, EventBody, GateEvaluated, Report, Role, RunFolder, RunOutcome, RunState, Verdict,
 };
 
 use crate::session::Session;
@@ -154,11 +155,10 @@ async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
         return Vec::new();
     };
     let spec = &session.spec;
-    let frontends = observed.addresses.iter().filter(|address| {
-        let service = spec.service(&address.service);
-        service.is_some_and(|service| service.role == code_deploy_record::Role::Frontend)
-    });
-    let urls: Vec<_> = frontends
+    let met_first = met_first(spec);
+    let addresses = observed.addresses.iter();
+    let urls: Vec<_> = addresses
+        .filter(|address| met_first.contains(&address.service.as_str()))
         .map(|address| format!("http://{} ({})", address.address, address.service))
         .collect();
     if urls.is_empty() {
@@ -170,6 +170,20 @@ async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
         spec.environment, spec.target
     );
     vec![row("Look at it", urls.join(", ")), row("Stop it", stop)]
+}
+
+/// Returns the services that users meet: frontends, or else those that no other needs.
+fn met_first(spec: &Spec) -> Vec<&str> {
+    let names = |is: &dyn Fn(&Service) -> bool| -> Vec<&str> {
+        let found = spec.services.iter().filter(|service| is(service));
+        found.map(|service| service.name.as_str()).collect()
+    };
+    let frontends = names(&|service| service.role == Role::Frontend);
+    if !frontends.is_empty() {
+        return frontends;
+    }
+    let needed = |name: &String| spec.services.iter().any(|other| other.needs.contains(name));
+    names(&|service| !needed(&service.name))
 }
 
 #[cfg(test)]

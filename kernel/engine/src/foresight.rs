@@ -41,6 +41,8 @@ enum Ending {
     Open,
     /// The step that looks at it fails, whatever the policy says.
     Broken,
+    /// A step may fail, by what the files do not tell.
+    Doubtful,
 }
 
 /// Returns what is known from the files of a run that would carry out `steps`, by phase, with what
@@ -157,7 +159,8 @@ impl View<'_> {
             stops |= self.stops(cause.ending, item);
             items.push(item.id.clone());
         }
-        let nothing = items.is_empty() && cause.ending != Ending::Broken;
+        let of_items = matches!(cause.ending, Ending::Failed | Ending::Open);
+        let nothing = items.is_empty() && of_items;
         if nothing || (cause.quiet && !stops) {
             return None;
         }
@@ -177,6 +180,7 @@ impl View<'_> {
             Ending::Open if item.by == Basis::Attested => policy.unattested,
             Ending::Open => policy.open,
             Ending::Broken => Reaction::Stop,
+            Ending::Doubtful => Reaction::Note,
         };
         reaction == Reaction::Stop
     }

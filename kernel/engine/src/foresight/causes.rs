@@ -69,6 +69,7 @@ pub(super) fn of_files(inputs: &Inputs, program: &Path) -> Result<Vec<Cause>> {
     causes.extend(signals(spec, &places));
     causes.extend(journeys(inputs, &places));
     causes.extend(promises(spec, &places));
+    causes.extend(few_requests(inputs, &places));
     causes.extend(of_one_machine(spec));
     Ok(causes)
 }
@@ -433,6 +434,45 @@ fn promises(spec: &Spec, places: &Places) -> Vec<Cause> {
         causes.push(open(&["9.1.2"], what, cure));
     }
     causes
+}
+
+/// Steps of the strategy that are too short for what the outside client sends. Others may send
+/// more, so that this stops nothing.
+fn few_requests(inputs: &Inputs, places: &Places) -> Option<Cause> {
+    let (spec, least) = (&inputs.spec, inputs.spec.strategy.analysis.min_requests);
+    let client = spec.file.client.as_ref()?;
+    let judged = inputs.from.is_some() && inputs.reverts.is_none();
+    let steps = spec.strategy.steps.iter().filter(|step| {
+        let other = if step.percent < 100 {
+            100 - step.percent
+        } else {
+            100
+        };
+        let smaller = f64::from(step.percent.min(other)) / 100.0;
+        let seen = f64::from(client.rate) * smaller * step.soak.get().as_secs_f64();
+        judged && !step.soak.get().is_zero() && seen < least as f64
+    });
+    let short: Vec<_> = steps
+        .map(|step| format!("{} % for {}", step.percent, step.soak))
+        .collect();
+    (!short.is_empty()).then(|| Cause {
+        ending: Ending::Doubtful,
+        phase: PhaseNumber::new(6),
+        ..failed(
+            &[],
+            format!(
+                "the {} requests a second of the client alone are too few to judge a release by \
+                 ({least} of each): {}",
+                client.rate,
+                short.join(", ")
+            ),
+            format!(
+                "Raise `client.rate` ({}), or watch these steps for longer, unless others send \
+                 requests, too.",
+                places.of(&["client", "rate"])
+            ),
+        )
+    })
 }
 
 /// What no run on one machine can establish.

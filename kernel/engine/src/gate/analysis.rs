@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long after a soak its last second may still be written.
 const LATE: Duration = Duration::from_millis(1500);
 
+/// How far back a release is looked at, at least, whose traffic was taken away.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+
 /// What is compared, from when on and for how long.
 #[derive(Debug, Clone)]
 pub struct Soak {
@@ -33,12 +36,13 @@ pub struct Soak {
 
 impl Soak {
     /// Returns from when on a release is looked at whose traffic a step takes away: as far back from
-    /// where the step began, whatever the step has done since, as the new one is then watched.
+    /// where the step began, whatever the step has done since, as the new one is then watched, and a
+    /// minute at least, because it may have had few requests by then.
     #[must_use]
     pub fn look_back(context: &Context, step: &StepName, length: Duration) -> DateTime<Utc> {
         let began = context.state().steps.get(step).map(|step| step.started);
         let began = began.unwrap_or_else(|| context.clock.now());
-        let length = chrono::Duration::from_std(length).ok();
+        let length = chrono::Duration::from_std(length.max(LOOK_BACK)).ok();
         length
             .and_then(|length| began.checked_sub_signed(length))
             .unwrap_or(began)

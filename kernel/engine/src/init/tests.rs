@@ -177,7 +177,7 @@ fn init_writes_a_file_for_the_shop_that_loads() {
       dev:
         # Seconds instead of minutes.
         strategy:
-          steps: [{ percent: 10, soak: 5s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
+          steps: [{ percent: 20, soak: 10s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
           health: { interval: 1s, passes: 3, timeout: 1s, deadline: 1m }
       test: {}
       staging: {}
@@ -202,8 +202,8 @@ fn init_writes_a_file_for_the_shop_that_loads() {
     # The outside client, which sends from before the first change to after the last.
     client:
       service: storefront
-      # Requests a second.
-      rate: 20
+      # Requests a second: enough for each share of traffic to be judged while it is watched.
+      rate: 50
       duration: 2h
       # What users ask for, in place of this.
       requests:

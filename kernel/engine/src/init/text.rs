@@ -44,7 +44,7 @@ environments:
   dev:
     # Seconds instead of minutes.
     strategy:
-      steps: [{ percent: 10, soak: 5s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
+      steps: [{ percent: 20, soak: 10s }, { percent: 50, soak: 5s }, { percent: 100, soak: 5s }]
       health: { interval: 1s, passes: 3, timeout: 1s, deadline: 1m }
   test: {}
   staging: {}
@@ -318,13 +318,28 @@ fn sqlite_file(value: &str) -> Option<&str> {
     (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then_some(name)
 }
 
+/// Returns the service that users meet first: a frontend, or else one that no other needs.
+fn entry<'a>(found: &Found<'a>) -> Option<(&'a String, &'a ComposeService)> {
+    let of = |wanted| {
+        let all = found.facts.services.iter();
+        all.filter(move |(name, service)| role(name, service) == wanted)
+    };
+    let needed: BTreeSet<_> = found
+        .facts
+        .services
+        .values()
+        .flat_map(|service| &service.depends_on)
+        .collect();
+    let mut first = of(Role::Backend).filter(|(name, _)| !needed.contains(name));
+    let frontend = of(Role::Frontend).next();
+    frontend
+        .or_else(|| first.next())
+        .or_else(|| of(Role::Backend).next())
+}
+
 /// Objectives and the outside client, for the service that users meet first.
 fn traffic(out: &mut Lines, found: &Found<'_>) {
-    let of = |wanted| {
-        let mut all = found.facts.services.iter();
-        all.find(|(name, service)| role(name, service) == wanted)
-    };
-    let Some((name, service)) = of(Role::Frontend).or_else(|| of(Role::Backend)) else {
+    let Some((name, service)) = entry(found) else {
         return;
     };
     let path = health_path(service).unwrap_or("/");
@@ -347,8 +362,11 @@ fn traffic(out: &mut Lines, found: &Found<'_>) {
     );
     out.add(0, "client:");
     out.add(2, &format!("service: {name}"));
-    out.add(2, "# Requests a second.");
-    out.add(2, "rate: 20");
+    out.add(
+        2,
+        "# Requests a second: enough for each share of traffic to be judged while it is watched.",
+    );
+    out.add(2, "rate: 50");
     out.add(2, "duration: 2h");
     out.add(2, "# What users ask for, in place of this.");
     out.add(2, "requests:");

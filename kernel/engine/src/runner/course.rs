@@ -80,6 +80,9 @@ impl Runner {
             }));
         }
         self.resume_if_paused().await?;
+        if let Some(ended) = self.end_empty_before(phase).await? {
+            return Ok(ended);
+        }
         self.start_phase(phase).await?;
         if phase.get() >= 6 {
             self.live.probe(&self.context);
@@ -142,6 +145,29 @@ impl Runner {
         }
     }
 
+    /// Returns whether the plan has nothing to do in a phase, which then has no cell either.
+    fn is_empty(&self, phase: PhaseNumber) -> bool {
+        let steps = self.plan.steps.iter().map(|step| step.planned());
+        let mut own = steps.filter(|step| step.phase == phase && !is_final(step));
+        own.next().is_none()
+    }
+
+    /// Ends the phases before one that have no step and were not asked for by name: their items
+    /// are settled all the same. Returns how the run ended if one of them ended it.
+    async fn end_empty_before(&mut self, phase: PhaseNumber) -> Result<Option<Ended>> {
+        for earlier in PhaseNumber::all().take_while(|earlier| *earlier < phase) {
+            if self.state().phase_done(earlier) {
+                continue;
+            }
+            self.start_phase(earlier).await?;
+            match self.end_phase(earlier, VerbDone::default()).await? {
+                Ended::Done(_) => {}
+                ended => return Ok(Some(ended)),
+            }
+        }
+        Ok(None)
+    }
+
     fn refuse_out_of_order(&self, verb: &str, section: Option<&str>) -> Result<PhaseNumber> {
         let state = self.state();
         if state.finished.is_some() && state.rollback.is_none() {
@@ -156,7 +182,7 @@ impl Runner {
         let earlier = PhaseNumber::all().take_while(|earlier| *earlier < phase);
         if let Some(missing) = earlier
             .into_iter()
-            .find(|earlier| !state.phase_done(*earlier))
+            .find(|earlier| !state.phase_done(*earlier) && !self.is_empty(*earlier))
         {
             let word = missing.verb();
             let stands = match state.phases.get(&missing) {

@@ -26,6 +26,10 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     name_key(&options, &last.folder, &mut writer, &mut state)?;
     let noted = state.last;
     let mut found = found_text(&state, recovered);
+    if let Some((by, reason)) = &state.paused_by {
+        let who = &options.person.name;
+        found = format!("{found}; {by} had paused it ({reason}), and {who} goes on with it");
+    }
     if let Some(text) = recovered_target {
         found = format!("{found}; {text}");
     }

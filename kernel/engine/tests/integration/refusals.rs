@@ -86,6 +86,21 @@ async fn there_is_nothing_to_resume_or_go_back_from_without_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_phase_without_a_step_does_not_keep_later_ones_from_running() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    assert_eq!(runner.plan().sections("migrate"), Vec::<String>::new());
+    for verb in ["inventory", "plan", "preflight", "build", "provision"] {
+        assert!(runner.run_verb(verb, None).await.unwrap().is_done());
+    }
+    let green = runner.run_verb("release", Some("green")).await.unwrap();
+    assert!(green.is_done(), "{green:?}");
+    let state = runner.state();
+    assert!(state.phase_done(code_deploy_record::PhaseNumber::new(5).unwrap()));
+    runner.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verbs_run_in_order_and_what_is_done_stays_done() {
     let stage = Stage::canary().await;
     let mut runner = stage.open("1.1.0").await;

@@ -22,7 +22,7 @@ pub(super) const OUTLINE: Outline = Outline {
     title: "Follow requests with a trace through the logs of every service",
     items: &ITEMS,
     methods: (
-        "kept traces: every span's parent is in its trace",
+        "kept traces: each request and its spans",
         "a fresh request's trace found in the logs",
     ),
     expected: Duration::from_secs(5),
@@ -287,33 +287,33 @@ impl Work for Traces {
         let traces = parsed(&section.read(digest).await?);
         let orphans: usize = traces.iter().map(Trace::orphans).sum();
         let spans: usize = traces.iter().map(|trace| trace.spans.len()).sum();
+        let all_kept = result["traces"] == json!(traces.len());
         if nothing_traced(&traces) {
-            return Ok(Seen::new(true, NOT_TRACED));
+            return Ok(Seen::new(all_kept, not_traced(&traces)));
         }
         let detail = format!(
             "{spans} spans of {} traces, {orphans} without their parent",
             traces.len()
         );
-        Ok(Seen::new(orphans == 0, detail))
+        Ok(Seen::new(all_kept, detail))
     }
 
     async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let traces = follow(section).await?;
-        let seen = traces
-            .iter()
-            .filter(|trace| !trace.spans.is_empty())
-            .count();
-        let traced_before = match Kept::of(result).digest(TRACES) {
-            Some(digest) => !nothing_traced(&parsed(&section.read(digest).await?)),
-            None => true,
+        let before = match Kept::of(result).digest(TRACES) {
+            Some(digest) => parsed(&section.read(digest).await?),
+            None => return Ok(Seen::new(false, "no traces were kept")),
         };
         let detail = format!(
-            "{seen} of {} new requests are found in the logs",
-            traces.len()
+            "{} of {} new requests are found in the logs, {} of {} before",
+            found(&traces),
+            traces.len(),
+            found(&before),
+            before.len()
         );
-        // Services that do not trace at all do so the second time, too.
-        let all = seen == traces.len() && seen > 0;
-        Ok(Seen::new(all || seen == 0 && !traced_before, detail))
+        // What services do not trace is for the items to judge; the second time is as the first.
+        let all = |traces: &[Trace]| found(traces) == traces.len();
+        Ok(Seen::new(all(&traces) == all(&before), detail))
     }
 }
 
@@ -321,13 +321,29 @@ const ITEMS: [&str; 6] = ["8.3.1", "8.3.2", "8.3.3", "8.3.4", "8.3.5", "8.3.6"];
 
 const NOT_TRACED: &str = "no service writes the traceparent of a request into its log, so that nothing can be said of traces";
 
+const NOT_ASKED: &str = "there is no journey and no frontend, so that there was no request whose trace could be followed";
+
+fn not_traced(traces: &[Trace]) -> &'static str {
+    if traces.is_empty() {
+        NOT_ASKED
+    } else {
+        NOT_TRACED
+    }
+}
+
+/// Returns how many requests are in a log.
+fn found(traces: &[Trace]) -> usize {
+    let seen = traces.iter().filter(|trace| !trace.spans.is_empty());
+    seen.count()
+}
+
 fn parsed(text: &[u8]) -> Vec<Trace> {
     serde_json::from_slice(text).unwrap_or_default()
 }
 
-/// Whether there were requests, and no service said a word of their traces.
+/// Whether no service said a word of the traces.
 fn nothing_traced(traces: &[Trace]) -> bool {
-    !traces.is_empty() && traces.iter().all(|trace| trace.spans.is_empty())
+    traces.iter().all(|trace| trace.spans.is_empty())
 }
 
 async fn settle(
@@ -337,15 +353,12 @@ async fn settle(
 ) -> Result<(), StepError> {
     if nothing_traced(traces) {
         for item in ITEMS {
-            section.open(item, NOT_TRACED).await?;
+            section.open(item, not_traced(traces)).await?;
         }
         return Ok(());
     }
     let count = traces.len();
-    let seen = traces
-        .iter()
-        .filter(|trace| !trace.spans.is_empty())
-        .count();
+    let seen = found(traces);
     let reason =
         format!("the spans of {seen} of {count} requests with a traceparent are in the logs");
     let holds = seen == count && count > 0;
