@@ -35,6 +35,7 @@ mod way_back;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::CommandFactory as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -106,9 +107,21 @@ fn not_read(error: &clap::Error) -> ExitCode {
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
     let json = std::env::args_os().any(|word| word == "--json");
-    let failure = Failure::of_command_line(error, "`code-deploy --help` lists all commands.");
+    let failure = Failure::of_command_line(error, &helped_by(std::env::args_os().skip(1)));
     Terminal::new(json, String::new()).failure(&failure);
     ExitCode::from(failure.exit.code())
+}
+
+/// Returns what helps somebody whose words were not understood.
+fn helped_by(mut words: impl Iterator<Item = std::ffi::OsString>) -> String {
+    let table = CommandLine::command();
+    match words.find_map(|word| table.find_subcommand(word)) {
+        Some(command) => format!(
+            "`code-deploy {} --help` says what it takes.",
+            command.get_name()
+        ),
+        None => "`code-deploy --help` lists all commands.".to_owned(),
+    }
 }
 
 async fn run(line: CommandLine) -> Exit {

@@ -407,7 +407,7 @@ impl Check<'_> {
             code::UNKNOWN_NAME,
             &[list, &index.to_string(), "item"],
             format!("the catalogue has no item {item}"),
-            "`code-deploy plan` lists the items with what each asks for.",
+            "`code-deploy record items` lists those of a run.",
         ))
     }
 }

@@ -91,6 +91,20 @@ fn of_service(spec: &Spec, service: &Service, file: &str) -> Vec<Finding> {
             ),
         }];
     };
+    let port = service.published.filter(|_| service.file.routing.port == 0);
+    let elsewhere = port.map(|port| Finding {
+        rule: "local/port".to_owned(),
+        severity: Severity::Low,
+        place: place.clone(),
+        message: format!(
+            "`{}` is published at port {port} by the Compose file, and is reached at a free port here",
+            service.name
+        ),
+        cure: format!(
+            "Write `services.{}.routing.port: {port}` in the deployment file to have it there.",
+            service.name
+        ),
+    });
     let given: BTreeSet<&str> = process.secrets.keys().map(String::as_str).collect();
     let secrets = spec.compose.services.get(&service.name);
     secrets
@@ -112,5 +126,6 @@ fn of_service(spec: &Spec, service: &Service, file: &str) -> Vec<Finding> {
                 service.name
             ),
         })
+        .chain(elsewhere)
         .collect()
 }

@@ -202,7 +202,7 @@ fn names_must_exist() {
         with_deploy("waivers: [{item: 99.1.1, by: Anna, reason: x, expires: 2027-01-01}]\n"),
         @r#"
         CD0118 deploy.yaml:8:18: the catalogue has no item 99.1.1 (at `waivers[0].item`)
-        `code-deploy plan` lists the items with what each asks for.
+        `code-deploy record items` lists those of a run.
         "#
     );
     insta::assert_snapshot!(

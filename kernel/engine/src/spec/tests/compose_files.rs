@@ -350,7 +350,7 @@ fn what_the_local_target_does_not_honour_is_found_with_service_and_line() {
         "compose.yaml",
         "services:\n  web:\n    image: w\n    expose: [80]\n    privileged: true\n    \
          network_mode: host\n    volumes: ['x:/x']\n    mem_limit: 1g\n    read_only: false\n    \
-         environment: {API_TOKEN: '$TOKEN'}\n  api:\n    image: a\n    expose: [80]\n",
+         environment: {API_TOKEN: '$TOKEN'}\n    ports: ['8080:80']\n  api:\n    image: a\n    expose: [80]\n",
     );
     project.write(
         FILE_NAME,
@@ -367,8 +367,9 @@ fn what_the_local_target_does_not_honour_is_found_with_service_and_line() {
     Critical compose/network_mode compose.yaml:6 web: `network_mode` of `web` is not honoured by the local target: processes of this machine share its network already, without the separation that the mode promises or gives up
     Medium compose/volumes compose.yaml:7 web: `volumes` of `web` is not honoured by the local target: it is not mounted; `{data}` in `process.environment` is a folder that is kept over releases
     Medium compose/mem_limit compose.yaml:8 web: `mem_limit` of `web` is not honoured by the local target: it is not enforced for a process of this machine
-    Info compose/image compose.yaml:12 api: `image` of `api` is not honoured by the local target: `process.command` is run instead of the image
-    Critical local/no-process compose.yaml:11 api: `api` has no program that this machine could start
+    Info compose/image compose.yaml:13 api: `image` of `api` is not honoured by the local target: `process.command` is run instead of the image
+    Critical local/no-process compose.yaml:12 api: `api` has no program that this machine could start
     Critical local/secret-variable compose.yaml:2 web: `API_TOKEN` of `web` is a secret, and processes get secrets as private files only
+    Low local/port compose.yaml:2 web: `web` is published at port 8080 by the Compose file, and is reached at a free port here
     "#);
 }
