@@ -122,6 +122,11 @@ pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
     })
 }
 
+/// Returns whether a file of a folder of notebooks is one of those that [`beside`] gives.
+pub fn is_beside(path: &Path) -> bool {
+    path == Path::new(VERIFY_FILE) || path.starts_with(SealFolder::NAME)
+}
+
 /// Returns the files that stand beside the notebooks once they are signed: `VERIFY.md`, and those of
 /// the folder `seal`.
 pub fn beside(keys: &PublicKeys, signed: &SignedStatement) -> Vec<(PathBuf, Vec<u8>)> {

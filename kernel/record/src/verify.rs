@@ -6,7 +6,10 @@ mod seal;
 use std::collections::BTreeSet;
 
 use crate::samples::samples_files;
-use crate::{Digest, Error, Event, EventBody, PreviousRun, PublicKey, Result, RunFolder, RunState};
+use crate::{
+    Digest, Error, Event, EventBody, JournalReader, PreviousRun, PublicKey, Result, RunFolder,
+    RunState, SealFolder,
+};
 
 pub use consents::Approved;
 pub use seal::{SealReport, Witness};
@@ -27,7 +30,10 @@ pub struct VerifyReport {
     pub samples: u64,
     /// Whether the record says that it is complete.
     pub sealed: bool,
-    /// The digest of the last line.
+    /// The line of the journal, counted from 1, that is not an event that follows from the lines before
+    /// it; it and what stands behind it was not read.
+    pub broken: Option<u64>,
+    /// The digest of the last line that was followed; nothing where none was.
     pub head: Option<Digest>,
     /// What is signed, and by whom.
     pub seal: SealReport,
@@ -107,7 +113,8 @@ pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport
             Ok(None) => break,
             Err(Error::Broken { line, what, .. }) => {
                 report.changed(format!("{}:{line}", RunFolder::JOURNAL), what);
-                return Ok(report);
+                report.broken = Some(line);
+                break;
             }
             Err(error) => return Err(error),
         };
@@ -117,23 +124,34 @@ pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport
         check_event(run, &event.body, &mut report, &mut named)?;
         report.events = event.seq + 1;
     }
-    if report.events == 0 {
-        report.changed(RunFolder::JOURNAL.to_owned(), "it holds no complete line");
-    }
-    let unread = reader.unread()?;
-    if unread > 0 && state.finished.is_some() {
-        let what = format!("{unread} bytes of a torn line stand at its end");
-        report.changed(RunFolder::JOURNAL.to_owned(), what);
+    if report.broken.is_none() {
+        check_end(&reader, &state, &mut report)?;
     }
     if state.sealed {
         find_unnamed(run, &named, &mut report)?;
     };
     report.sealed = state.sealed;
-    report.head = Some(reader.head());
+    report.head = (report.events > 0).then(|| reader.head());
     report.previous = state.started.and_then(|started| started.previous);
     seals.judge(run, trust, &mut report)?;
-    consents.judge(&mut report);
+    // What was signed may stand behind the line that cannot be followed.
+    if report.broken.is_none() {
+        consents.judge(&mut report);
+    }
     Ok(report)
+}
+
+/// Checks the end of a journal that was followed to its last whole line.
+fn check_end(reader: &JournalReader, state: &RunState, report: &mut VerifyReport) -> Result<()> {
+    if report.events == 0 {
+        report.changed(RunFolder::JOURNAL, "it holds no complete line");
+    }
+    let unread = reader.unread()?;
+    if unread > 0 && state.finished.is_some() {
+        let what = format!("{unread} bytes of a torn line stand at its end");
+        report.changed(RunFolder::JOURNAL, what);
+    }
+    Ok(())
 }
 
 fn check_order(event: &Event, state: &mut RunState, report: &mut VerifyReport) {
@@ -147,6 +165,22 @@ fn check_order(event: &Event, state: &mut RunState, report: &mut VerifyReport) {
 }
 
 impl VerifyReport {
+    /// Returns whether journal, samples and evidence are those that were written, so that what follows
+    /// from them can be made again. What was signed over them does not count.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let signed = format!("{}/", SealFolder::NAME);
+        let of_files = |finding: &Finding| {
+            let kinds = [
+                FindingKind::Changed,
+                FindingKind::NotHere,
+                FindingKind::NotNamed,
+            ];
+            kinds.contains(&finding.kind) && !finding.place.starts_with(&signed)
+        };
+        !self.findings.iter().any(of_files)
+    }
+
     fn found(&mut self, kind: FindingKind, place: impl Into<String>, what: impl Into<String>) {
         self.findings.push(Finding {
             kind,

@@ -1,16 +1,20 @@
 //! `verify`: whether records, and notebooks made from them, are what was written, and who signed them.
 
 mod notebooks;
+mod over;
 mod paths;
 mod records;
 
-use code_deploy_record::{Column, PublicKey, Report, RunFolder, Trust};
+use std::path::PathBuf;
+
+use code_deploy_record::{Column, PublicKey, Report, RunFolder, Trust, VerifyReport};
 
 use crate::commands::VerifyArgs;
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
-use notebooks::{Given, Notebooks};
+use notebooks::{Given, Notebooks, Why};
+use over::Over;
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +27,9 @@ enum Kind {
     Approval,
     /// Not there.
     NotHere,
+    /// A notebook of which not all could be checked, because neither its record nor what was signed
+    /// over it is there.
+    Unread,
     /// Made by another program or beside other runs: its bytes tell nothing.
     NotComparable,
     /// Added by a person; nothing of what was made is missing or other.
@@ -39,15 +46,21 @@ struct Row {
     what: String,
 }
 
+/// A record that was checked.
+struct Record {
+    path: PathBuf,
+    /// Whether notebooks can be made of it again.
+    is_whole: bool,
+    /// Whether it has no end, as far as that could be read.
+    is_endless: bool,
+    report: VerifyReport,
+}
+
 /// What was checked.
 #[derive(Default)]
 struct Checked {
     rows: Vec<Row>,
-    records: usize,
-    /// Records without an end.
-    unsealed: usize,
-    /// Notebooks of which nothing but the outputs could be checked.
-    unread: usize,
+    records: Vec<Record>,
     /// What stands behind each record: a line for people.
     vouched: Vec<String>,
 }
@@ -59,6 +72,24 @@ struct Checked {
 /// # Errors
 /// What was found, as what weighs most; each kind has a code and an exit code of its own.
 pub fn verify(
+    project: Option<&Project>,
+    arguments: &VerifyArgs,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    check_all(project, arguments, face).map_err(without_circle)
+}
+
+/// Takes back the advice to verify, which errors of records give: that is what was done.
+fn without_circle(mut failure: Failure) -> Failure {
+    if failure.problem.next.contains("code-deploy verify") {
+        failure.problem.state = "Nothing was changed.".to_owned();
+        failure.problem.next =
+            "Look at the path and the cause; compare with a copy kept elsewhere.".to_owned();
+    }
+    failure
+}
+
+fn check_all(
     project: Option<&Project>,
     arguments: &VerifyArgs,
     face: &dyn Face,
@@ -105,24 +136,61 @@ fn check_notebooks(
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let record = notebooks.record(project, records)?;
-    if let Some(record) = &record
-        && !records.iter().any(|known| known.path() == record.path())
-    {
-        records::check(record, trust, face, checked)?;
+    let Some(record) = notebooks.record(project, records)? else {
+        let rows = notebooks::alone(notebooks, Why::NotHere, trust, face)?;
+        checked.rows.extend(rows);
+        return Ok(());
+    };
+    if checked.of(&record).is_none() {
+        records::check(&record, trust, face, checked)?;
     }
-    let rows = match &record {
-        Some(record) => {
-            notebooks::compare(&Given::by(project, record, notebooks)?, notebooks, face)?
-        }
-        None => {
-            let alone = notebooks::alone(notebooks, trust, face)?;
-            checked.unread += alone.unread;
-            alone.rows
-        }
+    let rows = match checked
+        .of(&record)
+        .map(|known| why_alone(known, &record, notebooks))
+    {
+        Some(why) => match why? {
+            Some(why) => notebooks::alone(notebooks, why, trust, face)?,
+            None => notebooks::compare(&Given::by(project, &record, notebooks)?, notebooks, face)?,
+        },
+        None => Vec::new(),
     };
     checked.rows.extend(rows);
     Ok(())
+}
+
+/// Says why notebooks are not held against what their record gives: it is not what was written, or
+/// they were signed before the run went on.
+fn why_alone(
+    known: &Record,
+    record: &RunFolder,
+    notebooks: &Notebooks,
+) -> Result<Option<Why>, Failure> {
+    if !known.is_whole {
+        return Ok(Some(Why::Damaged));
+    }
+    let Some(signed) = crate::publish::read_signed(&notebooks.seal())? else {
+        return Ok(None);
+    };
+    let over = over::over(record, &signed, &known.report)?;
+    let is_signed = over
+        .keys(&known.report)
+        .is_some_and(|keys| signed.broken(keys).is_empty());
+    Ok(match over {
+        Over::Earlier(events) if is_signed => Some(Why::Earlier {
+            events,
+            is_ended: known.report.sealed,
+        }),
+        _ => None,
+    })
+}
+
+impl Checked {
+    /// Returns what is known of a record, once it was checked.
+    fn of(&self, record: &RunFolder) -> Option<&Record> {
+        self.records
+            .iter()
+            .find(|known| known.path == record.path())
+    }
 }
 
 /// Says what came out, as what weighs most.
@@ -130,10 +198,10 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     let Checked {
         mut rows,
         records,
-        unsealed,
-        unread,
         vouched,
     } = checked;
+    let unsealed = records.iter().filter(|record| record.is_endless).count();
+    let records = records.len();
     rows.sort_by_key(|row| row.kind);
     let number = |kind: Kind| rows.iter().filter(|row| row.kind == kind).count();
     let weighty = [
@@ -141,6 +209,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Kind::Signature,
         Kind::Approval,
         Kind::NotHere,
+        Kind::Unread,
         Kind::NotComparable,
     ]
     .map(|kind| (kind, number(kind)));
@@ -161,13 +230,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Some((kind, count)) => Err(failure_of(kind, count)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
-            face.text(&match unread {
-                0 => "Everything is as it was written.".to_owned(),
-                unread => format!(
-                    "Nothing is other than it was written. Of {unread} notebooks only the outputs were \
-                     checked, because neither their record nor what was signed over them is here."
-                ),
-            });
+            face.text("Everything is as it was written.");
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)
         }
@@ -175,10 +238,14 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
 }
 
 fn endless(unsealed: usize, records: usize) -> Failure {
-    let what = format!(
-        "{unsealed} of {records} records are not sealed: what stands there is as it was written, but \
-         their end is missing"
-    );
+    let what = match records {
+        1 => "the record is not sealed: what stands there is as it was written, but its end is missing"
+            .to_owned(),
+        records => format!(
+            "{unsealed} of {records} records are not sealed: what stands there is as it was written, \
+             but their end is missing"
+        ),
+    };
     let next = "A run that is not ended is sealed when it ends. When it has ended, lines were cut \
                 off: compare with a copy kept elsewhere.";
     found(Exit::Endless, "CD0307", what, next)
@@ -200,19 +267,28 @@ fn failure_of(kind: Kind, count: usize) -> Failure {
             )
         }
         Kind::Signature => {
-            let what = format!(
-                "{count} signatures do not hold, or are of a key that they should not be of; apart from \
-                 that what stands there follows from what stands before it"
-            );
+            let what = match count {
+                1 => {
+                    "1 signature does not hold, or is of a key that it should not be of".to_owned()
+                }
+                more => format!(
+                    "{more} signatures do not hold, or are of a key that they should not be of"
+                ),
+            };
+            let what =
+                what + "; apart from that what stands there follows from what stands before it";
             let next =
                 "Ask whose key that is. Give each public key that may have signed with `--key`.";
             found(Exit::Untrusted, "CD0315", what, next)
         }
         Kind::Approval => {
-            let what = format!(
-                "{count} approvals or waivers are not what the policy of the run wanted; what stands \
-                 there is as it was written"
-            );
+            let what = match count {
+                1 => "1 approval or waiver is not what the policy of the run wanted".to_owned(),
+                more => {
+                    format!("{more} approvals or waivers are not what the policy of the run wanted")
+                }
+            };
+            let what = what + "; what stands there is as it was written";
             let next = "Ask those who approved, and those who run the deployment.";
             found(Exit::NotApproved, "CD0316", what, next)
         }
@@ -225,6 +301,18 @@ fn failure_of(kind: Kind, count: usize) -> Failure {
                 "{files} not here: what is here is as it was written, the rest cannot be checked"
             );
             let next = "Put them back from a copy of the whole folder, and verify again.";
+            found(Exit::NotHere, "CD0308", what, next)
+        }
+        Kind::Unread => {
+            let what = match count {
+                1 => "1 notebook was not checked in whole".to_owned(),
+                more => format!("{more} notebooks were not checked in whole"),
+            };
+            let what = what
+                + ": neither the record nor what was signed over the text is here. Nothing of what \
+                   could be checked is other than it was written";
+            let next = "Put the record, or the folder `seal` that was written with the notebooks, \
+                        beside them, and verify again.";
             found(Exit::NotHere, "CD0308", what, next)
         }
         Kind::NotComparable | Kind::Added => {

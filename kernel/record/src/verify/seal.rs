@@ -100,17 +100,23 @@ impl Seals {
             .map(|(line, _, key)| (*line, key.clone()))
             .collect();
         self.judge_keys(trust, report);
+        let size = self.tree.map_or(0, |tree| tree.size);
         for (place, checkpoint) in &self.checkpoints {
+            // It is over lines that could not be followed.
+            if report.broken.is_some() && checkpoint.head.size > size {
+                continue;
+            }
             if let Some(events) = self.judge_one(place, checkpoint, report) {
                 report.seal.checkpoints += 1;
                 report.seal.covered = events;
             }
         }
-        self.judge_outputs(run, report)?;
+        if report.broken.is_none() {
+            self.judge_outputs(run, report)?;
+        }
         if report.sealed {
             self.find_unnamed(run, report)?;
         }
-        let size = self.tree.map_or(0, |tree| tree.size);
         let last = self
             .checkpoints
             .iter()
@@ -128,7 +134,7 @@ impl Seals {
     }
 
     fn judge_keys(&self, trust: &Trust, report: &mut VerifyReport) {
-        if self.keys.is_empty() && !trust.keys.is_empty() {
+        if self.keys.is_empty() && !trust.keys.is_empty() && report.broken.is_none() {
             let what = "no key seals this record, so that the given keys show nothing";
             report.found(FindingKind::Signature, RunFolder::JOURNAL, what);
         }

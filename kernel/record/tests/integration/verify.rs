@@ -128,3 +128,29 @@ fn every_flipped_byte_of_a_journal_is_noticed() {
         );
     }
 }
+
+#[test]
+fn a_journal_that_breaks_off_says_where_and_keeps_what_stands_before() {
+    let place = sealed();
+    let journal = String::from_utf8(place.journal()).unwrap();
+    let lines: Vec<&str> = journal.lines().collect();
+    let left = [lines[0], lines[1], lines[3]].join("\n") + "\n";
+    place.write_journal(left.as_bytes());
+    let report = verify_folder(&place.run).unwrap();
+    assert_eq!((report.events, report.broken), (2, Some(3)));
+    assert_eq!(report.head, Some(Digest::of(lines[1].as_bytes())));
+    assert_eq!(report.findings.len(), 1);
+    assert!(!report.is_whole() && !report.sealed);
+}
+
+#[test]
+fn only_journal_samples_and_evidence_make_a_record_whole() {
+    let place = sealed();
+    let whole = |place: &Place| verify_folder(&place.run).unwrap().is_whole();
+    assert!(whole(&place));
+    std::fs::create_dir_all(place.run.seal().path()).unwrap();
+    std::fs::write(place.run.seal().path().join("1.checkpoint"), "no note").unwrap();
+    assert!(whole(&place) && !places(&place).is_empty());
+    std::fs::remove_file(place.run.samples_path().join("router.jsonl")).unwrap();
+    assert!(!whole(&place));
+}

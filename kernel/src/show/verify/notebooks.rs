@@ -8,7 +8,7 @@ use code_deploy_notebook_gen::{self as notebook_gen, Origin, OutputCheck, Page};
 use code_deploy_record::{Digest, RunFolder, SealFolder, SignedStatement, Trust};
 use serde_json::Value;
 
-use super::{Kind, Row};
+use super::{Kind, Row, paths};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::project::Project;
@@ -36,7 +36,7 @@ impl Notebooks {
     }
 
     /// The folder with what is signed over them, where something is.
-    fn seal(&self) -> PathBuf {
+    pub(super) fn seal(&self) -> PathBuf {
         self.folder.join(SealFolder::NAME)
     }
 
@@ -74,7 +74,8 @@ impl Given {
         record: &RunFolder,
         notebooks: &Notebooks,
     ) -> Result<Self, Failure> {
-        let published = publish::publish(project, record, None)?;
+        let own = paths::project_of(record);
+        let published = publish::publish(own.as_ref().or(project), record, None)?;
         let mut files = notebook_gen::files(&published.pages);
         let signed = match published.signed {
             Some(signed) => Some(signed),
@@ -144,10 +145,7 @@ pub(super) fn compare(
         ));
     }
     let name = notebooks.folder.display();
-    let (count, signed) = (files.len(), if given.is_signed { ", signed" } else { "" });
-    face.text(&format!(
-        "{name}: compared with the {count} notebooks and charts that the record gives{signed}"
-    ));
+    face.text(&format!("{name}: compared with {}", counted(given, &files)));
     if given.signed_elsewhere {
         face.text(&format!(
             "{name}: the run's notebooks were signed, and what was signed (`{}/`) is not here: these \
@@ -162,6 +160,24 @@ pub(super) fn compare(
         ));
     }
     Ok(rows)
+}
+
+/// Says what was compared: what the record gives, and the files that say who signed that.
+fn counted(given: &Given, files: &[&(PathBuf, Vec<u8>)]) -> String {
+    let signed = files.iter().filter(|(path, _)| publish::is_beside(path));
+    let signed = signed.count();
+    let made = match files.len() - signed {
+        1 => "the 1 notebook or chart of that name".to_owned(),
+        more => format!("the {more} notebooks and charts"),
+    };
+    let made = format!("{made} that the record gives");
+    match (given.is_signed, signed) {
+        (true, 0) => format!("{made}, signed"),
+        (true, signed) => {
+            format!("{made}, signed, and with the {signed} files that say how they are signed")
+        }
+        (false, _) => made,
+    }
 }
 
 /// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
@@ -270,51 +286,93 @@ fn signed_otherwise(notebooks: &Notebooks, expected: bool) -> Result<Option<Row>
     Ok(Some(notebooks.row(Kind::NotComparable, &place, None, what)))
 }
 
-/// What came of notebooks whose record is not here.
-pub(super) struct Alone {
-    pub rows: Vec<Row>,
-    /// Notebooks of which nothing but the outputs could be checked.
-    pub unread: usize,
+/// Why notebooks are not held against what their record gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why {
+    /// It is not here.
+    NotHere,
+    /// It is not what was written: what it would give now says nothing of the notebooks.
+    Damaged,
+    /// They were signed over so many events at its beginning, and the run went on.
+    Earlier {
+        events: u64,
+        /// Whether the run has come to its end since.
+        is_ended: bool,
+    },
 }
 
-/// Checks notebooks whose record is not here: against the list of files that was signed, where it stands
-/// beside them, otherwise by what they carry themselves, each output against its leaf and the signature
-/// over the root against the keys that are given.
+impl Why {
+    /// Says what was not checked of files that are as they were signed.
+    fn of_signed(self) -> String {
+        match self {
+            Self::NotHere => {
+                "Their record is not here: that they follow from it was not checked".to_owned()
+            }
+            Self::Damaged => {
+                "Their record is not what was written, so that they follow from it was \
+                              not checked"
+                    .to_owned()
+            }
+            Self::Earlier { events, .. } => format!(
+                "They are of the first {events} events of their run, which went on then: that they \
+                 follow from these was not checked"
+            ),
+        }
+    }
+
+    /// Says why a notebook is not compared with what its record gives.
+    fn of_one(self) -> &'static str {
+        match self {
+            Self::NotHere => "its record is not here",
+            Self::Damaged => "its record is not what was written",
+            Self::Earlier { .. } => "its run went on",
+        }
+    }
+}
+
+/// Checks notebooks that their record does not show: against the list of files that was signed, where
+/// it stands beside them, otherwise by what they carry themselves, each output against its leaf and the
+/// signature over the root against the keys that are given.
 pub(super) fn alone(
     notebooks: &Notebooks,
+    why: Why,
     trust: &Trust,
     face: &dyn Face,
-) -> Result<Alone, Failure> {
+) -> Result<Vec<Row>, Failure> {
     if let Some(signed) = publish::read_signed(&notebooks.seal())? {
-        let rows = as_listed(notebooks, &signed, trust, face)?;
-        return Ok(Alone { rows, unread: 0 });
+        let mut rows = as_listed(notebooks, &signed, why, trust, face)?;
+        if let Why::Earlier {
+            events,
+            is_ended: true,
+        } = why
+        {
+            let what = format!("not here: what is here was signed over the first {events} events");
+            let place = Path::new("the notebooks of the whole run");
+            rows.push(notebooks.row(Kind::NotHere, place, None, what));
+        }
+        return Ok(rows);
     }
     let names = match &notebooks.only {
         Some(name) => vec![name.clone()],
         None => crate::pages::others(&[], &notebooks.folder)?,
     };
-    let mut alone = Alone {
-        rows: Vec::new(),
-        unread: 0,
-    };
+    let mut rows = Vec::new();
     for path in names
         .iter()
         .filter(|path| path.extension().is_some_and(|e| e == "ipynb"))
     {
         let file = notebooks.folder.join(path);
         let content = std::fs::read(&file).map_err(code_deploy_record::Error::io("read", &file))?;
-        alone.unread += 1;
-        alone
-            .rows
-            .extend(one_alone(notebooks, path, &content, trust, face));
+        rows.extend(one_alone(notebooks, path, &content, why, trust, face));
     }
-    Ok(alone)
+    Ok(rows)
 }
 
 /// Holds files against the list that was signed.
 fn as_listed(
     notebooks: &Notebooks,
     signed: &SignedStatement,
+    why: Why,
     trust: &Trust,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
@@ -353,11 +411,14 @@ fn as_listed(
     }
     let by = match signed.signer() {
         Ok(key) if trust.keys.is_empty() => {
-            format!("{}, whose key was not given (`--key`)", key.id())
+            format!(
+                "what {} signed, whose key was not given (`--key`)",
+                key.name()
+            )
         }
-        Ok(key) if trust.knows(&key) => key.id().to_string(),
+        Ok(key) if trust.knows(&key) => format!("what {} signed", key.name()),
         Ok(key) => {
-            let what = format!("signed by {}, which is none of the given keys", key.id());
+            let what = format!("signed by {}, which is none of the given keys", key.name());
             let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
             rows.push(notebooks.row(Kind::Signature, &place, None, what));
             return Ok(rows);
@@ -369,9 +430,13 @@ fn as_listed(
         }
     };
     face.text(&format!(
-        "{}: {same} files are, byte for byte, those that were signed by {by}. Their record is not here: \
-         that they follow from it was not checked",
-        notebooks.folder.display()
+        "{}: {}, byte for byte, {by}. {}",
+        notebooks.folder.display(),
+        match same {
+            1 => "1 file is".to_owned(),
+            more => format!("{more} files are"),
+        },
+        why.of_signed()
     ));
     Ok(rows)
 }
@@ -380,6 +445,7 @@ fn one_alone(
     notebooks: &Notebooks,
     path: &Path,
     content: &[u8],
+    why: Why,
     trust: &Trust,
     face: &dyn Face,
 ) -> Vec<Row> {
@@ -392,23 +458,30 @@ fn one_alone(
     };
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let Some(check) = notebook_gen::check_outputs(&name, &notebook) else {
-        let what = "its record is not here, and it carries no proof of its outputs";
-        return row(Kind::NotComparable, what.to_owned());
+        let why = why.of_one();
+        let what =
+            format!("nothing of it was checked: {why}, and it carries no proof of its outputs");
+        return row(Kind::Unread, what);
     };
     let signed = match signer(&check, trust) {
         Ok(signed) => signed,
         Err(what) => return row(Kind::Signature, what),
     };
+    let (why, proved) = (why.of_one(), check.proved);
     face.text(&format!(
-        "{}: {} outputs are the leaves that they are said to be; {signed}. Its record is not here, so \
-         its text was not compared",
+        "{}: {proved} outputs are the leaves that they are said to be; {signed}. Its text was not \
+         checked: {why}",
         notebooks.folder.join(path).display(),
-        check.proved
     ));
+    let what = format!(
+        "only its {proved} outputs were checked, not its text: {why}, nor is what was signed over it"
+    );
+    let mut rows = row(Kind::Unread, what);
     let broken = check.broken.into_iter();
-    broken
-        .map(|(cell, what)| notebooks.row(Kind::Different, path, cell.as_deref(), what))
-        .collect()
+    rows.extend(
+        broken.map(|(cell, what)| notebooks.row(Kind::Different, path, cell.as_deref(), what)),
+    );
+    rows
 }
 
 /// Says who signed the root over the outputs of a notebook.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::Origin;
-use code_deploy_record::{RunFolder, RunId};
+use code_deploy_record::{RunFolder, RunId, RunsFolder};
 
 use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::project::Project;
 
 /// What is to be checked.
@@ -59,30 +59,99 @@ impl Subjects {
             self.records.push(project.run(path.to_str())?);
             return Ok(());
         }
-        let mut is_something = false;
-        if path.join(RunFolder::JOURNAL).is_file() {
-            self.records.push(RunFolder::at(path)?);
-            is_something = true;
-        }
-        let entries = entries(path)?;
-        for below in entries
-            .iter()
-            .filter(|entry| entry.join(RunFolder::JOURNAL).is_file())
+        let before = self.count();
+        self.add_folder(path, true)?;
+        let within = [RUNS, DEPLOYMENTS].map(|name| path.join(name));
+        for folder in within
+            .into_iter()
+            .chain([Self::runs_of(path), path.to_owned()])
         {
-            self.records.push(RunFolder::at(below)?);
-            is_something = true;
+            self.add_below(&folder)?;
         }
-        if entries.iter().any(|entry| is_notebook(entry)) {
-            self.notebooks.push(Notebooks::whole(path));
-            is_something = true;
-        }
-        if is_something {
+        if self.count() > before {
             return Ok(());
         }
-        Err(RunFolder::at(path)
-            .err()
-            .map_or_else(|| nothing(path), Failure::from))
+        Err(holds_nothing(path))
     }
+
+    fn count(&self) -> usize {
+        self.records.len() + self.notebooks.len()
+    }
+
+    /// Returns where the runs of a project are.
+    fn runs_of(project: &Path) -> PathBuf {
+        RunsFolder::of_project(project).runs_path()
+    }
+
+    /// Takes a folder that holds a record or notebooks. Notebooks that nobody has run are meant only
+    /// where their folder was named, and is not that of a project, in which they lie ready.
+    fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
+        if path.join(RunFolder::JOURNAL).is_file() {
+            let record = RunFolder::at(path)?;
+            if !self.records.iter().any(|known| known.path() == path) {
+                self.records.push(record);
+            }
+        }
+        let all = is_named && !Self::runs_of(path).is_dir();
+        let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
+        if entries(path)?.iter().any(is_meant) {
+            self.notebooks.push(Notebooks::whole(path));
+        }
+        Ok(())
+    }
+
+    /// Takes what lies in the folders of a folder, where that is there: records, and notebooks of runs.
+    /// Hidden ones are left out: Jupyter keeps older states of notebooks in such.
+    fn add_below(&mut self, folder: &Path) -> Result<(), Failure> {
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        for below in entries(folder)?
+            .iter()
+            .filter(|entry| is_shown_folder(entry))
+        {
+            self.add_folder(below, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder with the records of a project's runs, in that of the program.
+const RUNS: &str = "runs";
+
+/// The folder of a project in which each run has one for its notebooks.
+const DEPLOYMENTS: &str = "deployments";
+
+/// Returns the project in whose folder of runs a record lies; nothing where it lies elsewhere.
+pub(super) fn project_of(record: &RunFolder) -> Option<Project> {
+    let path = std::path::absolute(record.path()).ok()?;
+    let runs = path.parent()?;
+    let folder = runs.parent()?.parent()?;
+    (Subjects::runs_of(folder) == runs).then(|| project_at(folder))
+}
+
+/// Returns the project in a folder, whatever its deployment file is called.
+fn project_at(folder: &Path) -> Project {
+    Project {
+        file: folder.join("deploy.yaml"),
+        folder: folder.to_owned(),
+    }
+}
+
+fn holds_nothing(path: &Path) -> Failure {
+    let what = format!(
+        "{} holds neither a record (`{}`) nor notebooks",
+        path.display(),
+        RunFolder::JOURNAL
+    );
+    Failure::new(
+        Exit::Refused,
+        code_deploy_engine::code::NOT_A_RECORD,
+        what,
+        "Nothing was looked at, and nothing was changed.",
+        "Name the folder of a record or of notebooks, a folder of such folders, a project, or a run: \
+         `code-deploy runs` lists the runs.",
+    )
 }
 
 fn nothing(path: &Path) -> Failure {
@@ -93,9 +162,19 @@ fn nothing(path: &Path) -> Failure {
     )
 }
 
+fn is_shown_folder(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with('.') && path.is_dir()
+}
+
 fn is_notebook(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "ipynb")
+}
+
+/// Returns the run that a notebook says it is of.
+fn run_of(notebook: &Path) -> Option<String> {
+    Origin::of(&std::fs::read(notebook).ok()?)?.run
 }
 
 /// Returns what is in a folder, in order.
@@ -127,9 +206,27 @@ impl Notebooks {
         if let Some(record) = records.iter().find(same) {
             return Ok(Some(record.clone()));
         }
+        // A record that does not even say of which run it is.
+        if let [only] = records
+            && only.started().is_err()
+        {
+            return Ok(Some(only.clone()));
+        }
         let id: Option<RunId> = run.parse().ok();
-        let of_project = id.and_then(|id| project?.runs().run(&id).ok());
-        Ok(of_project.filter(|folder| folder.journal_path().is_file()))
+        let of_project = |project: &Project| project.runs().run(id.as_ref()?).ok();
+        let around = self.project_around();
+        let found = project
+            .and_then(of_project)
+            .or_else(|| of_project(around.as_ref()?));
+        Ok(found.filter(|folder| folder.journal_path().is_file()))
+    }
+
+    /// Returns the project of whose folder for notebooks this one is.
+    fn project_around(&self) -> Option<Project> {
+        let path = std::path::absolute(&self.folder).ok()?;
+        let of_runs = path.parent()?;
+        let is_of_runs = of_runs.file_name().is_some_and(|name| name == DEPLOYMENTS);
+        is_of_runs.then(|| of_runs.parent().map(project_at))?
     }
 
     /// Returns the run that the notebooks say they are of.
@@ -139,6 +236,6 @@ impl Notebooks {
             None => entries(&self.folder)?,
         };
         let mut notebooks = files.iter().filter(|path| is_notebook(path));
-        Ok(notebooks.find_map(|path| Origin::of(&std::fs::read(path).ok()?)?.run))
+        Ok(notebooks.find_map(|path| run_of(path)))
     }
 }

@@ -1,11 +1,12 @@
 //! `verify` of a record.
 
 use code_deploy_record::{
-    Approved, FindingKind, PublicKeys, RunFolder, SealReport, SignedStatement, TreeHead, Trust,
-    VerifyReport, verify_folder_with,
+    Approved, FindingKind, RunFolder, SealFolder, SealReport, SignedStatement, Trust, VerifyReport,
+    verify_folder_with,
 };
 
-use super::{Checked, Kind, Row};
+use super::over::{Over, over};
+use super::{Checked, Kind, Record, Row};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -19,8 +20,6 @@ pub(super) fn check(
 ) -> Result<(), Failure> {
     let report = verify_folder_with(record, trust)?;
     let name = record.path().display().to_string();
-    checked.records += 1;
-    checked.unsealed += usize::from(!report.sealed);
     tell(face, &name, &report);
     let row = |kind, place: String, what: String| Row {
         kind,
@@ -42,36 +41,25 @@ pub(super) fn check(
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
-    let keys: Option<&PublicKeys> = report.seal.keys.last().map(|(_, keys)| keys);
-    if let Some(keys) = keys {
-        let signed = publish::kept(record)?;
-        if let Some(signed) = signed.as_ref().filter(|signed| !is_over(signed, &report)) {
-            let what = format!(
-                "the statement of {} bytes is not over this record: size and root of its tree are others",
-                signed.statement().len()
-            );
-            checked
-                .rows
-                .push(row(Kind::Different, "seal/statement.json".to_owned(), what));
-        }
-        let broken = signed.as_ref().map(|signed| signed.broken(keys));
-        for (file, what) in broken.into_iter().flatten() {
-            checked.rows.push(row(
-                Kind::Signature,
-                format!("seal/{file}"),
-                what.to_owned(),
+    if let Some(signed) = publish::kept(record)? {
+        let over = over(record, &signed, &report)?;
+        if let (Over::Earlier(events), false) = (&over, report.sealed) {
+            face.text(&format!(
+                "{name}: the statement that is kept with it was signed over its first {events} events"
             ));
         }
-        for (file, content) in signed.iter().flat_map(|signed| signed.files(keys)) {
-            let found = std::fs::read(record.seal().path().join(file));
-            if !found.is_ok_and(|found| found == content) {
-                let what = "changed: not what the signed statement gives".to_owned();
-                checked
-                    .rows
-                    .push(row(Kind::Different, format!("seal/{file}"), what));
-            }
+        for (kind, file, what) in judge_signed(record, &signed, &over, &report) {
+            checked
+                .rows
+                .push(row(kind, format!("{}/{file}", SealFolder::NAME), what));
         }
     }
+    checked.records.push(Record {
+        path: record.path().to_owned(),
+        is_whole: report.is_whole(),
+        is_endless: !report.sealed && report.broken.is_none(),
+        report: report.clone(),
+    });
     checked.vouched.push(vouched(&name, &report));
     checked
         .vouched
@@ -79,21 +67,56 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Returns whether a statement names size and root of a record's tree.
-fn is_over(signed: &SignedStatement, report: &VerifyReport) -> bool {
-    let statement: Option<serde_json::Value> = serde_json::from_slice(signed.statement()).ok();
-    let named = statement.and_then(|one| one.get("predicate")?.get("record").cloned());
-    let named = named.and_then(|named| serde_json::from_value::<TreeHead>(named).ok());
-    named.is_some() && named == report.seal.tree
+/// Says what does not hold of the statement that is kept with a record.
+fn judge_signed(
+    record: &RunFolder,
+    signed: &SignedStatement,
+    over: &Over,
+    report: &VerifyReport,
+) -> Vec<(Kind, &'static str, String)> {
+    const STATEMENT: &str = "statement.json";
+    let Some(keys) = over.keys(report) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    match over {
+        Over::All | Over::Unread => {}
+        Over::Earlier(events) if report.sealed => {
+            let what = format!(
+                "the statement over the whole record is not here: this one was signed over its first \
+                 {events} events"
+            );
+            rows.push((Kind::NotHere, STATEMENT, what));
+        }
+        Over::Earlier(_) => {}
+        Over::Another => {
+            let what = format!(
+                "the statement of {} bytes is not over this record: size and root of its tree are others",
+                signed.statement().len()
+            );
+            rows.push((Kind::Different, STATEMENT, what));
+        }
+    }
+    let broken = signed.broken(keys).into_iter();
+    rows.extend(broken.map(|(file, what)| (Kind::Signature, file, what.to_owned())));
+    for (file, content) in signed.files(keys) {
+        let found = std::fs::read(record.seal().path().join(file));
+        if !found.is_ok_and(|found| found == content) {
+            let what = "changed: not what the signed statement gives".to_owned();
+            rows.push((Kind::Different, file, what));
+        }
+    }
+    rows
 }
 
 fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
-    let sealed = if report.sealed {
-        "sealed"
-    } else {
-        "NOT SEALED"
+    let sealed = match (report.broken, report.sealed) {
+        (Some(line), _) => format!("not followed from line {line} on"),
+        (None, true) => "sealed".to_owned(),
+        (None, false) => "NOT SEALED".to_owned(),
     };
-    let head = report.head.map(|head| head.short()).unwrap_or_default();
+    let head = report.head.map(|head| format!(", head {}", head.short()));
+    let head = head.unwrap_or_default();
     let evidence = if report.evidence == report.evidence_named {
         format!("{} evidence files", report.evidence)
     } else {
@@ -103,10 +126,10 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         )
     };
     face.text(&format!(
-        "{name}: {} events, {evidence}, {} samples files, {sealed}, head {head}{}",
+        "{name}: {} events, {evidence}, {} samples files, {sealed}{head}{}",
         report.events,
         report.samples,
-        signed(&report.seal)
+        signed(report)
     ));
     let findings: Vec<_> = report
         .findings
@@ -121,7 +144,7 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         &serde_json::json!({
             "run": name, "events": report.events, "evidence": report.evidence,
             "evidence_named": report.evidence_named, "samples": report.samples,
-            "sealed": report.sealed, "head": report.head, "findings": findings,
+            "sealed": report.sealed, "broken_at": report.broken, "head": report.head, "findings": findings,
             "tree": report.seal.tree, "checkpoints": report.seal.checkpoints,
             "signed_events": report.seal.covered, "keys": keys, "witnesses": witnesses,
             "self_asserted": report.seal.is_self_asserted(),
@@ -129,9 +152,13 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
     );
 }
 
-fn signed(seal: &SealReport) -> String {
+fn signed(report: &VerifyReport) -> String {
+    let seal: &SealReport = &report.seal;
     let (Some((_, key)), Some(tree)) = (seal.keys.last(), seal.tree) else {
-        return ", no signature".to_owned();
+        return match report.broken {
+            Some(_) => String::new(),
+            None => ", no signature".to_owned(),
+        };
     };
     let root = tree.root.short();
     format!(

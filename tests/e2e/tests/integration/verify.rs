@@ -147,3 +147,60 @@ fn a_notebook_of_another_run_is_told_as_that() {
     let words = ["it says that it is of another"];
     verify(&place).refused(10, "CD0301", &words);
 }
+
+#[test]
+fn a_damaged_record_beside_notebooks_is_told_as_it_is_alone() {
+    let place = Place::new();
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
+    copy(&shown, &place.path().join("shown"));
+    assert_eq!(place.run(&["verify", "shown"]).code, Some(0));
+    let journal = place.path().join("shown/record/journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let left = [&lines[..299], &lines[300..]].concat().join("\n") + "\n";
+    fs::write(&journal, left).unwrap();
+    for path in ["shown", "shown/record"] {
+        let said = place.run(&["verify", path]);
+        let words = ["1 place does not verify", "journal.jsonl:300"];
+        said.refused(10, "CD0301", &words);
+        assert!(
+            said.out.contains("not followed from line 300 on, head "),
+            "{said:?}"
+        );
+        assert!(!said.err.contains("code-deploy verify"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_notebook_alone_is_told_as_checked_in_part_to_people_and_to_machines() {
+    let place = verified();
+    let name = "Post_Deployment_Report.ipynb";
+    let page = fs::read_to_string(place.path().join("pages").join(name)).unwrap();
+    let bent = page.replacen("# Post-Deployment Report", "# All went well", 1);
+    assert_ne!(bent, page);
+    place.write(&format!("alone/{name}"), bent);
+    let words = ["1 notebook was not checked in whole", "not its text"];
+    place
+        .run(&["verify", "alone"])
+        .refused(13, "CD0308", &words);
+    let said = place.run(&["--json", "verify", "alone"]);
+    assert_eq!(said.code, Some(13), "{said:?}");
+    let all = format!("{}{}", said.out, said.err);
+    assert!(
+        all.contains("CD0308") && all.contains("not its text"),
+        "{all}"
+    );
+    assert!(!all.contains("is as it was written"), "{all}");
+}
+
+#[test]
+fn a_folder_without_record_and_notebooks_is_told_with_what_to_name() {
+    let place = Place::new();
+    place.write("none/file", "");
+    let words = [
+        "neither a record (`journal.jsonl`) nor notebooks",
+        "state: Nothing was looked at",
+        "Name the folder of a record or of notebooks",
+    ];
+    place.run(&["verify", "none"]).refused(1, "CD0303", &words);
+}

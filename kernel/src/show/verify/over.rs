@@ -1,0 +1,72 @@
+//! What part of a record a statement was signed over.
+
+use code_deploy_record::{PublicKeys, RunFolder, SignedStatement, TreeHead, VerifyReport};
+
+use crate::failure::Failure;
+
+/// What a statement was signed over. A run that is exported, or whose notebooks are written, before its
+/// end has a statement over what stood in its journal then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The record as it is here.
+    All,
+    /// So many events at the beginning of the record; root and size of its tree were those then.
+    Earlier(u64),
+    /// More than could be read: the journal cannot be followed as far.
+    Unread,
+    /// Nothing that this record is or was.
+    Another,
+}
+
+impl Over {
+    /// Returns the key that the journal named last where the statement was signed; nothing where that
+    /// could not be read.
+    pub(super) fn keys(self, report: &VerifyReport) -> Option<&PublicKeys> {
+        let mut keys = report.seal.keys.iter();
+        let named = match self {
+            Self::All | Self::Another => keys.next_back(),
+            Self::Earlier(events) => keys.rfind(|(line, _)| *line <= events),
+            Self::Unread => None,
+        };
+        named.map(|(_, keys)| keys)
+    }
+}
+
+/// Finds out what part of a record a statement was signed over.
+pub(super) fn over(
+    record: &RunFolder,
+    signed: &SignedStatement,
+    report: &VerifyReport,
+) -> Result<Over, Failure> {
+    let Some(named) = named(signed) else {
+        return Ok(Over::Another);
+    };
+    if report.seal.tree == Some(named) && report.broken.is_none() {
+        return Ok(Over::All);
+    }
+    let here = report.seal.tree.map_or(0, |tree| tree.size);
+    if named.size > here {
+        return Ok(match report.broken {
+            Some(_) => Over::Unread,
+            None => Over::Another,
+        });
+    }
+    let mut events = record.events()?;
+    while let Ok(Some(event)) = events.next_event() {
+        let tree = events.tree();
+        if tree == named {
+            return Ok(Over::Earlier(event.seq + 1));
+        }
+        if tree.size >= named.size {
+            break;
+        }
+    }
+    Ok(Over::Another)
+}
+
+/// Returns the tree of the record that a statement names.
+fn named(signed: &SignedStatement) -> Option<TreeHead> {
+    let statement: serde_json::Value = serde_json::from_slice(signed.statement()).ok()?;
+    let named = statement.get("predicate")?.get("record")?.clone();
+    serde_json::from_value(named).ok()
+}
