@@ -199,7 +199,7 @@ pub fn draw(facts: &Facts, bins: &Bins, kind: ChartKind) -> Result<Chart> {
         ChartKind::Latency => latency::draw(facts, bins),
         ChartKind::Errors => errors::draw(facts, bins),
         ChartKind::Traffic => traffic::draw(facts, bins),
-        ChartKind::Health => health::draw(facts),
+        ChartKind::Health => health::draw(facts, bins),
         ChartKind::Gates => gates::draw(facts),
         ChartKind::Load => load::draw(facts),
         ChartKind::Migrations => migrations::draw(facts),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::facts::Facts;
 use crate::page::ReadySettings;
+use crate::trouble::{Trouble, troubles};
 use crate::view::{self, ItemLine, items_of};
 
 /// Notable items that are listed at the top of a notebook.
@@ -36,6 +37,8 @@ struct Context {
     items: Items,
     findings: Vec<FindingLine>,
     more_findings: usize,
+    troubles: Vec<Trouble>,
+    more_troubles: usize,
     services: Vec<Service>,
     databases: Vec<String>,
     alerts: Vec<String>,
@@ -104,6 +107,7 @@ pub(crate) fn executed(
         matching.map(|component| component.name.clone()).collect()
     };
     let (findings, more_findings) = findings(facts, phase);
+    let (troubles, more_troubles) = troubles(facts, phase);
     Ok(Value::from(Serde(Context {
         ready: false,
         phase: phase.map(|phase| phase.to_string()).unwrap_or_default(),
@@ -131,6 +135,8 @@ pub(crate) fn executed(
         items: notable(&lines, tally, phase.is_some()),
         findings,
         more_findings,
+        troubles,
+        more_troubles,
         services: services(facts),
         databases: named(&[Role::Database]),
         alerts: alerts(facts),
@@ -229,6 +235,7 @@ fn alerts(facts: &Facts) -> Vec<String> {
             code_deploy_record::Block::Table { rows, .. } => Some(rows),
             _ => None,
         });
-    let rows = tables.take(1).flatten().take(60);
+    let rows = tables.take(1).flatten().filter(|row| view::has_rule(row));
+    let rows = rows.take(60);
     rows.filter_map(|row| row.first().cloned()).collect()
 }

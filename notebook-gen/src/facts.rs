@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Timelike as _, Utc};
 use code_deploy_record::{
-    ClientCounted, Digest, Direction, Error as RecordError, Event, EventBody, Finding,
+    ClientCounted, Digest, Direction, Error as RecordError, Event, EventBody, Finding, Gate,
     GateEvaluated, LoadTested, Outcome, PhaseNumber, Probe, Problem, Release, Report, RunFolder,
     RunStarted, RunState, StepName, Tree, TreeHead, Trigger,
 };
@@ -116,6 +116,17 @@ pub struct Rehearsal {
     pub answered: u64,
 }
 
+/// Where a run stood still, and where it went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// It stands still on purpose.
+    Paused,
+    /// Another process carries it on.
+    TakenOver,
+    /// It goes on.
+    Resumed,
+}
+
 /// A file of the evidence.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -166,6 +177,8 @@ pub struct Facts {
     pub rollbacks: Vec<At<(Trigger, String)>>,
     /// Ends of rollbacks, with their durations in microseconds.
     pub rollback_ends: Vec<At<(Outcome, u64)>>,
+    /// Where the run stood still, and where it went on.
+    pub halts: Vec<At<Halt>>,
     /// Files of the evidence.
     pub evidence: Vec<At<Kept>>,
     /// Answers to approvals: gate, by whom, go or no-go, why.
@@ -174,6 +187,7 @@ pub struct Facts {
     pub left_out: u64,
     attempts: BTreeMap<StepName, u32>,
     under_way: Vec<StepName>,
+    begun: bool,
 }
 
 fn add<T>(list: &mut Vec<At<T>>, left_out: &mut u64, entry: At<T>) {
@@ -208,11 +222,13 @@ impl Facts {
             rehearsals: Vec::new(),
             rollbacks: Vec::new(),
             rollback_ends: Vec::new(),
+            halts: Vec::new(),
             evidence: Vec::new(),
             approvals: Vec::new(),
             left_out: 0,
             attempts: BTreeMap::new(),
             under_way: Vec::new(),
+            begun: false,
         };
         let mut reader = folder.events()?;
         while let Some(event) = reader.next_event()? {
@@ -356,6 +372,14 @@ impl Facts {
                 outcome,
                 duration_us,
             } => keep!(rollback_ends, (outcome, duration_us)),
+            EventBody::Paused { .. } => keep!(halts, Halt::Paused),
+            EventBody::Resumed { .. } => keep!(halts, Halt::Resumed),
+            // The first process that takes the lock begins the run; each further one takes it over.
+            EventBody::LockTaken { .. } => {
+                if std::mem::replace(&mut self.begun, true) {
+                    keep!(halts, Halt::TakenOver);
+                }
+            }
             EventBody::EvidenceKept {
                 name,
                 digest,
@@ -420,6 +444,20 @@ impl Facts {
             Some((_, _, time)) => *time,
             None => self.state.last.unwrap_or_default(),
         }
+    }
+
+    /// Returns the last answer of a gate to each of its subjects, in the order of the first ones.
+    #[must_use]
+    pub fn last_answers(&self, gate: Gate) -> Vec<&At<GateEvaluated>> {
+        let mut last: Vec<&At<GateEvaluated>> = Vec::new();
+        for answer in self.gates.iter().filter(|answer| answer.what.gate == gate) {
+            let same = |known: &&mut &At<GateEvaluated>| known.what.subject == answer.what.subject;
+            match last.iter_mut().find(same) {
+                Some(known) => *known = answer,
+                None => last.push(answer),
+            }
+        }
+        last
     }
 
     /// Returns the releases of the run in the order of their colours: the one before, then the

@@ -26,6 +26,7 @@ mod series;
 mod statement;
 mod stopped;
 mod template;
+mod trouble;
 mod view;
 mod write;
 
@@ -33,7 +34,7 @@ pub use chart::{Chart, ChartKind, Picture, chart, draw as draw_chart};
 pub use compare::{Comparison, compare};
 pub use document::KERNEL;
 pub use error::{Error, Result};
-pub use facts::{At, Facts, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
+pub use facts::{At, Facts, Halt, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
 pub use markdown::{escape, report_to_markdown, report_to_text};
 pub use narrow::{lines_within, report_within};
 pub use origin::Origin;

@@ -26,7 +26,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let sentence = "No chart: the record holds no samples of requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts);
+    let markers = markers::of(facts, bins);
     let legend = |(release, _): &(&str, &Series)| {
         let sign = Sign::Line(dash_of(facts, release), 2.0);
         Entry::new(name_of(release), scene::colour_of(facts, release), sign)
@@ -123,7 +123,10 @@ fn draw_release(
     (release, series): (&str, &Series),
 ) -> Result<()> {
     let points = series.points.iter();
-    let failed = |point: &Point| Value::new(bins, point, ratio(point.failed, point.count) * 100.0);
+    let failed = |point: &Point| {
+        let share = ratio(point.failed, point.count) * 100.0;
+        Value::of_release(facts, bins, release, point, share)
+    };
     let values: Vec<Value> = points.map(failed).collect();
     let colour = scene::colour_of(facts, release);
     let style = (colour, 2.0, dash_of(facts, release));

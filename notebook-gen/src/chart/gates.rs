@@ -1,9 +1,10 @@
 //! The gates' answers over time.
 
 use code_deploy_record::{Gate, GateEvaluated};
+use plotters::style::RGBColor;
 
 use crate::Result;
-use crate::chart::canvas::{Anchor, GREEN, INK, PALE, SOLID, edge_beside, fit, paint};
+use crate::chart::canvas::{Anchor, GREEN, GREY, INK, PALE, SOLID, edge_beside, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
 use crate::chart::scene::{self, Entry, Sign};
@@ -17,6 +18,11 @@ const SIZE: f64 = 10.5;
 const ROW: f64 = 20.0;
 /// With more subjects there is one row for each gate.
 const MOST_ROWS: usize = 24;
+
+/// The words of [`GateEvaluated::word`].
+const PASSED: &str = "passed";
+const NOT_COMPARED: &str = "not compared";
+const NO_PASS: &str = "did not pass";
 
 const GATES: [Gate; 7] = [
     Gate::Security,
@@ -62,12 +68,12 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
             for answer in &row.answers {
                 let x = |time| panel.x(ratio(between(facts.axis_start(), time), 1_000_000));
                 let (from, to) = (x(answer.what.since), x(answer.time));
-                let colour = if answer.what.passed { GREEN } else { INK };
+                let (colour, sign) = look(&answer.what);
                 canvas.rectangle((from, y - 5.0, to, y + 5.0), colour, 0.3)?;
-                if answer.what.passed {
-                    canvas.dot((to, y), 3.2, colour)?;
-                } else {
-                    canvas.cross((to, y), 5.0, colour)?;
+                match sign {
+                    Sign::Ring => canvas.ring((to, y), 3.2, colour)?,
+                    Sign::Cross => canvas.cross((to, y), 5.0, colour)?,
+                    _ => canvas.dot((to, y), 3.2, colour)?,
                 }
             }
             y += ROW;
@@ -116,37 +122,58 @@ fn rows_by(facts: &Facts, name: impl Fn(&GateEvaluated) -> String) -> Vec<Row<'_
     rows
 }
 
-fn legend(facts: &Facts) -> Vec<Entry> {
-    let passed = |wanted: bool| facts.gates.iter().any(|gate| gate.what.passed == wanted);
-    let mut entries = Vec::new();
-    if passed(true) {
-        entries.push(Entry::new("passed", GREEN, Sign::Dot(3.2)));
-        entries.push(Entry::new("time it looked", GREEN, Sign::Bar(0.3)));
+/// Returns colour and sign of an answer. One that let the run go on without having compared
+/// anything is no pass.
+fn look(answer: &GateEvaluated) -> (RGBColor, Sign) {
+    match answer.word() {
+        PASSED => (GREEN, Sign::Dot(3.2)),
+        NOT_COMPARED => (GREY, Sign::Ring),
+        _ => (INK, Sign::Cross),
     }
-    if passed(false) {
-        entries.push(Entry::new("did not pass", INK, Sign::Cross));
-        entries.push(Entry::new("time it looked in vain", INK, Sign::Bar(0.3)));
+}
+
+fn legend(facts: &Facts) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for word in [PASSED, NOT_COMPARED, NO_PASS] {
+        let own = facts.gates.iter().find(|gate| gate.what.word() == word);
+        let Some((colour, sign)) = own.map(|gate| look(&gate.what)) else {
+            continue;
+        };
+        let looked = match word {
+            NO_PASS => "time it looked in vain",
+            NOT_COMPARED => "time it looked, compared with nothing",
+            _ => "time it looked",
+        };
+        entries.push(Entry::new(word, colour, sign));
+        entries.push(Entry::new(looked, colour, Sign::Bar(0.3)));
     }
     entries
 }
 
 fn sentence(facts: &Facts) -> String {
+    let count = |word: &str| {
+        let own = facts.gates.iter().filter(|gate| gate.what.word() == word);
+        u64::try_from(own.count()).unwrap_or(u64::MAX)
+    };
     let answers = u64::try_from(facts.gates.len()).unwrap_or(u64::MAX);
-    let failed: Vec<_> = facts
-        .gates
-        .iter()
-        .filter(|gate| !gate.what.passed)
-        .collect();
-    let Some(first) = failed.first() else {
-        return format!(
-            "Gates answered {}, each time with a pass.",
-            counted(answers, "time")
-        );
+    let (passed, not_compared) = (count(PASSED), count(NOT_COMPARED));
+    let answered = format!("Gates answered {}", counted(answers, "time"));
+    let Some(first) = facts.gates.iter().find(|gate| !gate.what.passed) else {
+        return match not_compared {
+            0 => format!("{answered}, each time with a pass."),
+            _ => format!(
+                "{answered}: {passed} with a pass, and {not_compared} with nothing to compare \
+                 with, which let the run go on and is no pass."
+            ),
+        };
+    };
+    let beside = match not_compared {
+        0 => String::new(),
+        number => format!(", {number} with nothing to compare with"),
     };
     format!(
-        "Gates answered {}, {} without a pass; first the {} gate of {} at {} UTC: {}",
-        counted(answers, "time"),
-        failed.len(),
+        "{answered}, {} without a pass{beside}; first the {} gate of {} at {} UTC: {}",
+        answers - passed - not_compared,
         first.what.gate.word(),
         first.what.subject,
         clock(first.time),

@@ -15,6 +15,7 @@ use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, markers, raster, ticks};
 use crate::facts::{At, Facts, HealthNote};
 use crate::format::{between, counted, ratio};
+use crate::series::Bins;
 use crate::stopped::{self, Stop};
 
 const TITLE: &str = "Health of every instance over time";
@@ -45,7 +46,7 @@ enum State {
     Stopped,
 }
 
-pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
     let kind = ChartKind::Health;
     let rows = rows(facts);
     if rows.is_empty() {
@@ -53,7 +54,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let drawn = rows.get(..rows.len().min(MOST_ROWS)).unwrap_or(&[]);
-    let markers = markers::of(facts);
+    let markers = markers::of(facts, bins);
     let names: Vec<String> = drawn.iter().map(name_of).collect();
     let mut entries = legend(drawn);
     entries.extend(markers::legend(&markers));

@@ -37,7 +37,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let sentence = "No chart: the record holds no samples of answered requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts);
+    let markers = markers::of(facts, bins);
     let mut entries = legend(facts, &series);
     entries.push(scene::edge_entry(bins));
     entries.extend(markers::legend(&markers));
@@ -124,7 +124,8 @@ fn draw_release(
         points
             .filter_map(|point| {
                 let latency = pick(&point.latency?);
-                Some(Value::new(bins, point, ratio(latency, 1000)))
+                let latency = ratio(latency, 1000);
+                Some(Value::of_release(facts, bins, release, point, latency))
             })
             .collect()
     };

@@ -1,14 +1,16 @@
 //! What happened when: marks that every chart over time shares.
 
+use chrono::{DateTime, Utc};
 use code_deploy_record::Outcome;
 use plotters::style::RGBColor;
 
 use crate::Result;
-use crate::chart::canvas::{Anchor, Canvas, DASHED, Dash, GREY, INK, SOLID, text_width};
+use crate::chart::canvas::{Anchor, Canvas, DASHED, DOTTED, Dash, GREY, INK, SOLID, text_width};
 use crate::chart::panel::Panel;
 use crate::chart::scene::{Entry, Sign};
-use crate::facts::Facts;
+use crate::facts::{At, Facts, Halt, Shift};
 use crate::format::{clock, cut};
+use crate::series::Bins;
 
 /// Rows of labels above a chart.
 const LANES: usize = 5;
@@ -23,6 +25,17 @@ const BEYOND: f64 = 28.0;
 /// The height of a row of labels.
 pub(super) const LANE: f64 = 14.0;
 
+/// What kind of thing a mark tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// A change of traffic.
+    Traffic,
+    /// The run stands still or goes on.
+    Course,
+    /// Something went wrong.
+    Alarm,
+}
+
 /// A mark on the axis of time.
 pub(super) struct Marker {
     /// Seconds since the start.
@@ -30,21 +43,56 @@ pub(super) struct Marker {
     pub(super) label: String,
     /// Label with its time, for the caption.
     pub(super) note: String,
-    pub(super) alarm: bool,
+    pub(super) sort: Sort,
 }
 
-/// Returns traffic steps, failed gates, and rollbacks of a run, in order of time.
-pub(super) fn of(facts: &Facts) -> Vec<Marker> {
-    let mut markers = Vec::new();
-    let mut add = |time: chrono::DateTime<chrono::Utc>, label: String, alarm: bool| {
+impl Marker {
+    fn new(facts: &Facts, time: DateTime<Utc>, label: impl Into<String>, sort: Sort) -> Self {
+        let label = label.into();
         let since = crate::format::between(facts.axis_start(), time);
-        markers.push(Marker {
+        Self {
             at: crate::format::ratio(since, 1_000_000),
             note: format!("{} {label}", clock(time)),
             label,
-            alarm,
-        });
-    };
+            sort,
+        }
+    }
+}
+
+/// Returns whether traffic had gone back before the record tells it: nobody who writes the record
+/// was there when the lease ran out.
+pub(super) fn is_found_late(shift: &Shift) -> bool {
+    shift.reason.contains("the lease had run out")
+}
+
+/// Returns when traffic changed. Where it went back with the lease, that is the end of the bin in
+/// which the new release answered last, as far as samples tell it.
+pub(super) fn changed_at(facts: &Facts, bins: &Bins, shift: &At<Shift>) -> DateTime<Utc> {
+    if !is_found_late(&shift.what) {
+        return shift.time;
+    }
+    let found = shift.time.timestamp();
+    let series = bins.by_release(bins.vantage()).into_iter();
+    let own = series.filter(|(release, _)| *release == facts.started.to.as_str());
+    let points = own.flat_map(|(_, series)| &series.points);
+    let ends = points.map(|point| point.second + bins.width);
+    let last = ends.filter(|end| *end <= found).max();
+    last.and_then(|end| DateTime::from_timestamp(end, 0))
+        .unwrap_or(shift.time)
+}
+
+/// Returns traffic steps, halts, failed gates, and rollbacks of a run, in order of time.
+pub(super) fn of(facts: &Facts, bins: &Bins) -> Vec<Marker> {
+    let mut markers = shifts(facts, bins);
+    markers.extend(halts(facts));
+    markers.extend(alarms(facts));
+    markers.sort_by(|one, other| one.at.total_cmp(&other.at));
+    markers.dedup_by(|later, earlier| later.label == earlier.label && later.at - earlier.at < 1.0);
+    markers
+}
+
+fn shifts(facts: &Facts, bins: &Bins) -> Vec<Marker> {
+    let mut markers = Vec::new();
     let mut before = (String::new(), None);
     for shift in &facts.shifts {
         let share = shift
@@ -58,46 +106,79 @@ pub(super) fn of(facts: &Facts) -> Vec<Marker> {
         if same_step {
             continue;
         }
-        let reason = shift.what.reason.to_lowercase();
-        let known = ["forward again", "rehears", "rollback", "promot"];
-        let word = known.into_iter().find(|word| reason.contains(word));
-        let label = match word {
-            Some("forward again") => format!("again {share} %"),
-            Some("rehears") => format!("rehearsal {share} %"),
-            Some("rollback") => format!("back {share} %"),
-            Some(_) => format!("promotion {share} %"),
-            None => format!("{share} %"),
-        };
-        add(shift.time, label, false);
+        let time = changed_at(facts, bins, shift);
+        if is_found_late(&shift.what) {
+            let label = format!("lease ran out, {share} %");
+            let mut marker = Marker::new(facts, time, label, Sort::Alarm);
+            marker.note = format!("about {}", marker.note);
+            markers.push(marker);
+            continue;
+        }
+        let label = shift_label(&shift.what, share);
+        markers.push(Marker::new(facts, time, label, Sort::Traffic));
     }
+    markers
+}
+
+fn shift_label(shift: &Shift, share: u16) -> String {
+    let reason = shift.reason.to_lowercase();
+    let known = ["forward again", "rehears", "rollback", "promot"];
+    let word = known.into_iter().find(|word| reason.contains(word));
+    match word {
+        Some("forward again") => format!("again {share} %"),
+        Some("rehears") => format!("rehearsal {share} %"),
+        Some("rollback") => format!("back {share} %"),
+        Some(_) => format!("promotion {share} %"),
+        None => format!("{share} %"),
+    }
+}
+
+/// Where the run stood still and went on. A process that takes over goes on at once: one mark.
+fn halts(facts: &Facts) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    let mut before = None;
+    for halt in &facts.halts {
+        let label = match halt.what {
+            Halt::Paused => "paused",
+            Halt::TakenOver => "another process goes on",
+            Halt::Resumed => "goes on",
+        };
+        let told = before.replace(halt.what) == Some(Halt::TakenOver);
+        if !(told && halt.what == Halt::Resumed) {
+            markers.push(Marker::new(facts, halt.time, label, Sort::Course));
+        }
+    }
+    markers
+}
+
+fn alarms(facts: &Facts) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    let mut add = |time: DateTime<Utc>, label: &str| {
+        markers.push(Marker::new(facts, time, label, Sort::Alarm));
+    };
     for gate in facts.gates.iter().filter(|gate| !gate.what.passed) {
         add(
             gate.time,
-            format!("✕ {} gate failed", gate.what.gate.word()),
-            true,
+            &format!("✕ {} gate failed", gate.what.gate.word()),
         );
     }
     for rollback in &facts.rollbacks {
-        add(rollback.time, "rollback begins".to_owned(), true);
+        add(rollback.time, "rollback begins");
     }
     for end in &facts.rollback_ends {
-        let done = end.what.0 == Outcome::Done;
-        let label = if done {
-            "rolled back"
-        } else {
-            "rollback failed"
+        let label = match end.what.0 {
+            Outcome::Done => "rolled back",
+            _ => "rollback failed",
         };
-        add(end.time, label.to_owned(), true);
+        add(end.time, label);
     }
-    markers.sort_by(|one, other| one.at.total_cmp(&other.at));
-    markers.dedup_by(|later, earlier| later.label == earlier.label && later.at - earlier.at < 1.0);
     markers
 }
 
 /// Marks so close that their lines cannot be told apart, with one label and its place.
 pub(super) struct Placed {
-    /// Where the lines stand, and which of them are alarms.
-    lines: Vec<(f64, bool)>,
+    /// Where the lines stand, and what each tells of.
+    lines: Vec<(f64, Sort)>,
     label: String,
     /// The row, if there was one where the label covers nothing.
     lane: Option<usize>,
@@ -113,6 +194,15 @@ impl Placed {
     fn stand_at(&mut self, left: f64) {
         let width = self.right - self.left;
         (self.left, self.right) = (left, left + width);
+    }
+
+    /// Returns where the label begins when it ends just before its first line.
+    fn beside_on_the_left(&self) -> f64 {
+        self.at() - 3.0 - (self.right - self.left)
+    }
+
+    fn is_alarm(&self) -> bool {
+        self.lines.iter().any(|(_, sort)| *sort == Sort::Alarm)
     }
 
     fn is_crossed_by(&self, other: &Self) -> bool {
@@ -143,11 +233,11 @@ fn gather(markers: &[Marker], panel: &Panel) -> Vec<Placed> {
         let x = panel.x(marker.at);
         match groups.last_mut() {
             Some(group) if x - group.at() < CLOSE => {
-                group.lines.push((x, marker.alarm));
+                group.lines.push((x, marker.sort));
                 group.label = format!("{}, {}", group.label, marker.label);
             }
             _ => groups.push(Placed {
-                lines: vec![(x, marker.alarm)],
+                lines: vec![(x, marker.sort)],
                 label: marker.label.clone(),
                 lane: None,
                 left: 0.0,
@@ -164,24 +254,77 @@ fn gather(markers: &[Marker], panel: &Panel) -> Vec<Placed> {
     groups
 }
 
+/// How labels are placed: on which side of their lines where there is room, and which come first.
+#[derive(Clone, Copy)]
+struct Manner {
+    left: bool,
+    alarms_first: bool,
+}
+
+/// Ways to place labels, the plainest first.
+const MANNERS: [Manner; 4] = [
+    Manner {
+        left: false,
+        alarms_first: false,
+    },
+    Manner {
+        left: true,
+        alarms_first: false,
+    },
+    Manner {
+        left: false,
+        alarms_first: true,
+    },
+    Manner {
+        left: true,
+        alarms_first: true,
+    },
+];
+
 /// Places labels in rows so that none covers another or another's line: beside its line on the
 /// right, or on the left where the drawing ends. What finds no place keeps its line, and its label
-/// stands in the caption. Returns how many rows are used.
+/// stands in the caption. Of the ways to place them the one counts that leaves out the fewest, and
+/// none that tells of something that went wrong. Returns how many rows are used.
 pub(super) fn place(markers: &[Marker], panel: &Panel) -> (Vec<Placed>, usize) {
-    let mut groups = gather(markers, panel);
+    let placed = MANNERS.map(|manner| {
+        let mut groups = gather(markers, panel);
+        put(&mut groups, panel, manner);
+        groups
+    });
+    let left_out = |groups: &Vec<Placed>| {
+        let hidden = groups.iter().filter(|group| group.lane.is_none());
+        let alarms = hidden.clone().filter(|group| group.is_alarm()).count();
+        (alarms, hidden.count())
+    };
+    let groups = placed.into_iter().min_by_key(left_out).unwrap_or_default();
+    let used = groups.iter().filter_map(|group| group.lane).max();
+    (groups, used.map_or(0, |lane| lane + 1))
+}
+
+fn put(groups: &mut [Placed], panel: &Panel, manner: Manner) {
     let limit = panel.right + BEYOND;
     let (mut inside, mut at_edge): (Vec<&mut Placed>, Vec<&mut Placed>) =
         groups.iter_mut().partition(|group| group.right <= limit);
     for group in &mut at_edge {
-        let width = group.right - group.left;
-        let left = (group.at() - 3.0 - width).max(panel.left);
-        group.stand_at(left);
+        let left = group.beside_on_the_left();
+        group.stand_at(left.max(panel.left));
     }
-    // From the right: an earlier label stands above the lines of later ones; at the edge, where
-    // labels stand on the left, the other way round.
-    inside.reverse();
+    for group in inside.iter_mut().filter(|_| manner.left) {
+        let left = group.beside_on_the_left();
+        if left >= panel.left {
+            group.stand_at(left);
+        }
+    }
+    // From the right: an earlier label stands above the lines of later ones. Where labels stand on
+    // the left, as at the edge, it is the other way round.
+    if !manner.left {
+        inside.reverse();
+    }
     let mut order = inside;
     order.append(&mut at_edge);
+    if manner.alarms_first {
+        order.sort_by_key(|group| !group.is_alarm());
+    }
     for place in 0..order.len() {
         let (before, rest) = order.split_at_mut(place);
         let Some(group) = rest.first_mut() else {
@@ -190,8 +333,6 @@ pub(super) fn place(markers: &[Marker], panel: &Panel) -> (Vec<Placed>, usize) {
         let before: Vec<&Placed> = before.iter().map(|other| &**other).collect();
         group.lane = (0..LANES).find(|lane| group.fits(*lane, &before));
     }
-    let used = groups.iter().filter_map(|group| group.lane).max();
-    (groups, used.map_or(0, |lane| lane + 1))
 }
 
 /// Draws the marks' lines through the panel and, above it, their labels.
@@ -206,8 +347,8 @@ pub(super) fn draw(
             Some(lane) if labels => row(panel, lane) - 4.0,
             _ => panel.top,
         };
-        for (x, alarm) in &group.lines {
-            let (colour, width, dash) = style(*alarm);
+        for (x, sort) in &group.lines {
+            let (colour, width, dash) = style(*sort);
             canvas.line(&[(*x, top), (*x, panel.bottom)], colour, width, dash)?;
         }
         if let Some(lane) = group.lane.filter(|_| labels) {
@@ -220,26 +361,32 @@ pub(super) fn draw(
 
 /// Returns the entries of a legend that say what the marks are.
 pub(super) fn legend(markers: &[Marker]) -> Vec<Entry> {
+    let lease = markers.iter().any(|one| one.label.contains("lease"));
+    let alarm = match lease {
+        true => "failed gate, rollback, end of a lease",
+        false => "failed gate, rollback",
+    };
     let kinds = [
-        (false, "change of traffic"),
-        (true, "failed gate, rollback"),
+        (Sort::Traffic, "change of traffic"),
+        (Sort::Course, "pause, or the run goes on"),
+        (Sort::Alarm, alarm),
     ];
     let present = kinds
         .into_iter()
-        .filter(|(alarm, _)| markers.iter().any(|marker| marker.alarm == *alarm));
+        .filter(|(sort, _)| markers.iter().any(|marker| marker.sort == *sort));
     present
-        .map(|(alarm, label)| {
-            let (colour, width, dash) = style(alarm);
+        .map(|(sort, label)| {
+            let (colour, width, dash) = style(sort);
             Entry::new(label, colour, Sign::Line(dash, width))
         })
         .collect()
 }
 
-fn style(alarm: bool) -> (RGBColor, f64, Dash) {
-    if alarm {
-        (INK, 1.6, SOLID)
-    } else {
-        (GREY, 1.0, DASHED)
+fn style(sort: Sort) -> (RGBColor, f64, Dash) {
+    match sort {
+        Sort::Traffic => (GREY, 1.0, DASHED),
+        Sort::Course => (GREY, 1.0, DOTTED),
+        Sort::Alarm => (INK, 1.6, SOLID),
     }
 }
 
@@ -285,7 +432,11 @@ mod tests {
             at: *at,
             label: (*label).to_owned(),
             note: String::new(),
-            alarm: label.contains("failed"),
+            sort: if label.contains("failed") {
+                Sort::Alarm
+            } else {
+                Sort::Traffic
+            },
         };
         marks.iter().map(marker).collect()
     }
@@ -380,6 +531,34 @@ mod tests {
             (42.0, "rolled back"),
         ]);
         let (placed, _) = place(&marks, &panel());
+        assert_legible(&placed);
+        let hidden: Vec<&str> = placed
+            .iter()
+            .filter(|one| one.lane.is_none())
+            .map(|one| one.label.as_str())
+            .collect();
+        assert_eq!(hidden, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_failed_keeps_its_label_beside_the_promotion_that_it_ended() {
+        let marks = markers(&[
+            (21.56, "25 %"),
+            (28.92, "goes on"),
+            (45.63, "rehearsal 0 %"),
+            (46.55, "again 25 %"),
+            (46.6, "50 %"),
+            (56.24, "promotion 100 %"),
+            (60.75, "✕ analysis gate failed"),
+            (60.77, "rollback begins"),
+            (60.8, "back 0 %"),
+            (68.9, "rolled back"),
+        ]);
+        let panel = Panel {
+            across: (0.0, 69.2),
+            ..panel()
+        };
+        let (placed, _) = place(&marks, &panel);
         assert_legible(&placed);
         let hidden: Vec<&str> = placed
             .iter()

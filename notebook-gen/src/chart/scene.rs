@@ -8,7 +8,7 @@ use crate::chart::canvas::{
     text_width,
 };
 use crate::chart::panel::Panel;
-use crate::facts::Facts;
+use crate::facts::{At, Facts, Shift};
 use crate::series::{Bins, Point};
 
 /// The width of every chart in pixels.
@@ -165,6 +165,37 @@ impl Value {
             whole: !at_edge(bins, point.second),
         }
     }
+
+    /// Makes the value of a release. What is of the bin in which the release got its first traffic
+    /// was counted after that moment: it stands behind it, and as seen in part.
+    pub(super) fn of_release(
+        facts: &Facts,
+        bins: &Bins,
+        release: &str,
+        point: &Point,
+        value: f64,
+    ) -> Self {
+        let plain = Self::new(bins, point, value);
+        let (from, to) = (since(bins, point), since(bins, point) + width(bins));
+        match first_traffic(facts, release) {
+            Some(begin) if begin > from && begin < to => Self {
+                at: f64::midpoint(begin, to),
+                whole: false,
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+}
+
+/// Returns when the release that is deployed got its first traffic, in seconds since the start;
+/// nothing for another release.
+fn first_traffic(facts: &Facts, release: &str) -> Option<f64> {
+    let to = &facts.started.to;
+    let gets = |shift: &&At<Shift>| shift.what.served.get(to).is_some_and(|share| *share > 0);
+    let first = facts.shifts.iter().find(gets)?;
+    let begin = crate::format::between(facts.axis_start(), first.time);
+    (release == to.as_str()).then_some(crate::format::ratio(begin, 1_000_000))
 }
 
 /// Returns whether the measurement began or ended within the bin that begins with that second: it
@@ -244,7 +275,7 @@ pub(super) fn bins_note(bins: &Bins) -> String {
     format!(
         "Measured by {source}; each point covers {width}. Within a point histograms are added, \
          never quantiles averaged, and the longest answer is kept, so that no spike is lost. Where \
-         the measurement began and ended a point covers less than that; it is drawn open and beside \
-         the lines."
+         the measurement began and ended, and where a release got its first traffic, a point covers \
+         less than that; it is drawn open and beside the lines."
     )
 }

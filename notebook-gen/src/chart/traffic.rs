@@ -26,7 +26,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let sentence = "No chart: the record holds no samples of requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts);
+    let markers = markers::of(facts, bins);
     let mut entries = legend(facts, &series);
     entries.push(scene::edge_entry(bins));
     entries.extend(markers::legend(&markers));
@@ -46,7 +46,8 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         let (placed, lanes) = markers::place(&markers, &panel(head, foot, 1.0));
         let top = head + lane_height(lanes);
         let middle = f64::midpoint(top, foot);
-        let rates = series.iter().flat_map(|(_, s)| rates(bins, s));
+        let all = counts_of_all(&series);
+        let rates = series.iter().flat_map(|one| rates(facts, bins, &all, *one));
         let highest = rates.map(|rate| rate.value).fold(1.0, f64::max);
         let (highest, rate_ticks) = ticks::linear(highest * 1.05, "");
         let upper = panel(top, middle - GAP_BETWEEN / 2.0, highest);
@@ -62,7 +63,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         markers::draw(canvas, &lower, &placed, false)?;
         upper.draw_frame(canvas)?;
         lower.draw_frame(canvas)?;
-        draw_set_share(canvas, &lower, facts)?;
+        draw_set_share(canvas, &lower, facts, bins)?;
         draw_series(canvas, (&upper, &lower), facts, bins, &series)
     })?;
     let mut notes = vec![scene::bins_note(bins)];
@@ -71,6 +72,17 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         notes.push(format!(
             "The wide grey line is the share of {to} as read back where it is served, averaged over \
              the services; the coloured lines are what was measured."
+        ));
+    }
+    if facts
+        .shifts
+        .iter()
+        .any(|one| markers::is_found_late(&one.what))
+    {
+        let to = &facts.started.to;
+        notes.push(format!(
+            "When a lease ran out is the end of the last answers of {to} before the run went on; the \
+             record could tell it only then."
         ));
     }
     notes.extend(markers::note(&markers));
@@ -104,14 +116,37 @@ fn legend(facts: &Facts, series: &[(&str, &Series)]) -> Vec<Entry> {
     entries
 }
 
-fn rates(bins: &Bins, series: &Series) -> Vec<Value> {
-    let points = series.points.iter();
-    points
-        .map(|point| {
-            let seconds = bins.seconds_seen(bins.vantage(), point);
-            Value::new(bins, point, ratio(point.count, seconds))
+/// Returns the rate of a release over the whole measurement: 0 where others answered and it did not.
+fn rates(facts: &Facts, bins: &Bins, all: &Counts, one: (&str, &Series)) -> Vec<Value> {
+    let (release, own) = (one.0, counts(one.1));
+    let seconds = all.keys();
+    seconds
+        .map(|second| {
+            let point = Point {
+                second: *second,
+                ..Point::default()
+            };
+            let count = own.get(second).copied().unwrap_or(0);
+            let rate = ratio(count, bins.seconds_seen(bins.vantage(), &point));
+            Value::of_release(facts, bins, release, &point, rate)
         })
         .collect()
+}
+
+/// Requests by the first second of each bin.
+type Counts = BTreeMap<i64, u64>;
+
+fn counts(series: &Series) -> Counts {
+    let points = series.points.iter();
+    points.map(|point| (point.second, point.count)).collect()
+}
+
+fn counts_of_all(series: &[(&str, &Series)]) -> Counts {
+    let mut all = Counts::new();
+    for point in series.iter().flat_map(|(_, series)| &series.points) {
+        *all.entry(point.second).or_default() += point.count;
+    }
+    all
 }
 
 fn draw_series(
@@ -121,10 +156,7 @@ fn draw_series(
     bins: &Bins,
     series: &[(&str, &Series)],
 ) -> Result<()> {
-    let mut all: BTreeMap<i64, u64> = BTreeMap::new();
-    for point in series.iter().flat_map(|(_, series)| &series.points) {
-        *all.entry(point.second).or_default() += point.count;
-    }
+    let all = counts_of_all(series);
     // Last first: the broken lines of the release before stay visible on the new one's whole ones.
     for (release, series) in series.iter().rev() {
         let style = (
@@ -132,15 +164,16 @@ fn draw_series(
             1.8,
             dash_of(facts, release),
         );
-        scene::draw_series(canvas, upper, &rates(bins, series), scene::gap(bins), style)?;
-        let own: BTreeMap<i64, u64> = series.points.iter().map(|p| (p.second, p.count)).collect();
+        let rates = rates(facts, bins, &all, (release, series));
+        scene::draw_series(canvas, upper, &rates, scene::gap(bins), style)?;
+        let own = counts(series);
         let shares = all.iter().map(|(second, whole)| {
             let part = own.get(second).copied().unwrap_or(0);
             let point = Point {
                 second: *second,
                 ..Point::default()
             };
-            Value::new(bins, &point, ratio(part, *whole) * 100.0)
+            Value::of_release(facts, bins, release, &point, ratio(part, *whole) * 100.0)
         });
         let shares: Vec<Value> = shares.collect();
         scene::draw_series(canvas, lower, &shares, scene::gap(bins), style)?;
@@ -150,7 +183,7 @@ fn draw_series(
 
 /// Returns the share of the new release over time as read back, averaged over services: seconds
 /// since the start, and percent.
-fn set_share(facts: &Facts) -> Vec<(f64, f64)> {
+fn set_share(facts: &Facts, bins: &Bins) -> Vec<(f64, f64)> {
     let mut shares: BTreeMap<&str, u16> = BTreeMap::new();
     let mut steps = Vec::new();
     for shift in &facts.shifts {
@@ -163,15 +196,16 @@ fn set_share(facts: &Facts) -> Vec<(f64, f64)> {
         shares.insert(&shift.what.service, share);
         let sum: u64 = shares.values().map(|share| u64::from(*share)).sum();
         let services = u64::try_from(shares.len()).unwrap_or(1).max(1);
-        let since = crate::format::between(facts.axis_start(), shift.time);
+        let since =
+            crate::format::between(facts.axis_start(), markers::changed_at(facts, bins, shift));
         steps.push((ratio(since, 1_000_000), ratio(sum, services)));
     }
     steps
 }
 
-fn draw_set_share(canvas: &Canvas<'_>, panel: &Panel, facts: &Facts) -> Result<()> {
+fn draw_set_share(canvas: &Canvas<'_>, panel: &Panel, facts: &Facts, bins: &Bins) -> Result<()> {
     let mut line: Vec<(f64, f64)> = Vec::new();
-    for (at, share) in set_share(facts) {
+    for (at, share) in set_share(facts, bins) {
         let x = panel.x(at);
         if let Some((_, before)) = line.last().copied() {
             line.push((x, before));

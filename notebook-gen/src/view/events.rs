@@ -103,14 +103,14 @@ pub fn describe(body: &EventBody) -> (&'static str, String) {
         }
         EventBody::InventoryTaken(taken) => (
             "inventory",
-            format!("inventory taken: {} components", taken.components.len()),
+            format!(
+                "inventory taken: {}",
+                counted(taken.components.len() as u64, "component")
+            ),
         ),
         EventBody::Planned(plan) => {
-            let text = format!(
-                "plan {} made: {} steps",
-                plan.digest.short(),
-                plan.steps.len()
-            );
+            let steps = counted(plan.steps.len() as u64, "step");
+            let text = format!("plan {} made: {steps}", plan.digest.short());
             ("plan", text)
         }
         EventBody::PhaseStarted { phase } => ("phases", format!("phase {phase} began")),
@@ -334,8 +334,9 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             answered,
         } => {
             let took = duration(*duration_us);
+            let all = counted(failed + answered, "request");
             let text = format!(
-                "rollback rehearsed in {took}: in the seconds around it {failed} requests failed, {answered} were answered"
+                "rollback rehearsed in {took}: {failed} of {all} in the seconds around it failed"
             );
             ("rollback", text)
         }
@@ -360,14 +361,18 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         EventBody::ClientCounted(c) => (
             "clients",
             format!(
-                "{}: {} requests sent, {} failed",
-                c.client, c.sent, c.failed
+                "{}: {} sent, {} failed",
+                c.client,
+                counted(c.sent, "request"),
+                count(c.failed)
             ),
         ),
         EventBody::LoadTested(load) => {
             let text = format!(
-                "load test {}: {} requests sent, {} failed",
-                load.name, load.sent, load.failed
+                "load test {}: {} sent, {} failed",
+                load.name,
+                counted(load.sent, "request"),
+                count(load.failed)
             );
             ("load tests", text)
         }
@@ -377,7 +382,12 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
         ),
         EventBody::Noted { severity, text } => {
             let severity = format!("{severity:?}").to_lowercase();
-            ("notes", format!("{severity}: {text}"))
+            // Nobody who writes the record was there: it reads of it when the run goes on.
+            let late = match text.contains("did not renew its lease") {
+                true => " (told when the run went on, not when it happened)",
+                false => "",
+            };
+            ("notes", format!("{severity}: {text}{late}"))
         }
         EventBody::RunFinished { outcome, summary } => {
             ("run", format!("run {}: {summary}", outcome.words()))

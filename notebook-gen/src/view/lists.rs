@@ -346,6 +346,7 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
     let none = "The record holds no samples of requests.";
     let empty = rows.is_empty();
     let report = table(&caption, titles, rows, none);
+    let report = causes(bins, report);
     if empty || facts.started.from.is_none() {
         return report;
     }
@@ -353,6 +354,61 @@ pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
         "The two did not answer over the same time, nor under the same load, so these figures are no \
          verdict: that is the baseline gate's, which compares the seconds that both served. The \
          router counts calls between services, too.",
+    )
+}
+
+/// Adds where and why requests failed, as the samples tell it.
+fn causes(bins: &Bins, mut report: Report) -> Report {
+    let mut rows = Vec::new();
+    let own = bins.series.iter();
+    let own = own.filter(|(key, series)| !key.service.is_empty() && series.failed() > 0);
+    for (key, series) in own {
+        if !matches!(key.source, Source::Client | Source::Router) {
+            continue;
+        }
+        let causes = series.errors.iter().filter(|(_, number)| **number > 0);
+        let causes: Vec<String> = causes.map(|(c, n)| format!("{} {c}", count(*n))).collect();
+        let failed: Vec<&Point> = series.points.iter().filter(|p| p.failed > 0).collect();
+        let at = |point: Option<&&Point>| {
+            let second = point.and_then(|point| DateTime::from_timestamp(point.second, 0));
+            second.map(clock).unwrap_or_default()
+        };
+        let release = match key.release.as_str() {
+            "" => "none answered",
+            named => named,
+        };
+        let number = count(series.failed());
+        let (first, last) = (at(failed.first()), at(failed.last()));
+        let source = key.source.word();
+        let causes = causes.join(", ");
+        rows.push(row([
+            source,
+            &key.service,
+            release,
+            &number,
+            &causes,
+            &first,
+            &last,
+        ]));
+    }
+    if rows.is_empty() {
+        return report;
+    }
+    let titles = columns([
+        "Measured by",
+        "Service",
+        "Release",
+        "Failed",
+        "Causes",
+        "First (UTC)",
+        "Last (UTC)",
+    ]);
+    let failures = table("Failed requests by cause", titles, rows, "");
+    report.blocks.extend(failures.blocks);
+    report.with_text(
+        "The outside client sees what a user would. The router counts each call that it passed on, \
+         those between services among them, so one of its failures need not be one that a user saw. \
+         The cause `reset` is a connection that ended before its whole answer.",
     )
 }
 

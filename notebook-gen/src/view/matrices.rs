@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Block, Gate, PhaseNumber, Report, RunOutcome, StepStatus, Vantage};
+use code_deploy_record::{
+    Block, Gate, PhaseNumber, Report, RunOutcome, StepName, StepStatus, Vantage,
+};
 
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
 use crate::view::steps::belongs;
 use crate::view::{columns, row};
+
+/// Written in place of an expression where the service gives no metric for a rule. Records before
+/// 2026-11-28 hold such rows among the alerts.
+const NO_RULE: &str = "no metric for it";
 
 /// Environment validation: check by environment, from the last run in each.
 pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
@@ -76,20 +82,25 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
 }
 
 fn gate_cell(run: &Facts, gate: Gate) -> String {
-    let last = run.state.gates.iter().filter(|answer| answer.gate == gate);
-    let answers: Vec<bool> = last.map(|answer| answer.passed).collect();
+    let answers = run.last_answers(gate);
     if answers.is_empty() {
         return "not asked".to_owned();
     }
-    let passed = answers.iter().filter(|passed| **passed).count();
-    let mut given = run.gates.iter().map(|given| &given.what);
-    let compared = given.any(|given| given.gate == gate && given.word() == "passed");
-    let word = match passed == answers.len() {
-        true if compared => "passed",
-        true => "not compared",
-        false => "did not pass",
+    let of = |word: &str| {
+        let own = answers.iter().filter(|one| one.what.word() == word);
+        own.count()
     };
-    format!("{word}: {passed} of {}", answers.len())
+    let all = answers.len();
+    match (of("did not pass"), of("not compared")) {
+        (0, 0) => format!("passed: {all} of {all}"),
+        (0, not_compared) => format!("not compared: {not_compared} of {all}"),
+        (failed, _) => format!("did not pass: {failed} of {all}"),
+    }
+}
+
+/// Returns whether a row of the alerts' table tells of an alert that a rule exists for.
+pub(crate) fn has_rule(row: &[String]) -> bool {
+    row.get(2).is_none_or(|expression| expression != NO_RULE)
 }
 
 /// Returns the alerts that this run configured, by the check of an objective that each watches.
@@ -106,7 +117,7 @@ fn alerts(facts: &Facts) -> BTreeMap<&str, &str> {
         let Some(place) = columns.iter().position(|one| one.title == "objective") else {
             continue;
         };
-        for row in rows {
+        for row in rows.iter().filter(|row| has_rule(row)) {
             if let (Some(check), Some(name)) = (row.get(place), row.first()) {
                 watched.insert(check.as_str(), name.as_str());
             }
@@ -168,51 +179,72 @@ pub(super) fn metrics(facts: &Facts) -> Report {
     Report::new().with_table("Operational metrics", titles, rows)
 }
 
+/// The stages with the verbs and sections of each. A section that is named counts in its own stage,
+/// though its verb stands in another.
+const LOOP: [(&str, &[&str]); 8] = [
+    ("plan", &["inventory", "plan", "preflight"]),
+    ("code", &["build.source"]),
+    (
+        "build",
+        &[
+            "build.logs",
+            "build.images",
+            "build.artifacts",
+            "build.registry",
+        ],
+    ),
+    (
+        "test",
+        &[
+            "build.quality",
+            "release.smoke",
+            "validate.functional",
+            "validate.integration",
+            "validate.acceptance",
+            "validate.performance",
+        ],
+    ),
+    ("deploy", &["provision", "migrate", "release", "finish"]),
+    (
+        "secure",
+        &[
+            "preflight.security",
+            "build.security",
+            "provision.hardening",
+            "provision.tls",
+            "validate.security",
+        ],
+    ),
+    ("operate", &["handover"]),
+    ("monitor", &["observe", "release.monitoring"]),
+];
+
+/// Returns the stage of a step: that of the longest prefix of its name.
+fn stage_of(step: &StepName) -> Option<&'static str> {
+    let prefixes = LOOP
+        .iter()
+        .flat_map(|(stage, prefixes)| prefixes.iter().map(move |prefix| (*stage, *prefix)));
+    let own = prefixes.filter(|(_, prefix)| belongs(step, &[prefix]));
+    own.max_by_key(|(_, prefix)| prefix.len())
+        .map(|(stage, _)| stage)
+}
+
 /// The eight stages of the delivery loop with the steps of each.
 pub(super) fn delivery_loop(facts: &Facts) -> Report {
-    const LOOP: [(&str, &[&str]); 8] = [
-        ("plan", &["inventory", "plan"]),
-        ("code", &["build.source"]),
-        (
-            "build",
-            &[
-                "build.logs",
-                "build.images",
-                "build.artifacts",
-                "build.registry",
-            ],
-        ),
-        (
-            "test",
-            &[
-                "build.quality",
-                "release.smoke",
-                "validate.functional",
-                "validate.integration",
-                "validate.acceptance",
-                "validate.performance",
-            ],
-        ),
-        ("deploy", &["provision", "migrate", "release"]),
-        (
-            "secure",
-            &[
-                "preflight.security",
-                "build.security",
-                "provision.hardening",
-                "provision.tls",
-                "validate.security",
-            ],
-        ),
-        ("operate", &["handover"]),
-        ("monitor", &["observe", "release.monitoring"]),
-    ];
-    let rows = LOOP.iter().map(|(stage, prefixes)| {
+    let all = facts.state.steps.len() as u64;
+    let elsewhere: Vec<&str> = facts
+        .state
+        .steps
+        .keys()
+        .filter(|step| stage_of(step).is_none())
+        .map(StepName::as_str)
+        .collect();
+    let rows = LOOP.iter().map(|(stage, _)| {
         let steps: Vec<_> = facts
             .state
             .steps
             .iter()
-            .filter(|(name, _)| belongs(name, prefixes))
+            .filter(|(name, _)| stage_of(name) == Some(*stage))
             .collect();
         let done = steps
             .iter()
@@ -262,8 +294,17 @@ pub(super) fn delivery_loop(facts: &Facts) -> Report {
         "Verified inside",
         "Verified outside",
     ]);
+    let counts = match elsewhere.as_slice() {
+        [] => format!("Of {}, each counts in one stage.", counted(all, "step")),
+        names => format!(
+            "Of {}, each counts in one stage, but for {}, which belong to none.",
+            counted(all, "step"),
+            names.join(", ")
+        ),
+    };
     Report::new()
         .with_table("The delivery loop", titles, rows.collect())
+        .with_text(counts)
         .with_text(
             "A step that is done did its work, and its two checks agree with it. Whether what it \
              looked at is in order is said by the verdicts of the items.",

@@ -6,7 +6,7 @@ use code_deploy_record::{
 };
 
 use crate::facts::{At, Facts};
-use crate::format::{clock, duration};
+use crate::format::{clock, counted, duration};
 use crate::view::{columns, row};
 
 /// Returns the word for where a step stands.
@@ -160,11 +160,21 @@ pub(crate) fn gates_table<'a>(
 }
 
 pub(super) fn gates(facts: &Facts) -> Report {
-    let failed = facts.gates.iter().filter(|gate| !gate.what.passed).count();
-    let caption = format!(
-        "{} answers of gates, {failed} without a pass",
-        facts.gates.len()
+    let count = |word: &str| {
+        let own = facts.gates.iter().filter(|gate| gate.what.word() == word);
+        own.count()
+    };
+    let answers = u64::try_from(facts.gates.len()).unwrap_or(u64::MAX);
+    let mut caption = format!(
+        "{} of gates: {} passed, {} did not pass",
+        counted(answers, "answer"),
+        count("passed"),
+        count("did not pass")
     );
+    let not_compared = count("not compared");
+    if not_compared > 0 {
+        caption.push_str(&format!(", {not_compared} had nothing to compare with"));
+    }
     gates_table(&caption, facts.gates.iter())
         .unwrap_or_else(|| Report::new().with_text("No gate was asked in this run."))
 }

@@ -399,3 +399,90 @@ fn a_finished_step_is_not_said_to_be_a_good_verdict() {
     let monitoring = of(Story::Succeeded, "07_Monitoring_Setup");
     assert!(!monitoring.contains("shows the set-up that it waited for"));
 }
+
+#[test]
+fn what_is_not_in_order_names_the_failed_gate_and_the_failed_requests() {
+    let report = of(Story::RolledBack, "Post_Deployment_Report");
+    let wrong = section(&report, "Not in order");
+    for words in [
+        "the analysis gate of canary at 25 % did not pass",
+        "7.9 % of requests to 1.1.0 failed",
+        "the run went back",
+        "37 of 1850 requests of the outside client failed",
+        "37 5xx, 37 with 1.1.0",
+    ] {
+        assert!(wrong.contains(words), "no `{words}` in\n{wrong}");
+    }
+    let release = of(Story::RolledBack, "06_Application_Deployment");
+    let wrong = section(&release, "Not in order");
+    assert!(
+        wrong.contains("the analysis gate of canary at 25 %"),
+        "{wrong}"
+    );
+    let migration = of(Story::RolledBack, "05_Database_Migration");
+    let wrong = section(&migration, "Not in order");
+    assert!(!wrong.contains("analysis gate"), "{wrong}");
+    let well = of(Story::Succeeded, "Post_Deployment_Report");
+    assert!(!section(&well, "Not in order").contains("What went wrong"));
+}
+
+#[test]
+fn a_gate_that_had_nothing_to_compare_with_is_not_counted_as_passed() {
+    let report = of(Story::Initial, "Post_Deployment_Report");
+    assert!(
+        report.contains("with a pass, and 1 with nothing to compare with"),
+        "{report}"
+    );
+    assert!(!report.contains("each time with a pass"), "{report}");
+    assert!(report.contains("did not pass, 1 had nothing to compare with"));
+    let objectives = line(&report, "objectives met or exceeded");
+    assert!(
+        objectives.contains("0 passed, 1 had nothing to compare with"),
+        "{objectives}"
+    );
+    assert!(
+        objectives.contains("1 check of objectives, all hold"),
+        "{objectives}"
+    );
+    assert!(report.contains("not compared: 1 of 1"), "{report}");
+}
+
+#[test]
+fn the_criterion_on_runbooks_leaves_out_no_item_of_the_documentation() {
+    let report = of(Story::Succeeded, "Post_Deployment_Report");
+    let runbooks = line(&report, "runbooks complete");
+    assert!(
+        runbooks.contains("all items of 10.1 and 10.2"),
+        "{runbooks}"
+    );
+    assert!(runbooks.contains("of 12 "), "{runbooks}");
+}
+
+#[test]
+fn each_step_counts_in_one_stage_of_the_loop() {
+    let log = of(Story::Succeeded, "Deployment_Execution_Log");
+    let stages = [
+        "plan", "code", "build", "test", "deploy", "secure", "operate", "monitor",
+    ];
+    let steps = stages.map(|stage| {
+        let line = line(&log, stage);
+        let (_, after) = line
+            .split_once(" done of ")
+            .or(line.split_once(" of "))
+            .unwrap();
+        after.split(' ').next().unwrap().parse::<u32>().unwrap_or(0)
+    });
+    let all: u32 = steps.iter().sum();
+    let said = format!("Of {all} steps, each counts in one stage.");
+    assert!(log.contains(&said), "no `{said}` for {steps:?}");
+}
+
+#[test]
+fn failed_requests_are_told_with_their_cause() {
+    let release = of(Story::RolledBack, "06_Application_Deployment");
+    assert!(release.contains("Failed requests by cause"), "{release}");
+    assert!(
+        release.contains("| router | storefront | 1.1.0 |"),
+        "{release}"
+    );
+}

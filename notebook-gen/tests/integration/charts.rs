@@ -291,3 +291,37 @@ fn no_latency_chart_judges_by_a_single_second() {
     let notes = chart.notes.concat();
     assert!(notes.contains("fewer than 100 answers"), "{notes}");
 }
+
+#[test]
+fn traffic_that_went_back_with_the_lease_is_drawn_where_it_did() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Halted);
+    let notes = chart(&run, ChartKind::Traffic).unwrap().notes.concat();
+    for words in [
+        "14:00:26 paused",
+        "about 14:00:29 lease ran out, 0 %",
+        "14:00:30 another process goes on",
+        "14:00:30 5 %",
+        "the record could tell it only then",
+    ] {
+        assert!(notes.contains(words), "no `{words}` in {notes}");
+    }
+    assert!(!notes.contains("goes on; 14:00:30 goes on"), "{notes}");
+}
+
+#[test]
+fn no_point_of_a_release_stands_before_its_first_traffic() {
+    let project = crate::folder();
+    let begin = synthetic::start() + chrono::TimeDelta::milliseconds(595);
+    let run = synthetic::run_of(project.path(), "run-1", Story::Succeeded, 90.0, begin);
+    let svg = chart(&run, ChartKind::Errors).unwrap().picture.unwrap().svg;
+    let rings = svg.lines().filter(|line| {
+        line.starts_with("<circle") && line.contains("fill=\"none\" stroke=\"#D55E00\"")
+    });
+    let places =
+        rings.filter_map(|ring| ring.split_once("cx=\"")?.1.split('"').next()?.parse().ok());
+    let first: i32 = places.min().unwrap();
+    // A label stands three pixels, of four units each, beside its line.
+    let line = x_of(&svg, "5 %") - 12;
+    assert!((line..line + 12).contains(&first), "{first} at {line}");
+}

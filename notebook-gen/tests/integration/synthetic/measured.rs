@@ -66,6 +66,7 @@ impl Synthetic {
         }
         match second {
             s if s < 26.0 => 0,
+            s if self.story == Story::Halted && (29.0..31.0).contains(&s) => 0,
             s if s < 32.0 => 5,
             s if s < 34.0 => 0,
             s if s < 38.8 || (self.story == Story::Succeeded && s < 44.5) => 25,

@@ -258,6 +258,9 @@ impl Synthetic {
             return true;
         }
         self.shift(5, 26.0, "canary 5 %");
+        if self.story == Story::Halted {
+            self.halt();
+        }
         self.step("release.traffic.5", 26.0, 31.0, Outcome::Done);
         self.gate(
             Gate::Analysis,
@@ -307,6 +310,38 @@ impl Synthetic {
         self.settle_notebook(6, 0);
         self.end_phase(6, 61.0, Outcome::Done, "");
         true
+    }
+
+    /// Paused, killed, and joined after the lease had run out.
+    fn halt(&mut self) {
+        self.lock(1, 26.2);
+        self.at(26.5);
+        self.say(EventBody::Paused {
+            after: None,
+            by: None,
+            reason: None,
+        });
+        self.lock(2, 30.6);
+        self.say(EventBody::Resumed {
+            found: "no step was under way".to_owned(),
+        });
+        let found = "as found when the run was joined: the lease had run out";
+        self.shift(0, 30.6, found);
+        self.shift(5, 30.8, "canary 5 %");
+        self.say(EventBody::Noted {
+            severity: Severity::Medium,
+            text: "engine did not renew its lease within 15s".to_owned(),
+        });
+    }
+
+    fn lock(&mut self, fencing: u64, second: f64) {
+        self.at(second);
+        self.say(EventBody::LockTaken {
+            fencing,
+            host: "vm".to_owned(),
+            pid: 4711,
+            program: "0.1.0".to_owned(),
+        });
     }
 
     pub(super) fn roll_back(&mut self) -> bool {
