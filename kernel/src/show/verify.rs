@@ -238,14 +238,10 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
 }
 
 fn endless(unsealed: usize, records: usize) -> Failure {
-    let what = match records {
-        1 => "the record is not sealed: what stands there is as it was written, but its end is missing"
-            .to_owned(),
-        records => format!(
-            "{unsealed} of {records} records are not sealed: what stands there is as it was written, \
-             but their end is missing"
-        ),
-    };
+    let what = format!(
+        "{unsealed} of {records} records are not sealed: what stands there is as it was written, but \
+         their end is missing"
+    );
     let next = "A run that is not ended is sealed when it ends. When it has ended, lines were cut \
                 off: compare with a copy kept elsewhere.";
     found(Exit::Endless, "CD0307", what, next)
