@@ -10,7 +10,9 @@ mod traces;
 
 use std::sync::Arc;
 
-pub(crate) use alerts::{Alert, Threshold, alerts};
+#[cfg(test)]
+pub(crate) use alerts::alerts;
+pub(crate) use alerts::{Alert, Threshold, alerts_with_rules};
 pub(crate) use traces::{Trace, follow, follow_journeys};
 
 use crate::Step;

@@ -203,8 +203,8 @@ async fn settle(
                 })
                 .collect();
             let text = format!(
-                "{} critical paths walked through the built artifacts; failed: {}",
-                tried.walked.len(),
+                "{} walked through the built artifacts; failed: {}",
+                counted(tried.walked.len(), "critical path"),
                 list(&bad)
             );
             section

@@ -6,7 +6,7 @@ use code_deploy_record::RunState;
 
 use crate::phases::fill;
 use crate::phases::look::counted;
-use crate::phases::observe::{Alert, Threshold, alerts};
+use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
 use crate::section::{Section, base_url, instances};
 use crate::spec::{Service, Spec};
 use crate::step::StepError;
@@ -92,7 +92,8 @@ impl<'a> Books<'a> {
             .maintenance
             .iter()
             .map(|own| format!("{} ({})", own.when, own.purpose));
-        let alerts: Vec<_> = alerts(spec).into_iter().map(|alert| alert.name).collect();
+        let alerts = alerts_with_rules(context).into_iter();
+        let alerts: Vec<_> = alerts.map(|alert| alert.name).collect();
         let logs: Vec<_> = self.logs.values().flatten().cloned().collect();
         let days = spec.file.monitoring.log_retention.get().as_secs() / 86_400;
         let before = context.from.as_ref().map_or("none", |from| from.as_str());

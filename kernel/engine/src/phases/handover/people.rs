@@ -145,8 +145,8 @@ impl People {
                     .filter(|row| row.last().is_none_or(String::is_empty))
                     .count();
                 let reason = format!(
-                    "{} steps, {lost} of them to somebody without a contact",
-                    rows.len()
+                    "{}, {lost} of them to somebody without a contact",
+                    counted(rows.len(), "step")
                 );
                 section
                     .judge("10.2.4", lost == 0, Basis::Performed, reason, evidence)

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::VERB;
 use super::books::Books;
 use crate::http::HttpClient;
-use crate::phases::observe::alerts;
+use crate::phases::look::counted;
+use crate::phases::observe::alerts_with_rules;
 use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url};
 use crate::step::StepError;
 
@@ -43,7 +44,7 @@ async fn texts(section: &Section<'_>) -> Result<Vec<(String, &'static str, Strin
             books.service(service),
         ));
     }
-    for alert in alerts(spec) {
+    for alert in alerts_with_rules(section.context) {
         if let Some(text) = books.alert(&alert) {
             texts.push((of_alert(&alert.name), "markdown", text));
         }
@@ -91,7 +92,8 @@ fn missing(section: &Section<'_>, texts: &[(String, String)]) -> Vec<String> {
         .services
         .iter()
         .map(|service| of_service(&service.name));
-    let alerts = alerts(spec).into_iter().map(|alert| of_alert(&alert.name));
+    let alerts = alerts_with_rules(section.context).into_iter();
+    let alerts = alerts.map(|alert| of_alert(&alert.name));
     let whole = |name: &String| {
         texts
             .iter()
@@ -142,7 +144,7 @@ impl Work for Runbooks {
         }
         let missing = missing(section, &texts);
         let detail = match missing.is_empty() {
-            true => format!("{} documents, none missing", texts.len()),
+            true => format!("{}, none missing", counted(texts.len(), "document")),
             false => format!("missing or with a gap: {}", missing.join(", ")),
         };
         Ok(Seen::new(missing.is_empty(), detail))
@@ -201,21 +203,28 @@ async fn settle(
     let (services, alerts) = (count("runbook of service"), count("runbook of alert"));
     let all = missing.is_empty();
     let by = Basis::Performed;
-    let reason = format!("{} documents were written; {absent}", evidence.len());
+    let reason = format!("written: {}; {absent}", counted(evidence.len(), "document"));
     section.judge("10.1.1", all, by, &reason, &of("")).await?;
-    let reason = format!("{services} runbooks of services and {alerts} of alerts; {absent}");
+    let reason = format!(
+        "written: {} of services and {alerts} of alerts; {absent}",
+        counted(services, "runbook")
+    );
     section
         .judge("10.1.2", all, by, &reason, &of("runbook"))
         .await?;
     section
         .judge("10.2.6", all, Basis::Observed, &reason, &of("runbook"))
         .await?;
-    let declared = crate::phases::observe::alerts(&section.context.spec).len();
-    let reason = format!("{alerts} responses for {declared} alerts");
+    let with_rules = alerts_with_rules(section.context).len();
+    let reason = format!(
+        "{} for {} that a rule stands for",
+        counted(alerts, "response"),
+        counted(with_rules, "alert")
+    );
     section
         .judge(
             "10.2.2",
-            alerts == declared,
+            alerts == with_rules,
             by,
             reason,
             &of("runbook of alert"),
@@ -233,7 +242,8 @@ async fn settle(
             .find(|(own, _)| own == name)
             .map_or("", |(_, text)| text.as_str());
         let whole = !text.is_empty() && !text.contains(GAP);
-        let reason = format!("the {name} was written: {} lines", text.lines().count());
+        let lines = counted(text.lines().count(), "line");
+        let reason = format!("the {name} was written: {lines}");
         section.judge(item, whole, by, reason, &of(name)).await?;
     }
     Ok(())

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::VERB;
 use super::metrics::{Names, names};
-use crate::Spec;
+use crate::phases::look::counted;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
+use crate::{Context, Spec};
 
 pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
@@ -25,6 +26,10 @@ pub(super) const OUTLINE: Outline = Outline {
 };
 
 const RULES: &str = "Prometheus alert rules";
+
+/// The step's name, and where its result lists the alerts that have a rule.
+const STEP: &str = "observe.alerts";
+const NAMES: &str = "names";
 
 /// The rate at which an error budget of 30 days is gone in two days, as multiwindow alerts use it.
 const FAST_BURN: f64 = 14.4;
@@ -119,6 +124,32 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
     alerts
 }
 
+/// Returns the alerts that a rule was written for in this run. A run whose alerts were made by a
+/// program that did not list them has all.
+pub(crate) fn alerts_with_rules(context: &Context) -> Vec<Alert> {
+    let state = context.state();
+    let mut steps = state.steps.iter();
+    let made = steps.find(|(step, _)| step.as_str() == STEP);
+    let listed = made.and_then(|(_, step)| step.result.get(NAMES)?.as_array());
+    with_rules(alerts(&context.spec), listed.map(Vec::as_slice))
+}
+
+fn with_rules(alerts: Vec<Alert>, listed: Option<&[Value]>) -> Vec<Alert> {
+    let Some(listed) = listed else {
+        return alerts;
+    };
+    let has_rule = |alert: &Alert| listed.iter().any(|name| *name == alert.name.as_str());
+    alerts.into_iter().filter(has_rule).collect()
+}
+
+/// Says what is not watched where no rule can be made for an alert.
+fn unwatched(alert: &Alert) -> String {
+    match &alert.objective {
+        Some(objective) => format!("{objective} of {}", alert.service),
+        None => format!("whether {} answers", alert.service),
+    }
+}
+
 fn camel(name: &str) -> String {
     let parts = name.split(['-', '_']).map(|part| {
         let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
@@ -159,22 +190,22 @@ impl Work for Alerts {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let (mut kept, mut rules, mut rows, mut without) =
             (Kept::default(), Vec::new(), Vec::new(), Vec::new());
+        let mut names_of_rules = Vec::new();
         for alert in alerts(&section.context.spec) {
             let expression = expression(&alert, &names(section, &alert.service).await?);
-            let shown = expression
-                .clone()
-                .unwrap_or_else(|| "no metric for it".to_owned());
             let watched = alert.objective.clone().unwrap_or_else(|| "none".to_owned());
+            // Without a metric there is no rule, and what no rule stands for is no alert.
+            let Some(expression) = expression else {
+                without.push(unwatched(&alert));
+                continue;
+            };
             rows.push(vec![
                 alert.name.clone(),
                 alert.meaning.clone(),
-                shown,
+                expression.clone(),
                 watched,
             ]);
-            let Some(expression) = expression else {
-                without.push(alert.name);
-                continue;
-            };
+            names_of_rules.push(alert.name.clone());
             let wait = if alert.threshold == Threshold::Down {
                 "1m"
             } else {
@@ -196,18 +227,24 @@ impl Work for Alerts {
             Column::text("expression"),
             Column::text("objective"),
         ];
-        let report = Report::new()
-            .with_table("Alerts", columns, rows)
-            .with_code(RULES, "yaml", file);
+        let mut report = Report::new().with_table("Alerts", columns, rows);
+        if !without.is_empty() {
+            report = report.with_text(format!(
+                "No alert watches these, because the service gives no metric for a rule: {}.",
+                without.join("; ")
+            ));
+        }
+        let report = report.with_code(RULES, "yaml", file);
         let event = EvidenceRef::Event(section.report("Alert rules", report).await?);
         let reason = format!(
-            "{count} rules were written for Prometheus to load; this program runs no Prometheus, so nothing evaluates them after the run"
+            "written for Prometheus to load: {}; this program runs no Prometheus, so nothing evaluates them after the run",
+            counted(count, "rule")
         );
         section
             .settle("8.1.4", Verdict::Open, reason, &[file_kept, event])
             .await?;
         thresholds(section, &without, [file_kept, event]).await?;
-        Ok(kept.into_result(json!({ "rules": count })))
+        Ok(kept.into_result(json!({ "rules": count, NAMES: names_of_rules })))
     }
 
     async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
@@ -262,8 +299,14 @@ async fn thresholds(
         return section.open("8.1.5", reason).await;
     }
     let reason = match without.is_empty() {
-        true => format!("the thresholds of {count} objectives stand in the rules"),
-        false => format!("no metric is given for {}", without.join(", ")),
+        true => format!(
+            "the rules hold the thresholds of {}",
+            counted(count, "objective")
+        ),
+        false => format!(
+            "no rule watches {}: no metric is given for it",
+            without.join("; ")
+        ),
     };
     section
         .judge(
@@ -274,4 +317,44 @@ async fn thresholds(
             &evidence,
         )
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(name: &str, threshold: Threshold) -> Alert {
+        Alert {
+            name: name.to_owned(),
+            service: "back".to_owned(),
+            meaning: String::new(),
+            threshold,
+            objective: None,
+        }
+    }
+
+    #[test]
+    fn an_alert_without_a_rule_is_none_to_answer() {
+        let made = || {
+            vec![
+                alert("BackDown", Threshold::Down),
+                alert("BackSlow", Threshold::Slow(0.95, 0.1)),
+            ]
+        };
+        let listed = [json!("BackDown")];
+        let left = with_rules(made(), Some(&listed));
+        assert_eq!(left, [alert("BackDown", Threshold::Down)]);
+        assert_eq!(with_rules(made(), None), made());
+    }
+
+    #[test]
+    fn a_service_without_metrics_has_no_rule_for_an_objective() {
+        let names = Names {
+            answered: true,
+            ..Names::default()
+        };
+        assert!(expression(&alert("BackDown", Threshold::Down), &names).is_some());
+        assert!(expression(&alert("BackSlow", Threshold::Slow(0.95, 0.1)), &names).is_none());
+        assert!(expression(&alert("BackErrorBudget", Threshold::Burn(0.1)), &names).is_none());
+    }
 }

@@ -35,13 +35,14 @@ impl Work for Rollback {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let changes = changes(section.context);
         let count = changes.len();
-        let rows = changes.into_iter().rev().enumerate().map(|(index, step)| {
+        let rows = changes.iter().rev().enumerate().map(|(index, step)| {
+            let like = checked_like(step, &changes);
             vec![
                 (index + 1).to_string(),
-                step.undo.unwrap_or_default(),
+                step.undo.clone().unwrap_or_default(),
                 step.step.to_string(),
-                step.inside,
-                step.outside,
+                like.inside.clone(),
+                like.outside.clone(),
             ]
         });
         let columns = vec![
@@ -90,8 +91,72 @@ impl Work for Rollback {
     }
 }
 
+/// The steps that start and stop the outside client. Each takes back what the other does.
+const CLIENT: [&str; 2] = ["provision.outside-client", "finish.outside-client"];
+
+/// Returns the step whose checks are those of the undo of `step`: its own, which look for the state
+/// before it by the same methods. To stop the client is checked by its last counts, and to start it
+/// by counts that grow, whichever of the two is the undo.
+fn checked_like<'a>(step: &'a PlannedStep, changes: &'a [PlannedStep]) -> &'a PlannedStep {
+    let name = step.step.as_str();
+    if !CLIENT.contains(&name) {
+        return step;
+    }
+    let is_other = |one: &&PlannedStep| {
+        let other = one.step.as_str();
+        other != name && CLIENT.contains(&other)
+    };
+    changes.iter().find(is_other).unwrap_or(step)
+}
+
 fn changes(context: &Context) -> Vec<PlannedStep> {
     let state = context.state();
     let steps = state.plan.iter().flat_map(|plan| plan.steps.iter());
     steps.filter(|step| step.changes).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use code_deploy_record::PhaseNumber;
+
+    use super::*;
+
+    fn planned(step: &str, outside: &str) -> PlannedStep {
+        PlannedStep {
+            step: step.parse().unwrap(),
+            title: String::new(),
+            phase: PhaseNumber::new(4).unwrap(),
+            service: None,
+            after: Vec::new(),
+            items: Vec::new(),
+            undo: Some(String::new()),
+            changes: true,
+            inside: String::new(),
+            outside: outside.to_owned(),
+            expected_ms: 1,
+        }
+    }
+
+    #[test]
+    fn the_undo_of_starting_the_client_is_checked_as_stopping_it_is() {
+        let steps = [
+            planned("provision.outside-client", "the client's own counts grow"),
+            planned("release.promotion", "requests through each address"),
+            planned("finish.outside-client", "the client's last counts"),
+        ];
+        let outside: Vec<&str> = steps
+            .iter()
+            .map(|step| checked_like(step, &steps).outside.as_str())
+            .collect();
+        assert_eq!(
+            outside,
+            [
+                "the client's last counts",
+                "requests through each address",
+                "the client's own counts grow"
+            ]
+        );
+    }
 }

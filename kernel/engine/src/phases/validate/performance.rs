@@ -336,7 +336,10 @@ fn report(
         report = report.with_table(caption, columns, rows);
     }
     report = table(report, "Objectives", objectives);
-    let caption = format!("Against the release replaced, in the {seconds} seconds both served");
+    let caption = format!(
+        "Against the release replaced, in the time both served: {}",
+        counted(seconds, "second")
+    );
     table(report, &caption, baseline)
 }
 
@@ -488,6 +491,7 @@ async fn settle_baseline(
             .await?;
         return Ok(reason);
     };
+    let both = counted(seconds, "second");
     let worse: Vec<_> = baseline.iter().filter(|check| !check.passed).collect();
     let names: Vec<_> = worse
         .iter()
@@ -495,11 +499,11 @@ async fn settle_baseline(
         .collect();
     let reason = match (baseline.is_empty(), names.is_empty()) {
         (true, _) => format!(
-            "{from} and the new release were both asked in {seconds} seconds, which is too short or too \
+            "{from} and the new release were both asked in {both}, which is too short or too \
              few requests to compare; {objectives}"
         ),
         (_, true) => format!(
-            "{} figures are within their limits beside those of {from} in the same {seconds} seconds; {objectives}",
+            "{} figures are within their limits beside those of {from} in the same {both}; {objectives}",
             baseline.len()
         ),
         _ => format!("worse than {from}: {}; {objectives}", names.join("; ")),
