@@ -375,11 +375,8 @@ impl Facts {
             EventBody::Paused { .. } => keep!(halts, Halt::Paused),
             EventBody::Resumed { .. } => keep!(halts, Halt::Resumed),
             // The first process that takes the lock begins the run; each further one takes it over.
-            EventBody::LockTaken { .. } => {
-                if std::mem::replace(&mut self.begun, true) {
-                    keep!(halts, Halt::TakenOver);
-                }
-            }
+            EventBody::LockTaken { .. } if self.begun => keep!(halts, Halt::TakenOver),
+            EventBody::LockTaken { .. } => self.begun = true,
             EventBody::EvidenceKept {
                 name,
                 digest,
