@@ -817,7 +817,7 @@ fn a_project_and_its_folders_are_checked_with_all_their_runs() {
     // The worst of what is found is the answer.
     let (_begun, _writer) = unfinished(&stage, 200);
     let other = stage.folder.path().join("other");
-    assert_eq!(told(&[other.clone()]).0, 12);
+    assert_eq!(told(std::slice::from_ref(&other)).0, 12);
     let journal = stage.record.journal_path();
     let text = std::fs::read_to_string(&journal).unwrap();
     std::fs::write(&journal, text.replacen("\"time\"", "\"tima\"", 2)).unwrap();
