@@ -9,8 +9,7 @@ use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, Wish, open_in_words};
 
-/// Shows the plan that a run would have now. Changes nothing, not even a record. A plan that would
-/// stop by what the files alone tell ends as a refusal does.
+/// Shows the plan that a run would have now. Changes nothing, not even a record.
 ///
 /// # Errors
 /// What keeps a run from beginning now; a section that there is not.
@@ -37,13 +36,7 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
             .face
             .report("Plan", &report(&plan, &steps, &foreseen));
     }
-    // A run that is open was begun in spite of it.
-    let would_stop = foreseen.iter().any(|one| one.stops) && session.open_run()?.is_none();
-    Ok(if would_stop {
-        Exit::Refused
-    } else {
-        Exit::Done
-    })
+    Ok(Exit::Done)
 }
 
 /// Returns whether a run is open whose first phase was begun by hand and is not done: `plan` ends it.

@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// takes that for at once, and one that stops as fast has nothing to explain.
 const SAYS_AFTER: Duration = Duration::from_millis(200);
 
+/// How long a command that is ended at once is waited for.
+const GONE: Duration = Duration::from_millis(500);
+
 /// What one cell has at hand while its command runs.
 pub struct Watch<'a> {
     /// Takes note of what the command shows.
@@ -84,6 +87,12 @@ impl Watch<'_> {
                 _ = ticks.tick() => self.face.tick(),
             }
         };
+        if !work.is_finished() {
+            work.abort();
+            // What the command started ends with it, which is before the cell says that it ended. One
+            // that does not let go of its thread is not waited for.
+            tokio::time::timeout(GONE, &mut work).await.ok();
+        }
         drop(work);
         if live.is_some() {
             self.last_look(run).await;

@@ -46,6 +46,9 @@ struct Row {
     what: String,
 }
 
+/// Files are not here, so that not all could be checked.
+const NOT_HERE: &str = "CD0308";
+
 /// A record that was checked.
 struct Record {
     path: PathBuf,
@@ -297,7 +300,7 @@ fn failure_of(kind: Kind, count: usize) -> Failure {
                 "{files} not here: what is here is as it was written, the rest cannot be checked"
             );
             let next = "Put them back from a copy of the whole folder, and verify again.";
-            found(Exit::NotHere, "CD0308", what, next)
+            found(Exit::NotHere, NOT_HERE, what, next)
         }
         Kind::Unread => {
             let what = match count {
@@ -309,7 +312,7 @@ fn failure_of(kind: Kind, count: usize) -> Failure {
                    could be checked is other than it was written";
             let next = "Put the record, or the folder `seal` that was written with the notebooks, \
                         beside them, and verify again.";
-            found(Exit::NotHere, "CD0308", what, next)
+            found(Exit::NotHere, NOT_HERE, what, next)
         }
         Kind::NotComparable | Kind::Added => {
             let what = format!(
