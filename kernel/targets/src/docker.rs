@@ -5,7 +5,6 @@ mod container;
 mod engine;
 mod happenings;
 mod image;
-mod keys;
 mod limits;
 mod logs;
 mod mounts;
@@ -42,6 +41,7 @@ use crate::steering::{RELEASE_HEADER, Steering, TOKEN_HEADER};
 use crate::{capacity, listening, token};
 use engine::Engine;
 use happenings::Happenings;
+pub(crate) use mounts::{absolute, written as mounted};
 use names::Names;
 use store::Known;
 

@@ -9,8 +9,8 @@ use futures::TryStreamExt as _;
 
 use super::DockerTarget;
 use super::engine::Refusal;
-use super::keys::Keys;
 use crate::failure::{code, failed};
+use crate::keys::Keys;
 
 /// An image of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
