@@ -11,17 +11,20 @@ pub enum Part {
     Mounts,
     /// A Docker engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
     /// The programs of a PostgreSQL server; the tests make and end their own.
     Postgres,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Python,
         Self::Chromium,
         Self::Mounts,
         Self::Docker,
+        Self::Kubernetes,
         Self::Postgres,
     ];
 
@@ -32,6 +35,7 @@ impl Part {
             Self::Chromium => "chromium",
             Self::Mounts => "mounts",
             Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
             Self::Postgres => "postgres",
         }
     }
@@ -47,6 +51,9 @@ impl Part {
             Self::Docker => {
                 "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
             }
+            Self::Kubernetes => {
+                "a Kubernetes node for the tests alone, built once from Debian's sources (5 minutes)"
+            }
             Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
         }
     }
@@ -58,6 +65,7 @@ impl Part {
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
             Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
+            Self::Kubernetes => "CODE_DEPLOY_STAGE_KUBERNETES",
             Self::Postgres => "CODE_DEPLOY_STAGE_POSTGRES",
         }
     }
@@ -69,6 +77,7 @@ impl Part {
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
             Self::Docker => &["docker"],
+            Self::Kubernetes => &["kubernetes"],
             Self::Postgres => &["postgres"],
         }
     }
