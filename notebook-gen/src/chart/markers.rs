@@ -532,11 +532,13 @@ mod tests {
         ]);
         let (placed, _) = place(&marks, &panel());
         assert_legible(&placed);
-        let hidden: Vec<&str> = placed
-            .iter()
-            .filter(|one| one.lane.is_none())
-            .map(|one| one.label.as_str())
-            .collect();
+        assert_all_shown(&placed);
+    }
+
+    #[track_caller]
+    fn assert_all_shown(placed: &[Placed]) {
+        let hidden = placed.iter().filter(|one| one.lane.is_none());
+        let hidden: Vec<&str> = hidden.map(|one| one.label.as_str()).collect();
         assert_eq!(hidden, Vec::<&str>::new());
     }
 
@@ -560,11 +562,6 @@ mod tests {
         };
         let (placed, _) = place(&marks, &panel);
         assert_legible(&placed);
-        let hidden: Vec<&str> = placed
-            .iter()
-            .filter(|one| one.lane.is_none())
-            .map(|one| one.label.as_str())
-            .collect();
-        assert_eq!(hidden, Vec::<&str>::new());
+        assert_all_shown(&placed);
     }
 }
