@@ -203,7 +203,8 @@ impl DockerTarget {
             refusal.into_error(service, &format!("build the image of {}", wanted.service))
         })?;
         let docker = docker.clone().with_timeout(SILENT);
-        let body = bollard::body_try_stream(context.pieces());
+        let (pieces, unread) = context.pieces();
+        let body = bollard::body_try_stream(pieces);
         let bases = self.credentials_of_all(&recipe.bases()).await;
         let mut steps = Box::pin(docker.build_image(options, Some(bases), Some(body)));
         let mut refusal = None;
@@ -220,6 +221,7 @@ impl DockerTarget {
                 .map_err(files(service, "write", wanted.log))?;
             refusal = refusal.or(reason);
         }
+        let refusal = unread.reason().or(refusal);
         log.finish()
             .await
             .map_err(files(service, "write", wanted.log))?;

@@ -1,8 +1,10 @@
 //! The context of a build: the files that the engine's builder is sent.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use code_deploy_record::RunsFolder;
 use futures::Stream;
 use globset::{GlobBuilder, GlobMatcher};
 use tokio::sync::mpsc::{self, Sender};
@@ -62,19 +64,25 @@ impl Context {
         })
     }
 
-    /// Returns the context as an archive. It is read while it is sent, so that its size does not
-    /// matter; an error of reading is its last piece.
-    pub fn pieces(self) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    /// Returns the context as an archive, and where it says why it could not be read. It is read
+    /// while it is sent, so that its size does not matter; an error of reading is its last piece,
+    /// which the engine knows only as an archive that ends too early.
+    pub fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send, Unread) {
         let (pieces, sent) = mpsc::channel::<std::io::Result<Bytes>>(WAITING);
+        let unread = Unread::default();
+        let told = unread.clone();
         tokio::task::spawn_blocking(move || {
             let pipe = std::io::BufWriter::with_capacity(PIECE, Pipe(pieces.clone()));
             if let Err(error) = self.write(pipe) {
-                // Nobody listens any more when the build was given up.
+                // A builder that gave up reads no further, and has said why itself.
+                if error.kind() != std::io::ErrorKind::BrokenPipe {
+                    told.0.get_or_init(|| error.to_string());
+                }
                 pieces.blocking_send(Err(error)).ok();
             }
         });
         let next = |mut sent: mpsc::Receiver<_>| async move { Some((sent.recv().await?, sent)) };
-        futures::stream::unfold(sent, next)
+        (futures::stream::unfold(sent, next), unread)
     }
 
     fn write(&self, to: impl Write) -> std::io::Result<()> {
@@ -101,6 +109,10 @@ impl Context {
         }
         names.sort_by(|one, other| one.0.cmp(&other.0));
         for (name, kind) in names {
+            // The record of the run is written while the context is read.
+            if name == RunsFolder::NAME {
+                continue;
+            }
             let path = under.join(name);
             let full = self.folder.join(&path);
             let is_ignored = self.ignored.is_ignored(&path);
@@ -112,14 +124,62 @@ impl Context {
                     self.append(archive, &path)?;
                 }
             } else if !is_ignored && (kind.is_file() || kind.is_symlink()) {
-                archive
-                    .append_path_with_name(&full, &path)
-                    .map_err(|error| {
-                        std::io::Error::new(error.kind(), format!("{}: {error}", full.display()))
-                    })?;
+                let appended = if kind.is_file() {
+                    append_file(archive, &path, &full)
+                } else {
+                    archive.append_path_with_name(&full, &path)
+                };
+                appended.map_err(|error| {
+                    std::io::Error::new(error.kind(), format!("{}: {error}", full.display()))
+                })?;
             }
         }
         Ok(())
+    }
+}
+
+/// Why a context could not be read to its end.
+#[derive(Debug, Clone, Default)]
+pub struct Unread(Arc<OnceLock<String>>);
+
+impl Unread {
+    /// Returns why, in words; nothing where it was read.
+    pub fn reason(&self) -> Option<String> {
+        self.0.get().cloned()
+    }
+}
+
+/// Appends a file with the size that it has now: what is added to it meanwhile would be read as
+/// the head of the next one.
+fn append_file<W: Write>(
+    archive: &mut tar::Builder<W>,
+    path: &Path,
+    full: &Path,
+) -> std::io::Result<()> {
+    let file = std::fs::File::open(full)?;
+    let found = file.metadata()?;
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(&found);
+    let left = found.len();
+    archive.append_data(&mut header, path, Exactly { file, left })
+}
+
+/// A file's first bytes, so many and neither more nor fewer.
+struct Exactly<F> {
+    file: F,
+    left: u64,
+}
+
+impl<F: Read> Read for Exactly<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self.file.read(&mut buffer[..wanted])?;
+        if read == 0 && wanted > 0 {
+            let what = "became shorter while it was read";
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));
+        }
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 
@@ -254,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_sent_with_the_size_that_it_had_when_it_was_opened() {
+        let mut grown = Vec::new();
+        let (file, left) = (&b"journal, and more"[..], 7);
+        Exactly { file, left }.read_to_end(&mut grown).unwrap();
+        assert_eq!(grown, b"journal");
+        let (file, left) = (&b"jour"[..], 7);
+        let error = Exactly { file, left }.read_to_end(&mut grown).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
     fn what_is_sent_follows_the_rules_and_the_dockerfile_is_always_there() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -262,6 +333,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("Dockerfile", "FROM scratch\n");
+        write("src/.code-deploy/runs/one/journal.jsonl", "{}");
         write("src/main.rs", "fn main() {}");
         write("node_modules/a/b.js", "b");
         write("node_modules/keep/c.js", "c");
