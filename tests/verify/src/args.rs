@@ -21,6 +21,10 @@ pub struct Selection {
     pub only: Vec<Stage>,
     /// The parts that are not brought up.
     pub without: Vec<Part>,
+    /// The context of the user's cluster that the tests use instead of a node of their own.
+    pub kubernetes_context: Option<String>,
+    /// Whether what was brought up stays until somebody interrupts.
+    pub stay: bool,
     /// Whether tests that could not run are no reason to fail.
     pub incomplete_ok: bool,
     /// Words handed to the test runner as they are.
@@ -68,6 +72,7 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, Error> 
         match flag.as_str() {
             "-h" | "--help" => return Ok(Request::Help),
             "--incomplete-ok" => selection.incomplete_ok = true,
+            "--stay" => selection.stay = true,
             "--only" => {
                 let value = value_of("--only", inline.or_else(|| words.next()))?;
                 selection
@@ -80,6 +85,10 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, Error> 
                     .without
                     .extend(named(&value, "part", Part::from_name)?);
             }
+            "--kubernetes-context" => {
+                let value = value_of("--kubernetes-context", inline.or_else(|| words.next()))?;
+                selection.kubernetes_context = Some(value);
+            }
             "--" => selection.runner_words = words.by_ref().collect(),
             other => return Err(usage(format!("unknown word `{other}`"))),
         }
@@ -91,7 +100,8 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, Error> 
 pub fn help() -> String {
     let mut text = String::from(
         "Verifies the whole tree: brings up what the tests need, then checks and tests everything.\n\n\
-         Usage: cargo verify [--only STAGE,...] [--without PART,...] [--incomplete-ok] [-- WORDS]\n\n\
+         Usage: cargo verify [--only STAGE,...] [--without PART,...] [--incomplete-ok]\n\
+         \x20                   [--kubernetes-context NAME] [--stay] [-- WORDS]\n\n\
          Stages, in order (--only; what a stage requires runs with it):\n",
     );
     for stage in Stage::ALL {
@@ -102,7 +112,14 @@ pub fn help() -> String {
         let _ = writeln!(text, "  {:<10} {}", part.name(), part.about());
     }
     text.push_str(
-        "\nWORDS go to the test runner: cargo verify --only tests -- house::\n\n\
+        "\n--kubernetes-context NAME has the tests use a cluster of yours, in place of the node: that of\n\
+         the context NAME of your KUBECONFIG (or ~/.kube/config). They make namespaces there, start\n\
+         pods and remove all of it, so name one on which that does no harm. Without this word your\n\
+         contexts are never used, whatever KUBECONFIG says. Images are put into the engine of\n\
+         DOCKER_HOST, from which the cluster's nodes must take them.\n\n\
+         --stay keeps up what was brought up until you interrupt, and says what tests that are run by\n\
+         hand have to be told: cargo verify --only setup --stay\n\n\
+         WORDS go to the test runner: cargo verify --only tests -- house::\n\n\
          Parts and tools are kept in $CODE_DEPLOY_CACHE/code-deploy/stage, by default under\n\
          $XDG_CACHE_HOME or ~/.cache. Exit status: 0 all is well, 1 something is not, 2 usage,\n\
          130 interrupted.\n",
@@ -169,11 +186,20 @@ mod tests {
                 Part::Python,
                 Part::Mounts,
                 Part::Docker,
+                Part::Kubernetes,
                 Part::Postgres,
                 Part::Registry
             ]
         );
         assert!(selection.incomplete_ok);
+    }
+
+    #[test]
+    fn a_cluster_of_the_user_is_taken_only_when_it_is_named() {
+        assert_eq!(selection(&[]).kubernetes_context, None);
+        let named = selection(&["--kubernetes-context", "kind-test"]);
+        assert_eq!(named.kubernetes_context.as_deref(), Some("kind-test"));
+        assert!(problem(&["--kubernetes-context"]).contains("needs a value"));
     }
 
     #[test]

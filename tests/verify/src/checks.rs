@@ -4,7 +4,7 @@ use crate::args::Selection;
 use crate::closing::{Closing, tests_run};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::part::{Part, tests_that_need};
+use crate::part::tests_that_need;
 use crate::program::Program;
 use crate::report::Report;
 use crate::setup::Setup;
@@ -192,11 +192,10 @@ impl Checks<'_> {
         if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
             program = program.env("CARGO_TERM_COLOR", "always");
         }
-        for part in Part::ALL {
-            let place = self.setup.parts.iter().find(|(up, _)| *up == part);
-            program = match place {
-                Some((_, place)) => program.env(part.variable(), place),
-                None => program.without_variable(part.variable()),
+        for (variable, value) in self.setup.variables() {
+            program = match value {
+                Some(value) => program.env(variable, value),
+                None => program.without_variable(variable),
             };
         }
         program

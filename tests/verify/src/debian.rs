@@ -62,7 +62,8 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
             .args(words)
             .env("DEBIAN_FRONTEND", "noninteractive")
     };
-    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    // What is there already may be in use, and stays as it is.
+    let mut words = vec!["install", "-y", "--no-install-recommends", "--no-upgrade"];
     words.extend(packages);
     let mut attempt = 1;
     loop {
@@ -80,8 +81,9 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, PostgreSQL,
-/// a registry of images, `openssl` and `ssh-keygen` are there, as needed.
+/// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, what a
+/// Kubernetes node needs, PostgreSQL, a registry of images, `openssl` and `ssh-keygen` are there, as
+/// needed.
 ///
 /// # Errors
 /// As [`install`]; also if a program is still missing after its package was installed.
@@ -134,6 +136,8 @@ pub enum Need {
     Signatures,
     /// The Docker engine with its client, and what it sets the firewall with.
     Docker,
+    /// What a Kubernetes node calls, and an engine of its own.
+    Kubernetes,
     /// The programs of a PostgreSQL server.
     Postgres,
     /// The registry of images.
@@ -155,6 +159,7 @@ impl Need {
             Self::Disks => &["e2fsprogs", "mount"],
             Self::Signatures => &["openssh-client", "openssl"],
             Self::Docker => &["docker.io", "iptables"],
+            Self::Kubernetes => &["docker.io", "iptables", "iproute2", "conntrack", "socat"],
             Self::Postgres => &["postgresql"],
             Self::Registry => &["docker-registry"],
         }
@@ -174,6 +179,9 @@ impl Need {
             Self::Signatures => ["ssh-keygen", "openssl"]
                 .into_iter()
                 .all(|name| find(name).is_some()),
+            Self::Kubernetes => ["dockerd", "docker", "iptables", "ip", "conntrack", "socat"]
+                .iter()
+                .all(|program| find(program).is_some()),
             Self::Postgres => initdb().is_some(),
             Self::Registry => find(REGISTRY).is_some(),
             Self::Docker => {

@@ -202,7 +202,8 @@ fn address_in(folder: &Path) -> String {
     format!("unix://{}", folder.join("docker.sock").display())
 }
 
-async fn answers(address: &str, interrupt: &Interrupt) -> bool {
+/// Tells whether an engine answers there.
+pub async fn answers(address: &str, interrupt: &Interrupt) -> bool {
     let asked = Program::new("docker", 1)
         .args(["version"])
         .env("DOCKER_HOST", address);

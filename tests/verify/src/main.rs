@@ -8,6 +8,7 @@ mod debian;
 mod docker;
 mod error;
 mod interrupt;
+mod kubernetes;
 mod part;
 mod program;
 mod python;
@@ -29,8 +30,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tree::Tree;
 
+fn main() -> ExitCode {
+    match kubernetes::role(std::env::args_os()) {
+        Some(ended) => ended,
+        None => verification(),
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+async fn verification() -> ExitCode {
     let selection = match args::parse(std::env::args().skip(1)) {
         Ok(Request::Verify(selection)) => selection,
         Ok(Request::Help) => {
@@ -62,6 +70,10 @@ async fn verify(selection: &Selection, interrupt: &Interrupt) -> Result<bool, Er
     let tree = Tree::around(&folder, interrupt).await?;
     let mut setup = Setup::default();
     let verified = stages(selection, &tree, &mut setup, interrupt).await;
+    if selection.stay && verified.is_ok() {
+        report::print(&setup.told_by_hand());
+        interrupt.wait().await;
+    }
     let gone = setup.tear_down().await;
     let good = verified?;
     gone.map(|()| good)
@@ -88,9 +100,7 @@ async fn stages(
         report::heading(stage);
         let start = Instant::now();
         let result = if stage == Stage::Setup {
-            setup::bring_up(selection, interrupt)
-                .await
-                .map(|up| *setup = up)
+            setup::bring_up(selection, setup, interrupt).await
         } else {
             let checks = Checks {
                 tree,

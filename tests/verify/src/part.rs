@@ -11,6 +11,8 @@ pub enum Part {
     Mounts,
     /// A Docker engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
     /// The programs of a PostgreSQL server; the tests make and end their own.
     Postgres,
     /// The program of a registry of images; the tests start and end their own.
@@ -24,6 +26,7 @@ impl Part {
         Self::Chromium,
         Self::Mounts,
         Self::Docker,
+        Self::Kubernetes,
         Self::Postgres,
         Self::Registry,
     ];
@@ -35,6 +38,7 @@ impl Part {
             Self::Chromium => "chromium",
             Self::Mounts => "mounts",
             Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
             Self::Postgres => "postgres",
             Self::Registry => "registry",
         }
@@ -51,6 +55,9 @@ impl Part {
             Self::Docker => {
                 "a Docker engine: that of DOCKER_HOST, or one from Debian for the tests alone"
             }
+            Self::Kubernetes => {
+                "a Kubernetes node for the tests alone, built once from Debian's sources (5 minutes)"
+            }
             Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
             Self::Registry => "a registry of images, from Debian, of the tests' own",
         }
@@ -63,6 +70,7 @@ impl Part {
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
             Self::Docker => "CODE_DEPLOY_STAGE_DOCKER",
+            Self::Kubernetes => "CODE_DEPLOY_STAGE_KUBERNETES",
             Self::Postgres => "CODE_DEPLOY_STAGE_POSTGRES",
             Self::Registry => "CODE_DEPLOY_STAGE_REGISTRY",
         }
@@ -75,6 +83,7 @@ impl Part {
             Self::Chromium => &["browser"],
             Self::Mounts => &["disk"],
             Self::Docker => &["docker", "registry"],
+            Self::Kubernetes => &["kubernetes"],
             Self::Postgres => &["postgres"],
             Self::Registry => &["registry"],
         }

@@ -104,6 +104,12 @@ pub fn print(text: &str) {
     let _ = out.flush();
 }
 
+/// Prints what went wrong where the output is read by a program.
+pub fn complain(text: &str) {
+    // A reader who has gone away cannot be told.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,15 +6,17 @@ use crate::debian::{self, CHROMIUM, Need};
 use crate::docker;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::kubernetes::{self, Cluster};
 use crate::part::Part;
 use crate::program::Program;
 use crate::stage::Stage;
 use crate::tools::{DENY, NEXTEST};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where everything is that was brought up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Setup {
     /// cargo-deny.
     pub deny: Option<PathBuf>,
@@ -24,26 +26,67 @@ pub struct Setup {
     pub parts: Vec<(Part, PathBuf)>,
     /// The Docker engine.
     pub docker: Option<docker::Engine>,
+    /// The Kubernetes cluster.
+    pub kubernetes: Option<kubernetes::Cluster>,
 }
 
 impl Setup {
+    /// Returns what tests are told about the parts: of each variable its value, and none for a part that is not there.
+    pub fn variables(&self) -> Vec<(&'static str, Option<OsString>)> {
+        let place = |part: Part| self.parts.iter().find(|(up, _)| *up == part);
+        let parts = Part::ALL.into_iter().map(|part| {
+            let place = place(part).map(|(_, place)| place.clone().into_os_string());
+            (part.variable(), place)
+        });
+        let told = match self.kubernetes.as_ref().map(Cluster::told) {
+            Some(told) => told.map(Some),
+            None => [None, None],
+        };
+        let more = kubernetes::VARIABLES.into_iter().zip(told);
+        parts.chain(more).collect()
+    }
+
+    /// Returns the variables as a person sets them in a shell.
+    pub fn told_by_hand(&self) -> String {
+        let set = self
+            .variables()
+            .into_iter()
+            .filter_map(|(variable, value)| {
+                Some(format!("export {variable}='{}'\n", value?.display()))
+            });
+        format!(
+            "\n{}-- up until you interrupt (Ctrl-C)\n",
+            set.collect::<String>()
+        )
+    }
+
     /// Takes down what was brought up for this verification alone.
     ///
     /// # Errors
     /// What does not go.
-    pub async fn tear_down(&self) -> Result<(), Error> {
-        match &self.docker {
+    pub async fn tear_down(&mut self) -> Result<(), Error> {
+        let cluster = match &mut self.kubernetes {
+            Some(cluster) => cluster.tear_down().await,
+            None => Ok(()),
+        };
+        let engine = match &self.docker {
             Some(engine) => engine.tear_down().await,
             None => Ok(()),
-        }
+        };
+        cluster.and(engine)
     }
 }
 
-/// Brings up what the selected stages need, or everything if only this was asked for.
+/// Brings up what the selected stages need, or everything if only this was asked for. What is up already when
+/// something else cannot be had stands in `setup` too: it has to be taken down.
 ///
 /// # Errors
 /// What could not be brought up, and what a person can do about it.
-pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Setup, Error> {
+pub async fn bring_up(
+    selection: &Selection,
+    setup: &mut Setup,
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
     let stages = selection.stages();
     let all = selection.only == [Stage::Setup];
     let wanted = |stage| all || stages.contains(&stage);
@@ -56,9 +99,12 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     let cache = Cache::from_variables(|name| std::env::var_os(name))?;
     let hold = Arc::new(cache.hold().await?);
     check_toolchain(&stages, interrupt).await?;
+    // A cluster that the user has is only asked.
+    let own = |part: &Part| *part != Part::Kubernetes || selection.kubernetes_context.is_none();
+    let own: Vec<Part> = parts.iter().copied().filter(own).collect();
     debian::ensure(
         &needs(
-            &parts,
+            &own,
             wanted(Stage::Clippy) || wanted(Stage::Build),
             wanted(Stage::Tests),
         ),
@@ -66,7 +112,6 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
     )
     .await?;
 
-    let mut setup = Setup::default();
     if wanted(Stage::Deny) {
         setup.deny = Some(DENY.ensure(&cache, interrupt).await?);
     }
@@ -96,11 +141,18 @@ pub async fn bring_up(selection: &Selection, interrupt: &Interrupt) -> Result<Se
                 setup.docker = Some(engine);
                 address
             }
+            Part::Kubernetes => {
+                let context = selection.kubernetes_context.as_deref();
+                let cluster = kubernetes::ensure(&cache, context, interrupt).await?;
+                let kubeconfig = cluster.kubeconfig.clone();
+                setup.kubernetes = Some(cluster);
+                kubeconfig
+            }
         };
         crate::report::note(&format!("{}: {}", part.name(), place.display()));
         setup.parts.push((part, place));
     }
-    Ok(setup)
+    Ok(())
 }
 
 fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
@@ -116,6 +168,7 @@ fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
         Part::Chromium => Need::Chromium,
         Part::Mounts => Need::Disks,
         Part::Docker => Need::Docker,
+        Part::Kubernetes => Need::Kubernetes,
         Part::Postgres => Need::Postgres,
         Part::Registry => Need::Registry,
     }));

@@ -4,7 +4,7 @@
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
 //! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter`, `browser`
 //! and `envelope` need the Python tools, `browser` needs Chromium too, `disk` mounts disks, `docker` needs a
-//! Docker engine, and `registry` a registry of images too. Such a test fails where its part
+//! Docker engine, `registry` a registry of images too, and `kubernetes` a Kubernetes cluster. Such a test fails where its part
 //! is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -20,6 +20,7 @@ mod house;
 mod jupyter;
 mod kills;
 mod kit;
+mod kubernetes;
 mod notebooks;
 mod outlives;
 mod registry;

@@ -1,0 +1,163 @@
+//! The stage's cluster as a test uses it: through `kubectl`, in a namespace of its own.
+
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A namespace that goes with the test.
+pub struct Namespace {
+    pub name: String,
+}
+
+impl Namespace {
+    /// Makes a namespace whose name no other test has.
+    pub fn new(purpose: &str) -> Self {
+        let name = format!("code-deploy-e2e-{purpose}-{}", std::process::id());
+        let namespace = Self { name };
+        namespace.post(
+            "/api/v1/namespaces",
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}}),
+        );
+        namespace
+    }
+
+    /// Returns the path of something in it.
+    pub fn path(&self, group: &str, rest: &str) -> String {
+        format!("{group}/namespaces/{}/{rest}", self.name)
+    }
+
+    /// Runs `kubectl` in it and returns what it says, which must be a success.
+    #[track_caller]
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        let ran = self.run(words, "");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "kubectl {words:?}: {said}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    /// Tells whether a user may do something, as the API server says.
+    #[track_caller]
+    pub fn may(&self, user: &str, verb: &str, resource: &str) -> bool {
+        let ran = self.run(&["auth", "can-i", verb, resource, "--as", user], "");
+        match String::from_utf8_lossy(&ran.stdout).trim() {
+            "yes" => true,
+            "no" => false,
+            other => panic!("{other}{}", String::from_utf8_lossy(&ran.stderr)),
+        }
+    }
+
+    /// Sends an object as JSON and returns the answer.
+    #[track_caller]
+    pub fn post(&self, path: &str, object: &Value) -> Value {
+        let ran = self.run(&["create", "--raw", path, "-f", "-"], &object.to_string());
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "POST {path}: {said}");
+        serde_json::from_slice(&ran.stdout).unwrap()
+    }
+
+    /// Asks for something as JSON.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", "--raw", path])).unwrap()
+    }
+
+    fn run(&self, words: &[&str], input: &str) -> Output {
+        let mut command = Command::new(promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL"));
+        command
+            .arg("--kubeconfig")
+            .arg(promised("CODE_DEPLOY_STAGE_KUBERNETES"))
+            .args(["--namespace", &self.name])
+            .args(words)
+            .env("NO_PROXY", "*")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut words = child.stdin.take().unwrap();
+        words.write_all(input.as_bytes()).unwrap();
+        drop(words);
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let words = [
+            "delete",
+            "namespace",
+            &self.name,
+            "--ignore-not-found",
+            "--timeout=120s",
+        ];
+        let ran = self.run(&words, "");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() || std::thread::panicking(), "{said}");
+    }
+}
+
+/// An image from scratch with the server, in the engine from which the cluster takes images.
+pub struct Image {
+    pub name: String,
+}
+
+impl Image {
+    /// Compiles the server without libraries and makes the image of it.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("server.rs"), include_str!("server.rs")).unwrap();
+        let compile = [
+            "--edition=2021",
+            "-Ctarget-feature=+crt-static",
+            "server.rs",
+        ];
+        let image = Self {
+            name: format!("code-deploy-e2e/server:{}", std::process::id()),
+        };
+        let archive = folder.path().join("server.tar");
+        let archive = archive.to_str().unwrap();
+        for (program, words) in [
+            ("rustc", compile.as_slice()),
+            ("tar", &["-cf", archive, "server"]),
+            (
+                "docker",
+                &[
+                    "import",
+                    "--change",
+                    "ENTRYPOINT [\"/server\"]",
+                    archive,
+                    &image.name,
+                ],
+            ),
+        ] {
+            let mut command = Command::new(program);
+            let command = command.args(words).current_dir(folder.path());
+            let ran = command.env("DOCKER_HOST", engine()).output().unwrap();
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{program} {words:?}: {said}");
+        }
+        image
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let mut docker = Command::new("docker");
+        let docker = docker.args(["image", "rm", "--force", &self.name]);
+        let ran = docker.env("DOCKER_HOST", engine()).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() || std::thread::panicking(), "{said}");
+    }
+}
+
+fn engine() -> PathBuf {
+    promised("CODE_DEPLOY_STAGE_KUBERNETES_DOCKER")
+}
+
+#[track_caller]
+fn promised(variable: &str) -> PathBuf {
+    let place = std::env::var_os(variable).unwrap_or_else(|| {
+        panic!("a Kubernetes cluster is needed here, and {variable} is not set: run `cargo verify --only tests`")
+    });
+    place.into()
+}
