@@ -138,9 +138,15 @@ impl Checks<'_> {
             self.name_left_out(nextest, tests, report).await?;
         }
         words.extend(self.selection.runner_words.iter().cloned());
-        self.nextest(nextest, 60, &words)
-            .watch(self.interrupt, |line| closing.see(line))
-            .await?;
+        let (over, until) = Interrupt::channel();
+        let tests = async {
+            let run = self.nextest(nextest, 60, &words);
+            let tested = run.watch(self.interrupt, |line| closing.see(line)).await;
+            over.send("the end of the tests");
+            tested
+        };
+        let (tested, lent) = tokio::join!(tests, self.setup.lend(&until));
+        tested.and(lent)?;
         match closing.line().and_then(tests_run) {
             Some(1..) => Ok(()),
             _ => Err(Error::Answer {

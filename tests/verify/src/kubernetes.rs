@@ -3,6 +3,7 @@
 mod components;
 mod files;
 mod inside;
+mod lending;
 mod network;
 mod node;
 mod openapi;
@@ -31,7 +32,8 @@ const PAUSE: &str = "code-deploy-stage/pause:1";
 const HIDDEN: [&str; 3] = ["/run", "/var/run", "/var/log"];
 
 /// The variables that tell the tests more than where the cluster is.
-pub const VARIABLES: [&str; 2] = [
+pub const VARIABLES: [&str; 3] = [
+    "CODE_DEPLOY_STAGE_KUBERNETES_LENDER",
     "CODE_DEPLOY_STAGE_KUBERNETES_DOCKER",
     "CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL",
 ];
@@ -39,8 +41,8 @@ pub const VARIABLES: [&str; 2] = [
 /// A cluster that the tests may use.
 #[derive(Debug)]
 pub struct Cluster {
-    /// How to reach it, as `KUBECONFIG` names it.
-    pub kubeconfig: PathBuf,
+    /// The folder of a node of ours; in it stands how to reach the cluster.
+    folder: PathBuf,
     /// Its client.
     kubectl: PathBuf,
     /// The Docker engine from which it takes images, as `DOCKER_HOST` names it.
@@ -51,21 +53,20 @@ pub struct Cluster {
 
 #[derive(Debug)]
 enum Kind {
-    /// A node of ours, which goes with the tests.
-    Own(Box<Node>),
-    /// A cluster of the user's; the folder holds how to reach it.
-    Named(PathBuf),
+    /// A node of ours, made from the programs in this folder whenever a test asks for it.
+    Own(PathBuf),
+    /// A cluster of the user's.
+    Named,
 }
 
 /// Becomes a process of the node, where this program was started as one.
 pub fn role(words: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let words: Vec<OsString> = words.into_iter().collect();
-    let called = Path::new(words.first()?).file_name()?;
-    if called == runtime::NAME {
-        return Some(runtime::main(words.get(1..).unwrap_or_default()));
+    if words.get(1).is_some_and(|word| word == inside::WORD) {
+        return Some(inside::main(words.get(2..).unwrap_or_default()));
     }
-    let inside = words.get(1).is_some_and(|word| word == inside::WORD);
-    inside.then(|| inside::main(words.get(2..).unwrap_or_default()))
+    let called = Path::new(words.first()?).file_name()?;
+    (called == runtime::NAME).then(|| runtime::main(words.get(1..).unwrap_or_default()))
 }
 
 /// Brings a node up, or looks for the cluster of a context that was named.
@@ -103,13 +104,15 @@ async fn own(
         );
     }
     let programs = programs::ensure(cache, interrupt).await?;
-    let kubectl = programs.join("kubectl");
-    let node = Node::bring_up(folder, programs, interrupt).await?;
+    // Better known now than when the first test asks.
+    crate::report::note("trying a Kubernetes node");
+    let mut node = Node::bring_up(folder.clone(), programs.clone(), interrupt).await?;
+    node.tear_down().await?;
     Ok(Cluster {
-        kubeconfig: node.kubeconfig(),
-        kubectl,
-        engine: node.engine(),
-        kind: Kind::Own(Box::new(node)),
+        engine: node::engine(&folder),
+        folder,
+        kubectl: programs.join("kubectl"),
+        kind: Kind::Own(programs),
         _hold: hold,
     })
 }
@@ -153,16 +156,9 @@ async fn named(
         .open(&kubeconfig);
     let written = opened.and_then(|mut file| file.write_all(view.as_bytes()));
     written.map_err(failed)?;
-    let cluster = Cluster {
-        kubeconfig,
-        kubectl,
-        engine,
-        kind: Kind::Named(folder),
-        _hold: hold,
-    };
-    let asked = Program::new(&cluster.kubectl, 1)
+    let asked = Program::new(&kubectl, 1)
         .args(["--kubeconfig"])
-        .args([&cluster.kubeconfig])
+        .args([&kubeconfig])
         .args(["--context", context, "get", "--raw", "/version"]);
     if let Err(error) = asked.read(interrupt).await {
         return Err(Error::Machine {
@@ -171,7 +167,13 @@ async fn named(
                 .into(),
         });
     }
-    Ok(cluster)
+    Ok(Cluster {
+        folder,
+        kubectl,
+        engine,
+        kind: Kind::Named,
+        _hold: hold,
+    })
 }
 
 /// Tells whether this machine can have a node, before anything is built for it.
@@ -220,20 +222,26 @@ fn log_of(folder: &Path, name: &str) -> PathBuf {
 }
 
 impl Cluster {
-    /// Returns what the tests are told beside where the cluster is, by [`VARIABLES`].
-    pub fn told(&self) -> [OsString; 2] {
-        [(&self.engine).into(), (&self.kubectl).into()]
+    /// Returns how to reach it, as `KUBECONFIG` names it; the file is there while the cluster is lent.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join(files::KUBECONFIG)
     }
 
-    /// Ends a node of ours and removes all that was its own, also after an interruption.
+    /// Returns what the tests are told beside that, by [`VARIABLES`].
+    pub fn told(&self) -> [OsString; 3] {
+        [
+            self.socket().into_os_string(),
+            (&self.engine).into(),
+            (&self.kubectl).into(),
+        ]
+    }
+
+    /// Removes what is left of it, also after an interruption.
     ///
     /// # Errors
-    /// If it does not end, or something of it cannot be removed.
-    pub async fn tear_down(&mut self) -> Result<(), Error> {
-        match &mut self.kind {
-            Kind::Own(node) => node.tear_down().await,
-            Kind::Named(folder) => remains::remove(folder).await,
-        }
+    /// If something cannot be removed.
+    pub async fn tear_down(&self) -> Result<(), Error> {
+        remains::remove(&self.folder).await
     }
 }
 

@@ -70,11 +70,13 @@ async fn verify(selection: &Selection, interrupt: &Interrupt) -> Result<bool, Er
     let tree = Tree::around(&folder, interrupt).await?;
     let mut setup = Setup::default();
     let verified = stages(selection, &tree, &mut setup, interrupt).await;
-    if selection.stay && verified.is_ok() {
+    let stayed = if selection.stay && matches!(verified, Ok(true)) {
         report::print(&setup.told_by_hand());
-        interrupt.wait().await;
-    }
-    let gone = setup.tear_down().await;
+        setup.lend(interrupt).await
+    } else {
+        Ok(())
+    };
+    let gone = stayed.and(setup.tear_down().await);
     let good = verified?;
     gone.map(|()| good)
 }

@@ -40,7 +40,7 @@ impl Setup {
         });
         let told = match self.kubernetes.as_ref().map(Cluster::told) {
             Some(told) => told.map(Some),
-            None => [None, None],
+            None => [None, None, None],
         };
         let more = kubernetes::VARIABLES.into_iter().zip(told);
         parts.chain(more).collect()
@@ -60,12 +60,26 @@ impl Setup {
         )
     }
 
+    /// Lends to tests what only runs while one has it, until it is interrupted.
+    ///
+    /// # Errors
+    /// If it cannot be lent, or does not end.
+    pub async fn lend(&self, until: &Interrupt) -> Result<(), Error> {
+        match &self.kubernetes {
+            Some(cluster) => cluster.lend(until).await,
+            None => {
+                until.wait().await;
+                Ok(())
+            }
+        }
+    }
+
     /// Takes down what was brought up for this verification alone.
     ///
     /// # Errors
     /// What does not go.
-    pub async fn tear_down(&mut self) -> Result<(), Error> {
-        let cluster = match &mut self.kubernetes {
+    pub async fn tear_down(&self) -> Result<(), Error> {
+        let cluster = match &self.kubernetes {
             Some(cluster) => cluster.tear_down().await,
             None => Ok(()),
         };
@@ -144,7 +158,7 @@ pub async fn bring_up(
             Part::Kubernetes => {
                 let context = selection.kubernetes_context.as_deref();
                 let cluster = kubernetes::ensure(&cache, context, interrupt).await?;
-                let kubeconfig = cluster.kubeconfig.clone();
+                let kubeconfig = cluster.kubeconfig();
                 setup.kubernetes = Some(cluster);
                 kubeconfig
             }

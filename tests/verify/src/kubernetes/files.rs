@@ -163,16 +163,19 @@ pub(super) async fn lay_out(
     write_secret(&folder.join("engine.json"), "{}")?;
     write_secret(&folder.join(KUBELET), &kubelet(folder, range).to_string())?;
     write_secret(&folder.join("names"), "")?;
-    link_runtime(folder)?;
+    copy_program(folder)?;
     keys(folder, interrupt).await?;
     Ok(users)
 }
 
-/// Makes this program the node's runtime: by the name that it is called by, it knows what it is.
-fn link_runtime(folder: &Path) -> Result<(), Error> {
-    let link = folder.join(super::runtime::NAME);
-    let made = std::env::current_exe().and_then(|own| std::os::unix::fs::symlink(own, &link));
-    made.map_err(failed("make", &link))
+/// Puts this program where the node starts it from: by its name there it knows that it is the runtime. A link would
+/// lead nowhere once the program was built anew.
+fn copy_program(folder: &Path) -> Result<(), Error> {
+    let copy = folder.join(super::runtime::NAME);
+    let copied = std::fs::copy("/proc/self/exe", &copy);
+    copied
+        .map(drop)
+        .map_err(failed("copy this program to", &copy))
 }
 
 async fn keys(folder: &Path, interrupt: &Interrupt) -> Result<(), Error> {

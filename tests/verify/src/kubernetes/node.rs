@@ -60,15 +60,11 @@ impl Node {
     }
 
     fn start(folder: PathBuf, programs: PathBuf) -> Result<Self, Error> {
-        let own = std::env::current_exe().map_err(|source| Error::Start {
-            program: WORD.into(),
-            source,
-        })?;
         let mut command = Command::new("unshare");
         command
             .args(["--net", "--mount", "--pid", "--fork"])
             .args(["--kill-child", "--mount-proc", "--"])
-            .arg(own)
+            .arg(folder.join(super::runtime::NAME))
             .arg(WORD)
             .arg(&folder)
             .stdin(Stdio::piped())
@@ -122,7 +118,7 @@ impl Node {
         };
         self.until("kube-apiserver", answers).await?;
         self.order(components.second()).await?;
-        let engine = self.engine();
+        let engine = engine(&folder);
         self.until("dockerd", async || {
             crate::docker::answers(&engine, interrupt).await
         })
@@ -150,7 +146,7 @@ impl Node {
         let import = Program::new("docker", 2)
             .args(["import", "--change", "ENTRYPOINT [\"/pause\"]"])
             .args([archive.display().to_string().as_str(), PAUSE])
-            .env("DOCKER_HOST", self.engine());
+            .env("DOCKER_HOST", engine(&self.folder));
         import.read(interrupt).await.map(drop)
     }
 
@@ -219,16 +215,6 @@ impl Node {
         }
     }
 
-    /// Returns where the node's Docker engine listens, as `DOCKER_HOST` names it.
-    pub(super) fn engine(&self) -> String {
-        format!("unix://{}", self.folder.join("run/docker.sock").display())
-    }
-
-    /// Returns the file that tells the tests how to reach the API server.
-    pub(super) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join(files::KUBECONFIG)
-    }
-
     /// Ends the node and removes all that was its own, also after an interruption.
     ///
     /// # Errors
@@ -250,6 +236,11 @@ impl Node {
         network::unlink().await;
         remains::remove(&self.folder).await
     }
+}
+
+/// Returns where the Docker engine of a node in that folder listens, as `DOCKER_HOST` names it.
+pub(super) fn engine(folder: &Path) -> String {
+    format!("unix://{}", folder.join("run/docker.sock").display())
 }
 
 /// Runs `kubectl` as the node's administrator and returns what it says, unless it fails.

@@ -94,7 +94,14 @@ struct Build<'a> {
 
 impl Build<'_> {
     async fn run(&self) -> Result<PathBuf, Error> {
-        for name in ["packages", "unpacked", "out", "lists/partial", "apt"] {
+        for name in [
+            "packages",
+            "unpacked",
+            "out",
+            "lists/partial",
+            "apt",
+            "go-tmp",
+        ] {
             let path = self.folder.join(name);
             std::fs::create_dir_all(&path).map_err(failed("make", &path))?;
         }
@@ -259,6 +266,7 @@ impl Build<'_> {
             .env("GOROOT", at("unpacked").join(GO))
             .env("GOPATH", at("go"))
             .env("GOCACHE", at("go-cache"))
+            .env("GOTMPDIR", at("go-tmp"))
             .env("GO111MODULE", "off")
             .env("GOFLAGS", "")
             .env("CGO_ENABLED", "0")

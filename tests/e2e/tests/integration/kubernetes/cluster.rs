@@ -1,9 +1,15 @@
 //! The stage's cluster as a test uses it: through `kubectl`, in a namespace of its own.
 
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long it may take until the cluster is there.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A namespace that goes with the test.
 pub struct Namespace {
@@ -12,7 +18,9 @@ pub struct Namespace {
 
 impl Namespace {
     /// Makes a namespace whose name no other test has.
+    #[track_caller]
     pub fn new(purpose: &str) -> Self {
+        borrow();
         let name = format!("code-deploy-e2e-{purpose}-{}", std::process::id());
         let namespace = Self { name };
         namespace.post(
@@ -103,7 +111,9 @@ pub struct Image {
 
 impl Image {
     /// Compiles the server without libraries and makes the image of it.
+    #[track_caller]
     pub fn new() -> Self {
+        borrow();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("server.rs"), include_str!("server.rs")).unwrap();
         let compile = [
@@ -148,6 +158,23 @@ impl Drop for Image {
         let said = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success() || std::thread::panicking(), "{said}");
     }
+}
+
+/// Asks for the cluster, which then is there until this process ends.
+#[track_caller]
+fn borrow() {
+    static LENT: OnceLock<BufReader<UnixStream>> = OnceLock::new();
+    LENT.get_or_init(|| {
+        let lender = promised("CODE_DEPLOY_STAGE_KUBERNETES_LENDER");
+        let asked = UnixStream::connect(&lender);
+        let asked = asked.unwrap_or_else(|error| panic!("{}: {error}", lender.display()));
+        asked.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut lent = BufReader::new(asked);
+        let mut said = String::new();
+        lent.read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n", "the cluster did not come up");
+        lent
+    });
 }
 
 fn engine() -> PathBuf {
