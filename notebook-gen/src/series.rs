@@ -135,6 +135,7 @@ impl Bins {
             Source::Probe,
             Source::Load,
             Source::Platform,
+            Source::Instance,
         ] {
             bins.read_source(facts, source)?;
         }
@@ -186,7 +187,7 @@ impl Bins {
         self.add(open, key(&sample.service), bin, &sample);
         if matches!(
             sample.source,
-            Source::Router | Source::Client | Source::Load
+            Source::Router | Source::Client | Source::Load | Source::Instance
         ) {
             self.add(open, key(""), bin, &sample);
         }
@@ -255,14 +256,13 @@ impl Bins {
         u64::try_from(seen).unwrap_or(1).max(1)
     }
 
-    /// Returns who saw the users' requests: the outside client, or the router where there is no
-    /// sample of a client.
+    /// Returns who saw the users' requests: the outside client or, where there is no sample of one,
+    /// the router, or the instances behind none.
     #[must_use]
     pub fn vantage(&self) -> Source {
-        if self.by_release(Source::Client).is_empty() {
-            return Source::Router;
-        }
-        Source::Client
+        let seen = |source: &Source| !self.by_release(*source).is_empty();
+        let all = [Source::Client, Source::Router, Source::Instance];
+        all.into_iter().find(seen).unwrap_or(Source::Router)
     }
 }
 

@@ -5,7 +5,7 @@ mod operation;
 
 use std::time::Duration;
 
-use code_deploy_record::Secret;
+use code_deploy_record::{Release, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,23 +88,29 @@ pub async fn check(
     result
 }
 
-/// Checks every service that names an OpenAPI document, through its usual address; returns the
-/// results by service. The headers of `reach` go with every request.
+/// Checks every service that names an OpenAPI document, through its usual address or, where a
+/// release is named, that release on purpose; returns the results by service.
 ///
 /// # Errors
 /// That somebody asked the run to stop; that the target cannot be observed.
 pub async fn check_all(
     context: &Context,
-    reach: &[(String, Secret)],
+    release: Option<&Release>,
 ) -> Result<Vec<(String, ContractResult)>, StepError> {
-    let urls = gate::base_urls(context).await?;
+    let (urls, reach) = match release {
+        Some(release) => {
+            let urls = gate::urls_of(context, release).await?;
+            (urls, context.target.reach(release))
+        }
+        None => (gate::base_urls(context).await?, Vec::new()),
+    };
     let mut results = Vec::new();
     for service in &context.spec.services {
         context.safe_point()?;
         let (Some(path), Some(base)) = (&service.file.openapi, urls.get(&service.name)) else {
             continue;
         };
-        let result = check(context, base, path, reach).await;
+        let result = check(context, base, path, &reach).await;
         results.push((service.name.clone(), result));
     }
     Ok(results)

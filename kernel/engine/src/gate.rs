@@ -12,11 +12,12 @@ pub mod window;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{EventBody, Gate, GateCheck, GateEvaluated};
+use code_deploy_record::{EventBody, Gate, GateCheck, GateEvaluated, Release};
 
 use crate::Context;
 use crate::step::StepError;
 use crate::surroundings::Sabotage;
+use crate::target::ServiceAddress;
 
 /// What a gate found.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,9 +82,26 @@ pub async fn answer(
 /// # Errors
 /// When the target cannot be observed.
 pub async fn base_urls(context: &Context) -> Result<BTreeMap<String, String>, StepError> {
-    let observed = context.target.observe().await?;
-    let urls = observed.addresses.into_iter();
-    Ok(urls
-        .map(|place| (place.service, format!("http://{}", place.address)))
-        .collect())
+    Ok(urls(context.target.observe().await?.addresses))
+}
+
+/// Returns where each service of a release is reached on purpose, together with the headers of
+/// [`Target::reach`](crate::Target::reach).
+///
+/// # Errors
+/// When the target cannot be observed.
+pub async fn urls_of(
+    context: &Context,
+    release: &Release,
+) -> Result<BTreeMap<String, String>, StepError> {
+    match context.target.addresses_of(release).await? {
+        Some(addresses) => Ok(urls(addresses)),
+        None => base_urls(context).await,
+    }
+}
+
+fn urls(addresses: Vec<ServiceAddress>) -> BTreeMap<String, String> {
+    let urls = addresses.into_iter();
+    urls.map(|place| (place.service, format!("http://{}", place.address)))
+        .collect()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Fence, Finding, Release, Secret};
+use code_deploy_record::{Fence, Finding, Release, Secret, Source};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine, ServiceAddress,
-    Shares, Stopped, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
+    ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -326,6 +326,25 @@ impl Target for LeasedTarget {
 
     fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
         self.inner.reach(release)
+    }
+
+    fn balancing(&self) -> Balancing {
+        self.inner.balancing()
+    }
+
+    fn counted_by(&self) -> Source {
+        self.inner.counted_by()
+    }
+
+    async fn addresses_of(
+        &self,
+        release: &Release,
+    ) -> Result<Option<Vec<ServiceAddress>>, TargetError> {
+        answer("finding a release", self.inner.addresses_of(release)).await
+    }
+
+    async fn manifests(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TargetError> {
+        answer("making manifests", self.inner.manifests(wanted)).await
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {

@@ -9,6 +9,7 @@ pub mod context;
 pub mod contract;
 pub mod duration;
 pub mod error;
+pub mod exposition;
 pub mod foresight;
 pub mod gate;
 pub mod http;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Finding, Problem, Release, RunId, Secret, Severity};
+use code_deploy_record::{Finding, Problem, Release, RunId, Secret, Severity, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Routing, Spec};
@@ -25,6 +25,16 @@ pub trait Target: Send + Sync {
     /// Returns what of the deployment file this target cannot honour, one finding each. A finding
     /// of severity `Critical` refuses the run, others are shown.
     fn cannot_honour(&self, spec: &Spec) -> Vec<Finding>;
+
+    /// Returns what traffic is balanced by.
+    fn balancing(&self) -> Balancing {
+        Balancing::Requests
+    }
+
+    /// Returns who counts requests by release, and so which samples releases are judged by.
+    fn counted_by(&self) -> Source {
+        Source::Router
+    }
 
     /// Measures what the place has: processors, memory, disk. Changes nothing.
     async fn capacity(&self) -> Result<Capacity, TargetError>;
@@ -150,8 +160,33 @@ pub trait Target: Send + Sync {
     /// Returns the headers that make a request reach a release on purpose, whatever its share.
     fn reach(&self, release: &Release) -> Vec<(String, Secret)>;
 
+    /// Returns where the services of a release are reached on purpose, whatever its share, on a
+    /// target where that is not a matter of [`reach`](Self::reach)'s headers alone.
+    async fn addresses_of(
+        &self,
+        _release: &Release,
+    ) -> Result<Option<Vec<ServiceAddress>>, TargetError> {
+        Ok(None)
+    }
+
+    /// Returns by name what a start states to the platform, as text, where that is worth keeping
+    /// as evidence. Changes nothing.
+    async fn manifests(&self, _wanted: &Wanted) -> Result<Vec<(String, String)>, TargetError> {
+        Ok(Vec::new())
+    }
+
     /// Stops everything of this application and environment. For `--stop`.
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError>;
+}
+
+/// What traffic is balanced by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balancing {
+    /// Each request goes to a release of its own. Addresses answer also while nothing is served.
+    Requests,
+    /// Each connection does, and keeps it for as long as it is kept. An address of which nobody
+    /// serves refuses connections.
+    Connections,
 }
 
 /// What a place has.

@@ -31,6 +31,9 @@ pub enum Source {
     Load,
     /// The platform: memory, processor time.
     Platform,
+    /// The instances themselves, of the requests that reached them, read once a second. A latency is
+    /// the upper bound of the bucket in which an instance counted it.
+    Instance,
 }
 
 impl Source {
@@ -43,6 +46,7 @@ impl Source {
             Self::Probe => "probe",
             Self::Load => "load",
             Self::Platform => "platform",
+            Self::Instance => "instance",
         }
     }
 }

@@ -265,6 +265,7 @@ pub(super) fn time_title(start: i64) -> String {
 pub(super) fn bins_note(bins: &Bins) -> String {
     let source = match bins.vantage() {
         code_deploy_record::Source::Client => "the outside client",
+        code_deploy_record::Source::Instance => "the instances",
         _ => "the router",
     };
     let width = if bins.width == 1 {

@@ -176,11 +176,11 @@ pub(super) fn health(facts: &Facts) -> Report {
 
 pub(super) fn resources(bins: &Bins) -> Report {
     let mut rows = Vec::new();
-    // The router's figures are of traffic, which other tables show.
+    // What router and instances count is traffic, which other tables show.
     let own = bins
         .series
         .iter()
-        .filter(|(key, _)| key.source != Source::Router);
+        .filter(|(key, _)| !matches!(key.source, Source::Router | Source::Instance));
     for (key, series) in own {
         for (figure, peak) in &series.peaks {
             let value = if figure.ends_with("bytes") {
@@ -293,7 +293,7 @@ pub(super) fn load(facts: &Facts) -> Report {
 
 pub(super) fn comparison(facts: &Facts, bins: &Bins) -> Report {
     let mut rows = Vec::new();
-    for source in [Source::Client, Source::Router] {
+    for source in [Source::Client, Source::Router, Source::Instance] {
         for (release, series) in bins.by_release(source) {
             let quantile = |pick: fn(&crate::Quantiles) -> u64| {
                 series

@@ -59,7 +59,8 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
     let second = since.timestamp() + 1;
     let stable_since = soak.stable_since.map_or(second, |since| since.timestamp());
     let stable = soak.stable.clone().map(|stable| (stable, stable_since));
-    let mut reader = WindowReader::new(&context.run, (context.to.clone(), second), stable);
+    let source = context.target.counted_by();
+    let mut reader = WindowReader::new(&context.run, source, (context.to.clone(), second), stable);
     let services: Vec<_> = context
         .spec
         .services

@@ -17,7 +17,7 @@ use crate::{Context, Progress, gate};
 pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError> {
     let since = context.clock.now();
     let journeys = critical_paths(context);
-    let urls = gate::base_urls(context).await?;
+    let urls = gate::urls_of(context, release).await?;
     let reach = context.target.reach(release);
     let mut checks = Vec::new();
     for (index, journey) in journeys.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What the router measured of two releases in a span of time.
+//! What was measured of two releases in a span of time, by who counts requests at the target.
 
 use std::collections::BTreeMap;
 
@@ -38,22 +38,31 @@ pub struct Window {
     pub stable: BTreeMap<String, Sums>,
 }
 
-/// Follows the router's samples as they are written, and adds up those of two releases.
+/// Follows the samples of who counts requests as they are written, and adds up those of two
+/// releases.
 #[derive(Debug)]
 pub struct WindowReader {
     samples: SampleFollower,
+    source: Source,
     new: (Release, i64),
     stable: Option<(Release, i64)>,
     window: Window,
 }
 
 impl WindowReader {
-    /// Returns a reader of the samples of `run` from the given seconds on, each as Unix time.
+    /// Returns a reader of the samples that `source` writes in `run`, from the given seconds on, each
+    /// as Unix time.
     #[must_use]
-    pub fn new(run: &RunFolder, new: (Release, i64), stable: Option<(Release, i64)>) -> Self {
+    pub fn new(
+        run: &RunFolder,
+        source: Source,
+        new: (Release, i64),
+        stable: Option<(Release, i64)>,
+    ) -> Self {
         let since = stable.as_ref().map_or(new.1, |stable| new.1.min(stable.1));
         Self {
-            samples: run.follow_samples(Source::Router, since),
+            samples: run.follow_samples(source, since),
+            source,
             new,
             stable,
             window: Window::default(),
@@ -71,13 +80,13 @@ impl WindowReader {
     /// # Errors
     /// [`Error::Io`]; [`Error::BadSample`].
     pub fn look(&mut self) -> Result<&Window, Error> {
-        let (new, window) = (&self.new, &mut self.window);
+        let (new, source, window) = (&self.new, self.source, &mut self.window);
         let stable = self.stable.as_ref();
         self.samples.look(|sample| {
-            if is_of(sample, new) {
+            if is_of(sample, source, new) {
                 add(&mut window.new, sample);
             }
-            if stable.is_some_and(|stable| is_of(sample, stable)) {
+            if stable.is_some_and(|stable| is_of(sample, source, stable)) {
                 add(&mut window.stable, sample);
             }
         })?;
@@ -85,8 +94,8 @@ impl WindowReader {
     }
 }
 
-fn is_of(sample: &Sample, (release, since): &(Release, i64)) -> bool {
-    sample.source == Source::Router && sample.release == release.as_str() && sample.second >= *since
+fn is_of(sample: &Sample, source: Source, (release, since): &(Release, i64)) -> bool {
+    sample.source == source && sample.release == release.as_str() && sample.second >= *since
 }
 
 fn add(sums: &mut BTreeMap<String, Sums>, sample: &Sample) {

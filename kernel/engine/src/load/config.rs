@@ -95,6 +95,14 @@ impl ClientConfig {
         }
     }
 
+    /// Has every request sent over a connection of its own.
+    pub fn close_connections(&mut self) {
+        for request in &mut self.requests {
+            let header = ("connection".to_owned(), "close".to_owned());
+            request.headers.extend([header]);
+        }
+    }
+
     /// Reads a configuration that [`write`](Self::write) wrote.
     ///
     /// # Errors

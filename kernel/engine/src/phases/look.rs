@@ -13,7 +13,7 @@ use super::work::blocking;
 use crate::http::HttpClient;
 use crate::inventory::{self, Inventory};
 use crate::step::StepError;
-use crate::target::Observed;
+use crate::target::{Balancing, Observed};
 use crate::{Context, Error};
 
 /// How long one connection or request of these looks may take.
@@ -64,22 +64,61 @@ pub(crate) fn addresses(observed: &Observed) -> BTreeMap<&str, SocketAddr> {
         .collect()
 }
 
-/// Connects to the address of every service that has one; returns how many answered, and the
-/// first that did not.
-pub(crate) async fn reach_all(observed: &Observed) -> (usize, Option<String>) {
-    let mut reached = 0;
+/// What became of connections to the services' addresses.
+#[derive(Debug, Default)]
+pub(crate) struct Reached {
+    /// Addresses that answered.
+    pub answered: usize,
+    /// Addresses that refuse connections because nobody serves them yet.
+    pub unserved: usize,
+    /// The first that did not answer, and why.
+    pub failed: Option<String>,
+}
+
+impl Reached {
+    /// Returns how many addresses are as they should be.
+    pub(crate) fn well(&self) -> usize {
+        self.answered + self.unserved
+    }
+
+    /// Returns what was seen, in words.
+    pub(crate) fn text(&self) -> String {
+        if let Some(failed) = &self.failed {
+            return failed.clone();
+        }
+        match self.unserved {
+            0 => format!("{} addresses answer", self.answered),
+            unserved => format!(
+                "{} addresses answer, {unserved} lead to nobody yet",
+                self.answered
+            ),
+        }
+    }
+}
+
+/// Returns whether an address refuses connections because nobody serves it, as it should.
+pub(crate) fn is_unserved(observed: &Observed, balancing: Balancing, service: &str) -> bool {
+    let shares = observed.traffic.get(service);
+    balancing == Balancing::Connections && shares.is_none_or(BTreeMap::is_empty)
+}
+
+/// Connects to the address of every service that has one, up to the first that does not answer.
+pub(crate) async fn reach_all(context: &Context, observed: &Observed) -> Reached {
+    let mut reached = Reached::default();
     for place in &observed.addresses {
+        if is_unserved(observed, context.target.balancing(), &place.service) {
+            reached.unserved += 1;
+            continue;
+        }
         match connects(place.address).await {
-            Ok(()) => reached += 1,
+            Ok(()) => reached.answered += 1,
             Err(why) => {
-                return (
-                    reached,
-                    Some(format!("{} at {}: {why}", place.service, place.address)),
-                );
+                reached.failed = Some(format!("{} at {}: {why}", place.service, place.address));
+                return reached;
             }
         }
     }
-    (reached, None)
+    reached
 }
 
 /// Follows the record's chain and searches it for known secrets; returns how many events it has,

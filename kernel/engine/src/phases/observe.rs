@@ -2,7 +2,6 @@
 
 mod alerts;
 mod dashboards;
-mod exposition;
 mod logs;
 mod metrics;
 mod reading;

@@ -62,7 +62,9 @@ pub(crate) async fn try_all(context: &Context) -> Result<Vec<Path>, StepError> {
         if !asked.insert((edge.from.as_str(), edge.to.as_str(), edge.port)) {
             continue;
         }
-        let (answer, reached) = if let Some(address) = addresses.get(edge.to.as_str()) {
+        let unserved = look::is_unserved(&observed, context.target.balancing(), &edge.to);
+        let served = addresses.get(edge.to.as_str()).filter(|_| !unserved);
+        let (answer, reached) = if let Some(address) = served {
             let made = look::connects(*address).await;
             let well = made.is_ok();
             let text = made.map_or_else(|why| why, |()| format!("connected to {address}"));

@@ -19,6 +19,7 @@ use crate::load::{ClientConfig, ClientTotals};
 use crate::phases::work::blocking;
 use crate::plan::Inputs;
 use crate::step::StepError;
+use crate::target::Balancing;
 use crate::{Context, Step, gate};
 
 /// The client's name in the record.
@@ -215,7 +216,11 @@ async fn start(context: &Context) -> Result<Value, StepError> {
         .await?;
     let name = format!("{CLIENT}-{}", names(&context.run).len() + 1);
     let samples = context.run.samples_path();
-    let config = ClientConfig::for_profile(&profile, &url, Source::Client, &samples, &name);
+    let mut config = ClientConfig::for_profile(&profile, &url, Source::Client, &samples, &name);
+    if context.target.balancing() == Balancing::Connections {
+        // A client that keeps its connections would stay with the release that it found first.
+        config.close_connections();
+    }
     let path = config_path(&context.run, &name);
     config.write(&path).map_err(|error| failed(&error))?;
     let logs = context.run.logs_path();

@@ -32,8 +32,8 @@ pub(super) async fn validate(context: &Context, event: u64) -> Result<(), StepEr
             (Verdict::Open, text)
         }
         None => {
-            let reach = context.target.reach(&context.to);
-            judge(context, &contract::check_all(context, &reach).await?)
+            let results = contract::check_all(context, Some(&context.to)).await?;
+            judge(context, &results)
         }
     };
     let failed = verdict == Verdict::Failed;

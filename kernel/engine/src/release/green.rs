@@ -227,6 +227,11 @@ impl Step for Green {
             .sample_into(Some(context.run.samples_path()))
             .await?;
         let wanted = wanted(context, &self.service, &context.to, self.replicas)?;
+        for (name, text) in context.target.manifests(&wanted).await? {
+            context
+                .keep(&name, "application/yaml", text.into_bytes())
+                .await?;
+        }
         let instances = context.target.start(&wanted).await?;
         let addresses: Vec<_> = instances.iter().map(|one| one.address).collect();
         Ok(json!({ "addresses": addresses, "instances": instances }))

@@ -9,6 +9,7 @@ use crate::http::Request;
 use crate::phases::look::counted;
 use crate::step::StepError;
 use crate::surroundings::Client;
+use crate::target::Balancing;
 use crate::{Context, gate};
 
 /// The header in which a service names the release that answers.
@@ -35,7 +36,10 @@ pub(super) enum Expected<'a> {
 
 /// Asks every service through its address, and says which releases answered.
 pub(super) async fn answers(context: &Context, expected: Expected<'_>) -> Result<Check, StepError> {
-    let urls = gate::base_urls(context).await?;
+    let urls = match &expected {
+        Expected::OnPurpose(release) => gate::urls_of(context, release).await?,
+        Expected::Only(_) | Expected::Both(..) => gate::base_urls(context).await?,
+    };
     let client = context.surroundings.outside.client();
     let mut texts = Vec::new();
     let mut passed = true;
@@ -119,6 +123,10 @@ impl Seen {
 async fn ask(context: &Context, client: &dyn Client, url: &str, expected: &Expected<'_>) -> Seen {
     let mut seen = Seen::default();
     let mut request = Request::get(url, LIMIT);
+    if context.target.balancing() == Balancing::Connections {
+        let header = ("connection".to_owned(), "close".to_owned());
+        request.headers.push(header);
+    }
     if let Expected::OnPurpose(release) = expected {
         request.secret_headers = context.target.reach(release);
     }

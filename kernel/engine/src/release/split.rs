@@ -38,8 +38,9 @@ pub(super) async fn settle(
         return Ok(());
     }
     let (run, new) = (context.run.clone(), context.to.clone());
+    let source = context.target.counted_by();
     let count = move || {
-        let mut reader = WindowReader::new(&run, (new, since), Some((from, since)));
+        let mut reader = WindowReader::new(&run, source, (new, since), Some((from, since)));
         reader.look().cloned()
     };
     let surroundings = &context.surroundings;

@@ -71,11 +71,12 @@ impl Work for Components {
             .keys()
             .filter(|name| context.spec.service(name).is_some());
         let declared = declared.count();
-        let (reached, failed) = look::reach_all(&observed).await;
-        let detail = failed
-            .clone()
-            .unwrap_or_else(|| format!("{declared} services declared, {reached} addresses answer"));
-        let passed = failed.is_none() && declared == context.spec.services.len();
+        let reached = look::reach_all(context, &observed).await;
+        let passed = reached.failed.is_none() && declared == context.spec.services.len();
+        let detail = match reached.failed {
+            Some(failed) => failed,
+            None => format!("{declared} services declared, {}", reached.text()),
+        };
         Ok(Seen::new(passed, detail))
     }
 }

@@ -58,12 +58,8 @@ impl Work for Infrastructure {
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let observed = section.context.target.observe().await?;
-        let (reached, failed) = look::reach_all(&observed).await;
-        let passed = failed.is_none();
-        Ok(Seen::new(
-            passed,
-            failed.unwrap_or_else(|| format!("{reached} addresses answer")),
-        ))
+        let reached = look::reach_all(section.context, &observed).await;
+        Ok(Seen::new(reached.failed.is_none(), reached.text()))
     }
 }
 
@@ -174,6 +170,12 @@ async fn settle(
             "{} containers of the application by the engine's list, beside {} routers",
             observed.instances.len(),
             observed.addresses.len()
+        );
+        section.judge("1.2.2", true, seen, text, &evidence).await?;
+    } else if spec.target != "local" {
+        let text = format!(
+            "{} containers of the application by the platform's list",
+            observed.instances.len()
         );
         section.judge("1.2.2", true, seen, text, &evidence).await?;
     } else {

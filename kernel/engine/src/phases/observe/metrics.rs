@@ -8,8 +8,8 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report, Verdict};
 use serde_json::{Value, json};
 
 use super::VERB;
-use super::exposition::Exposition;
 use super::reading::{Coverage, coverage};
+use crate::exposition::Exposition;
 use crate::http::HttpClient;
 use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
 use crate::step::StepError;

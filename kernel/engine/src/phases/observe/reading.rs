@@ -37,7 +37,7 @@ pub(super) async fn coverage(context: &Context) -> Result<BTreeMap<String, Cover
             }
             let coverage = services.entry(sample.service).or_default();
             match sample.source {
-                Source::Router => coverage.routed += sample.count,
+                Source::Router | Source::Instance => coverage.routed += sample.count,
                 Source::Probe => coverage.probed += sample.count,
                 _ => continue,
             }

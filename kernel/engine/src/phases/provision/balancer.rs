@@ -13,7 +13,7 @@ use crate::http::HttpClient;
 use crate::phases::look::{LIMIT, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
-use crate::target::Observed;
+use crate::target::{Balancing, Observed};
 use crate::{Context, Step};
 
 /// Requests to each service whose answering release is looked at.
@@ -54,12 +54,13 @@ impl Work for Balancer {
             "Breaker after",
             "Drain",
         ];
+        let algorithm = algorithm(context.target.balancing());
         let rows = observed.addresses.iter().map(|place| {
             let routing = &place.routing;
             vec![
                 place.service.clone(),
                 place.address.to_string(),
-                "weights of releases, then the less loaded of two instances".to_owned(),
+                algorithm.to_owned(),
                 routing.timeout.to_string(),
                 routing.retries.to_string(),
                 if routing.sticky { "yes" } else { "no" }.to_owned(),
@@ -182,28 +183,31 @@ fn wrong(context: &Context, answered: &Answered) -> Vec<String> {
         .collect()
 }
 
-async fn settle(
+/// Returns how the balancer chooses, in words.
+fn algorithm(balancing: Balancing) -> &'static str {
+    match balancing {
+        Balancing::Requests => "weights of releases, then the less loaded of two instances",
+        Balancing::Connections => "the platform chooses an instance for each connection",
+    }
+}
+
+/// A balancer of connections knows no requests: what is said of them is not done.
+async fn settle_connections(section: &Section<'_>) -> Result<(), StepError> {
+    let text =
+        "the platform balances connections: what `routing` says of requests is not done there";
+    for item in ["6.2.2", "6.2.3", "6.2.4", "6.2.5"] {
+        section.open(item, text).await?;
+    }
+    Ok(())
+}
+
+async fn settle_requests(
     section: &Section<'_>,
     observed: &Observed,
-    answered: &Answered,
-    event: EvidenceRef,
+    complete: bool,
+    evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
-    let (evidence, performed) = ([event], Basis::Performed);
-    let context = section.context;
-    let count = observed.addresses.len();
-    let complete = count >= context.spec.services.len();
-    let text = format!(
-        "the balancer has {count} addresses for {} services",
-        context.spec.services.len()
-    );
-    section
-        .judge("3.3.1", complete, performed, text, &evidence)
-        .await?;
-    let text =
-        format!("weights of releases, then the less loaded of two instances, for {count} services");
-    section
-        .judge("6.2.1", complete, performed, text, &evidence)
-        .await?;
+    let performed = Basis::Performed;
     let sticky: Vec<_> = observed
         .addresses
         .iter()
@@ -224,7 +228,7 @@ async fn settle(
                 true,
                 performed,
                 format!("sticky: {}", list(sticky.iter())),
-                &evidence,
+                evidence,
             )
             .await?;
     }
@@ -241,14 +245,14 @@ async fn settle(
         each(&|routing| routing.timeout.to_string())
     );
     section
-        .judge("6.2.3", complete, performed, timeouts, &evidence)
+        .judge("6.2.3", complete, performed, timeouts, evidence)
         .await?;
     let retries = format!(
         "of idempotent requests: {}",
         each(&|routing| routing.retries.to_string())
     );
     section
-        .judge("6.2.4", complete, performed, retries, &evidence)
+        .judge("6.2.4", complete, performed, retries, evidence)
         .await?;
     let without: Vec<_> = observed
         .addresses
@@ -261,8 +265,39 @@ async fn settle(
         each(&|routing| routing.breaker_failures.to_string())
     );
     section
-        .judge("6.2.5", without.is_empty(), performed, breakers, &evidence)
+        .judge("6.2.5", without.is_empty(), performed, breakers, evidence)
+        .await
+}
+
+async fn settle(
+    section: &Section<'_>,
+    observed: &Observed,
+    answered: &Answered,
+    event: EvidenceRef,
+) -> Result<(), StepError> {
+    let (evidence, performed) = ([event], Basis::Performed);
+    let context = section.context;
+    let count = observed.addresses.len();
+    let complete = count >= context.spec.services.len();
+    let text = format!(
+        "the balancer has {count} addresses for {} services",
+        context.spec.services.len()
+    );
+    section
+        .judge("3.3.1", complete, performed, text, &evidence)
         .await?;
+    let text = format!(
+        "{}, for {count} services",
+        algorithm(context.target.balancing())
+    );
+    section
+        .judge("6.2.1", complete, performed, text, &evidence)
+        .await?;
+    if context.target.balancing() == Balancing::Connections {
+        settle_connections(section).await?;
+    } else {
+        settle_requests(section, observed, complete, &evidence).await?;
+    }
     let single: Vec<_> = context
         .spec
         .services

@@ -9,11 +9,12 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report};
 use serde_json::{Value, json};
 
 use crate::gate;
-use crate::http::HttpClient;
+use crate::http::{HttpClient, HttpError};
 use crate::phases::look::{self, LIMIT, list};
 use crate::phases::paths::{self, Path};
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
+use crate::target::Balancing;
 use crate::{Context, Step};
 
 /// Returns the step.
@@ -121,6 +122,11 @@ async fn through(context: &Context) -> Result<Vec<Tried>, StepError> {
                 answer.status.to_string(),
                 answer.status.is_success() || context.from.is_none(),
             ),
+            // An address that leads to nobody refuses, which is its answer.
+            Err(error @ HttpError::Connect { .. }) => {
+                let refuses = context.target.balancing() == Balancing::Connections;
+                (error.to_string(), refuses && context.from.is_none())
+            }
             Err(error) => (error.to_string(), false),
         };
         let callers = context

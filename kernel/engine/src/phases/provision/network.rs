@@ -157,12 +157,8 @@ impl Work for Network {
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
         let observed = section.context.target.observe().await?;
-        let (reached, failed) = look::reach_all(&observed).await;
-        let passed = failed.is_none();
-        Ok(Seen::new(
-            passed,
-            failed.unwrap_or_else(|| format!("{reached} addresses answer")),
-        ))
+        let reached = look::reach_all(section.context, &observed).await;
+        Ok(Seen::new(reached.failed.is_none(), reached.text()))
     }
 }
 

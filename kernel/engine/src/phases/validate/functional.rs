@@ -166,7 +166,7 @@ impl Work for Functional {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let mut kept = Kept::default();
         let journeys = journeys(section).await?;
-        let contracts = contract::check_all(section.context, &[]).await?;
+        let contracts = contract::check_all(section.context, None).await?;
         let edges = edges(section).await?;
         let counted: Vec<_> = edges
             .iter()

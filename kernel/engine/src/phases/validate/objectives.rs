@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use code_deploy_record::{Error, GateCheck, Latency, Release, Sample, SampleReader, Source};
+use code_deploy_record::{Error, GateCheck, Latency, Release, Sample, SampleReader};
 
 use crate::Context;
 use crate::gate::judge;
@@ -60,13 +60,14 @@ pub(super) struct Routed {
     pub pairs: BTreeMap<String, Pair>,
 }
 
-/// Reads the router's samples of this run.
+/// Reads the samples of this run that releases are judged by.
 pub(super) async fn routed(context: &Context) -> Result<Routed, StepError> {
     let (folder, new, old) = (
         context.run.samples_path(),
         context.to.clone(),
         context.from.clone(),
     );
+    let source = context.target.counted_by();
     let read = tokio::task::spawn_blocking(move || {
         let side = |sample: &Sample| {
             let is = |release: &Release| sample.release == release.as_str();
@@ -76,7 +77,7 @@ pub(super) async fn routed(context: &Context) -> Result<Routed, StepError> {
                 _ => None,
             }
         };
-        let read = || SampleReader::open_folder(&folder, Source::Router.word());
+        let read = || SampleReader::open_folder(&folder, source.word());
         let shared = shared(read()?, side)?;
         sum(read()?, side, &shared)
     });
@@ -242,6 +243,8 @@ pub(super) fn compare(service: &str, pair: &Pair, rule: &AnalysisPolicy) -> Vec<
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+    use code_deploy_record::Source;
+
     use super::*;
 
     fn measure(count: u64, failed: u64, us: u64) -> Measure {

@@ -33,6 +33,22 @@ pub struct EnvironmentFile {
     /// Variables for the Compose file's `${NAME}`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Where in a Kubernetes cluster it is deployed, when the target is one.
+    #[serde(default)]
+    pub kubernetes: KubernetesFile,
+}
+
+/// Where in a Kubernetes cluster an environment is deployed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", default)]
+pub struct KubernetesFile {
+    /// The context of the kubeconfig file; its current one when not given.
+    pub context: Option<String>,
+    /// The namespace, which must be there; that of the context when not given.
+    pub namespace: Option<String>,
+    /// Whether pods get the addresses of the application's services in their hosts file, for a
+    /// cluster without DNS of its own.
+    pub host_aliases: bool,
 }
 
 /// The four policies.

@@ -7,17 +7,21 @@ const MOST_LINES: usize = 100_000;
 
 /// What a metrics endpoint gives.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Exposition {
+pub struct Exposition {
     /// The declared kinds: family -> `counter`, `gauge`, `histogram`, `summary`, `untyped`.
     pub kinds: BTreeMap<String, String>,
+    /// The lines with a value, in their order.
     pub series: Vec<Series>,
 }
 
 /// One line with a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Series {
+pub struct Series {
+    /// Its name.
     pub name: String,
+    /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its value.
     pub value: f64,
 }
 
@@ -26,7 +30,7 @@ impl Exposition {
     ///
     /// # Errors
     /// The first line that is not of the format, with its number.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut exposition = Self::default();
         for (index, line) in text.lines().enumerate() {
             let wrong = |what: &str| format!("line {}: {what}", index + 1);
@@ -49,7 +53,7 @@ impl Exposition {
     }
 
     /// Returns the sum of all series of a name.
-    pub(super) fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> f64 {
         self.series
             .iter()
             .filter(|one| one.name == name)
@@ -58,7 +62,7 @@ impl Exposition {
     }
 
     /// Returns the first family of a kind whose name ends so.
-    pub(super) fn family(&self, kind: &str, end: &str) -> Option<&str> {
+    pub fn family(&self, kind: &str, end: &str) -> Option<&str> {
         let mut families = self.kinds.iter().filter(|(_, declared)| *declared == kind);
         families
             .find(|(name, _)| name.ends_with(end))
