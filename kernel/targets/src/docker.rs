@@ -8,7 +8,6 @@ mod context;
 mod engine;
 mod happenings;
 mod image;
-mod keys;
 mod limits;
 mod logs;
 mod mounts;
@@ -45,6 +44,7 @@ use crate::steering::{Steering, lease_on, reach};
 use crate::{capacity, listening, token};
 use engine::Engine;
 use happenings::Happenings;
+pub(crate) use mounts::{absolute, written as mounted};
 use names::Names;
 use store::Known;
 

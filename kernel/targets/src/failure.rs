@@ -44,6 +44,22 @@ pub(crate) mod code {
     pub const PROGRAM_IMAGE: &str = "CD0528";
     /// An image could not be built.
     pub const IMAGE_BUILD: &str = "CD0529";
+    /// The cluster does not answer, refuses, or is too old.
+    pub const CLUSTER: &str = "CD0530";
+    /// Nothing says how the cluster is reached, or its namespace is not there.
+    pub const CLUSTER_FILE: &str = "CD0531";
+    /// The account may not do what a run needs.
+    pub const ACCESS: &str = "CD0532";
+    /// Somebody else manages a field that would be changed.
+    pub const CONFLICT: &str = "CD0533";
+    /// Addresses of the cluster are not reached from this machine.
+    pub const NOT_ROUTED: &str = "CD0534";
+    /// Traffic is not served as it was set.
+    pub const NOT_SERVED: &str = "CD0535";
+    /// The namespace's quota does not allow it.
+    pub const QUOTA: &str = "CD0536";
+    /// Traffic cannot be split so on this target.
+    pub const NO_SPLIT: &str = "CD0537";
 }
 
 /// The codes of the targets, each with what it means.
@@ -110,6 +126,26 @@ pub const CODES: &[(&str, &str)] = &[
         "the program cannot be put into an image",
     ),
     (code::IMAGE_BUILD, "an image could not be built"),
+    (
+        code::CLUSTER,
+        "the cluster does not answer, refuses, or is too old",
+    ),
+    (
+        code::CLUSTER_FILE,
+        "nothing says how the cluster is reached, or its namespace is not there",
+    ),
+    (code::ACCESS, "the account may not do what a run needs"),
+    (
+        code::CONFLICT,
+        "somebody else manages a field that would be changed",
+    ),
+    (
+        code::NOT_ROUTED,
+        "addresses of the cluster are not reached from this machine",
+    ),
+    (code::NOT_SERVED, "traffic is not served as it was set"),
+    (code::QUOTA, "the namespace's quota does not allow it"),
+    (code::NO_SPLIT, "traffic cannot be split so on this target"),
 ];
 
 /// Returns a failure that trying again does not mend.

@@ -5,6 +5,8 @@ mod capacity;
 mod disk;
 pub mod docker;
 mod failure;
+mod keys;
+pub mod kubernetes;
 mod listening;
 pub mod local;
 mod lock;
@@ -16,5 +18,6 @@ mod token;
 
 pub use docker::DockerTarget;
 pub use failure::CODES;
+pub use kubernetes::KubernetesTarget;
 pub use local::LocalTarget;
 pub use settings::{Lookup, Settings};

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::DockerTarget;
 use super::context::Context;
 use super::engine::Refusal;
-use super::keys::{Found, Keys, text};
+use crate::keys::{Found, Keys, text};
 use crate::failure::{code, failed, files};
 
 /// How long the builder may say nothing.

@@ -11,7 +11,7 @@ use bollard::models::{
 use code_deploy_engine::spec::{ComposeService, Restart, Service};
 use serde_json::Value;
 
-use super::keys::{Found, Keys, text};
+use crate::keys::{Found, Keys, text};
 
 /// A place of a container in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]

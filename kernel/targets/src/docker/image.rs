@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use super::build::Recipe;
 use super::engine::Refusal;
-use super::keys::Keys;
 use super::registry::repository;
 use super::{DockerTarget, program};
 use crate::failure::{code, failed};
+use crate::keys::Keys;
 
 /// The label of an image that names the commit it was built from.
 const REVISION: &str = "org.opencontainers.image.revision";

@@ -4,7 +4,7 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{ComposeService, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
-use super::keys::Keys;
+use crate::keys::Keys;
 
 /// Keys of a Compose service that containers are not given, each with how serious that is and what
 /// it means.

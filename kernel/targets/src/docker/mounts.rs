@@ -9,9 +9,9 @@ use code_deploy_engine::spec::ComposeService;
 use code_deploy_record::{Redactor, Secret};
 use serde_json::Value;
 
-use super::keys::{Found, Keys, text};
 use super::names::Names;
 use crate::disk::{create_private, write_private};
+use crate::keys::{Found, Keys, text};
 use crate::settings::Lookup;
 
 /// A named volume that a service uses.
@@ -74,6 +74,35 @@ fn named_volume(spec: &Spec, names: &Names, key: &str) -> Found<NamedVolume> {
         name,
         key: key.to_owned(),
         external,
+    })
+}
+
+/// A mount as the Compose file writes it, for targets without an engine.
+pub struct Written {
+    /// A volume's name or a folder.
+    pub source: Option<String>,
+    /// Where it stands in the container.
+    pub target: String,
+    /// Whether the source is a folder.
+    pub is_folder: bool,
+    /// Whether it is kept in memory only.
+    pub is_memory: bool,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+}
+
+/// Returns a mount of `volumes` in one of its two forms.
+pub fn written(item: &Value) -> Found<Written> {
+    let mount = match item {
+        Value::Object(_) => long(Keys(item))?,
+        _ => short(&text(item).unwrap_or_default())?,
+    };
+    Ok(Written {
+        source: mount.source,
+        target: mount.target.unwrap_or_default(),
+        is_folder: mount.typ == Some(MountType::BIND),
+        is_memory: mount.typ == Some(MountType::TMPFS),
+        read_only: mount.read_only.unwrap_or(false),
     })
 }
 
@@ -141,7 +170,7 @@ fn short(written: &str) -> Found<Mount> {
 }
 
 /// Returns a path of the Compose file, relative to it.
-fn absolute(spec: &Spec, path: &str) -> PathBuf {
+pub fn absolute(spec: &Spec, path: &str) -> PathBuf {
     let above = spec.compose.path.parent().unwrap_or(Path::new("."));
     let whole = above.join(path);
     std::path::absolute(&whole).unwrap_or(whole)

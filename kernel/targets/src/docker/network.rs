@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::DockerTarget;
 use super::container::Place;
 use super::engine::Refusal;
-use super::keys::{Found, Keys, text};
 use super::names::Part;
 use crate::failure::{code, failed};
+use crate::keys::{Found, Keys, text};
 
 /// Addresses below this one of a network are left to the engine.
 const FIRST: u32 = 16;

@@ -17,13 +17,13 @@ use tokio::net::TcpStream;
 use super::container::{Given, Place, body, endpoint};
 use super::engine::Refusal;
 use super::image::Image;
-use super::keys::Keys;
 use super::mounts::{self, Hidden, NamedVolume};
 use super::names::{INDEX, Part, RELEASE, RUN, SERVICE};
 use super::network::Network;
 use super::store::Known;
 use super::{DockerTarget, PORTS};
 use crate::failure::{code, failed, transient};
+use crate::keys::Keys;
 use crate::lock::ChangeLock;
 
 /// The pause between two calls to a starting instance.

@@ -5,6 +5,7 @@
 mod docker;
 mod environment;
 mod keeping;
+mod kubernetes;
 mod stage;
 mod starting;
 mod stopping;

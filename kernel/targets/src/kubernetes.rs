@@ -1,0 +1,327 @@
+//! Services as Deployments of a Kubernetes cluster, with the cluster's own means of traffic.
+
+mod access;
+mod capacity;
+mod cluster;
+mod counts;
+mod fit;
+mod happenings;
+mod limits;
+mod logs;
+mod manifest;
+mod names;
+mod pod;
+mod sampling;
+mod start;
+mod stop;
+mod store;
+mod traffic;
+mod trouble;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use code_deploy_engine::Spec;
+use code_deploy_engine::spec::{KubernetesFile, Service};
+use code_deploy_engine::target::{
+    Balancing, Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
+    Target, TargetError, TargetEvent, Wanted,
+};
+use code_deploy_record::{Finding, Release, RunsFolder, Secret, Source};
+use k8s_openapi::api::core::v1::Service as ClusterService;
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
+
+use crate::failure::{code, failed};
+use crate::settings::Settings;
+use cluster::Cluster;
+use happenings::Happenings;
+use names::{Names, Part};
+use sampling::Sampling;
+use store::release_of;
+
+/// A namespace of a Kubernetes cluster: each release of a service is a Deployment, and the Service
+/// of its name leads to the release that gets the traffic.
+///
+/// Nothing of this program runs in the cluster. Several values of this type, in one process or in
+/// several of this machine, may work on the same environment: changes of a service wait for one
+/// another.
+pub struct KubernetesTarget {
+    settings: Arc<Settings>,
+    place: KubernetesFile,
+    names: Names,
+    cluster: Cluster,
+    /// Whether the cluster was found fit when it was first asked.
+    fit: OnceCell<()>,
+    /// The folder of this environment on this machine: locks and logs.
+    root: PathBuf,
+    happenings: Happenings,
+    sampling: Sampling,
+    followed: Mutex<BTreeMap<String, AbortHandle>>,
+}
+
+impl Drop for KubernetesTarget {
+    fn drop(&mut self) {
+        let followed = self.followed.get_mut();
+        for task in followed.unwrap_or_else(PoisonError::into_inner).values() {
+            task.abort();
+        }
+    }
+}
+
+impl KubernetesTarget {
+    /// Returns the target; nothing is written, and the cluster is not asked before it has to be.
+    /// Which one it is say the environment's `kubernetes` and `KUBECONFIG`, as with kubectl.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let spec = &settings.spec;
+        let chosen = spec.file.environments.get(&spec.environment);
+        let place = chosen.map(|one| one.kubernetes.clone()).unwrap_or_default();
+        let runs = RunsFolder::of_project(&spec.project);
+        Self {
+            names: Names::of(spec),
+            cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
+            fit: OnceCell::new(),
+            root: runs.path().join("kubernetes").join(&spec.environment),
+            place,
+            settings: Arc::new(settings),
+            happenings: Happenings::default(),
+            sampling: Sampling::default(),
+            followed: Mutex::default(),
+        }
+    }
+
+    fn service(&self, name: &str) -> Result<&Service, TargetError> {
+        let spec = &self.settings.spec;
+        spec.service(name).ok_or_else(|| self.no_such_service(name))
+    }
+
+    fn no_such_service(&self, name: &str) -> TargetError {
+        let what = format!("{} has no such service", self.settings.spec.path.display());
+        let next = "Name it as the deployment file and the Compose file do.";
+        failed(code::NO_SUCH_SERVICE, Some(name), what, next)
+    }
+
+    fn cannot(&self, service: &str, what: &str) -> TargetError {
+        let what = format!("{what}; nothing was started");
+        let next = "Mend the Compose file and run again.";
+        failed(code::COMPOSE_VALUE, Some(service), what, next)
+    }
+
+    fn name_of(&self, service: &str, release: &Release) -> Result<String, TargetError> {
+        let name = self.names.release(service, release);
+        name.map_err(|what| self.cannot(service, &what))
+    }
+
+    fn address(&self, service: &ClusterService) -> Option<ServiceAddress> {
+        let name = names_service(service)?;
+        let routing = self.settings.spec.service(&name);
+        let routing = routing.map(|one| one.file.routing.clone());
+        let spec = service.spec.as_ref()?;
+        let port = spec.ports.as_ref()?.first()?.port;
+        let address = SocketAddr::new(
+            spec.cluster_ip.as_ref()?.parse().ok()?,
+            u16::try_from(port).ok()?,
+        );
+        Some(ServiceAddress {
+            service: name,
+            address,
+            routing: routing.unwrap_or_default(),
+        })
+    }
+
+    fn port(&self, service: &str) -> u16 {
+        self.settings
+            .spec
+            .service(service)
+            .map_or(0, |one| one.port)
+    }
+}
+
+fn names_service(service: &ClusterService) -> Option<String> {
+    store::labelled(&service.metadata, names::SERVICE)
+}
+
+#[async_trait]
+impl Target for KubernetesTarget {
+    fn name(&self) -> &'static str {
+        "k8s"
+    }
+
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+        limits::limits(spec)
+    }
+
+    fn balancing(&self) -> Balancing {
+        Balancing::Connections
+    }
+
+    /// No router of ours stands in a cluster: the instances say what reached them.
+    fn counted_by(&self) -> Source {
+        Source::Instance
+    }
+
+    async fn capacity(&self) -> Result<Capacity, TargetError> {
+        self.measured().await
+    }
+
+    async fn observe(&self) -> Result<Observed, TargetError> {
+        let (pods, services) = (self.pods().await?, self.services(Part::Service).await?);
+        let traffic = self.served(&services, &pods).await?;
+        let instances: Vec<Instance> = pods
+            .iter()
+            .filter_map(|pod| pod.describe(self.port(&pod.service)))
+            .collect();
+        let addresses: Vec<ServiceAddress> = services
+            .iter()
+            .filter_map(|service| self.address(service))
+            .collect();
+        let listening = addresses.iter().map(|place| place.address);
+        let own = instances.iter().filter(|one| one.running);
+        let listening = listening.chain(own.map(|one| one.address)).collect();
+        let stable = crate::stable::release(&traffic, &instances);
+        Ok(Observed {
+            instances,
+            addresses,
+            traffic,
+            stable,
+            listening,
+        })
+    }
+
+    /// The cluster looks after what runs there. What would stop a run is found here, before it
+    /// begins: no namespace, no rights, folders that are not those of a node, no way there.
+    async fn recover(&self) -> Result<Option<String>, TargetError> {
+        let fit = self.fit.get_or_try_init(|| self.check_fit());
+        fit.await.map(|()| None)
+    }
+
+    async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
+        self.check_fit().await?;
+        let connection = self.cluster.connect().await?;
+        let mut wanted = Vec::new();
+        for one in services {
+            let service = self.service(&one.service)?;
+            let there = connection
+                .ours::<ClusterService>(&self.names, &one.service, &one.service)
+                .await?;
+            wanted.push((service, there));
+        }
+        let mut opened = Vec::new();
+        for (service, there) in wanted {
+            let serves = there.and_then(|one| release_of(&one.metadata));
+            let manifest = manifest::stable(&self.names, service, serves.as_ref());
+            let manifest = manifest.map_err(|what| self.cannot(&service.name, &what))?;
+            let applied = connection
+                .apply::<ClusterService>(&service.name, &manifest)
+                .await?;
+            opened.extend(self.address(&applied));
+        }
+        Ok(opened)
+    }
+
+    async fn close(&self) -> Result<(), TargetError> {
+        if self.pods().await?.is_empty() {
+            self.remove_services().await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
+        self.start_wanted(wanted).await
+    }
+
+    async fn stop(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        self.stop_release(service, release, grace).await
+    }
+
+    async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
+        self.lead(shares).await
+    }
+
+    async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {
+        let (pods, services) = (self.pods().await?, self.services(Part::Service).await?);
+        self.served(&services, &pods).await
+    }
+
+    /// Nothing of ours stands in a cluster that could let a lease run out: traffic is never split
+    /// there, and the findings say what a killed run leaves.
+    async fn renew_lease(&self, _: Option<Lease>) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
+        let pods = self.pods().await?;
+        Ok(self.happenings.since_last(&pods))
+    }
+
+    async fn sample_into(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {
+        let Some(folder) = folder else {
+            self.sampling.end().await;
+            return Ok(());
+        };
+        let connection = self.cluster.connect().await?;
+        let labels = names::selecting(&self.names.everything());
+        let spec = Arc::clone(&self.settings.spec);
+        self.sampling
+            .begin(connection.all(), &labels, spec, folder)
+            .await
+    }
+
+    async fn logs(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<Vec<InstanceLog>, TargetError> {
+        self.logs_of(service, release).await
+    }
+
+    fn reach(&self, _: &Release) -> Vec<(String, Secret)> {
+        Vec::new()
+    }
+
+    async fn addresses_of(
+        &self,
+        release: &Release,
+    ) -> Result<Option<Vec<ServiceAddress>>, TargetError> {
+        let ways = self.services(Part::Way).await?;
+        let of_release = ways
+            .iter()
+            .filter(|way| release_of(&way.metadata).as_ref() == Some(release));
+        Ok(Some(
+            of_release.filter_map(|way| self.address(way)).collect(),
+        ))
+    }
+
+    async fn manifests(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let made = self
+            .manifests_of(wanted, wanted.replicas, connection)
+            .await?;
+        let service = self.service(&wanted.service)?;
+        let stable = manifest::stable(&self.names, service, None);
+        let stable = stable.map_err(|what| self.cannot(&wanted.service, &what))?;
+        let named = [
+            ("Deployment", made.deployment),
+            ("Service", made.way),
+            ("Service", stable),
+        ];
+        Ok(named
+            .map(|(kind, one)| (format!("{kind} {}", one.name), one.text))
+            .into())
+    }
+
+    async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
+        self.stop_everything(grace).await
+    }
+}

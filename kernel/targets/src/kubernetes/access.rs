@@ -1,0 +1,124 @@
+//! What the account has to be allowed, asked of the cluster before anything is changed.
+
+use code_deploy_engine::target::TargetError;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::cluster::{Connection, within};
+use crate::failure::{code, failed};
+
+/// Verbs by resource, as `templates/kubernetes/role.yaml` grants them.
+const NEEDED: &[(&str, &str, &[&str])] = &[
+    (
+        "apps",
+        "deployments",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    (
+        "",
+        "services",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("", "pods", &["get", "list", "watch"]),
+    ("", "pods/log", &["get"]),
+    ("", "endpoints", &["get", "list", "watch"]),
+    ("", "events", &["list"]),
+];
+
+/// Asks whether the account may do what a run does in the namespace.
+///
+/// # Errors
+/// `CD0532` with all that is missing.
+pub async fn check(connection: &Connection) -> Result<(), TargetError> {
+    let asked = NEEDED.iter().flat_map(|(group, resource, verbs)| {
+        let verbs = verbs.iter();
+        verbs.map(move |verb| may(connection, group, resource, verb))
+    });
+    let answers = futures::future::try_join_all(asked).await?;
+    let missing: Vec<String> = answers.into_iter().flatten().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "the account may not do in namespace {} what a run needs: {}; nothing was changed",
+        connection.namespace,
+        missing.join(", ")
+    );
+    let next = "Have it allowed: templates/kubernetes/role.yaml is a Role with exactly that.";
+    Err(failed(code::ACCESS, None, what, next))
+}
+
+/// Returns in words what is not allowed.
+async fn may(
+    connection: &Connection,
+    group: &str,
+    resource: &str,
+    verb: &str,
+) -> Result<Option<String>, TargetError> {
+    let (name, part) = match resource.split_once('/') {
+        Some((name, part)) => (name, Some(part.to_owned())),
+        None => (resource, None),
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(connection.namespace.clone()),
+                group: Some(group.to_owned()),
+                resource: Some(name.to_owned()),
+                subresource: part,
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let all: Api<SelfSubjectAccessReview> = Api::all(connection.client());
+    let params = PostParams::default();
+    let asked = all.create(&params, &review);
+    let answer = within("ask what the account may do", None, asked).await?;
+    let allowed = answer.status.is_some_and(|status| status.allowed);
+    Ok((!allowed).then(|| format!("{verb} {resource}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::Value;
+
+    use super::NEEDED;
+
+    #[test]
+    fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
+        let text = include_str!("../../../../templates/kubernetes/role.yaml");
+        let role: Value = serde_saphyr::from_str(text).unwrap();
+        let words =
+            |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+        let mut granted = Vec::new();
+        for rule in role["rules"].as_array().unwrap() {
+            for resource in words(&rule["resources"]) {
+                for verb in words(&rule["verbs"]) {
+                    granted.push(format!(
+                        "{} {resource} {verb}",
+                        words(&rule["apiGroups"])[0]
+                    ));
+                }
+            }
+        }
+        let mut needed: Vec<String> = NEEDED
+            .iter()
+            .flat_map(|(group, resource, verbs)| {
+                verbs
+                    .iter()
+                    .map(move |verb| format!("{group} {resource} {verb}"))
+            })
+            .collect();
+        granted.sort();
+        needed.sort();
+        assert_eq!(granted, needed);
+    }
+}

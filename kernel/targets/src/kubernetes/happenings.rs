@@ -1,0 +1,71 @@
+//! What became of pods on its own, told by comparing with what was seen before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use code_deploy_engine::target::TargetEvent;
+use code_deploy_record::{Clock as _, Severity, SystemClock};
+
+use super::store::Known;
+
+/// The pods as they were last seen.
+#[derive(Default)]
+pub struct Happenings {
+    seen: Mutex<BTreeMap<String, Known>>,
+    /// The pods that are ended on purpose: they stand on the cluster until they have ended.
+    asked: Mutex<BTreeSet<String>>,
+}
+
+impl Happenings {
+    /// Takes note that pods are about to be ended on purpose.
+    pub fn are_asked_to_end(&self, pods: &[Known]) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.extend(pods.iter().map(|pod| pod.name.clone()));
+    }
+
+    /// Returns what happened to pods since the last call. Those that are ended on purpose are not
+    /// told of.
+    pub fn since_last(&self, pods: &[Known]) -> Vec<TargetEvent> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeMap<String, Known> = pods
+            .iter()
+            .filter(|pod| !asked.contains(&pod.name))
+            .map(|pod| (pod.name.clone(), pod.clone()))
+            .collect();
+        let mut events = Vec::new();
+        for (name, was) in seen.iter().filter(|(name, _)| !asked.contains(*name)) {
+            events.extend(told(was, now.get(name)).map(|text| TargetEvent {
+                time: SystemClock.now(),
+                service: Some(was.service.clone()),
+                severity: Severity::Medium,
+                text,
+            }));
+        }
+        *seen = now;
+        events
+    }
+}
+
+fn told(was: &Known, is: Option<&Known>) -> Option<String> {
+    let name = &was.name;
+    let Some(is) = is else {
+        return Some(format!(
+            "pod {name} is gone: somebody else or the cluster removed it"
+        ));
+    };
+    let end = is.end.as_deref().unwrap_or("how is not known");
+    if was.restarts < is.restarts {
+        let restarts = is.restarts;
+        return Some(format!(
+            "the process of pod {name} ended ({end}) and was started again by the cluster, restart \
+             {restarts}"
+        ));
+    }
+    if !was.ending && is.ending {
+        return Some(format!(
+            "pod {name} is ended by somebody else or the cluster"
+        ));
+    }
+    (was.ready && !is.ready).then(|| format!("pod {name} is not ready any more"))
+}

@@ -1,0 +1,274 @@
+//! Starting releases, and waiting until their pods are ready.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use code_deploy_engine::Spec;
+use code_deploy_engine::spec::RELEASE_VARIABLE;
+use code_deploy_engine::target::{Instance, TargetError, Wanted};
+use code_deploy_record::Release;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt as _;
+use kube::runtime::watcher;
+
+use super::KubernetesTarget;
+use super::cluster::Connection;
+use super::manifest::{Given, Manifest, Wish};
+use super::names::{Part, selecting};
+use super::store::{Known, release_of};
+use super::trouble;
+use super::wait::{Objects, Waited, until};
+use crate::failure::{code, failed};
+use crate::lock::ChangeLock;
+
+/// The manifests of a service's release.
+pub(super) struct Manifests {
+    pub deployment: Manifest,
+    pub way: Manifest,
+}
+
+impl KubernetesTarget {
+    /// Starts what is missing. When that fails, what this call started is stopped again; what ran
+    /// before stays.
+    pub(super) async fn start_wanted(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
+        let (service, release) = (wanted.service.as_str(), &wanted.release);
+        let _change = ChangeLock::of_service(&self.root, service).await?;
+        let connection = self.cluster.connect().await?;
+        let name = self.name_of(service, release)?;
+        let before = self
+            .running_before(connection, service, release, &name)
+            .await?;
+        connection
+            .ours::<Service>(&self.names, service, &name)
+            .await?;
+        let replicas = wanted.replicas.max(before.unwrap_or(0));
+        let manifests = self.manifests_of(wanted, replicas, connection).await?;
+        connection.apply::<Service>(service, &manifests.way).await?;
+        let applied = connection
+            .apply::<Deployment>(service, &manifests.deployment)
+            .await;
+        let started = match applied {
+            Ok(_) => self.wait_ready(connection, wanted, replicas).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(()) => {
+                let port = self
+                    .spec_of(release)?
+                    .service(service)
+                    .map_or(0, |one| one.port);
+                let pods = self.pods_of(service, release).await?;
+                let running = pods.iter().filter(|pod| pod.running && !pod.ending);
+                Ok(running.filter_map(|pod| pod.describe(port)).collect())
+            }
+            Err(error) => Err(self.take_back(connection, wanted, before, error).await),
+        }
+    }
+
+    /// Returns the manifests of a release, as a run would apply them.
+    pub(super) async fn manifests_of(
+        &self,
+        wanted: &Wanted,
+        replicas: u32,
+        connection: &Connection,
+    ) -> Result<Manifests, TargetError> {
+        let service = wanted.service.as_str();
+        let spec = self.spec_of(&wanted.release)?;
+        let compose = spec.compose.services.get(service);
+        let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
+            return Err(self.no_such_service(service));
+        };
+        let given = Given {
+            names: &self.names,
+            spec: &spec,
+            service: declared,
+            compose,
+            release: &wanted.release,
+        };
+        let wish = Wish {
+            run: &wanted.run,
+            replicas,
+            limit: wanted.start_limit,
+            aliases: self.aliases().await?,
+            knows_pause: connection.knows_pause(),
+        };
+        let deployment = given.deployment(&wish);
+        let way = given.way(&wanted.run);
+        let bad = |what: String| self.cannot(service, &what);
+        Ok(Manifests {
+            deployment: deployment.map_err(bad)?,
+            way: way.map_err(bad)?,
+        })
+    }
+
+    /// Returns the deployment file as it is for a release: a Compose file may name it.
+    pub(super) fn spec_of(&self, release: &Release) -> Result<Arc<Spec>, TargetError> {
+        let spec = &self.settings.spec;
+        if spec.release.as_deref() == Some(release.as_str()) {
+            return Ok(Arc::clone(spec));
+        }
+        let lookup = |name: &str| match name {
+            RELEASE_VARIABLE => Some(release.to_string()),
+            _ => (self.settings.lookup)(name),
+        };
+        let read = Spec::load(&spec.path, &spec.environment, &spec.target, &lookup);
+        read.map(Arc::new).map_err(|error| {
+            let what =
+                format!("the files cannot be read for {release}: {error}; nothing was started");
+            failed(code::COMPOSE_VALUE, None, what, "Mend them and run again.")
+        })
+    }
+
+    /// Returns how many pods the release's Deployment is asked for, if there is one.
+    async fn running_before(
+        &self,
+        connection: &Connection,
+        service: &str,
+        release: &Release,
+        name: &str,
+    ) -> Result<Option<u32>, TargetError> {
+        let found = connection
+            .ours::<Deployment>(&self.names, service, name)
+            .await?;
+        let Some(found) = found else { return Ok(None) };
+        if release_of(&found.metadata).as_ref() != Some(release) {
+            let what = format!(
+                "the name {name} is that of another service or release of this application; \
+                 nothing was started"
+            );
+            let next = "Rename the service or the release.";
+            return Err(failed(code::NAME_TAKEN, Some(service), what, next));
+        }
+        let replicas = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        Ok(Some(u32::try_from(replicas).unwrap_or(0)))
+    }
+
+    /// Returns the addresses of services by name, where the deployment file asks for them.
+    async fn aliases(&self) -> Result<BTreeMap<String, IpAddr>, TargetError> {
+        if !self.place.host_aliases {
+            return Ok(BTreeMap::new());
+        }
+        let services = self.services(Part::Service).await?;
+        let pairs = services.iter().filter_map(|service| {
+            let address = service.spec.as_ref()?.cluster_ip.as_ref()?;
+            Some((service.name_any(), address.parse().ok()?))
+        });
+        Ok(pairs.collect())
+    }
+
+    async fn wait_ready(
+        &self,
+        connection: &Connection,
+        wanted: &Wanted,
+        replicas: u32,
+    ) -> Result<(), TargetError> {
+        let (service, limit) = (wanted.service.as_str(), wanted.start_limit);
+        let labels = selecting(&self.names.selector(service, Some(&wanted.release)));
+        let pods = until(
+            connection.all::<Pod>(),
+            watcher::Config::default().labels(&labels),
+            limit,
+            service,
+            |pods| outcome(pods, replicas),
+        );
+        let name = self.name_of(service, &wanted.release)?;
+        let refusals = until(
+            connection.all::<Deployment>(),
+            watcher::Config::default().fields(&format!("metadata.name={name}")),
+            limit + Duration::from_secs(1),
+            service,
+            |known| known.get(&name).and_then(trouble::refused),
+        );
+        let waited = tokio::select! {
+            waited = pods => waited?,
+            refused = refusals => match refused? {
+                Waited::Found(why) => return Err(self.not_allowed(service, &why)),
+                Waited::TooLong(_) => Waited::TooLong(Objects::new()),
+            },
+        };
+        let failing: Vec<Pod> = match waited {
+            Waited::Found(Outcome::Ready) => return Ok(()),
+            Waited::Found(Outcome::Failing(pods)) => pods,
+            Waited::TooLong(pods) => pods.into_values().filter(|pod| !is_ready(pod)).collect(),
+        };
+        let clean = |line: &str| self.settings.redactor.clean(line);
+        let story = trouble::story(connection, &failing, clean).await;
+        let what = format!(
+            "{service} {} has not {replicas} ready pods within {limit:?}.\n{story}",
+            wanted.release
+        );
+        let next = "Mend what events and logs say and run again.";
+        Err(failed(code::NOT_STARTED, Some(service), what, next))
+    }
+
+    fn not_allowed(&self, service: &str, why: &str) -> TargetError {
+        let (code, next) = if why.contains("exceeded quota") {
+            let next = "Ask for a larger quota of the namespace, or deploy less.";
+            (code::QUOTA, next)
+        } else {
+            (
+                code::NOT_STARTED,
+                "Mend what the cluster says and run again.",
+            )
+        };
+        let what = format!("the cluster refuses its pods: {why}");
+        failed(code, Some(service), what, next)
+    }
+
+    async fn take_back(
+        &self,
+        connection: &Connection,
+        wanted: &Wanted,
+        before: Option<u32>,
+        mut error: TargetError,
+    ) -> TargetError {
+        let (service, release) = (wanted.service.as_str(), &wanted.release);
+        let done = match before {
+            None => self
+                .end_release(service, release, Duration::ZERO)
+                .await
+                .map(|_| "What was started was stopped again."),
+            Some(replicas) => match self.manifests_of(wanted, replicas, connection).await {
+                Ok(manifests) => connection
+                    .apply::<Deployment>(service, &manifests.deployment)
+                    .await
+                    .map(|_| "As many pods are wanted as before."),
+                Err(error) => Err(error),
+            },
+        };
+        let said = match done {
+            Ok(said) => said.to_owned(),
+            Err(other) => format!("It is left as it is: {other}."),
+        };
+        error.what.push('\n');
+        error.what.push_str(&said);
+        error
+    }
+}
+
+/// What has become of a start.
+enum Outcome {
+    Ready,
+    Failing(Vec<Pod>),
+}
+
+fn outcome(pods: &Objects<Pod>, replicas: u32) -> Option<Outcome> {
+    let alive = || {
+        pods.values()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    };
+    let ready = alive().filter(|pod| is_ready(pod)).count();
+    if ready >= replicas as usize {
+        return Some(Outcome::Ready);
+    }
+    let failing = alive().filter(|pod| trouble::hopeless(pod).is_some());
+    let failing: Vec<Pod> = failing.cloned().collect();
+    (!failing.is_empty()).then_some(Outcome::Failing(failing))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    Known::of(pod).is_some_and(|known| known.ready)
+}

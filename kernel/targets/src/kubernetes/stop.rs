@@ -1,0 +1,162 @@
+//! Stopping releases, so that nothing of them runs on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use code_deploy_engine::target::{Stopped, TargetError};
+use code_deploy_record::Release;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use kube::runtime::watcher;
+
+use super::KubernetesTarget;
+use super::cluster::within;
+use super::names::{self, Part, selecting};
+use super::pod;
+use super::store::{labelled, release_of};
+use super::wait::{Waited, until};
+use crate::failure::{code, transient};
+use crate::lock::ChangeLock;
+
+/// How long a node may take with a pod beyond the grace that the pod has.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// The code of a process that was made to end.
+const KILLED: i32 = 137;
+
+impl KubernetesTarget {
+    /// Stops a release. Its pods are taken out of the endpoints by the cluster as they are asked to
+    /// end; each has its own grace.
+    pub(super) async fn stop_release(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        let _change = ChangeLock::of_service(&self.root, service).await?;
+        self.keep_logs(service, release).await;
+        self.end_release(service, release, grace).await
+    }
+
+    /// As [`stop_release`](Self::stop_release), for who holds the lock.
+    pub(super) async fn end_release(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let name = self.name_of(service, release)?;
+        let known = self.pods_of(service, release).await?;
+        self.happenings.are_asked_to_end(&known);
+        let way = connection
+            .ours::<Service>(&self.names, service, &name)
+            .await?;
+        let deployment = connection
+            .ours::<Deployment>(&self.names, service, &name)
+            .await?;
+        if deployment.is_some() {
+            connection.remove::<Deployment>(service, &name).await?;
+        }
+        if way.is_some() {
+            connection.remove::<Service>(service, &name).await?;
+        }
+        let forced = self.wait_gone(service, release, grace).await?;
+        let all = u32::try_from(known.len()).unwrap_or(u32::MAX);
+        Ok(Stopped {
+            service: service.to_owned(),
+            release: release.clone(),
+            ended: all.saturating_sub(forced),
+            forced,
+            // Nothing of ours stands where requests pass: whether one was cut off, the outside
+            // client says.
+            cut: 0,
+        })
+    }
+
+    /// Waits until no pod of a release is left; returns how many were made to end.
+    async fn wait_gone(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<u32, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let declared = self.settings.spec.service(service);
+        let own = declared.map_or(Duration::ZERO, |one| one.stop_grace.get());
+        let limit = own.max(grace) + pod::PAUSE + SLACK;
+        let labels = selecting(&self.names.selector(service, Some(release)));
+        let mut forced = BTreeSet::new();
+        let waited = until(
+            connection.all::<Pod>(),
+            watcher::Config::default().labels(&labels),
+            limit,
+            service,
+            |pods| {
+                let killed = pods.values().filter(|pod| was_killed(pod));
+                forced.extend(killed.map(|pod| pod.name_any()));
+                pods.is_empty().then_some(())
+            },
+        );
+        match waited.await? {
+            Waited::Found(()) => Ok(u32::try_from(forced.len()).unwrap_or(u32::MAX)),
+            Waited::TooLong(pods) => {
+                let left: Vec<&str> = pods.keys().map(String::as_str).collect();
+                let what = format!(
+                    "pods of release {release} did not end within {limit:?}: {}",
+                    left.join(", ")
+                );
+                let next = "Look at their node (`kubectl describe pod`), and stop again.";
+                Err(transient(code::NOT_STOPPED, Some(service), what, next))
+            }
+        }
+    }
+
+    /// Stops everything that is ours. Services go last: whoever asks is refused, not misled.
+    pub(super) async fn stop_everything(
+        &self,
+        grace: Duration,
+    ) -> Result<Vec<Stopped>, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let mut ways: BTreeMap<(String, Release), ()> = BTreeMap::new();
+        let params = ListParams::default().labels(&selecting(&self.names.everything()));
+        let all = connection.all::<Deployment>();
+        let listed = within("list deployments", None, all.list(&params)).await?;
+        let deployments = listed.items.iter().map(|one| &one.metadata);
+        let services = self.services(Part::Way).await?;
+        let metas = deployments.chain(services.iter().map(|one| &one.metadata));
+        for meta in metas.filter(|meta| self.names.are_ours(meta.labels.as_ref())) {
+            if let (Some(service), Some(release)) =
+                (labelled(meta, names::SERVICE), release_of(meta))
+            {
+                ways.insert((service, release), ());
+            }
+        }
+        let stops = ways
+            .keys()
+            .map(|(service, release)| self.stop_release(service, release, grace));
+        let stopped = futures::future::try_join_all(stops).await?;
+        self.remove_services().await?;
+        Ok(stopped)
+    }
+
+    /// Removes the Services that traffic goes through.
+    pub(super) async fn remove_services(&self) -> Result<(), TargetError> {
+        let connection = self.cluster.connect().await?;
+        for service in self.services(Part::Service).await? {
+            let name = service.name_any();
+            connection.remove::<Service>(&name, &name).await?;
+        }
+        Ok(())
+    }
+}
+
+fn was_killed(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| {
+        let containers = status.container_statuses.iter().flatten();
+        containers.filter_map(|one| one.state.as_ref()?.terminated.as_ref())
+    });
+    statuses.into_iter().any(|end| end.exit_code == KILLED)
+}

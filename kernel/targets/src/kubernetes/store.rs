@@ -1,0 +1,221 @@
+//! What of ours there is on the cluster.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use chrono::{DateTime, Utc};
+use code_deploy_engine::target::{Instance, Shares, TargetError};
+use code_deploy_record::Release;
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use super::KubernetesTarget;
+use super::cluster::within;
+use super::names::{self, Part, selecting};
+
+/// A pod of ours.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub name: String,
+    pub service: String,
+    pub release: Release,
+    /// Its own address, once it has one.
+    pub address: Option<IpAddr>,
+    pub started: DateTime<Utc>,
+    pub running: bool,
+    pub ready: bool,
+    /// Whether it was asked to end.
+    pub ending: bool,
+    pub restarts: u32,
+    /// How its process ended last.
+    pub end: Option<String>,
+}
+
+impl Known {
+    /// Returns a pod of ours, if it is one.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let meta = &pod.metadata;
+        let status = pod.status.clone().unwrap_or_default();
+        let containers = status.container_statuses.unwrap_or_default();
+        let container = containers.first();
+        let state = container.and_then(|one| one.state.as_ref());
+        let last = container.and_then(|one| one.last_state.as_ref());
+        let ended = [state, last].into_iter().flatten();
+        let ended = ended.filter_map(|state| state.terminated.as_ref()).next();
+        let conditions = status.conditions.unwrap_or_default();
+        let ready = conditions
+            .iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True");
+        let restarts = container.map_or(0, |one| one.restart_count);
+        Some(Self {
+            name: pod.name_any(),
+            service: labelled(meta, names::SERVICE)?,
+            release: release_of(meta)?,
+            address: status.pod_ip.and_then(|address| address.parse().ok()),
+            started: time(
+                status
+                    .start_time
+                    .as_ref()
+                    .or(meta.creation_timestamp.as_ref()),
+            ),
+            running: state.is_some_and(|state| state.running.is_some()),
+            ready,
+            ending: meta.deletion_timestamp.is_some(),
+            restarts: u32::try_from(restarts).unwrap_or(0),
+            end: ended.map(|end| {
+                let reason = end.reason.clone().unwrap_or_default();
+                format!("code {}, {reason}", end.exit_code)
+            }),
+        })
+    }
+
+    /// Returns the pod as the engine knows instances; one without an address is none yet.
+    pub fn describe(&self, port: u16) -> Option<Instance> {
+        Some(Instance {
+            id: self.name.clone(),
+            service: self.service.clone(),
+            release: self.release.clone(),
+            address: SocketAddr::new(self.address?, port),
+            pid: None,
+            started: self.started,
+            running: self.running,
+            restarts: self.restarts,
+        })
+    }
+}
+
+/// Returns the release that an object belongs to, as it was written.
+pub fn release_of(meta: &ObjectMeta) -> Option<Release> {
+    let annotations = meta.annotations.as_ref()?;
+    annotations.get(names::RELEASE)?.parse().ok()
+}
+
+/// Returns the value of a label.
+pub fn labelled(meta: &ObjectMeta, key: &str) -> Option<String> {
+    meta.labels.as_ref()?.get(key).cloned()
+}
+
+fn time(given: Option<&Time>) -> DateTime<Utc> {
+    let milliseconds = given.map(|time| time.0.as_millisecond());
+    milliseconds
+        .and_then(DateTime::from_timestamp_millis)
+        .unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+impl KubernetesTarget {
+    /// Returns all pods of ours.
+    pub(super) async fn pods(&self) -> Result<Vec<Known>, TargetError> {
+        self.pods_with(&selecting(&self.names.everything())).await
+    }
+
+    /// Returns the pods of a service's release.
+    pub(super) async fn pods_of(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<Vec<Known>, TargetError> {
+        let selector = self.names.selector(service, Some(release));
+        self.pods_with(&selecting(&selector)).await
+    }
+
+    async fn pods_with(&self, labels: &str) -> Result<Vec<Known>, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let params = ListParams::default().labels(labels);
+        let all = connection.all::<Pod>();
+        let listed = within("list pods", None, all.list(&params)).await?;
+        Ok(listed.iter().filter_map(Known::of).collect())
+    }
+
+    /// Returns the Services of ours that are of that kind, by service.
+    pub(super) async fn services(&self, part: Part) -> Result<Vec<Service>, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let mut labels = self.names.everything();
+        labels.insert(names::PART.to_owned(), part.word().to_owned());
+        let params = ListParams::default().labels(&selecting(&labels));
+        let all = connection.all::<Service>();
+        let listed = within("list services", None, all.list(&params)).await?;
+        let ours = listed.items.into_iter();
+        Ok(ours
+            .filter(|one| self.names.are_ours(one.metadata.labels.as_ref()))
+            .collect())
+    }
+
+    /// Reads from the endpoints of the Services, which every node follows, whom they lead to. The
+    /// cluster gives endpoints the labels of their Service.
+    pub(super) async fn served(
+        &self,
+        services: &[Service],
+        pods: &[Known],
+    ) -> Result<BTreeMap<String, Shares>, TargetError> {
+        let connection = self.cluster.connect().await?;
+        let params = ListParams::default().labels(&selecting(&self.names.everything()));
+        let all = connection.all::<Endpoints>();
+        let listed = within("list endpoints", None, all.list(&params)).await?;
+        let served = services.iter().map(|service| {
+            let name = service.name_any();
+            let own = listed.items.iter().find(|one| one.name_any() == name);
+            let counts = own.map(|one| counted(one, pods)).unwrap_or_default();
+            (name, shares(&counts))
+        });
+        Ok(served.collect())
+    }
+}
+
+/// Returns how many ready pods of each release a Service leads to.
+pub fn counted(endpoints: &Endpoints, pods: &[Known]) -> BTreeMap<Release, u32> {
+    let subsets = endpoints.subsets.iter().flatten();
+    let ready = subsets.flat_map(|subset| subset.addresses.iter().flatten());
+    let names = ready.filter_map(|address| address.target_ref.as_ref()?.name.clone());
+    let mut counts = BTreeMap::new();
+    for name in names {
+        if let Some(pod) = pods.iter().find(|pod| pod.name == name) {
+            *counts.entry(pod.release.clone()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Returns numbers of pods as shares in percent that sum to 100: a Service chooses among its
+/// endpoints evenly.
+pub fn shares(counts: &BTreeMap<Release, u32>) -> Shares {
+    let all: u32 = counts.values().sum();
+    if all == 0 {
+        return Shares::new();
+    }
+    let whole = |count: u32| u16::try_from(count * 100 / all).unwrap_or(100);
+    let mut shares: Shares = counts
+        .iter()
+        .map(|(release, count)| (release.clone(), whole(*count)))
+        .collect();
+    let left = 100u16.saturating_sub(shares.values().sum());
+    let most = counts.iter().max_by_key(|(_, count)| **count);
+    if let Some(share) = most.and_then(|(release, _)| shares.get_mut(release)) {
+        *share += left;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_number_of_pods_and_sum_to_a_hundred() {
+        let count = |pairs: &[(&str, u32)]| -> BTreeMap<Release, u32> {
+            pairs
+                .iter()
+                .map(|(release, n)| (release.parse().unwrap(), *n))
+                .collect()
+        };
+        let shares =
+            |pairs: &[(&str, u32)]| -> Vec<u16> { shares(&count(pairs)).into_values().collect() };
+        assert_eq!(shares(&[("1.0.0", 3)]), [100]);
+        assert_eq!(shares(&[("1.0.0", 3), ("1.1.0", 1)]), [75, 25]);
+        assert_eq!(shares(&[("1.0.0", 2), ("1.1.0", 1)]), [67, 33]);
+        assert_eq!(shares(&[]), [0u16; 0]);
+    }
+}
