@@ -21,7 +21,7 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Python,
         Self::Chromium,
         Self::Mounts,

@@ -95,6 +95,8 @@ impl Components<'_> {
                 self.at(SERVICE_ACCOUNTS),
             ),
             ("service-cluster-ip-range", self.range.services()),
+            // Nobody here knows the node by its name.
+            ("kubelet-preferred-address-types", "InternalIP".into()),
             ("kubelet-client-certificate", self.at(KUBELET_CERTIFICATE)),
             ("kubelet-client-key", self.at(KUBELET_KEY)),
             ("profiling", "false".into()),

@@ -10,15 +10,8 @@ use std::net::Ipv4Addr;
 pub(super) const LINK: &str = "cd-stage-node";
 /// The node's end.
 const NODE_LINK: &str = "eth0";
-/// The first halves of the ranges from which one is taken. 198.18.0.0/15 is set apart for tests (RFC 2544).
-const RANGES: [[u8; 2]; 6] = [
-    [198, 18],
-    [198, 19],
-    [10, 217],
-    [172, 29],
-    [10, 143],
-    [192, 168],
-];
+/// The first halves of the ranges from which one is taken: private ones, as clusters have them.
+const RANGES: [[u8; 2]; 5] = [[10, 217], [172, 29], [10, 143], [10, 91], [192, 168]];
 
 /// The addresses of a node: 16 bits of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_range_to_which_a_route_leads_is_taken() {
-        let listed = r#"[{"dst":"default","gateway":"192.0.2.1"},{"dst":"198.18.5.0/24"},
+        let listed = r#"[{"dst":"default","gateway":"192.0.2.1"},{"dst":"172.30.5.0/24"},
             {"dst":"10.0.0.0/8"},{"dst":"172.29.0.1","type":"local"}]"#;
         let taken = routes(listed);
         assert_eq!(taken.len(), 3);
@@ -161,16 +154,16 @@ mod tests {
             .into_iter()
             .filter(|range| !taken.iter().any(|route| Range(*range).meets(*route)))
             .collect();
-        assert_eq!(free, [[198, 19], [192, 168]]);
+        assert_eq!(free, [[192, 168]]);
         assert_eq!(routes("no answer"), []);
     }
 
     #[test]
     fn node_pods_and_services_do_not_meet() {
-        let range = Range([198, 18]);
-        assert_eq!(range.node().to_string(), "198.18.0.2");
-        assert_eq!(range.bridge(), "198.18.1.1/24");
-        assert_eq!(range.pods(), "198.18.1.0/24");
-        assert_eq!(range.services(), "198.18.2.0/24");
+        let range = Range([10, 217]);
+        assert_eq!(range.node().to_string(), "10.217.0.2");
+        assert_eq!(range.bridge(), "10.217.1.1/24");
+        assert_eq!(range.pods(), "10.217.1.0/24");
+        assert_eq!(range.services(), "10.217.2.0/24");
     }
 }
