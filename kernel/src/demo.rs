@@ -13,7 +13,7 @@ use crate::commands::{DemoFault, RunArgs};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{self, DOCKER, Project, To};
+use crate::project::{self, DOCKER, KUBERNETES, Project, To};
 use crate::run;
 use crate::session::{Session, Wish};
 
@@ -160,7 +160,7 @@ fn naming(text: &str, release: &str) -> String {
 
 /// Where services run as containers, both releases are images of this program.
 async fn make_images(machine: &Machine, session: &Session) -> Result<(), Failure> {
-    if session.spec.target != DOCKER {
+    if !matches!(session.spec.target.as_str(), DOCKER | KUBERNETES) {
         return Ok(());
     }
     let settings = project::settings(machine, &session.spec, &session.redactor);

@@ -256,6 +256,9 @@ pub(crate) fn log_to_stderr(machine: &Machine) {
         // Reading a filter compiles regular expressions, which stay: a twentieth of an idle kernel's memory.
         None => {
             let quiet = [
+                // What a cluster refuses is told where it was asked.
+                ("kube_client", LevelFilter::OFF),
+                ("kube_runtime", LevelFilter::OFF),
                 ("usvg", LevelFilter::ERROR),
                 ("tiny_skia", LevelFilter::ERROR),
             ];

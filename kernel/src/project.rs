@@ -6,16 +6,19 @@ use std::sync::Arc;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{self, Spec};
 use code_deploy_record::{Redactor, RunFolder, RunId, RunOutcome, RunState, RunsFolder};
-use code_deploy_targets::{DockerTarget, LocalTarget, Settings};
+use code_deploy_targets::{DockerTarget, KubernetesTarget, LocalTarget, Settings};
 
 use crate::failure::Failure;
 use crate::machine::Machine;
 
 /// The targets that this program knows, with what it can do with them.
-pub const TARGETS: [&str; 4] = ["local", DOCKER, "k8s", "cloud-aws"];
+pub const TARGETS: [&str; 4] = ["local", DOCKER, KUBERNETES, "cloud-aws"];
 
 /// The target that is a Docker engine of this machine.
 pub const DOCKER: &str = "docker-desktop";
+
+/// The target that is a namespace of a Kubernetes cluster.
+pub const KUBERNETES: &str = "k8s";
 
 /// A project: a folder with a deployment file.
 #[derive(Debug, Clone)]
@@ -165,12 +168,12 @@ impl Project {
 }
 
 fn known_target(target: &str) -> Result<(), Failure> {
-    if matches!(target, "local" | DOCKER) {
+    if matches!(target, "local" | DOCKER | KUBERNETES) {
         return Ok(());
     }
     if TARGETS.contains(&target) {
         let what = format!("this version of the program cannot deploy to `{target}` yet");
-        let next = "Use the target `local` or `docker-desktop`.";
+        let next = "Use the target `local`, `docker-desktop` or `k8s`.";
         return Err(Failure::refused("CD0502", what, next));
     }
     let known = TARGETS.map(str::to_owned);
@@ -209,6 +212,7 @@ pub fn target_of(
     Ok(match (spec.target.as_str(), to) {
         (DOCKER, To::Change) => Arc::new(DockerTarget::new(settings)?),
         (DOCKER, To::LookAt) => Arc::new(DockerTarget::to_look_at(settings)),
+        (KUBERNETES, _) => Arc::new(KubernetesTarget::new(settings)),
         (_, To::Change) => Arc::new(LocalTarget::new(settings)?),
         (_, To::LookAt) => Arc::new(LocalTarget::to_look_at(settings)),
     })

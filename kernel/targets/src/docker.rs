@@ -44,7 +44,7 @@ use crate::steering::{Steering, lease_on, reach};
 use crate::{capacity, listening, token};
 use engine::Engine;
 use happenings::Happenings;
-pub(crate) use mounts::{absolute, written as mounted};
+pub(crate) use mounts::{absolute, hidden_value, written as mounted};
 use names::Names;
 use store::Known;
 

@@ -6,6 +6,7 @@ mod cluster;
 mod counts;
 mod fit;
 mod happenings;
+mod hidden;
 mod limits;
 mod logs;
 mod manifest;
@@ -36,11 +37,13 @@ use code_deploy_record::{Finding, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed};
 use crate::settings::Settings;
 use cluster::Cluster;
 use happenings::Happenings;
+use manifest::Leads;
 use names::{Names, Part};
 use sampling::Sampling;
 use store::release_of;
@@ -62,6 +65,7 @@ pub struct KubernetesTarget {
     root: PathBuf,
     happenings: Happenings,
     sampling: Sampling,
+    tasks: TaskTracker,
     followed: Mutex<BTreeMap<String, AbortHandle>>,
 }
 
@@ -92,6 +96,7 @@ impl KubernetesTarget {
             settings: Arc::new(settings),
             happenings: Happenings::default(),
             sampling: Sampling::default(),
+            tasks: TaskTracker::new(),
             followed: Mutex::default(),
         }
     }
@@ -166,6 +171,15 @@ impl Target for KubernetesTarget {
         Source::Instance
     }
 
+    async fn admit(
+        &self,
+        release: &Release,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<(), TargetError> {
+        self.fit.get_or_try_init(|| self.check_fit()).await?;
+        self.names_are_free(release, replicas.keys()).await
+    }
+
     async fn capacity(&self) -> Result<Capacity, TargetError> {
         self.measured().await
     }
@@ -214,8 +228,8 @@ impl Target for KubernetesTarget {
         }
         let mut opened = Vec::new();
         for (service, there) in wanted {
-            let serves = there.and_then(|one| release_of(&one.metadata));
-            let manifest = manifest::stable(&self.names, service, serves.as_ref());
+            let leads = there.as_ref().map_or(Leads::Nobody, Leads::of);
+            let manifest = manifest::stable(&self.names, service, &leads);
             let manifest = manifest.map_err(|what| self.cannot(&service.name, &what))?;
             let applied = connection
                 .apply::<ClusterService>(&service.name, &manifest)
@@ -226,7 +240,7 @@ impl Target for KubernetesTarget {
     }
 
     async fn close(&self) -> Result<(), TargetError> {
-        if self.pods().await?.is_empty() {
+        if !self.pods().await?.iter().any(|pod| pod.running) {
             self.remove_services().await?;
         }
         Ok(())
@@ -309,7 +323,7 @@ impl Target for KubernetesTarget {
             .manifests_of(wanted, wanted.replicas, connection)
             .await?;
         let service = self.service(&wanted.service)?;
-        let stable = manifest::stable(&self.names, service, None);
+        let stable = manifest::stable(&self.names, service, &Leads::Nobody);
         let stable = stable.map_err(|what| self.cannot(&wanted.service, &what))?;
         let named = [
             ("Deployment", made.deployment),

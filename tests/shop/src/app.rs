@@ -50,7 +50,7 @@ impl App {
             dependencies: Dependencies {
                 store: store(config).await?,
                 services: services(config)?,
-                calls: Downstream::new(config.call_timeout),
+                calls: Downstream::new(config.call_timeout, config.idle_connections),
             },
             draining: CancellationToken::new(),
             crashed: CancellationToken::new(),

@@ -39,6 +39,10 @@ pub struct Config {
     pub database: Option<DatabaseUrl>,
     /// How long a call to another service may take (`SHOP_CALL_TIMEOUT_MS`, default 3000).
     pub call_timeout: Duration,
+    /// How many connections to each other service are kept for further calls
+    /// (`SHOP_IDLE_CONNECTIONS`, default 32). Where connections are balanced and not requests, one
+    /// that is kept keeps leading to the same instance.
+    pub idle_connections: usize,
     /// How long the service keeps accepting connections after it was told to end, so that
     /// whoever balances the load can notice (`SHOP_DRAIN_MS`, default 500).
     pub drain: Duration,
@@ -87,6 +91,7 @@ impl Config {
                 .transpose()?,
             database: database(&get)?,
             call_timeout: millis(&get, "SHOP_CALL_TIMEOUT_MS", 3_000)?,
+            idle_connections: parse(&get, "SHOP_IDLE_CONNECTIONS", "a number", 32)?,
             drain: millis(&get, "SHOP_DRAIN_MS", 500)?,
             grace: millis(&get, "SHOP_GRACE_MS", 10_000)?,
             markers_from: parse(

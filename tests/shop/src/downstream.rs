@@ -77,13 +77,15 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(timeout: Duration) -> Self {
+    /// Returns a client that keeps so many connections to each service.
+    pub(crate) fn new(timeout: Duration, idle: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(idle)
             .build(connector);
         Downstream { client, timeout }
     }

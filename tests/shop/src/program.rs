@@ -107,7 +107,7 @@ async fn probe(url: &str) -> Result<(), Error> {
     let base = BaseUrl::parse("URL", &format!("http://{authority}"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let context = RequestContext::from_headers(&http::HeaderMap::new());
-    let answer = Downstream::new(PROBE_LIMIT)
+    let answer = Downstream::new(PROBE_LIMIT, 0)
         .call(&context, &Call::get(&base, path))
         .await;
     match answer {

@@ -275,7 +275,11 @@ impl Step for Green {
 
 /// Keeps the logs of the new release before its instances are stopped: they say why it went back.
 async fn keep_logs(context: &Context, service: &str) -> Result<(), StepError> {
-    for log in context.target.logs(service, &context.to).await? {
+    let logs = match context.target.logs(service, &context.to).await {
+        Ok(logs) => logs,
+        Err(error) => return note_missing(context, service, &error.to_string()).await,
+    };
+    for log in logs {
         let (path, disk) = (log.path.clone(), context.surroundings.disk.clone());
         let read = move || {
             let end = end_of(disk.as_ref(), &path);

@@ -5,6 +5,7 @@ use code_deploy_record::{Basis, ItemId, Verdict};
 use crate::Context;
 use crate::gate::window::{Sums, Window, WindowReader};
 use crate::step::StepError;
+use crate::target::Balancing;
 
 /// The item on load balancing: the observed split is the configured split.
 pub(super) const ITEM: &str = "3.4.5";
@@ -16,6 +17,10 @@ const MARGIN: f64 = 1.0;
 /// As far as so many requests a share may always be off: the balancer spreads a share over every
 /// hundred requests, and the seconds counted begin and end anywhere among them.
 const REQUESTS: f64 = 5.0;
+
+/// Where each connection is drawn, a count is off by chance: of the binomial distribution's standard
+/// deviations it is held to be as far as three.
+const DEVIATIONS: f64 = 3.0;
 
 /// Counts the requests of each release since the second `since` (Unix time), and settles whether
 /// each service's split is as configured. Sticky services are left out: their users stay where
@@ -53,20 +58,26 @@ pub(super) async fn settle(
     if splits.is_empty() {
         return Ok(());
     }
-    let wrong = splits.iter().any(|split| !split.is(percent));
-    let verdict = if wrong {
-        Verdict::Failed
-    } else {
-        Verdict::Met {
-            basis: Basis::Observed,
-        }
-    };
+    let balancing = context.target.balancing();
+    let wrong = splits.iter().any(|split| !split.is(percent, balancing));
     let texts: Vec<_> = splits.iter().map(Split::text).collect();
-    let reason = format!(
+    let mut reason = format!(
         "at {percent} % for release {}: {}",
         context.to,
         texts.join(", ")
     );
+    let verdict = match (wrong, balancing) {
+        (false, _) => Verdict::Met {
+            basis: Basis::Observed,
+        },
+        (true, Balancing::Requests) => Verdict::Failed,
+        (true, Balancing::Connections) => {
+            reason.push_str(
+                "; connections are split here, and who keeps one stays with the release that it led to",
+            );
+            Verdict::Open
+        }
+    };
     let evidence = vec![code_deploy_record::EvidenceRef::Event(event)];
     context.settle(&item, verdict, reason, evidence).await
 }
@@ -87,10 +98,14 @@ impl Split {
         (all > 0).then_some(Self { service, new, all })
     }
 
-    fn is(&self, percent: u16) -> bool {
-        let expected = self.all as f64 * f64::from(percent) / 100.0;
-        let most = (self.all as f64 * MARGIN / 100.0).max(REQUESTS);
-        (self.new as f64 - expected).abs() <= most
+    fn is(&self, percent: u16, balancing: Balancing) -> bool {
+        let (all, share) = (self.all as f64, f64::from(percent) / 100.0);
+        let drawn = match balancing {
+            Balancing::Requests => 0.0,
+            Balancing::Connections => DEVIATIONS * (all * share * (1.0 - share)).sqrt(),
+        };
+        let most = (all * MARGIN / 100.0).max(REQUESTS) + drawn;
+        (self.new as f64 - all * share).abs() <= most
     }
 
     fn text(&self) -> String {
@@ -110,17 +125,24 @@ mod tests {
 
     #[test]
     fn a_share_is_held_against_what_was_configured() {
-        assert!(split(250, 1_000).is(25));
-        assert!(split(241, 1_000).is(25));
-        assert!(!split(200, 1_000).is(25));
-        assert!(!split(0, 1_000).is(5));
-        assert!(!split(1_000, 1_000).is(50));
+        assert!(split(250, 1_000).is(25, Balancing::Requests));
+        assert!(split(241, 1_000).is(25, Balancing::Requests));
+        assert!(!split(200, 1_000).is(25, Balancing::Requests));
+        assert!(!split(0, 1_000).is(5, Balancing::Requests));
+        assert!(!split(1_000, 1_000).is(50, Balancing::Requests));
     }
 
     #[test]
     fn few_requests_may_be_off_by_some() {
-        assert!(split(4, 20).is(25));
-        assert!(split(0, 20).is(5));
-        assert!(!split(18, 20).is(25));
+        assert!(split(4, 20).is(25, Balancing::Requests));
+        assert!(split(0, 20).is(5, Balancing::Requests));
+        assert!(!split(18, 20).is(25, Balancing::Requests));
+    }
+
+    #[test]
+    fn connections_that_are_drawn_may_be_off_by_chance() {
+        assert!(split(300, 1_000).is(33, Balancing::Connections));
+        assert!(!split(300, 1_000).is(33, Balancing::Requests));
+        assert!(!split(250, 1_000).is(33, Balancing::Connections));
     }
 }

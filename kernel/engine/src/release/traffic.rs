@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Check, PlannedStep, StepName, Vantage};
+use code_deploy_record::{Check, PlannedStep, Source, StepName, Vantage};
 use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
@@ -261,6 +261,17 @@ pub(super) async fn served_check(context: &Context, percent: u16) -> Result<Chec
         passed: served == shift::shares(context, percent),
         detail: shift::text(&served),
     })
+}
+
+/// Goes on with samples when a run is joined. A router writes them also while no run is alive;
+/// instances are read by the run itself.
+pub(crate) async fn sample_on(context: &Context) -> Result<()> {
+    if context.target.counted_by() == Source::Instance {
+        let folder = Some(context.run.samples_path());
+        let sampled = context.target.sample_into(folder).await;
+        sampled.map_err(StepError::from)?;
+    }
+    Ok(())
 }
 
 /// Brings the record up to what is served, when a run is joined: a lease may have run out since.

@@ -66,6 +66,7 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
     runner.journal_plan().await?;
     runner.start_live(noted).await?;
     crate::release::traffic::converge_record(&runner.context).await?;
+    crate::release::traffic::sample_on(&runner.context).await?;
     Ok(runner)
 }
 

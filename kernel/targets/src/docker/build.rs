@@ -14,8 +14,8 @@ use tokio::io::AsyncWriteExt as _;
 use super::DockerTarget;
 use super::context::Context;
 use super::engine::Refusal;
-use crate::keys::{Found, Keys, text};
 use crate::failure::{code, failed, files};
+use crate::keys::{Found, Keys, text};
 
 /// How long the builder may say nothing.
 const SILENT: Duration = Duration::from_secs(1800);

@@ -214,7 +214,7 @@ impl Hidden<'_> {
                     true => target,
                     false => format!("{above}/{target}"),
                 };
-                let value = self.value(key, &source)?;
+                let value = hidden_value(self.spec, self.lookup, key, &source)?;
                 let secret = key == "secrets";
                 if secret {
                     self.redactor.know(source.as_str(), value.clone());
@@ -223,29 +223,6 @@ impl Hidden<'_> {
             }
         }
         Ok(mounts)
-    }
-
-    fn value(&self, key: &str, name: &str) -> Found<Secret> {
-        let declared = Keys(&self.spec.compose.whole).under(key).under(name);
-        if let Some(path) = declared.text("file") {
-            let path = absolute(self.spec, &path);
-            let text = std::fs::read_to_string(&path);
-            return text
-                .map(Secret::new)
-                .map_err(|error| format!("{key} {name}: {}: {error}", path.display()));
-        }
-        if let Some(variable) = declared.text("environment") {
-            let value = (self.lookup)(&variable);
-            return value
-                .map(Secret::new)
-                .ok_or_else(|| format!("{key} {name}: the variable {variable} is not set"));
-        }
-        if let Some(content) = declared.text("content") {
-            return Ok(Secret::new(content));
-        }
-        Err(format!(
-            "{key} {name}: nothing but `file`, `environment` and `content` is honoured"
-        ))
     }
 
     /// The folder is private to the user; the file may be read by whichever user the container
@@ -265,4 +242,29 @@ impl Hidden<'_> {
             ..Mount::default()
         })
     }
+}
+
+/// Returns the value of a secret or configuration (`key` is `secrets` or `configs`) that the
+/// Compose file declares. Reads files.
+pub fn hidden_value(spec: &Spec, lookup: &Lookup, key: &str, name: &str) -> Found<Secret> {
+    let declared = Keys(&spec.compose.whole).under(key).under(name);
+    if let Some(path) = declared.text("file") {
+        let path = absolute(spec, &path);
+        let text = std::fs::read_to_string(&path);
+        return text
+            .map(Secret::new)
+            .map_err(|error| format!("{key} {name}: {}: {error}", path.display()));
+    }
+    if let Some(variable) = declared.text("environment") {
+        let value = lookup(&variable);
+        return value
+            .map(Secret::new)
+            .ok_or_else(|| format!("{key} {name}: the variable {variable} is not set"));
+    }
+    if let Some(content) = declared.text("content") {
+        return Ok(Secret::new(content));
+    }
+    Err(format!(
+        "{key} {name}: nothing but `file`, `environment` and `content` is honoured"
+    ))
 }

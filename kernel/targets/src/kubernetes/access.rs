@@ -22,21 +22,35 @@ const NEEDED: &[(&str, &str, &[&str])] = &[
         "services",
         &["get", "list", "watch", "create", "patch", "delete"],
     ),
-    ("", "pods", &["get", "list", "watch"]),
+    ("", "pods", &["get", "list", "watch", "patch"]),
     ("", "pods/log", &["get"]),
     ("", "endpoints", &["get", "list", "watch"]),
     ("", "events", &["list"]),
+];
+
+/// The verbs for secrets and for configurations, where a service is given some.
+const HIDDEN: [(&str, &str, &[&str]); 2] = [
+    ("", "secrets", &["get", "create", "patch", "delete"]),
+    ("", "configmaps", &["get", "create", "patch", "delete"]),
 ];
 
 /// Asks whether the account may do what a run does in the namespace.
 ///
 /// # Errors
 /// `CD0532` with all that is missing.
-pub async fn check(connection: &Connection) -> Result<(), TargetError> {
-    let asked = NEEDED.iter().flat_map(|(group, resource, verbs)| {
-        let verbs = verbs.iter();
-        verbs.map(move |verb| may(connection, group, resource, verb))
-    });
+pub async fn check(
+    connection: &Connection,
+    (secrets, configurations): (bool, bool),
+) -> Result<(), TargetError> {
+    let wanted = HIDDEN.iter().zip([secrets, configurations]);
+    let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
+    let asked = NEEDED
+        .iter()
+        .chain(wanted)
+        .flat_map(|(group, resource, verbs)| {
+            let verbs = verbs.iter();
+            verbs.map(move |verb| may(connection, group, resource, verb))
+        });
     let answers = futures::future::try_join_all(asked).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {
@@ -90,7 +104,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::NEEDED;
+    use super::{HIDDEN, NEEDED};
 
     #[test]
     fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
@@ -111,6 +125,7 @@ mod tests {
         }
         let mut needed: Vec<String> = NEEDED
             .iter()
+            .chain(&HIDDEN)
             .flat_map(|(group, resource, verbs)| {
                 verbs
                     .iter()

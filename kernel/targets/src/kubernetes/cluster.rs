@@ -211,6 +211,28 @@ impl Connection {
         within(&action, Some(service), applied).await
     }
 
+    /// Changes some fields of an object, as a merge patch (RFC 7396) says.
+    ///
+    /// # Errors
+    /// What the cluster says.
+    pub async fn change<K>(
+        &self,
+        service: &str,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<(), TargetError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+        let action = format!("change the {kind} {name}");
+        let (all, params) = (self.all::<K>(), PatchParams::default());
+        let merge = Patch::Merge(patch);
+        let changed = all.patch(name, &params, &merge);
+        within(&action, Some(service), changed).await.map(drop)
+    }
+
     /// Removes an object; its pods are asked to end. One that is not there is no error.
     pub async fn remove<K>(&self, service: &str, name: &str) -> Result<(), TargetError>
     where

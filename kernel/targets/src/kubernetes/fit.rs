@@ -5,17 +5,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use code_deploy_engine::target::TargetError;
+use code_deploy_record::Release;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::Api;
 use kube::api::ListParams;
 use tokio::net::TcpStream;
 
 use super::cluster::{Connection, within};
-use super::{KubernetesTarget, access, pod};
+use super::{KubernetesTarget, access, hidden, pod};
 use crate::failure::{code, failed};
 
 /// How long a connection to an address of the cluster may take.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The number of this machine, which the kubelet tells of its own
+/// (<https://www.freedesktop.org/software/systemd/man/latest/machine-id.html>).
+const MACHINE: &str = "/etc/machine-id";
 
 impl KubernetesTarget {
     /// Checks namespace, rights, folders and the way there.
@@ -25,9 +31,38 @@ impl KubernetesTarget {
     pub(super) async fn check_fit(&self) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         namespace_is_there(connection).await?;
-        access::check(connection).await?;
+        access::check(connection, self.hidden_kinds()).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
+    }
+
+    /// Refuses names that somebody else's objects have.
+    ///
+    /// # Errors
+    /// `CD0526` for the first, with what to do; what the cluster says.
+    pub(super) async fn names_are_free(
+        &self,
+        release: &Release,
+        services: impl Iterator<Item = &String>,
+    ) -> Result<(), TargetError> {
+        let connection = self.cluster.connect().await?;
+        let names = &self.names;
+        for service in services {
+            let own = self.name_of(service, release)?;
+            for name in [service, &own] {
+                connection.ours::<Service>(names, service, name).await?;
+            }
+            connection.ours::<Deployment>(names, service, &own).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether any service is given secrets, and whether configurations.
+    fn hidden_kinds(&self) -> (bool, bool) {
+        let services = self.settings.spec.compose.services.values();
+        services
+            .map(hidden::uses)
+            .fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1))
     }
 
     /// A folder that a service mounts is one of the node. Only where all nodes are this machine is
@@ -51,8 +86,8 @@ impl KubernetesTarget {
             nodes.list(&params),
         );
         let listed = listed.await?;
-        let addresses = own_addresses();
-        let elsewhere = listed.items.iter().find(|node| !is_here(node, &addresses));
+        let own = std::fs::read_to_string(MACHINE).unwrap_or_default();
+        let elsewhere = listed.items.iter().find(|node| !is_here(node, own.trim()));
         match elsewhere {
             None => Ok(()),
             Some(node) => {
@@ -130,27 +165,10 @@ async fn is_routed(connection: &Connection) -> Result<(), TargetError> {
     }
 }
 
-fn own_addresses() -> BTreeSet<IpAddr> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let addresses = interfaces.filter_map(|one| {
-        let address = one.address?;
-        let v4 = address.as_sockaddr_in().map(|at| IpAddr::from(at.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|at| IpAddr::from(at.ip())))
-    });
-    addresses.collect()
-}
-
-fn is_here(node: &Node, own: &BTreeSet<IpAddr>) -> bool {
+/// A node says which machine it is: one in a container of this machine, whose folders are others,
+/// has a number of its own.
+fn is_here(node: &Node, own: &str) -> bool {
     let status = node.status.as_ref();
-    let mut addresses = status
-        .iter()
-        .flat_map(|status| status.addresses.iter().flatten());
-    addresses.any(|one| {
-        let internal = one.type_ == "InternalIP";
-        internal
-            && one
-                .address
-                .parse()
-                .is_ok_and(|address| own.contains(&address))
-    })
+    let info = status.and_then(|status| status.node_info.as_ref());
+    info.is_some_and(|info| !own.is_empty() && info.machine_id == own)
 }

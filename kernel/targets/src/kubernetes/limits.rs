@@ -26,11 +26,6 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
         "pods have control groups of their own",
     ),
     (
-        "configs",
-        Severity::Critical,
-        "this version mounts no configurations on a cluster",
-    ),
-    (
         "container_name",
         Severity::Info,
         "names follow from service and release",
@@ -124,11 +119,6 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
         "the cluster's own runtime would be taken",
     ),
     (
-        "secrets",
-        Severity::Critical,
-        "this version mounts no secrets on a cluster",
-    ),
-    (
         "security_opt",
         Severity::Critical,
         "the restrictions would not hold as written",
@@ -200,25 +190,67 @@ fn of_strategy(spec: &Spec) -> Vec<Finding> {
         severity: Severity::Low,
         place: place.clone(),
         message: "no process of this program stands in a cluster, so nothing there moves traffic \
-                  back by itself: a run that is killed between the switches of two services leaves \
-                  them on different releases until it is resumed or rolled back"
+                  back by itself: a run that is killed while traffic is split, or between the \
+                  switches of two services, leaves it so until it is resumed or rolled back"
             .to_owned(),
         cure: "After a killed run: `code-deploy resume` or `code-deploy rollback`.".to_owned(),
     }];
-    if spec.strategy.kind != StrategyKind::BlueGreen {
-        findings.push(Finding {
-            rule: "kubernetes/split".to_owned(),
+    match spec.strategy.kind {
+        StrategyKind::BlueGreen => {}
+        StrategyKind::Canary => findings.extend(of_shares(spec, &place)),
+        StrategyKind::Rolling => findings.push(Finding {
+            rule: "kubernetes/rolling".to_owned(),
             severity: Severity::Critical,
             place,
-            message: format!(
-                "the strategy `{}` splits traffic between two releases, and this version moves all \
-                 or nothing on a cluster",
-                spec.strategy.kind.word()
-            ),
-            cure: "Write `strategy: { kind: blue-green }` for this environment.".to_owned(),
-        });
+            message: "this version does not replace the pods of a release one by one".to_owned(),
+            cure: "Write `strategy: { kind: canary }` or `{ kind: blue-green }` for this \
+                   environment."
+                .to_owned(),
+        }),
     }
     findings
+}
+
+/// Shares that the replicas cannot give: a cluster splits traffic by the number of pods.
+fn of_shares<'a>(spec: &'a Spec, place: &'a str) -> impl Iterator<Item = Finding> + 'a {
+    let steps = spec.strategy.steps.iter().map(|step| step.percent);
+    let split = steps.filter(|percent| (1..100).contains(percent));
+    split.flat_map(move |percent| {
+        let services = spec.services.iter();
+        let unable = services.filter(move |one| {
+            super::traffic::by_pods(percent, one.replicas, one.replicas).is_none()
+        });
+        unable.map(move |service| Finding {
+            rule: "kubernetes/share".to_owned(),
+            severity: Severity::Critical,
+            place: place.to_owned(),
+            message: format!(
+                "{percent} % of `{}` cannot be given: a cluster splits traffic by the number of \
+                 pods, and with {} of each release it can give {} %",
+                service.name,
+                service.replicas,
+                possible(service.replicas)
+            ),
+            cure: format!(
+                "Write one of these shares in `steps`, or more `replicas` ({} of them give {percent} %).",
+                enough(percent)
+            ),
+        })
+    })
+}
+
+/// Returns the shares that so many pods of each release can give, in words: `33, 50, 67`.
+fn possible(replicas: u32) -> String {
+    let able =
+        (1..100).filter(|share| super::traffic::by_pods(*share, replicas, replicas).is_some());
+    let able: Vec<String> = able.map(|share| share.to_string()).collect();
+    able.join(", ")
+}
+
+/// Returns how many pods of each release are needed at least for a share. A hundred give each.
+fn enough(percent: u16) -> u32 {
+    let able = |replicas: &u32| super::traffic::by_pods(percent, *replicas, *replicas).is_some();
+    (1..100).find(able).unwrap_or(100)
 }
 
 fn of_service(
@@ -304,14 +336,6 @@ fn of_service(
             Severity::Low,
             format!("`{name}` is not published at port {port} of anything: it gets a ClusterIP"),
             "Put an Ingress or a Gateway of the cluster in front of its Service.",
-        ));
-    }
-    for secret in compose.secret_variables.keys() {
-        findings.push(finding(
-            "secret-variable",
-            Severity::Critical,
-            format!("`{secret}` of `{name}` is a secret, and this version gives none to a cluster"),
-            "Deploy it to another target, or take the variable out.",
         ));
     }
     if matches!(service.restart, Restart::No | Restart::OnFailure(_)) {

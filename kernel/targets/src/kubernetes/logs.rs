@@ -92,7 +92,7 @@ impl KubernetesTarget {
         let connection = self.cluster.connect().await?;
         let (pods, name) = (connection.all::<Pod>(), pod.name.clone());
         let (file, redactor) = (path.clone(), self.settings.redactor.clone());
-        let task = tokio::spawn(async move {
+        let task = self.tasks.spawn(async move {
             let mut seen = length;
             while let Err(error) = copy(&pods, &name, &file, &redactor, &mut seen).await {
                 tracing::debug!(%error, pod = name, "a log broke off");

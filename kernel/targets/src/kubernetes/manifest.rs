@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{ComposeService, Service};
-use code_deploy_record::{Release, RunId};
+use code_deploy_record::{Release, RunId, Secret};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
+use super::hidden::Kind;
 use super::names::{self, Labels, Names, Part};
 use super::pod;
 
@@ -28,6 +29,9 @@ pub struct Manifest {
     /// The same, as it is sent.
     pub value: Value,
 }
+
+/// The values of secrets and configurations, by their keys in the cluster.
+pub type Hidden = BTreeMap<Kind, BTreeMap<String, Secret>>;
 
 /// What a release of a service is made from.
 pub struct Given<'a> {
@@ -60,7 +64,7 @@ impl Given<'_> {
     pub fn deployment(&self, wish: &Wish<'_>) -> Result<Manifest, String> {
         let name = self.names.release(&self.service.name, self.release)?;
         let labels = self.labels(Part::Release);
-        let mut container = pod::container(self.spec, self.service, self.compose)?;
+        let mut container = pod::container(self.spec, self.service, self.compose, &name)?;
         let pause = wish.knows_pause.then_some(pod::PAUSE);
         if let Some(container) = container.as_object_mut() {
             let pause = pause.map(|pause| pause.as_secs());
@@ -80,7 +84,7 @@ impl Given<'_> {
             "annotations": annotations,
             "grace": grace.as_secs().max(1),
             "aliases": aliases,
-            "volumes": pod::volumes_of(self.spec, self.service, self.compose)?,
+            "volumes": pod::volumes_of(self.spec, self.service, self.compose, &name)?,
         });
         let context = json!({
             "name": name,
@@ -114,6 +118,35 @@ impl Given<'_> {
         filled("service.yaml", SERVICE, &name, &context)
     }
 
+    /// Returns the objects with the values of secrets and configurations, as far as there are any.
+    /// Their text is not kept: it holds the values.
+    ///
+    /// # Errors
+    /// As [`deployment`](Self::deployment).
+    pub fn hidden(&self, run: &RunId, values: &Hidden) -> Result<Vec<(Kind, Value)>, String> {
+        let name = self.names.release(&self.service.name, self.release)?;
+        let of_kind = |(kind, values): (&Kind, &BTreeMap<String, Secret>)| {
+            let values: BTreeMap<&str, &str> = values
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.expose()))
+                .collect();
+            let (word, key) = match kind {
+                Kind::Secret => ("Secret", "stringData"),
+                Kind::Config => ("ConfigMap", "data"),
+            };
+            let metadata = json!({
+                "name": name,
+                "labels": self.labels(Part::Hidden),
+                "annotations": self.annotations(run),
+            });
+            let object = json!({
+                "apiVersion": "v1", "kind": word, "metadata": metadata, key: values,
+            });
+            (*kind, object)
+        };
+        Ok(values.iter().map(of_kind).collect())
+    }
+
     fn labels(&self, part: Part) -> Labels {
         self.names
             .release_labels(part, &self.service.name, self.release)
@@ -131,24 +164,51 @@ impl Given<'_> {
     }
 }
 
-/// Returns the Service by which others find a service, leading to a release or to nobody.
+/// Whom the Service leads to by which others find a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leads {
+    Nobody,
+    /// All ready pods of a release.
+    Release(Release),
+    /// The pods that are marked, of whatever release.
+    Split,
+}
+
+impl Leads {
+    /// Returns whom a Service leads to that is there.
+    pub fn of(service: &k8s_openapi::api::core::v1::Service) -> Self {
+        let selector = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref());
+        if selector.is_some_and(|labels| labels.contains_key(names::SPLIT)) {
+            return Self::Split;
+        }
+        super::store::release_of(&service.metadata).map_or(Self::Nobody, Self::Release)
+    }
+}
+
+/// Returns the Service by which others find a service.
 ///
 /// # Errors
 /// As [`Given::deployment`].
-pub fn stable(
-    names: &Names,
-    service: &Service,
-    release: Option<&Release>,
-) -> Result<Manifest, String> {
+pub fn stable(names: &Names, service: &Service, leads: &Leads) -> Result<Manifest, String> {
     let mut annotations = Map::new();
-    let serves = release.map_or("", Release::as_str);
+    let (serves, selector) = match leads {
+        Leads::Nobody => ("", names.selector(&service.name, None)),
+        Leads::Release(release) => (
+            release.as_str(),
+            names.selector(&service.name, Some(release)),
+        ),
+        Leads::Split => ("", names.split_selector(&service.name)),
+    };
     annotations.insert(names::RELEASE.to_owned(), serves.into());
     let context = json!({
         "stable": true,
         "name": service.name,
         "labels": names.labels(Part::Service, &service.name),
         "annotations": annotations,
-        "selector": names.selector(&service.name, release),
+        "selector": selector,
         "port": service.port,
         "port_name": pod::PORT,
     });
@@ -179,7 +239,7 @@ fn filled(file: &str, template: &str, name: &str, context: &Value) -> Result<Man
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::panic, clippy::unwrap_used)]
 
     use std::path::Path;
 
@@ -228,7 +288,7 @@ mod tests {
         Ok([
             given.deployment(&wish)?,
             given.way(&run)?,
-            stable(&names, service, None)?,
+            stable(&names, service, &Leads::Nobody)?,
         ])
     }
 
@@ -261,7 +321,7 @@ mod tests {
     #[test]
     fn values_cannot_change_what_the_template_says() {
         let (_folder, spec) = with(
-            "    command: ['a\"', \"b\\nprivileged: true\", '$(HOME)', '{{ name }}']\n    \
+            "    command: ['a\"', \"b\\nprivileged: true\", '$$(HOME)', '{{ name }}']\n    \
              environment: { ODD: \"x: y\\n  - z # <&>\" }\n",
         );
         let [deployment, ..] = made(&spec, "api", true).unwrap();
@@ -269,6 +329,55 @@ mod tests {
         let expected = json!(["a\"", "b\nprivileged: true", "$$(HOME)", "{{ name }}"]);
         assert_eq!(container["args"], expected);
         assert_eq!(container["env"][0]["value"], "x: y\n  - z # <&>");
+    }
+
+    #[test]
+    fn secrets_and_configurations_are_named_in_a_deployment_and_their_values_are_not() {
+        let (folder, spec) = with(
+            "    environment: { API_TOKEN: '${API_TOKEN}' }\n    secrets: [key]\n    configs: \
+             [{ source: rules, target: /etc/rules.txt }]\nsecrets: { key: { file: ./key } }\nconfigs: { \
+             rules: { content: rule-one } }\n",
+        );
+        std::fs::write(folder.path().join("key"), "k3y").unwrap();
+        let [deployment, ..] = made(&spec, "api", true).unwrap();
+        let pod = &deployment.value["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let place = json!({ "name": "api-1-1-0", "key": "API_TOKEN.variable" });
+        let token = json!({ "name": "API_TOKEN", "valueFrom": { "secretKeyRef": place } });
+        let variables = container["env"].as_array().unwrap();
+        assert!(variables.contains(&token), "{variables:?}");
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let paths: Vec<_> = mounts.iter().map(|one| &one["mountPath"]).collect();
+        assert_eq!(paths, ["/run/secrets/key", "/etc/rules.txt"]);
+        assert_eq!(pod["volumes"][0]["secret"]["secretName"], "api-1-1-0");
+
+        let names = Names::of(&spec);
+        let given = Given {
+            names: &names,
+            spec: &spec,
+            service: spec.service("api").unwrap(),
+            compose: &spec.compose.services["api"],
+            release: &"1.1.0".parse().unwrap(),
+        };
+        let lookup: crate::settings::Lookup =
+            std::sync::Arc::new(|name| (name == "API_TOKEN").then(|| "t0ken".to_owned()));
+        let values = super::super::hidden::Given {
+            spec: &spec,
+            service: given.compose,
+            lookup: &lookup,
+            redactor: &code_deploy_record::Redactor::default(),
+        };
+        let run = "20260101T000000Z-dev-1".parse().unwrap();
+        let objects = given.hidden(&run, &values.values().unwrap()).unwrap();
+        let [(Kind::Secret, secret), (Kind::Config, config)] = objects.as_slice() else {
+            panic!("{objects:?}");
+        };
+        let expected = json!({ "API_TOKEN.variable": "t0ken", "key": "k3y" });
+        assert_eq!(secret["stringData"], expected);
+        assert_eq!(config["data"], json!({ "rules": "rule-one" }));
+        for value in ["t0ken", "k3y", "rule-one"] {
+            assert!(!deployment.text.contains(value), "{}", deployment.text);
+        }
     }
 
     #[test]

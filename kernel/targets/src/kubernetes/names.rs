@@ -15,8 +15,14 @@ pub const PART: &str = "code-deploy.part";
 pub const SERVICE: &str = "code-deploy.service";
 /// The label that holds the release.
 pub const RELEASE: &str = "code-deploy.release";
+/// The label of pods that have a part of traffic that is split. While it is not split, the release
+/// selects them.
+pub const SPLIT: &str = "code-deploy.split";
 /// The annotation that holds the run that made it.
 pub const RUN: &str = "code-deploy.run";
+
+/// The value of the label [`SPLIT`].
+pub const MARKED: &str = "yes";
 
 /// The longest name of a Service, and the longest value of a label.
 const LONGEST: usize = 63;
@@ -28,6 +34,8 @@ pub enum Part {
     Release,
     /// The Service that leads to one release.
     Way,
+    /// What a release's pods are given and nobody is to see, or may change.
+    Hidden,
     /// The Service that traffic goes through.
     Service,
 }
@@ -38,6 +46,7 @@ impl Part {
         match self {
             Self::Release => "release",
             Self::Way => "release-service",
+            Self::Hidden => "values",
             Self::Service => "service",
         }
     }
@@ -112,6 +121,14 @@ impl Names {
         labels.insert(PART.to_owned(), Part::Release.word().to_owned());
         labels.insert(SERVICE.to_owned(), service.to_owned());
         labels.insert(RELEASE.to_owned(), release);
+        labels
+    }
+
+    /// Returns the labels that select the pods of a service among which traffic is split.
+    pub fn split_selector(&self, service: &str) -> Labels {
+        let mut labels = self.selector(service, None);
+        labels.remove(RELEASE);
+        labels.insert(SPLIT.to_owned(), MARKED.to_owned());
         labels
     }
 

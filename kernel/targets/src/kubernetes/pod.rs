@@ -6,6 +6,7 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{ComposeService, Service};
 use serde_json::{Map, Value, json};
 
+use super::hidden;
 use crate::keys::{Found, Keys, text};
 
 /// The name of the port that is routed: releases may listen on different ones.
@@ -22,14 +23,20 @@ const SHORTEST: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What of the Compose file no pod can be given.
-pub fn container(spec: &Spec, service: &Service, compose: &ComposeService) -> Found<Value> {
+pub fn container(
+    spec: &Spec,
+    service: &Service,
+    compose: &ComposeService,
+    name: &str,
+) -> Found<Value> {
     let keys = Keys(&compose.keys);
     let environment = service.environment.iter();
     let environment: Map<String, Value> = environment
         .map(|(name, value)| (name.clone(), literal(value).into()))
         .collect();
     let image = service.image.as_ref().ok_or("it has no image")?;
-    let (_, mounts) = volumes(spec, service, compose)?;
+    let (_, mut mounts) = volumes(spec, service, compose)?;
+    mounts.extend(hidden::volumes(compose, name)?.1);
     Ok(json!({
         "name": service.name,
         "image": image,
@@ -40,6 +47,7 @@ pub fn container(spec: &Spec, service: &Service, compose: &ComposeService) -> Fo
         "port": service.port,
         "port_name": PORT,
         "environment": environment,
+        "hidden": hidden::variables(compose, name),
         "resources": resources(service, keys)?,
         "security": security(keys)?,
         "probes": probes(spec, service, keys)?,
@@ -51,8 +59,15 @@ pub fn container(spec: &Spec, service: &Service, compose: &ComposeService) -> Fo
 ///
 /// # Errors
 /// As [`container`].
-pub fn volumes_of(spec: &Spec, service: &Service, compose: &ComposeService) -> Found<Vec<Value>> {
-    volumes(spec, service, compose).map(|(volumes, _)| volumes)
+pub fn volumes_of(
+    spec: &Spec,
+    service: &Service,
+    compose: &ComposeService,
+    name: &str,
+) -> Found<Vec<Value>> {
+    let (mut volumes, _) = volumes(spec, service, compose)?;
+    volumes.extend(hidden::volumes(compose, name)?.0);
+    Ok(volumes)
 }
 
 /// Checks that pods can be given what the Compose file says.
@@ -63,12 +78,13 @@ pub fn checked(spec: &Spec, service: &Service, compose: &ComposeService) -> Foun
     if service.image.is_none() {
         return Ok(());
     }
-    container(spec, service, compose).map(|_| ())
+    container(spec, service, compose, &service.name).map(|_| ())
 }
 
 /// Returns the folders of the node that pods of a service would be given.
 pub fn node_folders(spec: &Spec, service: &Service, compose: &ComposeService) -> Vec<String> {
-    let volumes = volumes_of(spec, service, compose).unwrap_or_default();
+    let volumes = volumes(spec, service, compose).map(|(volumes, _)| volumes);
+    let volumes = volumes.unwrap_or_default();
     let paths = volumes.iter();
     paths
         .filter_map(|volume| {
@@ -125,6 +141,12 @@ fn resources(service: &Service, keys: Keys<'_>) -> Found<Value> {
             .parse()
             .map_err(|_| format!("`cpus` is `{processors}`, not a number"))?;
         requests.insert("cpu".to_owned(), millis(number).into());
+    }
+    // What is not reserved is not: a cluster would take the limit as a reservation.
+    for key in ["memory", "cpu"] {
+        if limits.contains_key(key) && !requests.contains_key(key) {
+            requests.insert(key.to_owned(), "0".into());
+        }
     }
     let mut resources = Map::new();
     for (key, amounts) in [("requests", requests), ("limits", limits)] {
@@ -275,7 +297,9 @@ fn volumes(spec: &Spec, service: &Service, compose: &ComposeService) -> Found<Vo
             (_, true) => json!({ "emptyDir": { "medium": "Memory" } }),
             (Some(source), _) if mount.is_folder => {
                 let path = crate::docker::absolute(spec, source);
-                json!({ "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
+                let is_file = std::path::Path::new(&path).is_file();
+                let kind = if is_file { "File" } else { "DirectoryOrCreate" };
+                json!({ "hostPath": { "path": path, "type": kind } })
             }
             (Some(volume), _) => {
                 return Err(format!(

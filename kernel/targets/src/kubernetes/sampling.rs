@@ -19,6 +19,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::counts::{Counted, empty};
 use super::store::Known;
@@ -36,6 +37,7 @@ static FILES: AtomicU32 = AtomicU32::new(1);
 /// The reading under way, if there is one.
 #[derive(Default)]
 pub struct Sampling {
+    tasks: TaskTracker,
     under_way: Mutex<Option<UnderWay>>,
 }
 
@@ -74,7 +76,9 @@ impl Sampling {
         let writer = open(&folder)?;
         let stop = CancellationToken::new();
         let config = watcher::Config::default().any_semantic().labels(labels);
-        let task = tokio::spawn(keep(pods, config, spec, writer, stop.clone()));
+        let task = self
+            .tasks
+            .spawn(keep(pods, config, spec, writer, stop.clone()));
         *under_way = Some(UnderWay { folder, stop, task });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Starting releases, and waiting until their pods are ready.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,19 +10,27 @@ use code_deploy_engine::spec::RELEASE_VARIABLE;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::Release;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret as ClusterSecret, Service};
 use kube::ResourceExt as _;
 use kube::runtime::watcher;
+use tokio::net::TcpStream;
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
+use super::hidden::{self, Kind};
 use super::manifest::{Given, Manifest, Wish};
 use super::names::{Part, selecting};
 use super::store::{Known, release_of};
 use super::trouble;
 use super::wait::{Objects, Waited, until};
-use crate::failure::{code, failed};
+use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
+
+/// How long the Service of a release may take until it leads to it.
+const REACHED: Duration = Duration::from_secs(30);
+
+/// How long after a connection that was refused the next one is tried.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The manifests of a service's release.
 pub(super) struct Manifests {
@@ -46,13 +54,18 @@ impl KubernetesTarget {
             .await?;
         let replicas = wanted.replicas.max(before.unwrap_or(0));
         let manifests = self.manifests_of(wanted, replicas, connection).await?;
-        connection.apply::<Service>(service, &manifests.way).await?;
+        self.apply_hidden(connection, wanted, &name).await?;
+        let way = connection.apply::<Service>(service, &manifests.way).await?;
         let applied = connection
             .apply::<Deployment>(service, &manifests.deployment)
             .await;
         let started = match applied {
             Ok(_) => self.wait_ready(connection, wanted, replicas).await,
             Err(error) => Err(error),
+        };
+        let started = match (started, self.address(&way)) {
+            (Ok(()), Some(way)) => reached(service, way.address).await,
+            (started, _) => started,
         };
         match started {
             Ok(()) => {
@@ -102,6 +115,74 @@ impl KubernetesTarget {
             deployment: deployment.map_err(bad)?,
             way: way.map_err(bad)?,
         })
+    }
+
+    /// States the secrets and configurations of a release. Their values are read now.
+    async fn apply_hidden(
+        &self,
+        connection: &Connection,
+        wanted: &Wanted,
+        name: &str,
+    ) -> Result<(), TargetError> {
+        let service = wanted.service.as_str();
+        let spec = self.spec_of(&wanted.release)?;
+        let compose = spec.compose.services.get(service);
+        let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
+            return Err(self.no_such_service(service));
+        };
+        if hidden::uses(compose) == (false, false) {
+            return Ok(());
+        }
+        let (settings, files) = (Arc::clone(&self.settings), Arc::clone(&spec));
+        let named = service.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let compose = files.compose.services.get(&named);
+            let compose = compose.ok_or_else(|| "it is not in the Compose file".to_owned())?;
+            hidden::Given {
+                spec: &files,
+                service: compose,
+                lookup: &settings.lookup,
+                redactor: &settings.redactor,
+            }
+            .values()
+        });
+        let values = match read.await {
+            Ok(values) => values.map_err(|what| self.cannot(service, &what))?,
+            Err(error) => return Err(self.cannot(service, &error.to_string())),
+        };
+        let given = Given {
+            names: &self.names,
+            spec: &spec,
+            service: declared,
+            compose,
+            release: &wanted.release,
+        };
+        let objects = given.hidden(&wanted.run, &values);
+        let objects = objects.map_err(|what| self.cannot(service, &what))?;
+        for (kind, value) in objects {
+            let manifest = Manifest {
+                name: name.to_owned(),
+                text: String::new(),
+                value,
+            };
+            match kind {
+                Kind::Secret => {
+                    connection
+                        .ours::<ClusterSecret>(&self.names, service, name)
+                        .await?;
+                    connection
+                        .apply::<ClusterSecret>(service, &manifest)
+                        .await?;
+                }
+                Kind::Config => {
+                    connection
+                        .ours::<ConfigMap>(&self.names, service, name)
+                        .await?;
+                    connection.apply::<ConfigMap>(service, &manifest).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns the deployment file as it is for a release: a Compose file may name it.
@@ -246,6 +327,29 @@ impl KubernetesTarget {
         error.what.push('\n');
         error.what.push_str(&said);
         error
+    }
+}
+
+/// Waits until the Service of a release leads to it: nodes learn of its pods a while after they
+/// are ready.
+async fn reached(service: &str, way: SocketAddr) -> Result<(), TargetError> {
+    let end = tokio::time::Instant::now() + REACHED;
+    loop {
+        match tokio::time::timeout_at(end, TcpStream::connect(way)).await {
+            Ok(Ok(_)) => return Ok(()),
+            // The API does not say when nodes have followed.
+            Ok(Err(_)) => tokio::time::sleep(AGAIN).await,
+            Err(_) => {
+                let what = format!(
+                    "its pods are ready, and the Service that leads to them, at {way}, takes no \
+                     connection within {} s",
+                    REACHED.as_secs()
+                );
+                let next = "Look whether kube-proxy, or what stands in its place, is well on this \
+                            machine's node.";
+                return Err(transient(code::NOT_ROUTED, Some(service), what, next));
+            }
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use code_deploy_engine::target::{Stopped, TargetError};
 use code_deploy_record::Release;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, Secret, Service};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use kube::runtime::watcher;
 
 use super::KubernetesTarget;
-use super::cluster::within;
+use super::cluster::{Connection, within};
 use super::names::{self, Part, selecting};
 use super::pod;
 use super::store::{labelled, release_of};
@@ -64,6 +64,7 @@ impl KubernetesTarget {
             connection.remove::<Service>(service, &name).await?;
         }
         let forced = self.wait_gone(service, release, grace).await?;
+        self.remove_hidden(connection, service, &name).await?;
         let all = u32::try_from(known.len()).unwrap_or(u32::MAX);
         Ok(Stopped {
             service: service.to_owned(),
@@ -76,7 +77,27 @@ impl KubernetesTarget {
         })
     }
 
-    /// Waits until no pod of a release is left; returns how many were made to end.
+    /// Removes the secrets and configurations of a release. An account that was never asked to
+    /// have rights on them made none.
+    async fn remove_hidden(
+        &self,
+        connection: &Connection,
+        service: &str,
+        name: &str,
+    ) -> Result<(), TargetError> {
+        let there = without_rights(connection.ours::<Secret>(&self.names, service, name).await)?;
+        if there.is_some() {
+            connection.remove::<Secret>(service, name).await?;
+        }
+        let there = connection.ours::<ConfigMap>(&self.names, service, name);
+        if without_rights(there.await)?.is_some() {
+            connection.remove::<ConfigMap>(service, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no pod of a release runs on; returns how many were made to end. The objects of
+    /// pods whose processes have ended go a while later by themselves.
     async fn wait_gone(
         &self,
         service: &str,
@@ -97,13 +118,14 @@ impl KubernetesTarget {
             |pods| {
                 let killed = pods.values().filter(|pod| was_killed(pod));
                 forced.extend(killed.map(|pod| pod.name_any()));
-                pods.is_empty().then_some(())
+                pods.values().all(has_ended).then_some(())
             },
         );
         match waited.await? {
             Waited::Found(()) => Ok(u32::try_from(forced.len()).unwrap_or(u32::MAX)),
             Waited::TooLong(pods) => {
-                let left: Vec<&str> = pods.keys().map(String::as_str).collect();
+                let left = pods.iter().filter(|(_, pod)| !has_ended(pod));
+                let left: Vec<&str> = left.map(|(name, _)| name.as_str()).collect();
                 let what = format!(
                     "pods of release {release} did not end within {limit:?}: {}",
                     left.join(", ")
@@ -150,6 +172,25 @@ impl KubernetesTarget {
             connection.remove::<Service>(&name, &name).await?;
         }
         Ok(())
+    }
+}
+
+/// Returns whether a pod was asked to end and no process of it is left.
+fn has_ended(pod: &Pod) -> bool {
+    let status = pod.status.clone().unwrap_or_default();
+    let mut containers = status.container_statuses.into_iter().flatten();
+    let is_over = |one: &ContainerStatus| {
+        let state = one.state.as_ref();
+        state.is_none_or(|state| state.running.is_none())
+    };
+    pod.metadata.deletion_timestamp.is_some() && containers.all(|one| is_over(&one))
+}
+
+/// What may not be looked at is not there; what is somebody else's is left alone.
+fn without_rights<K>(there: Result<Option<K>, TargetError>) -> Result<Option<K>, TargetError> {
+    match there {
+        Err(error) if [code::ACCESS, code::FOREIGN].contains(&error.code) => Ok(None),
+        there => there,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Known {
     /// Whether it was asked to end.
     pub ending: bool,
     pub restarts: u32,
+    /// Whether it is among those that split traffic goes to.
+    pub marked: bool,
     /// How its process ended last.
     pub end: Option<String>,
 }
@@ -64,6 +66,7 @@ impl Known {
             ready,
             ending: meta.deletion_timestamp.is_some(),
             restarts: u32::try_from(restarts).unwrap_or(0),
+            marked: labelled(meta, names::SPLIT).is_some(),
             end: ended.map(|end| {
                 let reason = end.reason.clone().unwrap_or_default();
                 format!("code {}, {reason}", end.exit_code)
@@ -125,7 +128,9 @@ impl KubernetesTarget {
         let params = ListParams::default().labels(labels);
         let all = connection.all::<Pod>();
         let listed = within("list pods", None, all.list(&params)).await?;
-        Ok(listed.iter().filter_map(Known::of).collect())
+        let known = listed.iter().filter_map(Known::of);
+        // The object of a pod whose process has ended stays for a while.
+        Ok(known.filter(|pod| pod.running || !pod.ending).collect())
     }
 
     /// Returns the Services of ours that are of that kind, by service.

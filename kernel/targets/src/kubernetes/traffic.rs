@@ -1,15 +1,18 @@
 //! Whom the Services lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use code_deploy_engine::target::{Shares, TargetError};
 use code_deploy_record::Release;
-use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::runtime::watcher;
+use serde_json::{Value, json};
 
 use super::KubernetesTarget;
-use super::manifest;
+use super::cluster::Connection;
+use super::manifest::{self, Leads};
+use super::names;
 use super::store::{Known, counted};
 use super::wait::{Waited, until};
 use crate::failure::{code, failed, transient};
@@ -23,18 +26,18 @@ const FOLLOWED: Duration = Duration::from_secs(60);
 const NODES: Duration = Duration::from_secs(3);
 
 impl KubernetesTarget {
-    /// Leads the Services to the releases that get all, and returns when their endpoints are those
-    /// pods and nodes had time to follow. What cannot be done is refused before any is changed.
+    /// Leads the Services to the releases that have shares, and returns when their endpoints are
+    /// those pods and nodes had time to follow. What cannot be done is refused before any is
+    /// changed.
+    ///
+    /// A whole share is a matter of the Service's selector. A split is one of the number of pods: as
+    /// many of each release are marked as give the shares, and the Service selects what is marked.
     pub(super) async fn lead(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
         let pods = self.pods().await?;
         let mut wanted = Vec::new();
         for (service, shares) in shares {
-            let release = whole(service, shares)?;
-            if let Some(release) = release {
-                has_ready(service, release, &pods)?;
-            }
-            wanted.push((service.as_str(), release));
+            wanted.push((service.as_str(), Aim::of(service, shares, &pods)?));
         }
         let connection = self.cluster.connect().await?;
         for (service, _) in &wanted {
@@ -42,29 +45,37 @@ impl KubernetesTarget {
                 .ours::<Service>(&self.names, service, service)
                 .await?;
         }
-        for (service, release) in &wanted {
+        for (service, aim) in &wanted {
+            if let Aim::Split(counts) = aim {
+                mark(connection, service, &chosen(service, counts, &pods), &pods).await?;
+            }
             let declared = self.service(service)?;
-            let manifest = manifest::stable(&self.names, declared, *release);
+            let manifest = manifest::stable(&self.names, declared, &aim.leads());
             let manifest = manifest.map_err(|what| self.cannot(service, &what))?;
             connection.apply::<Service>(service, &manifest).await?;
         }
-        for (service, release) in &wanted {
-            self.followed(service, *release).await?;
+        for (service, aim) in &wanted {
+            self.followed(service, aim).await?;
         }
         tokio::time::sleep(NODES).await;
+        for (service, aim) in &wanted {
+            if !matches!(aim, Aim::Split(_)) {
+                mark(connection, service, &BTreeSet::new(), &pods).await?;
+            }
+        }
         Ok(())
     }
 
-    /// Waits until a Service leads to all ready pods of a release and to no others.
-    async fn followed(&self, service: &str, release: Option<&Release>) -> Result<(), TargetError> {
+    /// Waits until a Service leads to the pods that it is to lead to and to no others.
+    async fn followed(&self, service: &str, aim: &Aim) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         let pods = self.pods().await?;
-        let ready = ready_of(service, release, &pods);
         let config = watcher::Config::default().fields(&format!("metadata.name={service}"));
         let all = connection.all::<Endpoints>();
         let waited = until(all, config, FOLLOWED, service, |known| {
             let counts = known.get(service).map(|one| counted(one, &pods));
-            holds(&counts.unwrap_or_default(), release, ready).then_some(())
+            aim.holds(service, &counts.unwrap_or_default(), &pods)
+                .then_some(())
         });
         match waited.await? {
             Waited::Found(()) => Ok(()),
@@ -72,7 +83,7 @@ impl KubernetesTarget {
                 let counts = last.get(service).map(|one| counted(one, &pods));
                 let what = format!(
                     "its Service does not lead to {} within {} s: it leads to {}",
-                    release.map_or_else(|| "nobody".to_owned(), |one| format!("release {one}")),
+                    aim.text(),
                     FOLLOWED.as_secs(),
                     text(&counts.unwrap_or_default())
                 );
@@ -86,45 +97,144 @@ impl KubernetesTarget {
     }
 }
 
-/// Returns the release that gets all, or nobody.
-fn whole<'a>(service: &str, shares: &'a Shares) -> Result<Option<&'a Release>, TargetError> {
-    let mut some = shares.iter().filter(|(_, share)| **share > 0);
-    match (some.next(), some.next()) {
-        (None, _) => Ok(None),
-        (Some((release, 100)), None) => Ok(Some(release)),
-        _ => {
-            let what = "its traffic cannot be split on a cluster: this version moves all of it; \
-                        nothing was changed";
-            let next = "Use the strategy `blue-green` for this environment.";
-            Err(failed(code::NO_SPLIT, Some(service), what, next))
+/// Whom a Service is to lead to.
+#[derive(Debug, PartialEq, Eq)]
+enum Aim {
+    Nobody,
+    Whole(Release),
+    /// So many pods of each release.
+    Split(BTreeMap<Release, u32>),
+}
+
+impl Aim {
+    fn of(service: &str, shares: &Shares, pods: &[Known]) -> Result<Self, TargetError> {
+        let mut some = shares.iter().filter(|(_, share)| **share > 0);
+        match (some.next(), some.next(), some.next()) {
+            (None, ..) => Ok(Self::Nobody),
+            (Some((release, 100)), None, _) => {
+                has_ready(service, release, pods)?;
+                Ok(Self::Whole(release.clone()))
+            }
+            (Some((one, share)), Some((other, rest)), None) if share + rest == 100 => {
+                let ready = |release| ready_of(service, release, pods);
+                match by_pods(*share, ready(one), ready(other)) {
+                    Some((of_one, of_other)) => Ok(Self::Split(BTreeMap::from([
+                        (one.clone(), of_one),
+                        (other.clone(), of_other),
+                    ]))),
+                    None => Err(no_split(service, shares, pods)),
+                }
+            }
+            _ => Err(no_split(service, shares, pods)),
+        }
+    }
+
+    fn leads(&self) -> Leads {
+        match self {
+            Self::Nobody => Leads::Nobody,
+            Self::Whole(release) => Leads::Release(release.clone()),
+            Self::Split(_) => Leads::Split,
+        }
+    }
+
+    fn holds(&self, service: &str, counts: &BTreeMap<Release, u32>, pods: &[Known]) -> bool {
+        match self {
+            Self::Nobody => counts.is_empty(),
+            Self::Split(wanted) => counts == wanted,
+            Self::Whole(release) => {
+                let count = counts.get(release).copied().unwrap_or(0);
+                counts.len() == 1 && count > 0 && count >= ready_of(service, release, pods)
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Nobody => "nobody".to_owned(),
+            Self::Whole(release) => format!("release {release}"),
+            Self::Split(counts) => text(counts),
         }
     }
 }
 
-fn ready_of(service: &str, release: Option<&Release>, pods: &[Known]) -> usize {
-    let own = pods.iter().filter(|pod| {
-        pod.service == service && Some(&pod.release) == release && pod.ready && !pod.ending
+/// Returns how many of so many ready pods of two releases give the first one that share in
+/// percent, rounded as shares are; of several such pairs the one with the most pods. Nothing where
+/// no number of pods gives it.
+pub fn by_pods(share: u16, one: u32, other: u32) -> Option<(u32, u32)> {
+    let pairs = (1..=one).flat_map(|a| (1..=other).map(move |b| (a, b)));
+    let gives = |&(a, b): &(u32, u32)| {
+        let part = |count: u32| u64::from(count) * 100 / (u64::from(a) + u64::from(b));
+        let of_one = if a > b { 100 - part(b) } else { part(a) };
+        of_one == u64::from(share)
+    };
+    pairs.filter(gives).max_by_key(|(a, b)| a + b)
+}
+
+/// Returns the pods that get traffic: those that have it already first.
+fn chosen(service: &str, counts: &BTreeMap<Release, u32>, pods: &[Known]) -> BTreeSet<String> {
+    let of_each = counts.iter().flat_map(|(release, count)| {
+        let mut ready: Vec<&Known> = pods
+            .iter()
+            .filter(|pod| is_ready_of(service, release, pod))
+            .collect();
+        ready.sort_by_key(|pod| (!pod.marked, pod.name.clone()));
+        ready.into_iter().take(*count as usize)
     });
-    own.count()
+    of_each.map(|pod| pod.name.clone()).collect()
+}
+
+/// Marks these pods of a service and no others. Pods come in before others go, so that there is
+/// always somebody to answer.
+async fn mark(
+    connection: &Connection,
+    service: &str,
+    chosen: &BTreeSet<String>,
+    pods: &[Known],
+) -> Result<(), TargetError> {
+    let own = || pods.iter().filter(|pod| pod.service == service);
+    let come = own().filter(|pod| !pod.marked && chosen.contains(&pod.name));
+    let go = own().filter(|pod| pod.marked && !chosen.contains(&pod.name));
+    let come = come.map(|pod| (pod, json!(names::MARKED)));
+    for (pod, value) in come.chain(go.map(|pod| (pod, Value::Null))) {
+        let patch = json!({ "metadata": { "labels": { names::SPLIT: value } } });
+        connection.change::<Pod>(service, &pod.name, &patch).await?;
+    }
+    Ok(())
+}
+
+fn no_split(service: &str, shares: &Shares, pods: &[Known]) -> TargetError {
+    let shares: Vec<String> = shares
+        .iter()
+        .map(|(release, share)| {
+            let ready = ready_of(service, release, pods);
+            format!("{share} % for {release} with {ready} ready pods")
+        })
+        .collect();
+    let what = format!(
+        "a cluster splits traffic by the number of pods, which cannot give {}; nothing was changed",
+        shares.join(", ")
+    );
+    let next = "Look whether all pods are ready. `code-deploy plan` names the shares that the \
+                replicas can give.";
+    failed(code::NO_SPLIT, Some(service), what, next)
+}
+
+fn is_ready_of(service: &str, release: &Release, pod: &Known) -> bool {
+    pod.service == service && pod.release == *release && pod.ready && !pod.ending
+}
+
+fn ready_of(service: &str, release: &Release, pods: &[Known]) -> u32 {
+    let own = pods.iter().filter(|pod| is_ready_of(service, release, pod));
+    u32::try_from(own.count()).unwrap_or(u32::MAX)
 }
 
 fn has_ready(service: &str, release: &Release, pods: &[Known]) -> Result<(), TargetError> {
-    if ready_of(service, Some(release), pods) > 0 {
+    if ready_of(service, release, pods) > 0 {
         return Ok(());
     }
     let what = format!("release {release} has no pod that is ready; traffic was not changed");
     let next = "Look at its pods (`kubectl describe pod`), and run again.";
     Err(transient(code::NOT_SERVED, Some(service), what, next))
-}
-
-fn holds(counts: &BTreeMap<Release, u32>, release: Option<&Release>, ready: usize) -> bool {
-    match release {
-        None => counts.is_empty(),
-        Some(release) => {
-            let count = counts.get(release).copied().unwrap_or(0);
-            counts.len() == 1 && count > 0 && count as usize >= ready
-        }
-    }
 }
 
 fn text(counts: &BTreeMap<Release, u32>) -> String {
@@ -136,5 +246,36 @@ fn text(counts: &BTreeMap<Release, u32>) -> String {
         "nobody".to_owned()
     } else {
         parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_is_what_is_read_back() {
+        let (one, other): (Release, Release) = ("1.1.0".parse().unwrap(), "1.0.0".parse().unwrap());
+        for share in 1..100 {
+            if let Some((a, b)) = by_pods(share, 7, 12) {
+                let counts = BTreeMap::from([(one.clone(), a), (other.clone(), b)]);
+                let read = super::super::store::shares(&counts);
+                assert_eq!(read[&one], share, "{counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_given_by_as_many_pods_as_can_give_it() {
+        assert_eq!(by_pods(33, 2, 2), Some((1, 2)));
+        assert_eq!(by_pods(50, 2, 2), Some((2, 2)));
+        assert_eq!(by_pods(67, 2, 2), Some((2, 1)));
+        assert_eq!(by_pods(5, 2, 2), None);
+        assert_eq!(by_pods(5, 19, 19), Some((1, 19)));
+        assert_eq!(by_pods(25, 10, 10), Some((3, 9)));
+        assert_eq!(by_pods(37, 5, 5), Some((3, 5)));
+        assert_eq!(by_pods(50, 0, 2), None);
     }
 }

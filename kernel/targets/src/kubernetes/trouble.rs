@@ -63,6 +63,10 @@ pub fn why(pod: &Pod) -> String {
     if let Some(container) = container(pod) {
         let state = container.state.clone().unwrap_or_default();
         if let Some(waiting) = state.waiting {
+            if container.restart_count > 0 {
+                let reason = waiting.reason.unwrap_or_default();
+                return format!("its process ended ({}): {reason}", end(container));
+            }
             let reason = waiting.reason.unwrap_or_default();
             let said = waiting.message.unwrap_or_default();
             return format!("its container waits: {reason} {said}")
@@ -136,18 +140,28 @@ async fn events(connection: &Connection, pod: &str) -> Vec<String> {
     lines.split_off(surplus)
 }
 
-/// Returns the last lines of a pod's log: those of the process before, when it was started again.
+/// Returns the last lines of a pod's log: those of the process before, when another runs already.
 async fn last_lines(connection: &Connection, pod: &Pod) -> Vec<String> {
-    let restarted = container(pod).is_some_and(|one| one.restart_count > 0);
-    let params = LogParams {
-        previous: restarted,
-        tail_lines: i64::try_from(SHOWN).ok(),
-        ..LogParams::default()
-    };
-    let pods = connection.all::<Pod>();
-    let text = pods.logs(&pod.name_any(), &params).await;
-    let text = text.unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    let state = container(pod).and_then(|one| one.state.as_ref());
+    let again = state.is_some_and(|state| state.running.is_some())
+        && container(pod).is_some_and(|one| one.restart_count > 0);
+    for previous in [again, !again] {
+        let params = LogParams {
+            previous,
+            tail_lines: i64::try_from(SHOWN).ok(),
+            ..LogParams::default()
+        };
+        let pods = connection.all::<Pod>();
+        // A node keeps the log of one process at least; which, it does not always know.
+        let text = pods
+            .logs(&pod.name_any(), &params)
+            .await
+            .unwrap_or_default();
+        if !text.is_empty() {
+            return text.lines().map(str::to_owned).collect();
+        }
+    }
+    Vec::new()
 }
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
@@ -155,7 +169,7 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
 }
 
 fn end(container: &ContainerStatus) -> String {
-    let states = [container.last_state.as_ref(), container.state.as_ref()];
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
     let mut ends = states
         .into_iter()
         .filter_map(|state| state?.terminated.as_ref());

@@ -1,191 +1,20 @@
 //! The Kubernetes target with a real cluster, on a machine that is one of its nodes.
-//!
-//! Ignored until `cargo verify` brings a cluster up. By hand: `CODE_DEPLOY_STAGE_KUBECONFIG` names the
-//! kubeconfig file, `CODE_DEPLOY_STAGE_DOCKER` the engine whose images the node has, and
-//! `cargo test -p code-deploy-targets --test integration -- --ignored kubernetes` runs them.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod cluster;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use code_deploy_engine::Spec;
-use code_deploy_engine::target::{ServiceAddress, Target as _};
-use code_deploy_record::{Redactor, RunsFolder, SampleReader, Source};
-use code_deploy_targets::{DockerTarget, KubernetesTarget, Settings};
-use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, Service};
-use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use code_deploy_engine::target::Target as _;
+use code_deploy_record::{RunsFolder, SampleReader, Source};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service};
+use kube::api::ListParams;
+use serde_json::json;
 
 use crate::stage::{address, eventually, get, release, shares, text, wanted};
-
-/// The variable that promises a cluster to the tests, and names its file.
-const CLUSTER: &str = "CODE_DEPLOY_STAGE_KUBECONFIG";
-
-/// The variable that names the engine whose images the node has.
-const ENGINE: &str = "CODE_DEPLOY_STAGE_DOCKER";
-
-const DEPLOY: &str = "application: APPLICATION
-release: '1.0.0'
-strategy:
-  kind: blue-green
-  health: { interval: 1s, timeout: 2s, passes: 2, deadline: 60s }
-services:
-  api: &service
-    role: backend
-    probes: { startup: /startupz, readiness: /readyz, liveness: /livez }
-    metrics: /file/metrics
-  web: *service
-environments:
-  dev:
-    kubernetes: { namespace: APPLICATION }
-";
-
-const COMPOSE: &str = "services:
-  api: &service
-    image: IMAGE
-    command: ['serve']
-    entrypoint: ['/bin/code-deploy']
-    environment: { PORT: '8080', BIND: 0.0.0.0, RELEASE: '${CODE_DEPLOY_RELEASE:-none}' }
-    stop_grace_period: 5s
-    expose: ['8080']
-  web:
-    <<: *service
-";
-
-const GRACE: Duration = Duration::from_secs(5);
-
-static STAGES: AtomicU32 = AtomicU32::new(0);
-
-/// A namespace of its own, with a project beside it.
-struct Stage {
-    folder: TempDir,
-    application: String,
-    client: Client,
-}
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
-}
-
-impl Stage {
-    async fn new() -> Self {
-        Self::with(COMPOSE).await
-    }
-
-    async fn with(compose: &str) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("k8s-target-")
-            .tempdir()
-            .unwrap();
-        let number = STAGES.fetch_add(1, Ordering::Relaxed);
-        let application = format!("stage-{}-{number}", std::process::id());
-        let image = format!("{application}:1");
-        let write = |name: &str, text: String| {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        };
-        write("deploy.yaml", DEPLOY.replace("APPLICATION", &application));
-        write("compose.yaml", compose.replace("IMAGE", &image));
-        let kubeconfig = Kubeconfig::read_from(variable(CLUSTER)).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let client = Client::try_from(config.unwrap()).unwrap();
-        let stage = Self {
-            folder,
-            application,
-            client,
-        };
-        let engine = DockerTarget::new(stage.settings("docker-desktop")).unwrap();
-        engine.make_demonstration(&[image]).await.unwrap();
-        let namespace = json!({ "metadata": { "name": stage.application } });
-        let namespaces: Api<Namespace> = Api::all(stage.client.clone());
-        let namespace = serde_json::from_value(namespace).unwrap();
-        namespaces
-            .create(&PostParams::default(), &namespace)
-            .await
-            .unwrap();
-        stage
-    }
-
-    fn spec(&self, target: &str) -> Spec {
-        let path = self.folder.path().join("deploy.yaml");
-        Spec::load(&path, "dev", target, &|_| None).unwrap()
-    }
-
-    fn settings(&self, target: &str) -> Settings {
-        Settings {
-            spec: Arc::new(self.spec(target)),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
-            runtime: self.folder.path().join("run"),
-            lookup: Arc::new(|name| match name {
-                "DOCKER_HOST" => Some(variable(ENGINE)),
-                "KUBECONFIG" => Some(variable(CLUSTER)),
-                _ => None,
-            }),
-            redactor: Redactor::default(),
-        }
-    }
-
-    fn target(&self) -> KubernetesTarget {
-        KubernetesTarget::new(self.settings("k8s"))
-    }
-
-    fn services(&self) -> Vec<ServiceAddress> {
-        let spec = self.spec("k8s");
-        let services = spec.services.iter();
-        services
-            .map(|service| ServiceAddress {
-                service: service.name.clone(),
-                address: "127.0.0.1:0".parse().unwrap(),
-                routing: service.file.routing.clone(),
-            })
-            .collect()
-    }
-
-    async fn opened(&self) -> KubernetesTarget {
-        let target = self.target();
-        target.open(&self.services()).await.unwrap();
-        target
-    }
-
-    fn all<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client.clone(), &self.application)
-    }
-
-    async fn create<K>(&self, object: Value) -> K
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
-            + serde::de::DeserializeOwned
-            + serde::Serialize
-            + Clone
-            + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        let made = self
-            .all::<K>()
-            .create(&PostParams::default(), &object)
-            .await;
-        made.unwrap()
-    }
-
-    /// Removes the namespace with everything in it.
-    async fn end(self) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let params = DeleteParams::default();
-        namespaces.delete(&self.application, &params).await.unwrap();
-    }
-}
+use cluster::{COMPOSE, GRACE, Stage};
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn a_release_gets_traffic_and_gives_way_to_the_next() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
@@ -244,14 +73,14 @@ async fn a_release_gets_traffic_and_gives_way_to_the_next() {
         .list(&ListParams::default())
         .await
         .unwrap();
-    assert!(pods.items.is_empty());
+    let lives = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+    assert!(!pods.items.iter().any(lives));
     let services = stage.all::<Service>().list(&ListParams::default()).await;
     assert!(services.unwrap().items.is_empty());
     stage.end().await;
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn a_second_start_keeps_the_pods_that_run() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
@@ -266,7 +95,6 @@ async fn a_second_start_keeps_the_pods_that_run() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn what_others_have_is_refused_and_not_touched() {
     let stage = Stage::new().await;
     let foreign: Service = stage
@@ -292,7 +120,6 @@ async fn what_others_have_is_refused_and_not_touched() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn an_image_that_cannot_be_had_is_told_and_nothing_is_left() {
     let stage = Stage::with(&COMPOSE.replacen("IMAGE", "127.0.0.1:1/nothing:1", 1)).await;
     let target = stage.opened().await;
@@ -309,7 +136,6 @@ async fn an_image_that_cannot_be_had_is_told_and_nothing_is_left() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn a_process_that_ends_is_told_with_the_end_of_its_log() {
     let stage = Stage::with(&COMPOSE.replacen("['serve']", "['serve', 'exit-at-once']", 1)).await;
     let target = stage.opened().await;
@@ -324,7 +150,6 @@ async fn a_process_that_ends_is_told_with_the_end_of_its_log() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn a_quota_that_is_used_up_is_told() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
@@ -343,11 +168,10 @@ async fn a_quota_that_is_used_up_is_told() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn what_cannot_be_is_refused_before_anything_changes() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
-    let half = shares("api", &[("1.0.0", 50), ("1.1.0", 50)]);
+    let half = shares("api", &[("1.0.0", 95), ("1.1.0", 5)]);
     let refused = target.set_traffic(&half).await.unwrap_err();
     assert_eq!(refused.code, "CD0537", "{}", text(&refused));
     let nobody = shares("api", &[("9.9.9", 100)]);
@@ -364,7 +188,6 @@ async fn what_cannot_be_is_refused_before_anything_changes() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster"]
 async fn what_instances_count_is_sampled_by_release() {
     let counted =
         "# TYPE http_requests_total counter\nhttp_requests_total{route=\"/\",status=\"200\"} 4\n";
@@ -406,5 +229,63 @@ async fn what_instances_count_is_sampled_by_release() {
     assert_eq!(sample.count, 5);
     target.sample_into(None).await.unwrap();
     target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn traffic_is_split_by_the_number_of_pods_and_ends_with_one_release() {
+    let stage = Stage::new().await;
+    let target = stage.opened().await;
+    for number in ["1.0.0", "1.1.0"] {
+        target.start(&wanted("api", number, 2)).await.unwrap();
+    }
+    let whole = |number| shares("api", &[(number, 100)]);
+    target.set_traffic(&whole("1.0.0")).await.unwrap();
+    let third = shares("api", &[("1.0.0", 67), ("1.1.0", 33)]);
+    target.set_traffic(&third).await.unwrap();
+    let served = || async { target.traffic().await.unwrap().remove("api").unwrap() };
+    assert_eq!(served().await, third["api"]);
+    // Another process, which opens it again, does not move it.
+    stage.opened().await;
+    assert_eq!(served().await, third["api"]);
+    let api = address(&target.observe().await.unwrap(), "api");
+    let mut seen = BTreeSet::new();
+    for _ in 0..100 {
+        seen.insert(get(&api, "/env/RELEASE").await);
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let half = shares("api", &[("1.0.0", 50), ("1.1.0", 50)]);
+    target.set_traffic(&half).await.unwrap();
+    assert_eq!(served().await, half["api"]);
+    target.set_traffic(&whole("1.1.0")).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(get(&api, "/env/RELEASE").await, "1.1.0");
+    }
+    let marked = ListParams::default().labels("code-deploy.split");
+    let pods = stage.all::<Pod>().list(&marked).await.unwrap();
+    assert!(pods.items.is_empty(), "{:?}", pods.items);
+    target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn secrets_and_configurations_reach_the_pods_and_go_with_their_release() {
+    let compose = COMPOSE.replacen(
+        "    expose",
+        "    secrets: [key]\n    configs: [{ source: rules, target: /etc/rules.txt }]\n    expose",
+        1,
+    );
+    let declared = "secrets: { key: { file: ./key } }\nconfigs: { rules: { content: allow } }\n";
+    let stage = Stage::with(&format!("{compose}{declared}")).await;
+    std::fs::write(stage.folder.path().join("key"), "k3y").unwrap();
+    let target = stage.opened().await;
+    let started = target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
+    let api = started[0].address.to_string();
+    assert_eq!(get(&api, "/file/run/secrets/key").await, "k3y");
+    assert_eq!(get(&api, "/file/etc/rules.txt").await, "allow");
+    target.remove_all(GRACE).await.unwrap();
+    let secrets = stage.all::<Secret>().get_opt("api-1-0-0").await.unwrap();
+    let configurations = stage.all::<ConfigMap>().get_opt("api-1-0-0").await.unwrap();
+    assert!(secrets.is_none() && configurations.is_none());
     stage.end().await;
 }

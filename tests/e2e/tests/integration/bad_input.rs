@@ -80,7 +80,9 @@ fn unknown_commands_targets_and_options_are_usage_errors() {
     place
         .run(&["dev", "locl"])
         .refused(1, "CD0503", &["locl", "local"]);
-    place.run(&["dev", "k8s"]).refused(1, "CD0502", &["k8s"]);
+    place
+        .run(&["dev", "cloud-aws"])
+        .refused(1, "CD0502", &["cloud-aws"]);
     assert_eq!(place.run(&["status", "--wach"]).code, Some(2));
     assert_eq!(
         place

@@ -11,7 +11,8 @@ use crate::stage::Part;
 /// stopped when it goes.
 pub struct Place {
     folder: tempfile::TempDir,
-    /// Where it is deployed to.
+    /// The environment that is deployed to, and where.
+    environment: &'static str,
     target: &'static str,
     variables: Vec<(&'static str, String)>,
 }
@@ -38,12 +39,28 @@ impl Place {
         Self::of("docker-desktop", variables)
     }
 
+    /// Returns a place from which is deployed to a Kubernetes cluster: that of a file, with images
+    /// of an engine.
+    pub fn with_cluster(kubeconfig: String, engine: String) -> Self {
+        let variables = vec![("KUBECONFIG", kubeconfig), ("DOCKER_HOST", engine)];
+        let mut place = Self::of("k8s", variables);
+        place.environment = "staging";
+        place
+    }
+
     fn of(target: &'static str, variables: Vec<(&'static str, String)>) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            environment: "dev",
             target,
             variables,
         }
+    }
+
+    /// Gives the program a variable of the environment, in place of the one it had.
+    pub fn set(&mut self, name: &'static str, value: String) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value));
     }
 
     pub fn path(&self) -> &Path {
@@ -86,7 +103,7 @@ impl Place {
     /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next.
     #[track_caller]
     pub fn lay_out_upgrade(&self) {
-        let said = self.run(&["dev", self.target, "--demo", "--to", "1.0.0"]);
+        let said = self.run(&[self.environment, self.target, "--demo", "--to", "1.0.0"]);
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
         self.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
         // How fast this machine is at the moment is not what these tests are about.
@@ -132,7 +149,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.demo().is_dir() {
-            let said = self.run(&["dev", self.target, "--demo", "--stop"]);
+            let said = self.run(&[self.environment, self.target, "--demo", "--stop"]);
             if !std::thread::panicking() {
                 assert_eq!(said.code, Some(0), "{said:?}");
             }

@@ -9,12 +9,12 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report};
 use serde_json::{Value, json};
 
 use crate::gate;
-use crate::http::{HttpClient, HttpError};
+use crate::http::HttpClient;
 use crate::phases::look::{self, LIMIT, list};
 use crate::phases::paths::{self, Path};
 use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::spec::Service;
 use crate::step::StepError;
-use crate::target::Balancing;
 use crate::{Context, Step};
 
 /// Returns the step.
@@ -100,6 +100,8 @@ fn bad(tried: &[Tried]) -> Vec<String> {
 /// and saying so is an answer of the balancer.
 async fn through(context: &Context) -> Result<Vec<Tried>, StepError> {
     let (urls, client) = (gate::base_urls(context).await?, HttpClient::new());
+    let observed = context.target.observe().await?;
+    let balancing = context.target.balancing();
     let mut tried = Vec::new();
     for service in &context.spec.services {
         let Some(url) = urls.get(&service.name) else {
@@ -110,24 +112,11 @@ async fn through(context: &Context) -> Result<Vec<Tried>, StepError> {
             ));
             continue;
         };
-        let path = service
-            .file
-            .probes
-            .readiness
-            .clone()
-            .unwrap_or_else(|| "/".to_owned());
-        let answer = client.get(&format!("{url}{path}"), LIMIT).await;
-        let (text, well) = match answer {
-            Ok(answer) => (
-                answer.status.to_string(),
-                answer.status.is_success() || context.from.is_none(),
-            ),
-            // An address that leads to nobody refuses, which is its answer.
-            Err(error @ HttpError::Connect { .. }) => {
-                let refuses = context.target.balancing() == Balancing::Connections;
-                (error.to_string(), refuses && context.from.is_none())
-            }
-            Err(error) => (error.to_string(), false),
+        let (text, well) = if look::is_unserved(&observed, balancing, &service.name) {
+            let well = context.from.is_none();
+            ("it leads to nobody yet".to_owned(), well)
+        } else {
+            asked(context, &client, service, url).await
         };
         let callers = context
             .spec
@@ -139,6 +128,23 @@ async fn through(context: &Context) -> Result<Vec<Tried>, StepError> {
         tried.push((format!("{} -> {}", list(&names), service.name), text, well));
     }
     Ok(tried)
+}
+
+/// Asks a service at a URL, by its readiness probe; returns what came and whether that is well.
+async fn asked(
+    context: &Context,
+    client: &HttpClient,
+    service: &Service,
+    url: &str,
+) -> (String, bool) {
+    let path = service.file.probes.readiness.as_deref().unwrap_or("/");
+    match client.get(&format!("{url}{path}"), LIMIT).await {
+        Ok(answer) => (
+            answer.status.to_string(),
+            answer.status.is_success() || context.from.is_none(),
+        ),
+        Err(error) => (error.to_string(), false),
+    }
 }
 
 async fn direct(context: &Context) -> Result<Vec<Tried>, StepError> {

@@ -220,7 +220,12 @@ impl Work for Tls {
         let observed = section.context.target.observe().await?;
         let client = crate::http::HttpClient::new();
         let mut plain = 0;
-        for place in &observed.addresses {
+        let balancing = section.context.target.balancing();
+        let (unserved, served): (Vec<_>, Vec<_>) = observed
+            .addresses
+            .iter()
+            .partition(|place| look::is_unserved(&observed, balancing, &place.service));
+        for place in served {
             let answer = client
                 .get(&format!("http://{}/", place.address), LIMIT)
                 .await;
@@ -229,9 +234,10 @@ impl Work for Tls {
             }
             plain += 1;
         }
-        Ok(Seen::new(
-            true,
-            format!("{plain} addresses answer plain HTTP"),
-        ))
+        let mut text = format!("{plain} addresses answer plain HTTP");
+        if !unserved.is_empty() {
+            text.push_str(&format!(", {} lead to nobody yet", unserved.len()));
+        }
+        Ok(Seen::new(true, text))
     }
 }

@@ -70,6 +70,26 @@ impl Namespace {
         serde_json::from_str(&self.kubectl(&["get", "--raw", path])).unwrap()
     }
 
+    /// Returns the cluster's kubeconfig with this namespace as the usual one, for a user who acts as
+    /// somebody else or as who he is.
+    #[track_caller]
+    pub fn kubeconfig(&self, acts_as: Option<&str>) -> Value {
+        let words = [
+            "config",
+            "view",
+            "--raw",
+            "--minify",
+            "--flatten",
+            "--output=json",
+        ];
+        let mut config: Value = serde_json::from_str(&self.kubectl(&words)).unwrap();
+        config["contexts"][0]["context"]["namespace"] = self.name.clone().into();
+        if let Some(name) = acts_as {
+            config["users"][0]["user"]["as"] = name.into();
+        }
+        config
+    }
+
     fn run(&self, words: &[&str], input: &str) -> Output {
         let mut command = Command::new(promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL"));
         command
@@ -177,7 +197,7 @@ fn borrow() {
     });
 }
 
-fn engine() -> PathBuf {
+pub fn engine() -> PathBuf {
     promised("CODE_DEPLOY_STAGE_KUBERNETES_DOCKER")
 }
 

@@ -1,0 +1,201 @@
+//! The demonstration in a namespace of a cluster: the same run, under the same client's eyes.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use code_deploy_record::{RunOutcome, Verdict};
+use serde_json::{Value, json};
+
+use super::cluster::{Namespace, engine};
+use crate::docker::ended;
+use crate::kit::{Place, Said};
+use crate::steering::{Deploying, shares};
+
+/// What the demonstration's deployment file says of how traffic moves in `staging`.
+const CANARY: &str = "      kind: canary
+      steps:
+        - { percent: 33, soak: 6s }
+        - { percent: 50, soak: 4s }
+        - { percent: 100, soak: 3s }
+";
+
+/// Makes a namespace with a place beside it from which is deployed to it.
+fn stage(purpose: &str) -> (Namespace, Place) {
+    let namespace = Namespace::new(purpose);
+    let place = place(&namespace.kubeconfig(None));
+    (namespace, place)
+}
+
+fn place(kubeconfig: &Value) -> Place {
+    let engine = engine().display().to_string();
+    let mut place = Place::with_cluster(String::new(), engine);
+    let path = place.path().join("kubeconfig");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .unwrap();
+    file.write_all(kubeconfig.to_string().as_bytes()).unwrap();
+    place.set("KUBECONFIG", path.display().to_string());
+    place
+}
+
+fn run(place: &Place, words: &[&str]) -> Said {
+    place.run(&[&["staging", "k8s", "--demo"], words].concat())
+}
+
+#[track_caller]
+fn succeeded(said: &Said) {
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+}
+
+/// Returns the Deployments of ours with their ready pods.
+fn deployments(namespace: &Namespace) -> Vec<(String, u64)> {
+    let path = namespace.path("/apis/apps/v1", "deployments");
+    let path = format!("{path}?labelSelector=app.kubernetes.io/managed-by=code-deploy");
+    let listed = namespace.get(&path);
+    let mut all: Vec<(String, u64)> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let name = one["metadata"]["name"].as_str().unwrap().to_owned();
+            (name, one["status"]["readyReplicas"].as_u64().unwrap_or(0))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn all_of(release: &str) -> Vec<(String, u64)> {
+    let names = ["catalog", "orders", "storefront"];
+    names.map(|name| (format!("{name}-{release}"), 2)).into()
+}
+
+#[test]
+fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() {
+    let (namespace, place) = stage("canary");
+    let path = namespace.path("/api/v1", "services");
+    let foreign = namespace.post(
+        &path,
+        &json!({
+            "metadata": { "name": "others" },
+            "spec": { "selector": { "app": "others" }, "ports": [{ "port": 80 }] },
+        }),
+    );
+    let said = run(&place, &[]);
+    succeeded(&said);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    let client = &state.clients["client"];
+    assert!(client.sent >= 1_000, "{client:?}");
+    assert_eq!(client.failed, 0, "{client:?}");
+    assert!(client.releases["1.0.0"].answered > 0 && client.releases["1.1.0"].answered > 0);
+    assert!(state.rehearsed.is_some(), "the rollback was rehearsed");
+    assert_eq!(state.items.len(), 208, "every item has a verdict");
+    let split = &state.items[&"3.4.5".parse().unwrap()];
+    assert!(matches!(split.verdict, Verdict::Met { .. }), "{split:?}");
+    assert_eq!(shares(&place), [33, 0, 33, 50, 100]);
+    assert_eq!(deployments(&namespace), all_of("1-1-0"));
+    let selector = "-o=jsonpath={.spec.selector.code-deploy\\.release}";
+    assert_eq!(
+        namespace.kubectl(&["get", "service", "storefront", selector]),
+        "1.1.0"
+    );
+
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    succeeded(&back);
+    let state = ended(&place, &back, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+
+    succeeded(&run(&place, &["--stop"]));
+    assert_eq!(deployments(&namespace), []);
+    let left = namespace.get(&path);
+    let left: Vec<&Value> = left["items"].as_array().unwrap().iter().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(
+        left[0]["metadata"]["resourceVersion"],
+        foreign["metadata"]["resourceVersion"]
+    );
+}
+
+#[test]
+fn a_fault_is_found_and_the_run_goes_back() {
+    let (namespace, place) = stage("fault");
+    let said = run(&place, &["--demo-fault", "errors"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::RolledBack);
+    let stable = &state.clients["client"].releases["1.0.0"];
+    assert_eq!(stable.failed, 0, "{:?}", state.clients);
+    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+    succeeded(&run(&place, &["--stop"]));
+}
+
+#[test]
+fn a_run_that_was_killed_while_traffic_was_split_is_resumed_and_blue_green_follows() {
+    let (namespace, place) = stage("killed");
+    succeeded(&run(&place, &["--to", "1.0.0"]));
+    place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
+    let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
+    first.until("traffic of storefront: 1.0.0 67 %");
+    first.kill();
+    let resumed = place.run_in(&place.demo(), &["resume"]);
+    succeeded(&resumed);
+    let state = ended(&place, &resumed, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(deployments(&namespace), all_of("1-1-0"));
+
+    place.edit("release: \"1.1.0\"", "release: \"1.0.0\"");
+    place.edit(
+        CANARY,
+        "      kind: blue-green\n      steps: [{ percent: 100, soak: 5s }]\n",
+    );
+    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
+    succeeded(&said);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+    succeeded(&run(&place, &["--stop"]));
+}
+
+#[test]
+fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
+    let (namespace, mine) = stage("refused");
+    let refused = |place: &Place, words: &[&str]| {
+        let said = run(place, &["--to", "1.0.0"]);
+        assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
+        for word in words {
+            assert!(said.err.contains(word), "`{word}` is not in {}", said.err);
+        }
+        assert!(place.demo_runs().is_empty(), "no run has begun");
+        // Nothing that could be stopped.
+        std::fs::remove_dir_all(place.demo()).unwrap();
+    };
+    let mut elsewhere = namespace.kubeconfig(None);
+    elsewhere["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1".into();
+    refused(
+        &place(&elsewhere),
+        &["CD0530", "127.0.0.1:1", "kubectl version"],
+    );
+    let mut missing = namespace.kubeconfig(None);
+    missing["contexts"][0]["context"]["namespace"] = "not-there".into();
+    refused(
+        &place(&missing),
+        &["CD0531", "not-there", "kubectl create namespace"],
+    );
+    let nobody = namespace.kubeconfig(Some("nobody"));
+    refused(
+        &place(&nobody),
+        &["CD0532", "list deployments", "templates/kubernetes/"],
+    );
+    let path = namespace.path("/api/v1", "services");
+    let theirs = json!({
+        "metadata": { "name": "catalog" },
+        "spec": { "selector": { "app": "theirs" }, "ports": [{ "port": 80 }] },
+    });
+    namespace.post(&path, &theirs);
+    refused(&mine, &["CD0526", "the name catalog is taken"]);
+    assert_eq!(deployments(&namespace), []);
+}
