@@ -13,6 +13,10 @@ const LINKS: &[(&str, &str)] = &[
         "ring_core_0_17_14_",
         "compiled from the C and assembler source inside ring",
     ),
+    (
+        "k8s-openapi-0.29.0",
+        "a guard against two versions, no library",
+    ),
     ("rayon-core", "a guard against two versions, no library"),
     (
         "wasm_bindgen",
