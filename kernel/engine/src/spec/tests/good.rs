@@ -46,7 +46,10 @@ fn the_shop_watches_a_canary_in_dev_for_seconds() {
 
 #[test]
 fn each_environment_has_its_policy() {
-    let path = of_repository("tests/shop/deploy.yaml");
+    let project = Project::new();
+    let environments = "dev: {}\n  test: {}\n  staging: {}\n  prod: {requires: [staging]}";
+    project.write(FILE_NAME, DEPLOY.replace("dev: {}", environments));
+    let path = project.path(FILE_NAME);
     let policy = |environment| load(&path, environment).policy;
     assert_eq!(policy("dev").kind, PolicyKind::Dev);
     assert_eq!(policy("dev").uncommitted, Reaction::Note);
