@@ -98,7 +98,8 @@ impl Part {
 /// The packages with tests that need a part.
 const PACKAGES: [&str; 3] = ["code-deploy-e2e", "code-deploy-shop", "code-deploy-targets"];
 
-/// Returns the nextest expression for the tests that need one of `parts`; none for no part.
+/// Returns the nextest expression for the tests that need one of `parts`; none for no part. Tests of
+/// a crate's inside need none.
 pub fn tests_that_need(parts: &[Part]) -> Option<String> {
     let mut modules: Vec<&str> = parts
         .iter()
@@ -111,7 +112,7 @@ pub fn tests_that_need(parts: &[Part]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "({}) & test(/^({})::/)",
+        "({}) & kind(test) & test(/^({})::/)",
         PACKAGES.map(|name| format!("package({name})")).join(" | "),
         modules.join("|")
     ))
@@ -127,7 +128,8 @@ mod tests {
             tests_that_need(&[Part::Python, Part::Chromium]).as_deref(),
             Some(
                 "(package(code-deploy-e2e) | package(code-deploy-shop) | \
-                 package(code-deploy-targets)) & test(/^(browser|envelope|jupyter|notebooks)::/)"
+                 package(code-deploy-targets)) & kind(test) & \
+                 test(/^(browser|envelope|jupyter|notebooks)::/)"
             )
         );
     }
