@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use code_deploy_engine::spec::Spec;
-use code_deploy_engine::target::ServiceAddress;
-use code_deploy_record::Redactor;
+use code_deploy_engine::spec::{RELEASE_VARIABLE, Spec};
+use code_deploy_engine::target::{ServiceAddress, TargetError};
+use code_deploy_record::{Redactor, Release};
+
+use crate::failure::{code, failed};
 
 /// Looks up a variable of the program's environment.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -37,5 +39,25 @@ impl Settings {
             address,
             routing: routing.unwrap_or_default(),
         }
+    }
+}
+
+impl Settings {
+    /// Returns the deployment file as it is for a release: a Compose file may name it.
+    pub(crate) fn spec_of(&self, release: &Release) -> Result<Arc<Spec>, TargetError> {
+        let spec = &self.spec;
+        if spec.release.as_deref() == Some(release.as_str()) {
+            return Ok(Arc::clone(spec));
+        }
+        let lookup = |name: &str| match name {
+            RELEASE_VARIABLE => Some(release.to_string()),
+            _ => (self.lookup)(name),
+        };
+        let read = Spec::load(&spec.path, &spec.environment, &spec.target, &lookup);
+        read.map(Arc::new).map_err(|error| {
+            let what =
+                format!("the files cannot be read for {release}: {error}; nothing was started");
+            failed(code::COMPOSE_VALUE, None, what, "Mend them and run again.")
+        })
     }
 }

@@ -17,7 +17,7 @@ impl DockerTarget {
         release: &Release,
         replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
-        let spec = self.spec_of(release)?;
+        let spec = self.settings.spec_of(release)?;
         let services = replicas
             .iter()
             .map(|(service, count)| self.admits_service(&spec, release, service, *count));

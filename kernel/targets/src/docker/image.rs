@@ -41,7 +41,7 @@ impl DockerTarget {
         wanted: &ImageWanted<'_>,
         on_line: &OnLine<'_>,
     ) -> Result<ServiceImage, TargetError> {
-        let spec = self.spec_of(wanted.release)?;
+        let spec = self.settings.spec_of(wanted.release)?;
         let service = self.service_of(&spec, wanted.service)?;
         let compose = self.compose(&spec, wanted.service)?;
         let own = self.names.image(wanted.service, wanted.release);
@@ -85,7 +85,7 @@ impl DockerTarget {
         service: &str,
         release: &Release,
     ) -> Result<Option<ServiceImage>, TargetError> {
-        let spec = self.spec_of(release)?;
+        let spec = self.settings.spec_of(release)?;
         let declared = self.service_of(&spec, service)?;
         let compose = self.compose(&spec, service)?;
         let reference = self.reference(declared, compose, release)?;

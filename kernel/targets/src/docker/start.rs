@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, NetworkConnectRequest, VolumeCreateRequest};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{ComposeService, RELEASE_VARIABLE, Service};
+use code_deploy_engine::spec::{ComposeService, Service};
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::{Digest, Release};
 use tokio::io::AsyncReadExt as _;
@@ -52,7 +51,7 @@ impl DockerTarget {
     /// ran before stays.
     pub(super) async fn start_wanted(&self, wanted: &Wanted) -> Result<Vec<Instance>, TargetError> {
         let _change = ChangeLock::of_service(&self.root, &wanted.service).await?;
-        let spec = self.spec_of(&wanted.release)?;
+        let spec = self.settings.spec_of(&wanted.release)?;
         let service = self.service_of(&spec, &wanted.service)?;
         let compose = self.compose(&spec, &service.name)?;
         let recipe = Recipe {
@@ -93,24 +92,6 @@ impl DockerTarget {
             Ok(instances) => Ok(instances),
             Err(error) => Err(self.take_back(service, &made, error).await),
         }
-    }
-
-    /// Returns the deployment file as it is for a release: a Compose file may name it.
-    pub(super) fn spec_of(&self, release: &Release) -> Result<Arc<Spec>, TargetError> {
-        let spec = &self.settings.spec;
-        if spec.release.as_deref() == Some(release.as_str()) {
-            return Ok(Arc::clone(spec));
-        }
-        let lookup = |name: &str| match name {
-            RELEASE_VARIABLE => Some(release.to_string()),
-            _ => (self.settings.lookup)(name),
-        };
-        let read = Spec::load(&spec.path, &spec.environment, &spec.target, &lookup);
-        read.map(Arc::new).map_err(|error| {
-            let what =
-                format!("the files cannot be read for {release}: {error}; nothing was started");
-            failed(code::COMPOSE_VALUE, None, what, "Mend them and run again.")
-        })
     }
 
     /// Returns the instances that run, and the numbers of those that do not, after what is left of

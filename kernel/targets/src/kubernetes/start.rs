@@ -5,8 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_deploy_engine::Spec;
-use code_deploy_engine::spec::RELEASE_VARIABLE;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::Release;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -70,6 +68,7 @@ impl KubernetesTarget {
         match started {
             Ok(()) => {
                 let port = self
+                    .settings
                     .spec_of(release)?
                     .service(service)
                     .map_or(0, |one| one.port);
@@ -89,7 +88,7 @@ impl KubernetesTarget {
         connection: &Connection,
     ) -> Result<Manifests, TargetError> {
         let service = wanted.service.as_str();
-        let spec = self.spec_of(&wanted.release)?;
+        let spec = self.settings.spec_of(&wanted.release)?;
         let compose = spec.compose.services.get(service);
         let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
             return Err(self.no_such_service(service));
@@ -125,7 +124,7 @@ impl KubernetesTarget {
         name: &str,
     ) -> Result<(), TargetError> {
         let service = wanted.service.as_str();
-        let spec = self.spec_of(&wanted.release)?;
+        let spec = self.settings.spec_of(&wanted.release)?;
         let compose = spec.compose.services.get(service);
         let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
             return Err(self.no_such_service(service));
@@ -183,24 +182,6 @@ impl KubernetesTarget {
             }
         }
         Ok(())
-    }
-
-    /// Returns the deployment file as it is for a release: a Compose file may name it.
-    pub(super) fn spec_of(&self, release: &Release) -> Result<Arc<Spec>, TargetError> {
-        let spec = &self.settings.spec;
-        if spec.release.as_deref() == Some(release.as_str()) {
-            return Ok(Arc::clone(spec));
-        }
-        let lookup = |name: &str| match name {
-            RELEASE_VARIABLE => Some(release.to_string()),
-            _ => (self.settings.lookup)(name),
-        };
-        let read = Spec::load(&spec.path, &spec.environment, &spec.target, &lookup);
-        read.map(Arc::new).map_err(|error| {
-            let what =
-                format!("the files cannot be read for {release}: {error}; nothing was started");
-            failed(code::COMPOSE_VALUE, None, what, "Mend them and run again.")
-        })
     }
 
     /// Returns how many pods the release's Deployment is asked for, if there is one.
