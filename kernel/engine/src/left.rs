@@ -33,30 +33,52 @@ pub(crate) fn end(run: &RunFolder, state: &RunState) -> io::Result<usize> {
     if !under_way {
         return Ok(0);
     }
-    let mut wanted = OsString::from(MARK);
-    wanted.push("=");
-    wanted.push(folder(run));
+    let wanted = wanted(run);
     let mut ended = 0;
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok());
-        if let Some(pid) = pid {
-            ended += usize::from(end_marked(pid, wanted.as_bytes())?);
-        }
+    for pid in pids(run)? {
+        ended += usize::from(end_marked(pid, wanted.as_bytes())?);
     }
     Ok(ended)
 }
 
+/// Returns the processes that carry the mark of a run. Those of other users are not seen.
+///
+/// # Errors
+/// When the processes cannot be listed.
+pub(crate) fn pids(run: &RunFolder) -> io::Result<Vec<u32>> {
+    let wanted = wanted(run);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        found.extend(pid.filter(|pid| carries(*pid, wanted.as_bytes())));
+    }
+    Ok(found)
+}
+
+/// Says whether the environment of a process holds the mark. That of another user cannot be read,
+/// and is not ours.
+fn carries(pid: u32, mark: &[u8]) -> bool {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|one| one == mark)
+}
+
+fn wanted(run: &RunFolder) -> OsString {
+    let mut wanted = OsString::from(MARK);
+    wanted.push("=");
+    wanted.push(folder(run));
+    wanted
+}
+
 /// Ends a process if it carries the mark. The handle is opened before the mark is read, so that the
 /// signal can reach no other process.
-fn end_marked(pid: i32, mark: &[u8]) -> io::Result<bool> {
-    let handle = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+fn end_marked(pid: u32, mark: &[u8]) -> io::Result<bool> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let handle = number.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
     let Some(Ok(handle)) = handle else {
         return Ok(false);
     };
-    // That of another user cannot be read, and is not ours.
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    if !environment.split(|byte| *byte == 0).any(|one| one == mark) {
+    if !carries(pid, mark) {
         return Ok(false);
     }
     match pidfd_send_signal(&handle, Signal::KILL) {

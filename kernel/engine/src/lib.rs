@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod journey;
 mod lease;
 mod left;
+pub mod listening;
 pub mod load;
 pub mod phases;
 pub mod plan;

@@ -28,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::listening;
 use code_deploy_engine::spec::{ComposeService, Service};
 use code_deploy_engine::target::{
     Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine, ServiceAddress,
@@ -41,7 +42,7 @@ use tokio_util::task::TaskTracker;
 use crate::failure::{code, failed, files};
 use crate::settings::Settings;
 use crate::steering::{Steering, lease_on, reach};
-use crate::{capacity, listening, token};
+use crate::{capacity, token};
 use engine::Engine;
 use happenings::Happenings;
 pub(crate) use mounts::{absolute, hidden_value, written as mounted};

@@ -7,7 +7,6 @@ pub mod docker;
 mod failure;
 mod keys;
 pub mod kubernetes;
-mod listening;
 pub mod local;
 mod lock;
 mod settings;

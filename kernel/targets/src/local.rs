@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::listening;
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, Target,
@@ -34,12 +35,12 @@ pub use places::Places;
 pub use process::ProcessId;
 pub use supervisor::supervise;
 
+use crate::capacity;
 use crate::disk::create_private;
 use crate::failure::files;
 use crate::settings::Settings;
 use crate::steering::reach;
 use crate::token;
-use crate::{capacity, listening};
 use happenings::Happenings;
 use program::Program;
 use router::RouterProcess;

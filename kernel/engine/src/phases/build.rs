@@ -4,6 +4,7 @@ mod advisories;
 mod artifacts;
 mod images;
 mod logs;
+mod ports;
 mod quality;
 mod registry;
 mod scans;

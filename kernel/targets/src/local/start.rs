@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::listening;
 use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use code_deploy_record::{Redactor, Release};
@@ -17,7 +18,6 @@ use super::program::Program;
 use super::store::{Known, Store, describe};
 use crate::disk::append_private;
 use crate::failure::{code, failed, files, transient};
-use crate::listening;
 use crate::lock::ChangeLock;
 
 /// The pause between two calls to a starting instance.

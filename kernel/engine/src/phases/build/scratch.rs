@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::ports::{Ports, is_ours};
 use crate::http::HttpClient;
 use crate::phases::look::list;
 use crate::phases::migrate;
@@ -27,8 +28,14 @@ const START: Duration = Duration::from_secs(30);
 /// How long it may take to end when asked.
 const END: Duration = Duration::from_secs(10);
 
+/// How often a trial is begun anew because another process took a port.
+const TRIES: usize = 3;
+
 /// The end of the log of an entry point that is shown, in bytes.
 const LOG: usize = 4096;
+
+/// How long an answer is doubted at an address where no process is seen that was started for this.
+const DOUBT: Duration = Duration::from_secs(2);
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -195,6 +202,18 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
         scratch.not_walked = Some(why.clone());
         return Ok(scratch);
     }
+    let mut tries = 1;
+    while !attempt(context, &mut scratch).await? && tries < TRIES {
+        tries += 1;
+        scratch.started.clear();
+        scratch.walked.clear();
+    }
+    Ok(scratch)
+}
+
+/// Tries the artifacts out once; false when a port was another process's, so that nothing is known.
+async fn attempt(context: &Context, scratch: &mut Scratch) -> Result<bool, StepError> {
+    let folder = scratch.folder.clone();
     remove(&folder)?;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -203,7 +222,7 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
         .map_err(|error| failed(&folder, &error))?;
     migrate::prepare(context, &folder).await?;
     let mut children = Vec::new();
-    let run = run(context, &mut scratch, &mut children).await;
+    let run = run(context, scratch, &mut children).await;
     for (started, child) in scratch.started.iter_mut().zip(children) {
         started.ended = end(child).await;
         if !started.well {
@@ -214,21 +233,18 @@ pub(super) async fn try_out(context: &Context) -> Result<Scratch, StepError> {
         }
     }
     remove(&folder)?;
-    run.map(|()| scratch)
+    run
 }
 
+/// Starts every service and walks the critical paths; false when a port was another process's.
 async fn run(
     context: &Context,
     scratch: &mut Scratch,
     children: &mut Vec<Child>,
-) -> Result<(), StepError> {
-    let mut addresses = BTreeMap::new();
-    for service in &context.spec.services {
-        addresses.insert(
-            service.name.clone(),
-            free_address().map_err(|error| failed(&scratch.folder, &error))?,
-        );
-    }
+) -> Result<bool, StepError> {
+    let names = context.spec.services.iter().map(|one| one.name.as_str());
+    let mut ports = Ports::take(names).map_err(|error| failed(&scratch.folder, &error))?;
+    let addresses = ports.addresses().clone();
     let folder = scratch.folder.clone();
     let words = Words {
         context,
@@ -240,18 +256,22 @@ async fn run(
             continue;
         };
         context.safe_point()?;
+        ports.let_go(&service.name);
         let mut child = spawn(service, &words, address.port())?;
-        let (answer, well) = wait(context, service, address, &mut child).await;
+        let (answer, start) = wait(context, service, address, &mut child).await?;
         let (service, pid) = (service.name.clone(), child.id());
         scratch.started.push(Started {
             service,
             pid,
             answer,
             ended: String::new(),
-            well,
+            well: start == Start::Well,
             log: String::new(),
         });
         children.push(child);
+        if start == Start::PortTaken {
+            return Ok(false);
+        }
     }
     let state = context.state();
     let planted = state
@@ -282,7 +302,7 @@ async fn run(
                 .push((journey.name.clone(), walked.outcome()));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepError> {
@@ -325,6 +345,15 @@ fn spawn(service: &Service, words: &Words<'_>, port: u16) -> Result<Child, StepE
         .map_err(|error| failed(&program, &error))
 }
 
+/// How a start came out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Well,
+    Not,
+    /// It ended, and another process listens on its port.
+    PortTaken,
+}
+
 /// Waits until the service says that it has started or is alive, or accepts connections when it
 /// has no such probe.
 async fn wait(
@@ -332,14 +361,15 @@ async fn wait(
     service: &Service,
     address: SocketAddr,
     child: &mut Child,
-) -> (String, bool) {
+) -> Result<(String, Start), StepError> {
     let (began, client) = (Instant::now(), HttpClient::new());
     let probes = &service.file.probes;
     let path = probes.startup.as_ref().or(probes.liveness.as_ref());
     let mut seen = "it does not listen".to_owned();
+    let mut doubted = None;
     while began.elapsed() < START {
         if let Ok(Some(status)) = child.try_wait() {
-            return (format!("it ended with {status}"), false);
+            return Ok(ended_early(address, &status.to_string()).await);
         }
         let well = match path {
             None => tokio::net::TcpStream::connect(address).await.is_ok(),
@@ -355,10 +385,15 @@ async fn wait(
             },
         };
         if well {
-            return (
-                format!("answered after {} ms", began.elapsed().as_millis()),
-                true,
-            );
+            let ours = is_ours(context, address).await;
+            let ours = ours.map_err(|error| failed(Path::new("/proc"), &error))?;
+            // A service whose sockets cannot be seen, as that of another user, is believed when it
+            // has not ended meanwhile: without its port it would have.
+            let since = *doubted.get_or_insert_with(Instant::now);
+            if ours || since.elapsed() >= DOUBT {
+                let answer = format!("answered after {} ms", began.elapsed().as_millis());
+                return Ok((answer, Start::Well));
+            }
         }
         let what = format!("starts {} once", service.name);
         context.progress(Progress {
@@ -369,7 +404,17 @@ async fn wait(
         });
         tokio::time::sleep(LOOK).await;
     }
-    (format!("not within {} s: {seen}", START.as_secs()), false)
+    let answer = format!("not within {} s: {seen}", START.as_secs());
+    Ok((answer, Start::Not))
+}
+
+async fn ended_early(address: SocketAddr, status: &str) -> (String, Start) {
+    if tokio::net::TcpStream::connect(address).await.is_ok() {
+        let port = address.port();
+        let answer = format!("it ended with {status}; another process listens on its port {port}");
+        return (answer, Start::PortTaken);
+    }
+    (format!("it ended with {status}"), Start::Not)
 }
 
 async fn end(mut child: Child) -> String {
@@ -388,10 +433,6 @@ async fn end(mut child: Child) -> String {
             Err(error) => error.to_string(),
         },
     }
-}
-
-fn free_address() -> std::io::Result<SocketAddr> {
-    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn remove(folder: &Path) -> Result<(), StepError> {
