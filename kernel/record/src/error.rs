@@ -88,6 +88,12 @@ pub enum Error {
         /// Who holds it now, in words.
         holder: String,
     },
+    /// The record has its end, and nothing is appended behind it.
+    #[error("{path}: the record is ended, and nothing is appended to it")]
+    Ended {
+        /// The journal.
+        path: PathBuf,
+    },
     /// Something that was about to be written holds a known secret.
     #[error(
         "an entry of kind `{kind}` was not written because it holds the value of secret `{name}`"

@@ -153,6 +153,7 @@ impl JournalWriter {
     ///
     /// # Errors
     /// [`Error::FencedOff`] when another process has taken the lock (nothing is written);
+    /// [`Error::Ended`] behind the end of a record (nothing is written);
     /// [`Error::SecretInEntry`] when the event holds a known secret (nothing is written);
     /// [`Error::Io`] when it could not be written or flushed, after which every further call
     /// fails too, because what is on disk is not known any more.
@@ -160,6 +161,10 @@ impl JournalWriter {
         if self.broken {
             let source = std::io::Error::other("an earlier write to this journal failed");
             return Err(Error::io("append to", &self.path)(source));
+        }
+        if self.known.ended {
+            let path = self.path.clone();
+            return Err(Error::Ended { path });
         }
         let now = self.clock.now();
         let time = self.last_time.map_or(now, |last| last.max(now));
@@ -278,6 +283,7 @@ impl JournalWriter {
 struct Known {
     origin: Option<String>,
     key: Option<PublicKeys>,
+    ended: bool,
 }
 
 impl Known {
@@ -285,6 +291,7 @@ impl Known {
         match body {
             EventBody::RunStarted(started) => self.origin = Some(origin(started)),
             EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
+            EventBody::Sealed { .. } => self.ended = true,
             _ => {}
         }
     }

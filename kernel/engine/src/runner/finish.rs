@@ -152,6 +152,7 @@ impl Runner {
     pub(crate) async fn conclude(&mut self, outcome: RunOutcome, summary: String) -> Result<()> {
         self.live.stop_probing().await;
         if outcome != RunOutcome::NeedsPerson {
+            self.live.stop_watching().await;
             settle::settle_rest(
                 &self.context,
                 &self.inputs,

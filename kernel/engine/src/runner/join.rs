@@ -45,7 +45,7 @@ pub(super) async fn join(options: OpenOptions, last: Last, lock: Arc<RunLock>) -
         }
     }
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
-    let runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
+    let mut runner = assemble(options, inputs, plan, last.folder, journal, lock)?;
     let surroundings = &runner.context.surroundings;
     let asked = match surroundings.sabotaged(Sabotage::ForgetsWishes) {
         true => None,

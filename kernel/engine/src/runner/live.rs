@@ -13,12 +13,16 @@ use crate::Context;
 /// The time between two questions to the target what happened on its own.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A task that writes into the record, and what tells it to end when it has written.
+type Telling = (CancellationToken, tokio::task::JoinHandle<()>);
+
 /// The tasks beside a run. Each holds the run's lock, so that it is free only when all have
 /// ended. Dropping this stops them without waiting.
 pub(super) struct Live {
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
-    probing: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
+    probing: Option<Telling>,
+    watching: Option<Telling>,
     lock: Arc<RunLock>,
     _guard: DropGuard,
 }
@@ -31,6 +35,7 @@ impl Live {
             tracker: TaskTracker::new(),
             stop,
             probing: None,
+            watching: None,
             lock,
             _guard: guard,
         }
@@ -72,15 +77,16 @@ impl Live {
 
     /// Starts to note what happens on its own in the target from `since` on: a target tells whoever
     /// asks for the first time also of what earlier runs, or earlier runners of this one, have noted.
-    pub(super) fn watch(&self, context: &Context, since: DateTime<Utc>) {
-        let context = context.clone();
-        self.spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                recover(&context).await;
-                note_events(&context, since).await;
+    pub(super) fn watch(&mut self, context: &Context, since: DateTime<Utc>) {
+        let (context, told) = (context.clone(), self.stop.child_token());
+        let stop = told.clone();
+        self.watching = Some(self.tell(told, async move {
+            let pause = || tokio::time::sleep(LOOK);
+            while stop.run_until_cancelled(pause()).await.is_some() {
+                recover(&context, &stop).await;
+                note_events(&context, since, &stop).await;
             }
-        });
+        }));
     }
 
     /// Starts to probe the instances that run, once.
@@ -88,25 +94,35 @@ impl Live {
         if self.probing.is_some() {
             return;
         }
-        let stop = self.stop.child_token();
-        let (context, lock) = (context.clone(), Arc::clone(&self.lock));
-        let told = stop.clone();
-        // It ends by itself when told, after what it is writing is written.
+        let (context, told) = (context.clone(), self.stop.child_token());
+        let stop = told.clone();
+        self.probing = Some(self.tell(told, async move {
+            crate::gate::probe::keep_probing(&context, stop).await;
+        }));
+    }
+
+    /// Spawns a task that ends by itself when told, after what it is writing is written.
+    fn tell(
+        &self,
+        told: CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Telling {
+        let lock = Arc::clone(&self.lock);
         let task = self.tracker.spawn(async move {
-            crate::gate::probe::keep_probing(&context, told).await;
+            task.await;
             drop(lock);
         });
-        self.probing = Some((stop, task));
+        (told, task)
     }
 
     /// Stops the probes, and waits until what they are writing is written.
     pub(super) async fn stop_probing(&mut self) {
-        if let Some((stop, task)) = self.probing.take() {
-            stop.cancel();
-            if let Err(error) = task.await {
-                tracing::error!(%error, "the probes broke off");
-            }
-        }
+        stop(self.probing.take()).await;
+    }
+
+    /// Stops noting what happens in the target, and waits until what is being written is written.
+    pub(super) async fn stop_watching(&mut self) {
+        stop(self.watching.take()).await;
     }
 
     pub(super) async fn close(self) {
@@ -116,12 +132,21 @@ impl Live {
     }
 }
 
+async fn stop(telling: Option<Telling>) {
+    if let Some((stop, task)) = telling {
+        stop.cancel();
+        if let Err(error) = task.await {
+            tracing::error!(%error, "what runs beside the run broke off");
+        }
+    }
+}
+
 /// Brings back what of the target ended on its own, and notes it.
-async fn recover(context: &Context) {
-    let text = match context.target.recover().await {
-        Ok(Some(text)) => text,
-        Ok(None) => return,
-        Err(error) => {
+async fn recover(context: &Context, stop: &CancellationToken) {
+    let text = match stop.run_until_cancelled(context.target.recover()).await {
+        Some(Ok(Some(text))) => text,
+        Some(Ok(None)) | None => return,
+        Some(Err(error)) => {
             tracing::warn!(%error, "what of the target had ended could not be started again");
             return;
         }
@@ -133,10 +158,11 @@ async fn recover(context: &Context) {
     }
 }
 
-async fn note_events(context: &Context, since: DateTime<Utc>) {
-    let events = match context.target.events().await {
-        Ok(events) => events,
-        Err(error) => {
+async fn note_events(context: &Context, since: DateTime<Utc>, stop: &CancellationToken) {
+    let events = match stop.run_until_cancelled(context.target.events()).await {
+        Some(Ok(events)) => events,
+        None => return,
+        Some(Err(error)) => {
             tracing::debug!(%error, "the target does not say what happened");
             return;
         }

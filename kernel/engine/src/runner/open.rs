@@ -252,7 +252,7 @@ async fn begin(
     state.apply(&event).map_err(|what| unfit(&folder, what))?;
     name_key(&options, &folder, &mut writer, &mut state)?;
     let journal = Journal::start(writer, state).map_err(|error| no_thread(&error))?;
-    let runner = assemble(options, inputs, plan, folder, journal, lock)?;
+    let mut runner = assemble(options, inputs, plan, folder, journal, lock)?;
     runner.journal_lock().await?;
     runner.journal_plan().await?;
     runner.start_live(None).await?;
@@ -558,7 +558,7 @@ impl Runner {
 
     /// Starts what runs beside the run; the target is asked for what happened on its own after
     /// `noted`, when the last runner's notes end.
-    pub(super) async fn start_live(&self, noted: Option<DateTime<Utc>>) -> Result<()> {
+    pub(super) async fn start_live(&mut self, noted: Option<DateTime<Utc>>) -> Result<()> {
         let since = noted.unwrap_or_else(|| self.context.clock.now());
         self.live.keep_lock(&self.context);
         self.live.watch(&self.context, since);

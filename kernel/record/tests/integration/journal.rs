@@ -1,4 +1,4 @@
-use code_deploy_record::{Error, Redactor, Secret};
+use code_deploy_record::{Error, EventBody, Redactor, Secret};
 
 use crate::{Place, note, started};
 
@@ -126,4 +126,23 @@ fn files_of_a_record_are_private() {
     assert_eq!(mode(place.run.journal_path()), 0o600);
     assert_eq!(mode(place.run.path().to_owned()), 0o700);
     assert_eq!(mode(place.run.samples_path()), 0o700);
+}
+
+#[test]
+fn nothing_is_appended_behind_the_end_of_a_record() {
+    let place = Place::new();
+    let mut writer = place.writer();
+    writer.append("engine", started()).unwrap();
+    writer
+        .append("engine", EventBody::Sealed { events: 1 })
+        .unwrap();
+    let journal = place.journal();
+    let late = writer.append("engine", note("too late")).unwrap_err();
+    assert!(matches!(late, Error::Ended { .. }), "{late}");
+    drop(writer);
+    let (clock, redactor) = (place.clock.clone(), Redactor::default());
+    let (mut writer, ..) = place.run.open_journal(clock, redactor).unwrap();
+    let late = writer.append("engine", note("too late")).unwrap_err();
+    assert!(matches!(late, Error::Ended { .. }), "{late}");
+    assert_eq!(place.journal(), journal);
 }
