@@ -3,6 +3,7 @@
 use code_deploy_record::{Gate, GateCheck, Release};
 
 use crate::journey;
+use crate::phases::look::counted;
 use crate::spec::Journey;
 use crate::step::StepError;
 use crate::{Context, Progress, gate};
@@ -55,7 +56,7 @@ pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError>
 fn reason(checks: &[GateCheck], all: usize) -> String {
     match checks.iter().find(|check| !check.passed) {
         Some(failed) => format!("path `{}`: {}", failed.name, failed.measured),
-        None => format!("{all} critical paths passed"),
+        None => format!("{} passed", counted(all, "critical path")),
     }
 }
 

@@ -1,9 +1,17 @@
 //! The demonstration, whole: deployed, upgraded under a client's eyes, and looked at.
 
-use code_deploy_record::{RunOutcome, verify_folder};
+use code_deploy_record::{RunFolder, RunOutcome, Sample, SampleReader, verify_folder};
 
 use crate::kit::Place;
 use crate::seal;
+
+/// Returns the samples of routers in which requests failed.
+fn failed_at_routers(folder: &RunFolder) -> Vec<Sample> {
+    let path = folder.samples_path().join("router.jsonl");
+    let mut reader = SampleReader::open(&path).unwrap();
+    let samples = std::iter::from_fn(|| reader.next_sample().unwrap());
+    samples.filter(|sample| sample.failed() > 0).collect()
+}
 
 #[test]
 fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
@@ -18,6 +26,7 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
             Some(RunOutcome::Succeeded)
         );
         assert_eq!(state.items.len(), 208, "every item has a verdict");
+        assert_eq!(failed_at_routers(folder), []);
         let report = verify_folder(folder).unwrap();
         assert_eq!(report.findings, []);
         assert!(report.sealed);
