@@ -3,8 +3,8 @@
 use code_deploy_notebook_gen::{Page, ReadySettings, executed, ready};
 use code_deploy_record::{PreviousRun, RunFolder};
 
-use crate::synthetic::{self, Story};
 use crate::text_of;
+use code_deploy_synthetic::{self as synthetic, Story};
 
 fn text(pages: &[Page], name: &str) -> String {
     text_of(pages.iter().find(|page| page.name == name).unwrap())

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_notebook_gen::{ChartKind, chart};
 
-use crate::synthetic::{self, Story};
+use code_deploy_synthetic::{self as synthetic, Story};
 
 /// Decodes an indexed PNG; returns its size and how often each palette entry is used.
 fn colours(png: &[u8]) -> ((u32, u32), BTreeMap<[u8; 3], u32>) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use code_deploy_notebook_gen::executed;
 
 use crate::keep;
-use crate::synthetic::{self, Story};
+use code_deploy_synthetic::{self as synthetic, Story};
 
 #[test]
 #[ignore = "measures; run alone: cargo test --release -p code-deploy-notebook-gen hour -- --ignored --nocapture"]

@@ -1,7 +1,7 @@
 use code_deploy_notebook_gen::{report_to_text, view};
 use code_deploy_record::RunFolder;
 
-use crate::synthetic::{self, Story};
+use code_deploy_synthetic::{self as synthetic, Story};
 
 fn lessons(run: &RunFolder) -> String {
     lessons_after(run, &[])

@@ -18,7 +18,6 @@ mod lessons;
 mod pages;
 mod python;
 mod shipped;
-mod synthetic;
 
 use std::path::Path;
 

@@ -2,8 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use code_deploy_notebook_gen::{Page, ReadySettings, executed, names, ready, view, write};
 
-use crate::synthetic::{self, Story};
 use crate::{keep, text_of};
+use code_deploy_synthetic::{self as synthetic, Story};
 
 fn settings() -> ReadySettings {
     ReadySettings {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use code_deploy_notebook_gen::{ReadySettings, executed, ready, write};
 
-use crate::synthetic::{self, Story};
+use code_deploy_synthetic::{self as synthetic, Story};
 
 const CHECK: &str = "
 import sys, pathlib, nbformat

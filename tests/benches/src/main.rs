@@ -1,11 +1,12 @@
-//! Figures of the kernel beside those of its peers, measured in the same run with the same client; and how
-//! fast records are verified.
+//! Figures of the kernel beside those of its peers, measured in the same run with the same client; what
+//! notebooks cost beside those of others, and how fast records are verified.
 
 mod busy;
 mod cells;
 mod engine;
 mod figure;
 mod measure;
+mod pages;
 mod peer;
 mod report;
 mod verify;
@@ -40,6 +41,28 @@ enum Command {
     Life(LifeArgs),
     /// How fast a record is verified: bytes a second.
     Verify(VerifyArgs),
+    /// The eighteen notebooks of an hour beside papermill and matplotlib, or those of a day.
+    Pages(PagesArgs),
+}
+
+#[derive(Debug, Args)]
+struct PagesArgs {
+    /// The program `code-deploy`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "target/release/code-deploy"
+    )]
+    kernel: PathBuf,
+    /// A Python that has papermill, ipykernel, nbformat and matplotlib.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// How often every way is taken.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Those of a day of fifty services and 10^8 requests instead (2.5 GB of samples).
+    #[arg(long, conflicts_with_all = ["python", "rounds"])]
+    day: bool,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +162,11 @@ fn main() -> ExitCode {
         Command::Life(arguments) => {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())
+        }
+        Command::Pages(arguments) if arguments.day => pages::day(&arguments.kernel),
+        Command::Pages(arguments) => {
+            let python = arguments.python.as_deref();
+            pages::hour(&arguments.kernel, python, arguments.rounds)
         }
         Command::Verify(arguments) => {
             verify::verify(&arguments.kernel, arguments.megabytes, arguments.rounds)

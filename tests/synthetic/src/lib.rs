@@ -1,5 +1,14 @@
 //! Synthetic records, written through the record's own writer. Nothing in them was measured: the
-//! figures are made by formulas, so that tests know what pages must say.
+//! figures are made by formulas, so that tests know what pages must say and benches know what they read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::missing_panics_doc,
+    reason = "a record that cannot be written ends the test or bench that asked for it"
+)]
 
 mod measured;
 mod phases;
@@ -14,9 +23,13 @@ use code_deploy_record::*;
 /// How the synthetic run goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Story {
+    /// An upgrade by canary, to its end.
     Succeeded,
+    /// The new release fails requests, and the run goes back.
     RolledBack,
+    /// It is refused before anything is changed.
     Refused,
+    /// A first deployment.
     Initial,
     /// It succeeds, and an instance of the release before is not ready for a while.
     Ill,
@@ -32,12 +45,13 @@ impl Clock for SetClock {
     }
 }
 
+/// Returns when synthetic runs begin.
 pub fn start() -> DateTime<Utc> {
     "2026-11-23T14:00:00Z".parse().unwrap()
 }
 
-pub struct Synthetic {
-    pub folder: RunFolder,
+struct Synthetic {
+    folder: RunFolder,
     journal: JournalWriter,
     clock: Arc<SetClock>,
     story: Story,
@@ -57,11 +71,12 @@ fn phase(number: u8) -> PhaseNumber {
     PhaseNumber::new(number).unwrap()
 }
 
-/// Writes a whole synthetic run below `project`.
+/// Writes a whole synthetic run of 90 s below `project`.
 pub fn run(project: &Path, name: &str, story: Story) -> RunFolder {
     run_of(project, name, story, 90.0, start())
 }
 
+/// Writes a synthetic run of so many seconds.
 pub fn run_of(
     project: &Path,
     name: &str,
