@@ -109,6 +109,8 @@ fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
     let place = Place::new();
     place.lay_out_upgrade();
     place.edit("latency_floor: 400ms", "latency_floor: 5s");
+    // A person needs time to steer what runs.
+    place.edit("soak: 2s", "soak: 6s");
     place.lay_out_notebooks();
     let cells = STEERED.iter().enumerate().map(|(number, source)| {
         serde_json::json!({

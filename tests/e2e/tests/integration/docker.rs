@@ -105,6 +105,7 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
 #[test]
 fn a_fault_is_found_and_the_run_goes_back() {
     let place = Place::with_docker();
+    place.lay_out_with_little_load();
     let said = place.run(&["dev", "docker-desktop", "--demo", "--demo-fault", "errors"]);
     assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
     let state = ended(&place, &said, RunOutcome::RolledBack);
@@ -144,9 +145,26 @@ fn blue_green_and_rolling_lose_no_request() {
 }
 
 #[test]
-fn a_name_that_a_foreign_container_has_refuses_the_run_and_the_container_stays() {
+fn what_keeps_a_run_from_changing_anything_is_told_and_a_killed_run_is_resumed() {
     let place = Place::with_docker();
     place.lay_out_upgrade();
+    a_foreign_container_keeps_its_name(&place);
+    an_image_that_cannot_be_built_ends_the_run(&place);
+
+    let mut first = Deploying::begin_in(&place, &place.demo(), &["dev", "docker-desktop"]);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    first.kill();
+    let resumed = place.run_in(&place.demo(), &["resume"]);
+    assert_eq!(resumed.code, Some(0), "{}\n{}", resumed.out, resumed.err);
+    let state = ended(&place, &resumed, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(instances(), CONTAINERS);
+    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
+    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
+}
+
+/// The name of one that the run would start is refused before it begins.
+fn a_foreign_container_keeps_its_name(place: &Place) {
     let name = CONTAINERS[1];
     let foreign = docker(&["create", "--name", name, "shop:1.1.0", "probe"]);
     let runs = place.demo_runs().len();
@@ -165,24 +183,31 @@ fn a_name_that_a_foreign_container_has_refuses_the_run_and_the_container_stays()
     let planned = place.run_in(&place.demo(), &words);
     assert_eq!(planned.code, Some(1), "{}\n{}", planned.out, planned.err);
     assert!(planned.err.contains(&reason), "{}", planned.err);
-    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
-    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
     assert_eq!(docker(&["inspect", "--format", "{{.Id}}", name]), foreign);
     docker(&["rm", name]);
 }
 
-#[test]
-fn a_run_whose_process_was_killed_while_traffic_was_split_is_resumed() {
-    let place = Place::with_docker();
-    place.lay_out_upgrade();
-    let mut first = Deploying::begin_in(&place, &place.demo(), &["dev", "docker-desktop"]);
-    first.until("traffic of storefront: 1.0.0 95 %");
-    first.kill();
-    let resumed = place.run_in(&place.demo(), &["resume"]);
-    assert_eq!(resumed.code, Some(0), "{}\n{}", resumed.out, resumed.err);
-    let state = ended(&place, &resumed, RunOutcome::Succeeded);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert_eq!(instances(), CONTAINERS);
+/// The builder's words are told, and what ran runs.
+fn an_image_that_cannot_be_built_ends_the_run(place: &Place) {
+    let compose = place.demo().join("compose.yaml");
+    let before = std::fs::read_to_string(&compose).unwrap();
+    build_catalog(place, "", "FROM shop:1.1.0\nCOPY nowhere /nowhere\n");
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    let text = format!("{}\n{}", said.out, said.err);
+    assert_eq!(said.code, Some(1), "{text}");
+    for words in [
+        "CD0529",
+        "catalog 1.1.0 was not built",
+        "nowhere",
+        "image-catalog.log",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    assert_eq!(
+        instances(),
+        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
+    );
+    std::fs::write(&compose, before).unwrap();
 }
 
 /// Has the image of the catalog built here, under that name if any, from that Dockerfile.
@@ -256,28 +281,4 @@ fn runs_before(place: &Place) -> String {
     let mut catalog = images.filter(|one| one["image"]["service"] == "catalog");
     let id = &catalog.next().unwrap()["image"]["id"];
     id.as_str().unwrap().to_owned()
-}
-
-#[test]
-fn an_image_that_cannot_be_built_ends_the_run_with_the_builders_words_and_nothing_changed() {
-    let place = Place::with_docker();
-    place.lay_out_upgrade();
-    build_catalog(&place, "", "FROM shop:1.1.0\nCOPY nowhere /nowhere\n");
-    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
-    let text = format!("{}\n{}", said.out, said.err);
-    assert_eq!(said.code, Some(1), "{text}");
-    for words in [
-        "CD0529",
-        "catalog 1.1.0 was not built",
-        "nowhere",
-        "image-catalog.log",
-    ] {
-        assert!(text.contains(words), "`{words}` is not in {text}");
-    }
-    assert_eq!(
-        instances(),
-        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
-    );
-    let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
-    assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
 }

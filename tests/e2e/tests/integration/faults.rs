@@ -8,6 +8,7 @@ use crate::kit::Place;
 #[track_caller]
 fn is_rolled_back(fault: &str, gate: &str) {
     let place = Place::new();
+    place.lay_out_with_little_load();
     let said = place.run(&["dev", "local", "--demo", "--demo-fault", fault]);
     assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
     let runs = place.demo_runs();

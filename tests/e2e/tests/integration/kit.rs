@@ -7,6 +7,24 @@ use code_deploy_record::{RunFolder, RunState, RunsFolder};
 
 use crate::stage::Part;
 
+/// What is other in the demonstration's deployment file where its load is not what a test is about.
+const LITTLE_LOAD: [(&str, &str); 2] = [
+    ("throughput: 150", "throughput: 50"),
+    ("  rate: 200\n  duration: 5s", "  rate: 200\n  duration: 1s"),
+];
+
+/// What is other, too, for an upgrade that is not measured: runs are short, and how fast this machine
+/// is at the moment does not decide how they end.
+const SHORT: [(&str, &str); 7] = [
+    ("{ percent: 5, soak: 6s }", "{ percent: 5, soak: 2s }"),
+    ("{ percent: 25, soak: 4s }", "{ percent: 25, soak: 1s }"),
+    ("{ percent: 50, soak: 4s }", "{ percent: 50, soak: 1s }"),
+    ("{ percent: 100, soak: 3s }", "{ percent: 100, soak: 1s }"),
+    ("latency_floor: 50ms", "latency_floor: 400ms"),
+    ("min_requests: 20", "min_requests: 5"),
+    ("percent: 99, below: 500ms", "percent: 99, below: 5s"),
+];
+
 /// A folder of its own, with short paths and no repository above it. What was deployed from it is
 /// stopped when it goes.
 pub struct Place {
@@ -100,14 +118,25 @@ impl Place {
         command
     }
 
-    /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next.
+    /// Writes the demonstration's deployment file, so that the demonstration takes it as it stands.
+    #[track_caller]
+    pub fn lay_out_with_little_load(&self) {
+        let file = include_str!("../../../shop/deploy.yaml");
+        self.write("code-deploy-demo/deploy.yaml", file);
+        LITTLE_LOAD
+            .iter()
+            .for_each(|(from, to)| self.edit(from, to));
+    }
+
+    /// Deploys 1.0.0 of the demonstration, and names 1.1.0 as the release to be deployed next. Runs
+    /// of this place are short.
     #[track_caller]
     pub fn lay_out_upgrade(&self) {
+        self.lay_out_with_little_load();
+        SHORT.iter().for_each(|(from, to)| self.edit(from, to));
         let said = self.run(&[self.environment, self.target, "--demo", "--to", "1.0.0"]);
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
         self.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
-        // How fast this machine is at the moment is not what these tests are about.
-        self.edit("latency_floor: 50ms", "latency_floor: 400ms");
     }
 
     /// Puts other text in place of what stands in the demonstration's deployment file.
