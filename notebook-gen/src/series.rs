@@ -5,7 +5,8 @@
 //! on the number of services and releases, not on the length of the run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use code_deploy_record::{Error as RecordError, Latency, Sample, SampleReader, Source};
 
@@ -143,34 +144,31 @@ impl Bins {
     }
 
     /// Merges the files of a source by time, so that a bin is complete when the next one begins.
+    /// Each file is read by a thread of its own.
     fn read_source(&mut self, facts: &Facts, source: Source) -> Result<()> {
-        let mut readers = Vec::new();
-        for path in files(facts, source)? {
-            let mut reader = SampleReader::open(&path)?;
-            if let Some(sample) = reader.next_sample()? {
-                readers.push((sample, reader));
+        let paths = files(facts, source)?;
+        std::thread::scope(|scope| {
+            let mut open = BTreeMap::new();
+            let mut streams = Vec::new();
+            for path in &paths {
+                let (give, taken) = std::sync::mpsc::sync_channel(AHEAD);
+                scope.spawn(move || read_ahead(path, &give));
+                streams.extend(Stream::begin(taken)?);
             }
-        }
-        let mut open = BTreeMap::new();
-        while let Some(first) = earliest(&readers) {
-            let Some((waiting, reader)) = readers.get_mut(first) else {
-                break;
-            };
-            match reader.next_sample()? {
-                Some(next) => {
-                    let sample = std::mem::replace(waiting, next);
-                    self.take(&mut open, sample);
-                }
-                None => {
-                    let (sample, _) = readers.remove(first);
-                    self.take(&mut open, sample);
+            while let Some(first) = earliest(&streams) {
+                let Some(stream) = streams.get_mut(first) else {
+                    break;
+                };
+                match stream.next()? {
+                    Some(sample) => self.take(&mut open, sample),
+                    None => self.take(&mut open, streams.remove(first).waiting),
                 }
             }
-        }
-        for (key, last) in open {
-            self.close(&key, last);
-        }
-        Ok(())
+            for (key, last) in open {
+                self.close(&key, last);
+            }
+            Ok(())
+        })
     }
 
     fn take(&mut self, open: &mut BTreeMap<Key, Open>, sample: Sample) {
@@ -278,10 +276,73 @@ fn finish(open: &mut Open, start: i64, width: i64) -> Option<Point> {
     (point.count > 0).then_some(point)
 }
 
-fn earliest(readers: &[(Sample, SampleReader)]) -> Option<usize> {
-    let seconds = readers.iter().enumerate();
+/// Samples that are handed over together.
+const TOGETHER: usize = 256;
+
+/// Batches that a reader is ahead of what takes them.
+const AHEAD: usize = 4;
+
+/// Reads a file, and hands its samples over until nobody takes them any more.
+fn read_ahead(path: &Path, give: &SyncSender<Result<Vec<Sample>>>) {
+    let mut reader = match SampleReader::open(path) {
+        Ok(reader) => reader,
+        Err(error) => return drop(give.send(Err(error.into()))),
+    };
+    loop {
+        let batch: Result<Vec<_>, _> = reader.by_ref().take(TOGETHER).collect();
+        let goes_on = batch.as_ref().is_ok_and(|batch| batch.len() == TOGETHER);
+        if give.send(batch.map_err(Into::into)).is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+/// The samples of a file, in order.
+struct Stream {
+    /// The next one.
+    waiting: Sample,
+    batch: std::vec::IntoIter<Sample>,
+    taken: Receiver<Result<Vec<Sample>>>,
+}
+
+impl Stream {
+    /// Returns nothing for a file without a sample.
+    fn begin(taken: Receiver<Result<Vec<Sample>>>) -> Result<Option<Self>> {
+        let mut batch = Vec::new().into_iter();
+        let first = next_of(&mut batch, &taken)?;
+        Ok(first.map(|waiting| Self {
+            waiting,
+            batch,
+            taken,
+        }))
+    }
+
+    /// Returns the sample that waits, and has the one behind it wait; nothing when there is none behind
+    /// it.
+    fn next(&mut self) -> Result<Option<Sample>> {
+        let behind = next_of(&mut self.batch, &self.taken)?;
+        Ok(behind.map(|behind| std::mem::replace(&mut self.waiting, behind)))
+    }
+}
+
+fn next_of(
+    batch: &mut std::vec::IntoIter<Sample>,
+    taken: &Receiver<Result<Vec<Sample>>>,
+) -> Result<Option<Sample>> {
+    if let Some(sample) = batch.next() {
+        return Ok(Some(sample));
+    }
+    match taken.recv() {
+        Ok(next) => *batch = next?.into_iter(),
+        Err(_) => return Ok(None),
+    }
+    Ok(batch.next())
+}
+
+fn earliest(streams: &[Stream]) -> Option<usize> {
+    let seconds = streams.iter().enumerate();
     seconds
-        .min_by_key(|(place, (sample, _))| (sample.second, *place))
+        .min_by_key(|(place, stream)| (stream.waiting.second, *place))
         .map(|(place, _)| place)
 }
 

@@ -10,6 +10,7 @@ use code_deploy_record::{
 };
 use serde_json::{Value, json};
 
+use crate::phases::look::counted;
 use crate::step::StepError;
 use crate::target::{Instance, Observed};
 use crate::{Context, Step};
@@ -272,7 +273,10 @@ impl Section<'_> {
         }
         let count = kept.0.len();
         Ok(match wrong.is_empty() {
-            true => Seen::new(true, format!("{count} kept files read back by digest")),
+            true => Seen::new(
+                true,
+                format!("{} read back by digest", counted(count, "kept file")),
+            ),
             false => Seen::new(false, wrong.join("; ")),
         })
     }

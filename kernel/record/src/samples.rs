@@ -5,6 +5,7 @@
 //! digits). One process writes a file.
 
 mod latency;
+mod packed;
 mod reader;
 mod writer;
 

@@ -143,8 +143,9 @@ fn flapping(facts: &Facts, report: Report) -> Report {
     }
     let number = u64::try_from(on_purpose.len()).unwrap_or(u64::MAX);
     report.with_text(format!(
-        "Not counted there: {} whose probes failed while a step of the plan stopped it.",
-        counted(number, "instance")
+        "Not counted there: {} whose probes failed while a step of the plan stopped {}.",
+        counted(number, "instance"),
+        if number == 1 { "it" } else { "them" }
     ))
 }
 

@@ -155,7 +155,7 @@ fn after(facts: &Facts, report: Report) -> Report {
         None => "This applies once the run has succeeded. ",
     };
     let report = report.with_text(format!(
-        "{once}`code-deploy rollback` then begins a run of its own, with a record of its own. It \
+        "{once}`code-deploy rollback --reason \"WHY\"`, given in the project's folder, then begins a run of its own, with a record of its own. It \
          deploys {from} over {to}: it starts {from}, checks it, and moves all traffic to it at \
          once, without the steps of a canary or a rollout. It undoes no step of this run, so what \
          was provisioned stays."
@@ -167,12 +167,27 @@ fn after(facts: &Facts, report: Report) -> Report {
     let report = match stopped {
         true => report.with_text(format!(
             "{from} does not run any more: this run stopped it (finish.old-release). Going back \
-             takes as long as starting and checking it; the rehearsed time is that of the traffic \
-             alone."
+             takes as long as starting and checking it{}; the rehearsed time is that of the traffic \
+             alone.",
+            starting(facts, to)
         )),
         false => report,
     };
     databases(facts, from, report)
+}
+
+/// Returns how long starting and checking the new release took in this run, as a clause; nothing when
+/// it is not known.
+fn starting(facts: &Facts, to: &Release) -> String {
+    let steps = ["release.green.", "release.health.", "release.smoke"];
+    let own = facts.state.steps.iter().filter(|(name, _)| {
+        let mut starts = steps.iter();
+        starts.any(|start| name.as_str().starts_with(start))
+    });
+    match own.filter_map(|(_, state)| state.duration_us).sum::<u64>() {
+        0 => String::new(),
+        took => format!(" (for {to} that took {} here)", duration(took)),
+    }
 }
 
 fn databases(facts: &Facts, from: &Release, report: Report) -> Report {

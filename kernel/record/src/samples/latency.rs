@@ -1,11 +1,14 @@
 //! Latencies as a histogram.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::packed;
 use crate::{Error, Result};
 
 /// The longest latency that is told from longer ones, in microseconds.
@@ -15,8 +18,17 @@ const HIGHEST_US: u64 = 5 * 60 * 1_000_000;
 const DIGITS: u8 = 3;
 
 /// Latencies as a histogram of microseconds, which grows with the longest that it has counted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Latency(Histogram<u64>);
+#[derive(Debug, Clone)]
+pub struct Latency(Counts);
+
+/// What was counted.
+#[derive(Debug, Clone)]
+enum Counts {
+    Histogram(Histogram<u64>),
+    /// The few counts of one that was read and is as a rule only added to others: values, each the
+    /// lowest of those that are not told from it, ascending, and how often.
+    Read(Vec<(u64, u64)>),
+}
 
 impl Default for Latency {
     fn default() -> Self {
@@ -24,19 +36,23 @@ impl Default for Latency {
     }
 }
 
+impl PartialEq for Latency {
+    fn eq(&self, other: &Self) -> bool {
+        self.histogram() == other.histogram()
+    }
+}
+
 impl Latency {
     /// Returns an empty histogram.
     #[must_use]
     pub fn new() -> Self {
-        #[expect(clippy::expect_used, reason = "a constant that is valid")]
-        let histogram = Histogram::new(DIGITS).expect("valid digits");
-        Self(histogram)
+        Self(Counts::Histogram(empty()))
     }
 
     /// Counts one latency in microseconds. Longer ones than five minutes count as five minutes.
     pub fn count(&mut self, microseconds: u64) {
         #[expect(clippy::expect_used, reason = "a histogram that grows takes any value")]
-        self.0
+        self.grown()
             .record(microseconds.clamp(1, HIGHEST_US))
             .expect("it grows");
     }
@@ -44,19 +60,47 @@ impl Latency {
     /// Adds everything that `other` counted.
     pub fn add(&mut self, other: &Self) {
         #[expect(clippy::expect_used, reason = "a histogram that grows takes any other")]
-        self.0.add(&other.0).expect("it grows");
+        match &other.0 {
+            Counts::Histogram(other) => self.grown().add(other).expect("it grows"),
+            Counts::Read(counts) => fill(self.grown(), counts),
+        }
     }
 
     /// Returns how many were counted.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.0.len()
+        match &self.0 {
+            Counts::Histogram(histogram) => histogram.len(),
+            Counts::Read(counts) => counts
+                .iter()
+                .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)),
+        }
     }
 
     /// Returns whether none was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        match &self.0 {
+            Counts::Histogram(histogram) => histogram.is_empty(),
+            Counts::Read(counts) => counts.is_empty(),
+        }
+    }
+
+    fn histogram(&self) -> Cow<'_, Histogram<u64>> {
+        match &self.0 {
+            Counts::Histogram(histogram) => Cow::Borrowed(histogram),
+            Counts::Read(counts) => Cow::Owned(filled(counts)),
+        }
+    }
+
+    fn grown(&mut self) -> &mut Histogram<u64> {
+        if let Counts::Read(counts) = &self.0 {
+            self.0 = Counts::Histogram(filled(counts));
+        }
+        match &mut self.0 {
+            Counts::Histogram(histogram) => histogram,
+            Counts::Read(_) => unreachable!("it was made one above"),
+        }
     }
 
     /// Returns the latency in microseconds below or at which that share of the counted ones lies
@@ -64,30 +108,32 @@ impl Latency {
     /// histograms and ask the sum.
     #[must_use]
     pub fn quantile_us(&self, share: f64) -> Option<u64> {
-        (!self.is_empty()).then(|| self.0.value_at_quantile(share))
+        (!self.is_empty()).then(|| self.histogram().value_at_quantile(share))
     }
 
     /// Returns the longest in microseconds, or nothing when none was counted.
     #[must_use]
     pub fn max_us(&self) -> Option<u64> {
-        (!self.is_empty()).then(|| self.0.max())
+        (!self.is_empty()).then(|| self.histogram().max())
     }
 
     /// Returns how many of the counted ones were longer than that many microseconds, to the
     /// histogram's precision of three digits.
     #[must_use]
     pub fn longer_than_us(&self, microseconds: u64) -> u64 {
-        let first = self.0.next_non_equivalent(microseconds.max(1));
-        if first > self.0.max() {
+        let histogram = self.histogram();
+        let first = histogram.next_non_equivalent(microseconds.max(1));
+        if first > histogram.max() {
             return 0;
         }
-        self.0.count_between(first, self.0.max())
+        histogram.count_between(first, histogram.max())
     }
 
     /// Returns the counts between logarithmic bounds: `(upper bound in microseconds, count)`.
     #[must_use]
     pub fn buckets(&self, first_us: u64, base: f64) -> Vec<(u64, u64)> {
-        let bins = self.0.iter_log(first_us.max(1), base.max(1.01));
+        let histogram = self.histogram();
+        let bins = histogram.iter_log(first_us.max(1), base.max(1.01));
         bins.map(|bin| (bin.value_iterated_to(), bin.count_since_last_iteration()))
             .collect()
     }
@@ -99,7 +145,7 @@ impl Latency {
     pub fn pack(&self) -> Result<String> {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
-            .serialize(&self.0, &mut bytes)
+            .serialize(&self.histogram(), &mut bytes)
             .map_err(|error| Error::Histogram {
                 what: error.to_string(),
             })?;
@@ -115,19 +161,36 @@ impl Latency {
         let bytes = STANDARD_NO_PAD
             .decode(text)
             .map_err(|error| wrong(error.to_string()))?;
-        let mut histogram: Histogram<u64> = Deserializer::new()
+        if let Some(counts) = packed::counts(&bytes, HIGHEST_US) {
+            return Ok(Self(Counts::Read(counts)));
+        }
+        // Of another precision, or damaged: then this says what is wrong.
+        let other: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| wrong(error.to_string()))?;
-        if (histogram.low(), histogram.sigfig()) == (1, DIGITS) && histogram.max() <= HIGHEST_US {
-            histogram.auto(true);
-            return Ok(Self(histogram));
-        }
-        let mut latency = Self::new();
-        latency
-            .0
-            .add(&histogram)
+        let mut histogram = empty();
+        histogram
+            .add(&other)
             .map_err(|error| wrong(error.to_string()))?;
-        Ok(latency)
+        Ok(Self(Counts::Histogram(histogram)))
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "a constant that is valid")]
+    Histogram::new(DIGITS).expect("valid digits")
+}
+
+fn filled(counts: &[(u64, u64)]) -> Histogram<u64> {
+    let mut histogram = empty();
+    fill(&mut histogram, counts);
+    histogram
+}
+
+fn fill(histogram: &mut Histogram<u64>, counts: &[(u64, u64)]) {
+    for (value, count) in counts {
+        #[expect(clippy::expect_used, reason = "a histogram that grows takes any value")]
+        histogram.record_n(*value, *count).expect("it grows");
     }
 }
 

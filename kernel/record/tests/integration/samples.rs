@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use code_deploy_record::{Latency, Sample, SampleReader, SampleWriter, Source};
+use proptest::prelude::*;
 
 use crate::Place;
 
@@ -90,4 +91,58 @@ fn a_latency_is_counted_as_what_it_is_however_short_those_before_were() {
     let again = Latency::unpack(&latency.pack().unwrap()).unwrap();
     assert_eq!(again, latency);
     assert_eq!(latency.longer_than_us(100_000), 3);
+}
+
+fn counted(values: &[u64]) -> Latency {
+    let mut latency = Latency::new();
+    values.iter().for_each(|value| latency.count(*value));
+    latency
+}
+
+/// Microseconds of every size, up to more than is told from others.
+fn latencies() -> impl Strategy<Value = Vec<u64>> {
+    let one = (0_u32..30, any::<u64>()).prop_map(|(bits, value)| value % (1 << bits));
+    proptest::collection::vec(one, 0..200)
+}
+
+proptest! {
+    #[test]
+    fn a_histogram_that_was_packed_says_the_same(values in latencies(), others in latencies()) {
+        let latency = counted(&values);
+        let read = Latency::unpack(&latency.pack().unwrap()).unwrap();
+        prop_assert_eq!(&read, &latency);
+        prop_assert_eq!((read.len(), read.is_empty()), (latency.len(), latency.is_empty()));
+        prop_assert_eq!(read.max_us(), latency.max_us());
+        for share in [0.0, 0.5, 0.99, 1.0] {
+            prop_assert_eq!(read.quantile_us(share), latency.quantile_us(share));
+        }
+        prop_assert_eq!(read.longer_than_us(5000), latency.longer_than_us(5000));
+        prop_assert_eq!(read.buckets(100, 2.0), latency.buckets(100, 2.0));
+        prop_assert_eq!(read.pack().unwrap(), latency.pack().unwrap());
+
+        let (mut one, mut other) = (counted(&others), counted(&others));
+        one.add(&read);
+        other.add(&latency);
+        prop_assert_eq!(&one, &other);
+        prop_assert_eq!(one.max_us(), other.max_us());
+        let mut grown = read;
+        grown.add(&counted(&others));
+        prop_assert_eq!(grown, other);
+    }
+
+    #[test]
+    fn a_packed_histogram_that_was_damaged_is_refused_or_read_and_no_more(
+        values in latencies(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut packed = counted(&values).pack().unwrap().into_bytes();
+        let at = at.index(packed.len());
+        packed[at] = byte;
+        if let Ok(text) = String::from_utf8(packed)
+            && let Ok(read) = Latency::unpack(&text)
+        {
+            prop_assert_eq!(read.quantile_us(0.5).is_none(), read.is_empty());
+        }
+    }
 }

@@ -226,10 +226,13 @@ async fn settle(
         .filter(|one| !one.1)
         .map(|one| &one.0)
         .collect();
-    let text = format!(
-        "sha256sum agrees with this program on {artifacts} artifacts, except: {}",
-        list(other.iter())
-    );
+    let text = match other.is_empty() {
+        true => format!(
+            "sha256sum agrees with this program on {}",
+            counted(artifacts, "artifact")
+        ),
+        false => format!("sha256sum does not agree on {}", list(other.iter())),
+    };
     section
         .judge("2.5.6", other.is_empty(), performed, text, &evidence)
         .await

@@ -243,7 +243,7 @@ async fn settle(
             .map_or("", |(_, text)| text.as_str());
         let whole = !text.is_empty() && !text.contains(GAP);
         let lines = counted(text.lines().count(), "line");
-        let reason = format!("the {name} was written: {lines}");
+        let reason = format!("{name}: {lines} written");
         section.judge(item, whole, by, reason, &of(name)).await?;
     }
     Ok(())

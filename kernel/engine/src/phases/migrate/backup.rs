@@ -369,7 +369,7 @@ async fn settle(
         .await?;
     let same = backups.iter().all(|one| one.differs.is_none());
     let text = match backups.iter().find_map(|one| one.differs.as_ref()) {
-        None => format!("restored into a scratch file; all {rows} rows agree by checksum"),
+        None => format!("restored into a scratch file; all of {rows} agree by checksum"),
         Some(differs) => format!("the restored copy differs: {differs}"),
     };
     section

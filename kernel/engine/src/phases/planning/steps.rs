@@ -104,7 +104,7 @@ fn report(steps: &[PlannedStep], digest: Digest) -> Report {
         let changes = if step.changes {
             "cannot be undone"
         } else {
-            "changes nothing"
+            "nothing to undo"
         };
         vec![
             step.phase.to_string(),
