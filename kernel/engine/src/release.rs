@@ -24,6 +24,7 @@ mod shift;
 mod split;
 pub mod traffic;
 
+pub use rolling::instances_at;
 pub use shift::LEASE;
 
 use std::sync::Arc;

@@ -13,7 +13,9 @@ mod manifest;
 mod names;
 mod pod;
 mod sampling;
+mod silence;
 mod start;
+mod stated;
 mod stop;
 mod store;
 mod traffic;
@@ -37,6 +39,7 @@ use code_deploy_record::{Finding, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed};
@@ -63,6 +66,8 @@ pub struct KubernetesTarget {
     fit: OnceCell<()>,
     /// The folder of this environment on this machine: locks and logs.
     root: PathBuf,
+    /// When this value was made.
+    made: Instant,
     happenings: Happenings,
     sampling: Sampling,
     tasks: TaskTracker,
@@ -94,6 +99,7 @@ impl KubernetesTarget {
             root: runs.path().join("kubernetes").join(&spec.environment),
             place,
             settings: Arc::new(settings),
+            made: Instant::now(),
             happenings: Happenings::default(),
             sampling: Sampling::default(),
             tasks: TaskTracker::new(),
@@ -259,6 +265,17 @@ impl Target for KubernetesTarget {
         self.stop_release(service, release, grace).await
     }
 
+    async fn scale_down(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        self.scale_release_down(service, release, replicas, grace)
+            .await
+    }
+
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         self.lead(shares).await
     }
@@ -268,15 +285,17 @@ impl Target for KubernetesTarget {
         self.served(&services, &pods).await
     }
 
-    /// Nothing of ours stands in a cluster that could let a lease run out: traffic is never split
-    /// there, and the findings say what a killed run leaves.
+    /// Nothing of ours stands in a cluster that could let a lease run out: the findings say what a
+    /// killed run leaves.
     async fn renew_lease(&self, _: Option<Lease>) -> Result<(), TargetError> {
         Ok(())
     }
 
     async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
         let pods = self.pods().await?;
-        Ok(self.happenings.since_last(&pods))
+        let mut events = self.cluster.connect().await?.silences.since_last();
+        events.extend(self.happenings.since_last(&pods));
+        Ok(events)
     }
 
     async fn sample_into(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {

@@ -86,12 +86,19 @@ pub(super) fn wave(inputs: &Inputs, step: &TrafficStep, after: Option<&StepName>
     })
 }
 
-/// Returns how many instances of the new release a service has at a share: at least one.
-fn of_new(service: &Service, percent: u16) -> u32 {
-    let wanted = u64::from(service.replicas) * u64::from(percent);
-    u32::try_from(wanted.div_ceil(100))
+/// Returns how many instances of the new and of the old release a service with so many replicas
+/// has once a wave has brought the new one to that share: at least one of each.
+#[must_use]
+pub fn instances_at(replicas: u32, percent: u16) -> (u32, u32) {
+    let wanted = u64::from(replicas) * u64::from(percent);
+    let new = u32::try_from(wanted.div_ceil(100))
         .unwrap_or(u32::MAX)
-        .clamp(1, service.replicas.max(1))
+        .clamp(1, replicas.max(1));
+    (new, replicas.saturating_sub(new).max(1))
+}
+
+fn of_new(service: &Service, percent: u16) -> u32 {
+    instances_at(service.replicas, percent).0
 }
 
 impl Wave {
@@ -108,10 +115,7 @@ impl Wave {
 
     async fn lower(&self, context: &Context, from: &Release) -> Result<(), StepError> {
         for service in context.spec.services.iter().rev() {
-            let left = service
-                .replicas
-                .saturating_sub(of_new(service, self.percent))
-                .max(1);
+            let (_, left) = instances_at(service.replicas, self.percent);
             let running = green::running(context, &service.name, from).await?.len();
             if running > left as usize {
                 let grace = green::grace(context, &service.name);

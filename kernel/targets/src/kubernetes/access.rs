@@ -7,7 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
-use super::cluster::{Connection, within};
+use super::cluster::Connection;
 use crate::failure::{code, failed};
 
 /// Verbs by resource, as `templates/kubernetes/role.yaml` grants them.
@@ -34,15 +34,24 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
     ("", "configmaps", &["get", "create", "patch", "delete"]),
 ];
 
+/// What replacing the pods of a release one by one needs beside that.
+const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
+
+/// What is needed only where a deployment asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Extras {
+    pub secrets: bool,
+    pub configurations: bool,
+    pub rolling: bool,
+}
+
 /// Asks whether the account may do what a run does in the namespace.
 ///
 /// # Errors
 /// `CD0532` with all that is missing.
-pub async fn check(
-    connection: &Connection,
-    (secrets, configurations): (bool, bool),
-) -> Result<(), TargetError> {
-    let wanted = HIDDEN.iter().zip([secrets, configurations]);
+pub async fn check(connection: &Connection, extras: Extras) -> Result<(), TargetError> {
+    let asked_for = [extras.secrets, extras.configurations, extras.rolling];
+    let wanted = HIDDEN.iter().chain([&ROLLING]).zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
     let asked = NEEDED
         .iter()
@@ -92,8 +101,9 @@ async fn may(
     };
     let all: Api<SelfSubjectAccessReview> = Api::all(connection.client());
     let params = PostParams::default();
-    let asked = all.create(&params, &review);
-    let answer = within("ask what the account may do", None, asked).await?;
+    let ask = || all.create(&params, &review);
+    let answer = connection.ask("ask what the account may do", None, ask);
+    let answer = answer.await?;
     let allowed = answer.status.is_some_and(|status| status.allowed);
     Ok((!allowed).then(|| format!("{verb} {resource}")))
 }
@@ -104,7 +114,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{HIDDEN, NEEDED};
+    use super::{HIDDEN, NEEDED, ROLLING};
 
     #[test]
     fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
@@ -126,6 +136,7 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
+            .chain([&ROLLING])
             .flat_map(|(group, resource, verbs)| {
                 verbs
                     .iter()

@@ -7,7 +7,6 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::KubernetesTarget;
-use super::cluster::within;
 use crate::failure::{code, failed};
 
 impl KubernetesTarget {
@@ -18,13 +17,12 @@ impl KubernetesTarget {
         let (nodes, pods): (Api<Node>, Api<Pod>) =
             (Api::all(connection.client()), Api::all(connection.client()));
         let params = ListParams::default();
-        let nodes = within(
-            "list nodes, to measure the cluster",
-            None,
-            nodes.list(&params),
-        )
-        .await?;
-        let pods = within("list the pods of all namespaces", None, pods.list(&params)).await?;
+        let list = || nodes.list(&params);
+        let action = "list nodes, to measure the cluster";
+        let nodes = connection.ask(action, None, list).await?;
+        let list = || pods.list(&params);
+        let action = "list the pods of all namespaces";
+        let pods = connection.ask(action, None, list).await?;
         let data = self.settings.spec.data_folder();
         let here = crate::capacity::measure(&data).await.map_err(|error| {
             let what = format!("cannot measure this machine: {error}");

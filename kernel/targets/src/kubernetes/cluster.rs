@@ -1,19 +1,23 @@
 //! The cluster: which it is, what its answers mean, and changes of what is ours there.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
+use code_deploy_record::{Clock as _, SystemClock};
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::manifest::Manifest;
 use super::names::Names;
+use super::silence::Silences;
 use crate::failure::{code, failed, transient};
 use crate::settings::Lookup;
 
@@ -22,6 +26,13 @@ pub const MANAGER: &str = "code-deploy";
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
+/// elected, in less. The engine gives a look at the target ten seconds more.
+const SILENCE: Duration = Duration::from_secs(50);
+
+/// The pause before something is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The oldest version that is deployed to: `1.20`.
 const OLDEST: (u32, u32) = (1, 20);
@@ -48,6 +59,8 @@ pub struct Connection {
     pub version: String,
     /// The same in numbers.
     number: (u32, u32),
+    /// Times in which it did not answer.
+    pub silences: Arc<Silences>,
 }
 
 impl Cluster {
@@ -118,6 +131,7 @@ impl Cluster {
             server,
             version: info.git_version,
             number,
+            silences: Arc::default(),
         })
     }
 }
@@ -174,8 +188,9 @@ impl Connection {
     {
         let kind = K::kind(&K::DynamicType::default()).to_lowercase();
         let action = format!("look for the {kind} {name}");
-        let found = within(&action, Some(service), self.all::<K>().get_opt(name)).await?;
-        match found {
+        let all = self.all::<K>();
+        let found = self.ask(&action, Some(service), || all.get_opt(name));
+        match found.await? {
             Some(found) if !names.are_ours(found.meta().labels.as_ref()) => {
                 let what = format!(
                     "the name {name} is taken: namespace {} has a {kind} of that name which this \
@@ -207,8 +222,8 @@ impl Connection {
         let all = self.all::<K>();
         let params = PatchParams::apply(MANAGER);
         let patch = Patch::Apply(&manifest.value);
-        let applied = all.patch(&manifest.name, &params, &patch);
-        within(&action, Some(service), applied).await
+        let apply = || all.patch(&manifest.name, &params, &patch);
+        self.ask(&action, Some(service), apply).await
     }
 
     /// Changes some fields of an object, as a merge patch (RFC 7396) says.
@@ -229,8 +244,8 @@ impl Connection {
         let action = format!("change the {kind} {name}");
         let (all, params) = (self.all::<K>(), PatchParams::default());
         let merge = Patch::Merge(patch);
-        let changed = all.patch(name, &params, &merge);
-        within(&action, Some(service), changed).await.map(drop)
+        let change = || all.patch(name, &params, &merge);
+        self.ask(&action, Some(service), change).await.map(drop)
     }
 
     /// Removes an object; its pods are asked to end. One that is not there is no error.
@@ -245,34 +260,79 @@ impl Connection {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        let removed = tokio::time::timeout(ANSWER, all.delete(name, &params)).await;
         let action = format!("remove the {kind} {name}");
-        match removed {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-            Ok(Err(error)) => Err(refusal(&action, Some(service), &error)),
-            Err(_) => Err(silent(&action, Some(service))),
+        let remove = || async {
+            match all.delete(name, &params).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                removed => removed.map(drop),
+            }
+        };
+        self.ask(&action, Some(service), remove).await
+    }
+
+    /// Asks the cluster, again and again while it does not answer, but not for ever. All that is
+    /// asked of it may be asked twice: states are wished for, not steps. `action` says what is asked,
+    /// as in `cannot list pods`.
+    ///
+    /// # Errors
+    /// What the cluster says; `CD0530` when it stays silent.
+    pub async fn ask<T, F>(
+        &self,
+        action: &str,
+        service: Option<&str>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, TargetError>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        let (since, end) = (SystemClock.now(), Instant::now() + SILENCE);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let answer = tokio::time::timeout(ANSWER.min(left), ask()).await;
+            let error = match answer {
+                Ok(Err(error)) if is_silence(&error) => refusal(action, service, &error),
+                Ok(answer) => {
+                    self.silences.ended();
+                    return answer.map_err(|error| refusal(action, service, &error));
+                }
+                Err(_) => silent(action, service, SILENCE),
+            };
+            self.silences.began(since);
+            tracing::warn!(%error, "the cluster does not answer");
+            if Instant::now() + AGAIN >= end {
+                return Err(error);
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }
 
-/// Waits for an answer of the cluster, but not for ever. `action` says what is asked, as in
-/// `cannot list pods`.
-pub async fn within<T>(
+/// Returns whether an error says that nobody answered, or somebody in place of the API server.
+fn is_silence(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+/// Waits for the first answer of a cluster, which has to come at once: nothing says yet that there
+/// is one.
+async fn within<T>(
     action: &str,
     service: Option<&str>,
     asked: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, TargetError> {
     match tokio::time::timeout(ANSWER, asked).await {
         Ok(answer) => answer.map_err(|error| refusal(action, service, &error)),
-        Err(_) => Err(silent(action, service)),
+        Err(_) => Err(silent(action, service, ANSWER)),
     }
 }
 
-fn silent(action: &str, service: Option<&str>) -> TargetError {
+fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetError {
     let what = format!(
         "cannot {action}: the cluster did not answer within {} s",
-        ANSWER.as_secs()
+        limit.as_secs()
     );
     let next = "Look whether its API server answers (`kubectl version`), and run again.";
     transient(code::CLUSTER, service, what, next)

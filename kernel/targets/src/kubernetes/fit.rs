@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::Release;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,8 +13,9 @@ use kube::Api;
 use kube::api::ListParams;
 use tokio::net::TcpStream;
 
-use super::cluster::{Connection, within};
-use super::{KubernetesTarget, access, hidden, pod};
+use super::access::{self, Extras};
+use super::cluster::Connection;
+use super::{KubernetesTarget, hidden, pod};
 use crate::failure::{code, failed};
 
 /// How long a connection to an address of the cluster may take.
@@ -31,7 +33,7 @@ impl KubernetesTarget {
     pub(super) async fn check_fit(&self) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         namespace_is_there(connection).await?;
-        access::check(connection, self.hidden_kinds()).await?;
+        access::check(connection, self.extras()).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
     }
@@ -57,12 +59,17 @@ impl KubernetesTarget {
         Ok(())
     }
 
-    /// Returns whether any service is given secrets, and whether configurations.
-    fn hidden_kinds(&self) -> (bool, bool) {
-        let services = self.settings.spec.compose.services.values();
-        services
-            .map(hidden::uses)
-            .fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1))
+    /// Returns what this deployment needs beside what each does.
+    fn extras(&self) -> Extras {
+        let spec = &self.settings.spec;
+        let uses = spec.compose.services.values().map(hidden::uses);
+        let (secrets, configurations) =
+            uses.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
+        Extras {
+            secrets,
+            configurations,
+            rolling: spec.strategy.kind == StrategyKind::Rolling,
+        }
     }
 
     /// A folder that a service mounts is one of the node. Only where all nodes are this machine is
@@ -80,11 +87,8 @@ impl KubernetesTarget {
         };
         let nodes: Api<Node> = Api::all(connection.client());
         let params = ListParams::default();
-        let listed = within(
-            "list nodes, to see whether a folder is theirs",
-            None,
-            nodes.list(&params),
-        );
+        let action = "list nodes, to see whether a folder is theirs";
+        let listed = connection.ask(action, None, || nodes.list(&params));
         let listed = listed.await?;
         let own = std::fs::read_to_string(MACHINE).unwrap_or_default();
         let elsewhere = listed.items.iter().find(|node| !is_here(node, own.trim()));
@@ -107,7 +111,8 @@ impl KubernetesTarget {
 async fn namespace_is_there(connection: &Connection) -> Result<(), TargetError> {
     let all: Api<Namespace> = Api::all(connection.client());
     let name = connection.namespace.as_str();
-    match within("look for the namespace", None, all.get_opt(name)).await {
+    let found = connection.ask("look for the namespace", None, || all.get_opt(name));
+    match found.await {
         Ok(Some(_)) => Ok(()),
         // Whether it is there may be hidden from who may work in it.
         Err(error) if error.code == code::ACCESS => Ok(()),
@@ -130,11 +135,8 @@ async fn namespace_is_there(connection: &Connection) -> Result<(), TargetError> 
 /// The address of the API inside the cluster is one that always answers.
 async fn is_routed(connection: &Connection) -> Result<(), TargetError> {
     let services: Api<Service> = Api::namespaced(connection.client(), "default");
-    let found = within(
-        "look for the API's own address",
-        None,
-        services.get_opt("kubernetes"),
-    );
+    let ask = || services.get_opt("kubernetes");
+    let found = connection.ask("look for the API's own address", None, ask);
     let found = match found.await {
         Ok(found) => found,
         // Then the first connection to a pod tells.

@@ -50,9 +50,9 @@ impl Happenings {
 fn told(was: &Known, is: Option<&Known>) -> Option<String> {
     let name = &was.name;
     let Some(is) = is else {
-        return Some(format!(
-            "pod {name} is gone: somebody else or the cluster removed it"
-        ));
+        // One that never ran was made in place of one that was ended on purpose, and taken back.
+        let ran = was.running || was.restarts > 0;
+        return ran.then(|| format!("pod {name} is gone: somebody else or the cluster removed it"));
     };
     let end = is.end.as_deref().unwrap_or("how is not known");
     if was.restarts < is.restarts {

@@ -13,7 +13,6 @@ use kube::api::LogParams;
 use tokio::io::AsyncWriteExt as _;
 
 use super::KubernetesTarget;
-use super::cluster::within;
 use super::store::Known;
 use crate::disk::{create_private, write_private};
 use crate::failure::files;
@@ -47,10 +46,9 @@ impl KubernetesTarget {
     }
 
     /// Takes over the logs of pods that are about to end, as far as they go.
-    pub(super) async fn keep_logs(&self, service: &str, release: &Release) {
+    pub(super) async fn keep_logs_of(&self, service: &str, release: &Release, pods: &[Known]) {
         let folder = self.logs_folder(service, release);
-        let pods = self.pods_of(service, release).await.unwrap_or_default();
-        for pod in &pods {
+        for pod in pods {
             if let Err(error) = self.take_over(pod, &folder).await {
                 tracing::warn!(%error, pod = pod.name, "the log of a pod was not kept");
             }
@@ -69,8 +67,9 @@ impl KubernetesTarget {
         };
         let connection = self.cluster.connect().await?;
         let pods = connection.all::<Pod>();
-        let asked = pods.logs(&pod.name, &params);
-        let text = within("read a log", Some(&pod.service), asked).await?;
+        let read = || pods.logs(&pod.name, &params);
+        let text = connection.ask("read a log", Some(&pod.service), read);
+        let text = text.await?;
         let path = folder.join(format!("{}.log", pod.name));
         create_private(folder).map_err(files(Some(&pod.service), "create", folder))?;
         write_private(&path, self.settings.redactor.clean(&text).as_bytes()).map_err(files(

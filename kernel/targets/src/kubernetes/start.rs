@@ -18,6 +18,8 @@ use super::cluster::Connection;
 use super::hidden::{self, Kind};
 use super::manifest::{Given, Manifest, Wish};
 use super::names::{Part, selecting};
+use super::stated;
+use super::stop::asked_for;
 use super::store::{Known, release_of};
 use super::trouble;
 use super::wait::{Objects, Waited, until};
@@ -44,14 +46,16 @@ impl KubernetesTarget {
         let _change = ChangeLock::of_service(&self.root, service).await?;
         let connection = self.cluster.connect().await?;
         let name = self.name_of(service, release)?;
-        let before = self
-            .running_before(connection, service, release, &name)
-            .await?;
+        let before = self.there_before(connection, service, release).await?;
         connection
             .ours::<Service>(&self.names, service, &name)
             .await?;
-        let replicas = wanted.replicas.max(before.unwrap_or(0));
-        let manifests = self.manifests_of(wanted, replicas, connection).await?;
+        let replicas = wanted.replicas.max(before.as_ref().map_or(0, asked_for));
+        let mut manifests = self.manifests_of(wanted, replicas, connection).await?;
+        if let Some(before) = &before {
+            // Pods that run are kept, also where the files say something else by now.
+            manifests.deployment = stated::with_replicas(service, before, replicas)?;
+        }
         self.apply_hidden(connection, wanted, &name).await?;
         let way = connection.apply::<Service>(service, &manifests.way).await?;
         let applied = connection
@@ -184,16 +188,16 @@ impl KubernetesTarget {
         Ok(())
     }
 
-    /// Returns how many pods the release's Deployment is asked for, if there is one.
-    async fn running_before(
+    /// Returns the release's Deployment, if there is one.
+    async fn there_before(
         &self,
         connection: &Connection,
         service: &str,
         release: &Release,
-        name: &str,
-    ) -> Result<Option<u32>, TargetError> {
+    ) -> Result<Option<Deployment>, TargetError> {
+        let name = self.name_of(service, release)?;
         let found = connection
-            .ours::<Deployment>(&self.names, service, name)
+            .ours::<Deployment>(&self.names, service, &name)
             .await?;
         let Some(found) = found else { return Ok(None) };
         if release_of(&found.metadata).as_ref() != Some(release) {
@@ -204,8 +208,7 @@ impl KubernetesTarget {
             let next = "Rename the service or the release.";
             return Err(failed(code::NAME_TAKEN, Some(service), what, next));
         }
-        let replicas = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-        Ok(Some(u32::try_from(replicas).unwrap_or(0)))
+        Ok(Some(found))
     }
 
     /// Returns the addresses of services by name, where the deployment file asks for them.
@@ -284,7 +287,7 @@ impl KubernetesTarget {
         &self,
         connection: &Connection,
         wanted: &Wanted,
-        before: Option<u32>,
+        before: Option<Deployment>,
         mut error: TargetError,
     ) -> TargetError {
         let (service, release) = (wanted.service.as_str(), &wanted.release);
@@ -293,9 +296,9 @@ impl KubernetesTarget {
                 .end_release(service, release, Duration::ZERO)
                 .await
                 .map(|_| "What was started was stopped again."),
-            Some(replicas) => match self.manifests_of(wanted, replicas, connection).await {
-                Ok(manifests) => connection
-                    .apply::<Deployment>(service, &manifests.deployment)
+            Some(before) => match stated::with_replicas(service, &before, asked_for(&before)) {
+                Ok(manifest) => connection
+                    .apply::<Deployment>(service, &manifest)
                     .await
                     .map(|_| "As many pods are wanted as before."),
                 Err(error) => Err(error),

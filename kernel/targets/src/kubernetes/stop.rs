@@ -12,9 +12,10 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 
 use super::KubernetesTarget;
-use super::cluster::{Connection, within};
+use super::cluster::Connection;
 use super::names::{self, Part, selecting};
 use super::pod;
+use super::stated;
 use super::store::{labelled, release_of};
 use super::wait::{Waited, until};
 use crate::failure::{code, transient};
@@ -36,8 +37,73 @@ impl KubernetesTarget {
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
         let _change = ChangeLock::of_service(&self.root, service).await?;
-        self.keep_logs(service, release).await;
+        let pods = self.pods_of(service, release).await.unwrap_or_default();
+        self.keep_logs_of(service, release, &pods).await;
         self.end_release(service, release, grace).await
+    }
+
+    /// Ends pods of a release until so many are left. Nobody is led to those that go before they are
+    /// asked to end.
+    ///
+    /// Which pods go when a Deployment is asked for fewer its controller alone decides, and may
+    /// decide for those that serve. So they are removed by name, and fewer are asked for at once: what
+    /// the controller has made in their place meanwhile is not ready, and is what it takes back.
+    pub(super) async fn scale_release_down(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        if replicas == 0 {
+            return self.stop_release(service, release, grace).await;
+        }
+        let _change = ChangeLock::of_service(&self.root, service).await?;
+        let connection = self.cluster.connect().await?;
+        let name = self.name_of(service, release)?;
+        let deployment = connection
+            .ours::<Deployment>(&self.names, service, &name)
+            .await?;
+        let Some(deployment) = deployment.filter(|one| asked_for(one) > replicas) else {
+            return self.ended(service, release, replicas, grace, 0).await;
+        };
+        let manifest = stated::with_replicas(service, &deployment, replicas)?;
+        let kept = self.lead_to_fewer(service, release, replicas).await?;
+        let mut going = self.pods_of(service, release).await?;
+        going.retain(|pod| !pod.ending && !kept.contains(&pod.name));
+        self.happenings.are_asked_to_end(&going);
+        self.keep_logs_of(service, release, &going).await;
+        let removals = going
+            .iter()
+            .map(|pod| connection.remove::<Pod>(service, &pod.name));
+        futures::future::try_join_all(removals).await?;
+        connection.apply::<Deployment>(service, &manifest).await?;
+        let stopped = self.ended(service, release, replicas, grace, going.len());
+        let stopped = stopped.await?;
+        self.lead_to_all(service, release).await?;
+        Ok(stopped)
+    }
+
+    /// Waits until no more than so many pods of a release are left.
+    async fn ended(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+        grace: Duration,
+        going: usize,
+    ) -> Result<Stopped, TargetError> {
+        let forced = self.wait_gone(service, release, replicas, grace).await?;
+        let going = u32::try_from(going).unwrap_or(u32::MAX);
+        Ok(Stopped {
+            service: service.to_owned(),
+            release: release.clone(),
+            ended: going.saturating_sub(forced),
+            forced,
+            // Nothing of ours stands where requests pass: whether one was cut off, the outside
+            // client says.
+            cut: 0,
+        })
     }
 
     /// As [`stop_release`](Self::stop_release), for who holds the lock.
@@ -63,18 +129,9 @@ impl KubernetesTarget {
         if way.is_some() {
             connection.remove::<Service>(service, &name).await?;
         }
-        let forced = self.wait_gone(service, release, grace).await?;
+        let stopped = self.ended(service, release, 0, grace, known.len()).await?;
         self.remove_hidden(connection, service, &name).await?;
-        let all = u32::try_from(known.len()).unwrap_or(u32::MAX);
-        Ok(Stopped {
-            service: service.to_owned(),
-            release: release.clone(),
-            ended: all.saturating_sub(forced),
-            forced,
-            // Nothing of ours stands where requests pass: whether one was cut off, the outside
-            // client says.
-            cut: 0,
-        })
+        Ok(stopped)
     }
 
     /// Removes the secrets and configurations of a release. An account that was never asked to
@@ -96,12 +153,13 @@ impl KubernetesTarget {
         Ok(())
     }
 
-    /// Waits until no pod of a release runs on; returns how many were made to end. The objects of
-    /// pods whose processes have ended go a while later by themselves.
+    /// Waits until no more than so many pods of a release run on; returns how many were made to end.
+    /// The objects of pods whose processes have ended go a while later by themselves.
     async fn wait_gone(
         &self,
         service: &str,
         release: &Release,
+        replicas: u32,
         grace: Duration,
     ) -> Result<u32, TargetError> {
         let connection = self.cluster.connect().await?;
@@ -118,7 +176,9 @@ impl KubernetesTarget {
             |pods| {
                 let killed = pods.values().filter(|pod| was_killed(pod));
                 forced.extend(killed.map(|pod| pod.name_any()));
-                pods.values().all(has_ended).then_some(())
+                let alive = pods.values().filter(|pod| !is_ending(pod)).count();
+                let mut ending = pods.values().filter(|pod| is_ending(pod));
+                (alive <= replicas as usize && ending.all(has_ended)).then_some(())
             },
         );
         match waited.await? {
@@ -127,7 +187,8 @@ impl KubernetesTarget {
                 let left = pods.iter().filter(|(_, pod)| !has_ended(pod));
                 let left: Vec<&str> = left.map(|(name, _)| name.as_str()).collect();
                 let what = format!(
-                    "pods of release {release} did not end within {limit:?}: {}",
+                    "pods of release {release} did not end within {limit:?} until {replicas} were \
+                     left: there are {}",
                     left.join(", ")
                 );
                 let next = "Look at their node (`kubectl describe pod`), and stop again.";
@@ -145,7 +206,8 @@ impl KubernetesTarget {
         let mut ways: BTreeMap<(String, Release), ()> = BTreeMap::new();
         let params = ListParams::default().labels(&selecting(&self.names.everything()));
         let all = connection.all::<Deployment>();
-        let listed = within("list deployments", None, all.list(&params)).await?;
+        let list = || all.list(&params);
+        let listed = connection.ask("list deployments", None, list).await?;
         let deployments = listed.items.iter().map(|one| &one.metadata);
         let services = self.services(Part::Way).await?;
         let metas = deployments.chain(services.iter().map(|one| &one.metadata));
@@ -175,6 +237,16 @@ impl KubernetesTarget {
     }
 }
 
+/// Returns how many pods a Deployment is asked for.
+pub(super) fn asked_for(deployment: &Deployment) -> u32 {
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    u32::try_from(replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+fn is_ending(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
 /// Returns whether a pod was asked to end and no process of it is left.
 fn has_ended(pod: &Pod) -> bool {
     let status = pod.status.clone().unwrap_or_default();
@@ -183,7 +255,7 @@ fn has_ended(pod: &Pod) -> bool {
         let state = one.state.as_ref();
         state.is_none_or(|state| state.running.is_none())
     };
-    pod.metadata.deletion_timestamp.is_some() && containers.all(|one| is_over(&one))
+    is_ending(pod) && containers.all(|one| is_over(&one))
 }
 
 /// What may not be looked at is not there; what is somebody else's is left alone.

@@ -1,6 +1,6 @@
 //! What of ours there is on the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, Utc};
@@ -12,7 +12,6 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use super::KubernetesTarget;
-use super::cluster::within;
 use super::names::{self, Part, selecting};
 
 /// A pod of ours.
@@ -127,7 +126,8 @@ impl KubernetesTarget {
         let connection = self.cluster.connect().await?;
         let params = ListParams::default().labels(labels);
         let all = connection.all::<Pod>();
-        let listed = within("list pods", None, all.list(&params)).await?;
+        let list = || all.list(&params);
+        let listed = connection.ask("list pods", None, list).await?;
         let known = listed.iter().filter_map(Known::of);
         // The object of a pod whose process has ended stays for a while.
         Ok(known.filter(|pod| pod.running || !pod.ending).collect())
@@ -140,7 +140,8 @@ impl KubernetesTarget {
         labels.insert(names::PART.to_owned(), part.word().to_owned());
         let params = ListParams::default().labels(&selecting(&labels));
         let all = connection.all::<Service>();
-        let listed = within("list services", None, all.list(&params)).await?;
+        let list = || all.list(&params);
+        let listed = connection.ask("list services", None, list).await?;
         let ours = listed.items.into_iter();
         Ok(ours
             .filter(|one| self.names.are_ours(one.metadata.labels.as_ref()))
@@ -157,7 +158,8 @@ impl KubernetesTarget {
         let connection = self.cluster.connect().await?;
         let params = ListParams::default().labels(&selecting(&self.names.everything()));
         let all = connection.all::<Endpoints>();
-        let listed = within("list endpoints", None, all.list(&params)).await?;
+        let list = || all.list(&params);
+        let listed = connection.ask("list endpoints", None, list).await?;
         let served = services.iter().map(|service| {
             let name = service.name_any();
             let own = listed.items.iter().find(|one| one.name_any() == name);
@@ -170,14 +172,24 @@ impl KubernetesTarget {
 
 /// Returns how many ready pods of each release a Service leads to.
 pub fn counted(endpoints: &Endpoints, pods: &[Known]) -> BTreeMap<Release, u32> {
+    count(&led_to(endpoints, pods), pods)
+}
+
+/// Returns the ready pods of ours that a Service leads to.
+pub fn led_to(endpoints: &Endpoints, pods: &[Known]) -> BTreeSet<String> {
     let subsets = endpoints.subsets.iter().flatten();
     let ready = subsets.flat_map(|subset| subset.addresses.iter().flatten());
     let names = ready.filter_map(|address| address.target_ref.as_ref()?.name.clone());
+    names
+        .filter(|name| pods.iter().any(|pod| pod.name == *name))
+        .collect()
+}
+
+/// Returns how many of these pods are of each release.
+pub fn count(names: &BTreeSet<String>, pods: &[Known]) -> BTreeMap<Release, u32> {
     let mut counts = BTreeMap::new();
-    for name in names {
-        if let Some(pod) = pods.iter().find(|pod| pod.name == name) {
-            *counts.entry(pod.release.clone()).or_default() += 1;
-        }
+    for pod in pods.iter().filter(|pod| names.contains(&pod.name)) {
+        *counts.entry(pod.release.clone()).or_default() += 1;
     }
     counts
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use code_deploy_engine::target::{Shares, TargetError};
 use code_deploy_record::Release;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use kube::ResourceExt as _;
 use kube::runtime::watcher;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::manifest::{self, Leads};
 use super::names;
-use super::store::{Known, counted};
+use super::store::{Known, count, counted, led_to, shares};
 use super::wait::{Waited, until};
 use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
@@ -39,29 +40,87 @@ impl KubernetesTarget {
         for (service, shares) in shares {
             wanted.push((service.as_str(), Aim::of(service, shares, &pods)?));
         }
+        self.carry_out(&wanted, &pods).await
+    }
+
+    async fn carry_out(&self, wanted: &[(&str, Aim)], pods: &[Known]) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
-        for (service, _) in &wanted {
+        for (service, _) in wanted {
             connection
                 .ours::<Service>(&self.names, service, service)
                 .await?;
         }
-        for (service, aim) in &wanted {
+        for (service, aim) in wanted {
             if let Aim::Split(counts) = aim {
-                mark(connection, service, &chosen(service, counts, &pods), &pods).await?;
+                mark(connection, service, &chosen(service, counts, pods), pods).await?;
             }
             let declared = self.service(service)?;
             let manifest = manifest::stable(&self.names, declared, &aim.leads());
             let manifest = manifest.map_err(|what| self.cannot(service, &what))?;
             connection.apply::<Service>(service, &manifest).await?;
         }
-        for (service, aim) in &wanted {
+        for (service, aim) in wanted {
             self.followed(service, aim).await?;
         }
         tokio::time::sleep(NODES).await;
-        for (service, aim) in &wanted {
+        for (service, aim) in wanted {
             if !matches!(aim, Aim::Split(_)) {
-                mark(connection, service, &BTreeSet::new(), &pods).await?;
+                mark(connection, service, &BTreeSet::new(), pods).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Leads the Service to no more than so many pods of a release, with the shares that it has,
+    /// and returns the pods to keep: nobody is led to the others of the release any more, and nodes
+    /// had time to follow. Shares that so many pods cannot give are refused before anything is changed.
+    pub(super) async fn lead_to_fewer(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+    ) -> Result<BTreeSet<String>, TargetError> {
+        let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
+        let connection = self.cluster.connect().await?;
+        let pods = self.pods().await?;
+        let all = connection.all::<Endpoints>();
+        let ask = || all.get_opt(service);
+        let found = connection.ask("look for endpoints", Some(service), ask);
+        let found = found.await?;
+        let led = found.map(|one| led_to(&one, &pods)).unwrap_or_default();
+        let counts = count(&led, &pods);
+        let mut serving = BTreeSet::new();
+        if counts.contains_key(release) {
+            let aim = Aim::fewer(service, &counts, (release, replicas), &pods)?;
+            if let Aim::Split(counts) = &aim {
+                serving = chosen(service, counts, &pods);
+            }
+            if serving != led {
+                self.carry_out(&[(service, aim)], &pods).await?;
+            }
+        }
+        // What another process moved it moved before this value was made.
+        tokio::time::sleep_until(self.made + NODES).await;
+        Ok(kept(service, (release, replicas), &serving, &pods))
+    }
+
+    /// Leads the Service to all pods of a release again, where it led to some of them and to no
+    /// other release.
+    pub(super) async fn lead_to_all(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<(), TargetError> {
+        let services = self.services(super::names::Part::Service).await?;
+        let is_split = |one: &&Service| one.name_any() == service && Leads::of(one) == Leads::Split;
+        if services.iter().find(is_split).is_none() {
+            return Ok(());
+        }
+        let served = self.served(&services, &self.pods().await?).await?;
+        let whole = Shares::from([(release.clone(), 100)]);
+        if served.get(service) == Some(&whole) {
+            self.lead(&BTreeMap::from([(service.to_owned(), whole)]))
+                .await?;
         }
         Ok(())
     }
@@ -129,6 +188,30 @@ impl Aim {
         }
     }
 
+    /// Returns the aim that leaves shares as they are with no more than so many pods of a release.
+    fn fewer(
+        service: &str,
+        counts: &BTreeMap<Release, u32>,
+        (release, replicas): (&Release, u32),
+        pods: &[Known],
+    ) -> Result<Self, TargetError> {
+        let shares = shares(counts);
+        let ready = ready_of(service, release, pods).min(replicas);
+        let mut others = counts.keys().filter(|other| *other != release);
+        let Some(other) = others.next() else {
+            return Ok(Self::Split(BTreeMap::from([(release.clone(), ready)])));
+        };
+        let share = shares.get(release).copied().unwrap_or(0);
+        let given = by_pods(share, ready, ready_of(service, other, pods));
+        match (given, others.next()) {
+            (Some((of_release, of_other)), None) => Ok(Self::Split(BTreeMap::from([
+                (release.clone(), of_release),
+                (other.clone(), of_other),
+            ]))),
+            _ => Err(no_split(service, &shares, pods)),
+        }
+    }
+
     fn leads(&self) -> Leads {
         match self {
             Self::Nobody => Leads::Nobody,
@@ -181,6 +264,22 @@ fn chosen(service: &str, counts: &BTreeMap<Release, u32>, pods: &[Known]) -> BTr
         ready.into_iter().take(*count as usize)
     });
     of_each.map(|pod| pod.name.clone()).collect()
+}
+
+/// Returns the pods of a release to keep: those that get traffic, then those that are ready, then
+/// those that have run the longest.
+fn kept(
+    service: &str,
+    (release, replicas): (&Release, u32),
+    serving: &BTreeSet<String>,
+    pods: &[Known],
+) -> BTreeSet<String> {
+    let own = pods.iter().filter(|pod| pod.service == service);
+    let own = own.filter(|pod| pod.release == *release && !pod.ending);
+    let mut own: Vec<&Known> = own.collect();
+    own.sort_by_key(|pod| (!serving.contains(&pod.name), !pod.ready, pod.started));
+    let own = own.into_iter().take(replicas as usize);
+    own.map(|pod| pod.name.clone()).collect()
 }
 
 /// Marks these pods of a service and no others. Pods come in before others go, so that there is

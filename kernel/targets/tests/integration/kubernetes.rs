@@ -5,11 +5,13 @@ mod cluster;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use code_deploy_engine::target::Target as _;
+use code_deploy_engine::target::{Instance, Target as _};
 use code_deploy_record::{RunsFolder, SampleReader, Source};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service};
+use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::stage::{address, eventually, get, release, shares, text, wanted};
 use cluster::{COMPOSE, GRACE, Stage};
@@ -288,4 +290,67 @@ async fn secrets_and_configurations_reach_the_pods_and_go_with_their_release() {
     let configurations = stage.all::<ConfigMap>().get_opt("api-1-0-0").await.unwrap();
     assert!(secrets.is_none() && configurations.is_none());
     stage.end().await;
+}
+
+#[tokio::test]
+async fn a_release_loses_pods_that_nobody_is_led_to_and_gets_them_back() {
+    let stage = Stage::new().await;
+    let target = stage.opened().await;
+    target.start(&wanted("api", "1.0.0", 3)).await.unwrap();
+    target.start(&wanted("api", "1.1.0", 1)).await.unwrap();
+    let third = shares("api", &[("1.0.0", 67), ("1.1.0", 33)]);
+    target.set_traffic(&third).await.unwrap();
+    let marked = ListParams::default().labels("code-deploy.split,code-deploy.release=1.0.0");
+    let marked = stage.all::<Pod>().list(&marked).await.unwrap();
+    let marked: BTreeSet<String> = marked.iter().map(ResourceExt::name_any).collect();
+    // What the files say by now is not what runs: pods are kept all the same.
+    let file = stage.folder.path().join("compose.yaml");
+    let said = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, said.replace("BIND:", "MORE: 'yes', BIND:")).unwrap();
+    let target = stage.target();
+    let old = release("1.0.0");
+
+    let api = address(&target.observe().await.unwrap(), "api");
+    let asking = TaskTracker::new().spawn(async move {
+        loop {
+            get(&api, "/env/RELEASE").await;
+        }
+    });
+    let stopped = target.scale_down("api", &old, 2, GRACE).await.unwrap();
+    assert_eq!((stopped.ended, stopped.forced), (1, 0));
+    assert!(!asking.is_finished(), "a request failed");
+    let pods = || async { names_of(&target.instances("api").await.unwrap(), "1.0.0") };
+    assert_eq!(pods().await, marked);
+    let served = || async { target.traffic().await.unwrap().remove("api").unwrap() };
+    assert_eq!(served().await, third["api"]);
+    let again = target.scale_down("api", &old, 2, GRACE).await.unwrap();
+    assert_eq!(again.ended, 0);
+
+    // A share that fewer pods cannot give is not given up.
+    let refused = target.scale_down("api", &old, 1, GRACE).await.unwrap_err();
+    assert_eq!(refused.code, "CD0537", "{}", text(&refused));
+    assert_eq!(pods().await, marked);
+
+    let back = target.start(&wanted("api", "1.0.0", 3)).await.unwrap();
+    let back = names_of(&back, "1.0.0");
+    assert!(back.len() == 3 && back.is_superset(&marked), "{back:?}");
+    let whole = shares("api", &[("1.0.0", 100)]);
+    target.set_traffic(&whole).await.unwrap();
+    target.scale_down("api", &old, 1, GRACE).await.unwrap();
+    assert_eq!(pods().await.len(), 1);
+    assert_eq!(served().await, whole["api"]);
+    assert!(!asking.is_finished(), "a request failed");
+    asking.abort();
+    let service = stage.all::<Service>().get("api").await.unwrap();
+    let selector = service.spec.unwrap().selector.unwrap();
+    assert!(!selector.contains_key("code-deploy.split"), "{selector:?}");
+    target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+fn names_of(instances: &[Instance], number: &str) -> BTreeSet<String> {
+    let own = instances
+        .iter()
+        .filter(|one| one.running && one.release.as_str() == number);
+    own.map(|one| one.id.clone()).collect()
 }
