@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deploying;
+mod way;
 
 use cluster::{Image, Namespace};
 use serde_json::{Value, json};

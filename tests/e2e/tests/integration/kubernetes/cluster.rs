@@ -90,6 +90,62 @@ impl Namespace {
         config
     }
 
+    /// Returns the kubeconfig of an account that may do in this namespace what the roles of
+    /// `templates/kubernetes` grant, and nothing else.
+    #[track_caller]
+    pub fn account(&self) -> Value {
+        let (name, namespace) = ("deployer", self.name.as_str());
+        self.kubectl(&["create", "serviceaccount", name]);
+        self.apply(include_str!(
+            "../../../../../templates/kubernetes/role.yaml"
+        ));
+        let cluster_role = include_str!("../../../../../templates/kubernetes/cluster-role.yaml");
+        // It goes with the namespace, and other tests have one of their own.
+        let owner = self.get(&format!("/api/v1/namespaces/{namespace}"));
+        let metadata = format!(
+            "metadata:\n  ownerReferences: [{{ apiVersion: v1, kind: Namespace, name: {namespace}, \
+             uid: {} }}]\n",
+            owner["metadata"]["uid"]
+        );
+        let own = cluster_role.replace("name: code-deploy", &format!("name: {namespace}"));
+        self.apply(&own.replacen("metadata:\n", &metadata, 1));
+        let subject = format!("--serviceaccount={namespace}:{name}");
+        self.kubectl(&[
+            "create",
+            "rolebinding",
+            name,
+            "--role=code-deploy",
+            &subject,
+        ]);
+        let bound = [
+            "create",
+            "clusterrolebinding",
+            namespace,
+            "--clusterrole",
+            namespace,
+            &subject,
+            "--dry-run=client",
+            "--output=yaml",
+        ];
+        let binding = self.kubectl(&bound);
+        self.apply(&binding.replacen("metadata:\n", &metadata, 1));
+        let path = self.path("/api/v1", &format!("serviceaccounts/{name}/token"));
+        let asked = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {},
+        });
+        let token = self.post(&path, &asked)["status"]["token"].clone();
+        let mut config = self.kubeconfig(None);
+        config["users"][0]["user"] = json!({ "token": token });
+        config
+    }
+
+    #[track_caller]
+    fn apply(&self, text: &str) {
+        let ran = self.run(&["apply", "--filename", "-"], text);
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{said}{text}");
+    }
+
     fn run(&self, words: &[&str], input: &str) -> Output {
         let mut command = Command::new(promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL"));
         command

@@ -2,11 +2,13 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
 
 use code_deploy_record::{RunOutcome, Verdict};
 use serde_json::{Value, json};
 
 use super::cluster::{Namespace, engine};
+use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
 use crate::steering::{Deploying, shares};
@@ -19,11 +21,30 @@ const CANARY: &str = "      kind: canary
         - { percent: 100, soak: 3s }
 ";
 
-/// Makes a namespace with a place beside it from which is deployed to it.
+/// How long the API server is not reached.
+const GONE: Duration = Duration::from_secs(20);
+
+/// The same with pods that are replaced in waves, and latencies that a busy machine may have.
+const ROLLING: &str = "      kind: rolling
+      steps:
+        - { percent: 50, soak: 5s }
+        - { percent: 100, soak: 3s }
+";
+
+/// Makes a namespace with a place beside it from which is deployed to it, by an account that has the
+/// roles of `templates/kubernetes` and no others.
 fn stage(purpose: &str) -> (Namespace, Place) {
     let namespace = Namespace::new(purpose);
-    let place = place(&namespace.kubeconfig(None));
+    let place = place(&namespace.account());
     (namespace, place)
+}
+
+/// Has pods replaced in waves from now on.
+fn roll(place: &Place) {
+    place.edit(CANARY, ROLLING);
+    for _ in ["dev", "staging"] {
+        place.edit("latency_floor: 50ms", "latency_floor: 400ms");
+    }
 }
 
 fn place(kubeconfig: &Value) -> Place {
@@ -122,27 +143,60 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
 }
 
 #[test]
-fn a_fault_is_found_and_the_run_goes_back() {
-    let (namespace, place) = stage("fault");
+fn a_fault_is_found_and_the_run_goes_back_also_from_a_wave_and_without_it_the_next_run_rolls() {
+    let (namespace, mut place) = stage("fault");
     let said = run(&place, &["--demo-fault", "errors"]);
     assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
     let state = ended(&place, &said, RunOutcome::RolledBack);
     let stable = &state.clients["client"].releases["1.0.0"];
     assert_eq!(stable.failed, 0, "{:?}", state.clients);
     assert_eq!(deployments(&namespace), all_of("1-0-0"));
+
+    roll(&place);
+    place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
+    place.set("SHOP_FAULT_RELEASE", "1.1.0".to_owned());
+    place.set("SHOP_FAULT", "slow".to_owned());
+    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
+    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
+    let state = ended(&place, &said, RunOutcome::RolledBack);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(shares(&place), [50, 0]);
+    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+
+    place.set("SHOP_FAULT", "none".to_owned());
+    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
+    succeeded(&said);
+    let state = ended(&place, &said, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert!(state.rehearsed.is_some(), "the rollback was rehearsed");
+    assert_eq!(shares(&place), [50, 0, 50, 100]);
+    assert_eq!(deployments(&namespace), all_of("1-1-0"));
     succeeded(&run(&place, &["--stop"]));
 }
 
 #[test]
-fn a_run_that_was_killed_while_traffic_was_split_is_resumed_and_blue_green_follows() {
-    let (namespace, place) = stage("killed");
+fn a_run_that_was_killed_while_traffic_was_split_is_resumed_outlasts_the_api_server_and_blue_green_follows()
+ {
+    let namespace = Namespace::new("killed");
+    let mut kubeconfig = namespace.account();
+    let way = Way::before(&mut kubeconfig);
+    let place = place(&kubeconfig);
     succeeded(&run(&place, &["--to", "1.0.0"]));
     place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
     let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
     first.until("traffic of storefront: 1.0.0 67 %");
     first.kill();
-    let resumed = place.run_in(&place.demo(), &["resume"]);
+    let mut second = Deploying::begin_in(&place, &place.demo(), &["resume"]);
+    second.until("traffic of storefront: 1.0.0 50 %");
+    way.close_for(GONE);
+    let resumed = second.end();
     succeeded(&resumed);
+    assert!(
+        way.refused() > 0,
+        "nobody asked for the API server meanwhile"
+    );
+    let told = "the cluster's API server did not answer for";
+    assert!(resumed.out.contains(told), "{}", resumed.out);
     let state = ended(&place, &resumed, RunOutcome::Succeeded);
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
     assert_eq!(deployments(&namespace), all_of("1-1-0"));
