@@ -14,21 +14,29 @@ use crate::kit::{Place, Said};
 use crate::steering::{Deploying, shares};
 
 /// What the demonstration's deployment file says of how traffic moves in `staging`.
-const CANARY: &str = "      kind: canary
+const WATCHED: &str = "      kind: canary
       steps:
         - { percent: 33, soak: 6s }
         - { percent: 50, soak: 4s }
         - { percent: 100, soak: 3s }
 ";
 
+/// The same in less time, which is what these tests have.
+const CANARY: &str = "      kind: canary
+      steps:
+        - { percent: 33, soak: 3s }
+        - { percent: 50, soak: 2s }
+        - { percent: 100, soak: 1s }
+";
+
 /// How long the API server is not reached.
 const GONE: Duration = Duration::from_secs(20);
 
-/// The same with pods that are replaced in waves, and latencies that a busy machine may have.
+/// Pods that are replaced in waves, and latencies that a busy machine may have.
 const ROLLING: &str = "      kind: rolling
       steps:
-        - { percent: 50, soak: 5s }
-        - { percent: 100, soak: 3s }
+        - { percent: 50, soak: 3s }
+        - { percent: 100, soak: 1s }
 ";
 
 /// Makes a namespace with a place beside it from which is deployed to it, by an account that has the
@@ -50,6 +58,8 @@ fn roll(place: &Place) {
 fn place(kubeconfig: &Value) -> Place {
     let engine = engine().display().to_string();
     let mut place = Place::with_cluster(String::new(), engine);
+    place.lay_out_with_little_load();
+    place.edit(WATCHED, CANARY);
     let path = place.path().join("kubeconfig");
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
@@ -204,7 +214,7 @@ fn a_run_that_was_killed_while_traffic_was_split_is_resumed_outlasts_the_api_ser
     place.edit("release: \"1.1.0\"", "release: \"1.0.0\"");
     place.edit(
         CANARY,
-        "      kind: blue-green\n      steps: [{ percent: 100, soak: 5s }]\n",
+        "      kind: blue-green\n      steps: [{ percent: 100, soak: 3s }]\n",
     );
     let said = place.run_in(&place.demo(), &["staging", "k8s"]);
     succeeded(&said);
