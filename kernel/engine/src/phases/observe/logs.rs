@@ -161,7 +161,7 @@ impl Work for Logs {
             Column::number("JSON"),
             Column::number("with trace"),
             Column::number("bytes read"),
-            Column::number("file length"),
+            Column::number("length when opened"),
         ];
         let mut report = Report::new().with_table("Logs of the instances", columns, rows.collect());
         if !missing.is_empty() {
