@@ -20,6 +20,13 @@ const BY_FORM: usize = 20;
 /// Writes what it knows into its log, as itself, in a URL, in JSON and in base64, and is then the
 /// program that it is given, or ends.
 const LEAK: &str = r#"#!/bin/sh
+if [ "$1" = crash ]; then
+    name=$(env | grep -o '^PLANTED_[0-9]*' | head -n 1)
+    eval "path=\$$name"
+    printf 'connecting with %s\n' "$(cat "$path")"
+    tail -n 5 "$(dirname "$0")/forms.txt"
+    exit 1
+fi
 cat "$(dirname "$0")/forms.txt"
 for name in $(env | grep -o '^PLANTED_[0-9]*'); do
     eval "path=\$$name"
@@ -29,7 +36,6 @@ for name in $(env | grep -o '^PLANTED_[0-9]*'); do
     printf 'Authorization: Basic %s\n' "$(printf '%s' "$value" | base64 -w0)"
     printf 'digest of %s\n' "$(printf '%s' "$value" | base64 -w0)"
 done
-[ "$1" = crash ] && { tail -n 5 "$(dirname "$0")/forms.txt"; exit 1; }
 exec "$@"
 "#;
 
@@ -226,7 +232,8 @@ fn planted_secrets_are_nowhere_in_what_is_said_kept_and_shown() {
             }
         }
     }
-    // A service that ends at once: its last words are part of what the program says.
+    // A service that ends at once, and is started again and again: its last words are part of what
+    // the program says.
     leaking.place.edit("leak.sh\", ", "leak.sh\", \"crash\", ");
     let said = leaking.run(&["dev", "local", "--to", "1.0.0", "--yes"]);
     assert_ne!(said.code, Some(0));
