@@ -31,6 +31,14 @@ const SETTINGS: [&str; 6] = [
     "vm/panic_on_oom",
 ];
 
+/// For how many seconds the node knows the addresses of a connection that is over: one, not two minutes.
+/// Where Docker takes a container away, it removes the connections that led there, by the client's port: one
+/// to another pod that has got the same port meanwhile is cut with them, and its request is lost.
+const FORGET: (&str, &str) = (
+    "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait",
+    "1",
+);
+
 /// A program of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Start {
@@ -71,7 +79,8 @@ fn prepare(folder: &Path) -> std::io::Result<()> {
         std::fs::write(&copy, std::fs::read(&place)?)?;
         bind(&copy, &place)?;
     }
-    Ok(())
+    let (place, seconds) = FORGET;
+    std::fs::write(place, seconds)
 }
 
 fn bind(ours: &Path, place: &Path) -> std::io::Result<()> {
