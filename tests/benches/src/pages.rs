@@ -98,8 +98,14 @@ pub fn day(program: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
+/// Returns a project of its own, which goes with the value.
 fn folder() -> Result<tempfile::TempDir, Error> {
-    tempfile::tempdir().map_err(Error::io("make a folder in", &std::env::temp_dir()))
+    let folder = tempfile::tempdir();
+    let folder = folder.map_err(Error::io("make a folder in", &std::env::temp_dir()))?;
+    let path = folder.path().join("deploy.yaml");
+    let file = "application: shop\nenvironments:\n  dev: {}\n";
+    std::fs::write(&path, file).map_err(Error::io("write", &path))?;
+    Ok(folder)
 }
 
 fn line(text: &mut String, who: &str, cost: &Cost, beside: Option<(&Cost, f64)>) {
