@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use code_deploy_engine::code::{HELD_ELSEWHERE, LOCKED};
 use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
@@ -482,7 +483,7 @@ fn word(verb: Steering) -> &'static str {
 pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Exit, Failure> {
     let taken_back = take_back_open_run(session, interrupt).await;
     let taken_back = taken_back.map_err(|mut failure| {
-        if failure.problem.code == code_deploy_engine::code::LOCKED {
+        if failure.problem.code == LOCKED {
             failure.problem.next = "`code-deploy rollback` takes it back, also when it is paused; \
                                     then stop again."
                 .to_owned();
@@ -491,7 +492,7 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
     });
     match &taken_back {
         Err(failure)
-            if failure.problem.code == code_deploy_engine::code::LOCKED
+            if matches!(failure.problem.code.as_str(), LOCKED | HELD_ELSEWHERE)
                 || failure.exit == Exit::Interrupted =>
         {
             return taken_back;

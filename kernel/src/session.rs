@@ -137,6 +137,11 @@ impl Session {
             },
             program: self.machine.program.clone(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            make_handover: Some(|run| {
+                let page = code_deploy_notebook_gen::handover(run);
+                page.map(|page| page.text)
+                    .map_err(|error| code_deploy_engine::error::with_sources(&error))
+            }),
             surroundings: Surroundings {
                 disk: kill_at_write::disk(|name| self.machine.variable(name)),
                 ..Surroundings::default()
@@ -307,7 +312,8 @@ impl Session {
         let mut runner = Runner::open(options).await?;
         let run = runner.run_id().ok_or_else(no_beginning)?;
         let first = self.told.first_of(&run);
-        if let Some((_, state)) = open.filter(|_| first && purpose == Purpose::Deploy)
+        if let Some((_, state)) =
+            open.filter(|_| first && matches!(purpose, Purpose::Deploy | Purpose::Resume))
             && let Some(text) = going_on(&state, &run)
         {
             self.face.text(&text);

@@ -118,6 +118,7 @@ const VERBS: [(&str, u8, &[&str]); 10] = [
             "escalation",
             "maintenance",
             "known-issues",
+            "notebooks",
         ],
     ),
 ];

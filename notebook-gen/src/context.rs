@@ -13,6 +13,9 @@ use crate::view::{self, ItemLine, items_of};
 /// Notable items that are listed at the top of a notebook.
 const MOST_NOTABLE: usize = 60;
 
+/// The notebook that lists every item that is not in order.
+const LISTED_IN: &str = "Post_Deployment_Report";
+
 /// Open items with one reason in common from which on they share a line.
 const MANY: usize = 4;
 
@@ -35,6 +38,8 @@ struct Context {
     /// How many earlier runs it is compared with.
     compared: usize,
     items: Items,
+    /// The notebook that lists what is not in order anywhere; empty in that notebook.
+    listed_in: String,
     findings: Vec<FindingLine>,
     more_findings: usize,
     troubles: Vec<Trouble>,
@@ -61,6 +66,8 @@ struct Items {
 #[derive(Debug, Serialize)]
 struct Notable {
     id: String,
+    /// The notebooks that show it, without the extension.
+    notebooks: Vec<&'static str>,
     text: String,
     verdict: &'static str,
     reason: String,
@@ -94,11 +101,9 @@ pub(crate) fn ready(settings: &ReadySettings, phase: Option<PhaseNumber>) -> Val
 }
 
 /// Returns what the template of an executed notebook may say.
-pub(crate) fn executed(
-    facts: &Facts,
-    compared: usize,
-    phase: Option<PhaseNumber>,
-) -> Result<Value> {
+pub(crate) fn executed(facts: &Facts, compared: usize, name: &str) -> Result<Value> {
+    let phase = phase_of(name);
+    let with_open = phase.is_some() || name == LISTED_IN;
     let started = &facts.started;
     let (lines, tally) = items_of(facts, phase)?;
     let named = |roles: &[Role]| -> Vec<String> {
@@ -132,7 +137,12 @@ pub(crate) fn executed(
             .unwrap_or_default(),
         facts: view::fact_lines(facts),
         compared,
-        items: notable(&lines, tally, phase.is_some()),
+        items: notable(&lines, tally, with_open),
+        listed_in: if with_open {
+            String::new()
+        } else {
+            LISTED_IN.to_owned()
+        },
         findings,
         more_findings,
         troubles,
@@ -143,13 +153,14 @@ pub(crate) fn executed(
     })))
 }
 
-/// Failed items first, then waived, then open ones. Notebooks of no phase list no open ones, which
-/// stand in the phases' notebooks.
+/// Failed items first, then waived, then open ones, and of each the conditions that must hold before the others.
 fn notable(lines: &[ItemLine], tally: view::Tally, with_open: bool) -> Items {
     let mut notable: Vec<&ItemLine> = Vec::new();
     for verdict in ["failed", "waived", "open"] {
         if verdict != "open" || with_open {
-            notable.extend(lines.iter().filter(|line| line.verdict == verdict));
+            let these = || lines.iter().filter(|line| line.verdict == verdict);
+            notable.extend(these().filter(|line| line.must));
+            notable.extend(these().filter(|line| !line.must));
         }
     }
     let gathered = gather(&notable);
@@ -173,14 +184,18 @@ fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
         if together.len() < MANY {
             lines.push(Notable {
                 id: item.id.clone(),
+                notebooks: vec![item.phase.notebook()],
                 text: item.text.clone(),
                 verdict: item.verdict,
                 reason: item.reason.clone(),
             });
         } else if together.first().is_some_and(|first| first.id == item.id) {
             let ids: Vec<&str> = together.iter().map(|line| line.id.as_str()).collect();
+            let mut notebooks: Vec<_> = together.iter().map(|line| line.phase.notebook()).collect();
+            notebooks.dedup();
             lines.push(Notable {
                 id: ids.join(", "),
+                notebooks,
                 text: format!("{} items, each in the table of all items", ids.len()),
                 verdict: item.verdict,
                 reason: item.reason.clone(),
@@ -188,6 +203,11 @@ fn gather(notable: &[&ItemLine]) -> Vec<Notable> {
         }
     }
     lines
+}
+
+/// Returns the phase whose notebook has that name.
+pub(crate) fn phase_of(name: &str) -> Option<PhaseNumber> {
+    PhaseNumber::all().find(|phase| phase.notebook() == name)
 }
 
 fn services(facts: &Facts) -> Vec<Service> {

@@ -39,7 +39,7 @@ pub use markdown::{escape, report_to_markdown, report_to_text};
 pub use narrow::{lines_within, report_within};
 pub use origin::Origin;
 pub use outcome::error_lines;
-pub use page::{Page, ReadySettings, executed, names, ready};
+pub use page::{Page, ReadySettings, executed, handover, names, ready};
 pub use proof::{OutputCheck, check_outputs, outputs_head, outputs_origin, put_note};
 pub use series::{Bins, Key, Point, Quantiles, Series};
 pub use statement::{PREDICATE, Statement, statement};

@@ -11,7 +11,7 @@ use crate::document::{error, shown};
 use crate::facts::Facts;
 use crate::format::{clock, counted};
 use crate::markdown::{report_to_markdown, report_to_text};
-use crate::view::{gates_table, steps_table};
+use crate::view::{Checks, gates_table, steps_table};
 
 /// What a cell shows.
 pub(crate) enum Shown {
@@ -159,7 +159,7 @@ impl<'a> Outcomes<'a> {
         let gates = self.facts.gates.iter().enumerate();
         let gates = gates
             .filter(|(index, gate)| gate.phase == Some(phase) && here(self.home_of_gate(*index)));
-        let gates = gates_table("Gates", gates.map(|(_, gate)| gate));
+        let gates = gates_table("Gates", gates.map(|(_, gate)| gate), Checks::All);
         report
             .blocks
             .extend(gates.into_iter().flat_map(|gates| gates.blocks));

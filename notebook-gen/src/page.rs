@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{PhaseNumber, RunFolder};
+use code_deploy_record::RunFolder;
 use nbformat::v4::Output;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cell::Command;
 use crate::chart::{Chart, ChartKind, Picture};
-use crate::context;
+use crate::context::{self, phase_of};
 use crate::document::{Document, drawn, shown, stream};
 use crate::facts::Facts;
 use crate::markdown::{report_to_markdown, report_to_text};
@@ -50,10 +50,6 @@ pub struct Page {
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     TEMPLATES.iter().map(|(name, _)| *name).collect()
-}
-
-fn phase_of(name: &str) -> Option<PhaseNumber> {
-    PhaseNumber::all().find(|phase| phase.notebook() == name)
 }
 
 /// Makes the notebooks that an engineer runs in JupyterLab: cells without outputs.
@@ -109,12 +105,32 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
     let engine = template::engine()?;
     let mut pages = Vec::new();
     for (name, _) in TEMPLATES {
-        let context = context::executed(&facts, others.len(), phase_of(name))?;
+        let context = context::executed(&facts, others.len(), name)?;
         let parts = template::render(&engine, name, &context)?;
         pages.push(writer.page(name, &parts)?);
     }
     proof::attach(&mut pages, run, &facts.started)?;
     Ok(pages)
+}
+
+/// Makes the notebook that hands over, from the record of a run as it stands.
+///
+/// # Errors
+/// As those of [`executed`].
+pub fn handover(run: &RunFolder) -> Result<Page> {
+    const NAME: &str = "09_Operational_Handover";
+    let (facts, bins) = (Facts::read(run)?, Bins::default());
+    let mut writer = Writer {
+        material: Material {
+            facts: &facts,
+            bins: &bins,
+            others: &[],
+        },
+        charts: BTreeMap::new(),
+    };
+    let context = context::executed(&facts, 0, NAME)?;
+    let parts = template::render(&template::engine()?, NAME, &context)?;
+    writer.page(NAME, &parts)
 }
 
 /// What a notebook follows from apart from records: version and texts of this program.

@@ -28,11 +28,7 @@ type Place = (usize, String, usize);
 /// Puts the tree over all outputs into the metadata of the notebooks, with the signed root where the
 /// run's folder has one of these very outputs.
 pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) -> Result<()> {
-    let mut notebooks = Vec::new();
-    for page in pages.iter() {
-        notebooks.push(parse(page)?);
-    }
-    let (places, leaves) = leaves(pages, &notebooks)?;
+    let (places, leaves) = leaves(pages)?;
     let head = TreeHead {
         size: leaves.len() as u64,
         root: root_of(&leaves),
@@ -47,14 +43,15 @@ pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) 
             cells.entry(cell).or_default().push(leaf);
         }
     }
-    for ((page, notebook), proofs) in pages.iter_mut().zip(&mut notebooks).zip(proofs) {
+    for (page, proofs) in pages.iter_mut().zip(proofs) {
         let mut outputs = json!({
             "origin": origin, "size": head.size, "root": head.root, "proofs": proofs,
         });
         if let Some(note) = &note {
             outputs["note"] = note.as_str().into();
         }
-        put(notebook, outputs);
+        let mut notebook = parse(page)?;
+        put(&mut notebook, outputs);
         page.text = write(page, notebook)?;
     }
     Ok(())
@@ -86,7 +83,7 @@ pub fn put_note(pages: &mut [Page], note: &Checkpoint) -> Result<()> {
             outputs["note"] = note.to_string().into();
             put(&mut notebook, outputs);
         }
-        page.text = write(page, &notebook)?;
+        page.text = write(page, notebook)?;
     }
     Ok(())
 }
@@ -116,9 +113,9 @@ fn failed(page: &Page, what: &impl ToString) -> Error {
 }
 
 /// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
-fn write(page: &Page, notebook: &Value) -> Result<String> {
-    let mut text = Vec::new();
-    let notebook = &in_order(notebook.clone());
+fn write(page: &Page, notebook: Value) -> Result<String> {
+    let mut text = Vec::with_capacity(page.text.len());
+    let notebook = in_order(notebook);
     let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, form);
     notebook
@@ -157,10 +154,12 @@ fn put(notebook: &mut Value, outputs: Value) {
     }
 }
 
-fn leaves(pages: &[Page], notebooks: &[Value]) -> Result<(Vec<Place>, Vec<Digest>)> {
+/// Takes the notebooks apart one by one: all of them together are many times their text.
+fn leaves(pages: &[Page]) -> Result<(Vec<Place>, Vec<Digest>)> {
     let (mut places, mut leaves) = (Vec::new(), Vec::new());
-    for (number, (page, notebook)) in pages.iter().zip(notebooks).enumerate() {
-        for cell in cells(notebook) {
+    for (number, page) in pages.iter().enumerate() {
+        let notebook = parse(page)?;
+        for cell in cells(&notebook) {
             for (index, output) in outputs_of(cell).iter().enumerate() {
                 let id = id_of(cell).to_owned();
                 let leaf = leaf(&page.name, &id, index, output)

@@ -4,14 +4,15 @@
 //! bin is kept, so that no spike is lost. Only the bin under way holds histograms: memory depends
 //! on the number of services and releases, not on the length of the run.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender};
+mod merge;
 
-use code_deploy_record::{Error as RecordError, Latency, Sample, SampleReader, Source};
+use std::collections::BTreeMap;
+
+use code_deploy_record::{Latency, Sample, Source};
 
 use crate::Result;
 use crate::facts::Facts;
+use merge::Stream;
 
 /// Bins that a run is parted into at most, while its journal's span is known.
 const MOST_BINS: i64 = 400;
@@ -109,12 +110,83 @@ pub struct Bins {
     pub left_out: u64,
 }
 
-#[derive(Default)]
+/// A series whose bin under way is not closed.
 struct Open {
+    key: Key,
+    series: Series,
     bin: i64,
     point: Point,
     latency: Latency,
     total: Latency,
+}
+
+impl Open {
+    fn new(key: Key, bin: i64) -> Self {
+        Self {
+            key,
+            series: Series::default(),
+            bin,
+            point: Point::default(),
+            latency: Latency::new(),
+            total: Latency::new(),
+        }
+    }
+
+    fn add(&mut self, sample: &Sample) {
+        self.point.count += sample.count;
+        self.point.failed += sample.failed();
+        if !sample.latency.is_empty() {
+            self.latency.add(&sample.latency);
+        }
+        let series = &mut self.series;
+        series.count += sample.count;
+        for (class, count) in &sample.errors {
+            *series.errors.entry(class.clone()).or_default() += count;
+        }
+        for (name, value) in &sample.figures {
+            // There are millions of samples, and a name is copied for the first only.
+            match series.peaks.get_mut(name) {
+                Some(peak) => *peak = peak.max(*value),
+                None => drop(series.peaks.insert(name.clone(), *value)),
+            }
+        }
+    }
+
+    /// Closes the bin under way, unless nothing was counted in it.
+    fn close(&mut self, start: i64, width: i64) {
+        let mut point = std::mem::take(&mut self.point);
+        point.second = start + self.bin * width;
+        if !self.latency.is_empty() {
+            point.latency = Quantiles::of(&self.latency);
+            self.total.add(&self.latency);
+            self.latency = Latency::new();
+        }
+        self.series
+            .points
+            .extend((point.count > 0).then_some(point));
+    }
+}
+
+/// The series of a source while its samples are read.
+#[derive(Default)]
+struct Opens {
+    all: Vec<Open>,
+    /// Where each stands, by service and release.
+    places: BTreeMap<String, BTreeMap<String, usize>>,
+}
+
+impl Opens {
+    fn place(&self, service: &str, release: &str) -> Option<usize> {
+        self.places.get(service)?.get(release).copied()
+    }
+
+    fn begin(&mut self, key: Key, bin: i64) -> usize {
+        let place = self.all.len();
+        let releases = self.places.entry(key.service.clone()).or_default();
+        releases.insert(key.release.clone(), place);
+        self.all.push(Open::new(key, bin));
+        place
+    }
 }
 
 impl Bins {
@@ -144,91 +216,72 @@ impl Bins {
     }
 
     /// Merges the files of a source by time, so that a bin is complete when the next one begins.
-    /// Each file is read by a thread of its own.
     fn read_source(&mut self, facts: &Facts, source: Source) -> Result<()> {
-        let paths = files(facts, source)?;
+        let paths = merge::files(facts, source)?;
+        let readers = merge::readers_of_each(paths.len());
         std::thread::scope(|scope| {
-            let mut open = BTreeMap::new();
+            let mut open = Opens::default();
             let mut streams = Vec::new();
             for path in &paths {
-                let (give, taken) = std::sync::mpsc::sync_channel(AHEAD);
-                scope.spawn(move || read_ahead(path, &give));
-                streams.extend(Stream::begin(taken)?);
+                streams.extend(Stream::begin(merge::read_ahead(scope, path, readers))?);
             }
-            while let Some(first) = earliest(&streams) {
+            while let Some(first) = merge::earliest(&streams) {
                 let Some(stream) = streams.get_mut(first) else {
                     break;
                 };
                 match stream.next()? {
-                    Some(sample) => self.take(&mut open, sample),
-                    None => self.take(&mut open, streams.remove(first).waiting),
+                    Some(sample) => self.take(&mut open, &sample),
+                    None => self.take(&mut open, &streams.remove(first).waiting),
                 }
             }
-            for (key, last) in open {
-                self.close(&key, last);
+            for mut last in open.all {
+                last.close(self.start, self.width);
+                last.series.total = Quantiles::of(&last.total);
+                self.series.insert(last.key, last.series);
             }
             Ok(())
         })
     }
 
-    fn take(&mut self, open: &mut BTreeMap<Key, Open>, sample: Sample) {
+    fn take(&mut self, open: &mut Opens, sample: &Sample) {
         self.samples += 1;
         let second = sample.second;
         let reach = self.reach.entry(sample.source).or_insert((second, second));
         *reach = (reach.0.min(second), reach.1.max(second));
-        let key = |service: &str| Key {
-            source: sample.source,
-            service: service.to_owned(),
-            release: sample.release.clone(),
-        };
-        let bin = (sample.second - self.start).max(0) / self.width;
-        self.add(open, key(&sample.service), bin, &sample);
+        self.add(open, &sample.service, sample);
         if matches!(
             sample.source,
             Source::Router | Source::Client | Source::Load | Source::Instance
         ) {
-            self.add(open, key(""), bin, &sample);
+            self.add(open, "", sample);
         }
     }
 
-    fn add(&mut self, open: &mut BTreeMap<Key, Open>, key: Key, bin: i64, sample: &Sample) {
-        if !self.series.contains_key(&key) && self.series.len() >= MOST_SERIES {
-            self.left_out += 1;
+    fn add(&mut self, open: &mut Opens, service: &str, sample: &Sample) {
+        let bin = (sample.second - self.start).max(0) / self.width;
+        let place = match open.place(service, &sample.release) {
+            Some(place) => place,
+            None if self.series.len() + open.all.len() >= MOST_SERIES => {
+                self.left_out += 1;
+                return;
+            }
+            None => {
+                let key = Key {
+                    source: sample.source,
+                    service: service.to_owned(),
+                    release: sample.release.clone(),
+                };
+                open.begin(key, bin)
+            }
+        };
+        let Some(under_way) = open.all.get_mut(place) else {
             return;
-        }
-        let series = self.series.entry(key.clone()).or_default();
-        let under_way = open.entry(key).or_insert_with(|| Open {
-            bin,
-            ..Open::default()
-        });
+        };
         if bin > under_way.bin {
-            series
-                .points
-                .extend(finish(under_way, self.start, self.width));
+            under_way.close(self.start, self.width);
             under_way.bin = bin;
         }
-        under_way.point.count += sample.count;
-        under_way.point.failed += sample.failed();
-        if !sample.latency.is_empty() {
-            under_way.latency.add(&sample.latency);
-        }
-        series.count += sample.count;
-        for (class, count) in &sample.errors {
-            *series.errors.entry(class.clone()).or_default() += count;
-        }
-        for (name, value) in &sample.figures {
-            let peak = series.peaks.entry(name.clone()).or_insert(*value);
-            *peak = peak.max(*value);
-        }
-    }
-
-    fn close(&mut self, key: &Key, mut last: Open) {
-        if let Some(series) = self.series.get_mut(key) {
-            series
-                .points
-                .extend(finish(&mut last, self.start, self.width));
-            series.total = Quantiles::of(&last.total);
-        }
+        under_way.add(sample);
     }
 
     /// Returns the series of a source over all services together, by release; releases that did
@@ -262,108 +315,4 @@ impl Bins {
         let all = [Source::Client, Source::Router, Source::Instance];
         all.into_iter().find(seen).unwrap_or(Source::Router)
     }
-}
-
-/// Closes the bin under way and returns its point, unless nothing was counted in it.
-fn finish(open: &mut Open, start: i64, width: i64) -> Option<Point> {
-    let mut point = std::mem::take(&mut open.point);
-    point.second = start + open.bin * width;
-    if !open.latency.is_empty() {
-        point.latency = Quantiles::of(&open.latency);
-        open.total.add(&open.latency);
-        open.latency = Latency::new();
-    }
-    (point.count > 0).then_some(point)
-}
-
-/// Samples that are handed over together.
-const TOGETHER: usize = 256;
-
-/// Batches that a reader is ahead of what takes them.
-const AHEAD: usize = 4;
-
-/// Reads a file, and hands its samples over until nobody takes them any more.
-fn read_ahead(path: &Path, give: &SyncSender<Result<Vec<Sample>>>) {
-    let mut reader = match SampleReader::open(path) {
-        Ok(reader) => reader,
-        Err(error) => return drop(give.send(Err(error.into()))),
-    };
-    loop {
-        let batch: Result<Vec<_>, _> = reader.by_ref().take(TOGETHER).collect();
-        let goes_on = batch.as_ref().is_ok_and(|batch| batch.len() == TOGETHER);
-        if give.send(batch.map_err(Into::into)).is_err() || !goes_on {
-            return;
-        }
-    }
-}
-
-/// The samples of a file, in order.
-struct Stream {
-    /// The next one.
-    waiting: Sample,
-    batch: std::vec::IntoIter<Sample>,
-    taken: Receiver<Result<Vec<Sample>>>,
-}
-
-impl Stream {
-    /// Returns nothing for a file without a sample.
-    fn begin(taken: Receiver<Result<Vec<Sample>>>) -> Result<Option<Self>> {
-        let mut batch = Vec::new().into_iter();
-        let first = next_of(&mut batch, &taken)?;
-        Ok(first.map(|waiting| Self {
-            waiting,
-            batch,
-            taken,
-        }))
-    }
-
-    /// Returns the sample that waits, and has the one behind it wait; nothing when there is none behind
-    /// it.
-    fn next(&mut self) -> Result<Option<Sample>> {
-        let behind = next_of(&mut self.batch, &self.taken)?;
-        Ok(behind.map(|behind| std::mem::replace(&mut self.waiting, behind)))
-    }
-}
-
-fn next_of(
-    batch: &mut std::vec::IntoIter<Sample>,
-    taken: &Receiver<Result<Vec<Sample>>>,
-) -> Result<Option<Sample>> {
-    if let Some(sample) = batch.next() {
-        return Ok(Some(sample));
-    }
-    match taken.recv() {
-        Ok(next) => *batch = next?.into_iter(),
-        Err(_) => return Ok(None),
-    }
-    Ok(batch.next())
-}
-
-fn earliest(streams: &[Stream]) -> Option<usize> {
-    let seconds = streams.iter().enumerate();
-    seconds
-        .min_by_key(|(place, stream)| (stream.waiting.second, *place))
-        .map(|(place, _)| place)
-}
-
-fn files(facts: &Facts, source: Source) -> Result<Vec<PathBuf>> {
-    let folder = facts.folder.samples_path();
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(RecordError::io("read", &folder)(error).into()),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(RecordError::io("read", &folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let matches = name.is_some_and(|name| {
-            name.starts_with(source.word())
-                && name.ends_with(".jsonl")
-                && !name.contains("failures")
-        });
-        files.extend(matches.then_some(path));
-    }
-    files.sort();
-    Ok(files)
 }

@@ -33,7 +33,7 @@ pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;
 pub use overview::{opening, verdict, verdict_word};
 pub use rollback::Way;
-pub(crate) use steps::{gates_table, steps_table};
+pub(crate) use steps::{Checks, gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ pub const VIEWS: [(&str, &str); 29] = [
     ("security", "the catalogue's items on security"),
     ("findings", "findings, the most serious first"),
     ("waivers", "items that a named person waived"),
-    ("gates", "gates with what each looked at"),
+    ("gates", "answers of gates, with what did not hold"),
     (
         "steps",
         "steps with their checks; a phase's number may follow",

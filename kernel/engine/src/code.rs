@@ -37,6 +37,8 @@ pub const NO_RELEASE: &str = "CD0424";
 pub const STOPPED_BY_POLICY: &str = "CD0432";
 /// A person said no-go, or nobody answered.
 pub const NOT_APPROVED: &str = "CD0454";
+/// Another machine works on this application and environment.
+pub const HELD_ELSEWHERE: &str = "CD0440";
 /// A database could not be read or written.
 pub const DATABASE: &str = "CD0601";
 /// A defect of this program.

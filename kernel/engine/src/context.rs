@@ -18,6 +18,7 @@ pub use progress::Progress;
 pub use steering::Interruption;
 
 use crate::lease::MayAct;
+use crate::phases::handover::MakeHandover;
 use crate::step::StepError;
 use crate::{Spec, Surroundings, Target};
 
@@ -51,6 +52,8 @@ pub struct Context {
     /// This program, for helper processes that must outlive it (`internal client`,
     /// `internal router`).
     pub program: PathBuf,
+    /// What makes the notebook of the handover, if anything here does.
+    pub make_handover: Option<MakeHandover>,
 }
 
 /// Asks a person for a decision, in a terminal or a notebook.
@@ -73,6 +76,14 @@ pub struct Answer {
 }
 
 impl Context {
+    /// Returns whether the run goes back from a finished one: what it goes back from may be ill.
+    #[must_use]
+    pub fn goes_back(&self) -> bool {
+        let state = self.state();
+        let started = state.started.as_ref();
+        started.is_some_and(|started| started.reverts.is_some())
+    }
+
     /// Returns where the run stands: the fold over its journal.
     #[must_use]
     pub fn state(&self) -> Arc<RunState> {

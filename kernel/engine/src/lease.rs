@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Fence, Finding, Release, Secret, Source};
+use code_deploy_record::{Fence, Finding, LockHolder, Release, Secret, Source};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Balancing, Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
+    Balancing, Capacity, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
     ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
@@ -49,6 +49,8 @@ pub(crate) struct MayAct {
     pub(crate) journal: Journal,
     pub(crate) fence: Fence,
     pub(crate) surroundings: Surroundings,
+    /// Who holds the place now, in words, once another machine has taken it over.
+    pub(crate) taken_by: Arc<OnceLock<String>>,
 }
 
 impl MayAct {
@@ -62,6 +64,13 @@ impl MayAct {
                 "nothing is changed, because the run's journal cannot be written".to_owned(),
                 "Make the disk writable again (`df`, `mount`), then `code-deploy resume` goes on \
                  and `code-deploy rollback` goes back.",
+            ));
+        }
+        if let Some(who) = self.taken_by.get() {
+            return Err(refusal(
+                crate::code::FENCED_OFF,
+                format!("nothing is changed: {who} has taken the target over"),
+                "Look there how that run stands.",
             ));
         }
         if self.surroundings.sabotaged(Sabotage::IgnoresFence) {
@@ -223,6 +232,18 @@ impl Target for LeasedTarget {
             self.inner.admit(release, replicas),
         )
         .await
+    }
+
+    async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
+        answer("holding the target", self.inner.hold(holder)).await
+    }
+
+    async fn renew_hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
+        answer("holding the target", self.inner.renew_hold(holder)).await
+    }
+
+    async fn let_go(&self, holder: &LockHolder) -> Result<(), TargetError> {
+        answer("letting the target go", self.inner.let_go(holder)).await
     }
 
     async fn provide_image(

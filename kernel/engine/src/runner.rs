@@ -183,5 +183,6 @@ impl Runner {
     /// The run itself stays as it is; the lock is free then.
     pub async fn close(self) {
         self.live.close().await;
+        open::let_go(self.context.target.as_ref(), self.lock.holder()).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Finding, Problem, Release, RunId, Secret, Severity, Source};
+use code_deploy_record::{Finding, LockHolder, Problem, Release, RunId, Secret, Severity, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Routing, Spec};
@@ -57,6 +57,24 @@ pub trait Target: Send + Sync {
         _release: &Release,
         _replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    /// Holds the place for a runner against those who do not see its lock: runners of other machines.
+    /// Somebody who has not renewed theirs for a whole [`RunLock::LEASE`](code_deploy_record::RunLock::LEASE) is
+    /// taken over from, which takes as long. A target that only this machine reaches has nothing to do.
+    async fn hold(&self, _holder: &LockHolder) -> Result<Hold, TargetError> {
+        Ok(Hold::Ours)
+    }
+
+    /// Says that the runner for which the place is held lives; asked three times in a lease. Takes over from
+    /// nobody.
+    async fn renew_hold(&self, _holder: &LockHolder) -> Result<Hold, TargetError> {
+        Ok(Hold::Ours)
+    }
+
+    /// Lets the place go, if it is held for that runner.
+    async fn let_go(&self, _holder: &LockHolder) -> Result<(), TargetError> {
         Ok(())
     }
 
@@ -230,6 +248,15 @@ pub struct Observed {
 
 /// The share of each release in percent; they sum to 100.
 pub type Shares = BTreeMap<Release, u16>;
+
+/// For whom a place is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// For the runner that asked.
+    Ours,
+    /// For another: in words, who that is.
+    Theirs(String),
+}
 
 /// Where a service is reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -57,7 +57,9 @@ pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
 pub use note::{Checkpoint, verifier};
 pub use report::{Block, Column, Report};
-pub use samples::{Latency, Sample, SampleFollower, SampleReader, SampleWriter, Source};
+pub use samples::{
+    Latency, Sample, SampleFollower, SampleLines, SampleReader, SampleWriter, Source,
+};
 pub use seal::{OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin};
 pub use secret::{Redactor, Secret};
 pub use sshsig::SshSignature;

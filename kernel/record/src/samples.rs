@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use latency::Latency;
 pub(crate) use reader::samples_files;
-pub use reader::{SampleFollower, SampleReader};
+pub use reader::{SampleFollower, SampleLines, SampleReader};
 pub use writer::SampleWriter;
 
 /// Who measured.

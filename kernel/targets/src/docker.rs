@@ -339,7 +339,12 @@ impl Target for DockerTarget {
     }
 
     async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
-        let (routers, instances) = (self.routers().await?, self.instances().await?);
+        let (routers, mut instances) = (self.routers().await?, self.instances().await?);
+        for instance in &mut instances {
+            if instance.exit_code.is_none() && self.happenings.was_started_again(instance) {
+                instance.exit_code = self.last_exit(instance).await;
+            }
+        }
         let mut events = self.happenings.since_last(&instances, &routers);
         for router in routers.iter().filter(|one| one.running) {
             events.extend(self.steering_of(router).events().await?);

@@ -60,6 +60,8 @@ pub(crate) mod code {
     pub const QUOTA: &str = "CD0536";
     /// Traffic cannot be split so on this target.
     pub const NO_SPLIT: &str = "CD0537";
+    /// Another machine works on what is to be stopped.
+    pub const HELD: &str = "CD0538";
 }
 
 /// The codes of the targets, each with what it means.
@@ -146,6 +148,10 @@ pub const CODES: &[(&str, &str)] = &[
     (code::NOT_SERVED, "traffic is not served as it was set"),
     (code::QUOTA, "the namespace's quota does not allow it"),
     (code::NO_SPLIT, "traffic cannot be split so on this target"),
+    (
+        code::HELD,
+        "a run of another machine works on what is to be stopped",
+    ),
 ];
 
 /// Returns a failure that trying again does not mend.

@@ -7,6 +7,7 @@ mod counts;
 mod fit;
 mod happenings;
 mod hidden;
+mod hold;
 mod limits;
 mod logs;
 mod manifest;
@@ -18,6 +19,7 @@ mod start;
 mod stated;
 mod stop;
 mod store;
+mod told;
 mod traffic;
 mod trouble;
 mod wait;
@@ -32,10 +34,10 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{KubernetesFile, Service};
 use code_deploy_engine::target::{
-    Balancing, Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
-    Target, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
+    Stopped, Target, TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, Release, RunsFolder, Secret, Source};
+use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
@@ -184,6 +186,18 @@ impl Target for KubernetesTarget {
     ) -> Result<(), TargetError> {
         self.fit.get_or_try_init(|| self.check_fit()).await?;
         self.names_are_free(release, replicas.keys()).await
+    }
+
+    async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
+        self.hold_place(holder).await
+    }
+
+    async fn renew_hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
+        self.renew_place(holder).await
+    }
+
+    async fn let_go(&self, holder: &LockHolder) -> Result<(), TargetError> {
+        self.let_place_go(holder).await
     }
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
@@ -355,6 +369,7 @@ impl Target for KubernetesTarget {
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
+        self.refuse_if_held_elsewhere().await?;
         self.stop_everything(grace).await
     }
 }

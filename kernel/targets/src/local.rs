@@ -148,8 +148,16 @@ impl Target for LocalTarget {
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {
-        let restarted = self.router.recover().await?;
-        Ok(restarted.map(|what| format!("{what} had ended and was started again")))
+        let router = self.router.recover().await?;
+        let instances = self.revive().await?;
+        let mut ended: Vec<String> = router.into_iter().map(str::to_owned).collect();
+        if !instances.is_empty() {
+            ended.push(format!("what looks after {}", instances.join(", ")));
+        }
+        let had = |ended: Vec<String>| {
+            format!("{} had ended and was started again", ended.join(", and "))
+        };
+        Ok((!ended.is_empty()).then(|| had(ended)))
     }
 
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {

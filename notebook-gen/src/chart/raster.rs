@@ -49,14 +49,7 @@ pub(super) fn picture(
     #[expect(clippy::cast_precision_loss, reason = "the density is a small number")]
     let scale = Transform::from_scale(DENSITY as f32, DENSITY as f32);
     resvg::render(&tree, scale, &mut pixels.as_mut());
-    let colours = pixels.data().chunks_exact(4);
-    let colours: Vec<Rgb> = colours
-        .map(|pixel| match pixel {
-            [red, green, blue, ..] => [*red, *green, *blue],
-            _ => [255; 3],
-        })
-        .collect();
-    let png = encode(&colours, size).map_err(|error| failed(error.to_string()))?;
+    let png = encode(pixels.take(), size).map_err(|error| failed(error.to_string()))?;
     Ok(Picture {
         svg,
         png,
@@ -65,8 +58,10 @@ pub(super) fn picture(
     })
 }
 
-fn encode(colours: &[Rgb], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
-    let (palette, places) = palette(colours);
+/// Writes pixels of four bytes as a picture with a palette. The places in the palette are put where the pixels
+/// stood: a picture has millions of them.
+fn encode(mut pixels: Vec<u8>, (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
+    let (palette, places) = palette(&pixels);
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Indexed);
@@ -76,29 +71,40 @@ fn encode(colours: &[Rgb], (width, height): (u32, u32)) -> Result<Vec<u8>, png::
     encoder.set_palette(palette.concat());
     let mut writer = encoder.write_header()?;
     let mut last = ([255; 3], places.get(&[255; 3]).copied().unwrap_or(0));
-    let mut indexed = Vec::with_capacity(colours.len());
-    for colour in colours {
-        if *colour != last.0 {
-            last = (*colour, places.get(colour).copied().unwrap_or(0));
+    let number = pixels.len() / 4;
+    for at in 0..number {
+        let colour = colour(pixels.get(at * 4..).unwrap_or_default());
+        if colour != last.0 {
+            last = (colour, places.get(&colour).copied().unwrap_or(0));
         }
-        indexed.push(last.1);
+        if let Some(place) = pixels.get_mut(at) {
+            *place = last.1;
+        }
     }
-    writer.write_image_data(&indexed)?;
+    writer.write_image_data(pixels.get(..number).unwrap_or_default())?;
     writer.finish()?;
     Ok(file)
 }
 
+/// Returns the colour that a pixel begins with.
+fn colour(pixel: &[u8]) -> Rgb {
+    match pixel {
+        [red, green, blue, ..] => [*red, *green, *blue],
+        _ => [255; 3],
+    }
+}
+
 /// Returns the 256 most frequent colours and, for each colour, the place of the nearest one.
-fn palette(colours: &[Rgb]) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
+fn palette(pixels: &[u8]) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
     let mut counts: BTreeMap<Rgb, u32> = BTreeMap::new();
     let mut run = ([255; 3], 0);
-    for colour in colours {
-        if *colour == run.0 {
+    for colour in pixels.chunks_exact(4).map(colour) {
+        if colour == run.0 {
             run.1 += 1;
             continue;
         }
         *counts.entry(run.0).or_default() += run.1;
-        run = (*colour, 1);
+        run = (colour, 1);
     }
     *counts.entry(run.0).or_default() += run.1;
     let mut frequent: Vec<(Rgb, u32)> = counts.into_iter().collect();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use code_deploy_record::{
-    Catalog, EvidenceRef, Item, ItemKind, ItemState, PhaseNumber, Report, Verdict,
+    Catalog, EvidenceRef, Group, Item, ItemKind, ItemState, PhaseNumber, Report, Verdict,
 };
 
 use crate::Result;
@@ -82,6 +82,10 @@ pub struct ItemLine {
     pub id: String,
     /// Its text; a forbidden condition is marked as such.
     pub text: String,
+    /// Whether it is a condition of its group: one that must hold, or must not be.
+    pub must: bool,
+    /// The phase whose notebook shows it.
+    pub phase: PhaseNumber,
     /// The group it belongs to.
     pub group: String,
     /// The verdict's word.
@@ -106,13 +110,13 @@ pub fn items_of(facts: &Facts, phase: Option<PhaseNumber>) -> Result<(Vec<ItemLi
         if phase.is_none_or(|phase| group.notebook == phase) {
             let state = facts.state.items.get(&item.id);
             tally.add(state);
-            lines.push(line(facts, &group.title, item, state));
+            lines.push(line(facts, group, item, state));
         }
     }
     Ok((lines, tally))
 }
 
-fn line(facts: &Facts, group: &str, item: &Item, state: Option<&ItemState>) -> ItemLine {
+fn line(facts: &Facts, group: &Group, item: &Item, state: Option<&ItemState>) -> ItemLine {
     let text = match item.kind {
         ItemKind::Forbidden => format!("Must not be: {}", item.text),
         ItemKind::Mandatory => format!("Must hold: {}", item.text),
@@ -121,7 +125,9 @@ fn line(facts: &Facts, group: &str, item: &Item, state: Option<&ItemState>) -> I
     let mut line = ItemLine {
         id: item.id.to_string(),
         text,
-        group: group.to_owned(),
+        must: matches!(item.kind, ItemKind::Forbidden | ItemKind::Mandatory),
+        phase: group.notebook,
+        group: group.title.clone(),
         verdict: "open",
         basis: String::new(),
         reason: unsettled(facts),
@@ -219,7 +225,7 @@ pub(super) fn security(facts: &Facts) -> Result<Report> {
         if SECURITY_GROUPS.contains(&group.id.as_str()) || SECURITY_ITEMS.contains(&id.as_str()) {
             let state = facts.state.items.get(&item.id);
             tally.add(state);
-            lines.push(line(facts, &group.title, item, state));
+            lines.push(line(facts, group, item, state));
         }
     }
     const ORDER: [&str; 5] = ["failed", "waived", "open", "met", "not applicable"];

@@ -126,9 +126,10 @@ fn alerts(facts: &Facts) -> BTreeMap<&str, &str> {
     watched
 }
 
-/// Operational metrics: figure by target, from the last checks of the gates that measure.
+/// Operational metrics: figure by target, from the last checks of the gates that measure. What is not met stands
+/// first, then what the users saw, objectives, the comparison of releases, and signals.
 pub(super) fn metrics(facts: &Facts) -> Report {
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let mut rows: Vec<(String, (bool, u8), Vec<String>)> = Vec::new();
     let alerts = alerts(facts);
     for gate in &facts.gates {
         let answer = &gate.what;
@@ -139,7 +140,7 @@ pub(super) fn metrics(facts: &Facts) -> Report {
             continue;
         }
         for check in &answer.checks {
-            // Of an analysis the last stage counts: the gates' own table has those before it.
+            // Of an analysis the last stage counts: the notebook of phase 6 has those before it.
             let subject = match answer.gate {
                 Gate::Analysis => "",
                 _ => answer.subject.as_str(),
@@ -150,9 +151,15 @@ pub(super) fn metrics(facts: &Facts) -> Report {
             let source = format!("{} gate, event {}", answer.gate.word(), gate.seq);
             let name = format!("{} ({})", check.name, answer.subject);
             let line = row([&name, &check.limit, &check.measured, status, alert, &source]);
-            match rows.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, known)) => *known = line,
-                None => rows.push((key, line)),
+            let rank = match answer.gate {
+                Gate::Baseline => 1,
+                Gate::Analysis => 2,
+                _ => 3,
+            };
+            let place = (check.passed, rank);
+            match rows.iter_mut().find(|(known, ..)| *known == key) {
+                Some(known) => *known = (key, place, line),
+                None => rows.push((key, place, line)),
             }
         }
     }
@@ -161,13 +168,8 @@ pub(super) fn metrics(facts: &Facts) -> Report {
         let met = client.failed == 0;
         let status = if met { "met" } else { "not met" };
         let name = "failed requests of the outside client";
-        rows.insert(
-            0,
-            (
-                name.to_owned(),
-                row([name, "0", &actual, status, "none", "outside client"]),
-            ),
-        );
+        let line = row([name, "0", &actual, status, "none", "outside client"]);
+        rows.push((name.to_owned(), (met, 0), line));
     }
     if rows.is_empty() {
         return Report::new().with_text(
@@ -175,7 +177,8 @@ pub(super) fn metrics(facts: &Facts) -> Report {
         );
     }
     let titles = columns(["Metric", "Target", "Actual", "Status", "Alert", "Source"]);
-    let rows = rows.into_iter().map(|(_, row)| row).take(300).collect();
+    rows.sort_by_key(|(_, place, _)| *place);
+    let rows = rows.into_iter().map(|(.., row)| row).take(300).collect();
     Report::new().with_table("Operational metrics", titles, rows)
 }
 

@@ -1,6 +1,9 @@
 //! The run as a whole: its verdict in a sentence, its facts, its phases.
 
-use code_deploy_record::{Outcome, PhaseNumber, Report, RunOutcome, RunStarted};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use code_deploy_record::{Outcome, PhaseNumber, Release, Report, RunOutcome, RunStarted};
 
 use crate::facts::Facts;
 use crate::format::{between, clock, count, counted, duration, moment};
@@ -60,7 +63,7 @@ pub fn verdict(facts: &Facts) -> String {
     }
 }
 
-/// Returns the facts of a run as label and value, at most eleven.
+/// Returns the facts of a run as label and value, at most twelve.
 pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
     let started = &facts.started;
     let state = &facts.state;
@@ -84,6 +87,7 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
             ),
         ),
         ("Outcome".to_owned(), outcome(facts)),
+        ("Live".to_owned(), live(facts)),
         ("Outside client".to_owned(), client(facts)),
         ("Rollback rehearsal".to_owned(), rehearsal(facts)),
         ("Items".to_owned(), tally.to_string()),
@@ -94,7 +98,7 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
     ];
     if let Some(fault) = &started.planted_fault {
         let text = format!("{fault}, chosen on purpose for a demonstration");
-        lines.insert(6, ("Planted fault".to_owned(), text));
+        lines.insert(7, ("Planted fault".to_owned(), text));
     }
     lines
 }
@@ -136,6 +140,63 @@ fn outcome(facts: &Facts) -> String {
         Some((outcome, summary, _)) => format!("{}: {summary}", outcome.words()),
         None => "not finished".to_owned(),
     }
+}
+
+/// Returns which release has all traffic of each service, and since when, as last read back.
+fn live(facts: &Facts) -> String {
+    let mut whole: BTreeMap<&Release, Vec<(&str, DateTime<Utc>)>> = BTreeMap::new();
+    let mut split = Vec::new();
+    for (service, (served, _)) in &facts.state.traffic {
+        match whole_since(facts, service) {
+            Some((release, since)) => whole.entry(release).or_default().push((service, since)),
+            None => {
+                let shares = served.iter().filter(|(_, percent)| **percent > 0);
+                let shares: Vec<_> = shares.map(|(r, p)| format!("{r} has {p} %")).collect();
+                split.push(match shares.is_empty() {
+                    true => format!("{service} has no traffic"),
+                    false => format!("of {service}, {}", shares.join(" and ")),
+                });
+            }
+        }
+    }
+    let mut texts: Vec<String> = whole
+        .into_iter()
+        .map(|(release, services)| {
+            let since = services.iter().map(|(_, since)| *since).max();
+            let since =
+                since.map_or_else(String::new, |since| format!(" since {} UTC", clock(since)));
+            let names: Vec<&str> = services.iter().map(|(service, _)| *service).collect();
+            let of = match names.len() == facts.state.traffic.len() {
+                true => counted(names.len() as u64, "service"),
+                false => names.join(", "),
+            };
+            format!("{release} has all traffic of {of}{since}")
+        })
+        .collect();
+    texts.extend(split);
+    match texts.is_empty() {
+        true => "this run moved no traffic".to_owned(),
+        false => texts.join("; "),
+    }
+}
+
+/// Returns the release that has all traffic of a service, and when it was first read back to have it without
+/// a break since.
+fn whole_since<'a>(facts: &'a Facts, service: &str) -> Option<(&'a Release, DateTime<Utc>)> {
+    let shifts = facts.shifts.iter().rev();
+    let mut since: Option<(&Release, DateTime<Utc>)> = None;
+    for shift in shifts.filter(|shift| shift.what.service == service) {
+        let mut served = shift.what.served.iter();
+        let whole = served.find(|(_, percent)| **percent == 100);
+        match (whole.map(|(release, _)| release), since) {
+            (Some(release), None) => since = Some((release, shift.time)),
+            (Some(release), Some((known, _))) if release == known => {
+                since = Some((known, shift.time));
+            }
+            _ => break,
+        }
+    }
+    since
 }
 
 fn client(facts: &Facts) -> String {

@@ -8,7 +8,7 @@ use code_deploy_record::{Column, Direction, Outcome, Release, Report, RunOutcome
 use serde_json::Value;
 
 use crate::facts::{Facts, Migration};
-use crate::format::{clock, count, counted, duration, moment};
+use crate::format::{between, clock, count, counted, duration, moment};
 use crate::view::columns;
 
 /// Which of the two ways back is asked for.
@@ -167,13 +167,31 @@ fn after(facts: &Facts, report: Report) -> Report {
     let report = match stopped {
         true => report.with_text(format!(
             "{from} does not run any more: this run stopped it (finish.old-release). Going back \
-             takes as long as starting and checking it{}; the rehearsed time is that of the traffic \
-             alone.",
+             takes as long as the phases before the release{} and starting and checking it{}; the \
+             rehearsed time is that of the traffic alone.",
+            before_release(facts),
             starting(facts, to)
         )),
         false => report,
     };
     databases(facts, from, report)
+}
+
+/// Returns how long the phases before the release took in this run, as a clause.
+fn before_release(facts: &Facts) -> String {
+    let phases = facts
+        .state
+        .phases
+        .iter()
+        .filter(|(phase, _)| phase.get() < 6);
+    let took = phases.filter_map(|(_, phase)| {
+        let (end, _) = phase.finished?;
+        Some(between(phase.started, end))
+    });
+    match took.sum::<u64>() {
+        0 => String::new(),
+        took => format!(" (01 to 05, {} here)", duration(took)),
+    }
 }
 
 /// Returns how long starting and checking the new release took in this run, as a clause; nothing when
@@ -252,12 +270,13 @@ fn backups(facts: &Facts, report: Report) -> Report {
         Some(Value::Number(number)) => number.to_string(),
         _ => "not recorded".to_owned(),
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut commands) = (Vec::new(), Vec::new());
     for (name, database) in result.into_iter().flatten() {
         let Some(backup) = database.get("backup").filter(|backup| backup.is_object()) else {
             continue;
         };
         let taken: Option<DateTime<Utc>> = text(backup, "taken").parse().ok();
+        commands.extend(restoring(backup));
         rows.push(vec![
             name.clone(),
             text(database, "version"),
@@ -270,14 +289,41 @@ fn backups(facts: &Facts, report: Report) -> Report {
         return report.with_text("The record names no backup of a database.");
     }
     let titles = columns(["Database", "Version", "Taken", "Path", "SHA-256"]);
-    report
+    let report = report
         .with_text(
             "No command of this program restores a database. Where the earlier release cannot work \
              with the data, it is done by hand: stop the services that use the database, compare \
              the backup's digest, put it in the database's place, start them again. What was \
              written since the backup is lost.",
         )
-        .with_table("Backups of this run", titles, rows)
+        .with_table("Backups of this run", titles, rows);
+    match commands.is_empty() {
+        true => report,
+        false => report.with_code(
+            "Comparing the digest and putting the backup in its place, on the machine of the run, \
+             while no service uses the database",
+            "sh",
+            commands.join("\n"),
+        ),
+    }
+}
+
+/// Returns the command that puts the backup of an SQLite database in its place; nothing where the record does
+/// not say where that is. What the database wrote ahead beside its file would be taken for its own.
+fn restoring(backup: &Value) -> Option<String> {
+    let text = |key: &str| backup.get(key).and_then(Value::as_str);
+    let (digest, path, of) = (text("digest")?, text("path")?, text("of")?);
+    let quoted = |text: &str| {
+        shlex::try_quote(text)
+            .map(std::borrow::Cow::into_owned)
+            .ok()
+    };
+    let listed = quoted(&format!("{digest}  {path}"))?;
+    let (log, index) = (quoted(&format!("{of}-wal"))?, quoted(&format!("{of}-shm"))?);
+    let (path, of) = (quoted(path)?, quoted(of)?);
+    Some(format!(
+        "echo {listed} | sha256sum --check && rm -f {log} {index} && cp {path} {of}"
+    ))
 }
 
 fn measured(facts: &Facts, report: Report) -> Report {

@@ -102,10 +102,20 @@ pub(super) fn steps(facts: &Facts, phase: Option<PhaseNumber>) -> Report {
         .unwrap_or_else(|| Report::new().with_text("No step was begun."))
 }
 
+/// Which checks of a gate stand below its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checks {
+    /// Each that it made.
+    All,
+    /// Those that do not hold.
+    Broken,
+}
+
 /// Returns the table of some gates' answers with what each looked at.
 pub(crate) fn gates_table<'a>(
     caption: &str,
     gates: impl Iterator<Item = &'a At<code_deploy_record::GateEvaluated>>,
+    shown: Checks,
 ) -> Option<Report> {
     let mut rows = Vec::new();
     for gate in gates {
@@ -124,7 +134,9 @@ pub(crate) fn gates_table<'a>(
             "",
             &seq,
         ]));
-        for check in answer.checks.iter().take(40) {
+        let checks = answer.checks.iter();
+        let checks = checks.filter(|check| shown == Checks::All || !check.passed);
+        for check in checks.take(40) {
             let mark = if check.passed {
                 "holds"
             } else {
@@ -175,8 +187,13 @@ pub(super) fn gates(facts: &Facts) -> Report {
     if not_compared > 0 {
         caption.push_str(&format!(", {not_compared} had nothing to compare with"));
     }
-    gates_table(&caption, facts.gates.iter())
-        .unwrap_or_else(|| Report::new().with_text("No gate was asked in this run."))
+    match gates_table(&caption, facts.gates.iter(), Checks::Broken) {
+        None => Report::new().with_text("No gate was asked in this run."),
+        Some(report) => report.with_text(
+            "Below an answer stand the checks that do not hold. All checks of a gate with their figures stand \
+             with the step that asked it, in the notebook of its phase.",
+        ),
+    }
 }
 
 /// What a section of a phase had to say, with its steps and gates.
@@ -200,7 +217,7 @@ pub(super) fn section(facts: &Facts, phase: PhaseNumber, name: &str) -> Report {
             .as_ref()
             .is_some_and(|step| belongs(step, &prefixes))
     });
-    let gates = gates_table("Gates", gates);
+    let gates = gates_table("Gates", gates, Checks::All);
     report
         .blocks
         .extend(gates.into_iter().flat_map(|gates| gates.blocks));

@@ -117,6 +117,7 @@ const SECTIONS: [(&str, &[&str]); 9] = [
             "Escalation",
             "Maintenance windows",
             "Known issues",
+            "Documents as a notebook",
         ],
     ),
 ];
@@ -348,6 +349,53 @@ fn failed_waived_and_open_items_come_before_the_sections() {
     let section = text.find("## Functional").unwrap();
     assert!(waived < open && open < section);
     assert!(text.contains("by person:berta until 2026-12-31"));
+}
+
+#[test]
+fn the_report_lists_every_open_item_and_the_other_deliverables_say_so() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let text = text_of(page(&pages, "Post_Deployment_Report"));
+    let listed = text.split("## What every finished run").next().unwrap();
+    let places: Vec<_> = listed
+        .lines()
+        .filter(|line| line.contains("**open**"))
+        .collect();
+    assert!(!places.is_empty(), "{listed}");
+    for line in &places {
+        assert!(line.contains(".ipynb) |"), "{line}");
+    }
+    let must = |line: &&&str| line.contains("Must hold: ") || line.contains("Must not be: ");
+    let first_other = places
+        .iter()
+        .position(|line| !must(&line))
+        .unwrap_or(places.len());
+    assert!(
+        places.iter().skip(first_other).all(|line| !must(&line)),
+        "{places:#?}"
+    );
+    let other = text_of(page(&pages, "Lessons_Learned"));
+    assert!(other.contains("Every item that is open is listed in the [Post-Deployment Report]"));
+}
+
+#[test]
+fn every_notebook_says_which_release_is_live_since_when() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    for name in names() {
+        let text = text_of(page(&pages, name));
+        assert!(
+            text.contains("| Live | 1.1.0 has all traffic of "),
+            "{name}"
+        );
+    }
+    let (_project, pages) = pages_of(Story::RolledBack);
+    let text = text_of(page(&pages, "Post_Deployment_Report"));
+    assert!(
+        text.contains("| Live | 1.0.0 has all traffic of "),
+        "{text}"
+    );
+    let (_project, pages) = pages_of(Story::Refused);
+    let text = text_of(page(&pages, "Post_Deployment_Report"));
+    assert!(text.contains("| Live | this run moved no traffic |"));
 }
 
 #[test]

@@ -214,6 +214,7 @@ fn options(scene: &Scene, place: &Place, surroundings: Surroundings, start: Star
         },
         program: "/simulated/code-deploy".into(),
         program_version: start.version.to_owned(),
+        make_handover: None,
         surroundings,
         clock: Arc::new(Wall(place.world.clone())),
         redactor: Redactor::default(),

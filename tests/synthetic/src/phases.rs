@@ -426,6 +426,7 @@ impl Synthetic {
                     "escalation",
                     "maintenance",
                     "known-issues",
+                    "notebooks",
                 ],
                 82.0,
             ),

@@ -154,13 +154,24 @@ fn latency(
     };
     let floor = u64::try_from(policy.latency_floor.get().as_micros()).unwrap_or(u64::MAX);
     let most_us = (stable_us as f64 * ratio).max(floor as f64) as u64;
-    let limit = format!(
-        "at most {:.1} ms (the larger of {ratio} times stable {:.1} ms and {})",
-        most_us as f64 / 1000.0,
-        stable_us as f64 / 1000.0,
-        policy.latency_floor
+    let (by_ratio, milliseconds) = (stable_us as f64 * ratio, |us: f64| us / 1000.0);
+    let of_stable = format!(
+        "{ratio} times stable {:.1} ms",
+        milliseconds(stable_us as f64)
     );
-    let measured = format!("{:.1} ms", new_us as f64 / 1000.0);
+    let limit = format!(
+        "at most {:.1} ms, {}",
+        milliseconds(most_us as f64),
+        match by_ratio < floor as f64 {
+            true => format!("the policy's floor, above {of_stable}"),
+            false => of_stable,
+        }
+    );
+    let times = new_us as f64 / stable_us.max(1) as f64;
+    let measured = format!(
+        "{:.1} ms, {times:.1} times stable",
+        milliseconds(new_us as f64)
+    );
     if new_us <= most_us {
         return GateCheck {
             name,

@@ -1,6 +1,7 @@
 //! Phase 9: what the people need who run the release from now on.
 
 mod books;
+mod notebooks;
 mod people;
 mod runbooks;
 
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use crate::Step;
 use crate::plan::Inputs;
 use crate::section::step;
+
+pub use notebooks::MakeHandover;
 
 const VERB: (&str, u8) = ("handover", 9);
 
@@ -32,6 +35,7 @@ pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
             &people::KNOWN_ISSUES,
             people::People(people::Part::KnownIssues),
         ),
+        step(&notebooks::OUTLINE, notebooks::Notebooks),
     ];
     steps.into_iter().flatten().collect()
 }

@@ -37,7 +37,7 @@ const SIDE_BY_SIDE: usize = 8;
 const WAITING: usize = 1024;
 
 /// From this phase on a failure sends the run back: data or traffic may have changed.
-const FIRST_CHANGE: u8 = 5;
+pub(super) const FIRST_CHANGE: u8 = 5;
 
 /// How a series of steps ended.
 enum Steps {
@@ -330,6 +330,15 @@ impl Runner {
         );
         if stops.is_empty() {
             self.finish_phase(phase, Outcome::Done, "").await?;
+            return Ok(Ended::Done(done));
+        }
+        // What does not hold before anything is changed is a reason to go back, not one to stay.
+        if self.context.goes_back() && phase.get() < FIRST_CHANGE {
+            let reason = format!(
+                "the run goes back, so it is not stopped by: {}",
+                stops.reason()
+            );
+            self.finish_phase(phase, Outcome::Done, &reason).await?;
             return Ok(Ended::Done(done));
         }
         let environment = &self.context.spec.environment;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_record::{
-    Check, Direction, EventBody, Outcome, Problem, StepLimits, StepName, Vantage,
+    Check, Direction, EventBody, Outcome, Problem, Severity, StepLimits, StepName, Vantage,
 };
 use serde_json::Value;
 
+use super::course::FIRST_CHANGE;
 use crate::step::{StepError, StepErrorKind};
 use crate::surroundings::Sabotage;
 use crate::{Context, Step};
@@ -139,11 +140,23 @@ async fn attempt_once(
             check: checked,
         };
         context.journal.append("engine", body).await?;
-        if !passed {
+        if !passed && holds_nobody_up(context, step, direction) {
+            let text = format!("the run goes back all the same: {}", failure.problem.what);
+            let severity = Severity::Medium;
+            let body = EventBody::Noted { severity, text };
+            context.journal.append("engine", body).await?;
+        } else if !passed {
             return Err(failure);
         }
     }
     Ok(())
+}
+
+/// Returns whether a check that does not pass stops nothing: what a run goes back from may be ill, and
+/// that is then no reason to stay with it. Steps that start, check and serve the release before have to pass.
+fn holds_nobody_up(context: &Context, step: &Arc<dyn Step>, direction: Direction) -> bool {
+    let early = step.planned().phase.get() < FIRST_CHANGE;
+    direction == Direction::Apply && early && context.goes_back()
 }
 
 async fn act(
@@ -204,7 +217,8 @@ fn not_passed(name: &StepName, direction: Direction, check: &Check) -> StepError
     };
     let Check { method, detail, .. } = check;
     let what = format!("step {name} {done} its check by {method} did not pass: {detail}");
-    StepError::permanent("CD0431", what, "The check says what was seen.")
+    let next = "Mend what the check saw, and run again; `code-deploy rollback` goes back to the release before.";
+    StepError::permanent("CD0431", what, next)
 }
 
 async fn finished(

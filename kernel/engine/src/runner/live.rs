@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{EventBody, RunLock, Severity};
+use code_deploy_record::{EventBody, LockHolder, RunLock, Severity};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::Context;
+use crate::target::Hold;
 
 /// The time between two questions to the target what happened on its own.
 const LOOK: Duration = Duration::from_secs(1);
@@ -70,6 +71,26 @@ impl Live {
                         stop.cancel();
                     }
                     Err(error) => tracing::warn!(%error, "the lease of the lock was not renewed"),
+                }
+            }
+        });
+    }
+
+    /// Starts to renew the hold on the target. When another machine has taken it over, everything beside the
+    /// run ends, and nothing more is changed from here.
+    pub(super) fn keep_place(&self, context: &Context, holder: LockHolder) {
+        let (context, stop) = (context.clone(), self.stop.clone());
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(RunLock::LEASE / 3).await;
+                match context.target.renew_hold(&holder).await {
+                    Ok(Hold::Ours) => {}
+                    Ok(Hold::Theirs(who)) => {
+                        tracing::error!(who, "another machine has taken the target over");
+                        context.may_act.taken_by.get_or_init(|| who);
+                        stop.cancel();
+                    }
+                    Err(error) => tracing::warn!(%error, "the hold on the target was not renewed"),
                 }
             }
         });

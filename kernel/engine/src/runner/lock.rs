@@ -67,7 +67,7 @@ fn refused(error: RecordError) -> Error {
         error @ RecordError::Locked { .. } => Error::refused(
             crate::code::LOCKED,
             error.to_string(),
-            "Wait until it has ended, or steer it from here: `code-deploy status`, `pause` and \
+            "Wait until it has ended, or steer it from here: `code-deploy status`, `pause`, `resume` and \
              `rollback` reach a run that is alive.",
         ),
         error => Error::Record(error),

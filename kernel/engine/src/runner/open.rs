@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun,
-    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, LockHolder, Planned,
+    PreviousRun, Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder,
+    Severity,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use super::{OpenOptions, Purpose, Runner};
 use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
-use crate::target::Observed;
+use crate::target::{Hold, Observed};
 use crate::{Context, Error, Interruption, Journal, Result, Target};
 
 /// The last run of an application in an environment.
@@ -44,7 +45,7 @@ impl Runner {
     ///
     /// # Errors
     /// [`Error::Refused`], with nothing changed: `CD0402` the target cannot honour the deployment
-    /// file; `CD0410` another process holds the lock; `CD0411` the release is deployed already;
+    /// file; `CD0410` another process holds the lock; `CD0440` another machine holds the target; `CD0411` the release is deployed already;
     /// `CD0412` another run is not ended; `CD0413` a record is damaged or foreign; `CD0414` what
     /// runs has no stable release; `CD0415` a required run in another environment is missing;
     /// `CD0416` the plan is not the one that the run began with; `CD0417` there is nothing to
@@ -60,26 +61,75 @@ impl Runner {
         let newest = runs.list()?.pop();
         let id = id.map_or_else(|| new_id(&options, newest.as_ref()), Ok)?;
         let lock = Arc::new(lock::take(&runs, &options, id).await?);
-        // Looked at again under the lock: another process may have ended its run meanwhile.
-        match last_run(&runs, &options)? {
-            Some(last) if !last.is_ended() => join(options, last, lock).await,
-            last => {
-                seal_if_cut_off(last.as_ref(), &options, &lock)?;
-                match options.purpose {
-                    Purpose::Deploy | Purpose::Begin => {}
-                    Purpose::Resume => {
-                        return Err(nothing(crate::code::NOTHING_TO_STEER, "resume", &options));
-                    }
-                    Purpose::GoBack => {
-                        return Err(nothing(
-                            crate::code::NOTHING_TO_GO_BACK,
-                            "go back from",
-                            &options,
-                        ));
-                    }
+        let (target, holder) = (Arc::clone(&options.target), lock.holder().clone());
+        hold(&options, &holder).await?;
+        let opened = open_under_lock(options, &runs, lock).await;
+        match &opened {
+            Ok(runner) => runner.live.keep_place(&runner.context, holder),
+            Err(_) => let_go(target.as_ref(), &holder).await,
+        }
+        opened
+    }
+}
+
+/// Holds the target against runners of other machines.
+///
+/// # Errors
+/// [`Error::Refused`] (`CD0440`) when another holds it; what the target says.
+async fn hold(options: &OpenOptions, holder: &LockHolder) -> Result<()> {
+    let held = answer("holding the target", options.target.hold(holder)).await;
+    let who = match held {
+        Ok(Hold::Ours) => return Ok(()),
+        Ok(Hold::Theirs(who)) => who,
+        Err(error) => {
+            return Err(Error::refused(
+                error.code,
+                error.to_string(),
+                error.next.clone(),
+            ));
+        }
+    };
+    let (application, environment) = (&options.spec.application, &options.spec.environment);
+    let what = format!("{who} works on {application} in {environment} of the same target");
+    let next = format!(
+        "Wait until that run has ended, or steer it where it runs. Who does not answer any more is taken \
+         over from {} s after the last sign of life.",
+        RunLock::LEASE.as_secs()
+    );
+    Err(Error::refused(crate::code::HELD_ELSEWHERE, what, next))
+}
+
+/// Lets the target go. Where it does not answer, nobody is held off for longer than a lease.
+pub(super) async fn let_go(target: &dyn Target, holder: &LockHolder) {
+    if let Err(error) = answer("letting the target go", target.let_go(holder)).await {
+        tracing::warn!(%error, "the target is held until the lease runs out");
+    }
+}
+
+async fn open_under_lock(
+    options: OpenOptions,
+    runs: &RunsFolder,
+    lock: Arc<RunLock>,
+) -> Result<Runner> {
+    // Looked at again under the lock: another process may have ended its run meanwhile.
+    match last_run(runs, &options)? {
+        Some(last) if !last.is_ended() => join(options, last, lock).await,
+        last => {
+            seal_if_cut_off(last.as_ref(), &options, &lock)?;
+            match options.purpose {
+                Purpose::Deploy | Purpose::Begin => {}
+                Purpose::Resume => {
+                    return Err(nothing(crate::code::NOTHING_TO_STEER, "resume", &options));
                 }
-                begin(options, &runs, last, lock).await
+                Purpose::GoBack => {
+                    return Err(nothing(
+                        crate::code::NOTHING_TO_GO_BACK,
+                        "go back from",
+                        &options,
+                    ));
+                }
             }
+            begin(options, runs, last, lock).await
         }
     }
 }
@@ -236,10 +286,10 @@ async fn begin(
     last: Option<Last>,
     lock: Arc<RunLock>,
 ) -> Result<Runner> {
-    answer("looking after the place", options.target.recover()).await?;
+    let recovered = answer("looking after the place", options.target.recover()).await?;
     let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options)?;
-    let inputs = inputs_from(&options, runs, from)?;
+    let inputs = inputs_from(&options, runs, from).map_err(|error| also(error, recovered))?;
     admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
@@ -257,6 +307,17 @@ async fn begin(
     runner.journal_plan().await?;
     runner.start_live(None).await?;
     Ok(runner)
+}
+
+/// Returns a refusal with what was done all the same.
+fn also(error: Error, recovered: Option<String>) -> Error {
+    match (error, recovered) {
+        (Error::Refused(mut problem), Some(text)) => {
+            problem.what.push_str(&format!("; {text}"));
+            Error::Refused(problem)
+        }
+        (error, _) => error,
+    }
 }
 
 /// Refuses a run in whose way something stands at the target.
@@ -476,6 +537,7 @@ pub(super) fn assemble(
         journal: journal.clone(),
         fence: lock.fence(),
         surroundings: options.surroundings.clone(),
+        taken_by: Arc::default(),
     };
     let stop = live.stop.clone();
     let target = LeasedTarget::new(options.target, may_act.clone(), &live.tracker, stop);
@@ -493,6 +555,7 @@ pub(super) fn assemble(
         redactor: options.redactor,
         approver: options.approver,
         program: options.program,
+        make_handover: options.make_handover,
     };
     Ok(Runner {
         context,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use code_deploy_record::{Clock, Item, Redactor, Release, RunId, SealKey};
 
+use crate::phases::handover::MakeHandover;
 use crate::plan::{Found, Inputs, MakeSteps};
 use crate::{Approver, Spec, Surroundings, Target};
 
@@ -51,6 +52,8 @@ pub struct OpenOptions {
     pub program: PathBuf,
     /// This program's version.
     pub program_version: String,
+    /// What makes the notebook of the handover, if anything here does.
+    pub make_handover: Option<MakeHandover>,
     /// Disk, network and chance.
     pub surroundings: Surroundings,
     /// The time.

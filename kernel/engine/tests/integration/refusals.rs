@@ -1,8 +1,8 @@
-use code_deploy_engine::Ended;
-use code_deploy_engine::Purpose;
 use code_deploy_engine::runner::VerbDone;
+use code_deploy_engine::{Ended, Error, Purpose};
 use code_deploy_record::Digest;
 
+use crate::simulated::Faults;
 use crate::stage::{Stage, code};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,6 +15,44 @@ async fn a_second_runner_is_refused_while_one_holds_the_lock() {
     );
     runner.close().await;
     stage.open("1.1.0").await.close().await;
+}
+
+fn held_elsewhere() -> Faults {
+    Faults {
+        held_by: Some("run 20260101T000000Z-dev-2 of ben@there".to_owned()),
+        ..Faults::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_is_refused_while_another_machine_holds_the_target() {
+    let stage = Stage::canary().await;
+    stage.target.set_faults(held_elsewhere());
+    let Err(Error::Refused(refused)) = stage.try_open("1.1.0", Purpose::Deploy).await else {
+        panic!("it was opened");
+    };
+    assert_eq!(refused.code, "CD0440");
+    assert!(refused.what.contains("ben@there"), "{}", refused.what);
+    assert!(stage.runs().list().unwrap().is_empty());
+    stage.target.set_faults(Faults::default());
+    stage.open("1.1.0").await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_changes_nothing_more_when_another_machine_has_taken_over() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    stage.target.set_faults(held_elsewhere());
+    stage.target.renewed().await;
+    let problem = runner.run_all().await.unwrap_err().problem();
+    assert_eq!(problem.code, "CD0320");
+    assert!(problem.what.contains("ben@there"), "{}", problem.what);
+    assert!(
+        stage.target.asked().is_empty(),
+        "{:?}",
+        stage.target.asked()
+    );
+    runner.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

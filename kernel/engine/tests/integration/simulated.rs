@@ -14,13 +14,14 @@ use axum::response::IntoResponse;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::Spec;
 use code_deploy_engine::target::{
-    Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
-    TargetEvent, Wanted,
+    Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
+    TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{
-    Clock as _, Finding, Release, Sample, SampleWriter, Secret, Source, SystemClock,
+    Clock as _, Finding, LockHolder, Release, Sample, SampleWriter, Secret, Source, SystemClock,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +38,8 @@ pub struct Faults {
     pub unstoppable: Option<Release>,
     /// How long instances take to end that are stopped.
     pub drain: Duration,
+    /// Who holds the place in another's stead.
+    pub held_by: Option<String>,
 }
 
 #[derive(Default)]
@@ -58,6 +61,7 @@ pub struct Simulated {
     folder: PathBuf,
     tasks: TaskTracker,
     host: Ipv4Addr,
+    renewals: watch::Sender<u32>,
 }
 
 /// A loopback address of its own for each place, of this process and of those beside it: a port
@@ -80,7 +84,19 @@ impl Simulated {
             folder,
             tasks: TaskTracker::new(),
             host: own_host(),
+            renewals: watch::Sender::new(0),
         }
+    }
+
+    /// Waits until a runner says once more that it lives.
+    pub async fn renewed(&self) {
+        let mut renewals = self.renewals.subscribe();
+        renewals.changed().await.unwrap();
+    }
+
+    fn held(&self) -> Hold {
+        let by = self.world().faults.held_by.clone();
+        by.map_or(Hold::Ours, Hold::Theirs)
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -246,6 +262,15 @@ impl Target for Simulated {
 
     fn cannot_honour(&self, _: &Spec) -> Vec<Finding> {
         Vec::new()
+    }
+
+    async fn hold(&self, _: &LockHolder) -> Result<Hold, TargetError> {
+        Ok(self.held())
+    }
+
+    async fn renew_hold(&self, _: &LockHolder) -> Result<Hold, TargetError> {
+        self.renewals.send_modify(|renewals| *renewals += 1);
+        Ok(self.held())
     }
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {

@@ -86,6 +86,7 @@ impl Stage {
             },
             program: PathBuf::from("/nowhere/code-deploy"),
             program_version: "0.0.0".to_owned(),
+            make_handover: None,
             surroundings: Surroundings::default(),
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::packed;
@@ -13,6 +13,10 @@ use crate::{Error, Result};
 
 /// The longest latency that is told from longer ones, in microseconds.
 const HIGHEST_US: u64 = 5 * 60 * 1_000_000;
+
+/// The longest histogram that is packed as it is, in bytes: a second of a service has a few dozen counts, and to
+/// deflate them, or inflate them again, takes many times longer than anything else that is done with them.
+const LONGEST_PLAIN: usize = 256;
 
 /// The significant digits of latencies.
 const DIGITS: u8 = 3;
@@ -138,17 +142,22 @@ impl Latency {
             .collect()
     }
 
-    /// Packs the histogram (HDR histogram V2, deflated, base64 without padding).
+    /// Packs the histogram: HDR histogram V2, deflated where it is long, base64 without padding.
     ///
     /// # Errors
     /// [`Error::Histogram`].
     pub fn pack(&self) -> Result<String> {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.histogram(), &mut bytes)
-            .map_err(|error| Error::Histogram {
-                what: error.to_string(),
-            })?;
+        let wrong = |error: String| Error::Histogram { what: error };
+        let (histogram, mut bytes) = (self.histogram(), Vec::new());
+        V2Serializer::new()
+            .serialize(&histogram, &mut bytes)
+            .map_err(|error| wrong(error.to_string()))?;
+        if bytes.len() > LONGEST_PLAIN {
+            bytes.clear();
+            V2DeflateSerializer::new()
+                .serialize(&histogram, &mut bytes)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
         Ok(STANDARD_NO_PAD.encode(bytes))
     }
 
@@ -203,7 +212,21 @@ impl Serialize for Latency {
 
 impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::unpack(&text).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Packed)
+    }
+}
+
+/// Takes a packed histogram where it stands.
+struct Packed;
+
+impl serde::de::Visitor<'_> for Packed {
+    type Value = Latency;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a packed histogram")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Latency, E> {
+        Latency::unpack(text).map_err(E::custom)
     }
 }

@@ -54,6 +54,24 @@ impl SamplesFile {
         })
     }
 
+    /// Returns the next whole lines, of so many bytes or a line more, or nothing at the end of the last one.
+    fn next_lines(&mut self, bytes: usize) -> Result<Option<SampleLines>> {
+        let (before, mut text) = (self.place.lines, Vec::with_capacity(bytes * 2));
+        while text.len() < bytes {
+            let whole = text.len();
+            let read = self.reader.read_until(b'\n', &mut text);
+            let read = read.map_err(Error::io("read", &self.path))?;
+            if read == 0 || text.last() != Some(&b'\n') {
+                text.truncate(whole);
+                break;
+            }
+            self.place.bytes += read as u64;
+            self.place.lines += 1;
+        }
+        let path = self.path.clone();
+        Ok((!text.is_empty()).then_some(SampleLines { path, before, text }))
+    }
+
     /// Returns the next sample from that second on, or nothing at the end of the last whole line.
     fn next_sample(&mut self, since: i64) -> Result<Option<Sample>> {
         let mut text = Vec::new();
@@ -79,6 +97,33 @@ impl SamplesFile {
                 return Ok(sample);
             }
         }
+    }
+}
+
+/// Whole lines of a samples file that were read together and are not taken apart yet.
+#[derive(Debug)]
+pub struct SampleLines {
+    path: PathBuf,
+    /// The lines before them.
+    before: u64,
+    text: Vec<u8>,
+}
+
+impl SampleLines {
+    /// Returns the samples that the lines hold, in order. A line that was torn holds none.
+    ///
+    /// # Errors
+    /// [`Error::BadSample`].
+    pub fn samples(&self) -> Result<Vec<Sample>> {
+        let lines = self.text.split_inclusive(|byte| *byte == b'\n').zip(1..);
+        let samples = lines.map(|(line, number)| {
+            Sample::of_line(line).map_err(|error| Error::BadSample {
+                path: self.path.clone(),
+                line: self.before + number,
+                what: error.to_string(),
+            })
+        });
+        samples.filter_map(Result::transpose).collect()
     }
 }
 
@@ -132,6 +177,24 @@ impl SampleReader {
         let file = SamplesFile::open(self.disk.as_ref(), path, Place::default())?;
         self.current = Some(file);
         Ok(true)
+    }
+
+    /// Returns the next lines of one file, about so many bytes, to be taken apart elsewhere; nothing at the
+    /// end. What is left out by [`next_sample`](Self::next_sample) is left out of their samples.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn next_lines(&mut self, bytes: usize) -> Result<Option<SampleLines>> {
+        loop {
+            if let Some(file) = &mut self.current
+                && let Some(lines) = file.next_lines(bytes)?
+            {
+                return Ok(Some(lines));
+            }
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
     }
 
     /// Returns the next sample, or nothing at the end. A last line without a line end is one that

@@ -93,6 +93,25 @@ fn a_latency_is_counted_as_what_it_is_however_short_those_before_were() {
     assert_eq!(latency.longer_than_us(100_000), 3);
 }
 
+#[test]
+fn short_histograms_are_packed_as_they_are_and_deflated_ones_are_read_as_well() {
+    // Four requests of a second, deflated, as versions before wrote every histogram.
+    let deflated = "HISTFAAAADJ4nC2GsQ0AIAgEn6e1s3UXl3MDh7NyB9iAELhccrfOnQAGCu1Kl9tqXPkk/WQAdPEGEw";
+    let read = Latency::unpack(deflated).unwrap();
+    assert_eq!(read.len(), 4);
+    let packed = read.pack().unwrap();
+    assert!(packed.starts_with("HISTEw"), "{packed}");
+    assert_eq!(Latency::unpack(&packed).unwrap(), read);
+    let long = counted(
+        &(0..1_000)
+            .map(|number| 100 + number * 37)
+            .collect::<Vec<_>>(),
+    );
+    let packed = long.pack().unwrap();
+    assert!(packed.starts_with("HISTFA"), "{packed}");
+    assert_eq!(Latency::unpack(&packed).unwrap(), long);
+}
+
 fn counted(values: &[u64]) -> Latency {
     let mut latency = Latency::new();
     values.iter().for_each(|value| latency.count(*value));

@@ -41,6 +41,13 @@ impl Happenings {
         asked.insert(container.id.clone());
     }
 
+    /// Returns whether a container was started again since it was last looked at.
+    pub fn was_started_again(&self, container: &Known) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&container.id)
+            .is_some_and(|was| was.restarts < container.restarts)
+    }
+
     /// Returns what happened to instances and routers since the last call. Those that are ended on
     /// purpose are not told of. That a router was started again is told also when that
     /// was before the first call.

@@ -5,18 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_engine::target::{Instance, TargetError};
-use code_deploy_record::{Release, RunId};
+use code_deploy_record::{Clock as _, Release, RunId, SystemClock};
+use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 
 use super::DockerTarget;
 use super::engine::Refusal;
 use super::names::{INDEX, PART, Part, RELEASE, RUN, SERVICE};
 use crate::failure::{code, failed};
+
+/// How far back the engine is asked how a container ended.
+const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 
 /// The exit code of a process that was ended by force.
 const KILLED: i64 = 137;
@@ -37,7 +41,8 @@ pub struct Known {
     pub pid: Option<u32>,
     pub started: DateTime<Utc>,
     pub restarts: u32,
-    pub exit_code: i64,
+    /// How it ended last; nothing while it runs, when the engine has forgotten.
+    pub exit_code: Option<i64>,
     pub out_of_memory: bool,
     /// What its health check found last; nothing when it has none.
     pub healthy: Option<bool>,
@@ -80,7 +85,10 @@ impl Known {
     pub fn end(&self) -> String {
         match (self.out_of_memory, self.error.as_str()) {
             (true, _) => "out of memory".to_owned(),
-            (_, "") => format!("exit code {}", self.exit_code),
+            (_, "") => self.exit_code.map_or_else(
+                || "how is not known".to_owned(),
+                |code| format!("exit code {code}"),
+            ),
             (_, error) => error.to_owned(),
         }
     }
@@ -212,7 +220,31 @@ impl DockerTarget {
             }
         }
         let ended = self.inspect(known.id.clone()).await?;
-        Ok(known.running && ended.is_some_and(|ended| ended.exit_code == KILLED))
+        Ok(known.running && ended.is_some_and(|ended| ended.exit_code == Some(KILLED)))
+    }
+
+    /// Returns with which exit code a container that runs again ended last, as the engine's events of the last
+    /// minutes have it.
+    pub(super) async fn last_exit(&self, known: &Known) -> Option<i64> {
+        let now = SystemClock.now();
+        let filters = HashMap::from([
+            ("container".to_owned(), vec![known.id.clone()]),
+            ("event".to_owned(), vec!["die".to_owned()]),
+        ]);
+        let options = EventsOptionsBuilder::default()
+            .since(&(now - REMEMBERED).timestamp().to_string())
+            .until(&now.format("%s.%9f").to_string())
+            .filters(&filters)
+            .build();
+        let told = self.engine.ask(|docker| {
+            let options = options.clone();
+            async move { docker.events(Some(options)).try_collect::<Vec<_>>().await }
+        });
+        let told = told.await.inspect_err(|error| {
+            tracing::debug!(container = known.name, ?error, "the engine tells no events");
+        });
+        let last = told.ok()?.pop()?;
+        last.actor?.attributes?.get("exitCode")?.parse().ok()
     }
 
     /// Removes a container that has ended, with the volumes that have no name.
@@ -290,6 +322,8 @@ fn known(found: ContainerInspectResponse) -> Known {
         Some((network, wanted.or(is)?.parse().ok()?))
     });
     let started = state.started_at.and_then(|text| text.parse().ok());
+    let restarting = state.restarting.unwrap_or(false);
+    let running = state.running.unwrap_or(false) && !restarting;
     Known {
         id: found.id.unwrap_or_default(),
         name: found
@@ -301,15 +335,15 @@ fn known(found: ContainerInspectResponse) -> Known {
         release: label(RELEASE).and_then(|text| text.parse().ok()),
         index: label(INDEX).and_then(|text| text.parse().ok()).unwrap_or(0),
         run: label(RUN).and_then(|text| text.parse().ok()),
-        running: state.running.unwrap_or(false) && !state.restarting.unwrap_or(false),
-        restarting: state.restarting.unwrap_or(false),
+        running,
+        restarting,
         pid: state
             .pid
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid > 0),
         started: started.unwrap_or_default(),
         restarts: u32::try_from(found.restart_count.unwrap_or(0)).unwrap_or(0),
-        exit_code: state.exit_code.unwrap_or(0),
+        exit_code: state.exit_code.filter(|_| !running),
         out_of_memory: state.oom_killed.unwrap_or(false),
         healthy: state.health.and_then(|health| match health.status {
             Some(HealthStatusEnum::HEALTHY) => Some(true),

@@ -26,6 +26,11 @@ const NEEDED: &[(&str, &str, &[&str])] = &[
     ("", "pods/log", &["get"]),
     ("", "endpoints", &["get", "list", "watch"]),
     ("", "events", &["list"]),
+    (
+        "coordination.k8s.io",
+        "leases",
+        &["get", "create", "update", "delete"],
+    ),
 ];
 
 /// The verbs for secrets and for configurations, where a service is given some.
@@ -36,6 +41,10 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
 
 /// What replacing the pods of a release one by one needs beside that.
 const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
+
+/// What a run works without, so that nobody is asked for it.
+#[cfg(test)]
+const WITHOUT: (&str, &str, &[&str]) = ("events.k8s.io", "events", &["create", "patch"]);
 
 /// What is needed only where a deployment asks for it.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +123,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{HIDDEN, NEEDED, ROLLING};
+    use super::{HIDDEN, NEEDED, ROLLING, WITHOUT};
 
     #[test]
     fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
@@ -136,7 +145,7 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING])
+            .chain([&ROLLING, &WITHOUT])
             .flat_map(|(group, resource, verbs)| {
                 verbs
                     .iter()

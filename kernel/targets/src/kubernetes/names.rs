@@ -86,18 +86,35 @@ impl Names {
         Ok(name)
     }
 
+    /// Returns the name of the Lease that the runner holds.
+    pub fn lease(&self) -> String {
+        format!(
+            "code-deploy-{}",
+            slug(&format!("{}/{}", self.application, self.environment))
+        )
+    }
+
     /// Returns the labels of something that belongs to a service.
     pub fn labels(&self, part: Part, service: &str) -> Labels {
-        let common = [
+        let own = [
             ("app.kubernetes.io/name", service.to_owned()),
+            (PART, part.word().to_owned()),
+            (SERVICE, service.to_owned()),
+        ];
+        let mut labels = self.common();
+        labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        labels
+    }
+
+    /// Returns the labels of what belongs to no service.
+    pub fn common(&self) -> Labels {
+        let common = [
             (
                 "app.kubernetes.io/instance",
                 cut(&format!("{}-{}", self.application, self.environment)),
             ),
             ("app.kubernetes.io/part-of", cut(&self.application)),
             ("app.kubernetes.io/managed-by", "code-deploy".to_owned()),
-            (PART, part.word().to_owned()),
-            (SERVICE, service.to_owned()),
         ];
         let mut labels: Labels = common.map(|(key, value)| (key.to_owned(), value)).into();
         labels.extend(self.everything());

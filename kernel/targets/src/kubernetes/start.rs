@@ -21,6 +21,7 @@ use super::names::{Part, selecting};
 use super::stated;
 use super::stop::asked_for;
 use super::store::{Known, release_of};
+use super::told::Told;
 use super::trouble;
 use super::wait::{Objects, Waited, until};
 use crate::failure::{code, failed, transient};
@@ -78,7 +79,13 @@ impl KubernetesTarget {
                     .map_or(0, |one| one.port);
                 let pods = self.pods_of(service, release).await?;
                 let running = pods.iter().filter(|pod| pod.running && !pod.ending);
-                Ok(running.filter_map(|pod| pod.describe(port)).collect())
+                let running: Vec<_> = running.filter_map(|pod| pod.describe(port)).collect();
+                let (ready, run) = (running.len(), &wanted.run);
+                let note = format!(
+                    "release {release}: {ready} of {replicas} pods are ready, for run {run}"
+                );
+                self.tell(service, Told::Started, note).await;
+                Ok(running)
             }
             Err(error) => Err(self.take_back(connection, wanted, before, error).await),
         }

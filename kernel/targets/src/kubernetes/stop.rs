@@ -17,6 +17,7 @@ use super::names::{self, Part, selecting};
 use super::pod;
 use super::stated;
 use super::store::{labelled, release_of};
+use super::told::Told;
 use super::wait::{Waited, until};
 use crate::failure::{code, transient};
 use crate::lock::ChangeLock;
@@ -131,6 +132,10 @@ impl KubernetesTarget {
         }
         let stopped = self.ended(service, release, 0, grace, known.len()).await?;
         self.remove_hidden(connection, service, &name).await?;
+        if deployment.is_some() {
+            let note = format!("release {release} was stopped");
+            self.tell(service, Told::Stopped, note).await;
+        }
         Ok(stopped)
     }
 

@@ -15,6 +15,7 @@ use super::cluster::Connection;
 use super::manifest::{self, Leads};
 use super::names;
 use super::store::{Known, count, counted, led_to, shares};
+use super::told::Told;
 use super::wait::{Waited, until};
 use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
@@ -40,7 +41,15 @@ impl KubernetesTarget {
         for (service, shares) in shares {
             wanted.push((service.as_str(), Aim::of(service, shares, &pods)?));
         }
-        self.carry_out(&wanted, &pods).await
+        self.carry_out(&wanted, &pods).await?;
+        for (service, shares) in shares {
+            let shares = shares
+                .iter()
+                .map(|(release, percent)| format!("{release} {percent} %"));
+            let note = format!("traffic goes to {}", shares.collect::<Vec<_>>().join(", "));
+            self.tell(service, Told::Led, note).await;
+        }
+        Ok(())
     }
 
     async fn carry_out(&self, wanted: &[(&str, Aim)], pods: &[Known]) -> Result<(), TargetError> {

@@ -166,6 +166,25 @@ impl InstanceFolder {
         state.or_else(|| read_json(&self.path.join("supervisor.json")).ok())
     }
 
+    /// Returns whether the instance is one that ran until what looked after it ended: it was killed, or the
+    /// machine was started again. One that ended for good, or was asked to, is none.
+    #[must_use]
+    pub fn was_left_alone(&self) -> bool {
+        self.state()
+            .is_some_and(|state| !state.ended && !state.asked && !state.supervisor.runs())
+    }
+
+    /// Forgets how the instance was, before something looks after it anew.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget_state(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.path.join("state.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns whether a supervisor looks after the instance now.
     #[must_use]
     pub fn supervised(&self) -> bool {

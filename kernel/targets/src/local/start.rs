@@ -29,6 +29,9 @@ const KNOCK_LIMIT: Duration = Duration::from_secs(1);
 /// How often another port is taken when somebody else was faster.
 const PORTS: u32 = 3;
 
+/// How long an instance that is started again may take until it answers, before it is left to its probes.
+const REVIVED: Duration = Duration::from_secs(20);
+
 /// How many lines of a log an error shows.
 const SHOWN: usize = 10;
 
@@ -68,6 +71,54 @@ impl LocalTarget {
             Ok(instances) => Ok(instances),
             Err(error) => Err(self.take_back(&started, error).await),
         }
+    }
+
+    /// Starts again what looks after instances that ran until it ended by itself, each with the port that it had,
+    /// and waits until they answer. Returns their names.
+    pub(super) async fn revive(&self) -> Result<Vec<String>, TargetError> {
+        let mut revived = Vec::new();
+        for (_, config) in self.left_alone(None).await? {
+            let service = config.service;
+            let _change = ChangeLock::of_service(self.store.places.root(), &service).await?;
+            // Looked at again under the lock: a start or a stop may have been under way.
+            for known in self.left_alone(Some(service.clone())).await? {
+                self.revive_one(&known).await?;
+                revived.push(known.1.id);
+            }
+        }
+        Ok(revived)
+    }
+
+    async fn left_alone(&self, service: Option<String>) -> Result<Vec<Known>, TargetError> {
+        let of = move |config: &str| service.as_deref().is_none_or(|service| service == config);
+        self.store
+            .run(move |store| {
+                let mut known = store.instances()?;
+                known.retain(|(folder, config)| of(&config.service) && folder.was_left_alone());
+                Ok(known)
+            })
+            .await
+    }
+
+    async fn revive_one(&self, known: &Known) -> Result<(), TargetError> {
+        let (folder, config) = known;
+        if let Some(supervisor) = folder.supervisor() {
+            let grace = Duration::from_millis(config.stop_grace_ms);
+            self.end_session(known, &supervisor, grace).await?;
+        }
+        let forgotten = folder.forget_state();
+        forgotten.map_err(files(
+            Some(&config.service),
+            "remove a file of",
+            folder.path(),
+        ))?;
+        spawn_supervisor(&self.store, known).await?;
+        let service = self.store.service(&config.service)?;
+        let started = wait_started(&self.store, &self.http, service, known, REVIVED).await;
+        if let Err(error) = started {
+            tracing::warn!(%error, instance = config.id, "started again, and it does not answer");
+        }
+        Ok(())
     }
 
     /// Returns the instances that are looked after, and the numbers of those that are not, after

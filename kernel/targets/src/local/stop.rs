@@ -118,7 +118,7 @@ impl LocalTarget {
     }
 
     /// A supervisor that was killed leaves behind what it looked after.
-    async fn end_session(
+    pub(super) async fn end_session(
         &self,
         known: &Known,
         supervisor: &ProcessId,

@@ -5,11 +5,12 @@ mod cluster;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use code_deploy_engine::target::{Instance, Target as _};
-use code_deploy_record::{RunsFolder, SampleReader, Source};
+use code_deploy_engine::target::{Hold, Instance, Target as _};
+use code_deploy_record::{Clock as _, LockHolder, RunsFolder, SampleReader, Source, SystemClock};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service};
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
@@ -57,6 +58,15 @@ async fn a_release_gets_traffic_and_gives_way_to_the_next() {
         .set_traffic(&shares("api", &[("1.1.0", 100)]))
         .await
         .unwrap();
+    assert_eq!(
+        stage.told_of("api").await,
+        [
+            "ReleaseStarted release 1.0.0: 2 of 2 pods are ready, for run 20260101T000000Z-dev-1",
+            "TrafficMoved traffic goes to 1.0.0 100 %",
+            "ReleaseStarted release 1.1.0: 2 of 2 pods are ready, for run 20260101T000000Z-dev-1",
+            "TrafficMoved traffic goes to 1.1.0 100 %",
+        ]
+    );
     for _ in 0..20 {
         assert_eq!(get(&api, "/env/RELEASE").await, "1.1.0");
     }
@@ -93,6 +103,56 @@ async fn a_second_start_keeps_the_pods_that_run() {
     assert_eq!(second.len(), 2);
     assert!(second.iter().any(|one| one.id == first[0].id), "{second:?}");
     target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+fn holder(host: &str, run: &str) -> LockHolder {
+    LockHolder {
+        run: run.parse().unwrap(),
+        pid: 1,
+        host: host.to_owned(),
+        user: "anna".to_owned(),
+        since: SystemClock.now(),
+        fencing: 1,
+    }
+}
+
+#[tokio::test]
+async fn a_runner_of_another_machine_is_held_off_until_it_is_gone() {
+    let stage = Stage::new().await;
+    let one = holder("one.example", "20260101T000000Z-dev-1");
+    let other = holder("other.example", "20260102T000000Z-dev-2");
+    let target = stage.target();
+    assert_eq!(target.hold(&one).await.unwrap(), Hold::Ours);
+    // The same run, resumed by another process.
+    assert_eq!(stage.target().hold(&one).await.unwrap(), Hold::Ours);
+    assert_eq!(target.renew_hold(&one).await.unwrap(), Hold::Ours);
+    let who = Hold::Theirs("run 20260101T000000Z-dev-1 of anna@one.example".to_owned());
+    assert_eq!(stage.target().hold(&other).await.unwrap(), who);
+    assert_eq!(stage.target().renew_hold(&other).await.unwrap(), who);
+    stage.target().let_go(&other).await.unwrap();
+    let refused = stage.target().remove_all(GRACE).await.unwrap_err();
+    assert_eq!(refused.code, "CD0538", "{}", text(&refused));
+    assert!(
+        refused.what.contains("anna@one.example"),
+        "{}",
+        text(&refused)
+    );
+
+    let leases = stage.all::<Lease>();
+    let name = leases.list(&ListParams::default()).await.unwrap().items[0].name_any();
+    let gone = json!({ "spec": { "renewTime": "2026-01-01T00:00:00.000000Z" } });
+    let (params, gone) = (PatchParams::default(), Patch::Merge(&gone));
+    leases.patch(&name, &params, &gone).await.unwrap();
+    assert_eq!(stage.target().hold(&other).await.unwrap(), Hold::Ours);
+    let Hold::Theirs(who) = target.renew_hold(&one).await.unwrap() else {
+        panic!("it holds what was taken over");
+    };
+    assert!(who.contains("anna@other.example"), "{who}");
+    target.let_go(&one).await.unwrap();
+    assert!(leases.get_opt(&name).await.unwrap().is_some());
+    stage.target().let_go(&other).await.unwrap();
+    assert!(leases.get_opt(&name).await.unwrap().is_none());
     stage.end().await;
 }
 

@@ -17,6 +17,7 @@ mod envelope;
 mod faces;
 mod faults;
 mod house;
+mod ill;
 mod jupyter;
 mod kills;
 mod kit;

@@ -8,7 +8,7 @@ use crate::phases::fill;
 use crate::phases::look::counted;
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
 use crate::section::{Section, base_url, instances};
-use crate::spec::{Service, Spec};
+use crate::spec::{Contact, Service, Spec};
 use crate::step::StepError;
 use crate::target::Observed;
 
@@ -97,7 +97,12 @@ impl<'a> Books<'a> {
         let logs: Vec<_> = self.logs.values().flatten().cloned().collect();
         let days = spec.file.monitoring.log_retention.get().as_secs() / 86_400;
         let before = context.from.as_ref().map_or("none", |from| from.as_str());
+        let state = context.state();
+        let by_hand = state.started.as_ref().map_or_else(String::new, |started| {
+            format!("{} as {}", started.host, started.user)
+        });
         vec![
+            ("by_hand", by_hand),
             ("application", spec.application.clone()),
             ("environment", spec.environment.clone()),
             ("target", spec.target.clone()),
@@ -155,6 +160,7 @@ impl<'a> Books<'a> {
                     .clone()
                     .unwrap_or_else(|| self.owner(&service.name)),
             ),
+            ("contact", self.contact(&service.name)),
             ("instances", or_none(&running, "none runs")),
             ("needs", or_none(&service.needs, "nothing")),
             ("needed_by", or_none(&callers, "no other service")),
@@ -172,6 +178,21 @@ impl<'a> Books<'a> {
         let mut own = contacts.filter(|one| one.services.iter().any(|name| name == service));
         own.next()
             .map_or_else(|| "nobody is named".to_owned(), |one| one.name.clone())
+    }
+
+    /// Returns who is called for a service, with how: those who name it, and without any those who answer
+    /// for all.
+    fn contact(&self, service: &str) -> String {
+        let contacts = &self.section.context.spec.file.contacts;
+        let named = |one: &&Contact| one.services.iter().any(|name| name == service);
+        let own: Vec<_> = contacts.iter().filter(named).collect();
+        let any = contacts.iter().filter(|one| one.services.is_empty());
+        let called = if own.is_empty() { any.collect() } else { own };
+        let called: Vec<_> = called
+            .into_iter()
+            .map(|one| format!("{} ({})", one.name, one.reach))
+            .collect();
+        or_none(&called, "nobody is named")
     }
 
     /// Returns the runbook of a service.

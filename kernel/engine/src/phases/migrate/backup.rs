@@ -36,6 +36,9 @@ pub(super) struct Before {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Backup {
     pub path: PathBuf,
+    /// The file of the database itself; nothing in records of earlier versions.
+    #[serde(default)]
+    pub of: Option<PathBuf>,
     pub digest: Digest,
     pub bytes: u64,
     pub taken: DateTime<Utc>,
@@ -203,6 +206,7 @@ async fn back_up(
         .len();
     let backup = Backup {
         path,
+        of: Some(database.path.clone()),
         digest,
         bytes,
         taken,

@@ -237,6 +237,14 @@ async fn scan() -> (usize, Vec<u16>) {
     (tried, open)
 }
 
+/// Returns what makes an exception as the end of a clause; nothing where there is none.
+fn but(exceptions: &[SocketAddr]) -> String {
+    match exceptions {
+        [] => String::new(),
+        some => format!(", except {}", list(some)),
+    }
+}
+
 async fn settle(
     section: &Section<'_>,
     looked: &Looked,
@@ -245,8 +253,8 @@ async fn settle(
     let (evidence, seen) = ([event], Basis::Observed);
     let clean = looked.plain.is_empty() && looked.source_secrets == 0 && looked.leaked.is_none();
     let text = format!(
-        "every listening address is in the map, except: {}; folders are private; {} configuration values look like secrets",
-        list(&looked.unmapped),
+        "every listening address is in the map{}; folders are private; {} configuration values look like secrets",
+        but(&looked.unmapped),
         looked.plain.len()
     );
     section
@@ -280,11 +288,11 @@ async fn settle(
     settle_users(section, looked, event).await?;
     if section.context.spec.on_this_machine() {
         let text = format!(
-            "by the kernel's table everything that listens is in the map, except: {}; a scan of {} ports of this machine found {} open, of all programs, and every address of the map among them, except: {}",
-            list(&looked.unmapped),
+            "by the kernel's table everything that listens is in the map{}; a scan of {} ports of this machine found {} open, of all programs, and every address of the map among them{}",
+            but(&looked.unmapped),
             looked.scanned,
             looked.open.len(),
-            list(&looked.unseen)
+            but(&looked.unseen)
         );
         section
             .judge(

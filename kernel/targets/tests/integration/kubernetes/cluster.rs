@@ -12,7 +12,8 @@ use code_deploy_engine::target::{ServiceAddress, Target as _};
 use code_deploy_record::Redactor;
 use code_deploy_targets::{DockerTarget, KubernetesTarget, Settings};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
@@ -193,6 +194,25 @@ impl Stage {
             .create(&PostParams::default(), &object)
             .await;
         made.unwrap()
+    }
+
+    /// Returns what the target has told of a service, in order: what `kubectl describe` shows.
+    pub async fn told_of(&self, service: &str) -> Vec<String> {
+        let events = self.all::<Event>().list(&ListParams::default()).await;
+        let mut events = events.unwrap().items;
+        events.retain(|event| {
+            let about = event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.name.as_deref());
+            event.reporting_controller.as_deref() == Some("code-deploy") && about == Some(service)
+        });
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        let words = |event: Event| {
+            let (reason, note) = (event.reason.unwrap(), event.note.unwrap());
+            format!("{reason} {note}")
+        };
+        events.into_iter().map(words).collect()
     }
 
     /// Removes the namespace with everything in it.
