@@ -68,7 +68,7 @@ fn report(plan: &Plan, steps: &[PlannedStep], foreseen: &[Foreseen]) -> Report {
     let expected: u64 = steps.iter().map(|step| step.expected_ms).sum();
     let changing = steps.iter().filter(|step| step.changes).count();
     let text = format!(
-        "{} steps, {changing} of which change something; about {:.0} s. Digest {}.",
+        "{} steps, {changing} of which change something; expected to take at most {:.0} s. Digest {}.",
         steps.len(),
         expected as f64 / 1e3,
         plan.digest

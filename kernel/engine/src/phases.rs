@@ -17,10 +17,20 @@ pub(crate) mod work;
 
 use std::sync::Arc;
 
+use code_deploy_record::ItemId;
+
 use crate::Step;
 use crate::plan::Inputs;
 
 pub use facts::item_facts;
+
+/// The steps that judge whether what runs is well. A run that goes back does not ask: what it
+/// leaves may be ill, and asking somebody who hangs costs minutes that its users do not have.
+const JUDGE_WHAT_RUNS: [&str; 3] = [
+    "preflight.health",
+    "preflight.dependencies",
+    "provision.connectivity",
+];
 
 /// Returns the steps of all phases. The plan orders them by phase; inside a phase they keep this
 /// order, so that the outside client, which is among those of the release, comes before all
@@ -37,7 +47,23 @@ pub fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
     steps.extend(observe::steps(inputs));
     steps.extend(validate::steps(inputs));
     steps.extend(handover::steps(inputs));
+    if inputs.reverts.is_some() {
+        steps.retain(|step| !judges_what_runs(step));
+    }
     steps
+}
+
+fn judges_what_runs(step: &Arc<dyn Step>) -> bool {
+    JUDGE_WHAT_RUNS.contains(&step.planned().step.as_str())
+}
+
+/// Returns the items that are settled by judging what runs, which a run that goes back does not do.
+pub(crate) fn items_of_what_runs(inputs: &Inputs) -> Vec<ItemId> {
+    let steps = [preflight::steps(inputs), provision::steps(inputs)].concat();
+    let judging = steps.iter().filter(|step| judges_what_runs(step));
+    judging
+        .flat_map(|step| step.planned().items.clone())
+        .collect()
 }
 
 /// Fills a template: each `{{ name }}` becomes its value.
@@ -188,6 +214,30 @@ mod tests {
             };
             assert_eq!(own.first().map(String::as_str), Some(client));
         }
+    }
+
+    #[test]
+    fn a_run_that_goes_back_judges_nothing_of_what_it_leaves() {
+        let forward = Inputs {
+            from: "1.0.0".parse().ok(),
+            initial: false,
+            ..shop()
+        };
+        let back = Inputs {
+            reverts: "2026-01-01-1".parse().ok(),
+            ..forward.clone()
+        };
+        let names = |inputs: &Inputs| {
+            let steps = steps(inputs);
+            let names = steps.iter().map(|step| step.planned().step.to_string());
+            names.collect::<BTreeSet<_>>()
+        };
+        let left_out = JUDGE_WHAT_RUNS.map(str::to_owned);
+        let all = names(&forward);
+        assert!(left_out.iter().all(|name| all.contains(name)));
+        assert!(names(&back).is_disjoint(&left_out.into()));
+        let items: Vec<_> = items_of_what_runs(&back);
+        assert!(items.iter().any(|item| item.as_str() == "1.4.1"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod outside;
 mod planned;
 mod process;
 mod rehearsal;
+mod relief;
 mod report;
 mod rolling;
 mod shift;

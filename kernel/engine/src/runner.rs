@@ -4,6 +4,7 @@ mod course;
 mod ended;
 mod execute;
 mod finish;
+mod hold;
 mod join;
 mod live;
 mod lock;
@@ -183,6 +184,6 @@ impl Runner {
     /// The run itself stays as it is; the lock is free then.
     pub async fn close(self) {
         self.live.close().await;
-        open::let_go(self.context.target.as_ref(), self.lock.holder()).await;
+        hold::let_go(self.context.target.as_ref(), self.lock.holder()).await;
     }
 }

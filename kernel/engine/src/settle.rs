@@ -4,7 +4,7 @@ use code_deploy_record::{
     Basis, Catalog, Item, ItemId, PhaseNumber, StepName, StepStatus, Verdict,
 };
 
-use crate::phases::look;
+use crate::phases::{self, look};
 use crate::plan::Inputs;
 use crate::runner::ItemFacts;
 use crate::spec::Reaction;
@@ -103,10 +103,10 @@ fn without_step(
         let reason = format!("does not apply: {fact}");
         return (Verdict::NotApplicable { fact }, reason);
     }
-    attested_or_waived().unwrap_or_else(|| (Verdict::Open, open_reason(context, item)))
+    attested_or_waived().unwrap_or_else(|| (Verdict::Open, open_reason(context, inputs, item)))
 }
 
-fn open_reason(context: &Context, item: &Item) -> String {
+fn open_reason(context: &Context, inputs: &Inputs, item: &Item) -> String {
     let state = context.state();
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let of_item: Vec<_> = planned
@@ -127,6 +127,9 @@ fn open_reason(context: &Context, item: &Item) -> String {
     }
     if let [first, ..] = of_item.as_slice() {
         return format!("{} ended without establishing it", first.step);
+    }
+    if inputs.reverts.is_some() && phases::items_of_what_runs(inputs).contains(&item.id) {
+        return "the run goes back, and does not judge what it leaves".to_owned();
     }
     if item.by == Basis::Attested {
         let key = "`attestations` of the deployment file";

@@ -225,6 +225,14 @@ impl Steering {
 
     fn refusal(&self, service: Option<&str>, error: &code_deploy_router::Error) -> TargetError {
         let what = code_deploy_engine::error::with_sources(error);
+        if error.code() == "listen" {
+            let name = service.unwrap_or("NAME");
+            let next = format!(
+                "Nothing was changed. End what listens there, or write another port as \
+                 `services.{name}.routing.port`; 0 takes any that is free."
+            );
+            return failed(code::ROUTER, service, what, next);
+        }
         if matches!(error, code_deploy_router::Error::Refused { .. }) {
             let next = "Nothing was changed. Mend what it says and run again.";
             return failed(code::ROUTER, service, what, next);

@@ -251,6 +251,10 @@ fn the_release_is_the_tag_on_which_the_projects_own_images_agree() {
         "release: \"2.0\""
     );
     assert_eq!(release(["nginx:1.25", "api:2.0", db]), "release: \"2.0\"");
+    assert_eq!(
+        release(["python:3.12", "node:22", db]),
+        "release: \"1.0.0\""
+    );
     for other in ["api:2.1", "api", "api:latest"] {
         assert_eq!(
             release(["web:2.0", other, db]),

@@ -105,8 +105,40 @@ impl Lines {
     }
 }
 
-/// Images of others that serve pages or pass requests on.
-const OF_OTHERS: [&str; 6] = ["nginx", "httpd", "caddy", "traefik", "haproxy", "envoy"];
+/// Images of others, whose tags say nothing of the project: what serves pages or passes requests on,
+/// and languages and systems into which a project's own files are mounted.
+const OF_OTHERS: [&str; 30] = [
+    "nginx",
+    "httpd",
+    "caddy",
+    "traefik",
+    "haproxy",
+    "envoy",
+    "alpine",
+    "amazoncorretto",
+    "bun",
+    "busybox",
+    "clojure",
+    "debian",
+    "deno",
+    "eclipse-temurin",
+    "elixir",
+    "erlang",
+    "fedora",
+    "gcc",
+    "golang",
+    "haskell",
+    "jetty",
+    "node",
+    "openjdk",
+    "perl",
+    "php",
+    "python",
+    "ruby",
+    "rust",
+    "tomcat",
+    "ubuntu",
+];
 
 /// Returns the tag of the project's own images when all have the same and it names a release. An
 /// image of a database, a cache or a queue has a release of its own.

@@ -29,7 +29,8 @@ pub(crate) async fn inventory(context: &Context) -> Result<(Inventory, Observed)
     .await?;
     let mut taken = taken.map_err(|error| refused(&error))?;
     let client = HttpClient::new();
-    if observed.instances.iter().any(|instance| instance.running) {
+    let running = observed.instances.iter().any(|instance| instance.running);
+    if running && !context.goes_back() {
         inventory::confirm_live(
             &mut taken,
             &context.spec,

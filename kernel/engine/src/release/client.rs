@@ -46,7 +46,8 @@ enum Does {
 ///
 /// # Flow
 /// Starting: writes the client's configuration, starts its process and waits for its first good
-/// answer; verified by the process table with the start time and by counts that grow. Stopping:
+/// answer, or in a run that goes back for its first request; verified by the process table with the
+/// start time and by counts that grow. Stopping:
 /// asks the process to end, waits for the requests under way and journals the sums. Each is the
 /// undo of the other.
 ///
@@ -248,8 +249,11 @@ async fn wait_first_answer(
     process: &Process,
 ) -> Result<(), StepError> {
     let began = Instant::now();
+    // What a run goes back from may give no good answer: that is then what the client is to count.
+    let any = context.goes_back();
+    let begun = |totals: &ClientTotals| totals.succeeded > 0 || (any && totals.sent > 0);
     while began.elapsed() < FIRST_ANSWER {
-        if ClientTotals::read(status).is_ok_and(|totals| totals.succeeded > 0) {
+        if ClientTotals::read(status).is_ok_and(|totals| begun(&totals)) {
             return Ok(());
         }
         if !process.is_alive() {
@@ -429,11 +433,14 @@ async fn process_check(context: &Context, wanted: bool) -> Result<Check, StepErr
 }
 
 async fn counts_check(context: &Context, wanted: bool) -> Result<Check, StepError> {
-    let began = Instant::now();
+    let (began, any) = (Instant::now(), context.goes_back());
     let before = totals(context).await?;
     loop {
         let now = totals(context).await?;
-        let count = |totals: &Option<ClientTotals>| totals.as_ref().map_or(0, |t| t.answered);
+        let count = |totals: &Option<ClientTotals>| {
+            let totals = totals.as_ref();
+            totals.map_or(0, |t| if any { t.sent } else { t.answered })
+        };
         let grew = count(&now) > count(&before);
         let ended = now.as_ref().is_none_or(|totals| totals.ended.is_some());
         let dead = !wanted && running(&context.run).await?.is_none();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
 use super::planned::{Draft, step_name};
-use super::{endpoints, green, items, report};
+use super::{endpoints, green, items, relief, report};
 use crate::gate::{health, monitoring, smoke};
 use crate::plan::Inputs;
 use crate::spec::StrategyKind;
@@ -33,8 +33,10 @@ enum Kind {
 /// the release on purpose. There is nothing to undo.
 ///
 /// # Guarantees
-/// Changes nothing, but in a first deployment: there a service that is healthy is served to those
-/// that need it, which the undo of its green step takes back.
+/// Changes nothing, but where services need each other to get ready and nobody healthy serves one of
+/// them: in a first deployment, and in a run that goes back from a release that is ill. There a
+/// service that is healthy is served to those that need it, which the undo of its green step takes
+/// back.
 ///
 /// # Assumptions
 /// An answer is as good as its age: a gate that was passed is asked again when its step is carried
@@ -99,20 +101,28 @@ pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
 
 fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
     let policy = &inputs.spec.strategy.health;
-    let name = format!("release.health.{}", service.name);
+    let step = format!("release.health.{}", service.name);
     let green = green::name(&service.name);
     let rolling = inputs.spec.strategy.kind == StrategyKind::Rolling;
     let slow = rolling && !inputs.initial && inputs.reverts.is_none();
     let replicas = if slow { 1 } else { service.replicas };
-    let title = format!("wait until {} {} is healthy", service.name, inputs.to);
-    // Nobody uses a first deployment yet, and its services need each other to get ready: each is
-    // served to the others as soon as it is healthy.
-    let needs = service.needs.iter().filter(|_| inputs.initial);
+    let relieves = match &inputs.from {
+        Some(from) if inputs.reverts.is_some() => {
+            format!(", and serve it at once where {from} is not")
+        }
+        _ => String::new(),
+    };
+    let (name, to) = (&service.name, &inputs.to);
+    let title = format!("wait until {name} {to} is healthy{relieves}");
+    // Services may need each other to get ready. Nobody uses a first deployment yet, and what a run
+    // goes back from may be ill: each is served to the others as soon as it is healthy.
+    let in_order = inputs.initial || inputs.reverts.is_some();
+    let needs = service.needs.iter().filter(|_| in_order);
     let needs = needs.filter(|need| inputs.spec.service(need).is_some());
     let needs: Vec<_> = needs
         .map(|need| step_name(&format!("release.health.{need}")))
         .collect();
-    let planned = Draft::new(step_name(&name).as_str(), title)
+    let planned = Draft::new(step_name(&step).as_str(), title)
         .service(&service.name)
         .after([&green])
         .after(&needs)
@@ -156,6 +166,8 @@ impl Step for GateStep {
                     let all = BTreeMap::from([(context.to.clone(), 100)]);
                     let shares = BTreeMap::from([(service.name.clone(), all)]);
                     context.target.set_traffic(&shares).await?;
+                } else if context.goes_back() {
+                    relief::serve_if_ill(context, service).await?;
                 }
             }
             Kind::Smoke => {

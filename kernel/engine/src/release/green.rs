@@ -255,6 +255,8 @@ impl Step for Green {
         let grace = grace(context, &self.service);
         if context.from.is_none() {
             super::traffic::unserve(context, Some(&self.service)).await?;
+        } else if context.goes_back() {
+            super::relief::take_back(context, &self.service).await?;
         }
         let stopped = context
             .target

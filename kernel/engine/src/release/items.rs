@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_deploy_record::{Basis, EvidenceRef, ItemId, Probe, Verdict};
 
-use super::green;
+use super::{green, relief};
 use crate::Context;
 use crate::gate::probe::probes_of;
 use crate::spec::StrategyKind;
@@ -50,7 +50,15 @@ pub(super) async fn settle_started(context: &Context, event: u64) -> Result<(), 
         services.len()
     );
     let performed = met(Basis::Performed);
-    let green = format!("{started}, with no share of traffic");
+    let early = relief::served_early(context);
+    let green = match early.as_slice() {
+        [] => format!("{started}, with no share of traffic"),
+        early => format!(
+            "{started}, with no share of traffic until it was healthy; served from then on, because \
+             what ran was not: {}",
+            early.join(", ")
+        ),
+    };
     settle(context, "5.1.1", performed.clone(), green, event).await?;
     if context.target.name() != "local" {
         settle(context, "5.4.1", performed.clone(), started, event).await?;
@@ -161,6 +169,15 @@ pub(super) async fn settle_watched(context: &Context, event: u64) -> Result<(), 
 
 /// Full validation is no more than what it consists of: an open part leaves it open.
 fn before_traffic(context: &Context) -> (Verdict, String) {
+    let early = relief::served_early(context);
+    if !early.is_empty() {
+        let text = format!(
+            "health, smoke and monitoring gates passed, but {} had traffic before the last two, because \
+             what ran was not healthy",
+            early.join(", ")
+        );
+        return (Verdict::Open, text);
+    }
     let gates = "health, smoke and monitoring gates passed before any share of traffic";
     let state = context.state();
     let holds = |item: &&str| {

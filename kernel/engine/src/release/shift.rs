@@ -41,15 +41,7 @@ pub(super) async fn to(context: &Context, percent: u16, reason: &str) -> Result<
         context.target.set_traffic(&wanted).await?;
     }
     let read_back = served(context).await?;
-    if read_back != wanted {
-        let what = format!(
-            "traffic is served as {} after it was set to {}",
-            text(&read_back),
-            text(&wanted)
-        );
-        let next = "Look at the router's or the platform's state.";
-        return Err(StepError::transient("CD0460", what, next));
-    }
+    refuse_other(&wanted, &read_back)?;
     let stable = match (&context.from, percent) {
         (Some(from), 0..100) => from.clone(),
         _ => context.to.clone(),
@@ -59,6 +51,39 @@ pub(super) async fn to(context: &Context, percent: u16, reason: &str) -> Result<
         context.target.renew_lease(None).await?;
     }
     Ok(())
+}
+
+/// Gives one service's traffic to a release, whole, and returns when that is read back. No lease is
+/// needed: no service is split.
+pub(super) async fn one(
+    context: &Context,
+    service: &str,
+    release: &Release,
+    reason: &str,
+) -> Result<(), StepError> {
+    let all = Shares::from([(release.clone(), 100)]);
+    let wanted = BTreeMap::from([(service.to_owned(), all)]);
+    context.target.set_traffic(&wanted).await?;
+    let mut read_back = served(context).await?;
+    read_back.retain(|name, _| name == service);
+    refuse_other(&wanted, &read_back)?;
+    note(context, &read_back, release, reason).await
+}
+
+fn refuse_other(
+    wanted: &BTreeMap<String, Shares>,
+    read_back: &BTreeMap<String, Shares>,
+) -> Result<(), StepError> {
+    if read_back == wanted {
+        return Ok(());
+    }
+    let what = format!(
+        "traffic is served as {} after it was set to {}",
+        text(read_back),
+        text(wanted)
+    );
+    let next = "Look at the router's or the platform's state.";
+    Err(StepError::transient("CD0460", what, next))
 }
 
 /// Holds the lease under which traffic may be split.

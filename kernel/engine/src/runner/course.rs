@@ -332,8 +332,8 @@ impl Runner {
             self.finish_phase(phase, Outcome::Done, "").await?;
             return Ok(Ended::Done(done));
         }
-        // What does not hold before anything is changed is a reason to go back, not one to stay.
-        if self.context.goes_back() && phase.get() < FIRST_CHANGE {
+        // What does not hold is no reason to stay with what the run goes back from.
+        if self.context.goes_back() {
             let reason = format!(
                 "the run goes back, so it is not stopped by: {}",
                 stops.reason()

@@ -13,6 +13,9 @@ use crate::step::{StepError, StepErrorKind};
 use crate::surroundings::Sabotage;
 use crate::{Context, Step};
 
+/// The phase in which traffic moves.
+const RELEASE: u8 = 6;
+
 /// How often a step is tried before its error stands.
 const ATTEMPTS: u32 = 4;
 
@@ -152,11 +155,14 @@ async fn attempt_once(
     Ok(())
 }
 
-/// Returns whether a check that does not pass stops nothing: what a run goes back from may be ill, and
-/// that is then no reason to stay with it. Steps that start, check and serve the release before have to pass.
+/// Returns whether a check that does not pass stops nothing: in a run that goes back, what is ill
+/// before it changes anything, or is not as it should be after all traffic has moved, is no reason to
+/// stay with what it leaves. Steps that start, check and serve the release before have to pass.
 fn holds_nobody_up(context: &Context, step: &Arc<dyn Step>, direction: Direction) -> bool {
-    let early = step.planned().phase.get() < FIRST_CHANGE;
-    direction == Direction::Apply && early && context.goes_back()
+    let planned = step.planned();
+    let phase = planned.phase.get();
+    let looks = phase < FIRST_CHANGE || (phase > RELEASE && !planned.changes);
+    direction == Direction::Apply && looks && context.goes_back()
 }
 
 async fn act(

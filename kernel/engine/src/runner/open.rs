@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, LockHolder, Planned,
-    PreviousRun, Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder,
-    Severity,
+    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun,
+    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::hold::{hold, let_go};
 use super::join::join;
 use super::live::Live;
 use super::lock;
@@ -18,7 +18,7 @@ use super::{OpenOptions, Purpose, Runner};
 use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
-use crate::target::{Hold, Observed};
+use crate::target::Observed;
 use crate::{Context, Error, Interruption, Journal, Result, Target};
 
 /// The last run of an application in an environment.
@@ -69,40 +69,6 @@ impl Runner {
             Err(_) => let_go(target.as_ref(), &holder).await,
         }
         opened
-    }
-}
-
-/// Holds the target against runners of other machines.
-///
-/// # Errors
-/// [`Error::Refused`] (`CD0440`) when another holds it; what the target says.
-async fn hold(options: &OpenOptions, holder: &LockHolder) -> Result<()> {
-    let held = answer("holding the target", options.target.hold(holder)).await;
-    let who = match held {
-        Ok(Hold::Ours) => return Ok(()),
-        Ok(Hold::Theirs(who)) => who,
-        Err(error) => {
-            return Err(Error::refused(
-                error.code,
-                error.to_string(),
-                error.next.clone(),
-            ));
-        }
-    };
-    let (application, environment) = (&options.spec.application, &options.spec.environment);
-    let what = format!("{who} works on {application} in {environment} of the same target");
-    let next = format!(
-        "Wait until that run has ended, or steer it where it runs. Who does not answer any more is taken \
-         over from {} s after the last sign of life.",
-        RunLock::LEASE.as_secs()
-    );
-    Err(Error::refused(crate::code::HELD_ELSEWHERE, what, next))
-}
-
-/// Lets the target go. Where it does not answer, nobody is held off for longer than a lease.
-pub(super) async fn let_go(target: &dyn Target, holder: &LockHolder) {
-    if let Err(error) = answer("letting the target go", target.let_go(holder)).await {
-        tracing::warn!(%error, "the target is held until the lease runs out");
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use code_deploy_engine::Ended;
 use code_deploy_engine::spec::StrategyKind;
-use code_deploy_record::{RunOutcome, Verdict, verify_folder};
+use code_deploy_record::{EventBody, RunOutcome, Verdict, verify_folder};
 
 use crate::simulated::Faults;
 use crate::stage::{Stage, place};
@@ -243,6 +243,62 @@ async fn a_finished_run_is_reverted_by_a_run_that_moves_traffic_at_once() {
         (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
         (4, 0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_ill_is_left_although_what_replaces_it_needs_what_is_ill() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    assert!(runner.run_all().await.unwrap().is_done());
+    let reverts = runner.run_id();
+    runner.close().await;
+    stage.target.set_faults(Faults {
+        ill: "1.1.0".parse().ok(),
+        ..Faults::default()
+    });
+    let mut options = stage.options("1.0.0", code_deploy_engine::Purpose::Begin);
+    options.reverts = reverts.clone();
+    let mut back = code_deploy_engine::Runner::open(options).await.unwrap();
+    let ended = back.run_all().await.unwrap();
+    back.close().await;
+    assert!(ended.is_done(), "{ended:?}");
+    let events = stage.events();
+    let moved = events.iter().filter_map(|event| match &event.body {
+        EventBody::TrafficShifted {
+            service, reason, ..
+        } => Some((service.as_str(), reason.as_str())),
+        _ => None,
+    });
+    let moved: Vec<_> = moved.collect();
+    let [(first, why), rest @ ..] = moved.as_slice() else {
+        panic!("{moved:?}")
+    };
+    assert_eq!(*first, "catalog");
+    assert!(why.contains("catalog 1.1.0 is not healthy"), "{why}");
+    assert!(rest.iter().all(|(_, why)| *why == "promotion"), "{rest:?}");
+
+    // Where what replaces it does not get ready, everything is as before.
+    stage.target.set_faults(Faults {
+        ill: "1.0.0".parse().ok(),
+        unready: "1.1.0".parse().ok(),
+        ..Faults::default()
+    });
+    let mut stage = stage;
+    stage.spec.strategy.health.deadline = code_deploy_engine::duration::Span::from_millis(300);
+    let mut options = stage.options("1.1.0", code_deploy_engine::Purpose::Begin);
+    options.reverts = reverts;
+    let mut back = code_deploy_engine::Runner::open(options).await.unwrap();
+    let ended = back.run_all().await.unwrap();
+    back.close().await;
+    assert_eq!(ended.exit_code(), 3, "{ended:?}");
+    let shares = stage.target.shares();
+    assert!(
+        shares
+            .values()
+            .all(|shares| shares.keys().all(|one| one.as_str() == "1.0.0")),
+        "{shares:?}"
+    );
+    assert_eq!(stage.target.running("1.1.0"), 0);
 }
 
 /// A stage on which a run needs a person, because the new release cannot be stopped.

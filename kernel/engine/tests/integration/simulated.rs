@@ -32,6 +32,8 @@ const ON_PURPOSE: &str = "x-simulated-release";
 pub struct Faults {
     /// A release that never becomes ready.
     pub unready: Option<Release>,
+    /// A release whose catalog answers nobody well, nor then who needs it.
+    pub ill: Option<Release>,
     /// A release of whose requests one in ten fails in the samples.
     pub failing: Option<Release>,
     /// A release whose instances cannot be stopped.
@@ -138,7 +140,10 @@ impl Simulated {
                 Some(release) => Some(release.clone()),
                 None => route(&mut world.lock().unwrap(), &service, &headers),
             };
-            let unready = world.lock().unwrap().faults.unready.clone();
+            let world = world.lock().unwrap();
+            let unready = world.faults.unready.clone();
+            let ill = is_ill(&world, &service, release.as_ref());
+            let release = release.filter(|_| !ill);
             async move { reply(release, unready, uri.path()) }
         };
         let app = axum::Router::new().fallback(answer);
@@ -234,6 +239,19 @@ fn route(world: &mut World, service: &str, headers: &HeaderMap) -> Option<Releas
         }
     }
     None
+}
+
+/// Whether a service answers nobody well: the ill release's catalog, and who asks that one.
+fn is_ill(world: &World, service: &str, release: Option<&Release>) -> bool {
+    let Some(ill) = &world.faults.ill else {
+        return false;
+    };
+    match service {
+        "catalog" => release == Some(ill),
+        _ => world.traffic["catalog"]
+            .get(ill)
+            .is_some_and(|share| *share > 0),
+    }
 }
 
 fn reply(

@@ -41,7 +41,7 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
     let digest = whole.get(..64).unwrap();
     std::fs::write(&list, whole.replace(digest, &"0".repeat(64))).unwrap();
     let said = shell(notebooks, named).stdout;
-    assert!(String::from_utf8_lossy(&said).contains("not in the signed statement"));
+    assert!(String::from_utf8_lossy(&said).contains("has no such file with this digest"));
     std::fs::write(&list, whole).unwrap();
 }
 

@@ -34,6 +34,9 @@ const TRIES: usize = 3;
 /// The end of the log of an entry point that is shown, in bytes.
 const LOG: usize = 4096;
 
+/// The characters of its last line that are said with what became of it.
+const WORDS: usize = 200;
+
 /// How long an answer is doubted at an address where no process is seen that was started for this.
 const DOUBT: Duration = Duration::from_secs(2);
 
@@ -230,6 +233,9 @@ async fn attempt(context: &Context, scratch: &mut Scratch) -> Result<bool, StepE
             let log = tokio::fs::read(&path).await.unwrap_or_default();
             let log = log.get(log.len().saturating_sub(LOG)..).unwrap_or_default();
             started.log = context.redactor.clean(&String::from_utf8_lossy(log));
+            if let Some(line) = last_words(&started.log) {
+                started.answer.push_str(&format!("; its log ends: {line}"));
+            }
         }
     }
     remove(&folder)?;
@@ -365,7 +371,7 @@ async fn wait(
     let (began, client) = (Instant::now(), HttpClient::new());
     let probes = &service.file.probes;
     let path = probes.startup.as_ref().or(probes.liveness.as_ref());
-    let mut seen = "it does not listen".to_owned();
+    let mut seen = format!("it does not listen on {address}, and `{{port}}` is what tells it to");
     let mut doubted = None;
     while began.elapsed() < START {
         if let Ok(Some(status)) = child.try_wait() {
@@ -406,6 +412,16 @@ async fn wait(
     }
     let answer = format!("not within {} s: {seen}", START.as_secs());
     Ok((answer, Start::Not))
+}
+
+/// Returns the last line of a log that says something, cut to a length that a sentence can hold.
+fn last_words(log: &str) -> Option<String> {
+    let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
+    let mut words: String = line.trim().chars().take(WORDS).collect();
+    if line.trim().chars().count() > WORDS {
+        words.push('…');
+    }
+    Some(words)
 }
 
 async fn ended_early(address: SocketAddr, status: &str) -> (String, Start) {
