@@ -21,6 +21,7 @@ mod stop;
 mod store;
 mod told;
 mod traffic;
+mod trial;
 mod trouble;
 mod wait;
 
@@ -185,7 +186,8 @@ impl Target for KubernetesTarget {
         replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
         self.fit.get_or_try_init(|| self.check_fit()).await?;
-        self.names_are_free(release, replicas.keys()).await
+        self.names_are_free(release, replicas.keys()).await?;
+        self.would_be_taken(release, replicas).await
     }
 
     async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
@@ -369,7 +371,6 @@ impl Target for KubernetesTarget {
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
-        self.refuse_if_held_elsewhere().await?;
         self.stop_everything(grace).await
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use code_deploy_record::{Gate, GateCheck, Release, Source};
 use tokio::time::Instant;
 
+use crate::exposition::Exposition;
 use crate::http::Request;
 use crate::spec::Service;
 use crate::step::StepError;
@@ -22,7 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const METRICS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits until every service of a release gives probe samples, has a log with lines and, where it
-/// declares one, a metrics endpoint that answers.
+/// declares one, a metrics endpoint that answers: where releases are judged by what their instances
+/// count, with what they are judged by.
 ///
 /// # Errors
 /// `CD0452` when that is not so within two intervals of the probes and ten seconds; that somebody
@@ -167,6 +169,7 @@ async fn metrics(
             false,
         );
     }
+    let judged = context.target.counted_by() == Source::Instance;
     let mut lines = 0;
     for instance in instances {
         let url = format!("http://{}{path}", instance.address);
@@ -179,6 +182,10 @@ async fn metrics(
                 let given = given.count();
                 if given == 0 {
                     let what = format!("{} gives no samples", instance.id);
+                    return check(service, "metrics", what, limit, false);
+                }
+                if judged && let Err(what) = counts(&text) {
+                    let what = format!("{} {what}", instance.id);
                     return check(service, "metrics", what, limit, false);
                 }
                 lines += given;
@@ -197,4 +204,36 @@ async fn metrics(
         limit,
         true,
     )
+}
+
+/// Returns what metrics lack by which a release is judged: how many requests there were, and how long
+/// they took.
+fn counts(text: &str) -> Result<(), String> {
+    let read =
+        Exposition::parse(text).map_err(|what| format!("gives what is no metric: {what}"))?;
+    for (kind, end) in [("counter", "requests_total"), ("histogram", "seconds")] {
+        if read.family(kind, end).is_none() {
+            return Err(format!(
+                "has no {kind} whose name ends in `{end}`, by which releases are judged here"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn what_releases_are_judged_by_has_to_be_counted() {
+        let requests = "# TYPE http_requests_total counter\nhttp_requests_total 1\n";
+        let durations = "# TYPE http_request_duration_seconds histogram\n";
+        assert_eq!(counts(&format!("{requests}{durations}")), Ok(()));
+        let missing = counts(requests).unwrap_err();
+        assert!(missing.contains("no histogram whose name ends in `seconds`"));
+        let missing = counts(durations).unwrap_err();
+        assert!(missing.contains("no counter"));
+        assert!(counts("1").is_err());
+    }
 }

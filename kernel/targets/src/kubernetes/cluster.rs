@@ -217,12 +217,44 @@ impl Connection {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K::DynamicType: Default,
     {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let action = format!("apply the {kind} {}", manifest.name);
-        let all = self.all::<K>();
         let params = PatchParams::apply(MANAGER);
+        self.patch(service, manifest, "apply", &params).await
+    }
+
+    /// Has the cluster judge a manifest as [`Connection::apply`] would have it, and stores nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn try_apply<K>(&self, service: &str, manifest: &Manifest) -> Result<(), TargetError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let params = PatchParams {
+            dry_run: true,
+            ..PatchParams::apply(MANAGER)
+        };
+        let action = "apply, in a dry run,";
+        let tried = self.patch::<K>(service, manifest, action, &params).await;
+        tried.map(drop)
+    }
+
+    async fn patch<K>(
+        &self,
+        service: &str,
+        manifest: &Manifest,
+        action: &str,
+        params: &PatchParams,
+    ) -> Result<K, TargetError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+        let action = format!("{action} the {kind} {}", manifest.name);
+        let all = self.all::<K>();
         let patch = Patch::Apply(&manifest.value);
-        let apply = || all.patch(&manifest.name, &params, &patch);
+        let apply = || all.patch(&manifest.name, params, &patch);
         self.ask(&action, Some(service), apply).await
     }
 

@@ -196,7 +196,7 @@ impl KubernetesTarget {
     }
 
     /// Returns the release's Deployment, if there is one.
-    async fn there_before(
+    pub(super) async fn there_before(
         &self,
         connection: &Connection,
         service: &str,

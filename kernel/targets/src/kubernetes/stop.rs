@@ -202,7 +202,8 @@ impl KubernetesTarget {
         }
     }
 
-    /// Stops everything that is ours. Services go last: whoever asks is refused, not misled.
+    /// Stops everything that is ours, where no runner of another machine works on it. Services go last:
+    /// whoever asks is refused, not misled.
     pub(super) async fn stop_everything(
         &self,
         grace: Duration,
@@ -215,6 +216,7 @@ impl KubernetesTarget {
         let listed = connection.ask("list deployments", None, list).await?;
         let deployments = listed.items.iter().map(|one| &one.metadata);
         let services = self.services(Part::Way).await?;
+        self.refuse_if_held_elsewhere().await?;
         let metas = deployments.chain(services.iter().map(|one| &one.metadata));
         for meta in metas.filter(|meta| self.names.are_ours(meta.labels.as_ref())) {
             if let (Some(service), Some(release)) =

@@ -263,5 +263,28 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     });
     namespace.post(&path, &theirs);
     refused(&mine, &["CD0526", "the name catalog is taken"]);
+    namespace.kubectl(&["delete", "service", "catalog"]);
+
+    // What the API server would refuse to store is known before anything is begun.
+    let quotas = namespace.path("/api/v1", "resourcequotas");
+    let none = json!({
+        "metadata": { "name": "none" },
+        "spec": { "hard": { "count/deployments.apps": "0" } },
+    });
+    namespace.post(&quotas, &none);
+    let counted = "jsonpath={.status.hard}";
+    while namespace
+        .kubectl(&["get", "resourcequota", "none", "-o", counted])
+        .is_empty()
+    {
+        std::thread::yield_now();
+    }
+    refused(
+        &mine,
+        &[
+            "cannot apply, in a dry run, the deployment",
+            "exceeded quota",
+        ],
+    );
     assert_eq!(deployments(&namespace), []);
 }
