@@ -114,10 +114,10 @@ fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
     };
     let (name, to) = (&service.name, &inputs.to);
     let title = format!("wait until {name} {to} is healthy{relieves}");
-    // Services may need each other to get ready. Nobody uses a first deployment yet, and what a run
-    // goes back from may be ill: each is served to the others as soon as it is healthy.
-    let in_order = inputs.initial || inputs.reverts.is_some();
-    let needs = service.needs.iter().filter(|_| in_order);
+    // Nobody uses a first deployment yet, and its services need each other to get ready: each is
+    // served to the others as soon as it is healthy. A run that goes back does not wait in that order:
+    // what it leaves may well be healthy enough to be needed.
+    let needs = service.needs.iter().filter(|_| inputs.initial);
     let needs = needs.filter(|need| inputs.spec.service(need).is_some());
     let needs: Vec<_> = needs
         .map(|need| step_name(&format!("release.health.{need}")))
