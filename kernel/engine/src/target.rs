@@ -50,8 +50,9 @@ pub trait Target: Send + Sync {
     }
 
     /// Refuses what stands in the way of starting those instances of the release and only a person
-    /// can settle: a name that somebody else's thing has. Asked before a run begins; changes
-    /// nothing. A target where no name can be taken has nothing to refuse.
+    /// can settle: a name that somebody else's thing has, a state that the platform would not take.
+    /// Asked before a run begins; changes nothing. A target where no name can be taken has nothing to
+    /// refuse.
     async fn admit(
         &self,
         _release: &Release,

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::manifest::Manifest;
 use super::names::Names;
+use super::refusal::{self, is_silence, refusal, silent};
 use super::silence::Silences;
-use crate::failure::{code, failed, transient};
+use crate::failure::{code, failed};
 use crate::settings::Lookup;
 
 /// The manager of the fields that this program states.
@@ -226,6 +227,46 @@ impl Connection {
         self.ask(&action, Some(service), apply).await
     }
 
+    /// Has the cluster go through all of what [`apply`](Self::apply) asks of it but keeping it
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). What it cannot judge so is taken
+    /// for good. Of an object that `hides` values no more is told than where something is wrong.
+    ///
+    /// # Errors
+    /// `CD0539` when it refuses; `CD0533` as [`apply`](Self::apply); what it says.
+    pub async fn try_out<K>(
+        &self,
+        service: &str,
+        manifest: &Manifest,
+        hides: bool,
+    ) -> Result<(), TargetError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+        let object = format!("the {kind} {}", manifest.name);
+        let all = self.all::<K>();
+        let params = PatchParams::apply(MANAGER).dry_run();
+        let patch = Patch::Apply(&manifest.value);
+        let apply = || async {
+            match all.patch(&manifest.name, &params, &patch).await {
+                Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Some(status)),
+                tried => tried.map(|_| None),
+            }
+        };
+        match self
+            .ask(&format!("apply {object}"), Some(service), apply)
+            .await?
+        {
+            None => Ok(()),
+            Some(status) if refusal::is_unjudged(&status) => {
+                tracing::warn!(object, said = status.message, "not tried out");
+                Ok(())
+            }
+            Some(status) => Err(refusal::of_object(&object, service, &status, hides)),
+        }
+    }
+
     /// Changes some fields of an object, as a merge patch (RFC 7396) says.
     ///
     /// # Errors
@@ -307,15 +348,6 @@ impl Connection {
     }
 }
 
-/// Returns whether an error says that nobody answered, or somebody in place of the API server.
-fn is_silence(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504),
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
-        _ => false,
-    }
-}
-
 /// Waits for the first answer of a cluster, which has to come at once: nothing says yet that there
 /// is one.
 async fn within<T>(
@@ -327,87 +359,4 @@ async fn within<T>(
         Ok(answer) => answer.map_err(|error| refusal(action, service, &error)),
         Err(_) => Err(silent(action, service, ANSWER)),
     }
-}
-
-fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetError {
-    let what = format!(
-        "cannot {action}: the cluster did not answer within {} s",
-        limit.as_secs()
-    );
-    let next = "Look whether its API server answers (`kubectl version`), and run again.";
-    transient(code::CLUSTER, service, what, next)
-}
-
-/// Returns what a refusal of the cluster means.
-pub fn refusal(action: &str, service: Option<&str>, error: &kube::Error) -> TargetError {
-    let kube::Error::Api(status) = error else {
-        let what = format!("cannot {action}: {}", with_sources(error));
-        let next = "Look whether its API server answers (`kubectl version`), and run again.";
-        return transient(code::CLUSTER, service, what, next);
-    };
-    let said = match status.message.as_str() {
-        "" => status.reason.as_str(),
-        message => message,
-    };
-    let what = format!("cannot {action}: {said}");
-    match status.code {
-        401 => {
-            let next = "Renew what the kubeconfig file signs in with, and run again.";
-            failed(code::ACCESS, service, what, next)
-        }
-        403 if said.contains("exceeded quota") => {
-            let next = "Ask for a larger quota of the namespace, or deploy less.";
-            failed(code::QUOTA, service, what, next)
-        }
-        403 => {
-            let next =
-                "Have it allowed: templates/kubernetes/ has the roles with what a run needs.";
-            failed(code::ACCESS, service, what, next)
-        }
-        409 => conflict(action, service, status),
-        400 | 422 => {
-            let next = "Mend what the cluster does not take in the Compose file, and run again.";
-            failed(code::COMPOSE_VALUE, service, what, next)
-        }
-        404 => {
-            let next = "Look whether namespace and object are there, and run again.";
-            failed(code::CLUSTER, service, what, next)
-        }
-        _ => {
-            let next = "Look at the cluster, and run again.";
-            transient(code::CLUSTER, service, what, next)
-        }
-    }
-}
-
-fn conflict(action: &str, service: Option<&str>, status: &kube::core::Status) -> TargetError {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fields: Vec<String> = causes
-        .map(|cause| format!("{}: {}", cause.field, cause.message))
-        .collect();
-    let what = format!(
-        "cannot {action}: somebody else manages what would be changed ({}); nothing was taken over",
-        if fields.is_empty() {
-            status.message.clone()
-        } else {
-            fields.join("; ")
-        }
-    );
-    let next = "Take these fields back from who manages them (`kubectl get --show-managed-fields`), \
-                and run again.";
-    failed(code::CONFLICT, service, what, next)
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }

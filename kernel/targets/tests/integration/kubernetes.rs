@@ -1,5 +1,6 @@
 //! The Kubernetes target with a real cluster, on a machine that is one of its nodes.
 
+mod admission;
 mod cluster;
 
 use std::collections::BTreeSet;
