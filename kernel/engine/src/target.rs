@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Routing, Spec};
 
+mod listing;
+
+pub use listing::{Listing, Topic};
+
 /// A place to deploy to: processes of this machine, a Docker engine, a cluster, a cloud.
 ///
 /// Every method states a wanted state and may be called again; none returns before the state is
@@ -41,6 +45,13 @@ pub trait Target: Send + Sync {
 
     /// Finds out what runs now. Changes nothing, and works when nothing was ever deployed.
     async fn observe(&self) -> Result<Observed, TargetError>;
+
+    /// Finds out what the place has beside what is deployed to it, for the record. Changes nothing. What cannot
+    /// be found out is said in its listing: nothing of a run depends on it. A target that is this machine has
+    /// nothing to add to its capacity.
+    async fn inventory(&self) -> Result<Vec<Listing>, TargetError> {
+        Ok(Vec::new())
+    }
 
     /// Finds out which instances of one service there are. Changes nothing.
     async fn instances(&self, service: &str) -> Result<Vec<Instance>, TargetError> {

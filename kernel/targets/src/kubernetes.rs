@@ -9,6 +9,7 @@ mod fit;
 mod happenings;
 mod hidden;
 mod hold;
+mod inventory;
 mod limits;
 mod logs;
 mod manifest;
@@ -37,8 +38,8 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{KubernetesFile, Service};
 use code_deploy_engine::target::{
-    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
-    Stopped, Target, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Listing, Observed, ServiceAddress,
+    Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
@@ -205,6 +206,10 @@ impl Target for KubernetesTarget {
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
         self.measured().await
+    }
+
+    async fn inventory(&self) -> Result<Vec<Listing>, TargetError> {
+        self.listed().await
     }
 
     async fn observe(&self) -> Result<Observed, TargetError> {

@@ -9,13 +9,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
 use super::KubernetesTarget;
-use super::cluster::Connection;
+use super::cluster::{Connection, SIDE_BY_SIDE};
 use super::hidden::Kind;
 use super::manifest::Manifest;
-
-/// How much is asked of the cluster side by side: what a run needs is dozens of requests at most, and a cluster that
-/// is shared gives an account only a part of its attention.
-const SIDE_BY_SIDE: usize = 8;
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
 const NO_RUN: &str = "before-the-run";

@@ -35,6 +35,10 @@ const SILENCE: Duration = Duration::from_secs(50);
 /// The pause before something is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
+/// a part of its attention.
+pub const SIDE_BY_SIDE: usize = 8;
+
 /// The oldest version that is deployed to: `1.20`.
 const OLDEST: (u32, u32) = (1, 20);
 

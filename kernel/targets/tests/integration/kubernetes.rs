@@ -2,6 +2,7 @@
 
 mod admission;
 mod cluster;
+mod inventory;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
