@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Balancing, Capacity, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
-    ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing, Observed,
+    OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -216,6 +216,10 @@ impl Target for LeasedTarget {
 
     async fn observe(&self) -> Result<Observed, TargetError> {
         answer("finding out what runs", self.inner.observe()).await
+    }
+
+    async fn inventory(&self) -> Result<Vec<Listing>, TargetError> {
+        answer("finding out what the place has", self.inner.inventory()).await
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>, TargetError> {

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Routing, Spec};
 
+mod listing;
+
+pub use listing::{Listing, Topic};
+
 /// A place to deploy to: processes of this machine, a Docker engine, a cluster, a cloud.
 ///
 /// Every method states a wanted state and may be called again; none returns before the state is
@@ -42,6 +46,13 @@ pub trait Target: Send + Sync {
     /// Finds out what runs now. Changes nothing, and works when nothing was ever deployed.
     async fn observe(&self) -> Result<Observed, TargetError>;
 
+    /// Finds out what the place has beside what is deployed to it, for the record. Changes nothing. What cannot
+    /// be found out is said in its listing: nothing of a run depends on it. A target that is this machine has
+    /// nothing to add to its capacity.
+    async fn inventory(&self) -> Result<Vec<Listing>, TargetError> {
+        Ok(Vec::new())
+    }
+
     /// Finds out which instances of one service there are. Changes nothing.
     async fn instances(&self, service: &str) -> Result<Vec<Instance>, TargetError> {
         let mut instances = self.observe().await?.instances;
@@ -50,8 +61,9 @@ pub trait Target: Send + Sync {
     }
 
     /// Refuses what stands in the way of starting those instances of the release and only a person
-    /// can settle: a name that somebody else's thing has. Asked before a run begins; changes
-    /// nothing. A target where no name can be taken has nothing to refuse.
+    /// can settle: a name that somebody else's thing has, a state that the platform would not take.
+    /// Asked before a run begins; changes nothing. A target where no name can be taken has nothing to
+    /// refuse.
     async fn admit(
         &self,
         _release: &Release,

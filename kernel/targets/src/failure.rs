@@ -62,6 +62,8 @@ pub(crate) mod code {
     pub const NO_SPLIT: &str = "CD0537";
     /// Another machine works on what is to be stopped.
     pub const HELD: &str = "CD0538";
+    /// The cluster would refuse what a run applies.
+    pub const NOT_ADMITTED: &str = "CD0539";
 }
 
 /// The codes of the targets, each with what it means.
@@ -151,6 +153,10 @@ pub const CODES: &[(&str, &str)] = &[
     (
         code::HELD,
         "a run of another machine works on what is to be stopped",
+    ),
+    (
+        code::NOT_ADMITTED,
+        "the cluster would refuse what a run applies",
     ),
 ];
 

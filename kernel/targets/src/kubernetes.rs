@@ -1,6 +1,7 @@
 //! Services as Deployments of a Kubernetes cluster, with the cluster's own means of traffic.
 
 mod access;
+mod admission;
 mod capacity;
 mod cluster;
 mod counts;
@@ -8,11 +9,14 @@ mod fit;
 mod happenings;
 mod hidden;
 mod hold;
+mod inventory;
 mod limits;
 mod logs;
 mod manifest;
 mod names;
 mod pod;
+mod prepared;
+mod refusal;
 mod sampling;
 mod silence;
 mod start;
@@ -21,7 +25,6 @@ mod stop;
 mod store;
 mod told;
 mod traffic;
-mod trial;
 mod trouble;
 mod wait;
 
@@ -35,8 +38,8 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{KubernetesFile, Service};
 use code_deploy_engine::target::{
-    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
-    Stopped, Target, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Listing, Observed, ServiceAddress,
+    Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
@@ -186,8 +189,7 @@ impl Target for KubernetesTarget {
         replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
         self.fit.get_or_try_init(|| self.check_fit()).await?;
-        self.names_are_free(release, replicas.keys()).await?;
-        self.would_be_taken(release, replicas).await
+        self.admits(release, replicas).await
     }
 
     async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
@@ -204,6 +206,10 @@ impl Target for KubernetesTarget {
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
         self.measured().await
+    }
+
+    async fn inventory(&self) -> Result<Vec<Listing>, TargetError> {
+        self.listed().await
     }
 
     async fn observe(&self) -> Result<Observed, TargetError> {
@@ -243,16 +249,10 @@ impl Target for KubernetesTarget {
         let mut wanted = Vec::new();
         for one in services {
             let service = self.service(&one.service)?;
-            let there = connection
-                .ours::<ClusterService>(&self.names, &one.service, &one.service)
-                .await?;
-            wanted.push((service, there));
+            wanted.push((service, self.stable_of(connection, service).await?));
         }
         let mut opened = Vec::new();
-        for (service, there) in wanted {
-            let leads = there.as_ref().map_or(Leads::Nobody, Leads::of);
-            let manifest = manifest::stable(&self.names, service, &leads);
-            let manifest = manifest.map_err(|what| self.cannot(&service.name, &what))?;
+        for (service, manifest) in wanted {
             let applied = connection
                 .apply::<ClusterService>(&service.name, &manifest)
                 .await?;
@@ -354,8 +354,10 @@ impl Target for KubernetesTarget {
 
     async fn manifests(&self, wanted: &Wanted) -> Result<Vec<(String, String)>, TargetError> {
         let connection = self.cluster.connect().await?;
+        let spec = self.settings.spec_of(&wanted.release)?;
+        let given = self.given(&spec, &wanted.service, &wanted.release)?;
         let made = self
-            .manifests_of(wanted, wanted.replicas, connection)
+            .manifests_of(&given, wanted, wanted.replicas, connection)
             .await?;
         let service = self.service(&wanted.service)?;
         let stable = manifest::stable(&self.names, service, &Leads::Nobody);

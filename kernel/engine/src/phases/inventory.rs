@@ -3,7 +3,9 @@
 mod components;
 mod dependencies;
 mod infrastructure;
+mod listings;
 mod network;
+mod walls;
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
 /// What replacing the pods of a release one by one needs beside that.
 const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
 
-/// What a run works without, so that nobody is asked for it.
+/// What a run works without, so that nobody is asked for it; so it does without what the inventory lists.
 #[cfg(test)]
 const WITHOUT: (&str, &str, &[&str]) = ("events.k8s.io", "events", &["create", "patch"]);
 
@@ -124,10 +124,10 @@ mod tests {
     use serde_json::Value;
 
     use super::{HIDDEN, NEEDED, ROLLING, WITHOUT};
+    use crate::kubernetes::inventory::{Scope, granted};
 
-    #[test]
-    fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
-        let text = include_str!("../../../../templates/kubernetes/role.yaml");
+    /// Returns what a role grants, a line for each group, resource and verb.
+    fn grants(text: &str) -> Vec<String> {
         let role: Value = serde_saphyr::from_str(text).unwrap();
         let words =
             |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
@@ -142,6 +142,12 @@ mod tests {
                 }
             }
         }
+        granted.sort();
+        granted
+    }
+
+    #[test]
+    fn the_role_that_is_shipped_grants_what_is_asked_for_and_nothing_else() {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
@@ -152,8 +158,24 @@ mod tests {
                     .map(move |verb| format!("{group} {resource} {verb}"))
             })
             .collect();
-        granted.sort();
+        // To list Secrets is to read them: whoever wants certificates told has to grant it.
+        let listed = granted(Scope::Namespace).into_iter();
+        let listed = listed.filter(|(_, resource)| *resource != "secrets");
+        needed.extend(listed.map(|(group, resource)| format!("{group} {resource} list")));
         needed.sort();
-        assert_eq!(granted, needed);
+        // The inventory also lists what a run needs.
+        needed.dedup();
+        let role = include_str!("../../../../templates/kubernetes/role.yaml");
+        assert_eq!(grants(role), needed);
+    }
+
+    #[test]
+    fn what_is_listed_beyond_the_namespace_is_granted_for_the_capacity_already() {
+        let role = include_str!("../../../../templates/kubernetes/cluster-role.yaml");
+        let grants = grants(role);
+        for (group, resource) in granted(Scope::Cluster) {
+            let list = format!("{group} {resource} list");
+            assert!(grants.contains(&list), "{list}");
+        }
     }
 }

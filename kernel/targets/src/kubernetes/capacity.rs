@@ -92,7 +92,7 @@ fn requested(pod: &Pod, what: &str) -> f64 {
 }
 
 /// Returns an amount as a number: `250m` is 0.25, `64Mi` is 67108864. What is no amount is none.
-fn amount(quantity: &Quantity) -> f64 {
+pub fn amount(quantity: &Quantity) -> f64 {
     const UNITS: [(&str, f64); 14] = [
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::manifest::Manifest;
 use super::names::Names;
+use super::refusal::{self, is_silence, refusal, silent};
 use super::silence::Silences;
-use crate::failure::{code, failed, transient};
+use crate::failure::{code, failed};
 use crate::settings::Lookup;
 
 /// The manager of the fields that this program states.
@@ -33,6 +34,10 @@ const SILENCE: Duration = Duration::from_secs(50);
 
 /// The pause before something is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
+/// a part of its attention.
+pub const SIDE_BY_SIDE: usize = 8;
 
 /// The oldest version that is deployed to: `1.20`.
 const OLDEST: (u32, u32) = (1, 20);
@@ -217,45 +222,53 @@ impl Connection {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K::DynamicType: Default,
     {
+        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+        let action = format!("apply the {kind} {}", manifest.name);
+        let all = self.all::<K>();
         let params = PatchParams::apply(MANAGER);
-        self.patch(service, manifest, "apply", &params).await
+        let patch = Patch::Apply(&manifest.value);
+        let apply = || all.patch(&manifest.name, &params, &patch);
+        self.ask(&action, Some(service), apply).await
     }
 
-    /// Has the cluster judge a manifest as [`Connection::apply`] would have it, and stores nothing.
+    /// Has the cluster go through all of what [`apply`](Self::apply) asks of it but keeping it
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). What it cannot judge so is taken
+    /// for good. Of an object that `hides` values no more is told than where something is wrong.
     ///
     /// # Errors
-    /// As there.
-    pub async fn try_apply<K>(&self, service: &str, manifest: &Manifest) -> Result<(), TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let params = PatchParams {
-            dry_run: true,
-            ..PatchParams::apply(MANAGER)
-        };
-        let action = "apply, in a dry run,";
-        let tried = self.patch::<K>(service, manifest, action, &params).await;
-        tried.map(drop)
-    }
-
-    async fn patch<K>(
+    /// `CD0539` when it refuses; `CD0533` as [`apply`](Self::apply); what it says.
+    pub async fn try_out<K>(
         &self,
         service: &str,
         manifest: &Manifest,
-        action: &str,
-        params: &PatchParams,
-    ) -> Result<K, TargetError>
+        hides: bool,
+    ) -> Result<(), TargetError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K::DynamicType: Default,
     {
         let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let action = format!("{action} the {kind} {}", manifest.name);
+        let object = format!("the {kind} {}", manifest.name);
         let all = self.all::<K>();
+        let params = PatchParams::apply(MANAGER).dry_run();
         let patch = Patch::Apply(&manifest.value);
-        let apply = || all.patch(&manifest.name, params, &patch);
-        self.ask(&action, Some(service), apply).await
+        let apply = || async {
+            match all.patch(&manifest.name, &params, &patch).await {
+                Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Some(status)),
+                tried => tried.map(|_| None),
+            }
+        };
+        match self
+            .ask(&format!("apply {object}"), Some(service), apply)
+            .await?
+        {
+            None => Ok(()),
+            Some(status) if refusal::is_unjudged(&status) => {
+                tracing::warn!(object, said = status.message, "not tried out");
+                Ok(())
+            }
+            Some(status) => Err(refusal::of_object(&object, service, &status, hides)),
+        }
     }
 
     /// Changes some fields of an object, as a merge patch (RFC 7396) says.
@@ -339,15 +352,6 @@ impl Connection {
     }
 }
 
-/// Returns whether an error says that nobody answered, or somebody in place of the API server.
-fn is_silence(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504),
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
-        _ => false,
-    }
-}
-
 /// Waits for the first answer of a cluster, which has to come at once: nothing says yet that there
 /// is one.
 async fn within<T>(
@@ -359,87 +363,4 @@ async fn within<T>(
         Ok(answer) => answer.map_err(|error| refusal(action, service, &error)),
         Err(_) => Err(silent(action, service, ANSWER)),
     }
-}
-
-fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetError {
-    let what = format!(
-        "cannot {action}: the cluster did not answer within {} s",
-        limit.as_secs()
-    );
-    let next = "Look whether its API server answers (`kubectl version`), and run again.";
-    transient(code::CLUSTER, service, what, next)
-}
-
-/// Returns what a refusal of the cluster means.
-pub fn refusal(action: &str, service: Option<&str>, error: &kube::Error) -> TargetError {
-    let kube::Error::Api(status) = error else {
-        let what = format!("cannot {action}: {}", with_sources(error));
-        let next = "Look whether its API server answers (`kubectl version`), and run again.";
-        return transient(code::CLUSTER, service, what, next);
-    };
-    let said = match status.message.as_str() {
-        "" => status.reason.as_str(),
-        message => message,
-    };
-    let what = format!("cannot {action}: {said}");
-    match status.code {
-        401 => {
-            let next = "Renew what the kubeconfig file signs in with, and run again.";
-            failed(code::ACCESS, service, what, next)
-        }
-        403 if said.contains("exceeded quota") => {
-            let next = "Ask for a larger quota of the namespace, or deploy less.";
-            failed(code::QUOTA, service, what, next)
-        }
-        403 => {
-            let next =
-                "Have it allowed: templates/kubernetes/ has the roles with what a run needs.";
-            failed(code::ACCESS, service, what, next)
-        }
-        409 => conflict(action, service, status),
-        400 | 422 => {
-            let next = "Mend what the cluster does not take in the Compose file, and run again.";
-            failed(code::COMPOSE_VALUE, service, what, next)
-        }
-        404 => {
-            let next = "Look whether namespace and object are there, and run again.";
-            failed(code::CLUSTER, service, what, next)
-        }
-        _ => {
-            let next = "Look at the cluster, and run again.";
-            transient(code::CLUSTER, service, what, next)
-        }
-    }
-}
-
-fn conflict(action: &str, service: Option<&str>, status: &kube::core::Status) -> TargetError {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fields: Vec<String> = causes
-        .map(|cause| format!("{}: {}", cause.field, cause.message))
-        .collect();
-    let what = format!(
-        "cannot {action}: somebody else manages what would be changed ({}); nothing was taken over",
-        if fields.is_empty() {
-            status.message.clone()
-        } else {
-            fields.join("; ")
-        }
-    );
-    let next = "Take these fields back from who manages them (`kubectl get --show-managed-fields`), \
-                and run again.";
-    failed(code::CONFLICT, service, what, next)
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }

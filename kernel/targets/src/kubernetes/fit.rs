@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::TargetError;
-use code_deploy_record::Release;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::Api;
 use kube::api::ListParams;
@@ -36,27 +34,6 @@ impl KubernetesTarget {
         access::check(connection, self.extras()).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
-    }
-
-    /// Refuses names that somebody else's objects have.
-    ///
-    /// # Errors
-    /// `CD0526` for the first, with what to do; what the cluster says.
-    pub(super) async fn names_are_free(
-        &self,
-        release: &Release,
-        services: impl Iterator<Item = &String>,
-    ) -> Result<(), TargetError> {
-        let connection = self.cluster.connect().await?;
-        let names = &self.names;
-        for service in services {
-            let own = self.name_of(service, release)?;
-            for name in [service, &own] {
-                connection.ours::<Service>(names, service, name).await?;
-            }
-            connection.ours::<Deployment>(names, service, &own).await?;
-        }
-        Ok(())
     }
 
     /// Returns what this deployment needs beside what each does.

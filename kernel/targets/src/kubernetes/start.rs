@@ -1,26 +1,24 @@
 //! Starting releases, and waiting until their pods are ready.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
-use code_deploy_record::Release;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret as ClusterSecret, Service};
-use kube::ResourceExt as _;
 use kube::runtime::watcher;
 use tokio::net::TcpStream;
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
-use super::hidden::{self, Kind};
-use super::manifest::{Given, Manifest, Wish};
-use super::names::{Part, selecting};
+use super::hidden::Kind;
+use super::manifest::Manifest;
+use super::names::selecting;
+use super::prepared::Prepared;
+use super::refusal::LARGER_QUOTA;
 use super::stated;
 use super::stop::asked_for;
-use super::store::{Known, release_of};
+use super::store::Known;
 use super::told::Told;
 use super::trouble;
 use super::wait::{Objects, Waited, until};
@@ -33,12 +31,6 @@ const REACHED: Duration = Duration::from_secs(30);
 /// How long after a connection that was refused the next one is tried.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The manifests of a service's release.
-pub(super) struct Manifests {
-    pub deployment: Manifest,
-    pub way: Manifest,
-}
-
 impl KubernetesTarget {
     /// Starts what is missing. When that fails, what this call started is stopped again; what ran
     /// before stays.
@@ -46,18 +38,13 @@ impl KubernetesTarget {
         let (service, release) = (wanted.service.as_str(), &wanted.release);
         let _change = ChangeLock::of_service(&self.root, service).await?;
         let connection = self.cluster.connect().await?;
-        let name = self.name_of(service, release)?;
-        let before = self.there_before(connection, service, release).await?;
-        connection
-            .ours::<Service>(&self.names, service, &name)
-            .await?;
-        let replicas = wanted.replicas.max(before.as_ref().map_or(0, asked_for));
-        let mut manifests = self.manifests_of(wanted, replicas, connection).await?;
-        if let Some(before) = &before {
-            // Pods that run are kept, also where the files say something else by now.
-            manifests.deployment = stated::with_replicas(service, before, replicas)?;
-        }
-        self.apply_hidden(connection, wanted, &name).await?;
+        let Prepared {
+            before,
+            replicas,
+            hidden,
+            manifests,
+        } = self.prepare(connection, wanted).await?;
+        self.apply_hidden(connection, service, &hidden).await?;
         let way = connection.apply::<Service>(service, &manifests.way).await?;
         let applied = connection
             .apply::<Deployment>(service, &manifests.deployment)
@@ -91,144 +78,20 @@ impl KubernetesTarget {
         }
     }
 
-    /// Returns the manifests of a release, as a run would apply them.
-    pub(super) async fn manifests_of(
-        &self,
-        wanted: &Wanted,
-        replicas: u32,
-        connection: &Connection,
-    ) -> Result<Manifests, TargetError> {
-        let service = wanted.service.as_str();
-        let spec = self.settings.spec_of(&wanted.release)?;
-        let compose = spec.compose.services.get(service);
-        let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
-            return Err(self.no_such_service(service));
-        };
-        let given = Given {
-            names: &self.names,
-            spec: &spec,
-            service: declared,
-            compose,
-            release: &wanted.release,
-        };
-        let wish = Wish {
-            run: &wanted.run,
-            replicas,
-            limit: wanted.start_limit,
-            aliases: self.aliases().await?,
-            knows_pause: connection.knows_pause(),
-        };
-        let deployment = given.deployment(&wish);
-        let way = given.way(&wanted.run);
-        let bad = |what: String| self.cannot(service, &what);
-        Ok(Manifests {
-            deployment: deployment.map_err(bad)?,
-            way: way.map_err(bad)?,
-        })
-    }
-
-    /// States the secrets and configurations of a release. Their values are read now.
+    /// States the secrets and configurations of a release.
     async fn apply_hidden(
         &self,
         connection: &Connection,
-        wanted: &Wanted,
-        name: &str,
+        service: &str,
+        hidden: &[(Kind, Manifest)],
     ) -> Result<(), TargetError> {
-        let service = wanted.service.as_str();
-        let spec = self.settings.spec_of(&wanted.release)?;
-        let compose = spec.compose.services.get(service);
-        let (Some(declared), Some(compose)) = (spec.service(service), compose) else {
-            return Err(self.no_such_service(service));
-        };
-        if hidden::uses(compose) == (false, false) {
-            return Ok(());
-        }
-        let (settings, files) = (Arc::clone(&self.settings), Arc::clone(&spec));
-        let named = service.to_owned();
-        let read = tokio::task::spawn_blocking(move || {
-            let compose = files.compose.services.get(&named);
-            let compose = compose.ok_or_else(|| "it is not in the Compose file".to_owned())?;
-            hidden::Given {
-                spec: &files,
-                service: compose,
-                lookup: &settings.lookup,
-                redactor: &settings.redactor,
-            }
-            .values()
-        });
-        let values = match read.await {
-            Ok(values) => values.map_err(|what| self.cannot(service, &what))?,
-            Err(error) => return Err(self.cannot(service, &error.to_string())),
-        };
-        let given = Given {
-            names: &self.names,
-            spec: &spec,
-            service: declared,
-            compose,
-            release: &wanted.release,
-        };
-        let objects = given.hidden(&wanted.run, &values);
-        let objects = objects.map_err(|what| self.cannot(service, &what))?;
-        for (kind, value) in objects {
-            let manifest = Manifest {
-                name: name.to_owned(),
-                text: String::new(),
-                value,
-            };
+        for (kind, manifest) in hidden {
             match kind {
-                Kind::Secret => {
-                    connection
-                        .ours::<ClusterSecret>(&self.names, service, name)
-                        .await?;
-                    connection
-                        .apply::<ClusterSecret>(service, &manifest)
-                        .await?;
-                }
-                Kind::Config => {
-                    connection
-                        .ours::<ConfigMap>(&self.names, service, name)
-                        .await?;
-                    connection.apply::<ConfigMap>(service, &manifest).await?;
-                }
+                Kind::Secret => drop(connection.apply::<ClusterSecret>(service, manifest).await?),
+                Kind::Config => drop(connection.apply::<ConfigMap>(service, manifest).await?),
             }
         }
         Ok(())
-    }
-
-    /// Returns the release's Deployment, if there is one.
-    pub(super) async fn there_before(
-        &self,
-        connection: &Connection,
-        service: &str,
-        release: &Release,
-    ) -> Result<Option<Deployment>, TargetError> {
-        let name = self.name_of(service, release)?;
-        let found = connection
-            .ours::<Deployment>(&self.names, service, &name)
-            .await?;
-        let Some(found) = found else { return Ok(None) };
-        if release_of(&found.metadata).as_ref() != Some(release) {
-            let what = format!(
-                "the name {name} is that of another service or release of this application; \
-                 nothing was started"
-            );
-            let next = "Rename the service or the release.";
-            return Err(failed(code::NAME_TAKEN, Some(service), what, next));
-        }
-        Ok(Some(found))
-    }
-
-    /// Returns the addresses of services by name, where the deployment file asks for them.
-    async fn aliases(&self) -> Result<BTreeMap<String, IpAddr>, TargetError> {
-        if !self.place.host_aliases {
-            return Ok(BTreeMap::new());
-        }
-        let services = self.services(Part::Service).await?;
-        let pairs = services.iter().filter_map(|service| {
-            let address = service.spec.as_ref()?.cluster_ip.as_ref()?;
-            Some((service.name_any(), address.parse().ok()?))
-        });
-        Ok(pairs.collect())
     }
 
     async fn wait_ready(
@@ -278,8 +141,7 @@ impl KubernetesTarget {
 
     fn not_allowed(&self, service: &str, why: &str) -> TargetError {
         let (code, next) = if why.contains("exceeded quota") {
-            let next = "Ask for a larger quota of the namespace, or deploy less.";
-            (code::QUOTA, next)
+            (code::QUOTA, LARGER_QUOTA)
         } else {
             (
                 code::NOT_STARTED,

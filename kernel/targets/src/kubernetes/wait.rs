@@ -10,7 +10,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::cluster::refusal;
+use super::refusal::refusal;
 use crate::failure::{code, transient};
 
 /// Objects by name.

@@ -1,6 +1,8 @@
 //! The Kubernetes target with a real cluster, on a machine that is one of its nodes.
 
+mod admission;
 mod cluster;
+mod inventory;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

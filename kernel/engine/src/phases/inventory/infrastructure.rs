@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role};
 use serde_json::{Value, json};
 
+use super::listings::{listings, with_listings};
 use crate::Step;
 use crate::inventory::Inventory;
 use crate::phases::look::{self, bytes, list};
@@ -38,7 +39,9 @@ impl Work for Infrastructure {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let (inventory, observed) = look::inventory(section.context).await?;
         let capacity = section.context.target.capacity().await?;
+        let (shown, _) = listings(section).await?;
         let report = report(section, &inventory, &observed, &capacity);
+        let report = with_listings(report, &shown);
         let event = section.report("Infrastructure", report).await?;
         settle(section, &inventory, &observed, &capacity, event).await?;
         Ok(

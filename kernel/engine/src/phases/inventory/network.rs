@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, EvidenceRef, Report};
 use serde_json::{Value, json};
 
+use super::listings::{listings, with_listings};
+use super::walls;
 use crate::Step;
 use crate::inventory::Inventory;
 use crate::phases::look::{self, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
-use crate::target::Observed;
+use crate::target::{Listing, Observed};
 
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
@@ -37,10 +39,10 @@ struct Network;
 impl Work for Network {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let (inventory, observed) = look::inventory(section.context).await?;
-        let event = section
-            .report("Dependency and network map", report(&inventory, &observed))
-            .await?;
-        settle(section, &inventory, &observed, event).await?;
+        let (_, listed) = listings(section).await?;
+        let report = with_listings(report(&inventory, &observed), &listed);
+        let event = section.report("Dependency and network map", report).await?;
+        settle(section, &inventory, &observed, &listed, event).await?;
         Ok(json!({ "edges": inventory.edges.len(), "ports": inventory.ports.len() }))
     }
 
@@ -127,6 +129,7 @@ async fn settle(
     section: &Section<'_>,
     inventory: &Inventory,
     observed: &Observed,
+    listed: &[Listing],
     event: EvidenceRef,
 ) -> Result<(), StepError> {
     let (evidence, seen) = ([event], Basis::Observed);
@@ -142,17 +145,7 @@ async fn settle(
         section.context.spec.services.len()
     );
     section.judge("1.3.2", true, seen, text, &evidence).await?;
-    if inventory.certificates.is_empty() {
-        section
-            .none("1.3.3", "no certificate in the inventory")
-            .await?;
-    } else {
-        let text = format!(
-            "{} files look like certificates; this program does not read issuer and expiry",
-            inventory.certificates.len()
-        );
-        section.open("1.3.3", text).await?;
-    }
+    walls::settle_certificates(section, inventory, listed, &evidence).await?;
     let outside = list(inventory.names.iter().map(|one| one.name.clone()));
     let inside = list(
         section
@@ -167,33 +160,7 @@ async fn settle(
         inventory.names.len()
     );
     section.judge("1.3.4", true, seen, text, &evidence).await?;
-    if section.context.spec.on_this_machine() {
-        let open: Vec<_> = observed
-            .listening
-            .iter()
-            .filter(|address| !address.ip().is_loopback())
-            .collect();
-        let text = match open.len() {
-            0 => format!(
-                "the rule of a target on this machine is loopback only; all {} listening addresses keep it",
-                observed.listening.len()
-            ),
-            count => format!(
-                "{count} addresses listen beyond loopback: {}",
-                list(open.iter())
-            ),
-        };
-        section
-            .judge("1.3.5", open.is_empty(), seen, text, &evidence)
-            .await?;
-    } else {
-        section
-            .open(
-                "1.3.5",
-                "this program does not read the target's firewall rules",
-            )
-            .await?;
-    }
+    walls::settle_rules(section, observed, listed, &evidence).await?;
     if inventory.edges.iter().any(|edge| edge.outside) {
         section
             .open(

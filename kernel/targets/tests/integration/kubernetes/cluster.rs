@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The variable that promises a cluster to the tests, and names its kubeconfig file.
-const CLUSTER: &str = "CODE_DEPLOY_STAGE_KUBERNETES";
+pub const CLUSTER: &str = "CODE_DEPLOY_STAGE_KUBERNETES";
 
 /// The variable that names the socket at which the cluster is asked for.
 const LENDER: &str = "CODE_DEPLOY_STAGE_KUBERNETES_LENDER";
@@ -70,7 +70,7 @@ pub struct Stage {
     client: Client,
 }
 
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("a Kubernetes cluster is needed here, and {name} is not set: run `cargo verify --only tests`")
     })

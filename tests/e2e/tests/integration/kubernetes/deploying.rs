@@ -279,12 +279,6 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     {
         std::thread::yield_now();
     }
-    refused(
-        &mine,
-        &[
-            "cannot apply, in a dry run, the deployment",
-            "exceeded quota",
-        ],
-    );
+    refused(&mine, &["CD0539", "exceeded quota"]);
     assert_eq!(deployments(&namespace), []);
 }

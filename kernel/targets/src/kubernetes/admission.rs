@@ -1,0 +1,189 @@
+//! What is refused before a run begins, because only a person can settle it.
+
+use std::collections::BTreeMap;
+
+use code_deploy_engine::target::{TargetError, Wanted};
+use code_deploy_record::{InvalidId, Release};
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+
+use super::KubernetesTarget;
+use super::cluster::{Connection, SIDE_BY_SIDE};
+use super::hidden::Kind;
+use super::manifest::Manifest;
+
+/// Stands in what is tried out where a run names itself: nothing of it stays.
+const NO_RUN: &str = "before-the-run";
+
+/// What an object is.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Deployment,
+    Service,
+    Hidden(Kind),
+}
+
+/// An object that a run states.
+struct Stated {
+    service: String,
+    what: What,
+    manifest: Manifest,
+}
+
+impl KubernetesTarget {
+    /// Refuses names that others have, and all that the cluster would refuse of what a run states.
+    ///
+    /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
+    /// schema, its admission policies and its quotas of objects. What it judges only later, such as a quota of
+    /// pods, and several objects that a quota takes one by one and not together, is refused when it comes to that.
+    ///
+    /// # Errors
+    /// All that is refused, as one: `CD0539`, `CD0533` for fields of others, `CD0526` for names; what the cluster says.
+    pub(super) async fn admits(
+        &self,
+        release: &Release,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<(), TargetError> {
+        let connection = self.cluster.connect().await?;
+        let made: Vec<_> = replicas
+            .iter()
+            .map(|(service, count)| self.stated_for(connection, service, release, *count))
+            .collect();
+        let made: Vec<Result<Vec<Stated>, TargetError>> = futures::stream::iter(made)
+            .buffered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        let mut stated = Vec::new();
+        for of_service in made {
+            stated.extend(of_service?);
+        }
+        let tried: Vec<_> = stated
+            .iter()
+            .map(|one| self.refused(connection, one))
+            .collect();
+        let refused: Vec<Option<TargetError>> = futures::stream::iter(tried)
+            .buffered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        match as_one(refused.into_iter().flatten().collect()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what a run states for a service, of which nothing is changed yet.
+    async fn stated_for(
+        &self,
+        connection: &Connection,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+    ) -> Result<Vec<Stated>, TargetError> {
+        let run = NO_RUN.parse();
+        let wanted = Wanted {
+            run: run.map_err(|error: InvalidId| self.cannot(service, &error.to_string()))?,
+            service: service.to_owned(),
+            release: release.clone(),
+            replicas,
+            start_limit: self.settings.spec.strategy.health.deadline.get(),
+        };
+        let stable = self.stable_of(connection, self.service(service)?).await?;
+        let prepared = self.prepare(connection, &wanted).await?;
+        let hidden = prepared.hidden.into_iter();
+        let hidden = hidden.map(|(kind, manifest)| (What::Hidden(kind), manifest));
+        let own = [
+            (What::Service, stable),
+            (What::Service, prepared.manifests.way),
+            (What::Deployment, prepared.manifests.deployment),
+        ];
+        let stated = own
+            .into_iter()
+            .chain(hidden)
+            .map(|(what, manifest)| Stated {
+                service: service.to_owned(),
+                what,
+                manifest,
+            });
+        Ok(stated.collect())
+    }
+
+    /// Returns why the cluster would not take an object, if it would not.
+    async fn refused(&self, connection: &Connection, one: &Stated) -> Option<TargetError> {
+        let (service, manifest) = (one.service.as_str(), &one.manifest);
+        let tried = match one.what {
+            What::Deployment => {
+                connection
+                    .try_out::<Deployment>(service, manifest, false)
+                    .await
+            }
+            What::Service => {
+                connection
+                    .try_out::<Service>(service, manifest, false)
+                    .await
+            }
+            What::Hidden(Kind::Secret) => {
+                connection.try_out::<Secret>(service, manifest, true).await
+            }
+            What::Hidden(Kind::Config) => {
+                connection
+                    .try_out::<ConfigMap>(service, manifest, true)
+                    .await
+            }
+        };
+        let mut error = tried.err()?;
+        error.what = self.settings.redactor.clean(&error.what);
+        Some(error)
+    }
+}
+
+/// Returns several refusals as one, so that all is mended at once. When some could not be asked for, that is what
+/// there is to say: it says nothing of the manifests.
+fn as_one(mut refused: Vec<TargetError>) -> Option<TargetError> {
+    if let Some(unasked) = refused.iter().position(|error| error.transient) {
+        return Some(refused.swap_remove(unasked));
+    }
+    let mut others = refused.into_iter();
+    let mut first = others.next()?;
+    for other in others {
+        first.what.push_str(&format!("\n{other}"));
+        if !first.next.contains(&other.next) {
+            first.next.push_str(&format!(" {}", other.next));
+        }
+    }
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::failure::{code, failed, transient};
+
+    #[test]
+    fn all_that_is_refused_is_told_at_once() {
+        let refused = |service, what, next| failed(code::NOT_ADMITTED, Some(service), what, next);
+        let one = as_one(vec![
+            refused("api", "the first", "Mend it."),
+            refused("web", "the second", "Mend it."),
+            refused("web", "the third", "Ask."),
+        ])
+        .unwrap();
+        assert_eq!(
+            one.to_string(),
+            "api: the first\nweb: the second\nweb: the third"
+        );
+        assert_eq!(one.next, "Mend it. Ask.");
+        assert!(as_one(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_cluster_that_could_not_be_asked_has_refused_nothing() {
+        let one = as_one(vec![
+            failed(code::NOT_ADMITTED, Some("api"), "the first", ""),
+            transient(code::CLUSTER, Some("web"), "no answer", ""),
+        ]);
+        assert_eq!(one.unwrap().code, code::CLUSTER);
+    }
+}

@@ -1,0 +1,197 @@
+//! The tables of the inventory: of which objects each is made.
+
+use std::collections::BTreeMap;
+
+use code_deploy_engine::target::Topic;
+use kube::core::DynamicObject;
+
+use super::{certificate, rows, rules};
+
+/// The rows of an object; nothing where it cannot be read.
+type Rows = Option<Vec<Vec<String>>>;
+
+/// A table.
+pub struct Table {
+    pub title: &'static str,
+    pub topic: Topic,
+    pub columns: &'static [&'static str],
+    pub kinds: &'static [Kind],
+}
+
+/// A kind of objects.
+pub struct Kind {
+    pub group: &'static str,
+    /// The versions of its API that are read, the newest first.
+    pub versions: &'static [&'static str],
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub scope: Scope,
+    /// Which of them, by their fields.
+    pub fields: Option<&'static str>,
+    pub rows: fn(&DynamicObject) -> Rows,
+}
+
+/// Whether objects are those of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespace,
+}
+
+impl Kind {
+    const fn of(
+        (group, versions): (&'static str, &'static [&'static str]),
+        (kind, plural): (&'static str, &'static str),
+        rows: fn(&DynamicObject) -> Rows,
+    ) -> Self {
+        Self {
+            group,
+            versions,
+            kind,
+            plural,
+            scope: Scope::Namespace,
+            fields: None,
+            rows,
+        }
+    }
+
+    /// Returns the versions of its API to ask for, the newest first: those that the cluster serves, or all where it
+    /// does not say.
+    pub fn versions_in<'a>(
+        &'a self,
+        groups: Option<&'a BTreeMap<String, Vec<String>>>,
+    ) -> impl Iterator<Item = &'static str> + 'a {
+        let serves = move |version: &str| {
+            let Some(groups) = groups.filter(|_| !self.group.is_empty()) else {
+                return true;
+            };
+            let served = groups.get(self.group);
+            served.is_some_and(|served| served.iter().any(|one| one == version))
+        };
+        let versions = self.versions.iter().copied();
+        versions.filter(move |version| serves(version))
+    }
+}
+
+const CORE: (&str, &[&str]) = ("", &["v1"]);
+const APPS: (&str, &[&str]) = ("apps", &["v1"]);
+const BATCH: (&str, &[&str]) = ("batch", &["v1", "v1beta1"]);
+const NETWORKING: (&str, &[&str]) = ("networking.k8s.io", &["v1"]);
+const AUTOSCALING: (&str, &[&str]) = ("autoscaling", &["v2", "v2beta2", "v1"]);
+const POLICY: (&str, &[&str]) = ("policy", &["v1", "v1beta1"]);
+
+/// All tables, in the order in which they are shown.
+pub const TABLES: &[Table] = &[
+    Table {
+        title: "Nodes",
+        topic: Topic::Shown,
+        columns: &[
+            "Node",
+            "Version",
+            "Ready",
+            "Processors for pods",
+            "Memory for pods",
+        ],
+        kinds: &[Kind {
+            scope: Scope::Cluster,
+            ..Kind::of(CORE, ("Node", "nodes"), rows::node)
+        }],
+    },
+    Table {
+        title: "Workloads of the namespace",
+        topic: Topic::Shown,
+        columns: &["Kind", "Name", "Ready", "Wanted", "Images", "Managed by"],
+        kinds: &[
+            Kind::of(APPS, ("Deployment", "deployments"), rows::deployment),
+            Kind::of(APPS, ("StatefulSet", "statefulsets"), rows::stateful_set),
+            Kind::of(APPS, ("DaemonSet", "daemonsets"), rows::daemon_set),
+            Kind::of(BATCH, ("CronJob", "cronjobs"), rows::cron_job),
+            Kind::of(BATCH, ("Job", "jobs"), rows::job),
+        ],
+    },
+    Table {
+        title: "Services of the namespace",
+        topic: Topic::Shown,
+        columns: &["Service", "Type", "Address", "Ports", "Leads to pods with"],
+        kinds: &[Kind::of(CORE, ("Service", "services"), rows::service)],
+    },
+    Table {
+        title: "Ingresses",
+        topic: Topic::Shown,
+        columns: &["Ingress", "Class", "Hosts", "Certificates from"],
+        kinds: &[Kind::of(
+            NETWORKING,
+            ("Ingress", "ingresses"),
+            rows::ingress,
+        )],
+    },
+    Table {
+        title: "Budgets of disruptions",
+        topic: Topic::Shown,
+        columns: &["Budget", "Kept at least", "Missing at most", "May go now"],
+        kinds: &[Kind::of(
+            POLICY,
+            ("PodDisruptionBudget", "poddisruptionbudgets"),
+            rows::budget,
+        )],
+    },
+    Table {
+        title: "Autoscalers",
+        topic: Topic::Shown,
+        columns: &["Autoscaler", "Scales", "At least", "At most", "Now"],
+        kinds: &[Kind::of(
+            AUTOSCALING,
+            ("HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+            rows::autoscaler,
+        )],
+    },
+    Table {
+        title: "Quotas",
+        topic: Topic::Shown,
+        columns: &["Quota", "Of", "Allowed", "Used"],
+        kinds: &[Kind::of(
+            CORE,
+            ("ResourceQuota", "resourcequotas"),
+            rows::quota,
+        )],
+    },
+    Table {
+        title: "Claims of volumes",
+        topic: Topic::Shown,
+        columns: &["Claim", "Phase", "Asked for", "Class", "Volume"],
+        kinds: &[Kind::of(
+            CORE,
+            ("PersistentVolumeClaim", "persistentvolumeclaims"),
+            rows::claim,
+        )],
+    },
+    Table {
+        title: "Network policies",
+        topic: Topic::FirewallRules,
+        columns: &["Policy", "Of pods", "Taken from", "Made to"],
+        kinds: &[Kind::of(
+            NETWORKING,
+            ("NetworkPolicy", "networkpolicies"),
+            rules::rows,
+        )],
+    },
+    Table {
+        title: "Certificates of the namespace",
+        topic: Topic::Certificates,
+        columns: &["Secret", "Subject", "Issuer", "Expires"],
+        kinds: &[Kind {
+            fields: Some("type=kubernetes.io/tls"),
+            ..Kind::of(CORE, ("Secret", "secrets"), certificate::rows)
+        }],
+    },
+];
+
+/// Returns what the account may be granted for the tables, in the namespace or beyond: groups and resources.
+#[cfg(test)]
+pub fn granted(scope: Scope) -> Vec<(&'static str, &'static str)> {
+    let kinds = TABLES.iter().flat_map(|table| table.kinds);
+    kinds
+        .filter(|kind| kind.scope == scope)
+        .map(|kind| (kind.group, kind.plural))
+        .collect()
+}

@@ -1,0 +1,272 @@
+//! What it means that the cluster refuses, or does not answer.
+
+use std::time::Duration;
+
+use code_deploy_engine::target::TargetError;
+use kube::core::Status;
+
+use crate::failure::{code, failed, transient};
+
+/// What to do about a quota that is used up.
+pub const LARGER_QUOTA: &str = "Ask for a larger quota of the namespace, or deploy less.";
+
+/// What to do about rights that are missing.
+const MORE_RIGHTS: &str =
+    "Have it allowed: templates/kubernetes/ has the roles with what a run needs.";
+
+/// What to do about a manifest that is none.
+const OTHER_FILE: &str = "Mend what the cluster does not take in the Compose file, and run again.";
+
+/// Returns whether an error says that nobody answered, or somebody in place of the API server.
+pub fn is_silence(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+/// Returns what it means that no answer came.
+pub fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetError {
+    let what = format!(
+        "cannot {action}: the cluster did not answer within {} s",
+        limit.as_secs()
+    );
+    let next = "Look whether its API server answers (`kubectl version`), and run again.";
+    transient(code::CLUSTER, service, what, next)
+}
+
+/// Returns what a refusal of the cluster means.
+pub fn refusal(action: &str, service: Option<&str>, error: &kube::Error) -> TargetError {
+    let kube::Error::Api(status) = error else {
+        let what = format!("cannot {action}: {}", with_sources(error));
+        let next = "Look whether its API server answers (`kubectl version`), and run again.";
+        return transient(code::CLUSTER, service, what, next);
+    };
+    let what = format!("cannot {action}: {}", said(status));
+    match status.code {
+        401 => {
+            let next = "Renew what the kubeconfig file signs in with, and run again.";
+            failed(code::ACCESS, service, what, next)
+        }
+        403 if is_quota(status) => failed(code::QUOTA, service, what, LARGER_QUOTA),
+        403 => failed(code::ACCESS, service, what, MORE_RIGHTS),
+        409 => conflict(action, service, status),
+        _ if is_of_object(status) => failed(code::COMPOSE_VALUE, service, what, OTHER_FILE),
+        404 => {
+            let next = "Look whether namespace and object are there, and run again.";
+            failed(code::CLUSTER, service, what, next)
+        }
+        _ => {
+            let next = "Look at the cluster, and run again.";
+            transient(code::CLUSTER, service, what, next)
+        }
+    }
+}
+
+/// Returns whether it is the object that is refused: another one might be taken.
+pub fn is_of_object(status: &Status) -> bool {
+    // Server-side apply gives what is no such object as a failure of the server.
+    let untyped = || {
+        let words = ["typed patch object", "unable to convert unstructured"];
+        words.iter().any(|words| status.message.contains(words))
+    };
+    matches!(status.code, 400 | 403 | 413 | 422) || (status.code == 500 && untyped())
+}
+
+/// Returns whether what is asked about an object cannot be judged in a dry run: an admission webhook has effects
+/// beside its answer, so that the cluster does not ask it
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#side-effects>).
+pub fn is_unjudged(status: &Status) -> bool {
+    status.message.contains("does not support dry run")
+}
+
+/// Returns what it means that the cluster refuses an object in a dry run. `object` names it, as in `the service api`.
+///
+/// What is said of an object that `hides` values may hold them, and is left out.
+pub fn of_object(object: &str, service: &str, status: &Status, hides: bool) -> TargetError {
+    let said = match hides && !is_quota(status) {
+        true => without_values(status),
+        false => said(status),
+    };
+    let what = format!(
+        "the cluster refuses {object} as this run would apply it: {said}; nothing was changed"
+    );
+    failed(code::NOT_ADMITTED, Some(service), what, mended_by(status))
+}
+
+fn mended_by(status: &Status) -> &'static str {
+    let says = |words: &str| said(status).contains(words);
+    if is_quota(status) {
+        LARGER_QUOTA
+    } else if status.code == 403 && says("cannot patch resource") {
+        MORE_RIGHTS
+    } else if status.code == 403 || says("denied") {
+        "Mend what the cluster's admission policies name in the Compose file, or ask who sets them, \
+         and run again."
+    } else if says("field is immutable") {
+        "The cluster keeps what it has there: deploy it as another release, or remove what is there, \
+         and run again."
+    } else {
+        OTHER_FILE
+    }
+}
+
+fn is_quota(status: &Status) -> bool {
+    status.code == 403 && status.message.contains("exceeded quota")
+}
+
+/// Returns what the cluster says, with fields that its message does not name.
+fn said(status: &Status) -> String {
+    let mut said = match status.message.as_str() {
+        "" => status.reason.clone(),
+        message => message.to_owned(),
+    };
+    for cause in status.details.iter().flat_map(|details| &details.causes) {
+        let named = said.contains(&cause.field) && said.contains(&cause.message);
+        if !named {
+            said.push_str(&format!("; {}: {}", cause.field, cause.message));
+        }
+    }
+    said
+}
+
+/// Returns in which fields something is wrong, and nothing of what stands there.
+fn without_values(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let fields: Vec<&str> = causes.map(|cause| cause.field.as_str()).collect();
+    let reason = match status.reason.as_str() {
+        "" => format!("code {}", status.code),
+        reason => reason.to_owned(),
+    };
+    let place = match fields.as_slice() {
+        [] => String::new(),
+        fields => format!(" at {}", fields.join(", ")),
+    };
+    format!("{reason}{place} (its words may hold values, and are not shown)")
+}
+
+fn conflict(action: &str, service: Option<&str>, status: &Status) -> TargetError {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let fields: Vec<String> = causes
+        .map(|cause| format!("{}: {}", cause.field, cause.message))
+        .collect();
+    let what = format!(
+        "cannot {action}: somebody else manages what would be changed ({}); nothing was taken over",
+        if fields.is_empty() {
+            status.message.clone()
+        } else {
+            fields.join("; ")
+        }
+    );
+    let next = "Take these fields back from who manages them (`kubectl get --show-managed-fields`), \
+                and run again.";
+    failed(code::CONFLICT, service, what, next)
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(code: u16, reason: &str, message: &str, causes: Value) -> Status {
+        let details = json!({ "causes": causes });
+        let whole =
+            json!({ "code": code, "reason": reason, "message": message, "details": details });
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn a_refused_object_is_told_with_its_fields_and_what_mends_it() {
+        let replicas = "Invalid value: -1: must be greater than or equal to 0";
+        let causes = json!([{ "field": "spec.replicas", "message": replicas }]);
+        let short = status(422, "Invalid", "it is invalid", causes.clone());
+        let refused = of_object("the deployment api-1", "api", &short, false);
+        assert_eq!(refused.code, code::NOT_ADMITTED);
+        assert_eq!(
+            refused.what,
+            format!(
+                "the cluster refuses the deployment api-1 as this run would apply it: it is invalid; \
+                 spec.replicas: {replicas}; nothing was changed"
+            )
+        );
+        let whole = format!("Deployment.apps \"api-1\" is invalid: spec.replicas: {replicas}");
+        let refused = of_object("it", "api", &status(422, "Invalid", &whole, causes), false);
+        assert_eq!(refused.what.matches("spec.replicas").count(), 1);
+        for (code, message, next) in [
+            (
+                422,
+                "spec.selector: Invalid value: field is immutable",
+                "another release",
+            ),
+            (
+                403,
+                "services \"api\" is forbidden: exceeded quota: few",
+                "larger quota",
+            ),
+            (
+                403,
+                "admission webhook \"w\" denied the request: no",
+                "admission policies",
+            ),
+            (
+                403,
+                "User \"u\" cannot patch resource \"services\"",
+                "roles",
+            ),
+            (
+                500,
+                "failed to create typed patch object: .x: field not declared",
+                "Mend",
+            ),
+        ] {
+            let status = status(code, "", message, json!([]));
+            assert!(is_of_object(&status), "{message}");
+            let refused = of_object("it", "api", &status, false);
+            assert!(refused.next.contains(next), "{message}: {}", refused.next);
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_hidden_values_is_not_repeated() {
+        let causes = json!([{ "field": "data[key]", "message": "Invalid value: \"k3y\"" }]);
+        let status = status(422, "Invalid", "data[key]: Invalid value: \"k3y\"", causes);
+        let refused = of_object("the secret api-1", "api", &status, true);
+        assert!(!refused.what.contains("k3y"), "{}", refused.what);
+        assert!(
+            refused.what.contains("Invalid at data[key]"),
+            "{}",
+            refused.what
+        );
+    }
+
+    #[test]
+    fn a_server_that_fails_and_a_webhook_that_is_not_asked_are_no_refusals() {
+        let failing = status(
+            500,
+            "InternalError",
+            "failed calling webhook \"w\"",
+            json!([]),
+        );
+        assert!(!is_of_object(&failing));
+        let message = "admission webhook \"w\" does not support dry run";
+        assert!(is_unjudged(&status(400, "BadRequest", message, json!([]))));
+    }
+}
