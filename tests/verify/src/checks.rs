@@ -41,8 +41,10 @@ impl Checks<'_> {
     /// # Errors
     /// If there is a warning.
     pub async fn clippy(&self) -> Result<(), Error> {
+        // In the profile of the build, with which it shares what is compiled for the compiler itself.
         let words = [
             "clippy",
+            "--release",
             "--workspace",
             "--all-targets",
             "--locked",
