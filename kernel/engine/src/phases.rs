@@ -32,6 +32,9 @@ const JUDGE_WHAT_RUNS: [&str; 3] = [
     "provision.connectivity",
 ];
 
+/// Why a run that goes back leaves open what these steps establish.
+pub(crate) const NOT_JUDGED: &str = "the run goes back, and does not judge what it leaves";
+
 /// Returns the steps of all phases. The plan orders them by phase; inside a phase they keep this
 /// order, so that the outside client, which is among those of the release, comes before all
 /// others of its phase.

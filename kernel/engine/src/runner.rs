@@ -6,6 +6,7 @@ mod execute;
 mod finish;
 mod hold;
 mod join;
+mod last;
 mod live;
 mod lock;
 mod open;

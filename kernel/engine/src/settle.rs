@@ -129,7 +129,7 @@ fn open_reason(context: &Context, inputs: &Inputs, item: &Item) -> String {
         return format!("{} ended without establishing it", first.step);
     }
     if inputs.reverts.is_some() && phases::items_of_what_runs(inputs).contains(&item.id) {
-        return "the run goes back, and does not judge what it leaves".to_owned();
+        return phases::NOT_JUDGED.to_owned();
     }
     if item.by == Basis::Attested {
         let key = "`attestations` of the deployment file";

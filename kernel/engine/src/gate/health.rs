@@ -6,7 +6,7 @@ use code_deploy_record::{Gate, GateCheck, Release};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::probe::{Probed, note_health, probe_instance, probes_of};
+use super::probe::{Probed, instances_of, note_health, probe_instance, probes_of};
 use crate::spec::Service;
 use crate::step::StepError;
 use crate::surroundings::Client;
@@ -35,7 +35,7 @@ pub async fn pass(
         if steerable {
             context.safe_point()?;
         }
-        let instances = instances(context, service, release).await?;
+        let instances = instances_of(context, service, release).await?;
         seen.round(context, client.as_ref(), service, &instances)
             .await?;
         let healthy = seen.healthy(&instances, policy.passes);
@@ -53,16 +53,6 @@ pub async fn pass(
         });
         tokio::time::sleep(policy.interval.get()).await;
     }
-}
-
-async fn instances(
-    context: &Context,
-    service: &Service,
-    release: &Release,
-) -> Result<Vec<Instance>, StepError> {
-    let mut instances = context.target.instances(&service.name).await?;
-    instances.retain(|one| one.release == *release);
-    Ok(instances)
 }
 
 #[derive(Default)]

@@ -46,6 +46,20 @@ pub fn probes_of(file: &ProbesFile) -> Vec<(Probe, &str)> {
         .collect()
 }
 
+/// Returns the instances of a service's release.
+///
+/// # Errors
+/// When the target cannot tell them.
+pub async fn instances_of(
+    context: &Context,
+    service: &Service,
+    release: &Release,
+) -> Result<Vec<Instance>, StepError> {
+    let mut instances = context.target.instances(&service.name).await?;
+    instances.retain(|one| one.release == *release);
+    Ok(instances)
+}
+
 /// Asks an instance all probes of its service, each at the instance's own address.
 pub async fn probe_instance(
     client: &dyn Client,

@@ -6,7 +6,8 @@ use code_deploy_record::{
     EventBody, Recovered, RunLock, RunStarted, RunState, Steering, StepStatus,
 };
 
-use super::open::{Last, assemble, damaged_name, fence, name_key, no_thread};
+use super::last::{Last, damaged_name};
+use super::open::{assemble, fence, name_key, no_thread};
 use super::{OpenOptions, Purpose, Runner};
 use crate::lease::answer;
 use crate::plan::{Inputs, Plan};

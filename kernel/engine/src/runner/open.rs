@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Catalog, Digest, EventBody, InventoryTaken, JournalReader, JournalWriter, Planned, PreviousRun,
-    Release, RunFolder, RunId, RunLock, RunOutcome, RunStarted, RunState, RunsFolder, Severity,
+    Catalog, Digest, EventBody, InventoryTaken, JournalWriter, Planned, Release, RunFolder, RunId,
+    RunLock, RunStarted, RunState, RunsFolder, Severity,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::hold::{hold, let_go};
 use super::join::join;
+use super::last::{Last, last_run, runs_of, seal_if_cut_off};
 use super::live::Live;
 use super::lock;
 use super::preview::inputs_from;
@@ -20,25 +21,6 @@ use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
 use crate::target::Observed;
 use crate::{Context, Error, Interruption, Journal, Result, Target};
-
-/// The last run of an application in an environment.
-pub(super) struct Last {
-    pub(super) folder: RunFolder,
-    pub(super) state: RunState,
-}
-
-impl Last {
-    pub(super) fn run(&self) -> String {
-        self.state
-            .started
-            .as_ref()
-            .map_or_else(String::new, |started| started.run.to_string())
-    }
-
-    pub(super) fn is_ended(&self) -> bool {
-        self.state.has_ended()
-    }
-}
 
 impl Runner {
     /// Begins a run, or joins the one that is not ended.
@@ -149,12 +131,6 @@ fn began(run: &RunId) -> Option<DateTime<Utc>> {
     Some(time.and_utc())
 }
 
-/// Returns the folder of the runs of the project.
-pub(super) fn runs_of(options: &OpenOptions) -> RunsFolder {
-    let disk = Arc::clone(&options.surroundings.disk);
-    RunsFolder::on_disk(disk, &options.spec.project)
-}
-
 /// Returns a name that sorts after that of every run so far, also when the clock was set back: the
 /// last run is the one whose name is last.
 fn new_id(options: &OpenOptions, newest: Option<&RunId>) -> Result<RunId> {
@@ -171,79 +147,6 @@ fn new_id(options: &OpenOptions, newest: Option<&RunId>) -> Result<RunId> {
         let help = "Use letters, digits and `-` in the names of environments.";
         Error::refused("CD0404", format!("a run cannot be named: {error}"), help)
     })
-}
-
-/// Finds the last run of the application in the environment.
-pub(super) fn last_run(runs: &RunsFolder, options: &OpenOptions) -> Result<Option<Last>> {
-    let spec = &options.spec;
-    for id in runs.list()?.into_iter().rev() {
-        let folder = runs.run(&id)?;
-        let Some(started) = started(&folder)? else {
-            continue;
-        };
-        if started.application != spec.application || started.environment != spec.environment {
-            continue;
-        }
-        let state = folder.state().map_err(|error| damaged(&folder, &error))?;
-        return Ok(Some(Last { folder, state }));
-    }
-    Ok(None)
-}
-
-/// Returns how a run began; nothing when it was cut off before its first event, which is as if it
-/// had never been.
-fn started(folder: &RunFolder) -> Result<Option<RunStarted>> {
-    match folder.started() {
-        Ok(started) => Ok(Some(started)),
-        Err(error) => {
-            let nothing_written = folder
-                .events()
-                .and_then(|mut events| events.next_event())
-                .is_ok_and(|first| first.is_none());
-            if nothing_written {
-                Ok(None)
-            } else {
-                Err(damaged(folder, &error))
-            }
-        }
-    }
-}
-
-fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
-    let what = format!(
-        "the record in {} cannot be relied on: {}",
-        folder.path().display(),
-        crate::error::with_sources(error)
-    );
-    Error::refused(
-        crate::code::DAMAGED,
-        what,
-        "Restore the folder from a copy, or move it out of the runs folder once you know what \
-         runs.",
-    )
-}
-
-/// Seals a run that ended but was cut off before its seal, or before that was signed.
-fn seal_if_cut_off(last: Option<&Last>, options: &OpenOptions, lock: &RunLock) -> Result<()> {
-    let Some(last) = last else {
-        return Ok(());
-    };
-    if last.state.sealed && last.folder.is_signed_to_its_end()? {
-        return Ok(());
-    }
-    let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
-    let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
-    fence(&mut writer, lock, options);
-    if state.sealed {
-        // Only the key that the record names can sign it now: nothing is appended behind an end.
-        return Ok(writer.sign_with(options.seal_key.as_ref())?);
-    }
-    if let Some(key) = &options.seal_key {
-        writer.seal_with(Arc::clone(key))?;
-    }
-    let events = writer.next_seq();
-    writer.append("engine", EventBody::Sealed { events })?;
-    Ok(())
 }
 
 async fn begin(
@@ -381,66 +284,6 @@ pub(super) fn wanted_release(options: &OpenOptions) -> Result<Release> {
     })
 }
 
-pub(super) fn require_earlier(
-    options: &OpenOptions,
-    runs: &RunsFolder,
-    to: &Release,
-) -> Result<()> {
-    for environment in &options.spec.requires {
-        let mut other_file = false;
-        let mut found = false;
-        for id in runs.list()?.into_iter().rev() {
-            let folder = runs.run(&id)?;
-            let Some(started) = started(&folder)? else {
-                continue;
-            };
-            let same = started.application == options.spec.application
-                && started.environment == *environment
-                && started.to == *to;
-            if !same || !succeeded(&folder) {
-                continue;
-            }
-            if started.deployment_file == options.spec.digest {
-                found = true;
-                break;
-            }
-            other_file = true;
-        }
-        if !found {
-            return Err(required_missing(options, environment, to, other_file));
-        }
-    }
-    Ok(())
-}
-
-fn succeeded(folder: &RunFolder) -> bool {
-    let state = folder.state();
-    state.is_ok_and(|state| {
-        state
-            .finished
-            .is_some_and(|(outcome, ..)| outcome == RunOutcome::Succeeded)
-    })
-}
-
-fn required_missing(
-    options: &OpenOptions,
-    environment: &str,
-    to: &Release,
-    other_file: bool,
-) -> Error {
-    let own = &options.spec.environment;
-    let why = if other_file {
-        "it did, but with another deployment file, Compose file or journey than now"
-    } else {
-        "no such run is recorded here"
-    };
-    Error::refused(
-        "CD0415",
-        format!("{own} requires that release {to} succeeded in {environment} before: {why}"),
-        format!("Deploy release {to} to {environment} first."),
-    )
-}
-
 fn run_started(
     options: &OpenOptions,
     inputs: &Inputs,
@@ -448,16 +291,7 @@ fn run_started(
     last: Option<&Last>,
 ) -> Result<RunStarted> {
     let spec = &options.spec;
-    let previous = last.map(|last| -> Result<PreviousRun> {
-        let mut journal: JournalReader = last.folder.events()?;
-        while journal.next_event()?.is_some() {}
-        let run = last.run().parse().map_err(|_| damaged_name(&last.folder))?;
-        Ok(PreviousRun {
-            run,
-            head: journal.head(),
-            checkpoint: last.folder.last_checkpoint()?.map(|last| last.head),
-        })
-    });
+    let previous = last.map(Last::link);
     Ok(RunStarted {
         run: lock.holder().run.clone(),
         application: spec.application.clone(),
@@ -475,18 +309,6 @@ fn run_started(
         planted_fault: options.planted_fault.clone(),
         reverts: inputs.reverts.clone(),
     })
-}
-
-pub(super) fn damaged_name(folder: &RunFolder) -> Error {
-    let what = format!(
-        "the record in {} has no valid run name",
-        folder.path().display()
-    );
-    Error::refused(
-        crate::code::DAMAGED,
-        what,
-        "Move the folder out of the runs folder.",
-    )
 }
 
 pub(super) fn assemble(

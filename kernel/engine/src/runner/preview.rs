@@ -5,10 +5,8 @@ use std::sync::Arc;
 use code_deploy_record::{Release, RunOutcome, RunsFolder};
 
 use super::join::plan_of_open_run;
-use super::open::{
-    Last, admit, last_run, refuse_what_cannot_be_honoured, require_earlier, runs_of, stable,
-    wanted_release,
-};
+use super::last::{Last, last_run, require_earlier, runs_of};
+use super::open::{admit, refuse_what_cannot_be_honoured, stable, wanted_release};
 use super::{OpenOptions, Runner};
 use crate::foresight::{self, Foreseen};
 use crate::lease::answer;

@@ -22,6 +22,9 @@ use crate::output::CellOutput;
 
 /// The host compiles once before it is ready; on a loaded machine that takes a while.
 const START_LIMIT: Duration = Duration::from_secs(180);
+/// Settings of the C library, and that its allocator is to ask for large pages: the analysis of a cell walks over
+/// hundreds of megabytes, and in pages of 4 KiB it waits for the tables of pages.
+pub(super) const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 /// Where evcxr compiles, where whoever starts the kernel sets it.
 const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
 
@@ -36,6 +39,8 @@ pub(super) struct Host {
     group: Option<Pid>,
     input: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
+    /// It said that it can work.
+    ready: bool,
     /// It works on a cell, or did when that was abandoned.
     pub(super) busy: bool,
     /// Answers about completion and help that nobody waits for any more.
@@ -43,6 +48,7 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Starts it; it gets ready meanwhile.
     pub(super) async fn start(
         argv: &[OsString],
         variables: Vec<(OsString, OsString)>,
@@ -53,10 +59,22 @@ impl Host {
             .map_err(std::io::Error::other)
             .and_then(|created| created);
         let folder = folder.map_err(|error| no_host(&error.to_string()))?;
-        let mut host = Self::spawn(argv, variables, folder)?;
-        let ready = tokio::time::timeout(START_LIMIT, host.next()).await;
-        match ready {
-            Ok(Ok(Event::Ready)) => Ok(host),
+        Self::spawn(argv, variables, folder)
+    }
+
+    /// Waits until it can work. The error means that it is of no use.
+    ///
+    /// # Cancel safety
+    /// May be dropped and asked again.
+    async fn get_ready(&mut self) -> Result<(), CellError> {
+        if self.ready {
+            return Ok(());
+        }
+        match tokio::time::timeout(START_LIMIT, self.next()).await {
+            Ok(Ok(Event::Ready)) => {
+                self.ready = true;
+                Ok(())
+            }
             Ok(Ok(Event::Unavailable { reason })) => Err(CellError::new("NoRust", reason)),
             Ok(Ok(event)) => Err(unexpected(&event)),
             Ok(Err(error)) => Err(error),
@@ -79,6 +97,9 @@ impl Host {
         let mut command = Command::new(program);
         if std::env::var_os(EVCXR_FOLDER).is_none() {
             command.env(EVCXR_FOLDER, folder.evcxr());
+        }
+        if std::env::var_os(ALLOCATOR.0).is_none() {
+            command.env(ALLOCATOR.0, ALLOCATOR.1);
         }
         let mut child = command
             .args(arguments)
@@ -103,6 +124,7 @@ impl Host {
                     group,
                     input,
                     events,
+                    ready: false,
                     busy: false,
                     owed: 0,
                 })
@@ -118,6 +140,7 @@ impl Host {
         out: &CellOutput,
         asking: &AtomicBool,
     ) -> Result<Result<(), CellError>, CellError> {
+        self.get_ready().await?;
         self.send(request).await?;
         loop {
             match self.next().await? {
@@ -150,7 +173,13 @@ impl Host {
         }
     }
 
-    pub(super) async fn help(&mut self, request: &Request) -> Result<Event, CellError> {
+    /// Nothing while the host gets ready: what comes behind the question must not wait for that. The error means
+    /// that the host is of no use any more.
+    pub(super) async fn help(&mut self, request: &Request) -> Result<Option<Event>, CellError> {
+        match tokio::time::timeout(Duration::ZERO, self.get_ready()).await {
+            Ok(ready) => ready?,
+            Err(_) => return Ok(None),
+        }
         while self.owed > 0 {
             self.next().await?;
             self.owed -= 1;
@@ -159,7 +188,7 @@ impl Host {
         self.owed += 1;
         let event = self.next().await?;
         self.owed -= 1;
-        Ok(event)
+        Ok(Some(event))
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), CellError> {

@@ -24,7 +24,7 @@ const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
 /// The environment of cells, beside that of the kernel; asked when their process starts.
 type Variables = dyn Fn() -> Vec<(OsString, OsString)> + Send + Sync;
 
-/// Runs Rust cells in a host process, which is started when the first one comes.
+/// Runs Rust cells in a host process, which is started when the first one comes, or the first question about one.
 pub struct RustCells {
     argv: Vec<OsString>,
     variables: Option<Box<Variables>>,
@@ -105,8 +105,8 @@ impl RustCells {
         ))
     }
 
-    /// Returns what could stand at `cursor` (in characters); nothing where no Rust cell has run yet, or
-    /// one is running.
+    /// Returns what could stand at `cursor` (in characters); nothing while a Rust cell runs. The first time starts
+    /// the host, which the first cell then need not wait for, and finds nothing.
     pub async fn complete(&self, code: &str, cursor: usize) -> Completion {
         let nothing = Completion {
             matches: Vec::new(),
@@ -133,8 +133,7 @@ impl RustCells {
         }
     }
 
-    /// Returns help on what stands at `cursor` (in characters); nothing where no Rust cell has run yet,
-    /// or one is running.
+    /// Returns help on what stands at `cursor` (in characters), as [`complete`](Self::complete) does.
     pub async fn inspect(&self, code: &str, cursor: usize) -> Option<MimeBundle> {
         let request = Request::Inspect {
             code: code.to_owned(),
@@ -241,11 +240,19 @@ impl RustCells {
     /// An answer that comes too late is skipped when it comes: the Tab key must not cost the variables.
     async fn help(&self, request: &Request) -> Option<Event> {
         let mut slot = self.host.try_lock().ok()?;
+        if slot.is_none() {
+            *slot = self.start().await.ok();
+        }
         let host = slot.as_mut().filter(|host| !host.busy)?;
-        tokio::time::timeout(HELP_LIMIT, host.help(request))
-            .await
-            .ok()?
-            .ok()
+        let answer = tokio::time::timeout(HELP_LIMIT, host.help(request));
+        match answer.await.ok()? {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, "no help on Rust");
+                self.end(slot.take());
+                None
+            }
+        }
     }
 }
 

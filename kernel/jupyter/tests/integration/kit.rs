@@ -137,13 +137,18 @@ impl Drop for Kernel {
 }
 
 /// Polls a condition of another process until it holds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_within(DEADLINE, what, holds).await;
+}
+
+/// Polls a condition that takes longer than others.
+pub async fn until_within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, wait)
+    tokio::time::timeout(limit, wait)
         .await
         .unwrap_or_else(|_| panic!("not in time: {what}"));
 }

@@ -7,7 +7,7 @@ use jupyter_zmq_client::{
 };
 use serde_json::json;
 
-use crate::kit::{Client, Kernel, until};
+use crate::kit::{Client, Kernel, until, until_within};
 
 /// The compiler starts and compiles, perhaps in a debug build on a busy machine.
 const COMPILE_LIMIT: Duration = Duration::from_secs(300);
@@ -252,4 +252,29 @@ Picture(3)"#,
     let failed = client.run("let n: u8 = \"300\".parse()?;").await.reply;
     assert_eq!(failed["ename"], "Error", "{failed}");
     assert_eq!(client.run("1 + 2").await.result(), "3");
+}
+
+#[tokio::test]
+async fn a_question_before_the_first_cell_starts_what_answers_it() {
+    let kernel = Kernel::start().await;
+    let mut client = patient(&kernel).await;
+    // The first finds nothing, at once: cells behind it do not wait for the compiler.
+    assert_eq!(completed(&mut client).await["matches"], json!([]));
+    until_within(COMPILE_LIMIT, "the question is answered", async || {
+        let completed = completed(&mut client).await;
+        completed["matches"].to_string().contains("checked_add")
+    })
+    .await;
+    assert_eq!(client.run("6 * 7").await.result(), "42");
+}
+
+async fn completed(client: &mut Client) -> serde_json::Value {
+    let request = CompleteRequest {
+        code: "1_u32.checked_a".into(),
+        cursor_pos: 15,
+    };
+    let id = client.send(request).await;
+    let completed = client.reply_to(&id).await;
+    client.outputs(&id).await;
+    completed
 }

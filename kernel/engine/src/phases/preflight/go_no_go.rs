@@ -8,6 +8,7 @@ use code_deploy_record::{Basis, Catalog, Column, PhaseNumber, Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::gate;
+use crate::phases;
 use crate::phases::look::list;
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::spec::ApprovalRule;
@@ -106,8 +107,7 @@ async fn settle_health(section: &Section<'_>) -> Result<(), StepError> {
             .await;
     }
     if section.context.goes_back() {
-        let reason = "the run goes back, and does not judge what it leaves";
-        return section.open("1.4.6", reason).await;
+        return section.open("1.4.6", phases::NOT_JUDGED).await;
     }
     let verdict = |item: &str| {
         item.parse()

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::gate;
 use crate::http::HttpClient;
+use crate::phases;
 use crate::phases::look::{self, LIMIT, list};
 use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
@@ -320,8 +321,7 @@ async fn settle(
         .judge("6.2.6", single.is_empty(), Basis::Observed, text, &evidence)
         .await?;
     if context.goes_back() {
-        let reason = "the run goes back, and does not judge what it leaves";
-        return section.open("3.4.5", reason).await;
+        return section.open("3.4.5", phases::NOT_JUDGED).await;
     }
     if answered.is_empty() {
         return section
