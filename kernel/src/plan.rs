@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_engine::foresight::{self, Foreseen};
 use code_deploy_engine::plan::Plan;
-use code_deploy_record::{Column, PlannedStep, Report, RunFolder};
+use code_deploy_record::{Column, Finding, PlannedStep, Report, RunFolder};
 
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, Wish, open_in_words};
@@ -28,13 +28,14 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
         session.face.text(&text);
     }
     let steps = plan.planned();
+    // What a target cannot do at all has refused the plan by now.
+    let told = session.target.cannot_honour(&session.spec);
     let value = serde_json::json!({
-        "digest": plan.digest, "foreseen": foreseen, "steps": steps,
+        "digest": plan.digest, "foreseen": foreseen, "told": told, "steps": steps,
     });
     if !session.face.value("plan", &value) {
-        session
-            .face
-            .report("Plan", &report(&plan, &steps, &foreseen));
+        let report = report(&plan, &steps, &foreseen);
+        session.face.report("Plan", &tell(report, &told));
     }
     Ok(Exit::Done)
 }
@@ -98,6 +99,22 @@ fn report(plan: &Plan, steps: &[PlannedStep], foreseen: &[Foreseen]) -> Report {
     foresight::tell(Report::new().with_text(text), foreseen).with_table(
         "Steps in order",
         columns,
+        rows.collect(),
+    )
+}
+
+/// Adds to a report what a target does in a way of its own.
+fn tell(report: Report, told: &[Finding]) -> Report {
+    if told.is_empty() {
+        return report;
+    }
+    let columns = ["Where", "What", "What to do about it"].map(Column::text);
+    let rows = told
+        .iter()
+        .map(|one| vec![one.place.clone(), one.message.clone(), one.cure.clone()]);
+    report.with_table(
+        "What this target does in its own way",
+        columns.to_vec(),
         rows.collect(),
     )
 }

@@ -159,7 +159,13 @@ async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
     let addresses = observed.addresses.iter();
     let urls: Vec<_> = addresses
         .filter(|address| met_first.contains(&address.service.as_str()))
-        .map(|address| format!("http://{} ({})", address.address, address.service))
+        .map(|address| {
+            let service = &address.service;
+            match observed.fronts.get(service) {
+                Some(front) => format!("{front} ({service})"),
+                None => format!("http://{} ({service})", address.address),
+            }
+        })
         .collect();
     if urls.is_empty() {
         return Vec::new();

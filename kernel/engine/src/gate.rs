@@ -77,12 +77,16 @@ pub async fn answer(
     ))
 }
 
-/// Returns where each service is reached by clients, as `http://HOST:PORT`.
+/// Returns where each service is reached by clients, as `http://HOST:PORT`: through what the place has
+/// in front of it, if there is something.
 ///
 /// # Errors
 /// When the target cannot be observed.
 pub async fn base_urls(context: &Context) -> Result<BTreeMap<String, String>, StepError> {
-    Ok(urls(context.target.observe().await?.addresses))
+    let observed = context.target.observe().await?;
+    let mut reached = urls(observed.addresses);
+    reached.extend(observed.fronts);
+    Ok(reached)
 }
 
 /// Returns where each service of a release is reached on purpose, together with the headers of

@@ -249,6 +249,10 @@ pub struct Observed {
     pub instances: Vec<Instance>,
     /// The address of each service.
     pub addresses: Vec<ServiceAddress>,
+    /// Where users reach services, by service, where that is not their address but something of the
+    /// place in front of it: scheme, host and port.
+    #[serde(default)]
+    pub fronts: BTreeMap<String, String>,
     /// The shares of traffic as served.
     pub traffic: BTreeMap<String, Shares>,
     /// The release that counts as stable: the one that has all traffic of all services. Nothing

@@ -231,6 +231,7 @@ impl Target for DockerTarget {
         Ok(Observed {
             instances,
             addresses,
+            fronts: BTreeMap::new(),
             traffic,
             stable,
             listening,

@@ -64,6 +64,11 @@ pub(crate) mod code {
     pub const HELD: &str = "CD0538";
     /// The cluster would refuse what a run applies.
     pub const NOT_ADMITTED: &str = "CD0539";
+    /// The cluster has not the Gateway that the deployment file names, or has a route of one that it
+    /// no longer names.
+    pub const GATEWAY: &str = "CD0540";
+    /// No controller of a Gateway serves a route as it was stated.
+    pub const NOT_ACCEPTED: &str = "CD0541";
 }
 
 /// The codes of the targets, each with what it means.
@@ -157,6 +162,14 @@ pub const CODES: &[(&str, &str)] = &[
     (
         code::NOT_ADMITTED,
         "the cluster would refuse what a run applies",
+    ),
+    (
+        code::GATEWAY,
+        "the cluster has not the Gateway that the deployment file names, or a route that it no longer names",
+    ),
+    (
+        code::NOT_ACCEPTED,
+        "no controller of a Gateway serves a route as it was stated",
     ),
 ];
 

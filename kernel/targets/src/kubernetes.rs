@@ -6,6 +6,7 @@ mod capacity;
 mod cluster;
 mod counts;
 mod fit;
+mod gateway;
 mod happenings;
 mod hidden;
 mod hold;
@@ -14,9 +15,12 @@ mod limits;
 mod logs;
 mod manifest;
 mod names;
+mod objects;
 mod pod;
 mod prepared;
 mod refusal;
+mod route;
+mod routes;
 mod sampling;
 mod silence;
 mod start;
@@ -27,6 +31,7 @@ mod told;
 mod traffic;
 mod trouble;
 mod wait;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -54,6 +59,7 @@ use cluster::Cluster;
 use happenings::Happenings;
 use manifest::Leads;
 use names::{Names, Part};
+use route::Routed;
 use sampling::Sampling;
 use store::release_of;
 
@@ -70,6 +76,8 @@ pub struct KubernetesTarget {
     cluster: Cluster,
     /// Whether the cluster was found fit when it was first asked.
     fit: OnceCell<()>,
+    /// The version in which the cluster serves HTTPRoutes, once it was asked and does.
+    route_version: OnceCell<&'static str>,
     /// The folder of this environment on this machine: locks and logs.
     root: PathBuf,
     /// When this value was made.
@@ -102,6 +110,7 @@ impl KubernetesTarget {
             names: Names::of(spec),
             cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
             fit: OnceCell::new(),
+            route_version: OnceCell::new(),
             root: runs.path().join("kubernetes").join(&spec.environment),
             place,
             settings: Arc::new(settings),
@@ -214,7 +223,9 @@ impl Target for KubernetesTarget {
 
     async fn observe(&self) -> Result<Observed, TargetError> {
         let (pods, services) = (self.pods().await?, self.services(Part::Service).await?);
-        let traffic = self.served(&services, &pods).await?;
+        let (mut traffic, standing) =
+            (self.served(&services, &pods).await?, self.standing().await?);
+        routes::as_routed(&mut traffic, &standing);
         let instances: Vec<Instance> = pods
             .iter()
             .filter_map(|pod| pod.describe(self.port(&pod.service)))
@@ -230,6 +241,7 @@ impl Target for KubernetesTarget {
         Ok(Observed {
             instances,
             addresses,
+            fronts: self.fronts(&standing, &traffic),
             traffic,
             stable,
             listening,
@@ -258,6 +270,7 @@ impl Target for KubernetesTarget {
                 .await?;
             opened.extend(self.address(&applied));
         }
+        self.open_routes().await?;
         Ok(opened)
     }
 
@@ -298,7 +311,9 @@ impl Target for KubernetesTarget {
 
     async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {
         let (pods, services) = (self.pods().await?, self.services(Part::Service).await?);
-        self.served(&services, &pods).await
+        let mut traffic = self.served(&services, &pods).await?;
+        routes::as_routed(&mut traffic, &self.standing().await?);
+        Ok(traffic)
     }
 
     /// Nothing of ours stands in a cluster that could let a lease run out: the findings say what a
@@ -362,14 +377,20 @@ impl Target for KubernetesTarget {
         let service = self.service(&wanted.service)?;
         let stable = manifest::stable(&self.names, service, &Leads::Nobody);
         let stable = stable.map_err(|what| self.cannot(&wanted.service, &what))?;
-        let named = [
+        let mut named = vec![
             ("Deployment", made.deployment),
             ("Service", made.way),
             ("Service", stable),
         ];
+        if self.route_is_wanted(&wanted.service) {
+            let routes = self.needed_routes().await?;
+            let route = self.route_manifest(&routes, &wanted.service, &Routed::Service)?;
+            named.push(("HTTPRoute", route));
+        }
+        let named = named.into_iter();
         Ok(named
             .map(|(kind, one)| (format!("{kind} {}", one.name), one.text))
-            .into())
+            .collect())
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {

@@ -141,6 +141,7 @@ impl Target for LocalTarget {
         Ok(Observed {
             instances,
             addresses,
+            fronts: BTreeMap::new(),
             traffic: served,
             stable,
             listening,

@@ -302,6 +302,7 @@ impl Target for Place {
         Ok(Observed {
             instances,
             addresses: addresses.collect(),
+            fronts: BTreeMap::new(),
             traffic: shares_of(&world.traffic),
             stable,
             listening: Vec::new(),

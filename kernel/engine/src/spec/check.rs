@@ -1,6 +1,7 @@
 //! What the types of a deployment file cannot say: names that must exist, numbers within their
 //! range, texts that must not be secret.
 
+mod gateway;
 mod journey;
 mod load;
 mod rollout;
@@ -42,6 +43,7 @@ pub(super) fn check(
     check.services()?;
     rollout::check(&check)?;
     check.environments()?;
+    gateway::check(&check)?;
     for (name, database) in &file.databases {
         check.database(name, database)?;
     }

@@ -334,6 +334,7 @@ impl Target for Simulated {
             .any(|one| Some(&one.release) == first.as_ref());
         Ok(Observed {
             addresses: addresses.collect(),
+            fronts: BTreeMap::new(),
             traffic: world.traffic.clone(),
             stable: first.filter(|_| same && runs),
             listening: Vec::new(),

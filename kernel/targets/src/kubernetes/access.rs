@@ -42,6 +42,13 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
 /// What replacing the pods of a release one by one needs beside that.
 const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
 
+/// What splitting requests by a Gateway needs beside that.
+const ROUTES: (&str, &str, &[&str]) = (
+    super::route::GROUP,
+    super::route::PLURAL,
+    &["get", "list", "watch", "create", "patch", "delete"],
+);
+
 /// What a run works without, so that nobody is asked for it; so it does without what the inventory lists.
 #[cfg(test)]
 const WITHOUT: (&str, &str, &[&str]) = ("events.k8s.io", "events", &["create", "patch"]);
@@ -52,6 +59,7 @@ pub struct Extras {
     pub secrets: bool,
     pub configurations: bool,
     pub rolling: bool,
+    pub routes: bool,
 }
 
 /// Asks whether the account may do what a run does in the namespace.
@@ -59,8 +67,13 @@ pub struct Extras {
 /// # Errors
 /// `CD0532` with all that is missing.
 pub async fn check(connection: &Connection, extras: Extras) -> Result<(), TargetError> {
-    let asked_for = [extras.secrets, extras.configurations, extras.rolling];
-    let wanted = HIDDEN.iter().chain([&ROLLING]).zip(asked_for);
+    let asked_for = [
+        extras.secrets,
+        extras.configurations,
+        extras.rolling,
+        extras.routes,
+    ];
+    let wanted = HIDDEN.iter().chain([&ROLLING, &ROUTES]).zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
     let asked = NEEDED
         .iter()
@@ -123,7 +136,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{HIDDEN, NEEDED, ROLLING, WITHOUT};
+    use super::{HIDDEN, NEEDED, ROLLING, ROUTES, WITHOUT};
     use crate::kubernetes::inventory::{Scope, granted};
 
     /// Returns what a role grants, a line for each group, resource and verb.
@@ -151,7 +164,7 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING, &WITHOUT])
+            .chain([&ROLLING, &ROUTES, &WITHOUT])
             .flat_map(|(group, resource, verbs)| {
                 verbs
                     .iter()

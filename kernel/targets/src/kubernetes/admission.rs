@@ -21,6 +21,7 @@ const NO_RUN: &str = "before-the-run";
 enum What {
     Deployment,
     Service,
+    Route,
     Hidden(Kind),
 }
 
@@ -92,11 +93,17 @@ impl KubernetesTarget {
         let prepared = self.prepare(connection, &wanted).await?;
         let hidden = prepared.hidden.into_iter();
         let hidden = hidden.map(|(kind, manifest)| (What::Hidden(kind), manifest));
-        let own = [
+        let mut own = vec![
             (What::Service, stable),
             (What::Service, prepared.manifests.way),
             (What::Deployment, prepared.manifests.deployment),
         ];
+        if self.route_is_wanted(service) {
+            let routes = self.needed_routes().await?;
+            let leads = self.leads_now(&routes, service).await?;
+            let route = self.route_manifest(&routes, service, &leads)?;
+            own.push((What::Route, route));
+        }
         let stated = own
             .into_iter()
             .chain(hidden)
@@ -122,6 +129,7 @@ impl KubernetesTarget {
                     .try_out::<Service>(service, manifest, false)
                     .await
             }
+            What::Route => self.route_tried_out(service, manifest).await,
             What::Hidden(Kind::Secret) => {
                 connection.try_out::<Secret>(service, manifest, true).await
             }

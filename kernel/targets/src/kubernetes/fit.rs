@@ -24,14 +24,19 @@ const CONNECT: Duration = Duration::from_secs(5);
 const MACHINE: &str = "/etc/machine-id";
 
 impl KubernetesTarget {
-    /// Checks namespace, rights, folders and the way there.
+    /// Checks namespace, rights, the Gateway, folders and the way there.
     ///
     /// # Errors
-    /// `CD0530` to `CD0534`, before anything is changed.
+    /// `CD0530` to `CD0534` and `CD0540`, before anything is changed.
     pub(super) async fn check_fit(&self) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         namespace_is_there(connection).await?;
+        if self.place.gateway.is_some() {
+            // Rights on what is not there nobody grants.
+            self.needed_routes().await?;
+        }
         access::check(connection, self.extras()).await?;
+        self.gateway_fits(connection).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
     }
@@ -46,6 +51,7 @@ impl KubernetesTarget {
             secrets,
             configurations,
             rolling: spec.strategy.kind == StrategyKind::Rolling,
+            routes: self.place.gateway.is_some(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! What of a deployment a cluster does not honour when this program deploys to it.
 
+mod shares;
+
 use code_deploy_engine::Spec;
-use code_deploy_engine::release::instances_at;
-use code_deploy_engine::spec::{ComposeService, Restart, Service, StrategyKind};
+use code_deploy_engine::spec::{ComposeService, Restart, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
 use super::names;
@@ -156,7 +157,7 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
 pub fn limits(spec: &Spec) -> Vec<Finding> {
     let file = spec.compose.path.file_name().unwrap_or_default();
     let file = file.to_string_lossy();
-    let mut findings = of_strategy(spec);
+    let mut findings = shares::findings(spec);
     findings.extend(spec.compose.features.iter().filter_map(|feature| {
         let found = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
         Some(Finding {
@@ -181,89 +182,6 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn of_strategy(spec: &Spec) -> Vec<Finding> {
-    let file = spec.path.file_name().unwrap_or_default().to_string_lossy();
-    let place = format!("{file} environments.{}", spec.environment);
-    let mut findings = vec![Finding {
-        rule: "kubernetes/no-lease".to_owned(),
-        severity: Severity::Low,
-        place: place.clone(),
-        message: "no process of this program stands in a cluster, so nothing there moves traffic \
-                  back by itself: a run that is killed while traffic is split, or between the \
-                  switches of two services, leaves it so until it is resumed or rolled back"
-            .to_owned(),
-        cure: "After a killed run: `code-deploy resume` or `code-deploy rollback`.".to_owned(),
-    }];
-    match spec.strategy.kind {
-        StrategyKind::BlueGreen => {}
-        StrategyKind::Canary | StrategyKind::Rolling => findings.extend(of_shares(spec, &place)),
-    }
-    findings
-}
-
-/// Shares that the replicas cannot give: a cluster splits traffic by the number of pods.
-fn of_shares<'a>(spec: &'a Spec, place: &'a str) -> impl Iterator<Item = Finding> + 'a {
-    let kind = spec.strategy.kind;
-    let steps = spec.strategy.steps.iter().map(|step| step.percent);
-    let split = steps.filter(|percent| (1..100).contains(percent));
-    split.flat_map(move |percent| {
-        let services = spec.services.iter();
-        let unable = services.filter(move |one| !gives(kind, percent, one.replicas));
-        unable.map(move |service| Finding {
-            rule: "kubernetes/share".to_owned(),
-            severity: Severity::Critical,
-            place: place.to_owned(),
-            message: format!(
-                "{percent} % of `{}` cannot be given: a cluster splits traffic by the number of \
-                 pods, and with {} of {} it can give {} %",
-                service.name,
-                service.replicas,
-                among(kind),
-                possible(kind, service.replicas)
-            ),
-            cure: format!(
-                "Write one of these shares in `steps`, or more `replicas` ({} of them give {percent} %).",
-                enough(kind, percent)
-            ),
-        })
-    })
-}
-
-/// Returns whether a step can give a share with so many replicas. A rolling update takes away as
-/// many pods of one release as it starts of the other, and all that are wanted are to serve.
-fn gives(kind: StrategyKind, percent: u16, replicas: u32) -> bool {
-    let (new, old) = match kind {
-        StrategyKind::Rolling => instances_at(replicas, percent),
-        _ => (replicas, replicas),
-    };
-    let serving = super::traffic::by_pods(percent, new, old).map(|(one, other)| one + other);
-    match kind {
-        StrategyKind::Rolling => serving.is_some_and(|serving| serving >= replicas),
-        _ => serving.is_some(),
-    }
-}
-
-/// Returns among which pods traffic is split, in words.
-fn among(kind: StrategyKind) -> &'static str {
-    match kind {
-        StrategyKind::Rolling => "both releases together",
-        _ => "each release",
-    }
-}
-
-/// Returns the shares that so many replicas can give, in words: `33, 50, 67`.
-fn possible(kind: StrategyKind, replicas: u32) -> String {
-    let able = (1..100).filter(|share| gives(kind, *share, replicas));
-    let able: Vec<String> = able.map(|share| share.to_string()).collect();
-    able.join(", ")
-}
-
-/// Returns how many replicas are needed at least for a share. A hundred give each.
-fn enough(kind: StrategyKind, percent: u16) -> u32 {
-    let able = |replicas: &u32| gives(kind, percent, *replicas);
-    (1..100).find(able).unwrap_or(100)
 }
 
 fn of_service(
@@ -343,7 +261,7 @@ fn of_service(
             "Nothing, if that is meant: one port of a service is routed.",
         ));
     }
-    if let Some(port) = service.published {
+    if let Some(port) = service.published.filter(|_| !shares::is_routed(spec, name)) {
         findings.push(finding(
             "published",
             Severity::Low,
@@ -376,42 +294,4 @@ fn of_service(
         ));
     }
     findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wave_can_give_what_its_pods_are_of_all() {
-        let all = [
-            (1, "50"),
-            (2, "50, 67"),
-            (3, "33, 67, 75"),
-            (4, "25, 50, 75, 80"),
-        ];
-        for (replicas, shares) in all {
-            assert_eq!(possible(StrategyKind::Rolling, replicas), shares);
-        }
-        assert_eq!(possible(StrategyKind::Canary, 2), "33, 50, 67");
-        assert_eq!(enough(StrategyKind::Rolling, 5), 17);
-        for percent in 1..100 {
-            assert!(gives(StrategyKind::Rolling, percent, 100), "{percent} %");
-        }
-    }
-
-    #[test]
-    fn a_wave_keeps_as_many_pods_serving_as_are_wanted_while_it_moves() {
-        for replicas in 1..30 {
-            let mut before = replicas;
-            let shares = (1..100).filter(|share| gives(StrategyKind::Rolling, *share, replicas));
-            for share in shares {
-                let (new, old) = instances_at(replicas, share);
-                let moved = super::super::traffic::by_pods(share, new, before);
-                let (of_new, of_old) = moved.unwrap_or_default();
-                assert!(of_new + of_old >= replicas, "{share} % of {replicas}");
-                before = old;
-            }
-        }
-    }
 }

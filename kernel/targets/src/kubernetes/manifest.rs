@@ -215,8 +215,11 @@ pub fn stable(names: &Names, service: &Service, leads: &Leads) -> Result<Manifes
     filled("service.yaml", SERVICE, &service.name, &context)
 }
 
-/// Every value is written as JSON, so none of them can change what the template says.
-fn filled(file: &str, template: &str, name: &str, context: &Value) -> Result<Manifest, String> {
+/// Fills a template. Every value is written as JSON, so none of them can change what the template says.
+///
+/// # Errors
+/// In words, when the template cannot be filled.
+pub fn filled(file: &str, template: &str, name: &str, context: &Value) -> Result<Manifest, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{file} cannot be filled: {error}");
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -38,6 +38,8 @@ pub enum Part {
     Hidden,
     /// The Service that traffic goes through.
     Service,
+    /// How a Gateway leads users to a service.
+    Route,
 }
 
 impl Part {
@@ -48,6 +50,7 @@ impl Part {
             Self::Way => "release-service",
             Self::Hidden => "values",
             Self::Service => "service",
+            Self::Route => "route",
         }
     }
 }

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
-use super::cluster::MANAGER;
 use super::manifest::Manifest;
+use super::objects::MANAGER;
 use crate::failure::{code, failed};
 
 /// Returns what makes a Deployment have another number of pods and nothing else different.

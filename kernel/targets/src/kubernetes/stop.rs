@@ -233,8 +233,9 @@ impl KubernetesTarget {
         Ok(stopped)
     }
 
-    /// Removes the Services that traffic goes through.
+    /// Removes the Services that traffic goes through, and what leads users to them.
     pub(super) async fn remove_services(&self) -> Result<(), TargetError> {
+        self.remove_routes().await?;
         let connection = self.cluster.connect().await?;
         for service in self.services(Part::Service).await? {
             let name = service.name_any();

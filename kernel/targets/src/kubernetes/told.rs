@@ -7,7 +7,7 @@ use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use super::KubernetesTarget;
-use super::cluster::MANAGER;
+use super::objects::MANAGER;
 
 /// How long telling may take: nothing depends on it.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -33,15 +33,23 @@ impl KubernetesTarget {
     /// changed.
     ///
     /// A whole share is a matter of the Service's selector. A split is one of the number of pods: as
-    /// many of each release are marked as give the shares, and the Service selects what is marked.
+    /// many of each release are marked as give the shares, and the Service selects what is marked. Where
+    /// users come through a Gateway, the shares are those of its route (`weights.rs`), and the Service follows
+    /// as far as pods can give them.
     pub(super) async fn lead(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
         let pods = self.pods().await?;
         let mut wanted = Vec::new();
         for (service, shares) in shares {
-            wanted.push((service.as_str(), Aim::of(service, shares, &pods)?));
+            let aim = match self.is_weighted(service) {
+                true => Aim::beside_a_route(service, shares, &pods)?,
+                false => Aim::of(service, shares, &pods)?,
+            };
+            wanted.push((service.as_str(), aim));
         }
+        self.route_splits(shares).await?;
         self.carry_out(&wanted, &pods).await?;
+        self.route_wholes(shares).await?;
         for (service, shares) in shares {
             let shares = shares
                 .iter()
@@ -194,6 +202,25 @@ impl Aim {
                 }
             }
             _ => Err(no_split(service, shares, pods)),
+        }
+    }
+
+    /// Returns the aim of a Service whose route has those shares: the release with the most of them,
+    /// where pods cannot give them.
+    fn beside_a_route(service: &str, shares: &Shares, pods: &[Known]) -> Result<Self, TargetError> {
+        let some = shares.iter().filter(|(_, share)| **share > 0);
+        let whole = some.clone().map(|(_, share)| share).sum::<u16>() == 100;
+        for (release, _) in some.clone() {
+            has_ready(service, release, pods)?;
+        }
+        match (
+            Self::of(service, shares, pods),
+            some.max_by_key(|(_, share)| **share),
+        ) {
+            (Err(error), Some((most, _))) if whole && error.code == code::NO_SPLIT => {
+                Ok(Self::Whole(most.clone()))
+            }
+            (aim, _) => aim,
         }
     }
 

@@ -34,13 +34,28 @@ pub async fn until<K, T>(
     config: watcher::Config,
     limit: Duration,
     service: &str,
-    mut look: impl FnMut(&Objects<K>) -> Option<T> + Send,
+    look: impl FnMut(&Objects<K>) -> Option<T> + Send,
 ) -> Result<Waited<T, K>, TargetError>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     K::DynamicType: Default,
 {
     let kind = K::plural(&K::DynamicType::default()).into_owned();
+    until_of(&kind, all, config, limit, service, look).await
+}
+
+/// As [`until`], of a kind that is named.
+pub async fn until_of<K, T>(
+    kind: &str,
+    all: Api<K>,
+    config: watcher::Config,
+    limit: Duration,
+    service: &str,
+    mut look: impl FnMut(&Objects<K>) -> Option<T> + Send,
+) -> Result<Waited<T, K>, TargetError>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
     let action = format!("watch {kind}");
     // Older servers refuse lists that are streamed.
     let config = config.any_semantic();

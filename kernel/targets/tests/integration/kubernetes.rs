@@ -2,7 +2,9 @@
 
 mod admission;
 mod cluster;
+mod gateway;
 mod inventory;
+mod played;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deploying;
+mod gateway;
 mod way;
 
 use cluster::{Image, Namespace};

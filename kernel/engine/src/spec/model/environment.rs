@@ -49,6 +49,63 @@ pub struct KubernetesFile {
     /// Whether pods get the addresses of the application's services in their hosts file, for a
     /// cluster without DNS of its own.
     pub host_aliases: bool,
+    /// The Gateway through which users come, where there is one: it splits their requests by weights.
+    pub gateway: Option<GatewayFile>,
+}
+
+/// A Gateway (`gateway.networking.k8s.io`) through which users reach services.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct GatewayFile {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; that of the environment when not given.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The listener that is meant, by its name; all of them when not given.
+    #[serde(default)]
+    pub section: Option<String>,
+    /// The services that users reach through it.
+    pub routes: BTreeMap<String, RouteFile>,
+}
+
+/// How users reach a service through a Gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct RouteFile {
+    /// Where the outside client asks for it, through the Gateway: `http://shop.example.com`.
+    pub url: String,
+    /// The hosts whose requests are meant; that of `url` when not given, all of them when that is
+    /// an address.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+}
+
+impl RouteFile {
+    /// Returns host and port of its URL, if it is one of plain HTTP without a path.
+    #[must_use]
+    pub fn reached_at(&self) -> Option<(String, u16)> {
+        let url: http::Uri = self.url.parse().ok()?;
+        let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/");
+        let authority = url.authority()?;
+        let bare = !authority.as_str().contains('@') && url.query().is_none();
+        let host = authority.host().to_owned();
+        (plain && bare && !host.is_empty()).then(|| (host, authority.port_u16().unwrap_or(80)))
+    }
+
+    /// Returns the hosts whose requests are meant; none for all.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        if !self.hostnames.is_empty() {
+            return self.hostnames.clone();
+        }
+        let host = self.reached_at().map(|(host, _)| host.to_lowercase());
+        let is_name = |host: &String| {
+            let bare = host.trim_start_matches('[').trim_end_matches(']');
+            bare.parse::<std::net::IpAddr>().is_err()
+        };
+        host.filter(is_name).into_iter().collect()
+    }
 }
 
 /// The four policies.

@@ -286,3 +286,32 @@ fn an_environment_without_settings_needs_no_braces() {
     );
     project.load().unwrap();
 }
+
+#[test]
+fn a_gateway_names_services_that_are_told_apart_by_hosts() {
+    let refused = |routes: &str, words: &str| {
+        let gateway = format!("{{gateway: {{name: public, routes: {{{routes}}}}}}}");
+        let project = Project::new();
+        let dev = format!("dev: {{kubernetes: {gateway}}}");
+        project.write(FILE_NAME, DEPLOY.replace("dev: {}", &dev));
+        let said = project.refused();
+        assert!(said.contains(words), "{words}: {said}");
+    };
+    refused("", "leads to no service");
+    refused("wep: {url: 'http://shop.example'}", "Did you mean `web`?");
+    for url in [
+        "https://shop.example",
+        "http://shop.example/path",
+        "shop.example",
+        "http://u@host",
+    ] {
+        refused(
+            &format!("web: {{url: '{url}'}}"),
+            "is not where a client asks",
+        );
+    }
+    let upper = "web: {url: 'http://shop.example', hostnames: [Shop.example]}";
+    refused(upper, "is not the name of a host");
+    let same = "web: {url: 'http://10.0.0.1'}, api: {url: 'http://10.0.0.2'}";
+    refused(same, "are reached by the same host (any)");
+}

@@ -84,6 +84,25 @@ pub fn ingress(object: &DynamicObject) -> Rows {
     ]])
 }
 
+pub fn http_route(object: &DynamicObject) -> Rows {
+    let backend = |one: &Value| {
+        let weight = one["weight"].as_u64().unwrap_or(1);
+        format!("{} (weight {weight})", word(&one["name"]))
+    };
+    let rules = at(object, "/spec/rules").and_then(Value::as_array);
+    let backends = rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule["backendRefs"].as_array())
+        .flatten();
+    Some(vec![vec![
+        object.name_any(),
+        each(object, "/spec/hostnames", word),
+        each(object, "/spec/parentRefs", |parent| word(&parent["name"])),
+        backends.map(backend).collect::<Vec<_>>().join(", "),
+    ]])
+}
+
 pub fn budget(object: &DynamicObject) -> Rows {
     Some(vec![vec![
         object.name_any(),

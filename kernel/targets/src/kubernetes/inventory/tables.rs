@@ -6,6 +6,7 @@ use code_deploy_engine::target::Topic;
 use kube::core::DynamicObject;
 
 use super::{certificate, rows, rules};
+use crate::kubernetes::route;
 
 /// The rows of an object; nothing where it cannot be read.
 type Rows = Option<Vec<Vec<String>>>;
@@ -36,6 +37,15 @@ pub struct Kind {
 pub enum Scope {
     Cluster,
     Namespace,
+}
+
+impl Table {
+    /// Returns whether it lists what extends a cluster, and this one has no such extension.
+    pub fn is_beyond(&self, groups: Option<&BTreeMap<String, Vec<String>>>) -> bool {
+        let extends = |kind: &Kind| kind.group == route::GROUP;
+        let missing = |kind: &Kind| groups.is_some_and(|groups| !groups.contains_key(kind.group));
+        self.kinds.iter().all(|kind| extends(kind) && missing(kind))
+    }
 }
 
 impl Kind {
@@ -77,6 +87,7 @@ const CORE: (&str, &[&str]) = ("", &["v1"]);
 const APPS: (&str, &[&str]) = ("apps", &["v1"]);
 const BATCH: (&str, &[&str]) = ("batch", &["v1", "v1beta1"]);
 const NETWORKING: (&str, &[&str]) = ("networking.k8s.io", &["v1"]);
+const GATEWAY: (&str, &[&str]) = (route::GROUP, &route::VERSIONS);
 const AUTOSCALING: (&str, &[&str]) = ("autoscaling", &["v2", "v2beta2", "v1"]);
 const POLICY: (&str, &[&str]) = ("policy", &["v1", "v1beta1"]);
 
@@ -123,6 +134,16 @@ pub const TABLES: &[Table] = &[
             NETWORKING,
             ("Ingress", "ingresses"),
             rows::ingress,
+        )],
+    },
+    Table {
+        title: "HTTP routes of Gateways",
+        topic: Topic::Shown,
+        columns: &["Route", "Hosts", "Gateways", "Leads to"],
+        kinds: &[Kind::of(
+            GATEWAY,
+            ("HTTPRoute", route::PLURAL),
+            rows::http_route,
         )],
     },
     Table {

@@ -130,6 +130,10 @@ impl Stage {
         stage
     }
 
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub fn spec(&self, target: &str) -> Spec {
         let path = self.folder.path().join("deploy.yaml");
         Spec::load(&path, "dev", target, &|_| None).unwrap()

@@ -14,6 +14,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// A namespace that goes with the test.
 pub struct Namespace {
     pub name: String,
+    /// Whether it goes with this value.
+    goes: bool,
 }
 
 impl Namespace {
@@ -22,7 +24,7 @@ impl Namespace {
     pub fn new(purpose: &str) -> Self {
         borrow();
         let name = format!("code-deploy-e2e-{purpose}-{}", std::process::id());
-        let namespace = Self { name };
+        let namespace = Self { name, goes: true };
         namespace.post(
             "/api/v1/namespaces",
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}}),
@@ -140,13 +142,22 @@ impl Namespace {
     }
 
     #[track_caller]
-    fn apply(&self, text: &str) {
+    pub fn apply(&self, text: &str) {
         let ran = self.run(&["apply", "--filename", "-"], text);
         let said = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{said}{text}");
     }
 
-    fn run(&self, words: &[&str], input: &str) -> Output {
+    /// Returns the same namespace for a thread of its own, without which it goes all the same.
+    pub fn lent(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            goes: false,
+        }
+    }
+
+    /// Returns `kubectl` in it, not started yet.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL"));
         command
             .arg("--kubeconfig")
@@ -157,7 +168,11 @@ impl Namespace {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command
+    }
+
+    fn run(&self, words: &[&str], input: &str) -> Output {
+        let mut child = self.command(words).spawn().unwrap();
         let mut words = child.stdin.take().unwrap();
         words.write_all(input.as_bytes()).unwrap();
         drop(words);
@@ -167,6 +182,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if !self.goes {
+            return;
+        }
         let words = [
             "delete",
             "namespace",

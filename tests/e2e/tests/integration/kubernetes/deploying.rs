@@ -8,6 +8,7 @@ use code_deploy_record::{RunOutcome, Verdict};
 use serde_json::{Value, json};
 
 use super::cluster::{Namespace, engine};
+use super::gateway::Gateway;
 use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
@@ -26,6 +27,13 @@ const CANARY: &str = "      kind: canary
       steps:
         - { percent: 33, soak: 3s }
         - { percent: 50, soak: 2s }
+        - { percent: 100, soak: 1s }
+";
+
+/// A first share that two pods of each release cannot give.
+const EXACT: &str = "      kind: canary
+      steps:
+        - { percent: 25, soak: 5s }
         - { percent: 100, soak: 1s }
 ";
 
@@ -281,4 +289,46 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     }
     refused(&mine, &["CD0539", "exceeded quota"]);
     assert_eq!(deployments(&namespace), []);
+}
+
+#[test]
+fn users_who_come_through_a_gateway_are_split_by_weight_and_a_killed_run_is_resumed() {
+    let (namespace, place) = stage("gateway");
+    let gateway = Gateway::play(&namespace);
+    place.edit(CANARY, EXACT);
+    place.edit("host_aliases: true\n", &format!(
+        "host_aliases: true\n      gateway: {{ name: public, routes: {{ storefront: {{ url: '{}' }} }} }}\n",
+        gateway.url()
+    ));
+    // What users do not reach is split by pods: a quarter is one of four.
+    let more = "    policy: dev\n    replicas: { catalog: 3, orders: 3 }\n";
+    place.edit("    policy: dev\n", more);
+    let said = run(&place, &["--to", "1.0.0"]);
+    succeeded(&said);
+    assert!(said.out.contains(&gateway.url()), "{}", said.out);
+    place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
+    let planned = place.run_in(&place.demo(), &["plan", "-e", "staging", "-t", "k8s"]);
+    let told = "to the release with the larger share at 25 %";
+    assert!(planned.out.contains(told), "{}", planned.out);
+    let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
+    first.until("traffic of storefront: 1.0.0 75 %");
+    first.kill();
+    let resumed = place.run_in(&place.demo(), &["resume"]);
+    succeeded(&resumed);
+    let state = ended(&place, &resumed, RunOutcome::Succeeded);
+    let client = &state.clients["client"];
+    assert_eq!(client.failed, 0, "{client:?}");
+    assert!(client.releases["1.1.0"].answered > 0, "{client:?}");
+    assert!(state.rehearsed.is_some(), "the rollback was rehearsed");
+    let split = &state.items[&"3.4.5".parse().unwrap()];
+    assert!(matches!(split.verdict, Verdict::Met { .. }), "{split:?}");
+    assert_eq!(shares(&place), [25, 0, 25, 100]);
+    let quarter = "storefront-1-0-0 75, storefront-1-1-0 25";
+    let (back, on) = ("storefront-1-0-0 100", "storefront-1-1-0 100");
+    let whole = "storefront 1";
+    let expected = [whole, quarter, back, whole, quarter, on, whole];
+    assert_eq!(gateway.seen(), expected);
+    succeeded(&run(&place, &["--stop"]));
+    let left = namespace.kubectl(&["get", "httproutes.gateway.networking.k8s.io", "-o=name"]);
+    assert_eq!(left.trim(), "");
 }

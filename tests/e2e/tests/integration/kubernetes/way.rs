@@ -74,7 +74,8 @@ impl State {
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream) {
+/// Copies one way of a connection until that side ends.
+pub fn forward(mut from: TcpStream, mut to: TcpStream) {
     std::thread::spawn(move || {
         // That one side is gone is told to the other.
         let _ = std::io::copy(&mut from, &mut to);
