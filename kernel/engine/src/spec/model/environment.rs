@@ -1,6 +1,7 @@
 //! Environments and their policies.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct KubernetesFile {
     /// Whether pods get the addresses of the application's services in their hosts file, for a
     /// cluster without DNS of its own.
     pub host_aliases: bool,
+    /// Files with manifests of your own, or folders of them, relative to the deployment file: what pods get beside
+    /// what the Compose file says, and what else the namespace is to have.
+    pub manifests: Vec<PathBuf>,
 }
 
 /// The four policies.
