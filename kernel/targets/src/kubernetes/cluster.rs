@@ -1,4 +1,4 @@
-//! The cluster: which it is, what its answers mean, and changes of what is ours there.
+//! The cluster: which it is, and how it is asked.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,17 +7,13 @@ use std::time::Duration;
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, SystemClock};
-use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
-use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::manifest::Manifest;
-use super::names::Names;
-use super::refusal::{self, is_silence, refusal, silent};
+use super::refusal::{is_silence, refusal, silent};
 use super::silence::Silences;
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
@@ -175,144 +171,6 @@ impl Connection {
     /// Returns whether pods can pause before their end without a program for it in the image.
     pub fn knows_pause(&self) -> bool {
         self.number >= KNOWS_PAUSE
-    }
-
-    /// Returns an object that has to be ours, if there is one of that name.
-    ///
-    /// # Errors
-    /// `CD0526` when it is somebody else's.
-    pub async fn ours<K>(
-        &self,
-        names: &Names,
-        service: &str,
-        name: &str,
-    ) -> Result<Option<K>, TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let action = format!("look for the {kind} {name}");
-        let all = self.all::<K>();
-        let found = self.ask(&action, Some(service), || all.get_opt(name));
-        match found.await? {
-            Some(found) if !names.are_ours(found.meta().labels.as_ref()) => {
-                let what = format!(
-                    "the name {name} is taken: namespace {} has a {kind} of that name which this \
-                     program did not make for this application and environment; it was not touched",
-                    self.namespace
-                );
-                let next = format!(
-                    "Look at it (`kubectl -n {} describe {kind} {name}`); rename it or deploy to \
-                     another namespace (`kubernetes.namespace`).",
-                    self.namespace
-                );
-                Err(failed(code::FOREIGN, Some(service), what, next))
-            }
-            found => Ok(found),
-        }
-    }
-
-    /// States what a manifest says. Fields that somebody else manages are not taken over.
-    ///
-    /// # Errors
-    /// `CD0533` on such a field, with who manages it; what the cluster says.
-    pub async fn apply<K>(&self, service: &str, manifest: &Manifest) -> Result<K, TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let action = format!("apply the {kind} {}", manifest.name);
-        let all = self.all::<K>();
-        let params = PatchParams::apply(MANAGER);
-        let patch = Patch::Apply(&manifest.value);
-        let apply = || all.patch(&manifest.name, &params, &patch);
-        self.ask(&action, Some(service), apply).await
-    }
-
-    /// Has the cluster go through all of what [`apply`](Self::apply) asks of it but keeping it
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). What it cannot judge so is taken
-    /// for good. Of an object that `hides` values no more is told than where something is wrong.
-    ///
-    /// # Errors
-    /// `CD0539` when it refuses; `CD0533` as [`apply`](Self::apply); what it says.
-    pub async fn try_out<K>(
-        &self,
-        service: &str,
-        manifest: &Manifest,
-        hides: bool,
-    ) -> Result<(), TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let object = format!("the {kind} {}", manifest.name);
-        let all = self.all::<K>();
-        let params = PatchParams::apply(MANAGER).dry_run();
-        let patch = Patch::Apply(&manifest.value);
-        let apply = || async {
-            match all.patch(&manifest.name, &params, &patch).await {
-                Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Some(status)),
-                tried => tried.map(|_| None),
-            }
-        };
-        match self
-            .ask(&format!("apply {object}"), Some(service), apply)
-            .await?
-        {
-            None => Ok(()),
-            Some(status) if refusal::is_unjudged(&status) => {
-                tracing::warn!(object, said = status.message, "not tried out");
-                Ok(())
-            }
-            Some(status) => Err(refusal::of_object(&object, service, &status, hides)),
-        }
-    }
-
-    /// Changes some fields of an object, as a merge patch (RFC 7396) says.
-    ///
-    /// # Errors
-    /// What the cluster says.
-    pub async fn change<K>(
-        &self,
-        service: &str,
-        name: &str,
-        patch: &serde_json::Value,
-    ) -> Result<(), TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let action = format!("change the {kind} {name}");
-        let (all, params) = (self.all::<K>(), PatchParams::default());
-        let merge = Patch::Merge(patch);
-        let change = || all.patch(name, &params, &merge);
-        self.ask(&action, Some(service), change).await.map(drop)
-    }
-
-    /// Removes an object; its pods are asked to end. One that is not there is no error.
-    pub async fn remove<K>(&self, service: &str, name: &str) -> Result<(), TargetError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
-        let all = self.all::<K>();
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
-        let action = format!("remove the {kind} {name}");
-        let remove = || async {
-            match all.delete(name, &params).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-                removed => removed.map(drop),
-            }
-        };
-        self.ask(&action, Some(service), remove).await
     }
 
     /// Asks the cluster, again and again while it does not answer, but not for ever. All that is

@@ -38,6 +38,8 @@ pub enum Part {
     Hidden,
     /// The Service that traffic goes through.
     Service,
+    /// What the user's own manifests bring.
+    Brought,
 }
 
 impl Part {
@@ -48,6 +50,7 @@ impl Part {
             Self::Way => "release-service",
             Self::Hidden => "values",
             Self::Service => "service",
+            Self::Brought => "manifest",
         }
     }
 }
@@ -118,6 +121,13 @@ impl Names {
         ];
         let mut labels: Labels = common.map(|(key, value)| (key.to_owned(), value)).into();
         labels.extend(self.everything());
+        labels
+    }
+
+    /// Returns the labels of what the user's own manifests bring.
+    pub fn brought_labels(&self) -> Labels {
+        let mut labels = self.common();
+        labels.insert(PART.to_owned(), Part::Brought.word().to_owned());
         labels
     }
 
