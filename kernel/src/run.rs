@@ -524,6 +524,9 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
             "Stopped {service} {release}: {count} instances{forced}."
         ));
     }
+    for left in session.target.left_on_purpose().await? {
+        session.face.text(&left);
+    }
     taken_back
 }
 

@@ -372,8 +372,16 @@ impl Target for LeasedTarget {
         answer("making manifests", self.inner.manifests(wanted)).await
     }
 
+    async fn opening_manifests(&self) -> Result<Vec<(String, String)>, TargetError> {
+        answer("making manifests", self.inner.opening_manifests()).await
+    }
+
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
         self.may_act.check().await?;
         self.inner.remove_all(grace).await
+    }
+
+    async fn left_on_purpose(&self) -> Result<Vec<String>, TargetError> {
+        answer("looking for what is left", self.inner.left_on_purpose()).await
     }
 }

@@ -5,6 +5,7 @@ mod compose;
 mod document;
 mod error;
 mod limits;
+mod manifests;
 mod model;
 mod nearest;
 mod node;
@@ -23,6 +24,7 @@ pub(crate) use document::Document;
 pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecError};
 pub use limits::{database_limits, local_limits};
+pub use manifests::UserManifest;
 pub use model::*;
 pub(crate) use role::guess as guess_role;
 
@@ -133,6 +135,8 @@ impl Spec {
         let mut files = vec![path.to_owned(), compose_path];
         files.extend(compose.files.iter().cloned());
         files.extend(check::files(document, &file, &project)?);
+        let manifests = manifests::read(document, environment, &chosen.kubernetes, &project)?;
+        files.extend(manifests.files);
         Ok(Self {
             path: path.to_owned(),
             digest: digest(document, &project, &files)?,
@@ -148,6 +152,7 @@ impl Spec {
             journeys,
             compose_notes: compose.notes,
             compose: compose.facts,
+            manifests: manifests.objects,
             file,
             files,
         })

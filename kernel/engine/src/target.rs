@@ -205,8 +205,20 @@ pub trait Target: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Returns by name what [`open`](Self::open) states to the platform for the deployment as a whole, as text, where
+    /// that is worth keeping as evidence. Changes nothing.
+    async fn opening_manifests(&self) -> Result<Vec<(String, String)>, TargetError> {
+        Ok(Vec::new())
+    }
+
     /// Stops everything of this application and environment. For `--stop`.
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError>;
+
+    /// Returns what [`remove_all`](Self::remove_all) leaves on purpose, each in words that say how it is removed.
+    /// Changes nothing.
+    async fn left_on_purpose(&self) -> Result<Vec<String>, TargetError> {
+        Ok(Vec::new())
+    }
 }
 
 /// What traffic is balanced by.

@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod brought;
 mod capacity;
 mod cluster;
 mod counts;
@@ -11,11 +12,16 @@ mod happenings;
 mod hidden;
 mod hold;
 mod inventory;
+mod judged;
 mod limits;
+mod locate;
 mod logs;
 mod manifest;
+mod meaning;
+mod merge;
 mod names;
 mod objects;
+mod overlay;
 mod pod;
 mod prepared;
 mod refusal;
@@ -55,6 +61,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed};
 use crate::settings::Settings;
+use brought::Brought;
 use cluster::Cluster;
 use happenings::Happenings;
 use manifest::Leads;
@@ -78,6 +85,8 @@ pub struct KubernetesTarget {
     fit: OnceCell<()>,
     /// The version in which the cluster serves HTTPRoutes, once it was asked and does.
     route_version: OnceCell<&'static str>,
+    /// What the user's own manifests bring, once the cluster was asked which kinds it has.
+    brought: OnceCell<Vec<Brought>>,
     /// The folder of this environment on this machine: locks and logs.
     root: PathBuf,
     /// When this value was made.
@@ -111,6 +120,7 @@ impl KubernetesTarget {
             cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
             fit: OnceCell::new(),
             route_version: OnceCell::new(),
+            brought: OnceCell::new(),
             root: runs.path().join("kubernetes").join(&spec.environment),
             place,
             settings: Arc::new(settings),
@@ -263,6 +273,7 @@ impl Target for KubernetesTarget {
             let service = self.service(&one.service)?;
             wanted.push((service, self.stable_of(connection, service).await?));
         }
+        self.apply_brought(connection).await?;
         let mut opened = Vec::new();
         for (service, manifest) in wanted {
             let applied = connection
@@ -277,6 +288,8 @@ impl Target for KubernetesTarget {
     async fn close(&self) -> Result<(), TargetError> {
         if !self.pods().await?.iter().any(|pod| pod.running) {
             self.remove_services().await?;
+            let connection = self.cluster.connect().await?;
+            self.remove_brought(connection).await?;
         }
         Ok(())
     }
@@ -393,7 +406,17 @@ impl Target for KubernetesTarget {
             .collect())
     }
 
+    async fn opening_manifests(&self) -> Result<Vec<(String, String)>, TargetError> {
+        let brought = self.brought().await?.iter();
+        let texts = brought.map(|one| (one.origin.title(), one.manifest.text.clone()));
+        Ok(texts.collect())
+    }
+
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
         self.stop_everything(grace).await
+    }
+
+    async fn left_on_purpose(&self) -> Result<Vec<String>, TargetError> {
+        self.claims_left().await
     }
 }

@@ -182,6 +182,7 @@ impl Scene {
             file: serde_json::from_value(file).unwrap(),
             compose_notes: Vec::new(),
             compose: ComposeFacts::default(),
+            manifests: Vec::new(),
             files: Vec::new(),
         }
     }

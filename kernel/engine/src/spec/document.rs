@@ -197,7 +197,8 @@ impl Document {
         text
     }
 
-    fn yaml_error(&self, error: &Yaml) -> Box<SpecError> {
+    /// Returns what the YAML reader found wrong.
+    pub(super) fn yaml_error(&self, error: &Yaml) -> Box<SpecError> {
         let error = error.without_snippet();
         let at = error.location().map(Place::from).unwrap_or_default();
         let path = self.root.path_at(at);
@@ -296,7 +297,8 @@ fn not_utf8(path: &Path, what: &str, error: &std::string::FromUtf8Error) -> Box<
     found
 }
 
-fn options() -> serde_saphyr::Options {
+/// Returns how YAML is read: within limits that no real file reaches.
+pub(super) fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {

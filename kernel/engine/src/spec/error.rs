@@ -64,6 +64,10 @@ pub const CODES: &[(&str, &str)] = &[
         "a Compose feature that no target honours",
     ),
     (code::EXISTS, "a file that would be overwritten"),
+    (
+        code::MANIFEST,
+        "a manifest of a cluster that is none, stands twice, or has to be made plain first",
+    ),
 ];
 
 /// The stable codes by name.
@@ -90,6 +94,7 @@ pub(crate) mod code {
     pub(crate) const VARIABLE: &str = "CD0120";
     pub(crate) const NOT_HONOURED: &str = "CD0121";
     pub(crate) const EXISTS: &str = "CD0122";
+    pub(crate) const MANIFEST: &str = "CD0123";
 }
 
 /// Something wrong with a deployment file or a file it names, with the place.

@@ -4,6 +4,7 @@ mod bad_files;
 mod bad_values;
 mod compose_files;
 mod good;
+mod manifests;
 
 use std::path::{Path, PathBuf};
 

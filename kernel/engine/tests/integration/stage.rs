@@ -212,6 +212,7 @@ fn spec(project: PathBuf, kind: StrategyKind, steps: &[(u16, u64)]) -> Spec {
         file: serde_json::from_value(file).unwrap(),
         compose_notes: Vec::new(),
         compose: ComposeFacts::default(),
+        manifests: Vec::new(),
         files: Vec::new(),
     }
 }

@@ -54,19 +54,29 @@ const ROUTES: (&str, &str, &[&str]) = (
 const WITHOUT: (&str, &str, &[&str]) = ("events.k8s.io", "events", &["create", "patch"]);
 
 /// What is needed only where a deployment asks for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Extras {
     pub secrets: bool,
     pub configurations: bool,
     pub rolling: bool,
     pub routes: bool,
+    /// What is needed for what the user's own manifests bring.
+    pub brought: Vec<Right>,
+}
+
+/// Verbs on a resource.
+#[derive(Debug)]
+pub struct Right {
+    pub group: String,
+    pub resource: String,
+    pub verbs: &'static [&'static str],
 }
 
 /// Asks whether the account may do what a run does in the namespace.
 ///
 /// # Errors
 /// `CD0532` with all that is missing.
-pub async fn check(connection: &Connection, extras: Extras) -> Result<(), TargetError> {
+pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), TargetError> {
     let asked_for = [
         extras.secrets,
         extras.configurations,
@@ -75,13 +85,14 @@ pub async fn check(connection: &Connection, extras: Extras) -> Result<(), Target
     ];
     let wanted = HIDDEN.iter().chain([&ROLLING, &ROUTES]).zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
-    let asked = NEEDED
-        .iter()
-        .chain(wanted)
-        .flat_map(|(group, resource, verbs)| {
-            let verbs = verbs.iter();
-            verbs.map(move |verb| may(connection, group, resource, verb))
-        });
+    let known = NEEDED.iter().chain(wanted);
+    let known = known.map(|(group, resource, verbs)| (*group, *resource, *verbs));
+    let brought = extras.brought.iter();
+    let brought = brought.map(|one| (one.group.as_str(), one.resource.as_str(), one.verbs));
+    let asked = known.chain(brought).flat_map(|(group, resource, verbs)| {
+        let verbs = verbs.iter();
+        verbs.map(move |verb| may(connection, group, resource, verb))
+    });
     let answers = futures::future::try_join_all(asked).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {
@@ -92,7 +103,13 @@ pub async fn check(connection: &Connection, extras: Extras) -> Result<(), Target
         connection.namespace,
         missing.join(", ")
     );
-    let next = "Have it allowed: templates/kubernetes/role.yaml is a Role with exactly that.";
+    let next = match extras.brought.is_empty() {
+        true => "Have it allowed: templates/kubernetes/role.yaml is a Role with exactly that.",
+        false => {
+            "Have it allowed: templates/kubernetes/role.yaml is a Role with that, but for what your \
+             own manifests bring, which needs a rule for each kind."
+        }
+    };
     Err(failed(code::ACCESS, None, what, next))
 }
 

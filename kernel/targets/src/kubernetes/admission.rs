@@ -9,9 +9,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
 use super::KubernetesTarget;
+use super::brought::Brought;
 use super::cluster::{Connection, SIDE_BY_SIDE};
 use super::hidden::Kind;
 use super::manifest::Manifest;
+use super::objects::Tried;
+use super::overlay;
+use crate::failure::{code, failed};
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
 const NO_RUN: &str = "before-the-run";
@@ -59,18 +63,41 @@ impl KubernetesTarget {
         for of_service in made {
             stated.extend(of_service?);
         }
+        let mut refused = self.refused_brought(connection, &stated).await?;
         let tried: Vec<_> = stated
             .iter()
             .map(|one| self.refused(connection, one))
             .collect();
-        let refused: Vec<Option<TargetError>> = futures::stream::iter(tried)
+        let tried: Vec<Option<TargetError>> = futures::stream::iter(tried)
             .buffered(SIDE_BY_SIDE)
             .collect()
             .await;
-        match as_one(refused.into_iter().flatten().collect()) {
+        refused.extend(tried.into_iter().flatten());
+        match as_one(refused) {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Returns why the cluster would not take what the user's own manifests bring.
+    async fn refused_brought(
+        &self,
+        connection: &Connection,
+        stated: &[Stated],
+    ) -> Result<Vec<TargetError>, TargetError> {
+        let brought = self.brought().await?;
+        let taken = brought.iter().filter_map(|one| taken(one, stated));
+        let mut refused: Vec<TargetError> = taken.collect();
+        let tried: Vec<_> = brought
+            .iter()
+            .map(|one| self.refused_of_brought(connection, one))
+            .collect();
+        let tried: Vec<Option<TargetError>> = futures::stream::iter(tried)
+            .buffered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        refused.extend(tried.into_iter().flatten());
+        Ok(refused)
     }
 
     /// Returns what a run states for a service, of which nothing is changed yet.
@@ -117,27 +144,20 @@ impl KubernetesTarget {
 
     /// Returns why the cluster would not take an object, if it would not.
     async fn refused(&self, connection: &Connection, one: &Stated) -> Option<TargetError> {
-        let (service, manifest) = (one.service.as_str(), &one.manifest);
+        let (service, spec) = (one.service.as_str(), &self.settings.spec);
+        let is_deployment = matches!(one.what, What::Deployment);
+        let over = overlay::of(spec, service).filter(|_| is_deployment);
+        let tried = Tried {
+            manifest: &one.manifest,
+            hides: matches!(one.what, What::Hidden(_)),
+            origin: over,
+        };
         let tried = match one.what {
-            What::Deployment => {
-                connection
-                    .try_out::<Deployment>(service, manifest, false)
-                    .await
-            }
-            What::Service => {
-                connection
-                    .try_out::<Service>(service, manifest, false)
-                    .await
-            }
-            What::Route => self.route_tried_out(service, manifest).await,
-            What::Hidden(Kind::Secret) => {
-                connection.try_out::<Secret>(service, manifest, true).await
-            }
-            What::Hidden(Kind::Config) => {
-                connection
-                    .try_out::<ConfigMap>(service, manifest, true)
-                    .await
-            }
+            What::Deployment => connection.try_out::<Deployment>(service, tried).await,
+            What::Service => connection.try_out::<Service>(service, tried).await,
+            What::Route => self.route_tried_out(service, tried).await,
+            What::Hidden(Kind::Secret) => connection.try_out::<Secret>(service, tried).await,
+            What::Hidden(Kind::Config) => connection.try_out::<ConfigMap>(service, tried).await,
         };
         let mut error = tried.err()?;
         error.what = self.settings.redactor.clean(&error.what);
@@ -145,9 +165,26 @@ impl KubernetesTarget {
     }
 }
 
+/// Returns why an object of the user's manifests would be one of a release, if it would.
+fn taken(one: &Brought, stated: &[Stated]) -> Option<TargetError> {
+    let kind = &one.manifest.value["kind"];
+    let same = |other: &&Stated| {
+        other.manifest.name == one.manifest.name && other.manifest.value["kind"] == *kind
+    };
+    let other = stated.iter().find(same)?;
+    let what = format!(
+        "{}: a run makes the {} of that name for {}; nothing was changed",
+        one.origin.place(),
+        one.origin.title(),
+        other.service
+    );
+    let next = "Give the object in the manifest another name.";
+    Some(failed(code::NAME_TAKEN, None, what, next))
+}
+
 /// Returns several refusals as one, so that all is mended at once. When some could not be asked for, that is what
 /// there is to say: it says nothing of the manifests.
-fn as_one(mut refused: Vec<TargetError>) -> Option<TargetError> {
+pub(super) fn as_one(mut refused: Vec<TargetError>) -> Option<TargetError> {
     if let Some(unasked) = refused.iter().position(|error| error.transient) {
         return Some(refused.swap_remove(unasked));
     }
@@ -167,7 +204,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::failure::{code, failed, transient};
+    use crate::failure::transient;
 
     #[test]
     fn all_that_is_refused_is_told_at_once() {

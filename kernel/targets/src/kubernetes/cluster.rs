@@ -1,4 +1,4 @@
-//! The cluster: which it is, what its answers mean, and changes of what is ours there.
+//! The cluster: which it is, and how it is asked.
 
 use std::path::Path;
 use std::sync::Arc;

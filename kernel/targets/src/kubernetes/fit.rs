@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::ListParams;
 use tokio::net::TcpStream;
 
-use super::access::{self, Extras};
+use super::access::{self, Extras, Right};
 use super::cluster::Connection;
 use super::{KubernetesTarget, hidden, pod};
 use crate::failure::{code, failed};
@@ -35,14 +35,15 @@ impl KubernetesTarget {
             // Rights on what is not there nobody grants.
             self.needed_routes().await?;
         }
-        access::check(connection, self.extras()).await?;
+        let brought = self.rights_of_brought().await?;
+        access::check(connection, &self.extras(brought)).await?;
         self.gateway_fits(connection).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
     }
 
     /// Returns what this deployment needs beside what each does.
-    fn extras(&self) -> Extras {
+    fn extras(&self, brought: Vec<Right>) -> Extras {
         let spec = &self.settings.spec;
         let uses = spec.compose.services.values().map(hidden::uses);
         let (secrets, configurations) =
@@ -52,6 +53,7 @@ impl KubernetesTarget {
             configurations,
             rolling: spec.strategy.kind == StrategyKind::Rolling,
             routes: self.place.gateway.is_some(),
+            brought,
         }
     }
 

@@ -6,8 +6,7 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{ComposeService, Restart, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
-use super::names;
-use super::pod;
+use super::{judged, names, pod};
 
 /// Keys of a Compose service that pods are not given, each with how serious that is and what it
 /// means.
@@ -181,6 +180,7 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
             findings.extend(of_service(spec, service, compose, &place));
         }
     }
+    findings.extend(judged::findings(spec));
     findings
 }
 
@@ -290,7 +290,7 @@ fn of_service(
             "value",
             Severity::Critical,
             format!("`{name}`: {what}"),
-            "Mend the Compose file.",
+            "Mend the Compose file, or give it what it lacks.",
         ));
     }
     findings

@@ -62,6 +62,7 @@ impl KubernetesTarget {
     async fn take_over(&self, pod: &Known, folder: &Path) -> Result<PathBuf, TargetError> {
         self.forget(&pod.name);
         let params = LogParams {
+            container: Some(pod.service.clone()),
             tail_lines: Some(LINES),
             ..LogParams::default()
         };
@@ -89,12 +90,12 @@ impl KubernetesTarget {
         let path = self.take_over(pod, folder).await?;
         let length = std::fs::metadata(&path).map_or(0, |found| found.len());
         let connection = self.cluster.connect().await?;
-        let (pods, name) = (connection.all::<Pod>(), pod.name.clone());
+        let (pods, pod_of) = (connection.all::<Pod>(), pod.clone());
         let (file, redactor) = (path.clone(), self.settings.redactor.clone());
         let task = self.tasks.spawn(async move {
             let mut seen = length;
-            while let Err(error) = copy(&pods, &name, &file, &redactor, &mut seen).await {
-                tracing::debug!(%error, pod = name, "a log broke off");
+            while let Err(error) = copy(&pods, &pod_of, &file, &redactor, &mut seen).await {
+                tracing::debug!(%error, pod = pod_of.name, "a log broke off");
                 tokio::time::sleep(AGAIN).await;
             }
         });
@@ -122,18 +123,19 @@ impl KubernetesTarget {
 /// from its beginning each time, because a place in it has no name.
 async fn copy(
     pods: &kube::Api<Pod>,
-    name: &str,
+    pod: &Known,
     path: &Path,
     redactor: &code_deploy_record::Redactor,
     seen: &mut u64,
 ) -> Result<(), String> {
     let params = LogParams {
+        container: Some(pod.service.clone()),
         follow: true,
         tail_lines: Some(LINES),
         ..LogParams::default()
     };
     let words = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = pods.log_stream(name, &params).await;
+    let stream = pods.log_stream(&pod.name, &params).await;
     let stream = stream.map_err(|error| words(&error))?;
     let mut options = tokio::fs::OpenOptions::new();
     let file = options.append(true).open(path).await;

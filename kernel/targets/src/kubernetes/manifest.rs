@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::hidden::Kind;
 use super::names::{self, Labels, Names, Part};
-use super::pod;
+use super::{overlay, pod};
 
 const DEPLOYMENT: &str = include_str!("../../../../templates/kubernetes/deployment.yaml");
 const SERVICE: &str = include_str!("../../../../templates/kubernetes/service.yaml");
@@ -56,12 +56,27 @@ pub struct Wish<'a> {
 }
 
 impl Given<'_> {
-    /// Returns the Deployment of the release. Its pods do not depend on the run: a second run
-    /// replaces none of them.
+    /// Returns the Deployment of the release, with what the user's own manifests lay over it. Its pods
+    /// do not depend on the run: a second run replaces none of them.
     ///
     /// # Errors
     /// What of the files no cluster can be given.
     pub fn deployment(&self, wish: &Wish<'_>) -> Result<Manifest, String> {
+        let made = self.made(wish)?;
+        let Some(over) = overlay::of(self.spec, &self.service.name) else {
+            return Ok(made);
+        };
+        overlay::laid_over(self.service, &made, over).map_err(|refused| {
+            let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            refused.join("; ")
+        })
+    }
+
+    /// Returns the Deployment of the release as it is made from the Compose file alone.
+    ///
+    /// # Errors
+    /// As [`deployment`](Self::deployment).
+    pub fn made(&self, wish: &Wish<'_>) -> Result<Manifest, String> {
         let name = self.names.release(&self.service.name, self.release)?;
         let labels = self.labels(Part::Release);
         let mut container = pod::container(self.spec, self.service, self.compose, &name)?;
@@ -241,181 +256,4 @@ pub fn filled(file: &str, template: &str, name: &str, context: &Value) -> Result
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::panic, clippy::unwrap_used)]
-
-    use std::path::Path;
-
-    use super::*;
-
-    fn spec_of(file: &Path) -> Spec {
-        let vars = |name: &str| (name == "CODE_DEPLOY_DATA").then(|| "/data of shop".to_owned());
-        Spec::load(file, "staging", "k8s", &vars).unwrap()
-    }
-
-    fn shop() -> Spec {
-        spec_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shop/deploy.yaml"))
-    }
-
-    /// The files of a project with one service, whose Compose file says more.
-    fn with(more: &str) -> (tempfile::TempDir, Spec) {
-        let folder = tempfile::tempdir().unwrap();
-        let compose = format!(
-            "services:\n  api:\n    image: api:${{CODE_DEPLOY_RELEASE}}\n    expose: ['8080']\n{more}"
-        );
-        let deploy = "application: one\nrelease: '1.1.0'\nenvironments:\n  staging: {}\n";
-        std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
-        std::fs::write(folder.path().join("deploy.yaml"), deploy).unwrap();
-        let spec = spec_of(&folder.path().join("deploy.yaml"));
-        (folder, spec)
-    }
-
-    fn made(spec: &Spec, service: &str, knows_pause: bool) -> Result<[Manifest; 3], String> {
-        let (names, release) = (Names::of(spec), "1.1.0".parse().unwrap());
-        let run = "20260101T000000Z-dev-1".parse().unwrap();
-        let service = spec.service(service).unwrap();
-        let given = Given {
-            names: &names,
-            spec,
-            service,
-            compose: &spec.compose.services[&service.name],
-            release: &release,
-        };
-        let wish = Wish {
-            run: &run,
-            replicas: 2,
-            limit: Duration::from_secs(20),
-            aliases: BTreeMap::from([("catalog".to_owned(), "10.96.0.7".parse().unwrap())]),
-            knows_pause,
-        };
-        Ok([
-            given.deployment(&wish)?,
-            given.way(&run)?,
-            stable(&names, service, &Leads::Nobody)?,
-        ])
-    }
-
-    #[test]
-    fn a_deployment_is_what_the_cluster_knows_as_one() {
-        let [deployment, way, _] = made(&shop(), "storefront", true).unwrap();
-        let typed: k8s_openapi::api::apps::v1::Deployment =
-            serde_json::from_value(deployment.value).unwrap();
-        let pod = typed.spec.unwrap().template.spec.unwrap();
-        assert_eq!(pod.automount_service_account_token, Some(false));
-        let container = &pod.containers[0];
-        assert_eq!(container.args.as_deref().unwrap(), ["shop", "storefront"]);
-        let pause = container.lifecycle.clone().unwrap().pre_stop.unwrap();
-        let pause = pause.sleep.unwrap().seconds;
-        assert_eq!(pod.termination_grace_period_seconds, Some(15 + pause));
-        let typed: k8s_openapi::api::core::v1::Service = serde_json::from_value(way.value).unwrap();
-        assert_eq!(typed.spec.unwrap().ports.unwrap()[0].port, 8080);
-    }
-
-    #[test]
-    fn a_cluster_that_knows_no_pause_is_not_asked_for_one() {
-        let [deployment, ..] = made(&shop(), "storefront", false).unwrap();
-        assert!(
-            !deployment.text.contains("lifecycle"),
-            "{}",
-            deployment.text
-        );
-    }
-
-    #[test]
-    fn values_cannot_change_what_the_template_says() {
-        let (_folder, spec) = with(
-            "    command: ['a\"', \"b\\nprivileged: true\", '$$(HOME)', '{{ name }}']\n    \
-             environment: { ODD: \"x: y\\n  - z # <&>\" }\n",
-        );
-        let [deployment, ..] = made(&spec, "api", true).unwrap();
-        let container = &deployment.value["spec"]["template"]["spec"]["containers"][0];
-        let expected = json!(["a\"", "b\nprivileged: true", "$$(HOME)", "{{ name }}"]);
-        assert_eq!(container["args"], expected);
-        assert_eq!(container["env"][0]["value"], "x: y\n  - z # <&>");
-    }
-
-    #[test]
-    fn secrets_and_configurations_are_named_in_a_deployment_and_their_values_are_not() {
-        let (folder, spec) = with(
-            "    environment: { API_TOKEN: '${API_TOKEN}' }\n    secrets: [key]\n    configs: \
-             [{ source: rules, target: /etc/rules.txt }]\nsecrets: { key: { file: ./key } }\nconfigs: { \
-             rules: { content: rule-one } }\n",
-        );
-        std::fs::write(folder.path().join("key"), "k3y").unwrap();
-        let [deployment, ..] = made(&spec, "api", true).unwrap();
-        let pod = &deployment.value["spec"]["template"]["spec"];
-        let container = &pod["containers"][0];
-        let place = json!({ "name": "api-1-1-0", "key": "API_TOKEN.variable" });
-        let token = json!({ "name": "API_TOKEN", "valueFrom": { "secretKeyRef": place } });
-        let variables = container["env"].as_array().unwrap();
-        assert!(variables.contains(&token), "{variables:?}");
-        let mounts = container["volumeMounts"].as_array().unwrap();
-        let paths: Vec<_> = mounts.iter().map(|one| &one["mountPath"]).collect();
-        assert_eq!(paths, ["/run/secrets/key", "/etc/rules.txt"]);
-        assert_eq!(pod["volumes"][0]["secret"]["secretName"], "api-1-1-0");
-
-        let names = Names::of(&spec);
-        let given = Given {
-            names: &names,
-            spec: &spec,
-            service: spec.service("api").unwrap(),
-            compose: &spec.compose.services["api"],
-            release: &"1.1.0".parse().unwrap(),
-        };
-        let lookup: crate::settings::Lookup =
-            std::sync::Arc::new(|name| (name == "API_TOKEN").then(|| "t0ken".to_owned()));
-        let values = super::super::hidden::Given {
-            spec: &spec,
-            service: given.compose,
-            lookup: &lookup,
-            redactor: &code_deploy_record::Redactor::default(),
-        };
-        let run = "20260101T000000Z-dev-1".parse().unwrap();
-        let objects = given.hidden(&run, &values.values().unwrap()).unwrap();
-        let [(Kind::Secret, secret), (Kind::Config, config)] = objects.as_slice() else {
-            panic!("{objects:?}");
-        };
-        let expected = json!({ "API_TOKEN.variable": "t0ken", "key": "k3y" });
-        assert_eq!(secret["stringData"], expected);
-        assert_eq!(config["data"], json!({ "rules": "rule-one" }));
-        for value in ["t0ken", "k3y", "rule-one"] {
-            assert!(!deployment.text.contains(value), "{}", deployment.text);
-        }
-    }
-
-    #[test]
-    fn a_health_check_says_whether_a_pod_is_ready_and_restarts_nothing() {
-        let (_folder, spec) = with(
-            "    healthcheck: { test: ['CMD', 'is-well'], interval: 7s, timeout: 2s, retries: 4 }\n",
-        );
-        let [deployment, ..] = made(&spec, "api", true).unwrap();
-        let container = &deployment.value["spec"]["template"]["spec"]["containers"][0];
-        let probe = json!({
-            "exec": { "command": ["is-well"] },
-            "periodSeconds": 7, "timeoutSeconds": 2, "failureThreshold": 4,
-        });
-        assert_eq!(container["readinessProbe"], probe);
-        assert_eq!(container.get("livenessProbe"), None);
-    }
-
-    #[test]
-    fn what_no_pod_can_be_given_is_refused() {
-        for (more, word) in [
-            ("    user: somebody\n", "numbers only"),
-            (
-                "    volumes: ['data:/data']\nvolumes: { data: {} }\n",
-                "claims none",
-            ),
-            ("    pull_policy: build\n", "pull_policy"),
-        ] {
-            let (_folder, spec) = with(more);
-            let error = made(&spec, "api", true).unwrap_err();
-            assert!(error.contains(word), "{error}");
-            let found = crate::kubernetes::limits::limits(&spec);
-            let refused = |one: &&code_deploy_record::Finding| {
-                one.severity == code_deploy_record::Severity::Critical && one.message.contains(word)
-            };
-            assert!(found.iter().any(|one| refused(&one)), "{found:?}");
-        }
-    }
-}
+mod tests;

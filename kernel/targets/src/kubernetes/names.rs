@@ -40,6 +40,8 @@ pub enum Part {
     Service,
     /// How a Gateway leads users to a service.
     Route,
+    /// What the user's own manifests bring.
+    Brought,
 }
 
 impl Part {
@@ -51,6 +53,7 @@ impl Part {
             Self::Hidden => "values",
             Self::Service => "service",
             Self::Route => "route",
+            Self::Brought => "manifest",
         }
     }
 }
@@ -121,6 +124,13 @@ impl Names {
         ];
         let mut labels: Labels = common.map(|(key, value)| (key.to_owned(), value)).into();
         labels.extend(self.everything());
+        labels
+    }
+
+    /// Returns the labels of what the user's own manifests bring.
+    pub fn brought_labels(&self) -> Labels {
+        let mut labels = self.common();
+        labels.insert(PART.to_owned(), Part::Brought.word().to_owned());
         labels
     }
 

@@ -5,6 +5,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use code_deploy_engine::spec::UserManifest;
 use code_deploy_engine::target::TargetError;
 
 use super::cluster::Connection;
@@ -16,7 +17,22 @@ use crate::failure::{code, failed};
 /// The manager of the fields that this program states.
 pub const MANAGER: &str = "code-deploy";
 
-/// What is asked of objects of a kind that this program knows as a type.
+/// What is tried out.
+#[derive(Clone, Copy)]
+pub struct Tried<'a> {
+    pub manifest: &'a Manifest,
+    /// Whether it holds values that nobody is to see.
+    pub hides: bool,
+    /// The user's own manifest that it comes from, where there is one.
+    pub origin: Option<&'a UserManifest>,
+}
+
+/// What every kind of objects is to this program.
+pub trait Object: Resource + Clone + DeserializeOwned + std::fmt::Debug {}
+
+impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug> Object for K {}
+
+/// What is asked of objects of a kind that this program knows as a type, on behalf of a service.
 impl Connection {
     /// As [`Objects::ours`].
     pub async fn ours<K>(
@@ -26,33 +42,28 @@ impl Connection {
         name: &str,
     ) -> Result<Option<K>, TargetError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        self.of::<K>().ours(names, service, name).await
+        self.of::<K>().ours(names, Some(service), name).await
     }
 
     /// As [`Objects::apply`].
     pub async fn apply<K>(&self, service: &str, manifest: &Manifest) -> Result<K, TargetError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        self.of::<K>().apply(service, manifest).await
+        self.of::<K>().apply(Some(service), manifest).await
     }
 
     /// As [`Objects::try_out`].
-    pub async fn try_out<K>(
-        &self,
-        service: &str,
-        manifest: &Manifest,
-        hides: bool,
-    ) -> Result<(), TargetError>
+    pub async fn try_out<K>(&self, service: &str, tried: Tried<'_>) -> Result<(), TargetError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        self.of::<K>().try_out(service, manifest, hides).await
+        self.of::<K>().try_out(Some(service), tried).await
     }
 
     /// As [`Objects::change`].
@@ -63,19 +74,19 @@ impl Connection {
         patch: &serde_json::Value,
     ) -> Result<(), TargetError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        self.of::<K>().change(service, name, patch).await
+        self.of::<K>().change(Some(service), name, patch).await
     }
 
     /// As [`Objects::remove`].
     pub async fn remove<K>(&self, service: &str, name: &str) -> Result<(), TargetError>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        self.of::<K>().remove(service, name).await
+        self.of::<K>().remove(Some(service), name).await
     }
 }
 
@@ -96,10 +107,7 @@ impl<'a, K> Objects<'a, K> {
     }
 }
 
-impl<K> Objects<'_, K>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-{
+impl<K: Object> Objects<'_, K> {
     /// Returns them as the cluster's own client has them.
     pub fn all(&self) -> &Api<K> {
         &self.all
@@ -112,13 +120,13 @@ where
     pub async fn ours(
         &self,
         names: &Names,
-        service: &str,
+        service: Option<&str>,
         name: &str,
     ) -> Result<Option<K>, TargetError> {
         let (kind, namespace) = (&self.kind, &self.connection.namespace);
         let action = format!("look for the {kind} {name}");
         let get = || self.all.get_opt(name);
-        match self.connection.ask(&action, Some(service), get).await? {
+        match self.connection.ask(&action, service, get).await? {
             Some(found) if !names.are_ours(found.meta().labels.as_ref()) => {
                 let what = format!(
                     "the name {name} is taken: namespace {namespace} has a {kind} of that name which \
@@ -129,7 +137,7 @@ where
                     "Look at it (`kubectl -n {namespace} describe {kind} {name}`); rename it or \
                      deploy to another namespace (`kubernetes.namespace`)."
                 );
-                Err(failed(code::FOREIGN, Some(service), what, next))
+                Err(failed(code::FOREIGN, service, what, next))
             }
             found => Ok(found),
         }
@@ -139,43 +147,47 @@ where
     ///
     /// # Errors
     /// `CD0533` on such a field, with who manages it; what the cluster says.
-    pub async fn apply(&self, service: &str, manifest: &Manifest) -> Result<K, TargetError> {
+    pub async fn apply(
+        &self,
+        service: Option<&str>,
+        manifest: &Manifest,
+    ) -> Result<K, TargetError> {
         let action = format!("apply the {} {}", self.kind, manifest.name);
         let params = PatchParams::apply(MANAGER);
         let patch = Patch::Apply(&manifest.value);
         let apply = || self.all.patch(&manifest.name, &params, &patch);
-        self.connection.ask(&action, Some(service), apply).await
+        self.connection.ask(&action, service, apply).await
     }
 
     /// Has the cluster go through all of what [`apply`](Self::apply) asks of it but keeping it
     /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). What it cannot judge so is taken
-    /// for good. Of an object that `hides` values no more is told than where something is wrong.
+    /// for good. Of an object that hides values no more is told than where something is wrong.
     ///
     /// # Errors
     /// `CD0539` when it refuses; `CD0533` as [`apply`](Self::apply); what it says.
     pub async fn try_out(
         &self,
-        service: &str,
-        manifest: &Manifest,
-        hides: bool,
+        service: Option<&str>,
+        tried: Tried<'_>,
     ) -> Result<(), TargetError> {
-        let object = format!("the {} {}", self.kind, manifest.name);
+        let name = &tried.manifest.name;
+        let object = format!("the {} {name}", self.kind);
         let params = PatchParams::apply(MANAGER).dry_run();
-        let patch = Patch::Apply(&manifest.value);
+        let patch = Patch::Apply(&tried.manifest.value);
         let apply = || async {
-            match self.all.patch(&manifest.name, &params, &patch).await {
+            match self.all.patch(name, &params, &patch).await {
                 Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Some(status)),
                 tried => tried.map(|_| None),
             }
         };
         let action = format!("apply {object}");
-        match self.connection.ask(&action, Some(service), apply).await? {
+        match self.connection.ask(&action, service, apply).await? {
             None => Ok(()),
             Some(status) if refusal::is_unjudged(&status) => {
                 tracing::warn!(object, said = status.message, "not tried out");
                 Ok(())
             }
-            Some(status) => Err(refusal::of_object(&object, service, &status, hides)),
+            Some(status) => Err(refusal::of_object(&object, service, &status, tried)),
         }
     }
 
@@ -185,19 +197,19 @@ where
     /// What the cluster says.
     pub async fn change(
         &self,
-        service: &str,
+        service: Option<&str>,
         name: &str,
         patch: &serde_json::Value,
     ) -> Result<(), TargetError> {
         let action = format!("change the {} {name}", self.kind);
         let (params, merge) = (PatchParams::default(), Patch::Merge(patch));
         let change = || self.all.patch(name, &params, &merge);
-        let changed = self.connection.ask(&action, Some(service), change);
+        let changed = self.connection.ask(&action, service, change);
         changed.await.map(drop)
     }
 
     /// Removes an object; its pods are asked to end. One that is not there is no error.
-    pub async fn remove(&self, service: &str, name: &str) -> Result<(), TargetError> {
+    pub async fn remove(&self, service: Option<&str>, name: &str) -> Result<(), TargetError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
@@ -209,6 +221,6 @@ where
                 removed => removed.map(drop),
             }
         };
-        self.connection.ask(&action, Some(service), remove).await
+        self.connection.ask(&action, service, remove).await
     }
 }

@@ -6,7 +6,7 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{ComposeService, Service};
 use serde_json::{Map, Value, json};
 
-use super::hidden;
+use super::{hidden, meaning};
 use crate::keys::{Found, Keys, text};
 
 /// The name of the port that is routed: releases may listen on different ones.
@@ -93,6 +93,17 @@ pub fn node_folders(spec: &Spec, service: &Service, compose: &ComposeService) ->
                 .as_str()
                 .map(str::to_owned)
         })
+        .collect()
+}
+
+/// Returns the claims that pods of a service mount.
+pub fn claims(spec: &Spec, service: &Service, compose: &ComposeService) -> Vec<String> {
+    let volumes = volumes(spec, service, compose).map(|(volumes, _)| volumes);
+    let volumes = volumes.unwrap_or_default();
+    let pointer = "/persistentVolumeClaim/claimName";
+    let names = volumes.iter().filter_map(|volume| volume.pointer(pointer));
+    names
+        .filter_map(|name| name.as_str().map(str::to_owned))
         .collect()
 }
 
@@ -302,10 +313,14 @@ fn volumes(spec: &Spec, service: &Service, compose: &ComposeService) -> Found<Vo
                 json!({ "hostPath": { "path": path, "type": kind } })
             }
             (Some(volume), _) => {
-                return Err(format!(
-                    "`volumes` names the volume `{volume}`, and this version claims none on a \
-                     cluster"
-                ));
+                let claim = meaning::claim(spec, volume).ok_or_else(|| {
+                    format!(
+                        "`volumes` names the volume `{volume}`, and no manifest claims it: with a \
+                         PersistentVolumeClaim of that name under `kubernetes.manifests` of the \
+                         environment, pods mount that"
+                    )
+                })?;
+                json!({ "persistentVolumeClaim": { "claimName": claim.name } })
             }
             (None, _) => json!({ "emptyDir": {} }),
         };

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use code_deploy_engine::spec::UserManifest;
 use code_deploy_engine::target::TargetError;
 use kube::core::Status;
 
+use super::locate;
+use super::manifest::Manifest;
+use super::objects::Tried;
 use crate::failure::{code, failed, transient};
 
 /// What to do about a quota that is used up.
@@ -15,7 +19,8 @@ const MORE_RIGHTS: &str =
     "Have it allowed: templates/kubernetes/ has the roles with what a run needs.";
 
 /// What to do about a manifest that is none.
-const OTHER_FILE: &str = "Mend what the cluster does not take in the Compose file, and run again.";
+const OTHER_FILE: &str =
+    "Mend what the cluster does not take in the Compose file or the manifest, and run again.";
 
 /// Returns whether an error says that nobody answered, or somebody in place of the API server.
 pub fn is_silence(error: &kube::Error) -> bool {
@@ -83,16 +88,52 @@ pub fn is_unjudged(status: &Status) -> bool {
 
 /// Returns what it means that the cluster refuses an object in a dry run. `object` names it, as in `the service api`.
 ///
-/// What is said of an object that `hides` values may hold them, and is left out.
-pub fn of_object(object: &str, service: &str, status: &Status, hides: bool) -> TargetError {
-    let said = match hides && !is_quota(status) {
+/// What is said of an object that hides values may hold them, and is left out. Of what comes from the user's own
+/// manifest it is told where that stands.
+pub fn of_object(
+    object: &str,
+    service: Option<&str>,
+    status: &Status,
+    tried: Tried<'_>,
+) -> TargetError {
+    let said = match tried.hides && !is_quota(status) {
         true => without_values(status),
         false => said(status),
     };
+    let origin = match tried.origin {
+        Some(origin) => format!(" ({})", located(origin, tried.manifest, status)),
+        None => String::new(),
+    };
     let what = format!(
-        "the cluster refuses {object} as this run would apply it: {said}; nothing was changed"
+        "the cluster refuses {object}{origin} as this run would apply it: {said}; nothing was changed"
     );
-    failed(code::NOT_ADMITTED, Some(service), what, mended_by(status))
+    failed(code::NOT_ADMITTED, service, what, mended_by(status))
+}
+
+/// Returns the places of the user's manifest that a refusal is about.
+fn located(origin: &UserManifest, manifest: &Manifest, status: &Status) -> String {
+    let fields = fields_of(status);
+    let mut places: Vec<String> = fields
+        .iter()
+        .map(|field| locate::place(origin, &manifest.value, field))
+        .collect();
+    places.dedup();
+    if places.is_empty() {
+        places.push(origin.place());
+    }
+    places.join(", ")
+}
+
+/// Returns the fields that a refusal names. What is no such object at all is only said in its message.
+fn fields_of(status: &Status) -> Vec<String> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let named = causes.map(|cause| cause.field.clone());
+    let words = status.message.split_whitespace();
+    let undeclared = words.filter_map(|word| word.strip_prefix('.')?.strip_suffix(':'));
+    named
+        .chain(undeclared.map(str::to_owned))
+        .filter(|field| !field.is_empty())
+        .collect()
 }
 
 fn mended_by(status: &Status) -> &'static str {
@@ -102,8 +143,8 @@ fn mended_by(status: &Status) -> &'static str {
     } else if status.code == 403 && says("cannot patch resource") {
         MORE_RIGHTS
     } else if status.code == 403 || says("denied") {
-        "Mend what the cluster's admission policies name in the Compose file, or ask who sets them, \
-         and run again."
+        "Mend what the cluster's admission policies name in the Compose file or the manifest, or \
+         ask who sets them, and run again."
     } else if says("field is immutable") {
         "The cluster keeps what it has there: deploy it as another release, or remove what is there, \
          and run again."
@@ -186,6 +227,21 @@ mod tests {
 
     use super::*;
 
+    /// Returns what it means that an object is refused which no manifest of the user states.
+    fn of_made(object: &str, status: &Status, hides: bool) -> TargetError {
+        let manifest = Manifest {
+            name: "api-1".to_owned(),
+            text: String::new(),
+            value: Value::Null,
+        };
+        let tried = Tried {
+            manifest: &manifest,
+            hides,
+            origin: None,
+        };
+        of_object(object, Some("api"), status, tried)
+    }
+
     fn status(code: u16, reason: &str, message: &str, causes: Value) -> Status {
         let details = json!({ "causes": causes });
         let whole =
@@ -198,7 +254,7 @@ mod tests {
         let replicas = "Invalid value: -1: must be greater than or equal to 0";
         let causes = json!([{ "field": "spec.replicas", "message": replicas }]);
         let short = status(422, "Invalid", "it is invalid", causes.clone());
-        let refused = of_object("the deployment api-1", "api", &short, false);
+        let refused = of_made("the deployment api-1", &short, false);
         assert_eq!(refused.code, code::NOT_ADMITTED);
         assert_eq!(
             refused.what,
@@ -208,7 +264,7 @@ mod tests {
             )
         );
         let whole = format!("Deployment.apps \"api-1\" is invalid: spec.replicas: {replicas}");
-        let refused = of_object("it", "api", &status(422, "Invalid", &whole, causes), false);
+        let refused = of_made("it", &status(422, "Invalid", &whole, causes), false);
         assert_eq!(refused.what.matches("spec.replicas").count(), 1);
         for (code, message, next) in [
             (
@@ -239,7 +295,7 @@ mod tests {
         ] {
             let status = status(code, "", message, json!([]));
             assert!(is_of_object(&status), "{message}");
-            let refused = of_object("it", "api", &status, false);
+            let refused = of_made("it", &status, false);
             assert!(refused.next.contains(next), "{message}: {}", refused.next);
         }
     }
@@ -248,7 +304,7 @@ mod tests {
     fn what_is_said_of_hidden_values_is_not_repeated() {
         let causes = json!([{ "field": "data[key]", "message": "Invalid value: \"k3y\"" }]);
         let status = status(422, "Invalid", "data[key]: Invalid value: \"k3y\"", causes);
-        let refused = of_object("the secret api-1", "api", &status, true);
+        let refused = of_made("the secret api-1", &status, true);
         assert!(!refused.what.contains("k3y"), "{}", refused.what);
         assert!(
             refused.what.contains("Invalid at data[key]"),

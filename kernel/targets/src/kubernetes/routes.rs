@@ -17,7 +17,7 @@ use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::manifest::Manifest;
 use super::names::{Part, selecting};
-use super::objects::Objects;
+use super::objects::{Objects, Tried};
 use super::route::{self, Given, PLURAL, Routed, VERSIONS, Ways, accepted};
 use super::store::{release_of, shares};
 use crate::failure::{code, failed, transient};
@@ -192,7 +192,10 @@ impl KubernetesTarget {
         routes: &Routes<'_>,
         service: &str,
     ) -> Result<Routed, TargetError> {
-        let found = routes.objects.ours(&self.names, service, service).await?;
+        let found = routes
+            .objects
+            .ours(&self.names, Some(service), service)
+            .await?;
         let ways = self.ways().await?;
         let leads = found.map(|route| Routed::of(&route, service, &ways));
         let leads = leads.filter(|leads| *leads != Routed::Other);
@@ -224,10 +227,10 @@ impl KubernetesTarget {
     pub(super) async fn route_tried_out(
         &self,
         service: &str,
-        manifest: &Manifest,
+        tried: Tried<'_>,
     ) -> Result<(), TargetError> {
         let routes = self.needed_routes().await?;
-        routes.objects.try_out(service, manifest, false).await
+        routes.objects.try_out(Some(service), tried).await
     }
 
     /// Removes the routes of ours, of whatever service: also those of a Gateway that is no longer named.
@@ -242,7 +245,7 @@ impl KubernetesTarget {
         };
         for route in own {
             let name = route.name_any();
-            routes.objects.remove(&name, &name).await?;
+            routes.objects.remove(Some(&name), &name).await?;
         }
         Ok(())
     }

@@ -14,11 +14,11 @@ use kube::runtime::watcher;
 use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::names::{self, Part, selecting};
-use super::pod;
 use super::stated;
 use super::store::{labelled, release_of};
 use super::told::Told;
 use super::wait::{Waited, until};
+use super::{overlay, pod};
 use crate::failure::{code, transient};
 use crate::lock::ChangeLock;
 
@@ -170,6 +170,8 @@ impl KubernetesTarget {
         let connection = self.cluster.connect().await?;
         let declared = self.settings.spec.service(service);
         let own = declared.map_or(Duration::ZERO, |one| one.stop_grace.get());
+        let given = overlay::grace(&self.settings.spec, service).unwrap_or(0);
+        let own = own.max(Duration::from_secs(given));
         let limit = own.max(grace) + pod::PAUSE + SLACK;
         let labels = selecting(&self.names.selector(service, Some(release)));
         let mut forced = BTreeSet::new();
@@ -230,6 +232,7 @@ impl KubernetesTarget {
             .map(|(service, release)| self.stop_release(service, release, grace));
         let stopped = futures::future::try_join_all(stops).await?;
         self.remove_services().await?;
+        self.remove_brought(connection).await?;
         Ok(stopped)
     }
 
@@ -267,7 +270,9 @@ fn has_ended(pod: &Pod) -> bool {
 }
 
 /// What may not be looked at is not there; what is somebody else's is left alone.
-fn without_rights<K>(there: Result<Option<K>, TargetError>) -> Result<Option<K>, TargetError> {
+pub(super) fn without_rights<K>(
+    there: Result<Option<K>, TargetError>,
+) -> Result<Option<K>, TargetError> {
     match there {
         Err(error) if [code::ACCESS, code::FOREIGN].contains(&error.code) => Ok(None),
         there => there,

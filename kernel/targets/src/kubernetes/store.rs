@@ -40,7 +40,10 @@ impl Known {
         let meta = &pod.metadata;
         let status = pod.status.clone().unwrap_or_default();
         let containers = status.container_statuses.unwrap_or_default();
-        let container = containers.first();
+        let service = labelled(meta, names::SERVICE)?;
+        // Beside it there may be others, which the user's own manifest brings.
+        let own = containers.iter().find(|one| one.name == service);
+        let container = own.or(containers.first());
         let state = container.and_then(|one| one.state.as_ref());
         let last = container.and_then(|one| one.last_state.as_ref());
         let ended = [state, last].into_iter().flatten();
@@ -52,7 +55,7 @@ impl Known {
         let restarts = container.map_or(0, |one| one.restart_count);
         Some(Self {
             name: pod.name_any(),
-            service: labelled(meta, names::SERVICE)?,
+            service,
             release: release_of(meta)?,
             address: status.pod_ip.and_then(|address| address.parse().ok()),
             started: time(

@@ -32,9 +32,10 @@ const HOPELESS: &[(&str, &str)] = &[
 /// Returns why a pod will not get ready, if that is certain.
 pub fn hopeless(pod: &Pod) -> Option<String> {
     let container = container(pod)?;
+    let whose = of_container(pod, container);
     if container.restart_count >= ENDS {
         return Some(format!(
-            "its process ended {} times ({})",
+            "{whose}its process ended {} times ({})",
             container.restart_count,
             end(container)
         ));
@@ -43,7 +44,7 @@ pub fn hopeless(pod: &Pod) -> Option<String> {
     let reason = waiting.reason.as_deref()?;
     let (_, meaning) = HOPELESS.iter().find(|(known, _)| *known == reason)?;
     let said = waiting.message.clone().unwrap_or_default();
-    Some(format!("{meaning} ({reason}): {said}"))
+    Some(format!("{whose}{meaning} ({reason}): {said}"))
 }
 
 /// Returns why a pod is not ready now.
@@ -147,6 +148,7 @@ async fn last_lines(connection: &Connection, pod: &Pod) -> Vec<String> {
         && container(pod).is_some_and(|one| one.restart_count > 0);
     for previous in [again, !again] {
         let params = LogParams {
+            container: container(pod).map(|one| one.name.clone()),
             previous,
             tail_lines: i64::try_from(SHOWN).ok(),
             ..LogParams::default()
@@ -164,8 +166,25 @@ async fn last_lines(connection: &Connection, pod: &Pod) -> Vec<String> {
     Vec::new()
 }
 
+/// Returns the container that keeps a pod from being ready: those that run before the others come first.
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+    let status = pod.status.as_ref()?;
+    let first = status.init_container_statuses.iter().flatten();
+    let others = status.container_statuses.iter().flatten();
+    let mut unready = first.chain(others.clone()).filter(|one| !one.ready);
+    unready.next().or_else(|| others.clone().next())
+}
+
+/// Returns the container's name where a pod has several.
+fn of_container(pod: &Pod, container: &ContainerStatus) -> String {
+    let containers = pod.spec.iter().map(|spec| {
+        let before = spec.init_containers.as_ref().map_or(0, Vec::len);
+        before + spec.containers.len()
+    });
+    match containers.sum::<usize>() {
+        0 | 1 => String::new(),
+        _ => format!("in its container {}: ", container.name),
+    }
 }
 
 fn end(container: &ContainerStatus) -> String {

@@ -103,9 +103,12 @@ impl KubernetesTarget {
         service: &str,
         leads: &Routed,
     ) -> Result<Option<DynamicObject>, TargetError> {
-        let before = routes.objects.ours(&self.names, service, service).await?;
+        let before = routes
+            .objects
+            .ours(&self.names, Some(service), service)
+            .await?;
         let manifest = self.route_manifest(routes, service, leads)?;
-        let applied = routes.objects.apply(service, &manifest).await?;
+        let applied = routes.objects.apply(Some(service), &manifest).await?;
         let generation = applied.metadata.generation.unwrap_or_default();
         let refused = self.unaccepted(routes, service, leads, generation);
         let Some(why) = refused.await? else {
@@ -174,7 +177,7 @@ impl KubernetesTarget {
     ) -> String {
         let (done, said) = match before {
             None => {
-                let removed = routes.objects.remove(service, service);
+                let removed = routes.objects.remove(Some(service), service);
                 (removed.await, "was removed again")
             }
             Some(before) => {
@@ -189,7 +192,7 @@ impl KubernetesTarget {
                     text: String::new(),
                     value,
                 };
-                let applied = routes.objects.apply(service, &manifest).await;
+                let applied = routes.objects.apply(Some(service), &manifest).await;
                 (applied.map(drop), "is as it was before")
             }
         };

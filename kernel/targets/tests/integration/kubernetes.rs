@@ -1,6 +1,7 @@
 //! The Kubernetes target with a real cluster, on a machine that is one of its nodes.
 
 mod admission;
+mod brought;
 mod cluster;
 mod gateway;
 mod inventory;

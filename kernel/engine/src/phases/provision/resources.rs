@@ -50,6 +50,11 @@ impl Work for Resources {
         for folder in folders(context) {
             make_private(&folder)?;
         }
+        for (name, text) in context.target.opening_manifests().await? {
+            context
+                .keep(&name, "application/yaml", text.into_bytes())
+                .await?;
+        }
         let observed = context.target.observe().await?;
         let opened = context.target.open(&wanted(context, &observed)).await?;
         let capacity = context.target.capacity().await?;

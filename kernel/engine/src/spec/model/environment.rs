@@ -1,6 +1,7 @@
 //! Environments and their policies.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub struct KubernetesFile {
     pub host_aliases: bool,
     /// The Gateway through which users come, where there is one: it splits their requests by weights.
     pub gateway: Option<GatewayFile>,
+    /// Files with manifests of your own, or folders of them, relative to the deployment file: what pods get beside
+    /// what the Compose file says, and what else the namespace is to have.
+    pub manifests: Vec<PathBuf>,
 }
 
 /// A Gateway (`gateway.networking.k8s.io`) through which users reach services.

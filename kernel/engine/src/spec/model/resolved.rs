@@ -7,6 +7,7 @@ use code_deploy_record::{Digest, Role};
 use serde::{Deserialize, Serialize};
 
 use super::super::compose::ComposeFacts;
+use super::super::manifests::UserManifest;
 use super::environment::Policy;
 use super::file::DeployFile;
 use super::journey::Journey;
@@ -48,6 +49,8 @@ pub struct Spec {
     pub compose_notes: Vec<String>,
     /// What else the Compose file says.
     pub compose: ComposeFacts,
+    /// The user's own manifests of a Kubernetes cluster, in the order in which they stand.
+    pub manifests: Vec<UserManifest>,
     /// The files that were read: the deployment file, and those it names.
     pub files: Vec<PathBuf>,
 }

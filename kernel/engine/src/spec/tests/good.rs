@@ -120,6 +120,10 @@ fn the_documented_example_loads_with_its_compose_file() {
         "journeys/sign-in.yaml",
         "name: sign in\nservice: web\nsteps:\n  - {name: a, path: /, expect: {status: 200}}\n",
     );
+    project.write(
+        "k8s/web.yaml",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n",
+    );
     for environment in ["dev", "test", "staging", "prod"] {
         load(&project.path(FILE_NAME), environment);
     }

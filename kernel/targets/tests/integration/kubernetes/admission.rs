@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::cluster::{COMPOSE, GRACE, Stage};
 use crate::stage::{eventually, release, text, wanted};
 
-fn one_of_each() -> BTreeMap<String, u32> {
+pub fn one_of_each() -> BTreeMap<String, u32> {
     ["api", "web"].map(|name| (name.to_owned(), 1)).into()
 }
 
@@ -28,7 +28,7 @@ async fn nothing_is_there(stage: &Stage) {
 }
 
 /// States something of an object in place of whoever stated it before.
-async fn apply_as<K>(stage: &Stage, manager: &str, name: &str, object: Value)
+pub async fn apply_as<K>(stage: &Stage, manager: &str, name: &str, object: Value)
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
         + serde::de::DeserializeOwned

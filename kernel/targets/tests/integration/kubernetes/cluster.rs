@@ -134,6 +134,21 @@ impl Stage {
         self.client.clone()
     }
 
+    /// Has the deployment file name manifests, which say this and nothing else. `IMAGE` is that of the services.
+    pub fn bring(&self, own: &str) {
+        let image = format!("{}:1", self.application);
+        let write = |name: &str, text: String| {
+            std::fs::write(self.folder.path().join(name), text).unwrap();
+        };
+        write("own.yaml", own.replace("IMAGE", &image));
+        let named = "    kubernetes: { manifests: [own.yaml], namespace";
+        let deploy = DEPLOY.replace("    kubernetes: { namespace", named);
+        write(
+            "deploy.yaml",
+            deploy.replace("APPLICATION", &self.application),
+        );
+    }
+
     pub fn spec(&self, target: &str) -> Spec {
         let path = self.folder.path().join("deploy.yaml");
         Spec::load(&path, "dev", target, &|_| None).unwrap()

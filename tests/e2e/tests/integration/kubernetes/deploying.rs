@@ -47,6 +47,48 @@ const ROLLING: &str = "      kind: rolling
         - { percent: 100, soak: 1s }
 ";
 
+/// Manifests beside the Compose file.
+const OWN: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: storefront }
+spec: { template: { metadata: { annotations: { example.org/team: web } } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: storefront }
+spec:
+  podSelector: { matchLabels: { app.kubernetes.io/name: storefront } }
+  policyTypes: [Ingress]
+  ingress: [{}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: { name: uploads }
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: none-such
+  resources: { requests: { storage: 1Mi } }
+";
+
+/// Has the deployment bring manifests of its own.
+fn bring(place: &Place, own: &str) {
+    place.write("code-deploy-demo/k8s/own.yaml", own);
+    place.edit(
+        "    kubernetes:\n",
+        "    kubernetes:\n      manifests: [k8s]\n",
+    );
+}
+
+/// Allows the account what these manifests need.
+fn allow(namespace: &Namespace) {
+    let resources = "--resource=networkpolicies.networking.k8s.io,persistentvolumeclaims";
+    let verbs = "--verb=get,create,patch,delete";
+    namespace.kubectl(&["create", "role", "manifests", verbs, resources]);
+    let account = format!("--serviceaccount={}:deployer", namespace.name);
+    let binding = ["create", "rolebinding", "manifests", "--role=manifests"];
+    namespace.kubectl(&[&binding[..], &[account.as_str()]].concat());
+}
+
 /// Makes a namespace with a place beside it from which is deployed to it, by an account that has the
 /// roles of `templates/kubernetes` and no others.
 fn stage(purpose: &str) -> (Namespace, Place) {
@@ -124,9 +166,24 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
             "spec": { "selector": { "app": "others" }, "ports": [{ "port": 80 }] },
         }),
     );
+    bring(&place, OWN);
+    let said = run(&place, &[]);
+    assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
+    assert!(said.err.contains("create networkpolicies"), "{}", said.err);
+    allow(&namespace);
     let said = run(&place, &[]);
     succeeded(&said);
     let state = ended(&place, &said, RunOutcome::Succeeded);
+    let kept = place.run_in(&place.demo(), &["record", "--kind", "evidence_kept"]);
+    for name in ["NetworkPolicy storefront", "PersistentVolumeClaim uploads"] {
+        assert!(kept.out.contains(name), "{}", kept.out);
+    }
+    let own = "-o=jsonpath={.metadata.labels.code-deploy\\.part}";
+    let part = namespace.kubectl(&["get", "networkpolicy", "storefront", own]);
+    assert_eq!(part, "manifest");
+    let given = "-o=jsonpath={.spec.template.metadata.annotations.example\\.org/team}";
+    let team = namespace.kubectl(&["get", "deployment", "storefront-1-1-0", given]);
+    assert_eq!(team, "web");
     let client = &state.clients["client"];
     assert!(client.sent >= 1_000, "{client:?}");
     assert_eq!(client.failed, 0, "{client:?}");
@@ -149,8 +206,16 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
     assert_eq!(deployments(&namespace), all_of("1-0-0"));
 
-    succeeded(&run(&place, &["--stop"]));
+    let stopped = run(&place, &["--stop"]);
+    succeeded(&stopped);
     assert_eq!(deployments(&namespace), []);
+    let claims = ["get", "networkpolicies,persistentvolumeclaims", "-o=name"];
+    assert_eq!(
+        namespace.kubectl(&claims),
+        "persistentvolumeclaim/uploads\n"
+    );
+    let told = "delete persistentvolumeclaim uploads";
+    assert!(stopped.out.contains(told), "{}", stopped.out);
     let left = namespace.get(&path);
     let left: Vec<&Value> = left["items"].as_array().unwrap().iter().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -288,6 +353,12 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
         std::thread::yield_now();
     }
     refused(&mine, &["CD0539", "exceeded quota"]);
+    mine.lay_out_with_little_load();
+    bring(
+        &mine,
+        &OWN.replace("kind: NetworkPolicy", "kind: StatefulSet"),
+    );
+    refused(&mine, &["CD0402", "k8s/own.yaml:7: ", "does not judge"]);
     assert_eq!(deployments(&namespace), []);
 }
 
