@@ -23,6 +23,9 @@ const TEMPLATE: &str = include_str!("../../../../templates/kubernetes/httproute.
 /// What a controller has to find before it serves a route.
 const CONDITIONS: [&str; 2] = ["Accepted", "ResolvedRefs"];
 
+/// The largest weight that a route can give.
+const HEAVIEST: u32 = 1_000_000;
+
 /// Releases by the names of the Services that lead to them.
 pub type Ways = BTreeMap<String, Release>;
 
@@ -60,7 +63,7 @@ impl Routed {
                 None if name == service && backends.len() == 1 => return Self::Service,
                 None => return Self::Other,
                 Some(release) => {
-                    let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+                    let weight = u32::try_from(weight).unwrap_or(HEAVIEST).min(HEAVIEST);
                     releases.insert(release.clone(), weight);
                 }
             }

@@ -20,6 +20,7 @@ use super::names::{Part, selecting};
 use super::objects::{Objects, Tried};
 use super::route::{self, Given, PLURAL, Routed, VERSIONS, Ways, accepted};
 use super::store::{release_of, shares};
+use super::weights::Unserved;
 use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
 
@@ -173,7 +174,8 @@ impl KubernetesTarget {
         let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
         for service in gateway.routes.keys() {
             let leads = self.leads_now(&routes, service).await?;
-            self.lead_route(&routes, service, &leads).await?;
+            self.lead_route(&routes, service, &leads, Unserved::PutBack)
+                .await?;
         }
         for (service, route) in &gateway.routes {
             if let Some((host, port)) = route.reached_at() {
@@ -262,7 +264,7 @@ pub(super) fn as_routed(
     for (service, one) in standing {
         let own = match &one.leads {
             Routed::Service => continue,
-            Routed::Releases(weights) if weights.len() == 1 => continue,
+            Routed::Releases(weights) if one.served && weights.len() == 1 => continue,
             Routed::Releases(weights) if one.served => shares(weights),
             Routed::Releases(_) | Routed::Other => Shares::new(),
         };

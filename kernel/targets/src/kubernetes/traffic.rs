@@ -47,8 +47,14 @@ impl KubernetesTarget {
             };
             wanted.push((service.as_str(), aim));
         }
-        self.route_splits(shares).await?;
+        let split = shares.values().any(|shares| shares.len() > 1);
+        // Whoever asks a Service is led back also where no controller follows.
+        let late = match self.route_splits(shares).await {
+            Err(error) if split => return Err(error),
+            led => led,
+        };
         self.carry_out(&wanted, &pods).await?;
+        late?;
         self.route_wholes(shares).await?;
         for (service, shares) in shares {
             let shares = shares

@@ -19,9 +19,18 @@ use crate::failure::{code, failed};
 /// How long a controller may take with a route.
 const ACCEPTED: Duration = Duration::from_secs(30);
 
+/// What becomes of a route that no controller serves as it was stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unserved {
+    /// It is stated as it was before.
+    PutBack,
+    /// It is left: a controller that comes late is to find where users are safe.
+    Stays,
+}
+
 impl KubernetesTarget {
     /// Has routes split requests as wanted, and those that split them lead to one release where that is
-    /// wanted: at once, before any Service moves. Where that is not accepted, all are put back.
+    /// wanted: at once, before any Service moves. Where a split is not accepted, all are put back.
     pub(super) async fn route_splits(
         &self,
         shares: &BTreeMap<String, Shares>,
@@ -40,8 +49,13 @@ impl KubernetesTarget {
         let routes = self.needed_routes().await?;
         let mut changed = Vec::new();
         for (service, leads) in &wanted {
-            match self.lead_route(&routes, service, leads).await {
+            let unserved = match leads {
+                Routed::Releases(weights) if weights.len() == 1 => Unserved::Stays,
+                _ => Unserved::PutBack,
+            };
+            match self.lead_route(&routes, service, leads, unserved).await {
                 Ok(before) => changed.push((service, before)),
+                Err(error) if unserved == Unserved::Stays => return Err(error),
                 Err(mut error) => {
                     for (service, before) in changed.into_iter().rev() {
                         let done = self.put_back(&routes, service, before.as_ref()).await;
@@ -73,7 +87,9 @@ impl KubernetesTarget {
             let now = standing.get(service);
             let there = now.is_some_and(|now| now.leads == Routed::Service);
             if self.route_is_wanted(service) && !split && !there {
-                self.lead_route(&routes, service, &Routed::Service).await?;
+                let leads = Routed::Service;
+                self.lead_route(&routes, service, &leads, Unserved::Stays)
+                    .await?;
             }
         }
         Ok(())
@@ -95,13 +111,16 @@ impl KubernetesTarget {
         wanted.then_some(Routed::Releases(some))
     }
 
-    /// Has a route lead there, and returns the one before when a controller has accepted that. Where none
-    /// does, it is put back.
+    /// Has a route lead there, and returns the one before when a controller has accepted that.
+    ///
+    /// # Errors
+    /// `CD0541` where none does within a limit; `CD0526` for a route of others.
     pub(super) async fn lead_route(
         &self,
         routes: &Routes<'_>,
         service: &str,
         leads: &Routed,
+        unserved: Unserved,
     ) -> Result<Option<DynamicObject>, TargetError> {
         let before = routes
             .objects
@@ -114,7 +133,10 @@ impl KubernetesTarget {
         let Some(why) = refused.await? else {
             return Ok(before);
         };
-        let done = self.put_back(routes, service, before.as_ref()).await;
+        let done = match unserved {
+            Unserved::PutBack => self.put_back(routes, service, before.as_ref()).await,
+            Unserved::Stays => "stays stated so".to_owned(),
+        };
         let what = format!(
             "its HTTPRoute is not served as it was stated ({}) within {} s: {why}; it {done}",
             leads.text(),

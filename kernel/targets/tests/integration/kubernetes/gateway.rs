@@ -156,6 +156,21 @@ async fn a_route_that_no_controller_accepts_is_put_back_and_nothing_moves() {
     assert_eq!(leads(&stage).await, "api 1");
     assert_eq!(selected(&stage).await.as_deref(), Some("1.0.0"));
     assert_eq!(target.traffic().await.unwrap()["api"], before["api"]);
+
+    // A way back is left as it is stated, and whoever asks the Service goes it at once.
+    played.say(Says::Accepted);
+    let whole = shares("api", &[("1.1.0", 100)]);
+    target.set_traffic(&whole).await.unwrap();
+    target.set_traffic(&half).await.unwrap();
+    played.say(Says::Nothing);
+    let late = target.set_traffic(&before).await.unwrap_err();
+    assert_eq!(late.code, "CD0541", "{}", text(&late));
+    for part in ["has not looked at its last change", "it stays stated so"] {
+        assert!(late.what.contains(part), "{part}: {}", text(&late));
+    }
+    assert_eq!(leads(&stage).await, "api-1-0-0 100");
+    assert_eq!(selected(&stage).await.as_deref(), Some("1.0.0"));
+    assert!(target.traffic().await.unwrap()["api"].is_empty());
     target.remove_all(GRACE).await.unwrap();
     played.end(&stage).await;
     stage.end().await;

@@ -378,7 +378,10 @@ fn users_who_come_through_a_gateway_are_split_by_weight_and_a_killed_run_is_resu
     succeeded(&said);
     assert!(said.out.contains(&gateway.url()), "{}", said.out);
     place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
-    let planned = place.run_in(&place.demo(), &["plan", "-e", "staging", "-t", "k8s"]);
+    let planned = place.run_in(
+        &place.demo(),
+        &["--json", "plan", "-e", "staging", "-t", "k8s"],
+    );
     let told = "to the release with the larger share at 25 %";
     assert!(planned.out.contains(told), "{}", planned.out);
     let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
