@@ -18,7 +18,6 @@ mod pod;
 mod prepared;
 mod refusal;
 mod sampling;
-mod silence;
 mod start;
 mod stated;
 mod stop;

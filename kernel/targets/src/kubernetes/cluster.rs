@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use super::manifest::Manifest;
 use super::names::Names;
 use super::refusal::{self, is_silence, refusal, silent};
-use super::silence::Silences;
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
+use crate::silence::Silences;
 
 /// The manager of the fields that this program states.
 pub const MANAGER: &str = "code-deploy";
@@ -136,7 +136,7 @@ impl Cluster {
             server,
             version: info.git_version,
             number,
-            silences: Arc::default(),
+            silences: Arc::new(Silences::of("the cluster's API server")),
         })
     }
 }
