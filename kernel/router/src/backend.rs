@@ -72,6 +72,11 @@ impl Backend {
         self.is_healthy() && lock(&self.breaker).allows(now)
     }
 
+    /// Returns for how long its breaker keeps all requests away from it, from now on.
+    pub(crate) fn opens_in(&self, now: Instant) -> Duration {
+        lock(&self.breaker).opens_in(now)
+    }
+
     /// Tells whether it may get a request that no healthy one can take: it was healthy once.
     pub(crate) fn last_resort(&self, now: Instant) -> bool {
         lock(&self.health).was_healthy() && lock(&self.breaker).allows(now)

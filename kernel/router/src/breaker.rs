@@ -34,6 +34,14 @@ impl Breaker {
         }
     }
 
+    /// Returns for how long it lets nothing through, from now on.
+    pub(crate) fn opens_in(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Open { until } => until.saturating_duration_since(now),
+            State::Closed { .. } | State::HalfOpen { .. } => Duration::ZERO,
+        }
+    }
+
     /// Takes note that a request goes to the backend; after an opening it is the only probe.
     pub(crate) fn admit(&mut self, now: Instant) {
         match self.state {
@@ -108,8 +116,11 @@ mod tests {
         breaker.succeeded();
         assert!(!breaker.failed(&config(), now));
         assert!(!breaker.failed(&config(), now));
+        assert_eq!(breaker.opens_in(now), Duration::ZERO);
         assert!(breaker.failed(&config(), now));
         assert!(!breaker.allows(now));
+        assert_eq!(breaker.opens_in(now), config().open_for);
+        assert_eq!(breaker.opens_in(now + config().open_for), Duration::ZERO);
     }
 
     #[test]

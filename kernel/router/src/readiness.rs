@@ -1,7 +1,7 @@
 //! Waiting for a release to become healthy.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::error::Error;
@@ -9,7 +9,8 @@ use crate::health::HealthStatus;
 use crate::router::{Router, unknown_release, unknown_service};
 
 impl Router {
-    /// Waits until every instance of a release is healthy.
+    /// Waits until every instance of a release is healthy, and the breaker of one at least lets requests
+    /// through: after all have failed, health alone would lead users to nobody.
     pub(crate) async fn wait_healthy(
         &self,
         service: &str,
@@ -20,11 +21,12 @@ impl Router {
             loop {
                 let mut changed = std::pin::pin!(self.shared.health_changed.notified());
                 changed.as_mut().enable();
-                let backends = self.backends(service, release)?;
-                if !backends.is_empty() && backends.iter().all(|backend| backend.is_healthy()) {
-                    return Ok(());
+                match opens_in(&self.backends(service, release)?) {
+                    None => changed.await,
+                    Some(Duration::ZERO) => return Ok(()),
+                    // Health that changes meanwhile is looked at again at once.
+                    Some(opens_in) => drop(tokio::time::timeout(opens_in, changed).await),
                 }
-                changed.await;
             }
         };
         match tokio::time::timeout(limit, healthy).await {
@@ -54,4 +56,12 @@ impl Router {
         }
         Error::refused("not-healthy", text)
     }
+}
+
+/// Returns how long it takes until a breaker lets requests through, when all are healthy.
+fn opens_in(backends: &[Arc<Backend>]) -> Option<Duration> {
+    let now = Instant::now();
+    let healthy = backends.iter().all(|backend| backend.is_healthy());
+    let opens_in = backends.iter().map(|backend| backend.opens_in(now));
+    opens_in.min().filter(|_| healthy)
 }

@@ -346,7 +346,8 @@ impl Target for DockerTarget {
                 instance.exit_code = self.last_exit(instance).await;
             }
         }
-        let mut events = self.happenings.since_last(&instances, &routers);
+        let mut events = self.engine.silences.since_last();
+        events.extend(self.happenings.since_last(&instances, &routers));
         for router in routers.iter().filter(|one| one.running) {
             events.extend(self.steering_of(router).events().await?);
         }

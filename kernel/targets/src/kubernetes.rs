@@ -28,7 +28,6 @@ mod refusal;
 mod route;
 mod routes;
 mod sampling;
-mod silence;
 mod start;
 mod stated;
 mod stop;

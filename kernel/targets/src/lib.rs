@@ -10,6 +10,7 @@ pub mod kubernetes;
 pub mod local;
 mod lock;
 mod settings;
+mod silence;
 mod stable;
 mod steering;
 mod stopping;

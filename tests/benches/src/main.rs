@@ -1,5 +1,6 @@
 //! Figures of the kernel beside those of its peers, measured in the same run with the same client; what
-//! notebooks cost beside those of others, and how fast records are verified.
+//! notebooks cost beside those of others, how fast records are verified, and what an update costs beside
+//! the platform's own tool.
 
 mod busy;
 mod cells;
@@ -8,6 +9,7 @@ mod figure;
 mod measure;
 mod pages;
 mod peer;
+mod platform;
 mod report;
 mod verify;
 
@@ -41,6 +43,8 @@ enum Command {
     Life(LifeArgs),
     /// How fast a record is verified: bytes a second.
     Verify(VerifyArgs),
+    /// An update of one service on Docker and on Kubernetes, interleaved with the platform's own tool.
+    Platform(platform::PlatformArgs),
     /// The eighteen notebooks of an hour beside papermill and matplotlib, or those of a day.
     Pages(PagesArgs),
 }
@@ -163,6 +167,7 @@ fn main() -> ExitCode {
             let life = life::live(&arguments.kernel, arguments.cells, arguments.rust_every);
             life.map(|life| life.to_string())
         }
+        Command::Platform(arguments) => platform::platform(&arguments),
         Command::Pages(arguments) if arguments.day => pages::day(&arguments.kernel),
         Command::Pages(arguments) => {
             let python = arguments.python.as_deref();

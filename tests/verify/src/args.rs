@@ -188,7 +188,8 @@ mod tests {
                 Part::Docker,
                 Part::Kubernetes,
                 Part::Postgres,
-                Part::Registry
+                Part::Registry,
+                Part::Engine
             ]
         );
         assert!(selection.incomplete_ok);

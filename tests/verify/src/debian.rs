@@ -142,10 +142,15 @@ pub enum Need {
     Postgres,
     /// The registry of images.
     Registry,
+    /// A Docker engine's program, and what gives it a network of its own.
+    Engine,
 }
 
 /// The registry of images, as Debian calls it.
 pub const REGISTRY: &str = "docker-registry";
+
+/// The Docker engine, as Debian calls it.
+pub const ENGINE: &str = "dockerd";
 
 /// Where Debian puts the browser.
 pub const CHROMIUM: &str = "/usr/bin/chromium";
@@ -162,6 +167,7 @@ impl Need {
             Self::Kubernetes => &["docker.io", "iptables", "iproute2", "conntrack", "socat"],
             Self::Postgres => &["postgresql"],
             Self::Registry => &["docker-registry"],
+            Self::Engine => &["docker.io", "iptables", "iproute2"],
         }
     }
 
@@ -184,6 +190,9 @@ impl Need {
                 .all(|program| find(program).is_some()),
             Self::Postgres => initdb().is_some(),
             Self::Registry => find(REGISTRY).is_some(),
+            Self::Engine => [ENGINE, "docker", "iptables", "ip"]
+                .iter()
+                .all(|program| find(program).is_some()),
             Self::Docker => {
                 // An engine that the user has is only asked.
                 let own: &[&str] = match std::env::var_os("DOCKER_HOST") {

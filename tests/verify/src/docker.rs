@@ -3,7 +3,7 @@
 mod network;
 
 use crate::cache::{Cache, Hold};
-use crate::debian::find;
+use crate::debian::{ENGINE, find};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::program::Program;
@@ -17,8 +17,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The Docker engine's program.
-const ENGINE: &str = "dockerd";
 /// How long it may take until it answers.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end, with every container.

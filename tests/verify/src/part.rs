@@ -17,11 +17,13 @@ pub enum Part {
     Postgres,
     /// The program of a registry of images; the tests start and end their own.
     Registry,
+    /// The program of a Docker engine; the tests start, restart and end their own.
+    Engine,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Python,
         Self::Chromium,
         Self::Mounts,
@@ -29,6 +31,7 @@ impl Part {
         Self::Kubernetes,
         Self::Postgres,
         Self::Registry,
+        Self::Engine,
     ];
 
     /// Returns the word that names the part on the command line.
@@ -41,6 +44,7 @@ impl Part {
             Self::Kubernetes => "kubernetes",
             Self::Postgres => "postgres",
             Self::Registry => "registry",
+            Self::Engine => "engine",
         }
     }
 
@@ -60,6 +64,9 @@ impl Part {
             }
             Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
             Self::Registry => "a registry of images, from Debian, of the tests' own",
+            Self::Engine => {
+                "Docker engines of the tests' own, to be restarted; only root can start them"
+            }
         }
     }
 
@@ -73,6 +80,7 @@ impl Part {
             Self::Kubernetes => "CODE_DEPLOY_STAGE_KUBERNETES",
             Self::Postgres => "CODE_DEPLOY_STAGE_POSTGRES",
             Self::Registry => "CODE_DEPLOY_STAGE_REGISTRY",
+            Self::Engine => "CODE_DEPLOY_STAGE_ENGINE",
         }
     }
 
@@ -86,6 +94,7 @@ impl Part {
             Self::Kubernetes => &["kubernetes"],
             Self::Postgres => &["postgres"],
             Self::Registry => &["registry"],
+            Self::Engine => &["restarts"],
         }
     }
 

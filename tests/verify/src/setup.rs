@@ -136,7 +136,8 @@ pub async fn bring_up(
         let place = match part {
             Part::Python => crate::python::ensure(&cache, interrupt).await?,
             Part::Chromium => PathBuf::from(CHROMIUM),
-            Part::Mounts => mounts()?,
+            Part::Mounts => of_root("mount", Part::Mounts, "some tests mount small disks")?,
+            Part::Engine => of_root(debian::ENGINE, Part::Engine, "some tests start an engine")?,
             Part::Postgres => debian::initdb().ok_or_else(|| Error::Machine {
                 missing: "PostgreSQL's `initdb` is not where Debian puts it.".into(),
                 remedy: "Install the package `postgresql`, or leave the tests out with \
@@ -185,17 +186,20 @@ fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
         Part::Kubernetes => Need::Kubernetes,
         Part::Postgres => Need::Postgres,
         Part::Registry => Need::Registry,
+        Part::Engine => Need::Engine,
     }));
     needs
 }
 
-/// Returns the program that mounts, where this user may use it.
-fn mounts() -> Result<PathBuf, Error> {
-    let mount = debian::find("mount").filter(|_| nix::unistd::Uid::effective().is_root());
-    mount.ok_or_else(|| Error::Machine {
-        missing: "some tests mount small disks, and only root can.".into(),
-        remedy: "Run `cargo verify` as root, or leave these tests out with `--without mounts`."
-            .into(),
+/// Returns a program that only root may use, where this user is; `why` says who uses it.
+fn of_root(program: &str, part: Part, why: &str) -> Result<PathBuf, Error> {
+    let found = debian::find(program).filter(|_| nix::unistd::Uid::effective().is_root());
+    found.ok_or_else(|| Error::Machine {
+        missing: format!("{why}, and only root can."),
+        remedy: format!(
+            "Run `cargo verify` as root, or leave these tests out with `--without {}`.",
+            part.name()
+        ),
     })
 }
 

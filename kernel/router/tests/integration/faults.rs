@@ -251,11 +251,12 @@ async fn the_breaker_opens_after_failures_in_a_row_and_a_probe_closes_it() {
         1
     );
     let _app = App::start_at("app", address).await;
-    let router = &router;
-    eventually("a probe closes it", || async move {
-        router.get(service, "/id").await.status == 200
-    })
-    .await;
+    // Whoever waits for the release is not led to nobody, and the first request is the probe.
+    let waited = router
+        .control
+        .wait_healthy("web", "1.0.0", crate::kit::LIMIT);
+    waited.await.unwrap();
+    assert_eq!(router.get(service, "/id").await.status, 200);
     assert_eq!(
         router.status().await.services["web"].releases[0].backends[0].breaker,
         "closed"

@@ -5,10 +5,12 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use code_deploy_engine::target::TargetError;
+use code_deploy_record::{Clock as _, SystemClock};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::failure::{code, failed, transient};
+use crate::silence::Silences;
 
 /// Where the engine of a machine listens when nothing else is said.
 const USUAL: &str = "unix:///var/run/docker.sock";
@@ -29,6 +31,8 @@ const ANSWER: u64 = 120;
 pub struct Engine {
     host: String,
     docker: OnceCell<Docker>,
+    /// Times in which it did not answer.
+    pub silences: Silences,
 }
 
 /// Why the engine did not do something.
@@ -51,6 +55,15 @@ impl Refusal {
     /// Returns whether it is so already, or a name is taken.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Answer(304 | 409, _))
+    }
+
+    /// Returns that a container is in a network when that is why it could not be put there: it was, and the
+    /// engine was gone before it had said so.
+    pub fn unless_joined(self) -> Result<(), Self> {
+        match &self {
+            Self::Answer(403, reason) if reason.contains("already exists in network") => Ok(()),
+            _ => Err(self),
+        }
     }
 
     /// Returns the reason.
@@ -103,6 +116,7 @@ impl Engine {
         Self {
             host: host.unwrap_or_else(|| USUAL.to_owned()),
             docker: OnceCell::new(),
+            silences: Silences::of("the Docker engine"),
         }
     }
 
@@ -156,8 +170,14 @@ impl Engine {
                 Err(refusal) => return Err(refusal),
             };
             match answered {
-                Err(Refusal::Away(_)) if Instant::now() < until => {}
-                answered => return answered,
+                Err(Refusal::Away(_)) if Instant::now() < until => {
+                    self.silences.began(SystemClock.now());
+                }
+                Err(Refusal::Away(_)) => return answered,
+                answered => {
+                    self.silences.ended();
+                    return answered;
+                }
             }
             tokio::time::sleep(AGAIN).await;
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use code_deploy_engine::target::TargetEvent;
 use code_deploy_record::{Clock as _, Severity, SystemClock};
 
@@ -13,6 +14,7 @@ use super::store::Known;
 struct Seen {
     restarts: u32,
     running: bool,
+    started: DateTime<Utc>,
     healthy: Option<bool>,
 }
 
@@ -21,6 +23,7 @@ impl Seen {
         Self {
             restarts: known.restarts,
             running: known.running,
+            started: known.started,
             healthy: known.healthy,
         }
     }
@@ -58,8 +61,10 @@ impl Happenings {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let told_of = |known: &&Known| !asked.contains(&known.id);
         for router in routers.iter().filter(told_of) {
-            let was = seen.get(&router.id).map_or(0, |was| was.restarts);
-            events.extend((was < router.restarts).then(|| router_restart(router)));
+            let was = seen.get(&router.id);
+            let again = was.map_or(0, |was| was.restarts) < router.restarts
+                || was.is_some_and(|was| was.started < router.started);
+            events.extend(again.then(|| router_restart(router)));
             now.insert(router.id.clone(), Seen::of(router));
         }
         for known in instances.iter().filter(told_of) {
@@ -79,14 +84,20 @@ impl Happenings {
 }
 
 fn router_restart(router: &Known) -> TargetEvent {
+    let (name, again) = (&router.name, again(router));
     TargetEvent {
         time: router.started,
         service: Some(router.service.clone()),
         severity: Severity::High,
-        text: format!(
-            "the router {} had ended and was started again by Docker, restart {}",
-            router.name, router.restarts
-        ),
+        text: format!("the router {name} had ended and {again}"),
+    }
+}
+
+/// Says how a container runs again. An engine counts no start with which it brings back what ended with it.
+fn again(known: &Known) -> String {
+    match known.restarts {
+        0 => "was started again".to_owned(),
+        restarts => format!("was started again by Docker, restart {restarts}"),
     }
 }
 
@@ -94,10 +105,11 @@ fn told(known: &Known, was: Option<&Seen>, is: Seen) -> Option<String> {
     let was = was?;
     let (name, end) = (&known.name, known.end());
     if was.restarts < is.restarts {
-        let restarts = is.restarts;
-        return Some(format!(
-            "instance {name} ended ({end}) and was started again by Docker, restart {restarts}"
-        ));
+        let again = again(known);
+        return Some(format!("instance {name} ended ({end}) and {again}"));
+    }
+    if was.running && is.running && was.started < is.started {
+        return Some(format!("instance {name} had ended and {}", again(known)));
     }
     if was.running && !is.running {
         return Some(format!("instance {name} ended ({end}) and does not run"));

@@ -259,11 +259,21 @@ impl DockerTarget {
                 let (options, body) = (options.clone(), body.clone());
                 async move { docker.create_container(Some(options), body).await }
             })
-            .await
-            .map_err(|refusal| refusal.into_error(Some(service), &format!("make {name}")))?;
+            .await;
+        let id = match made {
+            Ok(made) => made.id,
+            // Made, and the engine was gone before it had said so.
+            Err(refusal) if refusal.is_conflict() => {
+                match self.made_unheard(service, name).await? {
+                    Some(id) => id,
+                    None => return Err(refusal.into_error(Some(service), &format!("make {name}"))),
+                }
+            }
+            Err(refusal) => return Err(refusal.into_error(Some(service), &format!("make {name}"))),
+        };
         for place in places.iter().skip(1) {
             let request = NetworkConnectRequest {
-                container: made.id.clone(),
+                container: id.clone(),
                 endpoint_config: Some(endpoint(place)),
             };
             let joined = self
@@ -273,13 +283,13 @@ impl DockerTarget {
                     async move { docker.connect_network(&network, request).await }
                 })
                 .await;
-            if let Err(refusal) = joined {
-                self.discard(&made.id).await;
+            if let Err(refusal) = joined.or_else(Refusal::unless_joined) {
+                self.discard(&id).await;
                 let action = format!("join {name} to {}", place.network);
                 return Err(refusal.into_error(Some(service), &action));
             }
         }
-        Ok(made.id)
+        Ok(id)
     }
 
     /// Starts a container that was made; one that runs stays as it is.

@@ -165,6 +165,17 @@ impl DockerTarget {
             .await
     }
 
+    /// Returns a container of ours of that name which was made and never started.
+    pub(super) async fn made_unheard(
+        &self,
+        service: &str,
+        name: &str,
+    ) -> Result<Option<String>, TargetError> {
+        self.not_foreign(service, name).await?;
+        let known = self.inspect(name.to_owned()).await?;
+        Ok(known.filter(Known::was_never_started).map(|known| known.id))
+    }
+
     /// Refuses a name that a container has which this project did not make.
     pub(super) async fn not_foreign(&self, service: &str, name: &str) -> Result<(), TargetError> {
         let found = match self.look_up(name).await {

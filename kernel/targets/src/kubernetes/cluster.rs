@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use super::objects::Objects;
 use super::refusal::{is_silence, refusal, silent};
-use super::silence::Silences;
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
+use crate::silence::Silences;
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -130,7 +130,7 @@ impl Cluster {
             server,
             version: info.git_version,
             number,
-            silences: Arc::default(),
+            silences: Arc::new(Silences::of("the cluster's API server")),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use code_deploy_record::{RunFolder, RunState, RunsFolder};
 
+use crate::machine::Machine;
 use crate::stage::Part;
 
 /// What is other in the demonstration's deployment file where its load is not what a test is about, nor
@@ -34,6 +35,8 @@ pub struct Place {
     environment: &'static str,
     target: &'static str,
     variables: Vec<(&'static str, String)>,
+    /// What is in front of a command that runs elsewhere than in the test's own namespaces.
+    inside: Vec<String>,
 }
 
 /// What a command said.
@@ -52,10 +55,21 @@ impl Place {
     /// Returns a place from which is deployed to the stage's Docker engine. The shop is published
     /// at a port that nobody has.
     pub fn with_docker() -> Self {
+        Self::with_engine(crate::stage::docker())
+    }
+
+    fn with_engine(address: String) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port().to_string();
-        let variables = vec![("DOCKER_HOST", crate::stage::docker()), ("SHOP_PORT", port)];
+        let variables = vec![("DOCKER_HOST", address), ("SHOP_PORT", port)];
         Self::of("docker-desktop", variables)
+    }
+
+    /// Returns a place on a machine of the test's own, from which is deployed to its Docker engine.
+    pub fn on(machine: &Machine) -> Self {
+        let mut place = Self::with_engine(machine.docker());
+        place.inside = machine.inside();
+        place
     }
 
     /// Returns a place from which is deployed to a Kubernetes cluster: that of a file, with images
@@ -73,6 +87,7 @@ impl Place {
             environment: "dev",
             target,
             variables,
+            inside: Vec::new(),
         }
     }
 
@@ -109,7 +124,18 @@ impl Place {
 
     /// Returns the program in a folder, not started yet.
     pub fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(Part::CodeDeploy.path());
+        let mut command = match self.inside.split_first() {
+            None => Command::new(Part::CodeDeploy.path()),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                // Whoever enters other namespaces is at their root.
+                command
+                    .args(words)
+                    .arg(format!("--wd={}", folder.display()));
+                command.arg("--").arg(Part::CodeDeploy.path());
+                command
+            }
+        };
         command
             .current_dir(folder)
             .args(arguments)

@@ -4,8 +4,8 @@
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
 //! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter`, `browser`
 //! and `envelope` need the Python tools, `browser` needs Chromium too, `disk` mounts disks, `docker` needs a
-//! Docker engine, `registry` a registry of images too, and `kubernetes` a Kubernetes cluster. Such a test fails where its part
-//! is missing; it never passes without having run.
+//! Docker engine, `registry` a registry of images too, `restarts` the program of an engine, and `kubernetes`
+//! a Kubernetes cluster. Such a test fails where its part is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
@@ -22,10 +22,12 @@ mod jupyter;
 mod kills;
 mod kit;
 mod kubernetes;
+mod machine;
 mod notebooks;
 mod outlives;
 mod registry;
 mod remains;
+mod restarts;
 mod run;
 mod seal;
 mod secrets;

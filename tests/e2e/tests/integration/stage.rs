@@ -16,15 +16,18 @@ pub enum Part {
     Mounts,
     /// The program of a registry of images.
     Registry,
+    /// The program of a Docker engine, which root may start.
+    Engine,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::CodeDeploy,
         Self::Python,
         Self::Chromium,
         Self::Mounts,
         Self::Registry,
+        Self::Engine,
     ];
 
     fn variable(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Part {
             Self::Chromium => "CODE_DEPLOY_STAGE_CHROMIUM",
             Self::Mounts => "CODE_DEPLOY_STAGE_MOUNTS",
             Self::Registry => "CODE_DEPLOY_STAGE_REGISTRY",
+            Self::Engine => "CODE_DEPLOY_STAGE_ENGINE",
         }
     }
 

@@ -1,4 +1,4 @@
-//! Times in which the cluster did not answer, for the record of a run that waited for it.
+//! Times in which whoever is asked did not answer, for the record of a run that waited for it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,9 +6,12 @@ use chrono::{DateTime, Utc};
 use code_deploy_engine::target::TargetEvent;
 use code_deploy_record::{Clock as _, Severity, SystemClock};
 
-/// What is told of times in which the cluster did not answer.
-#[derive(Default)]
-pub struct Silences(Mutex<Told>);
+/// What is told of times in which somebody did not answer.
+pub struct Silences {
+    /// Who, in words.
+    who: &'static str,
+    told: Mutex<Told>,
+}
 
 #[derive(Default)]
 struct Told {
@@ -17,34 +20,42 @@ struct Told {
 }
 
 impl Silences {
-    /// Takes note that it does not answer since then, unless that is known.
+    /// Returns that nothing is to be told of that one yet.
+    pub fn of(who: &'static str) -> Self {
+        Self {
+            who,
+            told: Mutex::default(),
+        }
+    }
+
+    /// Takes note that it has not answered since then, unless that is known.
     pub fn began(&self, since: DateTime<Utc>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.since.get_or_insert(since);
     }
 
     /// Takes note that it answers.
     pub fn ended(&self) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(since) = told.since.take() else {
             return;
         };
         let now = SystemClock.now();
-        let lasted = (now - since).num_seconds();
+        let (who, lasted) = (self.who, (now - since).as_seconds_f64());
         told.over.push(TargetEvent {
             time: now,
             service: None,
             severity: Severity::Medium,
             text: format!(
-                "the cluster's API server did not answer for {lasted} s; what was asked of it was \
-                 asked again until it did"
+                "{who} did not answer for {lasted:.1} s; what was asked of it was asked again until it \
+                 did"
             ),
         });
     }
 
     /// Returns what is to be told since the last call.
     pub fn since_last(&self) -> Vec<TargetEvent> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut told.over)
     }
 }
@@ -55,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_time_without_answers_is_told_once() {
-        let silences = Silences::default();
+        let silences = Silences::of("the platform");
         silences.ended();
         assert_eq!(silences.since_last(), []);
         let since = SystemClock.now() - chrono::Duration::seconds(20);
@@ -66,7 +77,10 @@ mod tests {
         silences.ended();
         let told = silences.since_last();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told.iter().all(|one| one.text.contains("for 20 s")));
+        assert!(told.iter().all(|one| {
+            one.text
+                .starts_with("the platform did not answer for 20.0 s")
+        }));
         assert_eq!(silences.since_last(), []);
     }
 }
