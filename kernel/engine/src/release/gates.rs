@@ -161,15 +161,13 @@ impl Step for GateStep {
                     let what = format!("service {service} is not in the deployment file");
                     return Err(StepError::permanent("CD0462", what, ""));
                 };
-                // What a hanging release does not answer is waited for while the other gets ready.
-                let passed = health::pass(context, service, &context.to, *replicas, true);
-                let (_, relief) = tokio::try_join!(passed, relief::needed(context, service))?;
+                health::pass(context, service, &context.to, *replicas, true).await?;
                 if context.from.is_none() {
                     let all = BTreeMap::from([(context.to.clone(), 100)]);
                     let shares = BTreeMap::from([(service.name.clone(), all)]);
                     context.target.set_traffic(&shares).await?;
-                } else if let Some(reason) = relief {
-                    relief::serve(context, service, &reason).await?;
+                } else if context.goes_back() {
+                    relief::serve_if_ill(context, service).await?;
                 }
             }
             Kind::Smoke => {

@@ -14,38 +14,26 @@ use crate::target::Instance;
 /// How often an instance has to fail in a row to count as ill: one lost answer is not an illness.
 const ROUNDS: u32 = 2;
 
-/// Says why a service is to be served at once by the release that the run goes to: an instance of
-/// the one that it goes back from is not healthy. Nothing in a run that goes forward.
-///
-/// # Errors
-/// What the target says; that the journal cannot be written.
-pub(super) async fn needed(
-    context: &Context,
-    service: &Service,
-) -> Result<Option<String>, StepError> {
-    let Some(from) = context.from.as_ref().filter(|_| context.goes_back()) else {
-        return Ok(None);
-    };
-    let why = illness(context, service, from).await?;
-    Ok(why.map(|why| format!("{} {from} is not healthy: {why}", service.name)))
-}
-
-/// Gives a service all its traffic to the release that the run goes to.
+/// Gives a service all its traffic to the release that the run goes to, when an instance of the one
+/// that it goes back from is not healthy.
 ///
 /// # Errors
 /// What the target says; `CD0460`; that the journal cannot be written.
-pub(super) async fn serve(
-    context: &Context,
-    service: &Service,
-    reason: &str,
-) -> Result<(), StepError> {
-    shift::one(context, &service.name, &context.to, reason).await
+pub(super) async fn serve_if_ill(context: &Context, service: &Service) -> Result<(), StepError> {
+    let Some(from) = &context.from else {
+        return Ok(());
+    };
+    let Some(why) = illness(context, service, from).await? else {
+        return Ok(());
+    };
+    let reason = format!("{} {from} is not healthy: {why}", service.name);
+    shift::one(context, &service.name, &context.to, &reason).await
 }
 
 /// Gives a service's traffic back to the release that the run went back from, if the other has it.
 ///
 /// # Errors
-/// As [`serve`].
+/// As [`serve_if_ill`].
 pub(super) async fn take_back(context: &Context, service: &str) -> Result<(), StepError> {
     let served = shift::served(context).await?;
     let has_traffic = served

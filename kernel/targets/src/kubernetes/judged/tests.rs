@@ -21,6 +21,7 @@ volumes: { data: {} }
 
 const DEPLOY: &str = "application: one
 release: '1.1.0'
+strategy: { steps: [{ percent: 50, soak: 1s }, { percent: 100, soak: 0s }] }
 services:
   api: { role: backend, probes: { readiness: /readyz }, metrics: /metrics }
 environments:

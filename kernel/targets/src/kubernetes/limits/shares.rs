@@ -168,7 +168,7 @@ mod tests {
         let web = "image: web:1\n    expose: ['80']";
         let compose = format!("services:\n  web:\n    {web}\n  api:\n    {web}\n");
         let file = "application: app\nstrategy: { steps: [{ percent: 5, soak: 1s }, { percent: 50, \
-                    soak: 1s }] }\nenvironments:\n  dev:\n    replicas: { web: 2, api: 2 }\n    \
+                    soak: 1s }, { percent: 100, soak: 0s }] }\nenvironments:\n  dev:\n    replicas: { web: 2, api: 2 }\n    \
                     kubernetes: { gateway: { name: public, routes: { web: { url: 'http://shop.example' \
                     } } } }\n";
         std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();

@@ -99,8 +99,8 @@ async fn volume(stage: &Stage) -> Api<PersistentVolume> {
             "hostPath": { "path": folder },
         },
     }));
-    let made = volumes.create(&PostParams::default(), &volume.unwrap());
-    made.await.unwrap();
+    let (params, volume) = (PostParams::default(), volume.unwrap());
+    volumes.create(&params, &volume).await.unwrap();
     volumes
 }
 
