@@ -86,11 +86,15 @@ pub async fn remove(client: &Client) -> bool {
         }
         eventually("the definition is gone", || async {
             let gone = all.get_opt(&name).await.ok()?.is_none();
-            let group = format!("gateway.networking.k8s.io/{}", "v1");
-            (gone && client.list_api_group_resources(&group).await.is_err()).then_some(())
+            gone.then_some(())
         })
         .await;
     }
+    eventually("its API is gone", || async {
+        let listed = client.list_api_group_resources("gateway.networking.k8s.io/v1");
+        listed.await.is_err().then_some(())
+    })
+    .await;
     true
 }
 
