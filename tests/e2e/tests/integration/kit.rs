@@ -47,6 +47,14 @@ pub struct Said {
     pub err: String,
 }
 
+/// Returns a port that nobody listens at and no connection is given meanwhile: those that the system gives begin
+/// at 32768 (<https://docs.kernel.org/networking/ip-sysctl.html>, `ip_local_port_range`).
+fn port_of_nobody() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 12_000).unwrap();
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..32_768).chain(20_000..first).find(free).unwrap()
+}
+
 impl Place {
     pub fn new() -> Self {
         Self::of("local", Vec::new())
@@ -59,8 +67,7 @@ impl Place {
     }
 
     fn with_engine(address: String) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port().to_string();
+        let port = port_of_nobody().to_string();
         let variables = vec![("DOCKER_HOST", address), ("SHOP_PORT", port)];
         Self::of("docker-desktop", variables)
     }
