@@ -23,7 +23,10 @@ pub trait Judge: Send + Sync {
 
 /// Compares the share of failed requests and two quantiles of latency with declared limits. A
 /// quantile above its limit fails only when so many requests lie above it that chance does not
-/// explain them: one request that the machine held up decides nothing.
+/// explain them: one request that the machine held up decides nothing. A share above its limit
+/// fails at the end of the time to look, and before only when chance does not explain the
+/// difference from the stable release: where both fail alike, because what both stand on does, few
+/// requests decide nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits;
 
@@ -120,12 +123,35 @@ fn errors(
     };
     let base = stable.failed_percent().unwrap_or(0.0);
     let most = base + policy.error_share_margin;
+    let measured = format!("{share:.2} % ({} of {})", new.failed, new.count);
+    let limit = format!("at most {most:.2} % (stable {base:.2} %)");
+    if last || share <= most {
+        return Some(GateCheck {
+            name,
+            measured,
+            limit,
+            passed: share <= most,
+        });
+    }
+    let chance = as_many_failures(new, stable, policy);
     Some(GateCheck {
         name,
-        measured: format!("{share:.2} % ({} of {})", new.failed, new.count),
-        limit: format!("at most {most:.2} % (stable {base:.2} %)"),
-        passed: share <= most,
+        measured: format!(
+            "{measured}; the odds of that by chance are {}",
+            odds(chance)
+        ),
+        limit: format!("{limit}, or odds of {} and more so early", odds(CHANCE)),
+        passed: chance >= CHANCE,
     })
+}
+
+/// Returns the chance of as many failures of the new release if it fails like the stable one, or, where that
+/// had no request, as much as the policy allows.
+fn as_many_failures(new: &Sums, stable: &Sums, policy: &AnalysisPolicy) -> f64 {
+    match stable.count {
+        0 => at_least(new.failed, new.count, policy.error_share_margin / 100.0),
+        _ => at_least_of_both((new.failed, new.count), (stable.failed, stable.count)),
+    }
 }
 
 fn latency(
@@ -219,6 +245,35 @@ fn at_least(hits: u64, trials: u64, chance: f64) -> f64 {
     (1.0 - below).clamp(0.0, 1.0)
 }
 
+/// Returns the chance that so many of the hits of two samples, each given as hits and trials, are among
+/// those of the first, if one chance rules both: the upper tail of the hypergeometric distribution,
+/// added up in shares of what was seen.
+///
+/// It is R. A. Fisher's exact test (*Statistical Methods for Research Workers*, 5th edition, section
+/// 21.02), one-sided.
+fn at_least_of_both((hits, trials): (u64, u64), (other_hits, other_trials): (u64, u64)) -> f64 {
+    let (all_hits, other_misses) = (hits + other_hits, other_trials - other_hits);
+    // How much likelier one hit more is in the first sample, where it has `hits` now.
+    let more = |hits: u64| {
+        let (others, misses) = (all_hits - hits, trials - hits);
+        let back = other_trials - others + 1;
+        (others as f64 * misses as f64) / ((hits + 1) as f64 * back as f64)
+    };
+    let mut above = 1.0;
+    let mut term = 1.0;
+    for hits in hits..all_hits.min(trials) {
+        term *= more(hits);
+        above += term;
+    }
+    let mut below = 0.0;
+    term = 1.0;
+    for hits in (hits.saturating_sub(other_misses)..hits).rev() {
+        term /= more(hits);
+        below += term;
+    }
+    1.0 / (1.0 + below / above)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -262,6 +317,14 @@ mod tests {
     fn failures_above_the_margin_are_harm_at_once() {
         assert!(!passes(sums(20, 3, 5_000), sums(900, 0, 5_000), false));
         assert!(passes(sums(1000, 3, 5_000), sums(900, 0, 5_000), false));
+        assert!(!passes(sums(3, 3, 5_000), Sums::default(), false));
+    }
+
+    #[test]
+    fn where_both_releases_fail_few_requests_are_no_evidence_before_the_end() {
+        assert!(passes(sums(5, 3, 5_000), sums(6, 1, 5_000), false));
+        assert!(!passes(sums(5, 3, 5_000), sums(6, 1, 5_000), true));
+        assert!(!passes(sums(50, 30, 5_000), sums(60, 10, 5_000), false));
     }
 
     #[test]
@@ -304,5 +367,19 @@ mod tests {
         near(at_least(60, 100, 0.5), 0.02844);
         near(at_least(2_600, 5_000, 0.5), 0.00243);
         near(at_least(20, 20, 0.5), 9.5e-7);
+    }
+
+    #[test]
+    fn odds_of_two_samples_are_those_of_the_hypergeometric_distribution() {
+        let near = |odds: f64, expected: f64| assert!((odds - expected).abs() < 1e-5, "{odds}");
+        // Fisher's lady tasting tea, and the twins of convicts.
+        near(at_least_of_both((3, 4), (1, 4)), 0.242_857);
+        near(at_least_of_both((10, 13), (2, 17)), 0.000_465);
+        near(at_least_of_both((3, 5), (1, 6)), 0.196_970);
+        near(at_least_of_both((3, 20), (0, 900)), 0.000_009);
+        near(at_least_of_both((0, 20), (5, 900)), 1.0);
+        near(at_least_of_both((5, 5), (6, 6)), 1.0);
+        near(at_least_of_both((900, 1_000), (1, 1_000_000)), 0.0);
+        near(at_least_of_both((1, 1_000_000), (900_000, 1_000_000)), 1.0);
     }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use code_deploy_engine::target::{TargetError, Wanted};
 use code_deploy_record::{InvalidId, Release};
-use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
 use super::KubernetesTarget;
 use super::brought::Brought;
-use super::cluster::{Connection, SIDE_BY_SIDE};
+use super::cluster::{Connection, side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
 use super::objects::Tried;
@@ -55,12 +54,8 @@ impl KubernetesTarget {
             .iter()
             .map(|(service, count)| self.stated_for(connection, service, release, *count))
             .collect();
-        let made: Vec<Result<Vec<Stated>, TargetError>> = futures::stream::iter(made)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await;
         let mut stated = Vec::new();
-        for of_service in made {
+        for of_service in side_by_side(made).await {
             stated.extend(of_service?);
         }
         let mut refused = self.refused_brought(connection, &stated).await?;
@@ -68,11 +63,7 @@ impl KubernetesTarget {
             .iter()
             .map(|one| self.refused(connection, one))
             .collect();
-        let tried: Vec<Option<TargetError>> = futures::stream::iter(tried)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await;
-        refused.extend(tried.into_iter().flatten());
+        refused.extend(side_by_side(tried).await.into_iter().flatten());
         match as_one(refused) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -92,11 +83,7 @@ impl KubernetesTarget {
             .iter()
             .map(|one| self.refused_of_brought(connection, one))
             .collect();
-        let tried: Vec<Option<TargetError>> = futures::stream::iter(tried)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await;
-        refused.extend(tried.into_iter().flatten());
+        refused.extend(side_by_side(tried).await.into_iter().flatten());
         Ok(refused)
     }
 

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use code_deploy_engine::spec::UserManifest;
 use code_deploy_engine::target::TargetError;
-use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -15,7 +14,7 @@ use kube::error::DiscoveryError;
 use super::KubernetesTarget;
 use super::access::Right;
 use super::admission::as_one;
-use super::cluster::{Connection, SIDE_BY_SIDE};
+use super::cluster::{Connection, side_by_side};
 use super::manifest::Manifest;
 use super::meaning::{self, CLAIM, Meaning};
 use super::names::{self, Part, selecting};
@@ -131,11 +130,7 @@ impl KubernetesTarget {
                 Ok((key, known))
             })
             .collect();
-        let answers: Vec<Result<_, TargetError>> = futures::stream::iter(asked)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await;
-        answers.into_iter().collect()
+        side_by_side(asked).await.into_iter().collect()
     }
 
     fn with_labels(&self, origin: &UserManifest) -> Manifest {
@@ -269,11 +264,7 @@ impl KubernetesTarget {
             .iter()
             .map(|resource| self.labelled(connection, resource))
             .collect();
-        let looked: Vec<_> = futures::stream::iter(looks)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await;
-        for (resource, names) in resources.iter().zip(looked) {
+        for (resource, names) in resources.iter().zip(side_by_side(looks).await) {
             for name in names? {
                 there.insert(place_of(resource, &name), resource.clone());
             }

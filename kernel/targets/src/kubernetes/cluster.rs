@@ -7,6 +7,7 @@ use std::time::Duration;
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, SystemClock};
+use futures::StreamExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Config, Resource};
@@ -31,7 +32,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
 /// a part of its attention.
-pub const SIDE_BY_SIDE: usize = 8;
+const SIDE_BY_SIDE: usize = 8;
+
+/// Asks some of these at a time; returns the answers in the order in which they stand.
+pub async fn side_by_side<F: Future>(asked: Vec<F>) -> Vec<F::Output> {
+    let asked = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
+    asked.collect().await
+}
 
 /// The oldest version that is deployed to: `1.20`.
 const OLDEST: (u32, u32) = (1, 20);

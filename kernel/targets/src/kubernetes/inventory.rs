@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use code_deploy_engine::target::{Listing, TargetError, Topic};
 use code_deploy_record::{Clock as _, SystemClock};
-use futures::StreamExt as _;
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectList};
 use kube::{Api, ResourceExt as _};
 
 use super::KubernetesTarget;
-use super::cluster::{Connection, SIDE_BY_SIDE};
+use super::cluster::{Connection, side_by_side};
 use crate::failure::code;
 pub use tables::Scope;
 #[cfg(test)]
@@ -61,10 +60,7 @@ impl KubernetesTarget {
             .filter(|table| !table.is_beyond(groups.as_ref()))
             .map(|table| self.listing(connection, &groups, table))
             .collect();
-        Ok(futures::stream::iter(listings)
-            .buffered(SIDE_BY_SIDE)
-            .collect()
-            .await)
+        Ok(side_by_side(listings).await)
     }
 
     async fn listing(&self, connection: &Connection, groups: &Groups, table: &Table) -> Listing {

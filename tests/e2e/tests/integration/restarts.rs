@@ -134,7 +134,8 @@ fn with_live_restore_containers_go_on_and_the_run_is_finished() {
     let mut machine = Machine::with_engine(&["--live-restore"]);
     let place = Place::on(&machine);
     let restarted = upgrade_and_restart(&mut machine, &place);
-    assert_eq!(restarted.ended(&place), RunOutcome::Succeeded);
+    let outcome = restarted.ended(&place);
+    assert_eq!(outcome, RunOutcome::Succeeded, "{}", restarted.said.out);
     assert_eq!(restarted.routers_started_again(), 0);
     let again = |note: &String| note.contains("started again");
     assert!(!restarted.notes.iter().any(again), "{:?}", restarted.notes);
