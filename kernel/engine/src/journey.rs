@@ -161,7 +161,7 @@ fn fill(text: &str, saved: &BTreeMap<String, String>) -> String {
         filled = filled.replace(&format!("{{{name}}}"), value);
     }
     while filled.contains("{uuid}") {
-        filled = filled.replacen("{uuid}", &crate::section::fresh_id().to_string(), 1);
+        filled = filled.replacen("{uuid}", &crate::phases::look::fresh_id().to_string(), 1);
     }
     filled
 }

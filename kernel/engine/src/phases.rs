@@ -13,7 +13,6 @@ pub(crate) mod policy;
 pub mod preflight;
 pub mod provision;
 pub mod validate;
-pub(crate) mod work;
 
 use std::sync::Arc;
 

@@ -1,38 +1,23 @@
-//! Steps that each do the work of one section of a phase: look, keep what was seen, report it.
+//! Steps that each do the work of one section of a phase: they look, keep and report what they saw, and settle the
+//! items it shows.
+
+mod kept;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_record::{
-    Basis, Check, Digest, EvidenceRef, Finding, PhaseNumber, PlannedStep, Report, Severity,
-    StepName, Vantage, Verdict,
+    Basis, Check, EvidenceRef, Finding, PhaseNumber, PlannedStep, Report, Severity, StepName,
+    Vantage, Verdict,
 };
 use serde_json::{Value, json};
 
-use crate::phases::look::counted;
+pub(crate) use kept::Kept;
+
 use crate::step::StepError;
-use crate::target::{Instance, Observed};
+use crate::target::Observed;
 use crate::{Context, Step};
-
-/// How long one request of these sections may take.
-pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// The name under which a step's result lists what it kept.
-const KEPT: &str = "kept";
-
-/// The work of a section. What `apply` returns is given back to the two checks.
-#[async_trait]
-pub(crate) trait Work: Send + Sync + 'static {
-    /// Does it, reports it and settles its items.
-    async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError>;
-
-    /// Checks from inside. Reading back what was kept is checked before.
-    async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError>;
-
-    /// Checks from outside.
-    async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError>;
-}
 
 /// What a check saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,41 +34,82 @@ impl Seen {
         let detail = detail.into();
         Self { passed, detail }
     }
+
+    /// Returns this with what was seen before, if anything was.
+    fn after(self, before: Option<Self>) -> Self {
+        match before {
+            None => self,
+            Some(before) => Self {
+                passed: before.passed && self.passed,
+                detail: format!("{}; {}", before.detail, self.detail),
+            },
+        }
+    }
 }
 
-/// What a section of the plan is called and how it is checked.
+/// The work of a section. What `apply` returned, as the journal has it, is given to the others.
+#[async_trait]
+pub(crate) trait Work: Send + Sync + 'static {
+    /// Does it, reports it and settles its items.
+    async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError>;
+
+    /// Checks by what the platform says. That what was kept can be read back is checked before.
+    async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError>;
+
+    /// Checks by a method that shares no assumption with the other.
+    async fn outside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError>;
+
+    /// Takes it back. Asked only of work whose outline names an undo.
+    async fn undo(&self, section: &Section<'_>) -> Result<Value, StepError> {
+        let _ = section;
+        Ok(Value::Null)
+    }
+
+    /// Checks by what the platform says that it is taken back.
+    async fn inside_undone(&self, section: &Section<'_>) -> Result<Seen, StepError> {
+        let _ = section;
+        Ok(Seen::new(false, "there was nothing to take back"))
+    }
+
+    /// Checks by another method that it is taken back.
+    async fn outside_undone(&self, section: &Section<'_>) -> Result<Seen, StepError> {
+        let _ = section;
+        Ok(Seen::new(false, "there was nothing to take back"))
+    }
+}
+
+/// How the step of a section stands in the plan.
 pub(crate) struct Outline {
-    /// The verb and phase it belongs to.
+    /// The verb and its phase.
     pub verb: (&'static str, u8),
     /// The section's short name.
     pub section: &'static str,
     /// What it does, in a few words.
     pub title: &'static str,
-    /// The items it settles.
-    pub items: &'static [&'static str],
+    /// The items it settles, separated by spaces.
+    pub items: &'static str,
+    /// What its undo does; nothing when it changes nothing.
+    pub undo: Option<&'static str>,
     /// How it is checked from inside and from outside.
     pub methods: (&'static str, &'static str),
     /// How long it is expected to take.
     pub expected: Duration,
 }
 
-/// Returns the step of a section, or nothing when a constant of its outline is no valid name,
-/// which the tests of each phase rule out.
+/// Returns the step of a section; nothing when a constant of its outline is no valid name, which
+/// a test rules out.
 pub(crate) fn step(outline: &Outline, work: impl Work) -> Option<Arc<dyn Step>> {
     let (verb, phase) = outline.verb;
+    let items = outline.items.split_ascii_whitespace();
     let planned = PlannedStep {
         step: format!("{verb}.{}", outline.section).parse().ok()?,
         title: outline.title.to_owned(),
         phase: PhaseNumber::new(phase)?,
         service: None,
         after: Vec::new(),
-        items: outline
-            .items
-            .iter()
-            .filter_map(|item| item.parse().ok())
-            .collect(),
-        undo: None,
-        changes: false,
+        items: items.filter_map(|item| item.parse().ok()).collect(),
+        undo: outline.undo.map(str::to_owned),
+        changes: outline.undo.is_some(),
         inside: outline.methods.0.to_owned(),
         outside: outline.methods.1.to_owned(),
         expected_ms: u64::try_from(outline.expected.as_millis()).unwrap_or(u64::MAX),
@@ -126,7 +152,7 @@ impl<W: Work> Step for SectionStep<W> {
     }
 
     fn intent(&self, context: &Context) -> Value {
-        json!({ "release": context.to, "items": self.planned.items })
+        json!({ "release": context.to })
     }
 
     async fn apply(&self, context: &Context) -> Result<Value, StepError> {
@@ -138,15 +164,27 @@ impl<W: Work> Step for SectionStep<W> {
         let section = self.section(context);
         let result = section.result();
         let kept = section.read_back(&result).await?;
-        let mut seen = self.work.inside(&section, &result).await?;
-        seen.passed &= kept.passed;
-        seen.detail = format!("{}; {}", kept.detail, seen.detail);
-        Ok(self.check(Vantage::Inside, seen))
+        let seen = self.work.inside(&section, &result).await?;
+        Ok(self.check(Vantage::Inside, seen.after(kept)))
     }
 
     async fn cross_check(&self, context: &Context) -> Result<Check, StepError> {
         let section = self.section(context);
         let seen = self.work.outside(&section, &section.result()).await?;
+        Ok(self.check(Vantage::Outside, seen))
+    }
+
+    async fn undo(&self, context: &Context) -> Result<Value, StepError> {
+        self.work.undo(&self.section(context)).await
+    }
+
+    async fn verify_undone(&self, context: &Context) -> Result<Check, StepError> {
+        let seen = self.work.inside_undone(&self.section(context)).await?;
+        Ok(self.check(Vantage::Inside, seen))
+    }
+
+    async fn cross_check_undone(&self, context: &Context) -> Result<Check, StepError> {
+        let seen = self.work.outside_undone(&self.section(context)).await?;
         Ok(self.check(Vantage::Outside, seen))
     }
 }
@@ -159,22 +197,34 @@ pub(crate) struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// Returns what `apply` returned, as the journal has it.
-    fn result(&self) -> Value {
+    /// Returns what the step's apply returned, as the journal has it.
+    pub(crate) fn result(&self) -> Value {
+        self.result_of(self.planned.step.as_str())
+    }
+
+    /// Returns what another step's apply returned, as the journal has it.
+    pub(crate) fn result_of(&self, step: &str) -> Value {
         let state = self.context.state();
-        let step = state.steps.get(&self.planned.step);
+        let name: Option<StepName> = step.parse().ok();
+        let step = name.and_then(|name| state.steps.get(&name));
         step.map(|step| step.result.clone()).unwrap_or_default()
     }
 
-    /// Journals what the section has to say.
-    pub(crate) async fn report(&self, title: &str, report: Report) -> Result<u64, StepError> {
+    /// Journals what the section has to say; returns the event as evidence.
+    pub(crate) async fn report(
+        &self,
+        title: &str,
+        report: Report,
+    ) -> Result<EvidenceRef, StepError> {
         let name = crate::plan::section_of(&self.planned.step);
-        self.context
+        let event = self
+            .context
             .report(self.planned.phase, name, title, report)
-            .await
+            .await?;
+        Ok(EvidenceRef::Event(event))
     }
 
-    /// Settles an item that this section has to settle.
+    /// Settles one of the section's items.
     pub(crate) async fn settle(
         &self,
         item: &str,
@@ -188,10 +238,8 @@ impl Section<'_> {
             .iter()
             .find(|known| known.as_str() == item)
         else {
-            return Err(defect(format!(
-                "{} settles {item}, which is not its own",
-                self.name()
-            )));
+            let what = format!("{} settles {item}, which is not its own", self.planned.step);
+            return Err(defect(what));
         };
         self.context
             .settle(item, verdict, reason, evidence.to_vec())
@@ -216,8 +264,20 @@ impl Section<'_> {
     }
 
     /// Settles an item as one that this run cannot establish.
-    pub(crate) async fn open(&self, item: &str, reason: &str) -> Result<(), StepError> {
+    pub(crate) async fn open(
+        &self,
+        item: &str,
+        reason: impl Into<String>,
+    ) -> Result<(), StepError> {
         self.settle(item, Verdict::Open, reason, &[]).await
+    }
+
+    /// Settles an item as one that cannot apply, by a fact of the inventory.
+    pub(crate) async fn none(&self, item: &str, fact: impl Into<String>) -> Result<(), StepError> {
+        let fact = fact.into();
+        let reason = format!("does not apply: {fact}");
+        self.settle(item, Verdict::NotApplicable { fact }, reason, &[])
+            .await
     }
 
     /// Raises a finding about a place.
@@ -240,117 +300,10 @@ impl Section<'_> {
             .await
     }
 
-    /// Keeps content as evidence and notes it for the step's result.
-    pub(crate) async fn keep(
-        &self,
-        kept: &mut Kept,
-        name: &str,
-        media_type: &str,
-        content: impl Into<Vec<u8>>,
-    ) -> Result<EvidenceRef, StepError> {
-        let digest = self.context.keep(name, media_type, content.into()).await?;
-        kept.0
-            .push((name.to_owned(), media_type.to_owned(), digest));
-        Ok(EvidenceRef::File(digest))
-    }
-
-    /// Reads a kept file as it stands in the evidence folder; its digest is checked.
-    pub(crate) async fn read(&self, digest: Digest) -> Result<Vec<u8>, StepError> {
-        let store = self.context.run.evidence();
-        let read = tokio::task::spawn_blocking(move || store.read(&digest)).await;
-        Ok(read.map_err(|error| defect(format!("reading {digest} was cut off: {error}")))??)
-    }
-
-    /// Reads everything back that the step kept, by digest, and parses it as what it claims to be.
-    async fn read_back(&self, result: &Value) -> Result<Seen, StepError> {
-        let kept = Kept::of(result);
-        let mut wrong = Vec::new();
-        for (name, media_type, digest) in &kept.0 {
-            match self.read(*digest).await {
-                Ok(content) => wrong.extend(malformed(name, media_type, &content)),
-                Err(error) => wrong.push(format!("{name}: {error}")),
-            }
-        }
-        let count = kept.0.len();
-        Ok(match wrong.is_empty() {
-            true => Seen::new(
-                true,
-                format!("{} read back by digest", counted(count, "kept file")),
-            ),
-            false => Seen::new(false, wrong.join("; ")),
-        })
-    }
-
-    fn name(&self) -> &StepName {
-        &self.planned.step
-    }
-
     /// Returns what runs.
     pub(crate) async fn observe(&self) -> Result<Observed, StepError> {
         Ok(self.context.target.observe().await?)
     }
-}
-
-fn malformed(name: &str, media_type: &str, content: &[u8]) -> Option<String> {
-    let wrong = match media_type {
-        "application/json" => serde_json::from_slice::<Value>(content)
-            .err()
-            .map(|e| e.to_string()),
-        "application/yaml" => {
-            let text = String::from_utf8_lossy(content);
-            serde_saphyr::from_str::<Value>(&text)
-                .err()
-                .map(|e| e.to_string())
-        }
-        _ => content.is_empty().then(|| "it is empty".to_owned()),
-    };
-    wrong.map(|wrong| format!("{name}: {wrong}"))
-}
-
-/// What a step kept: name, media type and digest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Kept(pub Vec<(String, String, Digest)>);
-
-impl Kept {
-    /// Returns what a step's result lists.
-    pub(crate) fn of(result: &Value) -> Self {
-        let listed = result.get(KEPT).cloned().unwrap_or_default();
-        Self(serde_json::from_value(listed).unwrap_or_default())
-    }
-
-    /// Returns the digest of the kept file of that name.
-    pub(crate) fn digest(&self, name: &str) -> Option<Digest> {
-        self.0.iter().find(|kept| kept.0 == name).map(|kept| kept.2)
-    }
-
-    /// Adds the list to a step's result.
-    pub(crate) fn into_result(self, mut result: Value) -> Value {
-        if let Some(object) = result.as_object_mut() {
-            object.insert(KEPT.to_owned(), json!(self.0));
-        }
-        result
-    }
-}
-
-/// Returns the URL where clients reach a service, if it has an address.
-pub(crate) fn base_url(observed: &Observed, service: &str) -> Option<String> {
-    let address = observed
-        .addresses
-        .iter()
-        .find(|address| address.service == service)?;
-    Some(format!("http://{}", address.address))
-}
-
-/// Returns the running instances of the release that is deployed.
-pub(crate) fn instances<'a>(
-    observed: &'a Observed,
-    context: &'a Context,
-) -> impl Iterator<Item = &'a Instance> {
-    let to = &context.to;
-    observed
-        .instances
-        .iter()
-        .filter(move |instance| instance.running && instance.release == *to)
 }
 
 /// Returns the error of something that only a defect of this program can cause.
@@ -362,7 +315,11 @@ pub(crate) fn defect(what: String) -> StepError {
     )
 }
 
-/// Returns an identifier that nothing else has: of a marker, a trace, a request.
-pub(crate) fn fresh_id() -> uuid::Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+/// Runs work that blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StepError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| defect(format!("{what} was cut off: {error}")))
 }

@@ -127,7 +127,7 @@ fn body(
 fn value_of(document: &Document, name: &str, parameter: &Value) -> Option<String> {
     // The same key for two requests means the same request, so each gets its own.
     if name.eq_ignore_ascii_case("idempotency-key") {
-        return Some(crate::section::fresh_id().to_string());
+        return Some(crate::phases::look::fresh_id().to_string());
     }
     match document.example(parameter)? {
         Value::String(text) => Some(text),

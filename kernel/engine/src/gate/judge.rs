@@ -145,13 +145,16 @@ fn errors(
     })
 }
 
-/// Returns the chance of as many failures of the new release if it fails like the stable one, or, where that
-/// had no request, as much as the policy allows.
+/// Returns the chance of as many failures of the new release if it fails like the stable one. Where
+/// that had too few requests to be compared with, and none of them failed, it is that of a release
+/// which fails as much as the policy allows, if that is smaller.
 fn as_many_failures(new: &Sums, stable: &Sums, policy: &AnalysisPolicy) -> f64 {
-    match stable.count {
-        0 => at_least(new.failed, new.count, policy.error_share_margin / 100.0),
-        _ => at_least_of_both((new.failed, new.count), (stable.failed, stable.count)),
+    let alike = at_least_of_both((new.failed, new.count), (stable.failed, stable.count));
+    if stable.failed > 0 || stable.count >= policy.min_requests {
+        return alike;
     }
+    let allowed = policy.error_share_margin / 100.0;
+    alike.min(at_least(new.failed, new.count, allowed))
 }
 
 fn latency(
@@ -318,6 +321,7 @@ mod tests {
         assert!(!passes(sums(20, 3, 5_000), sums(900, 0, 5_000), false));
         assert!(passes(sums(1000, 3, 5_000), sums(900, 0, 5_000), false));
         assert!(!passes(sums(3, 3, 5_000), Sums::default(), false));
+        assert!(!passes(sums(9, 9, 5_000), sums(1, 0, 5_000), false));
     }
 
     #[test]

@@ -9,12 +9,15 @@ use std::time::Duration;
 use code_deploy_record::verify_folder;
 use tokio::net::TcpStream;
 
-use super::work::blocking;
 use crate::http::HttpClient;
 use crate::inventory::{self, Inventory};
+use crate::section::blocking;
 use crate::step::StepError;
-use crate::target::{Balancing, Observed};
+use crate::target::{Balancing, Instance, Observed};
 use crate::{Context, Error};
+
+/// How long a request of the phases that follow the release may take.
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one connection or request of these looks may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
@@ -184,4 +187,30 @@ pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     } else {
         texts.join(", ")
     }
+}
+
+/// Returns the URL where clients reach a service, if it has an address.
+pub(crate) fn base_url(observed: &Observed, service: &str) -> Option<String> {
+    let address = observed
+        .addresses
+        .iter()
+        .find(|address| address.service == service)?;
+    Some(format!("http://{}", address.address))
+}
+
+/// Returns the running instances of the release that is deployed.
+pub(crate) fn instances<'a>(
+    observed: &'a Observed,
+    context: &'a Context,
+) -> impl Iterator<Item = &'a Instance> {
+    let to = &context.to;
+    observed
+        .instances
+        .iter()
+        .filter(move |instance| instance.running && instance.release == *to)
+}
+
+/// Returns an identifier that nothing else has: of a marker, a trace, a request.
+pub(crate) fn fresh_id() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use code_deploy_record::{Column, Report};
 
-use super::work::blocking;
+use crate::section::blocking;
 use crate::source::{self, Found};
 use crate::step::StepError;
 use crate::{Context, Spec};

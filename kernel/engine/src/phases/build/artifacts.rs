@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{artifacts_of, scratch};
 use crate::phases::look::{bytes, counted, list};
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
 

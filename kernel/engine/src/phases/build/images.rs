@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::logs;
 use crate::phases::look::{bytes, counted, list};
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::plan::Inputs;
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::spec::{Service, Spec};
 use crate::step::StepError;
 use crate::target::{Image, ImageSource, ImageWanted};

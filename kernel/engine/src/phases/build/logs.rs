@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::artifacts_of;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::spec::BuildFile;
 use crate::step::StepError;
 use crate::{Context, Progress, Step, left};

@@ -12,7 +12,7 @@ use super::artifacts::found;
 use super::scratch::{self, Scratch};
 use crate::Step;
 use crate::phases::look::{counted, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// How long the second tool may take for one artifact.

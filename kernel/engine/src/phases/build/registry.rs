@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::artifacts::found;
 use crate::Step;
 use crate::phases::look::{counted, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// Returns the step.

@@ -12,7 +12,7 @@ use crate::Step;
 use crate::inventory::Ecosystem;
 use crate::phases::look;
 use crate::phases::policy;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::source::Found;
 use crate::step::StepError;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::Step;
 use crate::phases::look::{self, list};
 use crate::phases::policy;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::source::{self, Found, Repository};
 use crate::spec::Reaction;
 use crate::step::StepError;

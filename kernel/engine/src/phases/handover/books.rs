@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use code_deploy_record::RunState;
 
 use crate::phases::fill;
-use crate::phases::look::counted;
+use crate::phases::look::{base_url, counted, instances};
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
-use crate::section::{Section, base_url, instances};
+use crate::section::Section;
 use crate::spec::{Contact, Service, Spec};
 use crate::step::StepError;
 use crate::target::Observed;

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report, RunFolder, StepName};
+use code_deploy_record::{Basis, Column, Report, RunFolder, StepName};
 use serde_json::{Value, json};
 
 use super::VERB;
 use crate::phases::look::counted;
-use crate::phases::work::blocking;
-use crate::section::{Kept, Outline, Section, Seen, Work};
+use crate::section::{Kept, Outline, Section, Seen, Work, blocking};
 use crate::step::StepError;
 
 pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "notebooks",
     title: "Make the notebook of the handover from the record so far, and look for every document in it",
-    items: &["10.1.6"],
+    items: "10.1.6",
+    undo: None,
     methods: (
         "every line of every document stands in the kept notebook",
         "the same in a notebook that is made from the record anew",
@@ -67,7 +67,7 @@ impl Work for Notebooks {
                 whole,
                 Basis::Performed,
                 told(&documents),
-                &[file, EvidenceRef::Event(event)],
+                &[file, event],
             )
             .await?;
         Ok(kept.into_result(json!({})))

@@ -14,11 +14,7 @@ use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::{DeployFile, Spec};
 use crate::step::StepError;
 
-const fn outline(
-    section: &'static str,
-    title: &'static str,
-    items: &'static [&'static str],
-) -> Outline {
+const fn outline(section: &'static str, title: &'static str, items: &'static str) -> Outline {
     let methods = (
         "kept list held against the deployment file as read",
         "deployment file read again from disk",
@@ -28,21 +24,22 @@ const fn outline(
         section,
         title,
         items,
+        undo: None,
         methods,
         expected: Duration::from_secs(1),
     }
 }
 
-pub(super) const CONTACTS: Outline = outline("contacts", "Hand over who answers for what", &[]);
+pub(super) const CONTACTS: Outline = outline("contacts", "Hand over who answers for what", "");
 pub(super) const ESCALATION: Outline =
-    outline("escalation", "Hand over who is called when", &["10.2.4"]);
+    outline("escalation", "Hand over who is called when", "10.2.4");
 pub(super) const MAINTENANCE: Outline = outline(
     "maintenance",
     "Hand over windows and the guide of maintenance",
-    &["10.2.5"],
+    "10.2.5",
 );
 pub(super) const KNOWN_ISSUES: Outline =
-    outline("known-issues", "Hand over what is known not to work", &[]);
+    outline("known-issues", "Hand over what is known not to work", "");
 
 /// Which list is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +219,7 @@ impl Work for People {
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        evidence.push(EvidenceRef::Event(section.report(&title, report).await?));
+        evidence.push(section.report(&title, report).await?);
         self.settle(section, &rows, guide.as_deref(), &evidence)
             .await?;
         Ok(kept.into_result(json!({})))

@@ -9,18 +9,17 @@ use serde_json::{Value, json};
 use super::VERB;
 use super::books::Books;
 use crate::http::HttpClient;
-use crate::phases::look::counted;
+use crate::phases::look::{REQUEST_LIMIT, base_url, counted};
 use crate::phases::observe::alerts_with_rules;
-use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url};
+use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
 
 pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "runbooks",
     title: "Write a runbook of every service and every alert, and the guides",
-    items: &[
-        "10.1.1", "10.1.2", "10.1.3", "10.1.4", "10.1.5", "10.2.1", "10.2.2", "10.2.3", "10.2.6",
-    ],
+    items: "10.1.1 10.1.2 10.1.3 10.1.4 10.1.5 10.2.1 10.2.2 10.2.3 10.2.6",
+    undo: None,
     methods: (
         "a kept runbook for every service and alert, without a gap",
         "the addresses that the runbooks name answer",
@@ -127,7 +126,7 @@ impl Work for Runbooks {
         ];
         let mut whole = Report::new().with_table("Documents", columns, rows);
         whole.blocks.extend(report.blocks);
-        let event = EvidenceRef::Event(section.report("Runbooks", whole).await?);
+        let event = section.report("Runbooks", whole).await?;
         let plain: Vec<_> = texts
             .into_iter()
             .map(|(name, _, text)| (name, text))

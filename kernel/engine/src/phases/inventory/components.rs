@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::inventory::{ConfigurationKind, Endpoint, Inventory};
 use crate::phases::look::{self, counted, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::Observed;
 use crate::{Context, Step};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::Step;
 use crate::inventory::{Dependencies, Ecosystem, Inventory};
 use crate::phases::look;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 
 /// Returns the step.

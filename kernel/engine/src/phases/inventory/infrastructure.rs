@@ -11,7 +11,7 @@ use super::listings::{listings, with_listings};
 use crate::Step;
 use crate::inventory::Inventory;
 use crate::phases::look::{self, bytes, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::{Capacity, Observed};
 

@@ -3,7 +3,7 @@
 use code_deploy_record::{Column, Report};
 
 use crate::phases::look::list;
-use crate::phases::work::Section;
+use crate::section::Section;
 use crate::step::StepError;
 use crate::target::{Listing, Topic};
 

@@ -12,7 +12,7 @@ use super::walls;
 use crate::Step;
 use crate::inventory::Inventory;
 use crate::phases::look::{self, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::{Listing, Observed};
 

@@ -5,7 +5,7 @@ use code_deploy_record::{Basis, EvidenceRef};
 use super::listings::about;
 use crate::inventory::Inventory;
 use crate::phases::look::list;
-use crate::phases::work::Section;
+use crate::section::Section;
 use crate::step::StepError;
 use crate::target::{Listing, Observed, Topic};
 

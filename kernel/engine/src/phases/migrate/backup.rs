@@ -16,7 +16,7 @@ use super::database::Database;
 use super::sqlite::{Sqlite, Tables, Timed, io_failed};
 use crate::Step;
 use crate::phases::look::counted;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 
 const ITEMS: [&str; 6] = ["4.1.1", "4.1.2", "4.1.3", "4.1.4", "4.1.5", "4.1.6"];

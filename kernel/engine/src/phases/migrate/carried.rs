@@ -9,7 +9,7 @@ use super::execution::DESTRUCTIVE;
 use super::guard::Guarded;
 use super::statements::{Does, Statement};
 use crate::phases::look::counted;
-use crate::phases::work::Section;
+use crate::section::Section;
 use crate::step::StepError;
 
 /// A migration that holds a lock for longer than this is shown as one that blocks writers.

@@ -17,7 +17,7 @@ use super::guard::{self, Guarded};
 use super::sqlite::Sqlite;
 use super::statements::{self, Does};
 use crate::Step;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::settle::accepts_failed;
 use crate::step::StepError;
 

@@ -12,7 +12,7 @@ use super::database::Database;
 use super::milliseconds;
 use super::sqlite::Sqlite;
 use crate::Step;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// A query may take this many times what it took before.

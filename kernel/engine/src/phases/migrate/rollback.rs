@@ -16,7 +16,7 @@ use super::guard;
 use super::sqlite::{Sqlite, io_failed};
 use crate::Step;
 use crate::phases::look::counted;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// Returns the step.

@@ -13,7 +13,7 @@ use super::effects::Effects;
 use super::execution::unguarded;
 use super::sqlite::{Sqlite, Tables, quoted};
 use crate::Step;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// How many rows of each table are looked up one by one.

@@ -17,7 +17,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "alerts",
     title: "Make alert rules from the objectives",
-    items: &["8.1.4", "8.1.5"],
+    items: "8.1.4 8.1.5",
+    undo: None,
     methods: (
         "kept rules parsed and held against the objectives",
         "metrics of the rules scraped",
@@ -235,7 +236,7 @@ impl Work for Alerts {
             ));
         }
         let report = report.with_code(RULES, "yaml", file);
-        let event = EvidenceRef::Event(section.report("Alert rules", report).await?);
+        let event = section.report("Alert rules", report).await?;
         let reason = format!(
             "written for Prometheus to load: {}; this program runs no Prometheus, so nothing evaluates them after the run",
             counted(count, "rule")

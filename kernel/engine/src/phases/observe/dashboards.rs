@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report};
+use code_deploy_record::{Basis, Column, Report};
 use serde_json::{Value, json};
 
 use super::VERB;
@@ -15,7 +15,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "dashboards",
     title: "Make a dashboard of every service",
-    items: &["8.1.3"],
+    items: "8.1.3",
+    undo: None,
     methods: (
         "kept dashboard parsed, one row a service",
         "metrics of the panels scraped",
@@ -94,7 +95,7 @@ impl Work for Dashboards {
         let report = Report::new()
             .with_text(text)
             .with_table(DASHBOARD, columns, rows);
-        let event = EvidenceRef::Event(section.report("Dashboards", report).await?);
+        let event = section.report("Dashboards", report).await?;
         let reason = match bare.is_empty() {
             true => format!(
                 "{count} panels for {} services were written",

@@ -12,7 +12,8 @@ use super::VERB;
 use super::reading::{LogFacts, log};
 use crate::Context;
 use crate::http::{HttpClient, Request};
-use crate::section::{Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::section::{Outline, Section, Seen, Work};
 use crate::step::StepError;
 use crate::target::InstanceLog;
 
@@ -20,7 +21,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "logs",
     title: "Write markers through every instance and find them in its log",
-    items: &["8.2.1", "8.2.2", "8.2.3", "8.2.4", "8.2.5", "8.2.6"],
+    items: "8.2.1 8.2.2 8.2.3 8.2.4 8.2.5 8.2.6",
+    undo: None,
     methods: (
         "logs read again: the markers are still there once",
         "a new marker through each service's address, found in one log",
@@ -112,7 +114,7 @@ async fn look(section: &Section<'_>) -> Result<(Vec<Looked>, Vec<String>), StepE
             continue;
         };
         let markers: Vec<_> = (0..MARKERS)
-            .map(|_| format!("marker-{}", crate::section::fresh_id()))
+            .map(|_| format!("marker-{}", crate::phases::look::fresh_id()))
             .collect();
         let mut posted = 0;
         for marker in &markers {
@@ -168,7 +170,7 @@ impl Work for Logs {
             let missing = missing.join(", ");
             report = report.with_text(format!("Without a marker endpoint or a log: {missing}."));
         }
-        let event = EvidenceRef::Event(section.report("Log aggregation", report).await?);
+        let event = section.report("Log aggregation", report).await?;
         settle(section, &looked, &missing, event).await?;
         let logs = looked.iter().map(|one| {
             json!({ "service": one.service, "instance": one.instance,
@@ -208,7 +210,7 @@ impl Work for Logs {
             else {
                 continue;
             };
-            let marker = format!("marker-{}", crate::section::fresh_id());
+            let marker = format!("marker-{}", crate::phases::look::fresh_id());
             sent += 1;
             if !post(&client, &format!("{base}{path}"), &marker).await {
                 continue;

@@ -11,14 +11,16 @@ use super::VERB;
 use super::reading::{Coverage, coverage};
 use crate::exposition::Exposition;
 use crate::http::HttpClient;
-use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
 
 pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "metrics",
     title: "Scrape every instance and see that every service gives samples",
-    items: &["8.1.1", "8.1.2", "8.1.6"],
+    items: "8.1.1 8.1.2 8.1.6",
+    undo: None,
     methods: (
         "kept scrapes parsed again",
         "each service scraped again at its address",
@@ -179,13 +181,7 @@ impl Work for Metrics {
             .await?;
         let report = report(section, &scraped, &samples, &config);
         let event = section.report("Metrics", report).await?;
-        settle(
-            section,
-            &scraped,
-            &samples,
-            [config_kept, EvidenceRef::Event(event)],
-        )
-        .await?;
+        settle(section, &scraped, &samples, [config_kept, event]).await?;
         Ok(kept.into_result(json!({ "scraped": scraped.len() })))
     }
 

@@ -12,7 +12,8 @@ use super::logs::files;
 use super::reading::log;
 use crate::Context;
 use crate::journey::{self, JourneyStepResult};
-use crate::section::{Kept, Outline, Section, Seen, Work, base_url};
+use crate::phases::look::base_url;
+use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::{Journey, JourneyStep};
 use crate::step::StepError;
 
@@ -20,7 +21,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "traces",
     title: "Follow requests with a trace through the logs of every service",
-    items: &ITEMS,
+    items: ITEMS,
+    undo: None,
     methods: (
         "kept traces: each request and its spans",
         "a fresh request's trace found in the logs",
@@ -112,7 +114,7 @@ fn traced(journey: &Journey) -> (Journey, Vec<String>) {
     let mut journey = journey.clone();
     let mut traces = Vec::new();
     for step in &mut journey.steps {
-        let trace = crate::section::fresh_id().simple().to_string();
+        let trace = crate::phases::look::fresh_id().simple().to_string();
         let header = format!("00-{trace}-{}-01", parent_of(&trace));
         step.headers.insert("traceparent".to_owned(), header);
         traces.push(trace);
@@ -275,7 +277,7 @@ impl Work for Traces {
             Column::number("longest span (ms)"),
         ];
         let report = Report::new().with_table("Traces of the journeys", columns, rows.collect());
-        let event = EvidenceRef::Event(section.report("Distributed traces", report).await?);
+        let event = section.report("Distributed traces", report).await?;
         settle(section, &traces, &[file, event]).await?;
         Ok(kept.into_result(json!({ "traces": traces.len() })))
     }
@@ -317,7 +319,7 @@ impl Work for Traces {
     }
 }
 
-const ITEMS: [&str; 6] = ["8.3.1", "8.3.2", "8.3.3", "8.3.4", "8.3.5", "8.3.6"];
+const ITEMS: &str = "8.3.1 8.3.2 8.3.3 8.3.4 8.3.5 8.3.6";
 
 const NOT_TRACED: &str = "no service writes the traceparent of a request into its log, so that nothing can be said of traces";
 
@@ -352,7 +354,7 @@ async fn settle(
     evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
     if nothing_traced(traces) {
-        for item in ITEMS {
+        for item in ITEMS.split_ascii_whitespace() {
             section.open(item, not_traced(traces)).await?;
         }
         return Ok(());

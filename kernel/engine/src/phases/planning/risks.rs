@@ -8,8 +8,8 @@ use code_deploy_record::{Column, Release, Report, RunOutcome, RunsFolder};
 use serde_json::{Value, json};
 
 use crate::foresight::{self, Foreseen};
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::plan::Inputs;
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::spec::DatabaseUrl;
 use crate::step::StepError;
 use crate::{Context, Step};

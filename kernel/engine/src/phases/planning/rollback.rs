@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use code_deploy_record::{Column, PlannedStep, Report};
 use serde_json::{Value, json};
 
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
 

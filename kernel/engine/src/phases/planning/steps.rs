@@ -8,7 +8,7 @@ use code_deploy_record::{Column, Digest, PlannedStep, Report};
 use serde_json::{Value, json};
 
 use crate::phases::look::list;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, defect, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, defect, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::gate;
 use crate::phases;
 use crate::phases::look::list;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::spec::ApprovalRule;
 use crate::step::StepError;
 use crate::{Context, Step};

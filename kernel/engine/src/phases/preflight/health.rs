@@ -15,7 +15,7 @@ use crate::phases::look::{self, LIMIT, list};
 use crate::phases::migrate::{Sqlite, path_of};
 use crate::phases::observe::{Trace, follow_journeys};
 use crate::phases::paths;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::spec::Journey;
 use crate::step::StepError;
 use crate::target::Observed;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::phases::look::bytes;
 use crate::phases::migrate::path_of;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 use crate::target::{Capacity, Observed};
 use crate::{Context, Step};

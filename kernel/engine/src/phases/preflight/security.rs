@@ -11,7 +11,7 @@ use crate::Step;
 use crate::gate;
 use crate::phases::look::list;
 use crate::phases::policy::{self, configured_secrets};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
 /// Returns the step.

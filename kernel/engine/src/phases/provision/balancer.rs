@@ -12,7 +12,7 @@ use crate::gate;
 use crate::http::HttpClient;
 use crate::phases;
 use crate::phases::look::{self, LIMIT, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::{Balancing, Observed};
 use crate::{Context, Step};

@@ -12,7 +12,7 @@ use crate::gate;
 use crate::http::HttpClient;
 use crate::phases::look::{self, LIMIT, list};
 use crate::phases::paths::{self, Path};
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::spec::Service;
 use crate::step::StepError;
 use crate::{Context, Step};

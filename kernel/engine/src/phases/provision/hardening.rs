@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::inventory::ConfigurationKind;
 use crate::phases::look::{self, list};
 use crate::phases::policy;
-use crate::phases::work::{Outline, Section, Seen, Work, blocking, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
 use crate::step::StepError;
 use crate::target::Observed;
 use crate::{Context, Step};

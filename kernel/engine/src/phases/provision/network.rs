@@ -8,7 +8,7 @@ use code_deploy_record::{Basis, Column, Report};
 use serde_json::{Value, json};
 
 use crate::phases::look::{self, LIMIT, list};
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::{Context, Step};
 

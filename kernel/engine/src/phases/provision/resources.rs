@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::phases::look::{self, bytes, counted, list};
 use crate::phases::migrate::path_of;
-use crate::phases::work::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::{Observed, ServiceAddress};
 use crate::{Context, Step};

@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use super::VERB;
 use crate::http::HttpClient;
 use crate::load::ClientTotals;
-use crate::section::{Outline, REQUEST_LIMIT, Section, Seen, Work, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::section::{Outline, Section, Seen, Work};
 use crate::step::StepError;
 
 pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "acceptance",
     title: "Show the eight criteria of a finished run with their figures",
-    items: &[],
+    items: "",
+    undo: None,
     methods: (
         "criteria drawn up again from the record",
         "readiness of every service asked",

@@ -10,7 +10,8 @@ use super::VERB;
 use crate::contract::{self, ContractResult};
 use crate::http::{HttpClient, Request};
 use crate::journey::{self, JourneyResult};
-use crate::section::{Kept, Outline, REQUEST_LIMIT, Section, Seen, Work, base_url};
+use crate::phases::look::{REQUEST_LIMIT, base_url};
+use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::Spec;
 use crate::step::StepError;
 
@@ -18,7 +19,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "functional",
     title: "Make every journey, hold every service against its contract, try edge cases",
-    items: &["9.1.1", "9.1.2", "9.1.4", "9.1.5", "9.1.6"],
+    items: "9.1.1 9.1.2 9.1.4 9.1.5 9.1.6",
+    undo: None,
     methods: ("kept results counted again", "every journey made once more"),
     expected: Duration::from_secs(10),
 };
@@ -123,7 +125,7 @@ fn cases(spec: &Spec, service: &str, base: &str, known: Option<&str>) -> Vec<Cas
         "unknown path",
         "404",
         Request::get(
-            format!("{base}/{}", crate::section::fresh_id().simple()),
+            format!("{base}/{}", crate::phases::look::fresh_id().simple()),
             REQUEST_LIMIT,
         ),
     )];
@@ -182,7 +184,7 @@ impl Work for Functional {
             )
             .await?;
         let report = report(&journeys, &contracts, &edges);
-        let event = EvidenceRef::Event(section.report("Functional results", report).await?);
+        let event = section.report("Functional results", report).await?;
         let evidence = [file, event];
         settle_journeys(section, &journeys, &evidence).await?;
         settle_contracts(section, &contracts, &evidence).await?;

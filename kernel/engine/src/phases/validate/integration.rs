@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report, Verdict};
+use code_deploy_record::{Basis, Column, Report, Verdict};
 use serde_json::{Value, json};
 
 use super::VERB;
@@ -16,7 +16,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "integration",
     title: "See every declared call between services in a trace",
-    items: &["9.1.3"],
+    items: "9.1.3",
+    undo: None,
     methods: (
         "calls counted in the kept traces",
         "calls found in traces of new requests",
@@ -56,7 +57,7 @@ impl Work for Integration {
             Column::text("result"),
         ];
         let report = Report::new().with_table("Calls between services", columns, rows.collect());
-        let event = EvidenceRef::Event(section.report("Integrations", report).await?);
+        let event = section.report("Integrations", report).await?;
         let evidence = [file, event];
         let (found, all) = (seen(section, &traces), edges.len());
         let reason = format!(

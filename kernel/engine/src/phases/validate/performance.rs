@@ -14,8 +14,8 @@ use super::VERB;
 use super::objectives::{Measure, Routed, against, compare, routed};
 use crate::duration::Span;
 use crate::load::{ClientConfig, ClientTotals, run_client};
-use crate::phases::look::counted;
-use crate::section::{Kept, Outline, Section, Seen, Work, base_url};
+use crate::phases::look::{base_url, counted};
+use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::LoadProfile;
 use crate::step::StepError;
 
@@ -25,7 +25,8 @@ pub(super) fn outline(load: Duration) -> Outline {
         verb: VERB,
         section: "performance",
         title: "Put load on the release and hold it against objectives and the release replaced",
-        items: &["9.2.1", "9.2.2", "9.2.3", "9.2.4", "9.2.5", "9.2.6"],
+        items: "9.2.1 9.2.2 9.2.3 9.2.4 9.2.5 9.2.6",
+        undo: None,
         methods: (
             "the load test's samples summed up again",
             "a short second load held against the same objectives",
@@ -176,9 +177,7 @@ impl Work for Performance {
             &baseline,
             seconds,
         );
-        evidence.push(EvidenceRef::Event(
-            section.report("Performance", report).await?,
-        ));
+        evidence.push(section.report("Performance", report).await?);
         settle_load(
             section,
             loaded.as_ref().map(|own| (own.0, &own.1)),

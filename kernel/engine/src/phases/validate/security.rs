@@ -17,7 +17,8 @@ pub(super) const OUTLINE: Outline = Outline {
     verb: VERB,
     section: "security",
     title: "Try at every address what must be refused",
-    items: &["9.3.1", "9.3.2", "9.3.3", "9.3.4", "9.3.5", "9.3.6"],
+    items: "9.3.1 9.3.2 9.3.3 9.3.4 9.3.5 9.3.6",
+    undo: None,
     methods: ("kept answers judged again", "all probes sent once more"),
     expected: Duration::from_secs(5),
 };
@@ -285,7 +286,7 @@ impl Work for Security {
             "{tried} listeners on loopback were tried from this machine's outer address; {} answered.",
             open.len()
         ));
-        let event = EvidenceRef::Event(section.report("Security of what runs", report).await?);
+        let event = section.report("Security of what runs", report).await?;
         for probe in probes.iter().filter(|probe| !probe.passed()) {
             let message = format!("{} is not refused: {}", probe.name, probe.seen());
             let cure = "Refuse such a request with a status from 400 to 499 and no inner detail.";
