@@ -29,6 +29,21 @@ impl Last {
         self.state.has_ended()
     }
 
+    /// Returns whether it deployed to that target.
+    pub(super) fn is_at(&self, target: &str) -> bool {
+        let started = self.state.started.as_ref();
+        started.is_some_and(|started| started.target == target)
+    }
+
+    /// Returns the release on which it left everything, once it has ended.
+    pub(super) fn release_left(&self) -> Option<Release> {
+        let started = self.state.started.as_ref()?;
+        match self.state.finished.as_ref()?.0 {
+            RunOutcome::Succeeded => Some(started.to.clone()),
+            _ => started.from.clone(),
+        }
+    }
+
     /// Returns what ties the next run to it, so that the runs are one line.
     pub(super) fn link(&self) -> Result<PreviousRun> {
         let mut journal: JournalReader = self.folder.events()?;

@@ -157,7 +157,7 @@ async fn begin(
 ) -> Result<Runner> {
     let recovered = answer("looking after the place", options.target.recover()).await?;
     let observed = answer("finding out what runs", options.target.observe()).await?;
-    let from = stable(&observed, &options)?;
+    let from = stable(&observed, &options, last.as_ref())?;
     let inputs = inputs_from(&options, runs, from).map_err(|error| also(error, recovered))?;
     admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
@@ -238,9 +238,21 @@ pub(super) fn no_thread(error: &std::io::Error) -> Error {
     )
 }
 
-pub(super) fn stable(observed: &Observed, options: &OpenOptions) -> Result<Option<Release>> {
-    let runs = observed.instances.iter().any(|instance| instance.running);
+/// Returns the release that is live. Where a service is so ill that nobody serves it, that is the release
+/// which the last run left everything on, if no other runs.
+pub(super) fn stable(
+    observed: &Observed,
+    options: &OpenOptions,
+    last: Option<&Last>,
+) -> Result<Option<Release>> {
+    let mut running = observed.instances.iter().filter(|one| one.running);
+    let runs = running.clone().next().is_some();
     if observed.stable.is_none() && runs {
+        let left = last.filter(|last| last.is_at(&options.spec.target));
+        let left = left.and_then(Last::release_left);
+        if let Some(left) = left.filter(|left| running.all(|one| one.release == *left)) {
+            return Ok(Some(left));
+        }
         let releases: std::collections::BTreeSet<_> = observed
             .instances
             .iter()

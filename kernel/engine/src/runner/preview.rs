@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use code_deploy_record::{Release, RunOutcome, RunsFolder};
+use code_deploy_record::{Release, RunsFolder};
 
 use super::join::plan_of_open_run;
 use super::last::{Last, last_run, require_earlier, runs_of};
@@ -55,13 +55,13 @@ async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
     // A router that died is started again when a run begins; here nothing may be started, so
     // what it served is taken from the record.
     let from = if runs_now && observed.traffic.is_empty() {
-        last.as_ref().and_then(release_left)
+        last.as_ref().and_then(Last::release_left)
     } else {
         None
     };
     let from = match from {
         Some(from) => Some(from),
-        None => stable(&observed, options)?,
+        None => stable(&observed, options, last.as_ref())?,
     };
     let inputs = inputs_from(options, &runs, from)?;
     admit(options, &inputs.to).await?;
@@ -112,13 +112,4 @@ fn refuse_unlisted(options: &OpenOptions, to: &Release) -> Result<()> {
         ),
         "Name one of these, or add the release there.",
     ))
-}
-
-/// Returns the release on which an ended run left everything.
-fn release_left(last: &Last) -> Option<Release> {
-    let started = last.state.started.as_ref()?;
-    match last.state.finished.as_ref()?.0 {
-        RunOutcome::Succeeded => Some(started.to.clone()),
-        _ => started.from.clone(),
-    }
 }

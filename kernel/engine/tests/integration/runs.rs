@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use code_deploy_engine::Ended;
 use code_deploy_engine::spec::StrategyKind;
+use code_deploy_engine::target::{Shares, Target as _};
 use code_deploy_record::{EventBody, RunOutcome, Verdict, verify_folder};
 
 use crate::simulated::Faults;
@@ -239,6 +240,28 @@ async fn a_finished_run_is_reverted_by_a_run_that_moves_traffic_at_once() {
             .any(|entry| entry.starts_with("Apply release.traffic")),
         "{course:?}"
     );
+    assert_eq!(
+        (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
+        (4, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_which_a_service_serves_nobody_is_the_one_that_the_last_run_left() {
+    let stage = Stage::canary().await;
+    let mut runner = stage.open("1.1.0").await;
+    assert!(runner.run_all().await.unwrap().is_done());
+    let reverts = runner.run_id();
+    runner.close().await;
+    let nobody = [("catalog".to_owned(), Shares::new())].into();
+    stage.target.set_traffic(&nobody).await.unwrap();
+    assert_eq!(stage.target.observe().await.unwrap().stable, None);
+    let mut options = stage.options("1.0.0", code_deploy_engine::Purpose::Begin);
+    options.reverts = reverts;
+    let mut back = code_deploy_engine::Runner::open(options).await.unwrap();
+    let ended = back.run_all().await.unwrap();
+    back.close().await;
+    assert!(ended.is_done(), "{ended:?}");
     assert_eq!(
         (stage.target.running("1.0.0"), stage.target.running("1.1.0")),
         (4, 0)

@@ -300,6 +300,27 @@ fn a_run_that_was_killed_while_traffic_was_split_is_resumed_outlasts_the_api_ser
 }
 
 #[test]
+fn a_release_of_which_services_have_no_pod_left_is_left_for_the_one_before() {
+    let (namespace, place) = stage("ill");
+    succeeded(&run(&place, &[]));
+    // Users get no answer, and what replaces the one service needs the other to get ready.
+    for name in ["storefront", "orders"] {
+        let deployment = format!("deployment/{name}-1-1-0");
+        namespace.kubectl(&["scale", &deployment, "--replicas=0"]);
+        namespace.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]);
+    }
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "nothing answers"]);
+    succeeded(&back);
+    let state = ended(&place, &back, RunOutcome::Succeeded);
+    let all = [("1.0.0".parse().unwrap(), 100)].into();
+    for (service, (served, ..)) in &state.traffic {
+        assert_eq!(served, &all, "{service}");
+    }
+    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+    succeeded(&run(&place, &["--stop"]));
+}
+
+#[test]
 fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     let (namespace, mine) = stage("refused");
     let refused = |place: &Place, words: &[&str]| {
