@@ -1,5 +1,4 @@
-//! The table of commands. The command line, the cell magics, help, completion and the reference
-//! in the README are all made from it.
+//! The table of commands. The command line, the cell magics, help and completion are all made from it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -71,7 +70,7 @@ pub struct RunArgs {
     /// Environment of the deployment file: dev, test, staging, prod or another
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: Option<String>,
-    /// Where to: local, docker-desktop, k8s, cloud-aws
+    /// Where to: local, docker-desktop or k8s
     #[arg(value_name = "TARGET")]
     pub target: Option<String>,
     /// Release to deploy [default: `release` of the deployment file]
@@ -131,7 +130,7 @@ pub enum Command {
     /// Open or join the run of this folder (cells only; in a terminal leave the word out)
     #[command(name = "code-deploy", hide = true)]
     Open(RunArgs),
-    /// Discover and map applications, infrastructure and network (phase 1)
+    /// Begin a run, and map applications, infrastructure and network (phase 1)
     Inventory(VerbArgs),
     /// Show plan, risks and rollback; changes nothing (phase 1)
     Plan(PlanArgs),
