@@ -22,9 +22,6 @@ use crate::output::CellOutput;
 
 /// The host compiles once before it is ready; on a loaded machine that takes a while.
 const START_LIMIT: Duration = Duration::from_secs(180);
-/// Settings of the C library, and that its allocator is to ask for large pages: the analysis of a cell walks over
-/// hundreds of megabytes, and in pages of 4 KiB it waits for the tables of pages.
-pub(super) const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 /// Where evcxr compiles, where whoever starts the kernel sets it.
 const EVCXR_FOLDER: &str = "EVCXR_TMPDIR";
 
@@ -97,9 +94,6 @@ impl Host {
         let mut command = Command::new(program);
         if std::env::var_os(EVCXR_FOLDER).is_none() {
             command.env(EVCXR_FOLDER, folder.evcxr());
-        }
-        if std::env::var_os(ALLOCATOR.0).is_none() {
-            command.env(ALLOCATOR.0, ALLOCATOR.1);
         }
         let mut child = command
             .args(arguments)

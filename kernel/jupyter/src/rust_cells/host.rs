@@ -10,7 +10,6 @@ use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, Eval
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{getpgrp, getpid};
 
-use super::child::ALLOCATOR;
 use super::program::RESULT_LIMIT;
 use super::protocol::{Event, Request};
 use super::questions::{Answer, Questions};
@@ -68,10 +67,6 @@ fn start(folder: Option<&Path>, events: &Events) -> Result<(CommandContext, Rela
     let relay = Relay::start(folder, events.clone())?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(RUNTIME_WORDS);
-    if std::env::var_os(ALLOCATOR.0).is_some_and(|set| set == ALLOCATOR.1) {
-        // It is for the analysis, not for what cells compute and start.
-        command.env_remove(ALLOCATOR.0);
-    }
     // Nothing that a cell writes goes through evcxr's queues, which have no bound: see `program`.
     let (context, _) = EvalContext::with_subprocess_command(command)?;
     Ok((CommandContext::with_eval_context(context), relay))
