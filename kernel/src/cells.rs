@@ -246,6 +246,10 @@ impl Cells for DeployCells {
         }
     }
 
+    fn is_idle(&self, code: &str) -> bool {
+        magic::is_idle(code)
+    }
+
     async fn complete(&self, code: &str, cursor: usize) -> Completion {
         let words = ProjectWords::new(self.project());
         let Some(found) = magic::complete(code, cursor, &words) else {

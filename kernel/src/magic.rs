@@ -41,9 +41,7 @@ pub fn read(code: &str) -> Result<CellKind, Failure> {
     if let Some((line, body)) = body_of(code) {
         return read_with_body(line, body.trim()).map(|asked| CellKind::Commands(vec![asked]));
     }
-    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty());
-    let mut lines = lines.filter(|line| !line.starts_with("//")).peekable();
-    // A cell of comments alone has nothing to do, and no compiler is started for it.
+    let mut lines = worded(code).peekable();
     if lines.peek().is_some_and(|first| !first.starts_with('%')) {
         return Ok(CellKind::Rust);
     }
@@ -51,6 +49,17 @@ pub fn read(code: &str) -> Result<CellKind, Failure> {
         .map(read_line)
         .collect::<Result<_, _>>()
         .map(CellKind::Commands)
+}
+
+/// Returns whether a cell has nothing to do: one of comments alone, for which no compiler is started.
+pub fn is_idle(code: &str) -> bool {
+    worded(code).next().is_none()
+}
+
+/// Returns the lines of a cell that are neither empty nor a comment.
+fn worded(code: &str) -> impl Iterator<Item = &str> {
+    let lines = code.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//"))
 }
 
 /// Returns whether a cell whose command takes a body is still being typed: its body ends with an empty

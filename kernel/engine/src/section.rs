@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_record::{
-    Basis, Check, EvidenceRef, Finding, PhaseNumber, PlannedStep, Report, Severity, StepName,
-    Vantage, Verdict,
+    Basis, Check, EvidenceRef, Finding, PhaseNumber, PlannedStep, Report, Severity, Vantage,
+    Verdict,
 };
 use serde_json::{Value, json};
 
@@ -205,9 +205,11 @@ impl Section<'_> {
     /// Returns what another step's apply returned, as the journal has it.
     pub(crate) fn result_of(&self, step: &str) -> Value {
         let state = self.context.state();
-        let name: Option<StepName> = step.parse().ok();
-        let step = name.and_then(|name| state.steps.get(&name));
-        step.map(|step| step.result.clone()).unwrap_or_default()
+        let mut steps = state.steps.iter();
+        let found = steps.find(|(name, _)| name.as_str() == step);
+        found
+            .map(|(_, step)| step.result.clone())
+            .unwrap_or_default()
     }
 
     /// Journals what the section has to say; returns the event as evidence.

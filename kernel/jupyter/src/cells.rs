@@ -26,6 +26,11 @@ pub trait Cells: Send + Sync + 'static {
         interrupt: Interrupt,
     ) -> Result<(), CellError>;
 
+    /// Says whether a cell has nothing to do, so that no thread needs to wake for it. Must not wait.
+    fn is_idle(&self, code: &str) -> bool {
+        code.trim().is_empty()
+    }
+
     /// Evaluates one of the `user_expressions` of an execute request, after its cell.
     ///
     /// # Errors

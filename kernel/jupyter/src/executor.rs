@@ -1,4 +1,5 @@
-//! One shell: requests in the order they came, one at a time.
+//! One shell: requests in the order they came, one at a time. It lives on the thread of the sockets; what the
+//! program does for a request runs elsewhere, so that nothing it does keeps the sockets from answering.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use jupyter_protocol::messaging::{
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use crate::cells::{Cell, CellError, IsComplete};
+use crate::cells::{Cell, CellError, IsComplete, MimeBundle};
 use crate::history::HistoryRequest;
 use crate::iopub::{Output, Scope};
 use crate::output::CellOutput;
@@ -64,7 +65,7 @@ async fn handle(
     requests: &mut mpsc::Receiver<Incoming>,
 ) -> usize {
     if request.kind() != "execute_request" {
-        handle_other(kernel, request).await;
+        elsewhere(kernel, request.clone()).await;
         return 0;
     }
     let waiting = execute(kernel, subshell, request, requests).await;
@@ -74,7 +75,7 @@ async fn handle(
             abort(kernel, &request).await;
             ended += 1;
         } else {
-            handle_other(kernel, &request).await;
+            elsewhere(kernel, request).await;
         }
     }
     ended
@@ -140,7 +141,7 @@ async fn run_cell(
         asker,
         interrupt.clone(),
     );
-    let result = if cell.code.trim().is_empty() {
+    let result = if kernel.cells.is_idle(&cell.code) {
         Ok(())
     } else {
         let cells = Arc::clone(&kernel.cells);
@@ -236,20 +237,34 @@ async fn expressions(
     kernel: &Kernel,
     wanted: std::collections::HashMap<String, String>,
 ) -> Map<String, Value> {
-    let mut values = Map::new();
-    let ordered: BTreeMap<_, _> = wanted.into_iter().collect();
-    for (name, expression) in ordered {
-        let value = match kernel.cells.expression(&expression).await {
-            Ok(bundle) => json!({"status": "ok", "data": bundle.to_value(), "metadata": {}}),
-            Err(error) => {
-                let mut fields = error_fields(&error);
-                fields.insert("status".into(), "error".into());
-                Value::Object(fields)
-            }
-        };
-        values.insert(name, value);
+    if wanted.is_empty() {
+        return Map::new();
     }
-    values
+    let cells = Arc::clone(&kernel.cells);
+    let evaluate = async move {
+        let mut values = Map::new();
+        let ordered: BTreeMap<_, _> = wanted.into_iter().collect();
+        for (name, expression) in ordered {
+            values.insert(name, value_of(cells.expression(&expression).await));
+        }
+        values
+    };
+    let evaluated = kernel.tasks.spawn_on(evaluate, &kernel.runtime).await;
+    evaluated.unwrap_or_else(|failure| {
+        tracing::error!(%failure, "an expression panicked");
+        Map::new()
+    })
+}
+
+fn value_of(evaluated: Result<MimeBundle, CellError>) -> Value {
+    match evaluated {
+        Ok(bundle) => json!({"status": "ok", "data": bundle.to_value(), "metadata": {}}),
+        Err(error) => {
+            let mut fields = error_fields(&error);
+            fields.insert("status".into(), "error".into());
+            Value::Object(fields)
+        }
+    }
 }
 
 fn error_fields(error: &CellError) -> Map<String, Value> {
@@ -272,6 +287,17 @@ async fn abort(kernel: &Kernel, request: &Incoming) {
     let metadata = json!({"status": "aborted", "engine": kernel.wire.session()});
     kernel.reply(request, &metadata, &reply).await;
     kernel.iopub.send(Output::Idle(scope)).await;
+}
+
+/// Handles a request that is no cell where cells run: completion and help may read files.
+async fn elsewhere(kernel: &Arc<Kernel>, request: Incoming) {
+    let scope = Scope::new(Arc::clone(&request.parent), false);
+    let handling = Arc::clone(kernel);
+    let handle = async move { handle_other(&handling, &request).await };
+    if let Err(failure) = kernel.tasks.spawn_on(handle, &kernel.runtime).await {
+        tracing::error!(%failure, "a request was not answered");
+        kernel.iopub.send(Output::Idle(scope)).await;
+    }
 }
 
 async fn handle_other(kernel: &Arc<Kernel>, request: &Incoming) {

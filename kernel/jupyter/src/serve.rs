@@ -185,6 +185,13 @@ async fn start(
         control_replies,
         control_sender,
     };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Runtime {
+            action: "start the thread of its sockets",
+            source,
+        })?;
     let kernel = Kernel::start(Parts {
         cells,
         wire,
@@ -193,16 +200,10 @@ async fn start(
         replies,
         ended,
         history,
+        sockets: runtime.handle().clone(),
     });
     let (bound, is_bound) = oneshot::channel();
     let (alive_sender, alive) = watch::channel(());
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Runtime {
-            action: "start the thread of its sockets",
-            source,
-        })?;
     let (thread_kernel, thread_stop) = (Arc::clone(&kernel), stop.clone());
     let handle = std::thread::Builder::new()
         .name("sockets".into())

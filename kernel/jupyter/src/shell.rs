@@ -53,6 +53,8 @@ pub(crate) struct Kernel {
     pub(crate) tasks: TaskTracker,
     /// Where cells run; the sockets have a thread of their own.
     pub(crate) runtime: Handle,
+    /// That thread. What goes from one thread to another waits on a busy machine until that one has its turn.
+    sockets: Handle,
     /// Ends cells that did not end when asked.
     pub(crate) hard_stop: CancellationToken,
     pub(crate) ended: watch::Sender<Option<Ended>>,
@@ -77,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) replies: Replies,
     pub(crate) ended: watch::Sender<Option<Ended>>,
     pub(crate) history: Option<PathBuf>,
+    pub(crate) sockets: Handle,
 }
 
 impl Kernel {
@@ -96,6 +99,7 @@ impl Kernel {
             unknown: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
+            sockets: parts.sockets,
             hard_stop: CancellationToken::new(),
             ended: parts.ended,
             shells: Mutex::default(),
@@ -161,7 +165,7 @@ impl Kernel {
         };
         self.lock().insert(id.clone(), shell);
         let executor = executor::run(Arc::clone(self), id, requests, cells);
-        self.tasks.spawn_on(executor, &self.runtime);
+        self.tasks.spawn_on(executor, &self.sockets);
         let aside = executor::aside(Arc::clone(self), aside_requests);
         self.tasks.spawn_on(aside, &self.runtime);
     }

@@ -10,6 +10,10 @@ const LINKS: &[(&str, &str)] = &[
         "compiled from the C source inside libsqlite3-sys",
     ),
     (
+        "mimalloc",
+        "compiled from the C source inside libmimalloc-sys",
+    ),
+    (
         "ring_core_0_17_14_",
         "compiled from the C and assembler source inside ring",
     ),
