@@ -63,7 +63,7 @@ pub(crate) enum HistoryRequest {
 struct Entry {
     session: i64,
     line: u64,
-    input: String,
+    input: Arc<str>,
 }
 
 /// The inputs of this session and the earlier ones.
@@ -77,11 +77,11 @@ pub(crate) struct History {
 /// The thread that keeps inputs in the file: a slow disk holds up no cell.
 #[derive(Debug)]
 struct Keeper {
-    inputs: SyncSender<(u64, String)>,
+    inputs: SyncSender<(u64, Arc<str>)>,
     ended: oneshot::Receiver<()>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Remembered {
     session: i64,
     entries: VecDeque<Entry>,
@@ -113,11 +113,11 @@ impl History {
         }
         let mut remembered = lock(&self.remembered);
         let session = remembered.session;
-        let input = input.to_owned();
+        let input: Arc<str> = input.into();
         remembered.push(Entry {
             session,
             line,
-            input: input.clone(),
+            input: Arc::clone(&input),
         });
         // Queued under the same lock, so that what is read from the file comes before it in both places.
         if let Some(keeper) = lock(&self.keeper).as_ref()
@@ -138,7 +138,9 @@ impl History {
         if ready.is_err() {
             tracing::warn!(limit = ?LOAD_LIMIT, "the history of earlier sessions was not read in time");
         }
-        lock(&self.remembered).find(request)
+        // A search takes a while, and the next cell is remembered on the thread of the sockets.
+        let remembered = lock(&self.remembered).clone();
+        remembered.find(request)
     }
 
     /// Waits until everything is in the file; nothing is kept any more afterwards.
@@ -196,7 +198,7 @@ fn load(store: &Store, remembered: &Mutex<Remembered>) -> Option<i64> {
     }
 }
 
-fn keep(store: &Store, session: i64, queue: &Receiver<(u64, String)>) {
+fn keep(store: &Store, session: i64, queue: &Receiver<(u64, Arc<str>)>) {
     while let Ok(first) = queue.recv() {
         let waiting = std::iter::once(first).chain(queue.try_iter().take(QUEUE));
         let entry = |(line, input)| Entry {
@@ -285,9 +287,9 @@ impl Remembered {
 impl Entry {
     fn shown(&self, with_output: bool) -> Value {
         if with_output {
-            json!([self.session, self.line, [self.input, Value::Null]])
+            json!([self.session, self.line, [&*self.input, Value::Null]])
         } else {
-            json!([self.session, self.line, self.input])
+            json!([self.session, self.line, &*self.input])
         }
     }
 }
@@ -306,7 +308,7 @@ fn newest_of_each(entries: Vec<&Entry>) -> Vec<&Entry> {
     let mut kept: Vec<_> = entries
         .into_iter()
         .rev()
-        .filter(|entry| seen.insert(entry.input.as_str()))
+        .filter(|entry| seen.insert(&*entry.input))
         .collect();
     kept.reverse();
     kept

@@ -130,7 +130,7 @@ fn line_of(entry: &Entry) -> Line<'_> {
     Line {
         session: entry.session,
         line: Some(entry.line),
-        input: Some(entry.input.as_str().into()),
+        input: Some((&*entry.input).into()),
     }
 }
 
@@ -154,7 +154,7 @@ fn read(file: &mut File, length: u64) -> Result<(i64, Vec<Entry>)> {
             entries.push(Entry {
                 session: line.session,
                 line: number,
-                input: input.into_owned(),
+                input: input.into(),
             });
         }
     }
