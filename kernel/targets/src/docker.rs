@@ -19,6 +19,7 @@ mod router;
 mod start;
 mod stop;
 mod store;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

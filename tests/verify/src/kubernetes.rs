@@ -32,10 +32,11 @@ const PAUSE: &str = "code-deploy-stage/pause:1";
 const HIDDEN: [&str; 3] = ["/run", "/var/run", "/var/log"];
 
 /// The variables that tell the tests more than where the cluster is.
-pub const VARIABLES: [&str; 3] = [
+pub const VARIABLES: [&str; 4] = [
     "CODE_DEPLOY_STAGE_KUBERNETES_LENDER",
     "CODE_DEPLOY_STAGE_KUBERNETES_DOCKER",
     "CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL",
+    "CODE_DEPLOY_STAGE_KUBERNETES_NODE",
 ];
 
 /// A cluster that the tests may use.
@@ -227,12 +228,18 @@ impl Cluster {
         self.folder.join(files::KUBECONFIG)
     }
 
-    /// Returns what the tests are told beside that, by [`VARIABLES`].
-    pub fn told(&self) -> [OsString; 3] {
+    /// Returns what the tests are told beside that, by [`VARIABLES`]. The folder of the node, which is empty where the
+    /// cluster is not ours, tells its processes from others.
+    pub fn told(&self) -> [OsString; 4] {
+        let node = match self.kind {
+            Kind::Own(_) => self.folder.clone().into_os_string(),
+            Kind::Named => OsString::new(),
+        };
         [
             self.socket().into_os_string(),
             (&self.engine).into(),
             (&self.kubectl).into(),
+            node,
         ]
     }
 

@@ -40,7 +40,7 @@ impl Setup {
         });
         let told = match self.kubernetes.as_ref().map(Cluster::told) {
             Some(told) => told.map(Some),
-            None => [None, None, None],
+            None => [const { None }; 4],
         };
         let more = kubernetes::VARIABLES.into_iter().zip(told);
         parts.chain(more).collect()

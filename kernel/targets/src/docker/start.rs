@@ -20,6 +20,7 @@ use super::mounts::{self, Hidden, NamedVolume};
 use super::names::{INDEX, Part, RELEASE, RUN, SERVICE};
 use super::network::Network;
 use super::store::Known;
+use super::told::Told;
 use super::{DockerTarget, PORTS};
 use crate::failure::{code, failed, transient};
 use crate::keys::Keys;
@@ -27,6 +28,9 @@ use crate::lock::ChangeLock;
 
 /// The pause between two calls to a starting instance.
 const KNOCK: Duration = Duration::from_millis(100);
+
+/// The pause between two looks at an instance of which the engine itself says when its health check has passed.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long one call to a starting instance may take.
 const KNOCK_LIMIT: Duration = Duration::from_secs(1);
@@ -427,6 +431,7 @@ impl DockerTarget {
     ) -> Result<(), TargetError> {
         let until = tokio::time::Instant::now() + limit;
         let mut last = "it does not listen yet".to_owned();
+        let mut told = Told::of(&self.engine, &known.id).await;
         while tokio::time::Instant::now() < until {
             let Some(now) = self.inspect(known.id.clone()).await? else {
                 return Err(gone(&service.name));
@@ -442,7 +447,10 @@ impl DockerTarget {
                 Err(why) if now.running => last = why,
                 Err(_) => {}
             }
-            tokio::time::sleep(KNOCK).await;
+            let by_engine = service.file.probes.startup.is_none() && now.healthy.is_some();
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let pause = if by_engine { LOOK } else { KNOCK };
+            told.something(pause.min(left)).await;
         }
         Err(self.not_started(known, limit, &last).await)
     }

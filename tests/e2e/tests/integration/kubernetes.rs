@@ -3,6 +3,7 @@
 mod cluster;
 mod deploying;
 mod gateway;
+mod kubelet;
 mod way;
 
 use cluster::{Image, Namespace};

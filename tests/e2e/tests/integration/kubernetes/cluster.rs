@@ -276,7 +276,7 @@ pub fn engine() -> PathBuf {
 }
 
 #[track_caller]
-fn promised(variable: &str) -> PathBuf {
+pub fn promised(variable: &str) -> PathBuf {
     let place = std::env::var_os(variable).unwrap_or_else(|| {
         panic!("a Kubernetes cluster is needed here, and {variable} is not set: run `cargo verify --only tests`")
     });

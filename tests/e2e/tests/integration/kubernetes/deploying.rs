@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Namespace, engine};
 use super::gateway::Gateway;
+use super::kubelet::Held;
 use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
@@ -37,7 +38,7 @@ const EXACT: &str = "      kind: canary
         - { percent: 100, soak: 1s }
 ";
 
-/// How long the API server is not reached.
+/// How long the API server is not reached, or the kubelet does nothing.
 const GONE: Duration = Duration::from_secs(20);
 
 /// Pods that are replaced in waves, and latencies that a busy machine may have.
@@ -226,7 +227,8 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
 }
 
 #[test]
-fn a_fault_is_found_and_the_run_goes_back_also_from_a_wave_and_without_it_the_next_run_rolls() {
+fn a_fault_is_found_and_the_run_goes_back_also_from_a_wave_and_one_killed_in_a_wave_is_resumed_and_outlasts_the_kubelet()
+ {
     let (namespace, mut place) = stage("fault");
     let said = run(&place, &["--demo-fault", "errors"]);
     assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
@@ -249,8 +251,14 @@ fn a_fault_is_found_and_the_run_goes_back_also_from_a_wave_and_without_it_the_ne
     assert_eq!(deployments(&namespace), all_of("1-0-0"));
 
     place.set("SHOP_FAULT", "none".to_owned());
-    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
+    let mut killed = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
+    killed.until("traffic of storefront: 1.0.0 50 %");
+    killed.kill();
+    let held = Held::for_time(GONE);
+    let said = place.run_in(&place.demo(), &["resume"]);
     succeeded(&said);
+    // New pods are needed, which nobody starts meanwhile.
+    assert!(held.is_none_or(|held| !held.lasts()));
     let state = ended(&place, &said, RunOutcome::Succeeded);
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
     assert!(state.rehearsed.is_some(), "the rollback was rehearsed");

@@ -1,0 +1,80 @@
+//! The kubelet of the stage's node, which can be held for a while.
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::cluster::promised;
+
+/// A kubelet that does nothing until a time has passed, or until this goes.
+pub struct Held {
+    kubelet: Pid,
+    end: Option<Sender<()>>,
+    waits: Option<JoinHandle<()>>,
+}
+
+impl Held {
+    /// Holds the kubelet of the stage's node for that long; nothing where the cluster is somebody else's, whose
+    /// kubelet is not touched.
+    #[track_caller]
+    pub fn for_time(time: Duration) -> Option<Self> {
+        let node = promised("CODE_DEPLOY_STAGE_KUBERNETES_NODE");
+        if node.as_os_str().is_empty() {
+            return None;
+        }
+        let kubelet = find(&node.join("kubelet"));
+        kill(kubelet, Signal::SIGSTOP).unwrap();
+        let (end, ended) = channel();
+        let waits = std::thread::spawn(move || {
+            // Whoever drops the other end wants it to go on at once.
+            let _ = ended.recv_timeout(time);
+            kill(kubelet, Signal::SIGCONT).unwrap();
+        });
+        Some(Self {
+            kubelet,
+            end: Some(end),
+            waits: Some(waits),
+        })
+    }
+
+    /// Returns whether it is held still.
+    pub fn lasts(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.kubelet));
+        let status = status.unwrap();
+        let state = status.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|rest| rest.starts_with('T'))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let waits = self.waits.take().map(JoinHandle::join);
+        assert!(
+            std::thread::panicking() || waits.is_none_or(|ended| ended.is_ok()),
+            "the kubelet does not go on"
+        );
+    }
+}
+
+/// Returns the kubelet whose data stand in that folder.
+#[track_caller]
+fn find(root: &Path) -> Pid {
+    let argument = format!("--root-dir={}", root.display());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = processes.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let mut words = words.split(|byte| *byte == 0);
+        words
+            .any(|word| word == argument.as_bytes())
+            .then(|| Pid::from_raw(pid))
+    });
+    let found: Vec<Pid> = found.collect();
+    assert_eq!(found.len(), 1, "kubelets with {argument}: {found:?}");
+    found[0]
+}
