@@ -4,6 +4,7 @@ mod cluster;
 mod engine;
 mod program;
 mod project;
+mod users;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -64,6 +65,24 @@ struct Update {
     phase: f64,
     /// The command, from its start to its end, with all nine phases.
     command: f64,
+    /// The requests of the outside client.
+    users: Users,
+}
+
+/// Requests that were sent while an update was made.
+#[derive(Debug, Clone, Copy, Default)]
+struct Users {
+    sent: u64,
+    failed: u64,
+}
+
+impl std::iter::Sum for Users {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            sent: sum.sent + one.sent,
+            failed: sum.failed + one.failed,
+        })
+    }
 }
 
 /// A part of what an update took.
@@ -73,6 +92,8 @@ type Part = fn(&Update) -> f64;
 #[derive(Default)]
 struct Measured {
     own: Vec<f64>,
+    /// Who asked the platform's own service meanwhile; nobody where it is not replaced behind one address.
+    own_users: Vec<Users>,
     ours: Vec<Update>,
 }
 
@@ -142,4 +163,22 @@ fn table(text: &mut String, place: &str, tool: &str, measured: &Measured) {
         }
         text.push('\n');
     }
+    let users = [
+        (
+            "the tool",
+            measured.own_users.iter().copied().sum::<Users>(),
+        ),
+        (
+            "code-deploy",
+            measured.ours.iter().map(|one| one.users).sum(),
+        ),
+    ];
+    let told = users.iter().filter(|(_, users)| users.sent > 0);
+    let told = told.map(|(way, users)| format!("{way} {} of {}", users.failed, users.sent));
+    let told: Vec<String> = told.collect();
+    let _ = writeln!(
+        text,
+        "  requests of users that failed meanwhile: {}",
+        told.join(", ")
+    );
 }

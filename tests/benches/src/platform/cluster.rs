@@ -1,6 +1,7 @@
 //! A Kubernetes cluster: a rolling update by the program beside one of the same Deployment by `kubectl`.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::Measured;
 use super::program::run_with;
 use super::project::{IMAGE, Images, Project, Way};
+use super::users::Asking;
 use crate::Error;
 
 /// The platform's own way, in words.
@@ -18,6 +20,9 @@ pub const TOOL: &str = "kubectl apply, until kubectl rollout status is content";
 
 /// The Deployment of the platform's own way, and what its pods are labelled with.
 const NAME: &str = "own";
+
+/// Where its containers listen.
+const PORT: u16 = 8080;
 
 /// Where a cluster is.
 pub struct Place<'a> {
@@ -56,9 +61,14 @@ pub fn measure(program: &Path, place: &Place<'_>, rounds: usize) -> Result<Measu
     let deployment: Value = serde_json::from_str(&deployment)
         .map_err(|error| Error::Answer(format!("kubectl get deployment: {error}")))?;
     namespace.own(&deployment, 1)?;
+    let address = namespace.own_address()?;
     let mut measured = Measured::default();
     for round in 1..=rounds {
-        measured.own.push(namespace.own(&deployment, round + 1)?);
+        let asking = Asking::begin(address);
+        let own = namespace.own(&deployment, round + 1);
+        let users = asking.end()?;
+        measured.own.push(own?);
+        measured.own_users.push(users);
         measured.ours.push(project.deploy(round + 1)?);
     }
     Ok(measured)
@@ -142,6 +152,25 @@ impl<'a> Namespace<'a> {
         let status = format!("deployment/{NAME}");
         self.kubectl(&["rollout", "status", &status, "--timeout=120s"], "")?;
         Ok(began.elapsed().as_secs_f64())
+    }
+
+    /// Makes the Service of that Deployment, and returns where it is reached.
+    fn own_address(&self) -> Result<SocketAddr, Error> {
+        let wanted = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": NAME },
+            "spec": { "selector": { "app": NAME }, "ports": [{ "port": PORT, "targetPort": PORT }] },
+        });
+        self.kubectl(&["apply", "--filename", "-"], &wanted.to_string())?;
+        let words = [
+            "get",
+            "service",
+            NAME,
+            "--output=jsonpath={.spec.clusterIP}",
+        ];
+        let address = self.kubectl(&words, "")?;
+        let parsed = address.trim().parse::<IpAddr>();
+        let parsed = parsed.map_err(|error| Error::Answer(format!("{address}: {error}")))?;
+        Ok(SocketAddr::new(parsed, PORT))
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use code_deploy_record::{EventBody, RunsFolder};
 
-use super::Update;
 use super::program::run;
+use super::{Update, Users};
 use crate::Error;
 
 /// The service, compiled for an image that has nothing else.
@@ -130,11 +130,12 @@ impl<'a> Project<'a> {
         let began = Instant::now();
         run(&mut self.command(&["dev", self.way.target, "--yes"]))?;
         let command = began.elapsed().as_secs_f64();
-        let (start, phase) = self.recorded()?;
+        let (start, phase, users) = self.recorded()?;
         Ok(Update {
             start,
             phase,
             command,
+            users,
         })
     }
 
@@ -154,13 +155,14 @@ impl<'a> Project<'a> {
     }
 
     /// Returns what the last run's record has: the seconds of the steps that start the release, and of the whole
-    /// phase.
-    fn recorded(&self) -> Result<(f64, f64), Error> {
+    /// phase, and the requests of the outside client.
+    fn recorded(&self) -> Result<(f64, f64, Users), Error> {
         let runs = RunsFolder::of_project(&self.folder.path().join(PROJECT));
         let last = runs.list()?.pop();
         let last = last.ok_or_else(|| Error::Answer("there is no run".to_owned()))?;
         let (mut start, mut phase, mut began) = (0.0, 0.0, None);
-        for event in runs.run(&last)?.events()? {
+        let run = runs.run(&last)?;
+        for event in run.events()? {
             let event = event?;
             match event.body {
                 EventBody::PhaseStarted { phase } if phase.get() == 6 => began = Some(event.time),
@@ -174,7 +176,12 @@ impl<'a> Project<'a> {
                 _ => {}
             }
         }
-        Ok((start, phase))
+        let clients = run.state()?.clients.into_values();
+        let users = clients.map(|one| Users {
+            sent: one.sent,
+            failed: one.failed,
+        });
+        Ok((start, phase, users.sum()))
     }
 }
 

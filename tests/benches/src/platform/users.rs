@@ -1,0 +1,61 @@
+//! Users of a service, who go on asking while it is replaced.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Users;
+use crate::Error;
+
+/// The pause between two requests: as many a second as the outside client sends.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(2);
+/// More than an update takes, so that nobody goes on asking for ever.
+const MOST: u64 = 20_000;
+
+/// Requests to one address, until [`Asking::end`] is called.
+pub struct Asking {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<Users>,
+}
+
+impl Asking {
+    /// Begins to ask that address.
+    pub fn begin(address: SocketAddr) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            let mut users = Users::default();
+            while !until.load(Ordering::Relaxed) && users.sent < MOST {
+                users.sent += 1;
+                users.failed += u64::from(!is_answered(address).unwrap_or(false));
+                std::thread::sleep(PAUSE);
+            }
+            users
+        });
+        Self { ended, thread }
+    }
+
+    /// Ends, and returns what came of it.
+    ///
+    /// # Errors
+    /// When the thread that asked has ended before.
+    pub fn end(self) -> Result<Users, Error> {
+        self.ended.store(true, Ordering::Relaxed);
+        let ended = self.thread.join();
+        ended.map_err(|_| Error::Answer("who asked meanwhile is gone".to_owned()))
+    }
+}
+
+fn is_answered(address: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: server\r\nconnection: close\r\n\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said.starts_with("HTTP/1.1 200 "))
+}
