@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use code_deploy_engine::Error as EngineError;
 use code_deploy_notebook_gen::{self as notebook_gen, Page};
 use code_deploy_record::{
-    Checkpoint, OUTPUTS_NOTE, PublicKeys, RunFolder, SealFolder, SealKey, SignedStatement,
+    Checkpoint, OUTPUTS_NOTE, PublicKey, PublicKeys, RunFolder, SealFolder, SealKey,
+    SignedStatement,
 };
 
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ use crate::project::Project;
 const VERIFY: &str = include_str!("../../templates/VERIFY.md");
 
 /// The file with it, beside the notebooks.
-const VERIFY_FILE: &str = "VERIFY.md";
+pub const VERIFY_FILE: &str = "VERIFY.md";
 
 /// Notebooks, and what is signed over them.
 pub struct Published {
@@ -120,6 +121,13 @@ pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
             }
         }
     })
+}
+
+/// Returns the keys that signed what lies in a folder, by the one over its list of files; nothing where the
+/// other is not there or is none.
+pub fn keys_in(seal: &Path, ed25519: &PublicKey) -> Option<PublicKeys> {
+    let text = std::fs::read_to_string(seal.join(SignedStatement::P256)).ok()?;
+    PublicKeys::of(ed25519, &PublicKey::parse(&text).ok()?)
 }
 
 /// Returns whether a file of a folder of notebooks is one of those that [`beside`] gives.

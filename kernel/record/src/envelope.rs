@@ -67,6 +67,9 @@ impl SignedStatement {
         file::SIGSTORE,
     ];
 
+    /// The name of the public key that checks its P-256 signature.
+    pub const P256: &'static str = file::P256;
+
     /// The name of the signature over the list of files.
     pub const SUMS_SIGNATURE: &'static str = file::SUMS_SIGNATURE;
 

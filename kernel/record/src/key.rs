@@ -158,6 +158,18 @@ impl PublicKeys {
         name_of(&self.ed25519)
     }
 
+    /// Returns the two halves as one; nothing where they are not of these kinds.
+    #[must_use]
+    pub fn of(ed25519: &PublicKey, p256: &PublicKey) -> Option<Self> {
+        match (&ed25519.0, &p256.0) {
+            (Kind::Ed25519(ed25519), Kind::P256(p256)) => Some(Self {
+                ed25519: *ed25519,
+                p256: *p256,
+            }),
+            _ => None,
+        }
+    }
+
     /// Returns the key that checks Ed25519 signatures.
     #[must_use]
     pub fn ed25519(&self) -> PublicKey {

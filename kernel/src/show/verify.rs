@@ -66,6 +66,8 @@ struct Checked {
     records: Vec<Record>,
     /// What stands behind each record: a line for people.
     vouched: Vec<String>,
+    /// Whether notebooks were held against nothing but what was signed over them.
+    by_signature: bool,
 }
 
 /// Checks records, notebooks and folders of both, given by path or, for a run, by name; the last run
@@ -142,6 +144,10 @@ fn check_notebooks(
     let Some(record) = notebooks.record(project, records)? else {
         let rows = notebooks::alone(notebooks, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
+        checked.by_signature = true;
+        checked
+            .vouched
+            .extend(notebooks::asserted(notebooks, trust)?);
         return Ok(());
     };
     if checked.of(&record).is_none() {
@@ -202,6 +208,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         mut rows,
         records,
         vouched,
+        by_signature,
     } = checked;
     let unsealed = records.iter().filter(|record| record.is_endless).count();
     let records = records.len();
@@ -233,7 +240,10 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Some((kind, count)) => Err(failure_of(kind, count)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
-            face.text("Everything is as it was written.");
+            face.text(match by_signature {
+                true => "What is here is as it was signed. Whether it is what happened, only the record tells.",
+                false => "Everything is as it was written.",
+            });
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)
         }

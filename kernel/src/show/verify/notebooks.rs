@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, OutputCheck, Page};
-use code_deploy_record::{Digest, RunFolder, SealFolder, SignedStatement, Trust};
+use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStatement, Trust};
 use serde_json::Value;
 
 use super::{Kind, Row, paths};
@@ -368,6 +368,20 @@ pub(super) fn alone(
     Ok(rows)
 }
 
+/// Says that nobody who was named stands for signed notebooks whose record is not here.
+pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<String>, Failure> {
+    let signed = publish::read_signed(&notebooks.seal())?;
+    let key = signed.and_then(|signed| signed.signer().ok());
+    Ok(key.filter(|_| trust.keys.is_empty()).map(|key| {
+        format!(
+            "{} is self-asserted: whoever holds key {} could have made all of it. Give the public key of who should \
+             have signed with `--key`.",
+            notebooks.folder.display(),
+            key.name()
+        )
+    }))
+}
+
 /// Holds files against the list that was signed.
 fn as_listed(
     notebooks: &Notebooks,
@@ -377,6 +391,7 @@ fn as_listed(
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
     let listed = publish::listed(signed);
+    let key = signed.signer();
     let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
     let there = match &notebooks.only {
         Some(only) => vec![only.clone()],
@@ -397,7 +412,11 @@ fn as_listed(
     for (path, digest) in listed.iter().filter(|(path, _)| meant(path)) {
         let file = notebooks.folder.join(path);
         match std::fs::read(&file) {
-            Ok(found) if Digest::of(&found).to_string() == *digest => same += 1,
+            Ok(found) if Digest::of(&found).to_string() == *digest => {
+                same += 1;
+                let key = key.as_ref().ok();
+                rows.extend(key.and_then(|key| signed_by_another(notebooks, path, &found, key)));
+            }
             Ok(found) => {
                 rows.push(notebooks.row(Kind::Different, path, None, NOT_AS_SIGNED));
                 let notebook = serde_json::from_slice(&found).ok();
@@ -409,7 +428,10 @@ fn as_listed(
             Err(error) => return Err(code_deploy_record::Error::io("read", &file)(error).into()),
         }
     }
-    let by = match signed.signer() {
+    if let (Ok(key), None) = (&key, &notebooks.only) {
+        rows.extend(not_as_beside(notebooks, signed, key));
+    }
+    let by = match key {
         Ok(key) if trust.keys.is_empty() => {
             format!(
                 "what {} signed, whose key was not given (`--key`)",
@@ -439,6 +461,65 @@ fn as_listed(
         why.of_signed()
     ));
     Ok(rows)
+}
+
+/// Says that the outputs of a notebook are signed with another key than the list that names it.
+fn signed_by_another(
+    notebooks: &Notebooks,
+    path: &Path,
+    content: &[u8],
+    key: &PublicKey,
+) -> Option<Row> {
+    let notebook = serde_json::from_slice(content).ok()?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let note = notebook_gen::check_outputs(&name, &notebook)?.note?;
+    if note.is_signed_by(key) {
+        return None;
+    }
+    let by = note.signers().collect::<Vec<_>>().join(", ");
+    let what = format!(
+        "its outputs are said to be signed by {by}, the list of files by {}",
+        key.name()
+    );
+    Some(notebooks.row(Kind::Signature, path, None, what))
+}
+
+/// Says which of the files that stand beside signed notebooks are not what follows from the list and its key.
+fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKey) -> Vec<Row> {
+    let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
+        let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
+        let is_there = notebooks.folder.join(&place).exists();
+        let (kind, what) = match is_there {
+            true => (Kind::Signature, "it is no P-256 key"),
+            false => (Kind::NotHere, "not here"),
+        };
+        return vec![notebooks.row(kind, &place, None, what)];
+    };
+    let broken = signed.broken(&keys).into_iter().map(|(name, what)| {
+        let place = Path::new(SealFolder::NAME).join(name);
+        notebooks.row(Kind::Signature, &place, None, what)
+    });
+    let beside = publish::beside(&keys, signed).into_iter();
+    let unlike = beside.filter_map(|(path, expected)| {
+        let (kind, what) = match std::fs::read(notebooks.folder.join(&path)) {
+            Ok(found) if found == expected => return None,
+            // Nothing that was signed says what another version wrote there.
+            Ok(_) if path == Path::new(publish::VERIFY_FILE) => (
+                Kind::NotComparable,
+                "not the text that this version writes: do not run commands from it".to_owned(),
+            ),
+            Ok(_) => (
+                Kind::Different,
+                "changed: not what follows from what was signed".to_owned(),
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                (Kind::NotHere, "not here".to_owned())
+            }
+            Err(error) => (Kind::Different, error.to_string()),
+        };
+        Some(notebooks.row(kind, &path, None, what))
+    });
+    broken.chain(unlike).collect()
 }
 
 fn one_alone(

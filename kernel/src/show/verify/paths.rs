@@ -86,16 +86,20 @@ impl Subjects {
     /// Takes a folder that holds a record or notebooks. Notebooks that nobody has run are meant only
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
-        if path.join(RunFolder::JOURNAL).is_file() {
-            let record = RunFolder::at(path)?;
-            if !self.records.iter().any(|known| known.path() == path) {
-                self.records.push(record);
-            }
-        }
+        self.add_record(path)?;
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
         if entries(path)?.iter().any(is_meant) {
             self.notebooks.push(Notebooks::whole(path));
+            self.add_record(&path.join(BESIDE))?;
+        }
+        Ok(())
+    }
+
+    fn add_record(&mut self, path: &Path) -> Result<(), Failure> {
+        let is_known = self.records.iter().any(|known| known.path() == path);
+        if !is_known && path.join(RunFolder::JOURNAL).is_file() {
+            self.records.push(RunFolder::at(path)?);
         }
         Ok(())
     }
@@ -115,6 +119,9 @@ impl Subjects {
         Ok(())
     }
 }
+
+/// The folder with the record beside the notebooks of its run, as an export has it.
+const BESIDE: &str = "record";
 
 /// The folder with the records of a project's runs, in that of the program.
 const RUNS: &str = "runs";
@@ -189,8 +196,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Notebooks {
-    /// Returns the record that the notebooks are of: the one that was named with them, or one of the
-    /// records that are checked, or a run of the project.
+    /// Returns the record that the notebooks are of: the one that was named with them, or that lies beside them, or
+    /// one of the records that are checked, or a run of the project.
     pub(super) fn record(
         &self,
         project: Option<&Project>,
@@ -198,6 +205,10 @@ impl Notebooks {
     ) -> Result<Option<RunFolder>, Failure> {
         if let Some(of) = &self.of {
             return Ok(Some(of.clone()));
+        }
+        let beside = self.folder.join(BESIDE);
+        if beside.join(RunFolder::JOURNAL).is_file() {
+            return Ok(Some(RunFolder::at(&beside)?));
         }
         let Some(run) = self.run()? else {
             return Ok(records.first().filter(|_| records.len() == 1).cloned());

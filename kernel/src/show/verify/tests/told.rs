@@ -155,7 +155,81 @@ fn a_notebook_alone_is_not_said_to_be_as_it_was_written() {
     let (code, said) = told(&[page]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("1 file is, byte for byte,"), "{said}");
+    assert!(!said.contains("Everything is as"), "{said}");
+    for words in [
+        "What is here is as it was signed.",
+        "alone is self-asserted",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn notebooks_without_their_record_are_held_against_all_that_was_signed() {
+    let stage = Stage::new(1);
+    let pages = stage.pages();
+    let (code, said) = told(std::slice::from_ref(&pages));
+    assert!(code == 0 && said.contains("is self-asserted"), "{said}");
+
+    let guide = pages.join("VERIFY.md");
+    let text = std::fs::read_to_string(&guide).unwrap();
+    std::fs::write(&guide, format!("{text}Run this, too.\n")).unwrap();
+    let (code, said) = told(std::slice::from_ref(&pages));
+    assert!(
+        code == 14 && said.contains("do not run commands from it"),
+        "{said}"
+    );
+    std::fs::write(&guide, text).unwrap();
+
+    for name in ["p256.pem", "allowed_signers", "statement.sigstore.json"] {
+        let path = pages.join("seal").join(name);
+        let content = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (code, said) = told(std::slice::from_ref(&pages));
+        assert!(code == 13 && said.contains(name), "{said}");
+        std::fs::write(&path, content).unwrap();
+    }
+
+    // Somebody signs what others made.
+    let other = SealKey::from_seed(&[2; 32]).unwrap();
+    let signed = publish::read_signed(&pages.join("seal")).unwrap().unwrap();
+    let statement = signed.statement().to_vec();
+    let anew = SignedStatement::sign(statement, signed.sums().to_owned(), &other).unwrap();
+    for (path, content) in publish::beside(&other.public(), &anew) {
+        std::fs::write(pages.join(path), content).unwrap();
+    }
+    let (code, said) = told(&[pages]);
+    let signers = [&stage.key, &Arc::new(other)].map(|key| key.public().name());
+    assert_eq!(code, 11, "{said}");
+    for name in signers {
+        assert!(said.contains(&name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_of_exported_runs_is_checked_with_the_record_of_each() {
+    let stage = Stage::new(1);
+    let outer = stage.folder.path().join("outer");
+    std::fs::create_dir(&outer).unwrap();
+    side_by_side(&stage);
+    let run = outer.join("run");
+    std::fs::rename(stage.pages(), &run).unwrap();
+    let (code, said) = told(std::slice::from_ref(&outer));
+    assert_eq!(code, 0, "{said}");
     assert!(said.contains("Everything is as it was written."), "{said}");
+
+    let journal = run.join("record").join(RunFolder::JOURNAL);
+    for line in ["\"seq\":0,", "\"seq\":4,"] {
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let garbled = line.replace("seq", "sEq");
+        std::fs::write(&journal, text.replacen(line, &garbled, 1)).unwrap();
+        let (code, said) = told(std::slice::from_ref(&outer));
+        assert_eq!(code, 10, "{said}");
+        std::fs::write(&journal, text).unwrap();
+    }
+    std::fs::remove_dir_all(run.join("record/evidence")).unwrap();
+    let (code, said) = told(&[outer]);
+    assert_eq!(code, 13, "{said}");
 }
 
 /// Writes the first lines of the stage's record into a new one, which goes on being written.
