@@ -53,7 +53,7 @@ pub const RULES: [Rule; 13] = [
         "branch/name",
         Severity::Medium,
         "the branch is named kind/name",
-        "Rename the branch.",
+        "Name it after the kind of work, such as feature/checkout, fix/login or chore/images.",
     ),
     rule(
         "branch/protected",

@@ -57,10 +57,15 @@ pub(super) fn check(
         return Err("the waivers that were signed are not those of the deployment file".to_owned());
     }
     if !signers.is_empty() {
-        let named = signers
-            .get(&answer.by)
-            .and_then(|text| PublicKey::parse(text).ok());
-        if named.as_ref() != Some(&key) {
+        let Some(named) = signers.get(&answer.by) else {
+            let known: Vec<&str> = signers.keys().map(String::as_str).collect();
+            return Err(format!(
+                "the deployment file has no key for {}; `approvals.signers` has those of {}",
+                answer.by,
+                known.join(", ")
+            ));
+        };
+        if PublicKey::parse(named).ok().as_ref() != Some(&key) {
             return Err(format!(
                 "it is not signed with the key that the deployment file has for {}",
                 answer.by

@@ -213,7 +213,12 @@ async fn settle(
         }
     }
     let artifacts = found(section).len();
-    if tools.len() < artifacts || artifacts == 0 {
+    if artifacts == 0 {
+        return section
+            .open("2.5.6", "there is no artifact to take the digest of")
+            .await;
+    }
+    if tools.len() < artifacts {
         return section
             .open(
                 "2.5.6",

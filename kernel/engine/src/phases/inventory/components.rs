@@ -276,7 +276,8 @@ async fn settle_endpoints(
             .await;
     }
     let text = format!(
-        "no OpenAPI document of {} in a file, and it does not run to be asked for one",
+        "no OpenAPI document of {} is known: none in a file, and none that a running instance gave (`openapi` of a service \
+         says where it is)",
         list(unknown)
     );
     section.open("1.1.3", text).await

@@ -93,9 +93,15 @@ impl Work for Rollback {
                     "Mend the down migration.",
                 ));
             }
-            let backup = former
-                .backup
-                .map(|backup| backup.path.display().to_string());
+            let by_hand = match former.backup {
+                Some(_) => {
+                    "the backup is put in its place by hand, while no service uses it: `code-deploy record rollback after` \
+                     has the commands; what was written since is lost"
+                }
+                None => {
+                    "remove it while no service uses it: it is new, and what was written is lost"
+                }
+            };
             let back = if stands == version {
                 format!("leaves {name} at version {version}, where it was before")
             } else {
@@ -103,12 +109,8 @@ impl Work for Rollback {
             };
             steps.push(format!(
                 "While this run is not ended, `code-deploy rollback` {back}. After its end, `rollback` deploys the former release and leaves {name} at \
-                 version {}: that release has to work with it, as it did while both served. If neither \
-                 will do, stop the services that use it, copy {} over {}, start them again: what was \
-                 written since is lost.",
-                stands,
-                backup.unwrap_or_else(|| "nothing (it is new: remove it)".to_owned()),
-                database.path.display()
+                 version {stands}: that release has to work with it, as it did while both served. If neither \
+                 will do, {by_hand}.",
             ));
             tried.push(name.to_owned());
         }

@@ -318,8 +318,12 @@ async fn settle_processors(
             false,
             format!("{now}; what is needed is not known: no old release, no limit declared"),
         ),
+        Some((most, from)) if most < LEAST => (
+            free(capacity) >= LEAST,
+            format!("{now}, {LEAST:.2} are asked for at least; {from} gives {most:.2}"),
+        ),
         Some((most, from)) => (
-            free(capacity) >= most.max(LEAST),
+            free(capacity) >= most,
             format!("{now}, {most:.2} needed ({from})"),
         ),
     };
