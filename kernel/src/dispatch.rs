@@ -520,7 +520,10 @@ fn missing_place(word: Option<&str>) -> Failure {
         }
         (Some(word), None) => {
             let what = format!("`{word}` is no command, and as an environment it needs a target");
-            Failure::usage(what, format!("For a run: `code-deploy {word} local`."))
+            Failure::usage(
+                what,
+                "For a run, name environment and target: `code-deploy dev local`. `code-deploy --help` lists all commands.",
+            )
         }
         (None, _) => Failure::usage(
             "environment and target are not named",

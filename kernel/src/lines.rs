@@ -120,6 +120,15 @@ pub fn line_of(event: &Event) -> Option<String> {
             "  finding {}: {} ({})",
             finding.rule, finding.message, finding.place
         )),
+        EventBody::ApprovalAsked {
+            gate,
+            plan,
+            summary,
+            ..
+        } => Some(format!(
+            "  waits for {gate} of plan {}: `code-deploy approve --reason TEXT`, with `--no-go` against it: {summary}",
+            plan.short()
+        )),
         EventBody::ApprovalGiven { by, go, reason, .. } => {
             let answer = if *go { "go" } else { "no-go" };
             Some(format!("  {by} says {answer}: {reason}"))

@@ -28,6 +28,8 @@ pub async fn show(
             format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3),
         ));
     }
+    let went_back = went_back(folder);
+    rows.extend(went_back.map(|seconds| row("Going back took", format!("{seconds:.1} s"))));
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
         let ms = us as f64 / 1e3;
@@ -49,6 +51,7 @@ pub async fn show(
         "why": why,
         "client": state.clients.get("client"),
         "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
+        "going_back_seconds": went_back,
         "record": folder.path(), "notebooks": out,
     });
     if session.face.value("summary", &value) {
@@ -62,6 +65,20 @@ pub async fn show(
 
 fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
+}
+
+/// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run
+/// did not go back.
+fn went_back(folder: &RunFolder) -> Option<f64> {
+    let (mut began, mut ended) = (None, None);
+    for event in folder.events().into_iter().flatten().flatten() {
+        match event.body {
+            EventBody::RollbackStarted { .. } => began = began.or(Some(event.time)),
+            EventBody::RollbackFinished { .. } => ended = Some(event.time),
+            _ => {}
+        }
+    }
+    Some((ended? - began?).as_seconds_f64())
 }
 
 /// Returns, of a run that did not succeed, the gates that did not pass and the items that do not hold,

@@ -245,11 +245,16 @@ impl Runner {
         }
         self.conclude(RunOutcome::Refused, format!("{to}, as before: {reason}"))
             .await?;
+        let by_person = matches!(self.state().rollback, Some((Trigger::Person, _)));
+        let next = match by_person {
+            true => "Deploy again when it is wanted.",
+            false => "Mend the cause and deploy again.",
+        };
         Ok(Ended::Refused(Problem {
             code: "CD0435".to_owned(),
             what: reason.to_owned(),
             state: format!("{to}; what was prepared is taken back."),
-            next: "Mend the cause and deploy again.".to_owned(),
+            next: next.to_owned(),
         }))
     }
 

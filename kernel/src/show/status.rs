@@ -126,7 +126,12 @@ pub fn standing(state: &RunState) -> String {
             Some((by, reason)) => format!("paused by {by} ({reason}), {phase}"),
             None => format!("paused, {phase}"),
         },
-        (None, false) => phase,
+        (None, false) => match &state.approval_asked {
+            Some((gate, _)) => format!(
+                "waits for a person to say go or no-go ({gate}: `code-deploy approve --reason TEXT`), {phase}"
+            ),
+            None => phase,
+        },
     }
 }
 
@@ -191,6 +196,7 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
         "standing": standing(state),
         "phase": state.present_phase(),
         "paused": state.paused,
+        "waits_for": state.approval_asked.as_ref().map(|(gate, _)| gate),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
         }),

@@ -46,7 +46,9 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
             )
             .await?;
     }
-    let (by, go) = answered(context, subject, plan, known.is_none()).await?;
+    let question = format!("{subject} of plan {}: {summary} Go?", plan.short());
+    let question = known.is_none().then_some(question);
+    let (by, go) = answered(context, subject, plan, question).await?;
     let word = if go { "go" } else { "no-go" };
     let checks = vec![GateCheck {
         name: format!("answer of {by}"),
@@ -72,12 +74,11 @@ async fn answered(
     context: &Context,
     subject: &str,
     plan: Digest,
-    ask: bool,
+    question: Option<String>,
 ) -> Result<(String, bool), StepError> {
-    let summary = summary_of(context, subject);
     let here = async {
-        if ask {
-            ask_here(context, subject, plan, summary).await?;
+        if let Some(question) = question {
+            ask_here(context, subject, plan, question).await?;
         }
         // An answer given here is seen by the other arm.
         std::future::pending::<Result<(String, bool), StepError>>().await
@@ -88,13 +89,6 @@ async fn answered(
         failed = here => failed,
         answer = wait(context, subject, plan) => answer,
     }
-}
-
-fn summary_of(context: &Context, subject: &str) -> String {
-    format!(
-        "{subject}: release {} to {} on {}?",
-        context.to, context.spec.environment, context.spec.target
-    )
 }
 
 fn given(context: &Context, subject: &str, plan: Digest) -> Option<(String, bool)> {
@@ -110,7 +104,7 @@ async fn ask_here(
     context: &Context,
     subject: &str,
     plan: Digest,
-    summary: String,
+    question: String,
 ) -> Result<(), StepError> {
     let user = context
         .state()
@@ -118,7 +112,7 @@ async fn ask_here(
         .as_ref()
         .map(|s| s.user.clone())
         .unwrap_or_default();
-    let Some(answer) = context.approver.ask(&summary).await else {
+    let Some(answer) = context.approver.ask(&question).await else {
         return Ok(());
     };
     let named = &context.spec.file.approvals.by;

@@ -130,6 +130,7 @@ fn init_writes_a_file_for_the_shop_that_loads() {
         # From the health check of the Compose file.
         probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
         # metrics: /metrics
+        # log_marker: /log-marker
         # openapi: /openapi.json
         # How it is started as a process of this machine, for the target `local`:
         # process:
@@ -140,6 +141,7 @@ fn init_writes_a_file_for_the_shop_that_loads() {
         # From the health check of the Compose file.
         probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
         # metrics: /metrics
+        # log_marker: /log-marker
         # openapi: /openapi.json
         # How it is started as a process of this machine, for the target `local`:
         # process:
@@ -152,6 +154,7 @@ fn init_writes_a_file_for_the_shop_that_loads() {
         # From the health check of the Compose file.
         probes: { startup: /readyz, readiness: /readyz, liveness: /readyz }
         # metrics: /metrics
+        # log_marker: /log-marker
         # openapi: /openapi.json
         # How it is started as a process of this machine, for the target `local`:
         # process:

@@ -226,6 +226,7 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
     }
     if matches!(role, Role::Frontend | Role::Backend) {
         out.add(4, "# metrics: /metrics");
+        out.add(4, "# log_marker: /log-marker");
         let document = found
             .documents
             .iter()

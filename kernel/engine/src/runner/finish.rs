@@ -102,7 +102,11 @@ impl Runner {
                 )
             },
         );
-        format!("release {to} has all traffic of {services} services; {client}")
+        let services = match services {
+            1 => "1 service".to_owned(),
+            more => format!("{more} services"),
+        };
+        format!("release {to} has all traffic of {services}; {client}")
     }
 
     /// Checks by what the target says that all services are on a release and nothing else is
