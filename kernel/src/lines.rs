@@ -124,11 +124,19 @@ pub fn line_of(event: &Event) -> Option<String> {
             gate,
             plan,
             summary,
+            signers,
             ..
-        } => Some(format!(
-            "  waits for {gate} of plan {}: `code-deploy approve --reason TEXT`, with `--no-go` against it: {summary}",
-            plan.short()
-        )),
+        } => {
+            let sign = match signers.is_empty() {
+                true => "",
+                false => " --sign KEY",
+            };
+            Some(format!(
+                "  waits for {gate} of plan {}: `code-deploy approve{sign} --reason TEXT`, with `--no-go` against it: \
+                 {summary}",
+                plan.short()
+            ))
+        }
         EventBody::ApprovalGiven { by, go, reason, .. } => {
             let answer = if *go { "go" } else { "no-go" };
             Some(format!("  {by} says {answer}: {reason}"))

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use code_deploy_engine::spec::{Service, Spec};
 use code_deploy_record::{
-    Column, EventBody, GateEvaluated, Report, Role, RunFolder, RunOutcome, RunState, Verdict,
+    Column, EventBody, GateEvaluated, Outcome, Report, Role, RunFolder, RunOutcome, RunState,
+    Verdict,
 };
 
 use crate::session::Session;
@@ -74,7 +75,10 @@ fn went_back(folder: &RunFolder) -> Option<f64> {
     for event in folder.events().into_iter().flatten().flatten() {
         match event.body {
             EventBody::RollbackStarted { .. } => began = began.or(Some(event.time)),
-            EventBody::RollbackFinished { .. } => ended = Some(event.time),
+            EventBody::RollbackFinished {
+                outcome: Outcome::Done,
+                ..
+            } => ended = Some(event.time),
             _ => {}
         }
     }

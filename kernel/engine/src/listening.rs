@@ -82,6 +82,10 @@ fn asked(family: u8) -> std::io::Result<Vec<Listener>> {
                     let address = SocketAddr::new(id.source_address, id.source_port);
                     found.push((address, header.inode.into()));
                 }
+                // A machine whose kernel cannot tell says so at the end of a list of nothing.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(std::io::Error::from_raw_os_error(-done.code));
+                }
                 NetlinkPayload::Done(_) => return Ok(found),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}

@@ -382,6 +382,8 @@ impl RunState {
         match &event.body {
             EventBody::ApprovalAsked { gate, plan, .. } => {
                 self.approval_asked = Some((gate.clone(), *plan));
+                // An answer that had expired does not count again because it is asked anew.
+                self.approvals.remove(gate);
                 self.approvals_expire.remove(gate);
             }
             EventBody::ApprovalGiven {

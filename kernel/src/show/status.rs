@@ -126,13 +126,21 @@ pub fn standing(state: &RunState) -> String {
             Some((by, reason)) => format!("paused by {by} ({reason}), {phase}"),
             None => format!("paused, {phase}"),
         },
-        (None, false) => match &state.approval_asked {
-            Some((gate, _)) => format!(
-                "waits for a person to say go or no-go ({gate}: `code-deploy approve --reason TEXT`), {phase}"
+        (None, false) => match waits_for(state) {
+            Some(gate) => format!(
+                "waits for a person to say go or no-go ({gate}: `code-deploy approve --reason TEXT`, with `--sign KEY` where \
+                 the deployment file names signers), {phase}"
             ),
             None => phase,
         },
     }
+}
+
+/// Returns what a person is to approve before the run goes on.
+fn waits_for(state: &RunState) -> Option<&str> {
+    let goes_on = state.finished.is_none() && state.rollback.is_none();
+    let asked = state.approval_asked.as_ref().filter(|_| goes_on);
+    asked.map(|(gate, _)| gate.as_str())
 }
 
 fn with_traffic(report: Report, state: &RunState) -> Report {
@@ -196,7 +204,7 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
         "standing": standing(state),
         "phase": state.present_phase(),
         "paused": state.paused,
-        "waits_for": state.approval_asked.as_ref().map(|(gate, _)| gate),
+        "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
         }),

@@ -15,6 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use notebooks::{Given, Notebooks, Why};
 use over::Over;
+use paths::Subjects;
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,14 +107,7 @@ fn check_all(
         records::check(record, &trust, face, &mut checked)?;
     }
     for notebooks in &subjects.notebooks {
-        check_notebooks(
-            project,
-            &subjects.records,
-            notebooks,
-            &trust,
-            face,
-            &mut checked,
-        )?;
+        check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
     judge(checked, face)
 }
@@ -135,13 +129,13 @@ fn trust(arguments: &VerifyArgs) -> Result<Trust, Failure> {
 
 fn check_notebooks(
     project: Option<&Project>,
-    records: &[RunFolder],
+    subjects: &Subjects,
     notebooks: &Notebooks,
     trust: &Trust,
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let Some(record) = notebooks.record(project, records)? else {
+    let Some(record) = notebooks.record(project, subjects)? else {
         let rows = notebooks::alone(notebooks, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
@@ -237,7 +231,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     match failed.next() {
         // A record without an end weighs more than files that are not here.
         Some((kind, _)) if unsealed > 0 && kind > Kind::Approval => Err(endless(unsealed, records)),
-        Some((kind, count)) => Err(failure_of(kind, count)),
+        Some((kind, count)) => Err(failure_of(kind, count, records)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
             face.text(match by_signature {
@@ -260,7 +254,7 @@ fn endless(unsealed: usize, records: usize) -> Failure {
     found(Exit::Endless, "CD0307", what, next)
 }
 
-fn failure_of(kind: Kind, count: usize) -> Failure {
+fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
     match kind {
         Kind::Different => {
             let code = code_deploy_engine::code::BROKEN_RECORD;
@@ -325,11 +319,20 @@ fn failure_of(kind: Kind, count: usize) -> Failure {
             found(Exit::NotHere, NOT_HERE, what, next)
         }
         Kind::NotComparable | Kind::Added => {
-            let what = format!(
-                "the record is as it was written, but {count} notebooks and charts cannot be compared \
-                 with it: another program made them, or other runs were at hand. That does not say \
-                 that they were changed"
-            );
+            let files = match count {
+                1 => "1 file".to_owned(),
+                more => format!("{more} files"),
+            };
+            let what = match records {
+                0 => format!(
+                    "{files} cannot be compared with anything that was signed: another program wrote them, or somebody \
+                     changed them. What was signed is as it was"
+                ),
+                _ => format!(
+                    "the record is as it was written, but {files} cannot be compared with it: another program made \
+                     them, or other runs were at hand. That does not say that they were changed"
+                ),
+            };
             let next = "Verify with the program that made them, or write them again: `code-deploy \
                         notebooks --help`.";
             found(Exit::NotComparable, "CD0312", what, next)

@@ -14,6 +14,8 @@ use crate::project::Project;
 #[derive(Default)]
 pub(super) struct Subjects {
     pub records: Vec<RunFolder>,
+    /// Those of them that were named themselves, and not found in a folder that was.
+    named: Vec<RunFolder>,
     pub notebooks: Vec<Notebooks>,
 }
 
@@ -56,7 +58,9 @@ impl Subjects {
         }
         if !path.is_dir() {
             let project = project.ok_or_else(|| nothing(path))?;
-            self.records.push(project.run(path.to_str())?);
+            let record = project.run(path.to_str())?;
+            self.named.push(record.clone());
+            self.records.push(record);
             return Ok(());
         }
         let before = self.count();
@@ -87,17 +91,21 @@ impl Subjects {
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
         self.add_record(path)?;
+        self.add_record(&path.join(BESIDE))?;
+        if is_named && path.join(RunFolder::JOURNAL).is_file() {
+            self.named.push(RunFolder::at(path)?);
+        }
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
         if entries(path)?.iter().any(is_meant) {
             self.notebooks.push(Notebooks::whole(path));
-            self.add_record(&path.join(BESIDE))?;
         }
         Ok(())
     }
 
     fn add_record(&mut self, path: &Path) -> Result<(), Failure> {
-        let is_known = self.records.iter().any(|known| known.path() == path);
+        let same = |known: &RunFolder| is_same(known.path(), path);
+        let is_known = self.records.iter().any(same);
         if !is_known && path.join(RunFolder::JOURNAL).is_file() {
             self.records.push(RunFolder::at(path)?);
         }
@@ -169,6 +177,12 @@ fn nothing(path: &Path) -> Failure {
     )
 }
 
+/// Returns whether two paths lead to the same folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
 fn is_shown_folder(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && path.is_dir()
@@ -197,23 +211,36 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 impl Notebooks {
     /// Returns the record that the notebooks are of: the one that was named with them, or that lies beside them, or
-    /// one of the records that are checked, or a run of the project.
+    /// one of the records that are checked, or a run of the project. One that was named counts before the one beside,
+    /// which came from where the notebooks came from.
     pub(super) fn record(
         &self,
         project: Option<&Project>,
-        records: &[RunFolder],
+        subjects: &Subjects,
     ) -> Result<Option<RunFolder>, Failure> {
         if let Some(of) = &self.of {
             return Ok(Some(of.clone()));
         }
+        let records = subjects.records.as_slice();
+        let run = self.run()?;
+        let same = |record: &&RunFolder| {
+            let started = record.started();
+            started.is_ok_and(|started| run.as_deref() == Some(started.run.as_str()))
+        };
+        if let Some(named) = subjects.named.iter().find(same) {
+            return Ok(Some(named.clone()));
+        }
         let beside = self.folder.join(BESIDE);
         if beside.join(RunFolder::JOURNAL).is_file() {
-            return Ok(Some(RunFolder::at(&beside)?));
+            let known = records.iter().find(|known| is_same(known.path(), &beside));
+            return match known {
+                Some(known) => Ok(Some(known.clone())),
+                None => Ok(Some(RunFolder::at(&beside)?)),
+            };
         }
-        let Some(run) = self.run()? else {
+        let Some(run) = &run else {
             return Ok(records.first().filter(|_| records.len() == 1).cloned());
         };
-        let same = |record: &&RunFolder| record.started().is_ok_and(|s| s.run.as_str() == run);
         if let Some(record) = records.iter().find(same) {
             return Ok(Some(record.clone()));
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Measured;
 use super::program::run_with;
 use super::project::{IMAGE, Images, Project, Way};
-use super::users::Asking;
+use super::users::{Asking, until_answered};
 use crate::Error;
 
 /// The platform's own way, in words.
@@ -62,6 +62,7 @@ pub fn measure(program: &Path, place: &Place<'_>, rounds: usize) -> Result<Measu
         .map_err(|error| Error::Answer(format!("kubectl get deployment: {error}")))?;
     namespace.own(&deployment, 1)?;
     let address = namespace.own_address()?;
+    until_answered(address)?;
     let mut measured = Measured::default();
     for round in 1..=rounds {
         let asking = Asking::begin(address);

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Users;
 use crate::Error;
@@ -14,6 +14,8 @@ use crate::Error;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take until a new address is answered.
+const REACHED: Duration = Duration::from_secs(60);
 /// More than an update takes, so that nobody goes on asking for ever.
 const MOST: u64 = 20_000;
 
@@ -49,6 +51,21 @@ impl Asking {
         let ended = self.thread.join();
         ended.map_err(|_| Error::Answer("who asked meanwhile is gone".to_owned()))
     }
+}
+
+/// Waits until an address is answered at all: a proxy learns of a new one a while after it is made.
+///
+/// # Errors
+/// When it is not in time.
+pub fn until_answered(address: SocketAddr) -> Result<(), Error> {
+    let until = Instant::now() + REACHED;
+    while !is_answered(address).unwrap_or(false) {
+        if Instant::now() > until {
+            return Err(Error::Answer(format!("nobody answers at {address}")));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 fn is_answered(address: SocketAddr) -> std::io::Result<bool> {

@@ -228,8 +228,26 @@ fn a_folder_of_exported_runs_is_checked_with_the_record_of_each() {
         std::fs::write(&journal, text).unwrap();
     }
     std::fs::remove_dir_all(run.join("record/evidence")).unwrap();
+    let (code, said) = told(std::slice::from_ref(&outer));
+    assert_eq!(code, 13, "{said}");
+    // Without its notebooks, too.
+    for entry in std::fs::read_dir(&run).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|one| one == "ipynb") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
     let (code, said) = told(&[outer]);
     assert_eq!(code, 13, "{said}");
+}
+
+#[test]
+fn a_record_that_is_named_counts_before_the_one_that_came_with_the_notebooks() {
+    let (kept, other) = (Stage::new(1), Stage::new(2));
+    let (received, _) = side_by_side(&other);
+    let (code, said) = told(std::slice::from_ref(&received));
+    assert!(code == 0 && said.contains("is self-asserted"), "{said}");
+    let (code, said) = told(&[kept.record.path().to_owned(), received]);
+    assert_eq!(code, 10, "{said}");
 }
 
 /// Writes the first lines of the stage's record into a new one, which goes on being written.
