@@ -127,13 +127,12 @@ pub fn line_of(event: &Event) -> Option<String> {
             signers,
             ..
         } => {
-            let sign = match signers.is_empty() {
-                true => "",
-                false => " --sign KEY",
+            let command = match signers.is_empty() {
+                true => "`code-deploy approve --reason TEXT`",
+                false => "`code-deploy approve --sign KEY --reason TEXT`",
             };
             Some(format!(
-                "  waits for {gate} of plan {}: `code-deploy approve{sign} --reason TEXT`, with `--no-go` against it: \
-                 {summary}",
+                "  waits for {gate} of plan {}: {command}, with `--no-go` against it: {summary}",
                 plan.short()
             ))
         }
