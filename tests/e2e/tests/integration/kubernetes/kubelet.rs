@@ -1,7 +1,7 @@
 //! The kubelet of the stage's node, which can be held for a while.
 
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::cluster::promised;
 /// A kubelet that does nothing until a time has passed, or until this goes.
 pub struct Held {
     kubelet: Pid,
-    end: Option<Sender<()>>,
+    end: Option<SyncSender<()>>,
     waits: Option<JoinHandle<()>>,
 }
 
@@ -28,7 +28,8 @@ impl Held {
         }
         let kubelet = find(&node.join("kubelet"));
         kill(kubelet, Signal::SIGSTOP).unwrap();
-        let (end, ended) = channel();
+        // Nothing is sent: that it is dropped says all.
+        let (end, ended) = sync_channel(0);
         let waits = std::thread::spawn(move || {
             // Whoever drops the other end wants it to go on at once.
             let _ = ended.recv_timeout(time);
