@@ -28,6 +28,8 @@ use crate::facts::Facts;
 use crate::series::Bins;
 use crate::{Error, Result};
 
+pub(crate) use raster::Raster;
+
 /// What a chart shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChartKind {
@@ -187,22 +189,27 @@ impl Chart {
 pub fn chart(run: &RunFolder, kind: ChartKind) -> Result<Chart> {
     let facts = Facts::read(run)?;
     let bins = Bins::read(&facts)?;
-    draw(&facts, &bins, kind)
+    draw(&facts, &bins, kind, &mut Raster::default())
 }
 
 /// Draws a chart from what was read already.
 ///
 /// # Errors
 /// [`Error::Drawing`].
-pub fn draw(facts: &Facts, bins: &Bins, kind: ChartKind) -> Result<Chart> {
+pub(crate) fn draw(
+    facts: &Facts,
+    bins: &Bins,
+    kind: ChartKind,
+    raster: &mut Raster,
+) -> Result<Chart> {
     match kind {
-        ChartKind::Latency => latency::draw(facts, bins),
-        ChartKind::Errors => errors::draw(facts, bins),
-        ChartKind::Traffic => traffic::draw(facts, bins),
-        ChartKind::Health => health::draw(facts, bins),
-        ChartKind::Gates => gates::draw(facts),
-        ChartKind::Load => load::draw(facts),
-        ChartKind::Migrations => migrations::draw(facts),
-        ChartKind::Steps => steps::draw(facts),
+        ChartKind::Latency => latency::draw(facts, bins, raster),
+        ChartKind::Errors => errors::draw(facts, bins, raster),
+        ChartKind::Traffic => traffic::draw(facts, bins, raster),
+        ChartKind::Health => health::draw(facts, bins, raster),
+        ChartKind::Gates => gates::draw(facts, raster),
+        ChartKind::Load => load::draw(facts, raster),
+        ChartKind::Migrations => migrations::draw(facts, raster),
+        ChartKind::Steps => steps::draw(facts, raster),
     }
 }

@@ -30,7 +30,7 @@ mod trouble;
 mod view;
 mod write;
 
-pub use chart::{Chart, ChartKind, Picture, chart, draw as draw_chart};
+pub use chart::{Chart, ChartKind, Picture, chart};
 pub use compare::{Comparison, compare};
 pub use document::KERNEL;
 pub use error::{Error, Result};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cell::Command;
-use crate::chart::{Chart, ChartKind, Picture};
+use crate::chart::{Chart, ChartKind, Picture, Raster};
 use crate::context::{self, phase_of};
 use crate::document::{Document, drawn, shown, stream};
 use crate::facts::Facts;
@@ -101,6 +101,7 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
             others: &others,
         },
         charts: BTreeMap::new(),
+        raster: Raster::default(),
     };
     let engine = template::engine()?;
     let mut pages = Vec::new();
@@ -127,6 +128,7 @@ pub fn handover(run: &RunFolder) -> Result<Page> {
             others: &[],
         },
         charts: BTreeMap::new(),
+        raster: Raster::default(),
     };
     let context = context::executed(&facts, 0, NAME)?;
     let parts = template::render(&template::engine()?, NAME, &context)?;
@@ -152,6 +154,7 @@ fn input(other: &Facts) -> Value {
 struct Writer<'a> {
     material: Material<'a>,
     charts: BTreeMap<ChartKind, Chart>,
+    raster: Raster,
 }
 
 impl Writer<'_> {
@@ -249,7 +252,7 @@ impl Writer<'_> {
         match self.charts.entry(kind) {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(place) => {
-                Ok(place.insert(crate::chart::draw(facts, bins, kind)?))
+                Ok(place.insert(crate::chart::draw(facts, bins, kind, &mut self.raster)?))
             }
         }
     }

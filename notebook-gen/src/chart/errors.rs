@@ -4,8 +4,9 @@ use crate::Result;
 use crate::chart::canvas::{Anchor, Canvas, DASHED, DOTTED, Dash, INK, SOLID, paint, text_width};
 use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{count, percent, ratio};
 use crate::series::{Bins, Key, Point, Series};
@@ -19,7 +20,7 @@ const NONE_FAILED: &str = "no request failed";
 /// What no release answered.
 const UNANSWERED: &str = "no release (not answered)";
 
-pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Errors;
     let series = all(bins);
     if series.is_empty() {
@@ -79,7 +80,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(&series),
         notes,
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, HEIGHT))?),
     })
 }
 

@@ -7,8 +7,9 @@ use crate::Result;
 use crate::chart::canvas::{Anchor, GREEN, GREY, INK, PALE, SOLID, edge_beside, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::chart::{Chart, ChartKind, ticks};
 use crate::facts::{At, Facts};
 use crate::format::{between, clock, counted, ratio};
 
@@ -34,7 +35,7 @@ const GATES: [Gate; 7] = [
     Gate::Baseline,
 ];
 
-pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Gates;
     if facts.gates.is_empty() {
         let sentence = "No chart: no gate was asked in this run.";
@@ -85,7 +86,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(facts),
         notes: Vec::new(),
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, height))?),
     })
 }
 

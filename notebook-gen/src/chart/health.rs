@@ -11,8 +11,9 @@ use crate::chart::canvas::{
 };
 use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::{At, Facts, HealthNote};
 use crate::format::{between, counted, ratio};
 use crate::series::Bins;
@@ -46,7 +47,7 @@ enum State {
     Stopped,
 }
 
-pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Health;
     let rows = rows(facts);
     if rows.is_empty() {
@@ -103,7 +104,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(&rows),
         notes,
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, height))?),
     })
 }
 

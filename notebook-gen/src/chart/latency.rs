@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::chart::canvas::{DASHED, DOTTED, Dash, SOLID, paint};
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{count, duration, ratio};
 use crate::series::{Bins, Quantiles, Series};
@@ -26,7 +27,7 @@ const LINES: [(&str, Pick, Dash, f64); 3] = [
     ("p99", |q| q.p99, SOLID, 1.7),
 ];
 
-pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Latency;
     let series: Vec<_> = bins
         .by_release(bins.vantage())
@@ -79,7 +80,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(facts, &series),
         notes,
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, HEIGHT))?),
     })
 }
 

@@ -6,8 +6,9 @@ use plotters::style::RGBColor;
 use crate::Result;
 use crate::chart::canvas::{DASHED, DOTTED, Dash, GREEN, ORANGE, SKY, SOLID, VERMILLION, paint};
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::chart::{Chart, ChartKind, ticks};
 use crate::facts::{At, Facts};
 use crate::format::{count, duration, ratio};
 
@@ -26,7 +27,7 @@ const SHARES: [(f64, &str); 6] = [
     (0.9999, "99.99"),
 ];
 
-pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Load;
     let tests: Vec<&At<LoadTested>> = facts
         .loads
@@ -86,7 +87,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
              the wait of those behind it. A line ends where the share left is one answer."
                 .to_owned(),
         ],
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, HEIGHT))?),
     })
 }
 

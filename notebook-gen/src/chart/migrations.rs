@@ -6,8 +6,9 @@ use crate::Result;
 use crate::chart::canvas::{Anchor, BLUE, INK, ORANGE, edge_beside, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::chart::{Chart, ChartKind, ticks};
 use crate::facts::{At, Facts, Migration};
 use crate::format::{count, counted, duration, ratio};
 
@@ -17,7 +18,7 @@ const SIZE: f64 = 10.5;
 const ROW: f64 = 24.0;
 const MOST_ROWS: usize = 40;
 
-pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Migrations;
     if facts.migrations.is_empty() {
         let sentence = "No chart: no migration was carried out in this run.";
@@ -72,7 +73,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(all),
         notes: Vec::new(),
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, height))?),
     })
 }
 

@@ -4,15 +4,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use resvg::tiny_skia::{Color, Pixmap, Transform};
+use resvg::tiny_skia::{IntSize, Pixmap, Transform};
 use resvg::usvg::{self, fontdb};
 
 use crate::chart::canvas::{FONT, FONT_NAME};
-use crate::chart::{ChartKind, Picture};
+use crate::chart::{ChartKind, Picture, scene};
 use crate::{Error, Result};
 
 /// How many pixels of the picture stand for one of the page.
 const DENSITY: u32 = 2;
+
+/// The bytes of pictures that are not larger than most.
+const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 4) as usize;
 
 type Rgb = [u8; 3];
 
@@ -27,41 +30,66 @@ fn fonts() -> Arc<fontdb::Database> {
     Arc::clone(fonts)
 }
 
-/// Turns a drawing of `width` times `height` into a picture.
-pub(super) fn picture(
-    kind: ChartKind,
-    svg: String,
-    (width, height): (u32, u32),
-) -> Result<Picture> {
-    let failed = |what: String| Error::Drawing {
-        chart: kind.name().to_owned(),
-        what,
-    };
-    let options = usvg::Options {
-        font_family: FONT_NAME.to_owned(),
-        fontdb: fonts(),
-        ..usvg::Options::default()
-    };
-    let tree = usvg::Tree::from_str(&svg, &options).map_err(|error| failed(error.to_string()))?;
-    let size = (width * DENSITY, height * DENSITY);
-    let mut pixels = Pixmap::new(size.0, size.1).ok_or_else(|| failed("it has no size".into()))?;
-    pixels.fill(Color::WHITE);
-    #[expect(clippy::cast_precision_loss, reason = "the density is a small number")]
-    let scale = Transform::from_scale(DENSITY as f32, DENSITY as f32);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
-    let png = encode(pixels.take(), size).map_err(|error| failed(error.to_string()))?;
-    Ok(Picture {
-        svg,
-        png,
-        width,
-        height,
-    })
+/// The pixels of one picture after the other. They are megabytes: whoever makes several pictures asks for them once.
+#[derive(Debug, Default)]
+pub struct Raster(Vec<u8>);
+
+impl Raster {
+    /// Turns a drawing of `width` times `height` into a picture.
+    pub(super) fn picture(
+        &mut self,
+        kind: ChartKind,
+        svg: String,
+        (width, height): (u32, u32),
+    ) -> Result<Picture> {
+        let failed = |what: String| Error::Drawing {
+            chart: kind.name().to_owned(),
+            what,
+        };
+        let options = usvg::Options {
+            font_family: FONT_NAME.to_owned(),
+            fontdb: fonts(),
+            ..usvg::Options::default()
+        };
+        let tree = usvg::Tree::from_str(&svg, &options);
+        let tree = tree.map_err(|error| failed(error.to_string()))?;
+        let size = IntSize::from_wh(width * DENSITY, height * DENSITY);
+        let size = size.ok_or_else(|| failed("it has no size".into()))?;
+        let white = Pixmap::from_vec(self.white(size), size);
+        let mut pixels = white.ok_or_else(|| failed("it has no size".into()))?;
+        #[expect(clippy::cast_precision_loss, reason = "the density is a small number")]
+        let scale = Transform::from_scale(DENSITY as f32, DENSITY as f32);
+        resvg::render(&tree, scale, &mut pixels.as_mut());
+        drop(tree);
+        self.0 = pixels.take();
+        let png = encode(&mut self.0, (size.width(), size.height()));
+        Ok(Picture {
+            svg,
+            png: png.map_err(|error| failed(error.to_string()))?,
+            width,
+            height,
+        })
+    }
+
+    /// Returns the pixels of a white picture, in the memory of the one before where that is large enough.
+    fn white(&mut self, size: IntSize) -> Vec<u8> {
+        let length = size.width() as usize * size.height() as usize * 4;
+        let mut pixels = std::mem::take(&mut self.0);
+        if pixels.capacity() < length {
+            // Memory that is made larger would be there twice, and what is not written to costs nothing.
+            drop(pixels);
+            pixels = Vec::with_capacity(length.max(MOST));
+        }
+        pixels.clear();
+        pixels.resize(length, u8::MAX);
+        pixels
+    }
 }
 
 /// Writes pixels of four bytes as a picture with a palette. The places in the palette are put where the pixels
 /// stood: a picture has millions of them.
-fn encode(mut pixels: Vec<u8>, (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
-    let (palette, places) = palette(&pixels);
+fn encode(pixels: &mut [u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
+    let (palette, places) = palette(pixels);
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Indexed);

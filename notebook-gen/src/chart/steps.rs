@@ -8,8 +8,9 @@ use crate::chart::canvas::{
 };
 use crate::chart::health::pixels;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, raster, ticks};
+use crate::chart::{Chart, ChartKind, ticks};
 use crate::facts::{At, Facts, StepEnd};
 use crate::format::{between, counted, duration, ratio};
 
@@ -20,7 +21,7 @@ const ROW: f64 = 16.0;
 /// Steps that are drawn: the longest ones, in the order in which they ran.
 const MOST_ROWS: usize = 32;
 
-pub(super) fn draw(facts: &Facts) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Steps;
     if facts.steps.is_empty() {
         let sentence = "No chart: no step of this run has ended.";
@@ -68,7 +69,7 @@ pub(super) fn draw(facts: &Facts) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(facts),
         notes,
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, height))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, height))?),
     })
 }
 

@@ -6,8 +6,9 @@ use crate::Result;
 use crate::chart::canvas::{BAND, Canvas, DASHED, Dash, SOLID, paint};
 use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
+use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, raster, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{clock, count, percent, ratio};
 use crate::series::{Bins, Point, Series};
@@ -19,7 +20,7 @@ const GAP_BETWEEN: f64 = 16.0;
 const SET_WIDTH: f64 = 6.0;
 const SET: Sign = Sign::Line(SOLID, SET_WIDTH);
 
-pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Traffic;
     let series = bins.by_release(bins.vantage());
     if series.is_empty() {
@@ -91,7 +92,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins) -> Result<Chart> {
         title: TITLE.to_owned(),
         sentence: sentence(facts, &series),
         notes,
-        picture: Some(raster::picture(kind, svg, (scene::WIDTH, HEIGHT))?),
+        picture: Some(raster.picture(kind, svg, (scene::WIDTH, HEIGHT))?),
     })
 }
 

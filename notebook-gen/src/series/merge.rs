@@ -10,7 +10,7 @@ use crate::Result;
 use crate::facts::Facts;
 
 /// Bytes of a samples file that are taken apart together.
-const TOGETHER: usize = 128 * 1024;
+const TOGETHER: usize = 32 * 1024;
 
 /// Batches that a reader is ahead of what takes them.
 const AHEAD: usize = 2;

@@ -3,7 +3,8 @@
 Usage: pages.py kernel|plain RECORD FOLDER
 `kernel` has papermill execute one template eighteen times; `plain` draws in this process and writes the
 notebooks with nbformat. Both read every sample of the outside client once for each notebook, as a notebook
-that knows nothing of the others does. Prints seconds and the most memory of a process, in bytes.
+that knows nothing of the others does. Prints seconds and the most memory in bytes: of this process and,
+where it has papermill execute, of the largest kernel, which lives at the same time.
 """
 
 import base64
@@ -83,6 +84,6 @@ way, record, folder = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.a
 began = time.monotonic()
 {"kernel": kernel, "plain": plain}[way](record, folder)
 seconds = time.monotonic() - began
-most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+most = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 pictures = sum(path.read_text().count('"image/png"') for path in folder.glob("*.ipynb"))
 print(json.dumps({"seconds": seconds, "bytes": most * 1024, "pictures": pictures}))
