@@ -18,6 +18,9 @@ pub const TOOL: &str = "docker run, until its health check has passed";
 /// The container of the platform's own way.
 const NAME: &str = "code-deploy-bench-own";
 
+/// The network of that container.
+const NETWORK: &str = NAME;
+
 /// Goes both ways so many times.
 ///
 /// # Errors
@@ -34,12 +37,30 @@ pub fn measure(program: &Path, docker: &str, rounds: usize) -> Result<Measured, 
     let _images = Images::make(docker, rounds + 1)?;
     let project = Project::new(program, &way)?;
     project.deploy(1)?;
+    let _network = Network::make(docker)?;
     let mut measured = Measured::default();
     for round in 1..=rounds {
         measured.own.push(own(docker, round + 1)?);
         measured.ours.push(project.deploy(round + 1)?);
     }
     Ok(measured)
+}
+
+/// A network as a Compose file has one: to join it is a part of a start. It goes with the value.
+struct Network<'a>(&'a str);
+
+impl<'a> Network<'a> {
+    fn make(docker: &'a str) -> Result<Self, Error> {
+        run(docker_at(docker).args(["network", "create", NETWORK]))?;
+        Ok(Self(docker))
+    }
+}
+
+impl Drop for Network<'_> {
+    fn drop(&mut self) {
+        // One that is left shows in `docker network ls`.
+        let _ = run(docker_at(self.0).args(["network", "rm", NETWORK]));
+    }
 }
 
 /// Starts a release as a person does without the program, and removes it when it was found healthy.
@@ -49,7 +70,7 @@ fn own(docker: &str, release: usize) -> Result<f64, Error> {
     let mut start = docker_at(docker);
     start.args(["run", "--detach", "--name", NAME]);
     start.args(["--restart", "unless-stopped"]);
-    start.args(["--publish", "127.0.0.1::8080"]);
+    start.args(["--network", NETWORK, "--publish", "127.0.0.1::8080"]);
     let started = run(start.arg(format!("{IMAGE}:{release}")));
     let healthy = started.and_then(|_| until_healthy(docker, &since));
     let seconds = began.elapsed().as_secs_f64();
