@@ -29,7 +29,7 @@ pub async fn show(
             format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3),
         ));
     }
-    let went_back = went_back(folder);
+    let went_back = went_back(folder, state);
     rows.extend(went_back.map(|seconds| row("Going back took", format!("{seconds:.1} s"))));
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
@@ -70,7 +70,10 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
 
 /// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run
 /// did not go back.
-fn went_back(folder: &RunFolder) -> Option<f64> {
+fn went_back(folder: &RunFolder, state: &RunState) -> Option<f64> {
+    if matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
+        return None;
+    }
     let (mut began, mut ended) = (None, None);
     for event in folder.events().into_iter().flatten().flatten() {
         match event.body {

@@ -11,8 +11,8 @@ use crate::{Error, Result, RunFolder};
 /// The folders of a record that are kept: what its journal names, and what was signed over it.
 const FOLDERS: [&str; 3] = ["samples", "evidence", "seal"];
 
-/// The folder of the record in an archive.
-const RECORD: &str = "record";
+/// The folder of the record in an archive, beside the notebooks of its run.
+pub const RECORD: &str = "record";
 
 /// Writes a record, with files that stand beside it, into an archive: `ROOT/NAME` for those, and
 /// `ROOT/record/...` for the record. The same files give the same bytes, on every machine and at any

@@ -48,7 +48,7 @@ pub use envelope::{LISTED, SignedStatement};
 pub use error::{Error, Result};
 pub use event::*;
 pub use evidence::EvidenceStore;
-pub use export::export;
+pub use export::{RECORD as EXPORTED_RECORD, export};
 pub use folder::{RunFolder, RunsFolder};
 pub use ids::{Digest, InvalidId, ItemId, Release, RunId, StepName};
 pub use journal::{JournalReader, JournalWriter, Recovered};

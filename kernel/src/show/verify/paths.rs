@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::Origin;
-use code_deploy_record::{RunFolder, RunId, RunsFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
 
 use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
@@ -91,7 +91,7 @@ impl Subjects {
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
         self.add_record(path)?;
-        self.add_record(&path.join(BESIDE))?;
+        self.add_record(&path.join(EXPORTED_RECORD))?;
         if is_named && path.join(RunFolder::JOURNAL).is_file() {
             self.named.push(RunFolder::at(path)?);
         }
@@ -127,9 +127,6 @@ impl Subjects {
         Ok(())
     }
 }
-
-/// The folder with the record beside the notebooks of its run, as an export has it.
-const BESIDE: &str = "record";
 
 /// The folder with the records of a project's runs, in that of the program.
 const RUNS: &str = "runs";
@@ -230,7 +227,7 @@ impl Notebooks {
         if let Some(named) = subjects.named.iter().find(same) {
             return Ok(Some(named.clone()));
         }
-        let beside = self.folder.join(BESIDE);
+        let beside = self.folder.join(EXPORTED_RECORD);
         if beside.join(RunFolder::JOURNAL).is_file() {
             let known = records.iter().find(|known| is_same(known.path(), &beside));
             return match known {
