@@ -85,12 +85,31 @@ pub struct RunArgs {
     /// Make the demonstration's release 1.1.0 faulty, to see it rolled back
     #[arg(long, value_name = "FAULT", requires = "demo")]
     pub demo_fault: Option<DemoFault>,
+    /// Registry to which the demonstration's images are pushed, HOST[:PORT][/PATH]; for a cluster
+    /// whose nodes do not take their images from the engine of DOCKER_HOST
+    #[arg(long, value_name = "REGISTRY", requires = "demo", value_parser = registry)]
+    pub registry: Option<String>,
     /// Stop what was deployed to this environment and target
     #[arg(long)]
     pub stop: bool,
     /// Say go to every approval of this run in your name
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Reads the place of a registry. A first word without dot and port would be a user of Docker's own registry.
+fn registry(text: &str) -> Result<String, String> {
+    let is_name = |part: &str, more: &str| {
+        let fits =
+            |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || more.contains(one);
+        part.starts_with(|one: char| one.is_ascii_alphanumeric()) && part.chars().all(fits)
+    };
+    let (host, path) = text.split_once('/').unwrap_or((text, "x"));
+    let is_host = is_name(host, ".-:") && (host.contains(['.', ':']) || host == "localhost");
+    if is_host && path.split('/').all(|part| is_name(part, "._-")) {
+        return Ok(text.to_owned());
+    }
+    Err("write HOST[:PORT][/PATH] in small letters, such as registry.example:5000/team".to_owned())
 }
 
 /// What goes wrong with the demonstration's release 1.1.0.

@@ -38,6 +38,13 @@ pub async fn demo(
     face: Arc<dyn Face>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
+    let environment = arguments.environment.as_deref().unwrap_or("dev");
+    let target = arguments.target.as_deref().unwrap_or("local");
+    let registry = arguments.registry.as_deref();
+    if registry.is_some() && !has_images(target) {
+        let what = format!("`--registry` is for images, and the target {target} starts programs");
+        return Err(Failure::usage(what, "Leave `--registry` out."));
+    }
     let folder = folder(machine);
     lay_out(&folder).map_err(|error| {
         let what = format!("{} cannot be written: {error}", folder.display());
@@ -47,15 +54,16 @@ pub async fn demo(
             "Make the present folder writable.",
         )
     })?;
+    rewrite(&folder.join("compose.yaml"), |text| {
+        images_from(text, registry)
+    })?;
     let project = Project::find(Some(&folder.join("deploy.yaml")), &folder)?;
-    let environment = arguments.environment.as_deref().unwrap_or("dev");
-    let target = arguments.target.as_deref().unwrap_or("local");
     let begin = |machine: &Machine| {
         let face = Arc::clone(&face);
         Session::begin(machine, &project, environment, target, face, To::Change)
     };
     let before = begin(machine)?;
-    make_images(machine, &before).await?;
+    make_images(machine, &before, registry, &*face).await?;
     if before.spec.data_folder().exists() {
         face.text(
             "What an earlier demonstration left running here is stopped, and its data is removed; its \
@@ -125,24 +133,52 @@ fn folder_in(present: &Path) -> PathBuf {
 
 /// Writes the release into the demonstration's deployment file, where one of its two stands.
 fn name_release(project: &Project, release: &str) -> Result<(), Failure> {
+    rewrite(&project.file, |text| naming(text, release))
+}
+
+/// Writes a file anew where its text is to be another.
+fn rewrite(path: &Path, to: impl FnOnce(&str) -> String) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
-        let what = format!("{} cannot be written: {error}", project.file.display());
+        let what = format!("{} cannot be written: {error}", path.display());
         Failure::refused(crate::codes::CANNOT_WRITE, what, "Make it writable.")
     };
-    let text = std::fs::read_to_string(&project.file).map_err(failed)?;
-    let named = naming(&text, release);
-    if named == text {
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let wanted = to(&text);
+    if wanted == text {
         return Ok(());
     }
-    let new = project.file.with_extension("yaml.new");
+    let new = path.with_extension("yaml.new");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options.open(&new).and_then(|mut file| {
-        file.write_all(named.as_bytes())?;
+        file.write_all(wanted.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&new, &project.file)
+        std::fs::rename(&new, path)
     });
     written.map_err(failed)
+}
+
+/// Returns the Compose file's text with the demonstration's images from that registry, from which they are pulled each
+/// time: another version of this program pushes others under the same name. Without one they are where they are made.
+fn images_from(text: &str, registry: Option<&str>) -> String {
+    let pulled = "    pull_policy: always\n";
+    let mut after_ours = false;
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        let image = line.trim_end().strip_prefix("    image: ");
+        let name = image.map(|image| image.rsplit('/').next().unwrap_or(image));
+        let ours = name.filter(|name| name.starts_with("shop:${CODE_DEPLOY_RELEASE"));
+        match (ours, registry) {
+            (Some(name), Some(registry)) => {
+                lines.push(format!("    image: {registry}/{name}\n{pulled}"));
+            }
+            (Some(name), None) => lines.push(format!("    image: {name}\n")),
+            (None, _) if after_ours && line == pulled => {}
+            (None, _) => lines.push(line.to_owned()),
+        }
+        after_ours = ours.is_some();
+    }
+    lines.concat()
 }
 
 /// Returns the text with that release in the line that names one of the demonstration's.
@@ -158,15 +194,33 @@ fn naming(text: &str, release: &str) -> String {
     lines.collect()
 }
 
+/// Returns whether services run as containers there.
+fn has_images(target: &str) -> bool {
+    matches!(target, DOCKER | KUBERNETES)
+}
+
 /// Where services run as containers, both releases are images of this program.
-async fn make_images(machine: &Machine, session: &Session) -> Result<(), Failure> {
-    if !matches!(session.spec.target.as_str(), DOCKER | KUBERNETES) {
+async fn make_images(
+    machine: &Machine,
+    session: &Session,
+    registry: Option<&str>,
+    face: &dyn Face,
+) -> Result<(), Failure> {
+    if !has_images(&session.spec.target) {
         return Ok(());
     }
     let settings = project::settings(machine, &session.spec, &session.redactor);
     let target = DockerTarget::to_look_at(settings);
-    let references = [FIRST, SECOND].map(|release| format!("shop:{release}"));
-    Ok(target.make_demonstration(&references).await?)
+    let under = registry.map(|registry| format!("{registry}/"));
+    let under = under.unwrap_or_default();
+    let references = [FIRST, SECOND].map(|release| format!("{under}shop:{release}"));
+    target.make_demonstration(&references).await?;
+    if registry.is_some() {
+        let progress = |line: &str| tracing::debug!(line, "pushing");
+        target.push_demonstration(&references, &progress).await?;
+        face.text(&format!("Pushed: {}.", references.join(", ")));
+    }
+    Ok(())
 }
 
 fn release(text: &str) -> Option<code_deploy_record::Release> {
@@ -249,5 +303,24 @@ mod tests {
         assert!(second.contains("\nrelease: \"1.1.0\"\n"), "{second}");
         assert_eq!(naming(&second, FIRST), *text);
         assert_eq!(naming("release: \"7\"\n", SECOND), "release: \"7\"\n");
+    }
+
+    #[test]
+    fn images_come_from_the_registry_that_is_named_last() {
+        let shipped = code_deploy_shop::FILES.iter();
+        let (_, text) = shipped
+            .into_iter()
+            .find(|(name, _)| *name == "compose.yaml")
+            .unwrap();
+        assert_eq!(images_from(text, None), *text);
+        let one = images_from(text, Some("registry.example:5000/team"));
+        let line = "    image: registry.example:5000/team/shop:${CODE_DEPLOY_RELEASE:-1.0.0}\n";
+        assert_eq!(one.matches(line).count(), 3, "{one}");
+        assert_eq!(one.matches("pull_policy: always").count(), 3, "{one}");
+        let other = images_from(&one, Some("localhost:5001"));
+        assert_eq!(other, images_from(text, Some("localhost:5001")));
+        assert_eq!(images_from(&other, None), *text);
+        let of_a_person = "    image: team/catalog:1\n    pull_policy: always\n";
+        assert_eq!(images_from(of_a_person, None), of_a_person);
     }
 }

@@ -139,6 +139,22 @@ impl DockerTarget {
         Ok(())
     }
 
+    /// Pushes the demonstration's images to the registry that their names begin with.
+    ///
+    /// # Errors
+    /// When the registry does not take them.
+    pub async fn push_demonstration(
+        &self,
+        references: &[String],
+        on_line: &OnLine<'_>,
+    ) -> Result<(), TargetError> {
+        let or_else = "name another registry with `--registry`";
+        for reference in references {
+            self.push(None, reference, or_else, on_line).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the image of the program, which runs as whoever deploys: what it writes into folders
     /// of the machine is theirs.
     async fn program_image(&self) -> Result<String, TargetError> {

@@ -61,7 +61,9 @@ impl DockerTarget {
                 self.build(wanted, &recipe, &own, on_line).await?;
                 let names = self.name_built(wanted, &own, &reference, &recipe.tags);
                 for name in names.await?.iter().filter(|_| wanted.push) {
-                    pushed.push(self.push(wanted.service, name, on_line).await?);
+                    let or_else = "take `push_images` out of the environment";
+                    let service = Some(wanted.service);
+                    pushed.push(self.push(service, name, or_else, on_line).await?);
                 }
                 ImageSource::Built { stages }
             }

@@ -94,11 +94,12 @@ impl DockerTarget {
     }
 
     /// Pushes an image under that name; returns the digest that the registry then has under it:
-    /// `NAME@sha256:...`.
+    /// `NAME@sha256:...`. `or_else` says what else a person can do when that fails.
     pub(super) async fn push(
         &self,
-        service: &str,
+        service: Option<&str>,
         reference: &str,
+        or_else: &str,
         on_line: &OnLine<'_>,
     ) -> Result<String, TargetError> {
         let refused = |reason: String| {
@@ -107,10 +108,9 @@ impl DockerTarget {
                 self.settings.redactor.clean(reason.trim())
             );
             let next = format!(
-                "`docker push {reference}` must work for this user (`docker login`), or take \
-                 `push_images` out of the environment."
+                "`docker push {reference}` must work for this user (`docker login`), or {or_else}."
             );
-            failed(code::IMAGE, Some(service), what, next)
+            failed(code::IMAGE, service, what, next)
         };
         let credentials = self.credentials(reference).await;
         let docker = self.engine.docker().await;

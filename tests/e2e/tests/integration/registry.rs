@@ -1,33 +1,52 @@
 //! Images that are built, pushed to a real registry and read back.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use code_deploy_record::{RunOutcome, Verdict};
+use nix::unistd::Pid;
 
 use crate::docker::{build_catalog, docker, ended};
 use crate::kit::Place;
 use crate::stage::Part;
 
-/// A registry of the test's own on a free port of the loopback, which ends with it.
-struct Registry {
+/// A registry of the test's own on the loopback, which ends with it.
+pub(crate) struct Registry {
     process: Child,
-    address: String,
+    pub(crate) address: String,
+    folder: PathBuf,
 }
 
 impl Registry {
+    /// Starts one on a free port.
     #[track_caller]
-    fn start(place: &Place) -> Self {
-        let folder = place.path().join("registry");
+    pub(crate) fn start(place: &Place) -> Self {
+        Self::run(place.path().join("registry"), "127.0.0.1:0", &[])
+    }
+
+    /// Starts another one that has the same and the same address, in the network of a process.
+    #[track_caller]
+    pub(crate) fn also_beside(&self, process: Pid) -> Self {
+        let network = format!("--net=/proc/{process}/ns/net");
+        let before = ["nsenter".to_owned(), network];
+        Self::run(self.folder.clone(), &self.address, &before)
+    }
+
+    #[track_caller]
+    fn run(folder: PathBuf, address: &str, before: &[String]) -> Self {
         let settings = format!(
             "version: 0.1\nlog: {{ level: info, formatter: json }}\n\
-             storage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:0 }}\n",
+             storage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: {address} }}\n",
             folder.display()
         );
-        place.write("registry.yaml", settings);
-        let mut process = Command::new(Part::Registry.path())
-            .arg("serve")
-            .arg(place.path().join("registry.yaml"))
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), settings).unwrap();
+        let program = Part::Registry.path().display().to_string();
+        let words = [before, &[program, "serve".to_owned()]].concat();
+        let mut process = Command::new(&words[0])
+            .args(&words[1..])
+            .arg(file.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -44,7 +63,11 @@ impl Registry {
         };
         // It must not wait for somebody who reads.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Self { process, address }
+        Self {
+            process,
+            address,
+            folder,
+        }
     }
 }
 

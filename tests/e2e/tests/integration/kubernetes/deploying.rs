@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::cluster::{Namespace, engine};
 use super::gateway::Gateway;
-use super::kubelet::Held;
+use super::kubelet::{self, Held};
 use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
+use crate::registry::Registry;
 use crate::steering::{Deploying, shares};
 
 /// What the demonstration's deployment file says of how traffic moves in `staging`.
@@ -325,6 +326,41 @@ fn a_release_of_which_services_have_no_pod_left_is_left_for_the_one_before() {
         assert_eq!(served, &all, "{service}");
     }
     assert_eq!(deployments(&namespace), all_of("1-0-0"));
+    succeeded(&run(&place, &["--stop"]));
+}
+
+/// The images are made on an engine that is not the nodes'. Of somebody else's cluster nothing is known that nodes and
+/// this machine could both reach: there this is not tried.
+#[test]
+fn nodes_pull_the_images_of_the_demonstration_from_a_registry() {
+    let (namespace, mut place) = stage("registry");
+    let Some(kubelet) = kubelet::of_the_stage() else {
+        eprintln!("not run: the cluster is somebody else's");
+        return;
+    };
+    place.set("DOCKER_HOST", crate::stage::docker());
+    let registry = Registry::start(&place);
+    let _of_the_node = registry.also_beside(kubelet);
+    let named = ["--registry", &registry.address, "--to", "1.0.0"];
+    let said = run(&place, &named);
+    succeeded(&said);
+    let image = format!("{}/shop:1.0.0", registry.address);
+    assert!(
+        said.out.contains(&format!("Pushed: {image}, ")),
+        "{}",
+        said.out
+    );
+    let format = "--format={{ index .RepoDigests 0 }}";
+    let pushed = crate::docker::docker(&["image", "inspect", format, &image]);
+    let pods = namespace.get(&namespace.path("/api/v1", "pods"));
+    let pods = pods["items"].as_array().unwrap();
+    assert_eq!(pods.len(), 6);
+    for pod in pods {
+        let container = &pod["status"]["containerStatuses"][0];
+        assert_eq!(container["image"], image.as_str());
+        let id = container["imageID"].as_str().unwrap();
+        assert!(id.ends_with(&pushed), "{id} is not {pushed}");
+    }
     succeeded(&run(&place, &["--stop"]));
 }
 

@@ -22,11 +22,7 @@ impl Held {
     /// kubelet is not touched.
     #[track_caller]
     pub fn for_time(time: Duration) -> Option<Self> {
-        let node = promised("CODE_DEPLOY_STAGE_KUBERNETES_NODE");
-        if node.as_os_str().is_empty() {
-            return None;
-        }
-        let kubelet = find(&node.join("kubelet"));
+        let kubelet = of_the_stage()?;
         kill(kubelet, Signal::SIGSTOP).unwrap();
         // Nothing is sent: that it is dropped says all.
         let (end, ended) = sync_channel(0);
@@ -65,10 +61,16 @@ impl Drop for Held {
 /// Has the kubelet of the stage's node go on, where a test that was killed left it held.
 #[track_caller]
 pub fn go_on() {
-    let node = promised("CODE_DEPLOY_STAGE_KUBERNETES_NODE");
-    if !node.as_os_str().is_empty() {
-        kill(find(&node.join("kubelet")), Signal::SIGCONT).unwrap();
+    if let Some(kubelet) = of_the_stage() {
+        kill(kubelet, Signal::SIGCONT).unwrap();
     }
+}
+
+/// Returns the kubelet of the stage's node; nothing where the cluster is somebody else's.
+#[track_caller]
+pub fn of_the_stage() -> Option<Pid> {
+    let node = promised("CODE_DEPLOY_STAGE_KUBERNETES_NODE");
+    (!node.as_os_str().is_empty()).then(|| find(&node.join("kubelet")))
 }
 
 /// Returns the kubelet whose data stand in that folder.
