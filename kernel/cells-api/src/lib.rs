@@ -11,7 +11,7 @@
 //!
 //! let answer = code_deploy::ask("Go on? ");               // asks whoever runs the cell
 //! code_deploy::display("text/html", "<b>half way</b>");    // shows something while the cell runs
-//! code_deploy::Svg(picture)                               // shows a picture as the value of the cell
+//! code_deploy::svg(&picture)                              // shows a picture as the value of the cell
 //! ```
 
 #![forbid(unsafe_code)]
@@ -29,4 +29,4 @@ pub use display::{clear_output, display, display_as, update_display};
 pub use error::Error;
 pub use input::{ask, ask_password};
 pub use run::{Event, Run, Sample, run, run_named};
-pub use svg::Svg;
+pub use svg::{Svg, svg};

@@ -1,7 +1,7 @@
 //! How much text of a cell is shown.
 
 /// Text of a cell on one stream that is shown, in bytes. A page that shows more stops answering.
-pub(super) const SHOWN_LIMIT: usize = 32 * 1024 * 1024;
+pub(super) const SHOWN_LIMIT: usize = 1024 * 1024;
 /// The end of what is left out is shown all the same, in bytes.
 const TAIL: usize = 16 * 1024;
 
