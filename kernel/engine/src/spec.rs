@@ -48,7 +48,7 @@ pub fn find(start: &Path) -> Result<PathBuf, Box<SpecError>> {
                 code::NOT_FOUND,
                 start,
                 format!("there is no {FILE_NAME} here or in a folder above"),
-                "Change to the project's folder, or write one with `code-deploy init`.",
+                "Write one with `code-deploy init`, name one with `--file`, or change to its folder; `code-deploy dev local --demo` needs none.",
             )
         })
 }

@@ -324,6 +324,7 @@ impl Synthetic {
                 measured: if passed { "0 %" } else { "7.9 %" }.to_owned(),
                 limit: "at most 1 %".to_owned(),
                 passed,
+                used: None,
             }],
             compared: gate == Gate::Baseline && self.story != Story::Initial,
             reason: reason.to_owned(),

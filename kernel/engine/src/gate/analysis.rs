@@ -59,6 +59,7 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
     let second = since.timestamp() + 1;
     let stable_since = soak.stable_since.map_or(second, |since| since.timestamp());
     let stable = soak.stable.clone().map(|stable| (stable, stable_since));
+    let seen = seen(second, stable.as_ref());
     let source = context.target.counted_by();
     let mut reader = WindowReader::new(&context.run, source, (context.to.clone(), second), stable);
     let services: Vec<_> = context
@@ -81,6 +82,7 @@ pub async fn pass(context: &Context, judge: &dyn Judge, soak: &Soak) -> Result<(
         let harm = checks.iter().any(|check| !check.passed);
         if harm || last {
             let reason = reason(judge, soak, &checks, began.elapsed(), last);
+            let reason = format!("{reason}; {seen}");
             let answer = gate::Answer { checks, reason };
             return gate::answer(
                 context,
@@ -127,6 +129,25 @@ fn health(context: &Context) -> GateCheck {
         measured,
         limit: "every probe passes".to_owned(),
         passed: ill.is_empty(),
+        used: None,
+    }
+}
+
+/// Says from which seconds on requests count. The last ones are those that were written when the gate answered.
+fn seen(second: i64, stable: Option<&(Release, i64)>) -> String {
+    let clock = |second| {
+        let time = DateTime::<Utc>::from_timestamp(second, 0).unwrap_or_default();
+        time.format("%H:%M:%S").to_string()
+    };
+    let own = format!("requests from {} UTC on count", clock(second));
+    match stable {
+        Some((release, since)) if *since < second => {
+            format!(
+                "{own}, those of {release}, whose traffic was taken away, from {}",
+                clock(*since)
+            )
+        }
+        _ => own,
     }
 }
 

@@ -55,6 +55,7 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
         measured: word.to_owned(),
         limit: "go".to_owned(),
         passed: go,
+        used: None,
     }];
     let reason = format!("{by} said {word} to plan {}", plan.short());
     let answer = gate::Answer { checks, reason };

@@ -105,6 +105,7 @@ impl Seen {
             measured: healthy.to_string(),
             limit: replicas.to_string(),
             passed: healthy >= replicas as usize,
+            used: None,
         }];
         for instance in instances {
             let passed = self.passes.get(&instance.id).copied().unwrap_or(0);
@@ -113,6 +114,7 @@ impl Seen {
                 measured: format!("{passed} passes in a row{}", self.failing(instance)),
                 limit: limit.clone(),
                 passed: passed >= passes || healthy >= replicas as usize,
+                used: None,
             });
         }
         let names: Vec<_> = probes_of(&service.file.probes)

@@ -98,7 +98,9 @@ fn enough(service: &str, which: &str, sums: &Sums, policy: &AnalysisPolicy) -> G
         measured: sums.count.to_string(),
         limit: format!("at least {}", policy.min_requests),
         passed: sums.count >= policy.min_requests,
+        used: None,
     }
+    .with_used(policy.min_requests as f64, sums.count as f64)
 }
 
 fn errors(
@@ -119,6 +121,7 @@ fn errors(
             measured: "none".to_owned(),
             limit,
             passed: false,
+            used: None,
         });
     };
     let base = stable.failed_percent().unwrap_or(0.0);
@@ -126,23 +129,27 @@ fn errors(
     let measured = format!("{share:.2} % ({} of {})", new.failed, new.count);
     let limit = format!("at most {most:.2} % (stable {base:.2} %)");
     if last || share <= most {
-        return Some(GateCheck {
+        let check = GateCheck {
             name,
             measured,
             limit,
             passed: share <= most,
-        });
+            used: None,
+        };
+        return Some(check.with_used(share, most));
     }
     let chance = as_many_failures(new, stable, policy);
-    Some(GateCheck {
+    let check = GateCheck {
         name,
-        measured: format!(
-            "{measured}; the odds of that by chance are {}",
-            odds(chance)
+        measured: format!("{measured}, by chance with odds {}", odds(chance)),
+        limit: format!(
+            "{limit}; before the end of the soak odds of at least {}",
+            odds(CHANCE)
         ),
-        limit: format!("{limit}, or odds of {} and more so early", odds(CHANCE)),
         passed: chance >= CHANCE,
-    })
+        used: None,
+    };
+    Some(check.with_used(share, most))
 }
 
 /// Returns the chance of as many failures of the new release if it fails like the stable one. Where
@@ -155,6 +162,13 @@ fn as_many_failures(new: &Sums, stable: &Sums, policy: &AnalysisPolicy) -> f64 {
     }
     let allowed = policy.error_share_margin / 100.0;
     alike.min(at_least(new.failed, new.count, allowed))
+}
+
+/// Returns microseconds as milliseconds, with decimals that tell short times apart.
+fn milliseconds(us: f64) -> String {
+    let ms = us / 1000.0;
+    let decimals = if ms < 10.0 { 2 } else { 1 };
+    format!("{ms:.decimals$} ms")
 }
 
 fn latency(
@@ -179,27 +193,25 @@ fn latency(
             measured: "none".to_owned(),
             limit,
             passed: false,
+            used: None,
         };
     };
     let floor = u64::try_from(policy.latency_floor.get().as_micros()).unwrap_or(u64::MAX);
     let most_us = (stable_us as f64 * ratio).max(floor as f64) as u64;
-    let (by_ratio, milliseconds) = (stable_us as f64 * ratio, |us: f64| us / 1000.0);
-    let of_stable = format!(
-        "{ratio} times stable {:.1} ms",
-        milliseconds(stable_us as f64)
-    );
-    let limit = format!(
-        "at most {:.1} ms, {}",
-        milliseconds(most_us as f64),
-        match by_ratio < floor as f64 {
-            true => format!("the policy's floor, above {of_stable}"),
-            false => of_stable,
-        }
-    );
+    let by_ratio = stable_us as f64 * ratio;
+    let why = match by_ratio < floor as f64 {
+        true => format!(
+            "the policy's floor; {ratio} times stable is {}",
+            milliseconds(by_ratio)
+        ),
+        false => format!("{ratio} times stable {}", milliseconds(stable_us as f64)),
+    };
+    let limit = format!("at most {} ({why})", milliseconds(most_us as f64));
     let times = new_us as f64 / stable_us.max(1) as f64;
     let measured = format!(
-        "{:.1} ms, {times:.1} times stable",
-        milliseconds(new_us as f64)
+        "{}, {times:.1} times stable {}",
+        milliseconds(new_us as f64),
+        milliseconds(stable_us as f64)
     );
     if new_us <= most_us {
         return GateCheck {
@@ -207,21 +219,25 @@ fn latency(
             measured,
             limit,
             passed: true,
-        };
+            used: None,
+        }
+        .with_used(new_us as f64, most_us as f64);
     }
     let (longer, all) = (new.latency.longer_than_us(most_us), new.latency.len());
     let chance = at_least(longer, all, 1.0 - share);
     GateCheck {
         name,
         measured: format!(
-            "{measured} ({longer} of {all} took longer than the limit; with a p{:.0} at the limit \
-             the odds of that are {})",
+            "{measured} ({longer} of {all} above the limit; if the p{:.0} were at the limit, the odds \
+             would be {})",
             share * 100.0,
             odds(chance)
         ),
-        limit: format!("{limit}, or odds of {} and more", odds(CHANCE)),
+        limit: format!("{limit}, or odds of at least {}", odds(CHANCE)),
         passed: chance >= CHANCE,
+        used: None,
     }
+    .with_used(new_us as f64, most_us as f64)
 }
 
 fn odds(chance: f64) -> String {

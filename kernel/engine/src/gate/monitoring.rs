@@ -108,6 +108,7 @@ fn check(
         measured,
         limit,
         passed,
+        used: None,
     }
 }
 

@@ -42,6 +42,7 @@ pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError>
             measured,
             limit,
             passed,
+            used: None,
         });
         if !passed {
             break;

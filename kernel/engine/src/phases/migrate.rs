@@ -54,9 +54,9 @@ fn folder(context: &Context) -> PathBuf {
     context.run.path().join("backups")
 }
 
-/// Returns microseconds as milliseconds with one decimal.
+/// Returns microseconds as milliseconds with two decimals.
 fn milliseconds(microseconds: u64) -> String {
-    format!("{:.1}", microseconds as f64 / 1000.0)
+    format!("{:.2}", microseconds as f64 / 1000.0)
 }
 
 /// Makes every database of the deployment file anew in another data folder, with the migrations

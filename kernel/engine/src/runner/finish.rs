@@ -5,7 +5,7 @@ use code_deploy_record::{
 };
 
 use super::{Ended, Runner, VerbDone};
-use crate::{Error, Result, settle};
+use crate::{Context, Error, Result, settle};
 
 /// How often the target is asked what runs, when it does not say.
 const LOOKS: u32 = 4;
@@ -136,7 +136,7 @@ impl Runner {
 
     /// Gives a run up that could not pass a phase: takes back what was prepared, and ends it.
     pub(super) async fn give_up(&mut self, problem: code_deploy_record::Problem) -> Result<Ended> {
-        let problem = ended_problem(problem);
+        let problem = ended_problem(problem, &self.context);
         if self.state().to_undo().is_empty() {
             let summary = format!("nothing was changed: {}", problem.what);
             self.conclude(RunOutcome::Refused, summary).await?;
@@ -269,12 +269,22 @@ impl std::io::Read for CountLines {
 }
 
 /// Returns a problem that ends the whole run: what it said of a run that goes on is no longer so.
-fn ended_problem(mut problem: code_deploy_record::Problem) -> code_deploy_record::Problem {
+fn ended_problem(
+    mut problem: code_deploy_record::Problem,
+    context: &Context,
+) -> code_deploy_record::Problem {
     problem.state = "What runs is as before the run, which is ended.".to_owned();
     if problem.code == crate::code::STOPPED_BY_POLICY {
         problem.next =
             "Mend what is named, and deploy again; the notebooks of the run have the details."
                 .to_owned();
+        if context.from.is_some() {
+            let (environment, target) = (&context.spec.environment, &context.spec.target);
+            problem.next.push_str(&format!(
+                " Where the release that runs is ill, `code-deploy rollback --environment {environment} \
+                 --target {target}` leaves it without judging it."
+            ));
+        }
     }
     problem
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_record::{EventBody, LockHolder, RunLock, Severity};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -13,6 +13,9 @@ use crate::target::Hold;
 
 /// The time between two questions to the target what happened on its own.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How old an event is, at least, that is told with its time.
+const LATE: TimeDelta = TimeDelta::seconds(3);
 
 /// A task that writes into the record, and what tells it to end when it has written.
 type Telling = (CancellationToken, tokio::task::JoinHandle<()>);
@@ -193,7 +196,15 @@ async fn note_events(context: &Context, since: DateTime<Utc>, stop: &Cancellatio
             .service
             .map(|name| format!("{name}: "))
             .unwrap_or_default();
-        let text = format!("{service}{}", event.text);
+        // What happened while nobody looked is told late.
+        let late = context.clock.now() - event.time > LATE;
+        let when = event.time.format("at %H:%M:%S UTC: ");
+        let when = if late {
+            when.to_string()
+        } else {
+            String::new()
+        };
+        let text = format!("{when}{service}{}", event.text);
         let body = EventBody::Noted {
             severity: event.severity,
             text,

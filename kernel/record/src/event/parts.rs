@@ -293,6 +293,21 @@ pub struct GateCheck {
     pub limit: String,
     /// Whether it holds.
     pub passed: bool,
+    /// How near it came to its limit: less than 1 is within it, 1 the limit itself, more is beyond. Nothing where no
+    /// figure tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<f64>,
+}
+
+impl GateCheck {
+    /// Says how near it came to its limit: what was measured as a part of the most that is allowed, or the least that is
+    /// asked for as a part of what was measured.
+    #[must_use]
+    pub fn with_used(mut self, part: f64, whole: f64) -> Self {
+        let used = (part / whole * 1000.0).round() / 1000.0;
+        self.used = (whole > 0.0 && used.is_finite()).then_some(used);
+        self
+    }
 }
 
 /// The three probes.

@@ -9,6 +9,7 @@ fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
         measured: "1 ms".to_owned(),
         limit: "at most 2 ms".to_owned(),
         passed: true,
+        used: None,
     };
     let gate = |gate, passed, compared| GateEvaluated {
         gate,

@@ -160,7 +160,7 @@ impl Work for Scans {
             .filter(|(rule, _)| rule.name == "security/hard-coded-secret")
             .count();
         let text = format!(
-            "secrets in the source were looked for ({secrets} found); the licences of dependencies are not known: a lock file does not hold them"
+            "secrets in the source were looked for ({secrets} found); the licences of dependencies are not known: no lock file holds them"
         );
         section.open("2.4.4", text).await?;
         section

@@ -150,6 +150,9 @@ impl<'a> Books<'a> {
             .filter(|other| other.needs.contains(&service.name));
         let callers: Vec<_> = callers.map(|other| other.name.clone()).collect();
         let logs = self.logs.get(&service.name).cloned().unwrap_or_default();
+        let databases = spec.file.databases.iter();
+        let databases = databases.filter(|(_, one)| one.used_by.contains(&service.name));
+        let databases: Vec<_> = databases.map(|(name, _)| name.clone()).collect();
         vec![
             ("service", service.name.clone()),
             ("role", format!("{:?}", service.role).to_lowercase()),
@@ -163,6 +166,7 @@ impl<'a> Books<'a> {
             ("contact", self.contact(&service.name)),
             ("instances", or_none(&running, "none runs")),
             ("needs", or_none(&service.needs, "nothing")),
+            ("databases", or_none(&databases, "none")),
             ("needed_by", or_none(&callers, "no other service")),
             ("logs", or_none(&logs, "no log")),
             ("metrics", at(&service.file.metrics)),

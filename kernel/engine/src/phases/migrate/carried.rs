@@ -198,13 +198,15 @@ async fn settle_indexes(
         .map(|(_, took)| *took)
         .max()
         .unwrap_or_default();
-    let text = format!(
-        "{} on tables of the same migration, which nobody writes yet; {} on tables that exist, \
-         writers waited at most {:.1} ms",
+    let mut text = format!(
+        "{} on tables of the same migration, which nobody writes yet; {} on tables that exist",
         counted(on_new, "index"),
-        on_old.len(),
-        longest.as_secs_f64() * 1000.0
+        on_old.len()
     );
+    if !on_old.is_empty() {
+        let waited = longest.as_secs_f64() * 1000.0;
+        text.push_str(&format!(", whose writers waited at most {waited:.1} ms"));
+    }
     section
         .judge(
             "4.2.3",

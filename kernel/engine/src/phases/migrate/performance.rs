@@ -44,7 +44,7 @@ struct Performance;
 impl Work for Performance {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let (mut rows, mut slower) = (Vec::new(), Vec::new());
-        let mut compared = 0;
+        let (mut compared, mut longer) = (0, 0);
         for database in Database::all(section.context).await? {
             let before = before(section).remove(database.name);
             let mut live = Sqlite::open(database.name, &database.path, false).await?;
@@ -58,6 +58,7 @@ impl Work for Performance {
                     slower.push(check.name.clone());
                 }
                 compared += u32::from(then.is_some());
+                longer += u32::from(then.is_some_and(|then| now.median_us > then.median_us));
                 rows.push(vec![
                     check.name.clone(),
                     then.map_or_else(
@@ -89,12 +90,14 @@ impl Work for Performance {
             };
             section.none("4.3.5", fact).await?;
         } else {
+            let limit = format!("{SLOWER} times the time before and {} ms", FLOOR_US / 1000);
             let text = match slower.first() {
                 None => format!(
-                    "{compared} queries are planned and timed before and after; none is slower"
+                    "{compared} queries are planned and timed before and after: {longer} took longer, \
+                     none more than {limit}"
                 ),
                 Some(first) => format!(
-                    "{} of {compared} queries are slower, the first: {first}",
+                    "{} of {compared} queries took more than {limit}, the first: {first}",
                     slower.len()
                 ),
             };

@@ -300,6 +300,10 @@ async fn thresholds(
         return section.open("8.1.5", reason).await;
     }
     let reason = match without.is_empty() {
+        true if count < objectives.len() => format!(
+            "the rules hold the thresholds of {count} of {}; no rule watches throughput",
+            counted(objectives.len(), "objective")
+        ),
         true => format!(
             "the rules hold the thresholds of {}",
             counted(count, "objective")

@@ -205,11 +205,16 @@ async fn changes(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
             })
     });
     let Some((name, state)) = last.await? else {
-        return Ok(vec![vec![
-            "run".to_owned(),
-            "none before".to_owned(),
-            "this one".to_owned(),
-        ]]);
+        let state = context.state();
+        let previous = state.started.as_ref().and_then(|own| own.previous.as_ref());
+        let before = previous.map_or_else(
+            || "none before".to_owned(),
+            |previous| {
+                let run = &previous.run;
+                format!("{run}: it has not ended, or its record is not here; nothing is compared")
+            },
+        );
+        return Ok(vec![vec!["run".to_owned(), before, "this one".to_owned()]]);
     };
     let now = context.state();
     let word = |release: Option<&Release>| release.map_or("none".to_owned(), ToString::to_string);

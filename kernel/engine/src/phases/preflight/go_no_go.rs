@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Catalog, Column, PhaseNumber, Report, Verdict};
+use code_deploy_record::{Basis, Catalog, Column, Item, ItemKind, PhaseNumber, Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::gate;
 use crate::phases;
-use crate::phases::look::list;
+use crate::phases::look::{counted, list};
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::spec::ApprovalRule;
 use crate::step::StepError;
@@ -46,12 +46,20 @@ impl Work for GoNoGo {
         let context = section.context;
         settle_health(section).await?;
         let rows = counts(context)?;
-        let failed: u32 = failed(context)?.len().try_into().unwrap_or(u32::MAX);
-        let columns = ["Group", "Met", "Failed", "Not applicable", "Waived", "Open"];
+        let failed = with_verdict(context, &Verdict::Failed)?;
+        let columns = [
+            "Group",
+            "Met",
+            "Failed",
+            "Not applicable",
+            "Waived",
+            "Open",
+            "Judged later",
+        ];
         let table = rows.clone();
-        let decision = if failed == 0 { "go" } else { "no-go" };
         let text = format!(
-            "By what was found: {decision}. {failed} items do not hold. The policy of {} asks for {}.",
+            "{} The policy of {} asks for {}.",
+            found(&failed, &with_verdict(context, &Verdict::Open)?),
             context.spec.environment,
             if context.spec.policy.approval == ApprovalRule::None {
                 "no approval"
@@ -70,15 +78,16 @@ impl Work for GoNoGo {
             context.spec.application, context.to, context.spec.environment, context.spec.target
         );
         gate::approval::pass(context, SUBJECT, &summary).await?;
-        Ok(json!({ "groups": rows.len(), "failed": failed }))
+        Ok(json!({ "groups": rows.len(), "failed": failed.len() }))
     }
 
     async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
-        let failed = failed(section.context)?;
+        let failed = with_verdict(section.context, &Verdict::Failed)?;
         let same = result.get("failed").and_then(Value::as_u64) == Some(failed.len() as u64);
+        let failed = failed.iter().map(|item| &item.id);
         Ok(Seen::new(
             same,
-            format!("items that do not hold: {}", list(&failed)),
+            format!("items that do not hold: {}", list(failed)),
         ))
     }
 
@@ -124,11 +133,17 @@ async fn settle_health(section: &Section<'_>) -> Result<(), StepError> {
     let not: Vec<_> = HEALTH.iter().filter(|item| !well(item)).collect();
     let text = match not.len() {
         0 => "status, databases, endpoints, integrations and dependencies are all well".to_owned(),
-        count => format!(
-            "{count} of {} checks of health failed, are open or are waived: {}",
-            HEALTH.len(),
-            list(not.iter())
-        ),
+        count => {
+            let told = not.iter().map(|item| {
+                let verdict = verdict(item);
+                format!("{item} {}", verdict.map_or("not judged", |one| one.word()))
+            });
+            format!(
+                "{count} of {} checks of health are not met: {}",
+                HEALTH.len(),
+                list(told)
+            )
+        }
     };
     let broken = not
         .iter()
@@ -151,33 +166,48 @@ fn counts(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
     let groups = groups.filter(|group| before_changes(group.notebook));
     let row = |group: &code_deploy_record::Group| {
         let mut row = vec![format!("{} {}", group.id, group.title)];
+        let settled = || {
+            let items = group.items.iter();
+            items.filter_map(|item| state.items.get(&item.id))
+        };
         for word in ["met", "failed", "not applicable", "waived", "open"] {
-            let settled = group
-                .items
-                .iter()
-                .filter_map(|item| state.items.get(&item.id));
-            row.push(
-                settled
-                    .filter(|item| item.verdict.word() == word)
-                    .count()
-                    .to_string(),
-            );
+            let such = settled().filter(|item| item.verdict.word() == word);
+            row.push(such.count().to_string());
         }
+        row.push((group.items.len() - settled().count()).to_string());
         row
     };
     Ok(groups.map(row).collect())
 }
 
-fn failed(context: &Context) -> Result<Vec<String>, StepError> {
+/// Returns the items that are judged before the first change and have that verdict.
+fn with_verdict(context: &Context, verdict: &Verdict) -> Result<Vec<&'static Item>, StepError> {
     let (catalog, state) = (Catalog::shipped()?, context.state());
     let items = catalog
         .items()
         .filter(|(group, _)| before_changes(group.notebook));
-    let failed = items.filter(|(_, item)| {
-        state
-            .items
-            .get(&item.id)
-            .is_some_and(|item| item.verdict == Verdict::Failed)
+    let such = items.filter(|(_, item)| {
+        let settled = state.items.get(&item.id);
+        settled.is_some_and(|settled| settled.verdict == *verdict)
     });
-    Ok(failed.map(|(_, item)| item.id.to_string()).collect())
+    Ok(such.map(|(_, item)| item).collect())
+}
+
+/// Says what was found: what does not hold, and what is not known to hold.
+fn found(failed: &[&Item], open: &[&Item]) -> String {
+    let ids = |items: &[&Item]| list(items.iter().map(|item| &item.id));
+    let mut text = match failed {
+        [] => "By what was found: go. Nothing was looked at and found not to hold".to_owned(),
+        failed => format!("By what was found: no-go. Does not hold: {}", ids(failed)),
+    };
+    let must = |item: &&Item| matches!(item.kind, ItemKind::Mandatory | ItemKind::Forbidden);
+    let conditions: Vec<&Item> = open.iter().copied().filter(must).collect();
+    if !open.is_empty() {
+        text.push_str(&format!("; {} open", counted(open.len(), "item")));
+    }
+    if !conditions.is_empty() {
+        text.push_str(&format!(", conditions among them: {}", ids(&conditions)));
+    }
+    text.push('.');
+    text
 }

@@ -68,7 +68,7 @@ impl Work for Security {
         ];
         let total = source.breaches().count();
         let reason = format!(
-            "{critical} critical of {total} findings, {} secrets in plain text",
+            "{critical} critical of {total} findings in the source, {} secrets in plain text in the configuration",
             plain.len()
         );
         let answer = gate::Answer { checks, reason };
@@ -104,5 +104,6 @@ fn check(name: &str, found: usize) -> GateCheck {
         measured,
         limit,
         passed: found == 0,
+        used: None,
     }
 }

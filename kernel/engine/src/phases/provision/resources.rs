@@ -252,7 +252,10 @@ async fn settle(
         .filter(|one| one.replicas < 2)
         .map(|one| one.name.clone())
         .collect();
-    let text = format!("services with a single instance: {}", list(&single));
+    let mut text = format!("services with a single instance: {}", list(&single));
+    if !spec.file.databases.is_empty() {
+        text.push_str("; what a database rests on is judged by 3.2.6");
+    }
     section
         .judge("3.1.6", single.is_empty(), Basis::Observed, text, &evidence)
         .await?;

@@ -152,15 +152,19 @@ fn sum(
 /// Holds what was measured at an objective's service against it.
 pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<GateCheck> {
     let mut checks = Vec::new();
-    let mut add = |what: &str, measured: Option<(String, bool)>, limit: String| {
+    // What was measured, whether that holds, and how much of what is allowed it is.
+    let mut add = |what: &str, measured: Option<(String, bool, [f64; 2])>, limit: String| {
         let name = objective.check(what);
-        let (measured, passed) = measured.unwrap_or_else(|| ("none".to_owned(), false));
-        checks.push(GateCheck {
+        let nothing = || ("none".to_owned(), false, [0.0; 2]);
+        let (measured, passed, [part, whole]) = measured.unwrap_or_else(nothing);
+        let check = GateCheck {
             name,
             measured,
             limit,
             passed,
-        });
+            used: None,
+        };
+        checks.push(check.with_used(part, whole));
     };
     let measure = measure.filter(|measure| measure.count > 0);
     if let Some(availability) = objective.availability {
@@ -178,7 +182,7 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
                 "{good:.3} % of {} (95 % confidence: {low:.3} to {high:.3} %{few})",
                 measure.count
             );
-            (text, holds)
+            (text, holds, [100.0 - good, 100.0 - availability])
         });
         add(
             "availability",
@@ -189,7 +193,7 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     if let Some(latency) = &objective.latency {
         let below = latency.below.get().as_secs_f64() * 1000.0;
         let measured = measure.and_then(|measure| measure.quantile_ms(latency.percent / 100.0));
-        let measured = measured.map(|ms| (format!("{ms:.1} ms"), ms <= below));
+        let measured = measured.map(|ms| (format!("{ms:.1} ms"), ms <= below, [ms, below]));
         add(
             &format!("p{}", latency.percent),
             measured,
@@ -198,7 +202,8 @@ pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<G
     }
     if let Some(throughput) = objective.throughput {
         let measured = measure.and_then(|measure| measure.throughput);
-        let measured = measured.map(|rate| (format!("{rate:.1} a second"), rate >= throughput));
+        let told = |rate: f64| format!("{rate:.1} a second");
+        let measured = measured.map(|rate| (told(rate), rate >= throughput, [throughput, rate]));
         add(
             "throughput",
             measured,

@@ -445,7 +445,11 @@ async fn settle_objectives(
     let figures: Vec<_> = told
         .map(|check| format!("{}: {} ({})", check.name, check.measured, check.limit))
         .collect();
-    let word = if all_hold { "hold:" } else { "hold; not:" };
+    let word = if all_hold {
+        "hold by what was measured:"
+    } else {
+        "hold; not:"
+    };
     let reason = format!(
         "{held} of {} {word} {}",
         objectives.len(),
@@ -502,7 +506,8 @@ async fn settle_baseline(
              few requests to compare; {objectives}"
         ),
         (_, true) => format!(
-            "{} figures are within their limits beside those of {from} in the same {both}; {objectives}",
+            "{} figures are within their limits beside those of {from} in the {both} in which both \
+             were asked; {objectives}",
             baseline.len()
         ),
         _ => format!("worse than {from}: {}; {objectives}", names.join("; ")),

@@ -386,15 +386,15 @@ async fn settle(
         .iter()
         .filter(|one| !one.address.ip().is_loopback())
         .count();
-    let reason = format!(
-        "services answer in plain HTTP; {outer} of {} addresses are not loopback",
-        observed.addresses.len()
-    );
-    let verdict = if outer > 0 {
-        Verdict::Failed
-    } else {
-        Verdict::Open
+    let all = observed.addresses.len();
+    let (verdict, addresses) = match outer {
+        0 => (Verdict::Open, format!("all {all} addresses are loopback")),
+        outer => (
+            Verdict::Failed,
+            format!("{outer} of {all} addresses are not loopback"),
+        ),
     };
+    let reason = format!("services answer in plain HTTP; {addresses}");
     section.settle("9.3.5", verdict, reason, evidence).await?;
     section
         .open("9.3.6", "no second security tool is at hand during a run")

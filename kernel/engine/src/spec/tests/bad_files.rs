@@ -8,7 +8,7 @@ fn a_folder_without_a_deployment_file_says_how_to_get_one() {
     std::fs::remove_file(project.path(FILE_NAME)).unwrap();
     let error = find(&project.path("")).unwrap_err();
     assert_eq!(error.code, "CD0101");
-    insta::assert_snapshot!(error.help, @r#"Change to the project's folder, or write one with `code-deploy init`."#);
+    insta::assert_snapshot!(error.help, @r#"Write one with `code-deploy init`, name one with `--file`, or change to its folder; `code-deploy dev local --demo` needs none."#);
 }
 
 #[test]
