@@ -14,15 +14,17 @@
 
 pub mod process;
 
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::{Notice, Progress};
 use code_deploy_jupyter::Interrupt;
 use code_deploy_record::{Event, Report, RunId};
 use code_deploy_targets::local::ProcessId;
-use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
+use futures::future::{BoxFuture, FusedFuture as _, FutureExt as _, OptionFuture};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -31,6 +33,10 @@ use crate::commands::{self, GlobalArgs};
 use crate::dispatch::{Dispatcher, Opened};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
+
+/// How long it may take until a stop turns out to be the first half of a restart: Jupyter interrupts a kernel just
+/// before it asks it to end, and the command is to go on then.
+pub const WHO_STOPS: Duration = Duration::from_millis(300);
 
 /// What the process is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,7 +107,7 @@ impl Apart {
         };
         let mut talk = Talk::begin(dispatcher, &order).await?;
         let guard = EndsWithCell::new(talk.child.id(), self.interrupt.clone());
-        let end = talk.follow(dispatcher).await;
+        let end = talk.follow(dispatcher, &self.interrupt).await;
         guard.released();
         match end {
             Some(End::Exit(exit)) => Ok(exit),
@@ -150,9 +156,9 @@ impl Talk {
 
     /// Shows what the process says until it says how the command ended; nothing when it ends
     /// without that.
-    async fn follow(&mut self, dispatcher: &Dispatcher) -> Option<End> {
+    async fn follow(&mut self, dispatcher: &Dispatcher, interrupt: &Interrupt) -> Option<End> {
         let mut asked: OptionFuture<BoxFuture<'_, Option<Answer>>> = None.into();
-        let mut interrupted = false;
+        let mut stopped = pin!(stopped(dispatcher, interrupt).fuse());
         loop {
             // Cancel safe: a line that was not read whole stays in the reader, and a question stays
             // asked.
@@ -177,10 +183,7 @@ impl Talk {
                     asked = None.into();
                     Word::Answer(answer)
                 }
-                () = dispatcher.interrupt.cancelled(), if !interrupted => {
-                    interrupted = true;
-                    Word::Interrupt
-                }
+                () = &mut stopped, if !stopped.is_terminated() => Word::Interrupt,
             };
             if let Err(error) = self.tell(&word).await {
                 tracing::debug!(%error, "a command's process does not listen any more");
@@ -201,6 +204,15 @@ impl Talk {
              run.",
             "`%status` shows where the run stands, `%resume` goes on, `%rollback` goes back.",
         )
+    }
+}
+
+/// Waits until a person stops the cell, and not the end of the kernel.
+async fn stopped(dispatcher: &Dispatcher, interrupt: &Interrupt) {
+    dispatcher.interrupt.cancelled().await;
+    tokio::time::sleep(WHO_STOPS).await;
+    if interrupt.kernel_ends() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -18,11 +18,12 @@ use code_deploy_jupyter::{
     Cell, CellError, CellOutput, Cells, Completion, CompletionMatch, Ended, Interrupt, IsComplete,
     KernelInfo, LanguageInfo, MimeBundle, ServeOptions, serve,
 };
+use code_deploy_notebook_gen::LANGUAGE;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::apart::Apart;
-use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs};
+use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs, RunArgs};
 use crate::dispatch::{Dispatcher, Opened};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
@@ -144,21 +145,35 @@ impl DeployCells {
             _ => None,
         };
         let named = global.clone();
+        // A notebook that names its run stays bound to it also where the run is not found.
+        let is_bound = opening.as_ref().is_some_and(|open| open.run.is_some());
+        if is_bound {
+            self.note_opened(opening.clone(), &named);
+        }
         self.carry_out(command, global, out, interrupt).await?;
+        if !is_bound {
+            self.note_opened(opening, &named);
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a cell opened, for the cells behind it.
+    fn note_opened(&self, opening: Option<RunArgs>, named: &GlobalArgs) {
         if let Some(arguments) = opening {
             let mut opened = self.opened();
             opened.environment = arguments
                 .environment
-                .or(named.environment)
+                .or_else(|| named.environment.clone())
                 .unwrap_or_default();
-            opened.target = arguments.target.or(named.target).unwrap_or_default();
-            opened.file = named.file;
+            let target = arguments.target.or_else(|| named.target.clone());
+            opened.target = target.unwrap_or_default();
+            opened.file = named.file.clone();
+            opened.run = arguments.run;
             opened.open = OpenArgs {
                 to: arguments.to,
                 yes: arguments.yes,
             };
         }
-        Ok(())
     }
 
     async fn carry_out(
@@ -289,21 +304,21 @@ impl Cells for DeployCells {
     }
 
     fn info(&self) -> KernelInfo {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let version = env!("CARGO_PKG_VERSION");
         KernelInfo {
             implementation: "code-deploy".to_owned(),
-            implementation_version: version.clone(),
+            implementation_version: version.to_owned(),
             banner: format!(
                 "code-deploy {version}: deployment commands are magics (%code-deploy dev local), \
                  everything else is Rust."
             ),
             language: LanguageInfo {
-                name: "rust".to_owned(),
-                version,
-                mimetype: "text/rust".to_owned(),
-                file_extension: ".rs".to_owned(),
-                pygments_lexer: Some("rust".to_owned()),
-                codemirror_mode: Some("rust".to_owned()),
+                name: LANGUAGE.name.to_owned(),
+                version: LANGUAGE.version.to_owned(),
+                mimetype: LANGUAGE.mimetype.to_owned(),
+                file_extension: LANGUAGE.file_extension.to_owned(),
+                pygments_lexer: Some(LANGUAGE.pygments_lexer.to_owned()),
+                codemirror_mode: Some(LANGUAGE.codemirror_mode.to_owned()),
             },
             help_links: Vec::new(),
         }

@@ -95,18 +95,25 @@ pub struct RunArgs {
     /// Say go to every approval of this run in your name
     #[arg(long)]
     pub yes: bool,
+    /// Run that the notebook shows: once it has ended, cells show what it gave and deploy nothing
+    /// (cells only)
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["demo", "stop"])]
+    pub run: Option<String>,
 }
 
 /// Reads the place of a registry. A first word without dot and port would be a user of Docker's own registry.
 fn registry(text: &str) -> Result<String, String> {
+    let small = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit();
     let is_name = |part: &str, more: &str| {
-        let fits =
-            |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || more.contains(one);
-        part.starts_with(|one: char| one.is_ascii_alphanumeric()) && part.chars().all(fits)
+        let fits = |one: char| small(one) || more.contains(one);
+        part.starts_with(small) && part.ends_with(small) && part.chars().all(fits)
     };
-    let (host, path) = text.split_once('/').unwrap_or((text, "x"));
-    let is_host = is_name(host, ".-:") && (host.contains(['.', ':']) || host == "localhost");
-    if is_host && path.split('/').all(|part| is_name(part, "._-")) {
+    let (place, path) = text.split_once('/').unwrap_or((text, "x"));
+    let (host, port) = place.split_once(':').unwrap_or((place, ""));
+    let has_port = place.contains(':');
+    let is_host = is_name(host, ".-") && (has_port || host.contains('.') || host == "localhost");
+    let is_port = !has_port || port.parse::<u16>().is_ok();
+    if is_host && is_port && path.split('/').all(|part| is_name(part, "._-")) {
         return Ok(text.to_owned());
     }
     Err("write HOST[:PORT][/PATH] in small letters, such as registry.example:5000/team".to_owned())
@@ -383,11 +390,7 @@ pub struct SteerArgs {
     #[command(flatten)]
     pub which: WhichRun,
     /// Why; stands in the record
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "asked for on the command line"
-    )]
+    #[arg(long, value_name = "TEXT", default_value = "no reason was given")]
     pub reason: String,
 }
 

@@ -42,7 +42,7 @@ pub async fn demo(
     let target = arguments.target.as_deref().unwrap_or("local");
     let registry = arguments.registry.as_deref();
     if registry.is_some() && !has_images(target) {
-        let what = format!("`--registry` is for images, and the target {target} starts programs");
+        let what = format!("`--registry` is for the targets {DOCKER} and {KUBERNETES}");
         return Err(Failure::usage(what, "Leave `--registry` out."));
     }
     let folder = folder(machine);
@@ -54,14 +54,16 @@ pub async fn demo(
             "Make the present folder writable.",
         )
     })?;
-    rewrite(&folder.join("compose.yaml"), |text| {
-        images_from(text, registry)
-    })?;
     let project = Project::find(Some(&folder.join("deploy.yaml")), &folder)?;
     let begin = |machine: &Machine| {
         let face = Arc::clone(&face);
         Session::begin(machine, &project, environment, target, face, To::Change)
     };
+    // A run that is not ended needs the files with which it began.
+    run::take_back_open_run(&begin(machine)?, interrupt).await?;
+    rewrite(&folder.join("compose.yaml"), |text| {
+        images_from(text, registry)
+    })?;
     let before = begin(machine)?;
     make_images(machine, &before, registry, &*face).await?;
     if before.spec.data_folder().exists() {
@@ -216,6 +218,7 @@ async fn make_images(
     let references = [FIRST, SECOND].map(|release| format!("{under}shop:{release}"));
     target.make_demonstration(&references).await?;
     if registry.is_some() {
+        face.text(&format!("Pushing the images to {under}"));
         let progress = |line: &str| tracing::debug!(line, "pushing");
         target.push_demonstration(&references, &progress).await?;
         face.text(&format!("Pushed: {}.", references.join(", ")));

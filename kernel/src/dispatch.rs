@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
+use code_deploy_engine::code::NO_SUCH_RUN;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{Redactor, Release, RunFolder, SealKey, Steering, StepName};
+use code_deploy_record::{Redactor, Release, RunFolder, RunId, SealKey, Steering, StepName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,9 @@ pub struct Opened {
     pub open: OpenArgs,
     /// The deployment file, when one was named.
     pub file: Option<PathBuf>,
+    /// The run that the notebook shows, when it is an executed one.
+    #[serde(default)]
+    pub run: Option<String>,
 }
 
 /// Carries out commands. Cheap to clone.
@@ -146,6 +150,11 @@ impl Dispatcher {
     /// # Errors
     /// What kept it from being done.
     pub async fn whole(&self, arguments: &RunArgs) -> Result<Exit, Failure> {
+        if let Some(run) = &arguments.run {
+            let what = "`--run` is for the cells of a notebook";
+            let next = format!("`code-deploy status --run {run}` shows the run.");
+            return Err(Failure::usage(what, next));
+        }
         if arguments.demo && !arguments.stop {
             let face = Arc::clone(&self.face);
             return demo::demo(&self.machine, arguments, face, &self.interrupt).await;
@@ -219,7 +228,25 @@ impl Dispatcher {
         if arguments.demo || arguments.stop || self.opened.is_none() {
             return self.whole(arguments).await;
         }
+        if let Some(shown) = self.ended(arguments.run.as_deref())? {
+            let live = self.live(&shown).await?;
+            show::status::show(&shown.state()?, live.as_ref(), &*self.face);
+            let text = "This notebook shows a run that has ended: its cells show what the run gave, \
+                        and deploy nothing.";
+            self.face.text(text);
+            return Ok(Exit::Done);
+        }
         let session = self.session_for(arguments)?;
+        if let Some(run) = &arguments.run {
+            let open = session.open_run()?;
+            let open = open.and_then(|(_, state)| state.started).map(|own| own.run);
+            if open.as_ref().map(RunId::as_str) != Some(run) {
+                let what =
+                    format!("the notebook is of run {run}, which is not the one that is open");
+                let next = "`%runs` lists the runs, `%status` shows where one stands.";
+                return Err(Failure::refused(NO_SUCH_RUN, what, next));
+            }
+        }
         let wish = wish(arguments.to.as_deref(), arguments.yes)?;
         run::open(&session, &wish, &self.interrupt).await
     }
@@ -237,7 +264,19 @@ impl Dispatcher {
         Project::find(file, &self.machine.folder)
     }
 
+    /// Returns the run that a notebook shows, where it has ended.
+    fn ended(&self, run: Option<&str>) -> Result<Option<RunFolder>, Failure> {
+        let Some(run) = run else {
+            return Ok(None);
+        };
+        let folder = self.which(Some(run))?;
+        let ended = folder.state()?.has_ended();
+        Ok(ended.then_some(folder))
+    }
+
     fn which(&self, run: Option<&str>) -> Result<RunFolder, Failure> {
+        let opened = self.opened.as_ref();
+        let run = run.or(opened.and_then(|opened| opened.run.as_deref()));
         if let Some(path) = run.map(Path::new).filter(|path| path.is_dir()) {
             return Ok(RunFolder::at(path)?);
         }
@@ -280,16 +319,14 @@ impl Dispatcher {
     }
 
     async fn verb(&self, verb: &str, arguments: &VerbArgs) -> Result<Exit, Failure> {
+        let opened = self.opened.as_ref();
+        let section = arguments.section.as_deref();
+        if let Some(shown) = self.ended(opened.and_then(|opened| opened.run.as_deref()))? {
+            return run::show_ended(&shown, verb, section, &*self.face);
+        }
         let session = self.session(To::Change)?;
         let wish = self.wish(&arguments.open)?;
-        run::verb(
-            &session,
-            &wish,
-            verb,
-            arguments.section.as_deref(),
-            &self.interrupt,
-        )
-        .await
+        run::verb(&session, &wish, verb, section, &self.interrupt).await
     }
 
     async fn plan(&self, arguments: &PlanArgs) -> Result<Exit, Failure> {
@@ -315,15 +352,39 @@ impl Dispatcher {
         let folder = match arguments.which.run.as_deref() {
             Some(named) => self.which(Some(named))?,
             None => {
-                let named = &self.global;
-                let (environment, target) = (named.environment.as_deref(), named.target.as_deref());
-                project.run_to_steer(environment, target)?
+                let opened = self.opened.as_ref().map(|opened| &opened.environment);
+                let opened = opened.filter(|environment| !environment.is_empty());
+                let opened = opened.and(self.opened.as_ref());
+                let (environment, target) = (&self.global.environment, &self.global.target);
+                let environment = environment.as_ref().or(opened.map(|one| &one.environment));
+                let target = target.as_ref().or(opened.map(|one| &one.target));
+                let last = project
+                    .run_to_steer(environment.map(String::as_str), target.map(String::as_str))?;
+                self.refuse_other(&last)?;
+                last
             }
         };
         let started = folder.started()?;
         let (environment, target) = (&started.environment, &started.target);
         let session = self.begin(&project, environment, target, To::Change)?;
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
+    }
+
+    /// Refuses to steer another run than the one that the notebook shows, unless it is named.
+    fn refuse_other(&self, meant: &RunFolder) -> Result<(), Failure> {
+        let shown = self
+            .opened
+            .as_ref()
+            .and_then(|opened| opened.run.as_deref());
+        let meant = meant.started()?.run;
+        match shown {
+            Some(shown) if shown != meant.as_str() => {
+                let what = format!("this notebook shows run {shown}, and the last run is {meant}");
+                let next = format!("Name the run that is meant: `--run {meant}`.");
+                Err(Failure::refused(NO_SUCH_RUN, what, next))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn settle(

@@ -133,7 +133,9 @@ impl Failure {
         let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
         let tips = rest
             .lines()
-            .filter_map(|line| line.trim().strip_prefix("tip: "));
+            .filter_map(|line| line.trim().strip_prefix("tip: "))
+            // Nobody means an option as a section's name.
+            .filter(|tip| !tip.starts_with("to pass '-"));
         let tips: String = tips.map(|tip| format!("{}. ", sentence(tip))).collect();
         Self::usage(what, format!("{tips}{more}"))
     }

@@ -95,6 +95,9 @@ fn read_with_body(line: &str, body: &str) -> Result<Asked, Failure> {
     let mut words = split(line)?;
     if !body.is_empty() {
         let word = words.first().cloned().unwrap_or_default();
+        if !magic_words().contains(&word) {
+            return Err(unknown(&word));
+        }
         if !WITH_BODY.contains(&word.as_str()) {
             let what = format!("`%%{word}` takes no body, and there is one");
             let next = format!("Write `%{word}` on a line, and put the rest into another cell.");

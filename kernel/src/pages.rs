@@ -78,8 +78,28 @@ pub fn write_ready(spec: &Spec, out: &Path) -> Result<usize, Failure> {
             .collect(),
     };
     let pages = notebook_gen::ready(&settings).map_err(failed)?;
+    let paths = pages
+        .iter()
+        .map(|page| out.join(format!("{}.ipynb", page.name)));
+    if let Some(executed) = paths.into_iter().find(|path| has_outputs(path)) {
+        let what = format!("{} was executed, and would be replaced", executed.display());
+        let next = "Name another folder with `--out`, or move away what is there.";
+        return Err(Failure::refused(crate::codes::CANNOT_WRITE, what, next));
+    }
     write(&pages, out)?;
     Ok(pages.len())
+}
+
+/// Returns whether that is a notebook with a cell that has put something out.
+fn has_outputs(path: &Path) -> bool {
+    let text = std::fs::read(path).unwrap_or_default();
+    let notebook: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let mut cells = notebook["cells"].as_array().into_iter().flatten();
+    cells.any(|cell| {
+        cell["outputs"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    })
 }
 
 /// Returns the names of the charts.

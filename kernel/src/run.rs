@@ -11,6 +11,7 @@ use code_deploy_record::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::joined;
 use crate::publish;
@@ -135,13 +136,8 @@ pub async fn verb(
         session.face.text(&text);
         return Ok(Exit::Done);
     }
-    if let Some((folder, state)) = ended_run(session, wish)? {
-        session.face.text(&format!(
-            "The run has ended ({}). This is what {verb} gave in it.",
-            standing(&state)
-        ));
-        show_sections(session, &folder, verb, section)?;
-        return Ok(Exit::Done);
+    if let Some((folder, _)) = ended_run(session, wish)? {
+        return show_ended(&folder, verb, section, &*session.face);
     }
     refuse_without_run(session, verb)?;
     let work = async |runner: &mut code_deploy_engine::Runner| {
@@ -203,6 +199,30 @@ pub fn show_sections(
         session.face.report(&title, &report);
     }
     Ok(())
+}
+
+/// Shows what a verb, or one section of it, gave in a run that has ended.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn show_ended(
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    let sections = sections_of(folder, verb, section)?;
+    let named = section.map_or_else(|| verb.to_owned(), |section| format!("{verb} {section}"));
+    let gave = match sections.is_empty() {
+        true => format!("It has nothing of {named}."),
+        false => format!("This is what {named} gave in it."),
+    };
+    let standing = standing(&folder.state()?);
+    face.text(&format!("The run has ended ({standing}). {gave}"));
+    for (title, report) in sections {
+        face.report(&title, &report);
+    }
+    Ok(Exit::Done)
 }
 
 /// Returns the last report of each section that the steps of a verb made, in order.
@@ -270,7 +290,14 @@ pub async fn steer(
     if let Some(told) = ask(folder, asking, &session.machine.user, reason).await? {
         session.face.text(&told);
         if session.follows && verb != Steering::Pause {
-            return joined::follow(session, folder, interrupt).await;
+            let followed = joined::follow(session, folder, interrupt).await;
+            // Whoever asked it to go back has what was asked for.
+            let ended = folder.state()?.finished.map(|(outcome, ..)| outcome);
+            let is_back = matches!(ended, Some(RunOutcome::RolledBack | RunOutcome::Refused));
+            return match verb {
+                Steering::Rollback if is_back => Ok(Exit::Done),
+                _ => followed,
+            };
         }
         return Ok(Exit::Done);
     }

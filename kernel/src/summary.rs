@@ -231,6 +231,7 @@ mod tests {
             measured: "90 ms".to_owned(),
             limit: "at most 60 ms".to_owned(),
             passed: false,
+            used: None,
         };
         let gate = |reason: &str| GateEvaluated {
             gate: Gate::Analysis,

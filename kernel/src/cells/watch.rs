@@ -10,6 +10,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::face::CellFace;
 use super::look::{Look, Steps, look};
+use crate::apart::WHO_STOPS;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 
@@ -17,9 +18,9 @@ use crate::project::Project;
 const LOOK: Duration = Duration::from_secs(2);
 /// How often the time that is spent is shown anew.
 const TICK: Duration = Duration::from_secs(1);
-/// A command that has not ended so long after the stop button says what it waits for: a person
-/// takes that for at once, and one that stops as fast has nothing to explain.
-const SAYS_AFTER: Duration = Duration::from_millis(200);
+/// A command that has not ended so long after it was told to stop says what it waits for: a person takes that for at
+/// once, and one that stops as fast has nothing to explain.
+const SAYS_AFTER: Duration = WHO_STOPS.saturating_add(Duration::from_millis(200));
 
 /// How long a command that is ended at once is waited for.
 const GONE: Duration = Duration::from_millis(500);

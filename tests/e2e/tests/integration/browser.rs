@@ -152,6 +152,33 @@ fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
     assert_eq!(stable.failed, 0, "{:?}", state.clients);
 }
 
+#[test]
+fn an_executed_notebook_is_opened_unchanged_and_its_cells_deploy_nothing() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    place.edit("latency_floor: 400ms", "latency_floor: 5s");
+    let said = place.run_in(&place.demo(), &["dev", "local"]);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    place.lay_out_notebooks();
+    // Of the run before: to run it anew would go back to the first release.
+    let runs = place.demo_runs();
+    let old = runs[0].0.path().file_name().unwrap().display();
+    let name = format!("deployments/{old}/01_Deployment_Plan.ipynb");
+    let shown = seen_in_lab(&place, "sealed.py", &[&name]);
+    let seen: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(seen["dirty"], false, "the page wants to save it");
+    let cells = seen["ran"].as_array().unwrap();
+    assert!(
+        cells.iter().all(|cell| cell["failed"] == false),
+        "{cells:#?}"
+    );
+    for (cell, words) in [(0, "deploy nothing"), (1, "The run has ended")] {
+        let outputs = cells[cell]["outputs"].to_string();
+        assert!(outputs.contains(words), "`{words}` is not in {outputs}");
+    }
+    assert_eq!(place.demo_runs().len(), runs.len(), "a run was begun");
+}
+
 fn ran_to_its_end(seen: &Seen) {
     let name = &seen.notebook;
     assert!(!seen.ran.is_empty(), "{name} has no cells");

@@ -1,4 +1,4 @@
-//! A run goes on when the kernel whose cell began it is killed, and a new kernel joins it.
+//! A run goes on when the kernel whose cell began it is restarted or killed, and a new kernel joins it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use code_deploy_kills::{Place, Process, processes_of};
 use code_deploy_record::RunOutcome;
 use code_deploy_wire::{Client, Kernel};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::Part;
 
@@ -58,6 +58,15 @@ fn open(client: &mut Client, file: &Path) {
     );
 }
 
+/// Ends a kernel as `jupyter_client` does for a restart: it is interrupted first.
+#[track_caller]
+fn restart(kernel: &mut Kernel, client: &mut Client) {
+    kernel.interrupt(client).unwrap();
+    let reply = client.control("shutdown_request", &json!({ "restart": true }));
+    assert_eq!(reply.unwrap()["status"], "ok");
+    kernel.ended(SILENT).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_goes_on_without_its_kernel_and_a_new_kernel_joins_it() {
     let place = Place::new(&Part::CodeDeploy.path()).unwrap();
@@ -67,10 +76,17 @@ async fn a_run_goes_on_without_its_kernel_and_a_new_kernel_joins_it() {
     open(&mut client, &file);
     client.send_cell("%resume").unwrap();
     until(&mut client, "[03] build");
-    first.kill();
+    restart(&mut first, &mut client);
 
     let mut second = Kernel::start(&place.kernel()).unwrap();
     let mut client = second.client().unwrap();
+    let resume = format!("%resume -f {}", file.display());
+    client.send_cell(&resume).unwrap();
+    until(&mut client, "the run goes on");
+    second.kill();
+
+    let mut third = Kernel::start(&place.kernel()).unwrap();
+    let mut client = third.client().unwrap();
     let status = cell(&mut client, &format!("%status -f {}", file.display()));
     assert!(status.contains("(process "), "{status}");
     // What it asks of the run is journaled with who asked, and why.

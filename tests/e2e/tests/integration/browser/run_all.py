@@ -91,4 +91,5 @@ def main():
             run(page, lab, name, pictures, moving=name == notebooks[-1])
 
 
-main()
+if __name__ == "__main__":
+    main()
