@@ -4,6 +4,7 @@
 //! A release keeps its colour in all charts; quantiles differ by dash pattern, so that nothing is
 //! told by colour alone.
 
+mod bands;
 mod canvas;
 mod errors;
 mod gates;

@@ -5,16 +5,44 @@ use std::collections::BTreeMap;
 
 use jupyter_protocol::media::{Media, MediaType};
 use nbformat::v4::{
-    Cell, CellId, CellMetadata, DisplayData, ErrorOutput, JupyterCellMetadata, KernelSpec,
-    LanguageInfo, Metadata, MultilineString, Notebook, Output,
+    Cell, CellId, CellMetadata, CodemirrorMode, DisplayData, ErrorOutput, JupyterCellMetadata,
+    KernelSpec, LanguageInfo, Metadata, MultilineString, Notebook, Output,
 };
 use serde_json::{Map, Value, json};
 
 use crate::chart::{Chart, Picture};
 use crate::{Error, Result};
 
-/// The name of the kernelspec that notebooks ask for.
+/// The name of the kernelspec that notebooks ask for, and what it is shown as.
 pub const KERNEL: &str = "code-deploy";
+
+/// The kernel's language, as it tells it and as notebooks hold it: a page that opens a notebook writes what the kernel
+/// says into it, so that a difference would change the file of a sealed notebook that nobody touched.
+#[derive(Debug, Clone, Copy)]
+pub struct Language {
+    /// What it is called.
+    pub name: &'static str,
+    /// The version that is told: that of the program.
+    pub version: &'static str,
+    /// The type of its files.
+    pub mimetype: &'static str,
+    /// What the names of its files end in.
+    pub file_extension: &'static str,
+    /// How Pygments colours it.
+    pub pygments_lexer: &'static str,
+    /// How CodeMirror colours it.
+    pub codemirror_mode: &'static str,
+}
+
+/// The language of cells that hold no command.
+pub const LANGUAGE: Language = Language {
+    name: "rust",
+    version: env!("CARGO_PKG_VERSION"),
+    mimetype: "text/rust",
+    file_extension: ".rs",
+    pygments_lexer: "rust",
+    codemirror_mode: "rust",
+};
 
 /// A notebook being put together.
 pub(crate) struct Document {
@@ -110,19 +138,21 @@ impl Document {
         let additional = std::collections::HashMap::new;
         let name = self.name.clone();
         let language = LanguageInfo {
-            name: "rust".to_owned(),
-            version: None,
-            codemirror_mode: None,
+            name: LANGUAGE.name.to_owned(),
+            version: Some(LANGUAGE.version.to_owned()),
+            codemirror_mode: Some(CodemirrorMode::String(LANGUAGE.codemirror_mode.to_owned())),
             additional: [
-                ("file_extension".to_owned(), json!(".rs")),
-                ("mimetype".to_owned(), json!("text/x-rust")),
+                ("file_extension", LANGUAGE.file_extension),
+                ("mimetype", LANGUAGE.mimetype),
+                ("pygments_lexer", LANGUAGE.pygments_lexer),
             ]
+            .map(|(key, value)| (key.to_owned(), json!(value)))
             .into(),
         };
         let notebook = Notebook {
             metadata: Metadata {
                 kernelspec: Some(KernelSpec {
-                    display_name: "Code Deploy".to_owned(),
+                    display_name: KERNEL.to_owned(),
                     name: KERNEL.to_owned(),
                     language: Some("rust".to_owned()),
                     additional: additional(),

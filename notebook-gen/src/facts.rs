@@ -188,6 +188,8 @@ pub struct Facts {
     attempts: BTreeMap<StepName, u32>,
     under_way: Vec<StepName>,
     begun: bool,
+    /// Whether the process that took the lock last did so between two steps of a run that went on.
+    handed_over: bool,
 }
 
 fn add<T>(list: &mut Vec<At<T>>, left_out: &mut u64, entry: At<T>) {
@@ -229,6 +231,7 @@ impl Facts {
             attempts: BTreeMap::new(),
             under_way: Vec::new(),
             begun: false,
+            handed_over: false,
         };
         let mut reader = folder.events()?;
         while let Some(event) = reader.next_event()? {
@@ -373,10 +376,22 @@ impl Facts {
                 duration_us,
             } => keep!(rollback_ends, (outcome, duration_us)),
             EventBody::Paused { .. } => keep!(halts, Halt::Paused),
-            EventBody::Resumed { .. } => keep!(halts, Halt::Resumed),
-            // The first process that takes the lock begins the run; each further one takes it over.
-            EventBody::LockTaken { .. } if self.begun => keep!(halts, Halt::TakenOver),
-            EventBody::LockTaken { .. } => self.begun = true,
+            EventBody::Resumed { .. } => {
+                if !std::mem::take(&mut self.handed_over) {
+                    keep!(halts, Halt::Resumed);
+                }
+            }
+            // The first process that takes the lock begins the run. A further one takes it over; between two steps,
+            // where cells of a notebook hand it over, that is nothing to mark.
+            EventBody::LockTaken { .. } if !self.begun => self.begun = true,
+            EventBody::LockTaken { .. } => {
+                let last = self.halts.last().map(|halt| halt.what);
+                if self.under_way.is_empty() && last != Some(Halt::Paused) {
+                    self.handed_over = true;
+                } else {
+                    keep!(halts, Halt::TakenOver);
+                }
+            }
             EventBody::EvidenceKept {
                 name,
                 digest,

@@ -32,7 +32,7 @@ mod write;
 
 pub use chart::{Chart, ChartKind, Picture, chart};
 pub use compare::{Comparison, compare};
-pub use document::KERNEL;
+pub use document::{KERNEL, LANGUAGE, Language};
 pub use error::{Error, Result};
 pub use facts::{At, Facts, Halt, HealthNote, Kept, Migration, Rehearsal, Section, Shift, StepEnd};
 pub use markdown::{escape, report_to_markdown, report_to_text};

@@ -60,7 +60,7 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
     let engine = template::engine()?;
     let mut pages = Vec::new();
     for (name, _) in TEMPLATES {
-        let context = context::ready(settings, phase_of(name));
+        let context = context::ready(settings, name);
         let mut document = Document::new(name, false);
         for part in template::render(&engine, name, &context)? {
             match part {
@@ -104,9 +104,10 @@ pub fn executed(run: &RunFolder, others: &[RunFolder]) -> Result<Vec<Page>> {
         raster: Raster::default(),
     };
     let engine = template::engine()?;
+    let resources = crate::view::has_resources(&bins);
     let mut pages = Vec::new();
     for (name, _) in TEMPLATES {
-        let context = context::executed(&facts, others.len(), name)?;
+        let context = context::executed(&facts, others.len(), resources, name)?;
         let parts = template::render(&engine, name, &context)?;
         pages.push(writer.page(name, &parts)?);
     }
@@ -130,7 +131,7 @@ pub fn handover(run: &RunFolder) -> Result<Page> {
         charts: BTreeMap::new(),
         raster: Raster::default(),
     };
-    let context = context::executed(&facts, 0, NAME)?;
+    let context = context::executed(&facts, 0, false, NAME)?;
     let parts = template::render(&template::engine()?, NAME, &context)?;
     writer.page(NAME, &parts)
 }

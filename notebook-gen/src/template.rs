@@ -53,6 +53,14 @@ const PARTS: &[(&str, &str)] = &[
         "items",
         include_str!("../../templates/notebooks/parts/items.md"),
     ),
+    (
+        "documents",
+        include_str!("../../templates/notebooks/parts/documents.md"),
+    ),
+    (
+        "prometheus",
+        include_str!("../../templates/notebooks/parts/prometheus.md"),
+    ),
 ];
 
 /// The line that is replaced by links to the notebook's sections.
@@ -103,6 +111,7 @@ pub(crate) fn engine() -> Result<Environment<'static>> {
     engine.set_formatter(write_escaped);
     engine.add_filter("word", word);
     engine.add_filter("to_option", to_option);
+    engine.add_filter("run_option", run_option);
     for (name, text) in TEMPLATES.iter().chain(PARTS) {
         engine
             .add_template(name, text)
@@ -141,13 +150,23 @@ fn fit(value: &str) -> String {
     kept.collect()
 }
 
-/// Makes the option that names a release, with the blank before it; nothing without a release.
+/// Makes the option that names a release; nothing without a release.
 fn to_option(release: &str) -> Value {
-    let release = fit(release);
-    Value::from_safe_string(if release.is_empty() {
+    option("to", release)
+}
+
+/// Makes the option that names the run of an executed notebook; nothing in one that is ready to run.
+fn run_option(run: &str) -> Value {
+    option("run", run)
+}
+
+/// Makes an option with the blank before it; nothing without a value.
+fn option(name: &str, value: &str) -> Value {
+    let value = fit(value);
+    Value::from_safe_string(if value.is_empty() {
         String::new()
     } else {
-        format!(" --to {release}")
+        format!(" --{name} {value}")
     })
 }
 

@@ -28,6 +28,7 @@ use crate::{Error, Result};
 pub use criteria::{Criterion, criteria};
 pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};
+pub(crate) use lists::has_resources;
 pub(crate) use matrices::has_rule;
 pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;

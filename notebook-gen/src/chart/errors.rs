@@ -6,7 +6,7 @@ use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
 use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, ticks};
+use crate::chart::{Chart, ChartKind, bands, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{count, percent, ratio};
 use crate::series::{Bins, Key, Point, Series};
@@ -27,13 +27,15 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         let sentence = "No chart: the record holds no samples of requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts, bins);
+    let bands = bands::of(facts);
+    let markers = markers::with_loads(facts, bins, &bands);
     let legend = |(release, _): &(&str, &Series)| {
         let sign = Sign::Line(dash_of(facts, release), 2.0);
         Entry::new(name_of(release), scene::colour_of(facts, release), sign)
     };
     let mut entries: Vec<Entry> = series.iter().map(legend).collect();
     entries.push(scene::edge_entry(bins));
+    entries.extend(bands::legend(&bands));
     entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let highest = series.iter().flat_map(|(_, s)| &s.points);
@@ -58,6 +60,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
             &ticks::time(bins.start, span),
             &scene::time_title(bins.start),
         )?;
+        bands::draw(canvas, &panel, facts, &bands)?;
         markers::draw(canvas, &panel, &placed, true)?;
         panel.draw_frame(canvas)?;
         for one in series.iter().rev() {
@@ -75,6 +78,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
     })?;
     let mut notes = vec![scene::bins_note(bins)];
     notes.extend(markers::note(&markers));
+    notes.extend(bands::note(&bands));
     Ok(Chart {
         kind,
         title: TITLE.to_owned(),

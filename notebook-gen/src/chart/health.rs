@@ -15,7 +15,7 @@ use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::{At, Facts, HealthNote};
-use crate::format::{between, counted, ratio};
+use crate::format::{between, clock, counted, ratio};
 use crate::series::Bins;
 use crate::stopped::{self, Stop};
 
@@ -91,7 +91,14 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         markers::draw(canvas, &panel, &placed, true)?;
         panel.draw_frame(canvas)
     })?;
-    let mut notes = Vec::new();
+    let first = facts.health.iter().map(|note| note.time).min();
+    let first = first.map(|first| {
+        format!(
+            "Probes of instances began at {} UTC; rows are empty before.",
+            clock(first)
+        )
+    });
+    let mut notes: Vec<String> = first.into_iter().collect();
     if rows.len() > drawn.len() {
         let all = rows.len();
         notes.push(format!(

@@ -5,7 +5,7 @@ use crate::chart::canvas::{DASHED, DOTTED, Dash, SOLID, paint};
 use crate::chart::panel::Panel;
 use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, ticks};
+use crate::chart::{Chart, ChartKind, bands, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{count, duration, ratio};
 use crate::series::{Bins, Quantiles, Series};
@@ -38,9 +38,11 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         let sentence = "No chart: the record holds no samples of answered requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts, bins);
+    let bands = bands::of(facts);
+    let markers = markers::with_loads(facts, bins, &bands);
     let mut entries = legend(facts, &series);
     entries.push(scene::edge_entry(bins));
+    entries.extend(bands::legend(&bands));
     entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let (low, high) = bounds(&series);
@@ -65,6 +67,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
             &ticks::time(bins.start, span),
             &scene::time_title(bins.start),
         )?;
+        bands::draw(canvas, &panel, facts, &bands)?;
         markers::draw(canvas, &panel, &placed, true)?;
         panel.draw_frame(canvas)?;
         for (release, series) in &series {
@@ -75,6 +78,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
     let mut notes = vec![scene::bins_note(bins)];
     notes.extend(few_note(&series));
     notes.extend(markers::note(&markers));
+    notes.extend(bands::note(&bands));
     Ok(Chart {
         kind,
         title: TITLE.to_owned(),

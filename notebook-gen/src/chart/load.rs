@@ -53,18 +53,22 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
         let values = || curves.iter().flatten().map(|(_, latency)| *latency);
         let low = values().fold(f64::INFINITY, f64::min);
         let (up, up_ticks) = ticks::logarithmic(low, values().fold(low, f64::max));
+        let ends = curves.iter().filter_map(|curve| Some(curve.last()?.0));
+        let end = ends.fold(1.0, f64::max);
         let panel = Panel {
             left: scene::LEFT,
             top: scene::header_height(&entries) + 6.0,
             right: scene::RIGHT - 12.0,
             bottom: f64::from(HEIGHT) - scene::FOOT,
-            across: (0.0, 4.0),
+            across: (0.0, end),
             up,
             logarithmic: true,
         };
         scene::draw_header(canvas, TITLE, &entries)?;
         panel.draw_up(canvas, &up_ticks, "latency (ms, logarithmic)")?;
         let across = SHARES.map(|(share, label)| (nines(share), label.to_owned()));
+        let across = across.into_iter().filter(|(place, _)| *place <= end + 1e-9);
+        let across: Vec<_> = across.collect();
         panel.draw_across(
             canvas,
             &across,
@@ -117,14 +121,16 @@ fn curve(test: &LoadTested) -> Vec<(f64, f64)> {
     let mut place = 0.0_f64;
     // Beyond one answer in all of them the line would only repeat the longest.
     let last = ratio(test.latency.len(), 1).max(10.0).log10().min(4.0);
-    while place <= last {
+    loop {
         let share = 1.0 - 10_f64.powf(-place);
         if let Some(latency) = test.latency.quantile_us(share) {
             points.push((place, ratio(latency, 1000)));
         }
-        place += 0.05;
+        if place >= last {
+            return points;
+        }
+        place = (place + 0.05).min(last);
     }
-    points
 }
 
 fn sentence(tests: &[&At<LoadTested>]) -> String {

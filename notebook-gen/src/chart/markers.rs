@@ -5,6 +5,7 @@ use code_deploy_record::Outcome;
 use plotters::style::RGBColor;
 
 use crate::Result;
+use crate::chart::bands::Band;
 use crate::chart::canvas::{Anchor, Canvas, DASHED, DOTTED, Dash, GREY, INK, SOLID, text_width};
 use crate::chart::panel::Panel;
 use crate::chart::scene::{Entry, Sign};
@@ -32,6 +33,8 @@ pub(super) enum Sort {
     Traffic,
     /// The run stands still or goes on.
     Course,
+    /// A load test begins.
+    Load,
     /// Something went wrong.
     Alarm,
 }
@@ -83,9 +86,16 @@ pub(super) fn changed_at(facts: &Facts, bins: &Bins, shift: &At<Shift>) -> DateT
 
 /// Returns traffic steps, halts, failed gates, and rollbacks of a run, in order of time.
 pub(super) fn of(facts: &Facts, bins: &Bins) -> Vec<Marker> {
+    with_loads(facts, bins, &[])
+}
+
+/// Returns the same with the beginnings of load tests.
+pub(super) fn with_loads(facts: &Facts, bins: &Bins, bands: &[Band]) -> Vec<Marker> {
     let mut markers = shifts(facts, bins);
     markers.extend(halts(facts));
     markers.extend(alarms(facts));
+    let load = |band: &Band| Marker::new(facts, band.from, "load test", Sort::Load);
+    markers.extend(bands.iter().map(load));
     markers.sort_by(|one, other| one.at.total_cmp(&other.at));
     markers.dedup_by(|later, earlier| later.label == earlier.label && later.at - earlier.at < 1.0);
     markers
@@ -386,6 +396,7 @@ fn style(sort: Sort) -> (RGBColor, f64, Dash) {
     match sort {
         Sort::Traffic => (GREY, 1.0, DASHED),
         Sort::Course => (GREY, 1.0, DOTTED),
+        Sort::Load => (GREY, 1.0, SOLID),
         Sort::Alarm => (INK, 1.6, SOLID),
     }
 }
@@ -396,13 +407,15 @@ fn row(panel: &Panel, lane: usize) -> f64 {
     panel.top - 9.0 - f64::from(lane) * LANE
 }
 
-/// Returns the sentence of a caption that names the marks.
+/// Returns the sentence of a caption that names the marks. Load tests have one of their own, with their ends.
 pub(super) fn note(markers: &[Marker]) -> Option<String> {
-    if markers.is_empty() {
+    let told = markers.iter().filter(|marker| marker.sort != Sort::Load);
+    let told: Vec<&str> = told.map(|marker| marker.note.as_str()).collect();
+    if told.is_empty() {
         return None;
     }
-    let shown: Vec<&str> = markers.iter().take(24).map(|m| m.note.as_str()).collect();
-    let more = markers.len().saturating_sub(24);
+    let shown: Vec<&str> = told.iter().take(24).copied().collect();
+    let more = told.len().saturating_sub(24);
     let more = if more > 0 {
         format!(" and {more} more")
     } else {

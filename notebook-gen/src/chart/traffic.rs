@@ -8,7 +8,7 @@ use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
 use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign, Value};
-use crate::chart::{Chart, ChartKind, markers, ticks};
+use crate::chart::{Chart, ChartKind, bands, markers, ticks};
 use crate::facts::Facts;
 use crate::format::{clock, count, percent, ratio};
 use crate::series::{Bins, Point, Series};
@@ -27,9 +27,11 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         let sentence = "No chart: the record holds no samples of requests.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let markers = markers::of(facts, bins);
+    let bands = bands::of(facts);
+    let markers = markers::with_loads(facts, bins, &bands);
     let mut entries = legend(facts, &series);
     entries.push(scene::edge_entry(bins));
+    entries.extend(bands::legend(&bands));
     entries.extend(markers::legend(&markers));
     let svg = paint(kind, (scene::WIDTH, HEIGHT), |canvas| {
         let span = scene::span(facts, Some(bins));
@@ -60,6 +62,8 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         let shares = ticks::linear(100.0, "").1;
         lower.draw_up(canvas, &shares, "share of requests (%)")?;
         lower.draw_across(canvas, &across, &scene::time_title(bins.start))?;
+        bands::draw(canvas, &upper, facts, &bands)?;
+        bands::draw(canvas, &lower, facts, &bands)?;
         markers::draw(canvas, &upper, &placed, true)?;
         markers::draw(canvas, &lower, &placed, false)?;
         upper.draw_frame(canvas)?;
@@ -87,6 +91,7 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         ));
     }
     notes.extend(markers::note(&markers));
+    notes.extend(bands::note(&bands));
     Ok(Chart {
         kind,
         title: TITLE.to_owned(),

@@ -10,10 +10,10 @@ use crate::Result;
 use crate::facts::Facts;
 
 /// Bytes of a samples file that are taken apart together.
-const TOGETHER: usize = 32 * 1024;
+const TOGETHER: usize = 16 * 1024;
 
 /// Batches that a reader is ahead of what takes them.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// Readers that a file has at most.
 const MOST_READERS: usize = 8;

@@ -8,6 +8,7 @@ use code_deploy_record::{Gate, Report, Role, SCANS, Severity};
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
+use crate::view::rollback::going_back_now;
 use crate::view::verdicts::Verdicts;
 use crate::view::{columns, row};
 
@@ -287,10 +288,11 @@ fn rehearsal(facts: &Facts) -> Criterion {
     match facts.state.rehearsed {
         Some((time, failed, answered)) => {
             let how = format!(
-                "rehearsed while both releases ran: all traffic back in {}, {} failed of {} in the seconds around it",
+                "rehearsed: traffic led back in {} while both releases ran, {} failed of {} in the seconds around it{}",
                 duration(time),
                 count(failed),
-                counted(failed + answered, "request")
+                counted(failed + answered, "request"),
+                going_back_now(facts)
             );
             Criterion::new(name, Some(failed == 0), how)
         }

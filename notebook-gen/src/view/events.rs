@@ -336,7 +336,7 @@ fn describe_course(body: &EventBody) -> (&'static str, String) {
             let took = duration(*duration_us);
             let all = counted(failed + answered, "request");
             let text = format!(
-                "rollback rehearsed in {took}: {failed} of {all} in the seconds around it failed"
+                "rollback rehearsed: traffic led back in {took} while both releases ran; {failed} of {all} in the seconds around it failed"
             );
             ("rollback", text)
         }

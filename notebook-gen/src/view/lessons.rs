@@ -7,12 +7,14 @@ use code_deploy_record::{Column, Outcome, PhaseNumber, Report, Verdict};
 use crate::facts::{At, Facts, StepEnd};
 use crate::format::{between, clock, counted, duration};
 use crate::stopped;
+use crate::view::steps::of_limit;
 use crate::view::{columns, row};
 
 pub(super) fn lessons(facts: &Facts, others: &[Facts]) -> Report {
     let report = slowest(facts, Report::new());
     let report = failed(facts, report);
     let report = gates(facts, report);
+    let report = nearest(facts, report);
     let report = flapping(facts, report);
     let report = waived(facts, report);
     against_before(facts, others, report)
@@ -109,6 +111,38 @@ fn gates(facts: &Facts, report: Report) -> Report {
     });
     let titles = columns(["Time (UTC)", "Gate", "Of", "Reason", "Event"]);
     report.with_table("Gates without a pass", titles, rows.collect())
+}
+
+/// Lists the checks of passed gates that came nearest to their limits.
+fn nearest(facts: &Facts, report: Report) -> Report {
+    let gates = facts.gates.iter().filter(|gate| gate.what.passed);
+    let checks = gates.flat_map(|gate| gate.what.checks.iter().map(move |check| (gate, check)));
+    let mut told: Vec<_> = checks
+        .filter_map(|(gate, check)| Some((check.used?, gate, check)))
+        .collect();
+    told.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let mut names = BTreeSet::new();
+    told.retain(|(_, _, check)| names.insert(check.name.as_str()));
+    if told.is_empty() {
+        return report.with_text("Nearest to a limit: no check of a passed gate has a figure.");
+    }
+    let rows = told.iter().take(5).map(|(used, gate, check)| {
+        row([
+            &check.name,
+            &gate.what.subject,
+            &check.measured,
+            &check.limit,
+            &of_limit(Some(*used)),
+            &gate.seq.to_string(),
+        ])
+    });
+    let mut titles = columns(["Check", "Of", "Measured", "Limit"]);
+    titles.extend(["Of limit", "Event"].map(Column::number));
+    report.with_table(
+        "Checks of passed gates that came nearest to their limits",
+        titles,
+        rows.collect(),
+    )
 }
 
 fn flapping(facts: &Facts, report: Report) -> Report {

@@ -7,7 +7,7 @@ use code_deploy_record::{Column, Release, Report, Source, StepStatus, Verdict};
 
 use crate::facts::Facts;
 use crate::format::{bytes, clock, count, duration, percent};
-use crate::series::{Bins, Point};
+use crate::series::{Bins, Key, Point, Series};
 use crate::view::steps::direction_word;
 use crate::view::{columns, row};
 
@@ -140,8 +140,9 @@ pub(super) fn health(facts: &Facts) -> Report {
                 Some(_) => format!("{word}, then stopped"),
                 None => word.to_owned(),
             };
+            let is_stopped = stopped.is_some();
             on_purpose.extend(stopped);
-            row([
+            let row = row([
                 service,
                 release.as_str(),
                 instance,
@@ -149,8 +150,12 @@ pub(super) fn health(facts: &Facts) -> Report {
                 &word,
                 &since,
                 detail,
-            ])
+            ]);
+            (is_stopped, row)
         });
+    let mut rows: Vec<(bool, Vec<String>)> = rows.collect();
+    // What was stopped is no answer to how things are now: it stands below.
+    rows.sort_by_key(|(is_stopped, _)| *is_stopped);
     let titles = [
         "Service",
         "Release",
@@ -161,7 +166,7 @@ pub(super) fn health(facts: &Facts) -> Report {
         "Seen",
     ];
     let none = "No instance was probed.";
-    let rows = rows.collect();
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
     let report = table("Health when last seen", columns(titles), rows, none);
     if on_purpose.is_empty() {
         return report;
@@ -174,14 +179,21 @@ pub(super) fn health(facts: &Facts) -> Report {
     ))
 }
 
+/// The series of memory and processor time. What router and instances count is traffic, which other tables show.
+fn resource_series(bins: &Bins) -> impl Iterator<Item = (&Key, &Series)> {
+    bins.series
+        .iter()
+        .filter(|(key, _)| !matches!(key.source, Source::Router | Source::Instance))
+}
+
+/// Returns whether figures of memory or processor time were taken.
+pub(crate) fn has_resources(bins: &Bins) -> bool {
+    resource_series(bins).any(|(_, series)| !series.peaks.is_empty())
+}
+
 pub(super) fn resources(bins: &Bins) -> Report {
     let mut rows = Vec::new();
-    // What router and instances count is traffic, which other tables show.
-    let own = bins
-        .series
-        .iter()
-        .filter(|(key, _)| !matches!(key.source, Source::Router | Source::Instance));
-    for (key, series) in own {
+    for (key, series) in resource_series(bins) {
         for (figure, peak) in &series.peaks {
             let value = if figure.ends_with("bytes") {
                 bytes(*peak)

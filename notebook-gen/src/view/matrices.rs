@@ -1,9 +1,9 @@
 //! Environments and metrics, the delivery loop, and the components with what runs of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use code_deploy_record::{
-    Block, Gate, PhaseNumber, Report, RunOutcome, StepName, StepStatus, Vantage,
+    Block, Component, Gate, PhaseNumber, Report, RunOutcome, StepName, StepStatus, Vantage,
 };
 
 use crate::facts::Facts;
@@ -63,9 +63,13 @@ pub(super) fn environments(facts: &Facts, others: &[Facts]) -> Report {
         })
     }));
     rows.push(line("rollback rehearsal", &|run| {
-        run.state
-            .rehearsed
-            .map_or("none".to_owned(), |(time, ..)| duration(time))
+        let rehearsed = run.state.rehearsed;
+        rehearsed.map_or("none".to_owned(), |(time, ..)| {
+            format!(
+                "traffic led back in {} while both releases ran",
+                duration(time)
+            )
+        })
     }));
     rows.push(line("items", &|run| super::tally(run).to_string()));
     let mut titles = columns(["Check"]);
@@ -334,11 +338,48 @@ fn endpoints(facts: &Facts, component: &str) -> Option<String> {
     })
 }
 
+/// Returns how many operations of each service phase 8 found in the documents of the release that is deployed;
+/// nothing where another release is live at the end, or where it did not look.
+fn operations(facts: &Facts) -> Option<BTreeMap<&str, usize>> {
+    facts
+        .final_release()
+        .filter(|live| **live == facts.started.to)?;
+    let mut sections = facts.sections.iter();
+    let looked = sections.find(|section| {
+        section.phase == PhaseNumber::new(8) && section.what.name == "functional"
+    })?;
+    looked.what.report.blocks.iter().find_map(|block| {
+        let Block::Table { columns, rows, .. } = block else {
+            return None;
+        };
+        let place = |title: &str| columns.iter().position(|column| column.title == title);
+        let (service, operation) = (place("service")?, place("operation")?);
+        let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for row in rows {
+            let entry = |place: usize| row.get(place).map(String::as_str);
+            let (service, operation) = (entry(service)?, entry(operation)?);
+            known.entry(service).or_default().insert(operation);
+        }
+        let counts = known.into_iter().map(|(name, known)| (name, known.len()));
+        let counts: BTreeMap<&str, usize> = counts.collect();
+        (!counts.is_empty()).then_some(counts)
+    })
+}
+
 /// The components with what runs of each.
 pub(super) fn components(facts: &Facts) -> Report {
     if facts.state.components.is_empty() {
         return Report::new().with_text("The inventory was not taken.");
     }
+    let of_live = operations(facts);
+    let number = |component: &Component| {
+        let own = match &of_live {
+            Some(counts) => counts.get(component.name.as_str()).map(usize::to_string),
+            None => endpoints(facts, &component.name)
+                .or_else(|| component.endpoints.map(|number| number.to_string())),
+        };
+        own.unwrap_or_else(|| "not known".to_owned())
+    };
     let rows = facts.state.components.iter().map(|component| {
         let ports: Vec<String> = component.ports.iter().map(u16::to_string).collect();
         let served = facts.state.traffic.get(&component.name).map(|(served, _)| {
@@ -355,16 +396,15 @@ pub(super) fn components(facts: &Facts) -> Report {
             component.needs.join(", "),
             ports.join(", "),
             component.replicas.to_string(),
-            endpoints(facts, &component.name)
-                .or_else(|| component.endpoints.map(|number| number.to_string()))
-                .unwrap_or_else(|| "not known".to_owned()),
+            number(component),
             served.unwrap_or_default(),
         ]
     });
     // The inventory asks what runs before the run changes it.
-    let endpoints_of = match &facts.started.from {
-        Some(before) => format!("Endpoints of {before}"),
-        None => "Endpoints".to_owned(),
+    let endpoints_of = match (&of_live, &facts.started.from) {
+        (Some(_), _) => format!("Endpoints of {}", facts.started.to),
+        (None, Some(before)) => format!("Endpoints of {before}"),
+        (None, None) => "Endpoints".to_owned(),
     };
     let titles = [
         "Component",

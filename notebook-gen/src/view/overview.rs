@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Outcome, PhaseNumber, Release, Report, RunOutcome, RunStarted};
+use code_deploy_record::{
+    Direction, Outcome, PhaseNumber, Release, Report, RunOutcome, RunStarted,
+};
 
 use crate::facts::Facts;
 use crate::format::{between, clock, count, counted, duration, moment};
+use crate::view::rollback::going_back_now;
 use crate::view::{columns, row, tally};
 
 /// Returns how the run ended in one word or two; `not finished` while it goes on.
@@ -214,10 +217,11 @@ fn client(facts: &Facts) -> String {
 fn rehearsal(facts: &Facts) -> String {
     match facts.state.rehearsed {
         Some((time, failed, answered)) => format!(
-            "{} until all traffic was back; {} failed of {} in the seconds around it",
+            "traffic led back in {} while both releases ran; {} failed of {} in the seconds around it{}",
             duration(time),
             count(failed),
-            counted(failed + answered, "request")
+            counted(failed + answered, "request"),
+            going_back_now(facts)
         ),
         None if facts.started.from.is_none() => {
             "not applicable: no release ran before to go back to".to_owned()
@@ -263,8 +267,51 @@ pub(super) fn phases(facts: &Facts) -> Report {
             &state.reason,
         ])
     });
+    let mut rows: Vec<_> = rows.collect();
+    rows.extend(after_phases(facts));
     let titles = ["Phase", "Name", "State", "Began (UTC)", "Took", "Reason"];
-    Report::new().with_table("Phases", columns(titles), rows.collect())
+    Report::new().with_table("Phases", columns(titles), rows)
+}
+
+/// Returns, for a run that has ended, what came after its last phase, and the whole.
+fn after_phases(facts: &Facts) -> Vec<Vec<String>> {
+    let Some((outcome, ..)) = &facts.state.finished else {
+        return Vec::new();
+    };
+    let phases = facts.state.phases.values();
+    let last = phases
+        .filter_map(|phase| phase.finished)
+        .map(|(end, _)| end);
+    let mut rows = Vec::new();
+    if let Some(last) = last.max() {
+        let took = duration(between(last, facts.until()));
+        let what = steps_after(facts, last);
+        rows.push(row([
+            "",
+            "After the phases",
+            "",
+            &clock(last),
+            &took,
+            &what,
+        ]));
+    }
+    let whole = duration(between(facts.since(), facts.until()));
+    let began = clock(facts.since());
+    rows.push(row(["", "Whole run", outcome.words(), &began, &whole, ""]));
+    rows
+}
+
+/// Names the steps that ended after a time: those that finish a run, and how many were undone.
+fn steps_after(facts: &Facts, time: DateTime<Utc>) -> String {
+    let after = || facts.steps.iter().filter(|step| step.time > time);
+    let forward = after().filter(|step| step.what.direction == Direction::Apply);
+    let mut texts: Vec<String> = forward.map(|step| step.what.step.to_string()).collect();
+    let undone = after().filter(|step| step.what.direction == Direction::Undo);
+    match u64::try_from(undone.count()).unwrap_or(u64::MAX) {
+        0 => {}
+        undone => texts.push(format!("the undo of {}", counted(undone, "step"))),
+    }
+    texts.join(", ")
 }
 
 pub(super) fn status(facts: &Facts) -> Report {

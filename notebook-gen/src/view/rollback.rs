@@ -160,51 +160,78 @@ fn after(facts: &Facts, report: Report) -> Report {
          once, without the steps of a canary or a rollout. It undoes no step of this run, so what \
          was provisioned stays."
     ));
-    let stopped = facts.state.steps.iter().any(|(step, state)| {
-        step.as_str() == "finish.old-release"
-            && state.status == code_deploy_record::StepStatus::Done
-    });
-    let report = match stopped {
+    let report = match old_is_stopped(facts) {
         true => report.with_text(format!(
             "{from} does not run any more: this run stopped it (finish.old-release). Going back \
-             takes as long as the phases before the release{} and starting and checking it{}; the \
-             rehearsed time is that of the traffic alone.",
-            before_release(facts),
-            starting(facts, to)
+             takes as long as the phases before the release{} and starting and checking it{}. That \
+             was not rehearsed; the rehearsed time is that of the traffic alone.",
+            clause(before_release(facts), |took| format!(
+                "01 to 05, {took} here"
+            )),
+            clause(starting(facts), |took| format!(
+                "for {to} that took {took} here"
+            ))
         )),
         false => report,
     };
     databases(facts, from, report)
 }
 
-/// Returns how long the phases before the release took in this run, as a clause.
-fn before_release(facts: &Facts) -> String {
-    let phases = facts
-        .state
-        .phases
-        .iter()
-        .filter(|(phase, _)| phase.get() < 6);
+/// Returns whether the run stopped the release before.
+fn old_is_stopped(facts: &Facts) -> bool {
+    facts.state.steps.iter().any(|(step, state)| {
+        step.as_str() == "finish.old-release"
+            && state.status == code_deploy_record::StepStatus::Done
+    })
+}
+
+/// Returns a time in brackets; nothing where it is not known.
+fn clause(took: u64, text: impl FnOnce(String) -> String) -> String {
+    match took {
+        0 => String::new(),
+        took => format!(" ({})", text(duration(took))),
+    }
+}
+
+/// Returns how long the phases before the release took in this run; 0 where it is not known.
+fn before_release(facts: &Facts) -> u64 {
+    let phases = facts.state.phases.iter();
+    let phases = phases.filter(|(phase, _)| phase.get() < 6);
     let took = phases.filter_map(|(_, phase)| {
         let (end, _) = phase.finished?;
         Some(between(phase.started, end))
     });
-    match took.sum::<u64>() {
-        0 => String::new(),
-        took => format!(" (01 to 05, {} here)", duration(took)),
-    }
+    took.sum()
 }
 
-/// Returns how long starting and checking the new release took in this run, as a clause; nothing when
-/// it is not known.
-fn starting(facts: &Facts, to: &Release) -> String {
+/// Returns how long starting and checking the new release took in this run; 0 where it is not known.
+fn starting(facts: &Facts) -> u64 {
     let steps = ["release.green.", "release.health.", "release.smoke"];
     let own = facts.state.steps.iter().filter(|(name, _)| {
         let mut starts = steps.iter();
         starts.any(|start| name.as_str().starts_with(start))
     });
-    match own.filter_map(|(_, state)| state.duration_us).sum::<u64>() {
-        0 => String::new(),
-        took => format!(" (for {to} that took {} here)", duration(took)),
+    own.filter_map(|(_, state)| state.duration_us).sum()
+}
+
+/// Returns, as a clause, what going back takes after a run that has succeeded: by then it is more than the
+/// traffic that was rehearsed. Empty where it is no more than that, or where there is no way back.
+pub(super) fn going_back_now(facts: &Facts) -> String {
+    let succeeded = matches!(ended(facts), Some((RunOutcome::Succeeded, _)));
+    let possible = facts.started.from.is_some() && facts.started.reverts.is_none();
+    if !succeeded || !possible {
+        return String::new();
+    }
+    let again = match old_is_stopped(facts) {
+        true => starting(facts),
+        false => 0,
+    };
+    match before_release(facts) + again {
+        0 => "; going back now is a run of its own, which was not rehearsed".to_owned(),
+        took => format!(
+            "; going back now is a run of its own and takes about {} (not rehearsed)",
+            duration(took)
+        ),
     }
 }
 

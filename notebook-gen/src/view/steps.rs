@@ -111,7 +111,13 @@ pub(crate) enum Checks {
     Broken,
 }
 
-/// Returns the table of some gates' answers with what each looked at.
+/// Returns how near to its limit a check came, in percent; nothing where no figure tells.
+pub(crate) fn of_limit(used: Option<f64>) -> String {
+    used.map_or_else(String::new, |used| format!("{:.0} %", used * 100.0))
+}
+
+/// Returns the table of some gates' answers with what each looked at. Beside an answer stands which of its checks came
+/// nearest to its limit.
 pub(crate) fn gates_table<'a>(
     caption: &str,
     gates: impl Iterator<Item = &'a At<code_deploy_record::GateEvaluated>>,
@@ -124,6 +130,8 @@ pub(crate) fn gates_table<'a>(
         let time = clock(gate.time);
         let seq = gate.seq.to_string();
         let name = answer.gate.word();
+        let used = answer.checks.iter().filter_map(|check| check.used);
+        let nearest = used.max_by(f64::total_cmp);
         rows.push(row([
             &time,
             name,
@@ -132,6 +140,7 @@ pub(crate) fn gates_table<'a>(
             &answer.reason,
             "",
             "",
+            &of_limit(nearest),
             &seq,
         ]));
         let checks = answer.checks.iter();
@@ -151,6 +160,7 @@ pub(crate) fn gates_table<'a>(
                 "",
                 &check.measured,
                 &check.limit,
+                &of_limit(check.used),
                 "",
             ]));
         }
@@ -158,7 +168,7 @@ pub(crate) fn gates_table<'a>(
     if rows.is_empty() {
         return None;
     }
-    let titles = [
+    let mut titles = columns([
         "Time (UTC)",
         "Gate",
         "Of",
@@ -166,9 +176,9 @@ pub(crate) fn gates_table<'a>(
         "Reason",
         "Measured",
         "Limit",
-        "Event",
-    ];
-    Some(Report::new().with_table(caption, columns(titles), rows))
+    ]);
+    titles.extend(["Of limit", "Event"].map(Column::number));
+    Some(Report::new().with_table(caption, titles, rows))
 }
 
 pub(super) fn gates(facts: &Facts) -> Report {
@@ -191,7 +201,8 @@ pub(super) fn gates(facts: &Facts) -> Report {
         None => Report::new().with_text("No gate was asked in this run."),
         Some(report) => report.with_text(
             "Below an answer stand the checks that do not hold. All checks of a gate with their figures stand \
-             with the step that asked it, in the notebook of its phase.",
+             with the step that asked it, in the notebook of its phase. \"Of limit\" is how near to its limit a check \
+             came: 100 % is the limit. Beside an answer stands that of its nearest check.",
         ),
     }
 }

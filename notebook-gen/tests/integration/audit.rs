@@ -79,18 +79,25 @@ fn readiness_counts_verdicts_not_finished_steps() {
 }
 
 #[test]
-fn the_dashboard_counts_the_endpoints_that_the_inventory_reports() {
+fn the_dashboard_counts_the_endpoints_of_the_release_that_is_live() {
     let pages = executed(&shipped(), &[]).unwrap();
     let dashboard = text(&pages, "System_Health_Dashboard");
     let (_, dashboard) = dashboard.split_once("**Components**").unwrap();
-    let plan = text(&pages, "01_Deployment_Plan");
+    let to = shipped().started().unwrap().to;
+    assert!(dashboard.contains(&format!("| Endpoints of {to} |")));
+    let functional = text(&pages, "08_Validation_Results");
+    let (_, functional) = functional
+        .split_once("**Operations of the OpenAPI documents**")
+        .unwrap();
+    let (functional, _) = functional.split_once("\n\n**").unwrap();
     for service in ["catalog", "orders", "storefront"] {
-        let entry = |line: &str, place: usize| line.split(" | ").nth(place).map(str::to_owned);
-        let counted = entry(line(&plan, service), 6).unwrap();
-        assert!(counted.parse::<u32>().unwrap() > 0, "{counted}");
-        assert_eq!(entry(line(dashboard, service), 6), Some(counted));
+        let entry = line(dashboard, service).split(" | ").nth(6).unwrap();
+        let asked = functional.matches(&format!("\n| {service} |")).count();
+        assert_eq!(entry.parse::<usize>().unwrap(), asked, "{service}");
+        assert!(asked > 0, "{service}");
     }
-    assert!(!dashboard.contains("no document"));
+    let back = of(Story::RolledBack, "System_Health_Dashboard");
+    assert!(back.contains("| Endpoints of 1.0.0 |"), "{back}");
 }
 
 /// Words that make an item one about security, or its group, or its phase.
@@ -164,7 +171,10 @@ fn the_first_cell_names_the_release_of_the_record_or_of_the_deployment_file() {
     let started = shipped().started().unwrap();
     crate::keep(&pages, "shipped");
     for page in &pages {
-        let first = format!("%code-deploy dev local --to {}", started.to);
+        let first = format!(
+            "%code-deploy dev local --to {} --run {}",
+            started.to, started.run
+        );
         assert_eq!(sources(page)[0], first, "{}", page.name);
     }
     let mut settings = ReadySettings {
@@ -364,8 +374,11 @@ fn what_was_stopped_on_purpose_is_not_shown_as_unhealthy() {
     let new = "| catalog | 1.1.0 | shop-dev-catalog-1.1.0-1 | readiness | passed |";
     assert!(health.contains(new), "{health}");
     assert!(health.contains("stopped on purpose, by finish.old-release"));
-    let (_, resources) = dashboard.split_once("## Resources").unwrap();
-    assert!(!resources.contains("| router |"), "{resources}");
+    let serves = health.find(new).unwrap();
+    let stopped = health.find(", then stopped |").unwrap();
+    assert!(serves < stopped, "{health}");
+    assert!(!dashboard.contains("## Resources"), "{dashboard}");
+    assert!(dashboard.contains("No section on resources: no figures"));
 }
 
 #[test]

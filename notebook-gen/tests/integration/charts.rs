@@ -241,6 +241,29 @@ fn a_second_that_was_not_seen_whole_stands_open_and_beside_the_lines() {
 }
 
 #[test]
+fn a_load_test_is_marked_where_it_ran_and_told_in_the_caption() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
+        let chart = chart(&run, kind).unwrap();
+        let notes = chart.notes.concat();
+        assert!(
+            notes.contains("from 14:01:08 to 14:01:18 UTC 2 load tests ran as well"),
+            "{kind}: {notes}"
+        );
+        let svg = chart.picture.unwrap().svg;
+        assert!(svg.matches(">\nload test").count() >= 2, "{kind}");
+    }
+    let run = synthetic::run(project.path(), "run-2", Story::RolledBack);
+    let svg = chart(&run, ChartKind::Latency)
+        .unwrap()
+        .picture
+        .unwrap()
+        .svg;
+    assert!(!svg.contains("load test"));
+}
+
+#[test]
 fn the_legend_of_a_chart_names_every_line_in_its_own_colour() {
     let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::RolledBack);

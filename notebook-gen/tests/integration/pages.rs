@@ -167,9 +167,15 @@ fn executed_notebooks_have_the_cells_of_the_ready_ones() {
             .collect()
     };
     let (_project, pages) = pages_of(Story::Succeeded);
+    // An executed notebook names its run.
+    let without_run = |sources: Vec<String>| -> Vec<String> {
+        let sources = sources.iter();
+        sources.map(|one| one.replace(" --run run-1", "")).collect()
+    };
     for (ready, executed) in ready(&settings()).unwrap().iter().zip(&pages) {
         if ready.name != "Operational_Runbooks" {
-            assert_eq!(sources(ready), sources(executed), "{}", ready.name);
+            let executed = without_run(sources(executed));
+            assert_eq!(sources(ready), executed, "{}", ready.name);
         }
     }
 }
@@ -375,6 +381,98 @@ fn the_report_lists_every_open_item_and_the_other_deliverables_say_so() {
     );
     let other = text_of(page(&pages, "Lessons_Learned"));
     assert!(other.contains("Every item that is open is listed in the [Post-Deployment Report]"));
+}
+
+/// An item that its own notebook shows as open: number, text as a page writes it, notebook.
+type Open = (String, String, &'static str);
+
+fn open_items(pages: &[Page], wanted: fn(code_deploy_record::ItemKind) -> bool) -> Vec<Open> {
+    let texts: std::collections::BTreeMap<&str, String> = pages
+        .iter()
+        .map(|page| (page.name.as_str(), text_of(page)))
+        .collect();
+    let catalog = code_deploy_record::Catalog::shipped().unwrap();
+    let items = catalog.items().filter(|(_, item)| wanted(item.kind));
+    let items = items.map(|(group, item)| {
+        let text = code_deploy_notebook_gen::escape(&item.text);
+        (item.id.to_string(), text, group.notebook.notebook())
+    });
+    let open = items.filter(|(id, _, notebook)| {
+        let start = format!("| {id} |");
+        let mut lines = texts[notebook].lines();
+        lines.any(|line| line.starts_with(&start) && line.contains("| open |"))
+    });
+    open.collect()
+}
+
+/// Returns whether a line of a table names an item with its text, and leads to its notebook.
+fn is_listed(listed: &str, (id, text, notebook): &Open) -> bool {
+    let link = format!("({notebook}.ipynb) |");
+    listed.lines().any(|line| {
+        let ids = line.trim_start_matches("| ").split(" | ").next().unwrap();
+        let own = ids.split(", ").any(|one| one == id);
+        own && line.contains(text.as_str()) && line.ends_with(&link)
+    })
+}
+
+#[test]
+fn open_items_with_one_reason_are_named_each_beside_the_notebook_that_shows_them() {
+    for story in [Story::Succeeded, Story::Refused] {
+        let (_project, pages) = pages_of(story);
+        let text = text_of(page(&pages, "Post_Deployment_Report"));
+        let listed = text.split("## What every finished run").next().unwrap();
+        assert!(!listed.contains("in the table of all items"), "{listed}");
+        let open = open_items(&pages, |_| true);
+        assert!(!open.is_empty());
+        for item in &open {
+            assert!(is_listed(listed, item), "{item:?} in\n{listed}");
+        }
+    }
+}
+
+#[test]
+fn handover_and_lessons_name_what_must_hold_and_is_open_in_any_notebook() {
+    use code_deploy_record::ItemKind;
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let handover = text_of(page(&pages, "09_Operational_Handover"));
+    let handover = handover.split("## Opening the run").next().unwrap();
+    let lessons = text_of(page(&pages, "Lessons_Learned"));
+    let must = |kind| matches!(kind, ItemKind::Mandatory | ItemKind::Forbidden);
+    let open = open_items(&pages, must);
+    assert!(!open.is_empty());
+    for item in &open {
+        assert!(is_listed(&lessons, item), "{item:?} in\n{lessons}");
+        if item.2 != "09_Operational_Handover" {
+            assert!(is_listed(handover, item), "{item:?} in\n{handover}");
+        }
+    }
+    assert!(handover.contains("Alerts after the run, item 8.1.4"));
+}
+
+#[test]
+fn the_durations_of_the_report_end_with_what_came_after_the_phases_and_the_whole() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let text = text_of(page(&pages, "Post_Deployment_Report"));
+    let (_, durations) = text.split_once("## Duration").unwrap();
+    let (durations, _) = durations.split_once("## Gates").unwrap();
+    assert!(durations.contains("| After the phases |"), "{durations}");
+    assert!(
+        durations.contains("| Whole run | succeeded |"),
+        "{durations}"
+    );
+}
+
+#[test]
+fn report_and_handover_lead_to_every_other_notebook() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    for name in ["Post_Deployment_Report", "09_Operational_Handover"] {
+        let text = text_of(page(&pages, name));
+        let documents = text.lines().find(|line| line.starts_with("**Documents:**"));
+        let documents = documents.unwrap();
+        for other in names().into_iter().filter(|other| *other != name) {
+            assert!(documents.contains(&format!("]({other}.ipynb)")), "{other}");
+        }
+    }
 }
 
 #[test]
