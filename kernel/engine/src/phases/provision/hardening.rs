@@ -24,6 +24,12 @@ const AT_ONCE: usize = 256;
 /// How long one connection of the scan may take.
 const SCAN_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long it may answer when it is tried once more.
+const SILENT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Silent ports that are tried once more at most: where all are, somebody drops what is sent.
+const SILENT_MOST: usize = 1024;
+
 /// Returns the step.
 pub(super) fn step() -> Option<Arc<dyn Step>> {
     let outline = Outline {
@@ -219,22 +225,35 @@ fn unseen(observed: &Observed, open: &[u16]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Connects to every port of loopback; returns how many were tried and which answered.
+/// Connects to every port of loopback; returns how many were tried and which answered. A port that was silent is
+/// tried once more: a busy machine answers late.
 async fn scan() -> (usize, Vec<u16>) {
     let ports: Vec<u16> = (1..=u16::MAX).collect();
     let tried = ports.len();
-    let open = futures::stream::iter(ports)
+    let (mut open, mut silent) = knock(ports, SCAN_LIMIT).await;
+    silent.truncate(SILENT_MOST);
+    open.extend(knock(silent, SILENT_LIMIT).await.0);
+    (tried, open)
+}
+
+/// Connects to ports of loopback; returns those that answered and those that were silent. Others refused.
+async fn knock(ports: Vec<u16>, limit: Duration) -> (Vec<u16>, Vec<u16>) {
+    let mut answers = futures::stream::iter(ports)
         .map(|port| async move {
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-            let made =
-                tokio::time::timeout(SCAN_LIMIT, tokio::net::TcpStream::connect(address)).await;
-            matches!(made, Ok(Ok(_))).then_some(port)
+            let connected = tokio::net::TcpStream::connect(address);
+            (port, tokio::time::timeout(limit, connected).await)
         })
-        .buffer_unordered(AT_ONCE)
-        .filter_map(|port| async move { port })
-        .collect()
-        .await;
-    (tried, open)
+        .buffer_unordered(AT_ONCE);
+    let (mut open, mut silent) = (Vec::new(), Vec::new());
+    while let Some((port, answer)) = answers.next().await {
+        match answer {
+            Ok(Ok(_)) => open.push(port),
+            Ok(Err(_)) => {}
+            Err(_) => silent.push(port),
+        }
+    }
+    (open, silent)
 }
 
 /// Returns what makes an exception as the end of a clause; nothing where there is none.
