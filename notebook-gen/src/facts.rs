@@ -377,7 +377,8 @@ impl Facts {
             } => keep!(rollback_ends, (outcome, duration_us)),
             EventBody::Paused { .. } => keep!(halts, Halt::Paused),
             EventBody::Resumed { .. } => {
-                if !std::mem::take(&mut self.handed_over) {
+                let handed_over = std::mem::take(&mut self.handed_over);
+                if !handed_over {
                     keep!(halts, Halt::Resumed);
                 }
             }

@@ -36,26 +36,33 @@ pub struct Picture {
 /// The steps of a command.
 #[derive(Debug, Clone)]
 pub struct Steps {
-    /// What their names begin with.
-    prefix: String,
+    /// What their names begin with; nothing where the command goes on with whatever is left of the run, of which the
+    /// plan says no time.
+    prefix: Option<String>,
     /// Whether a chart is drawn of them: traffic goes to the release meanwhile.
     chart: bool,
 }
 
 impl Steps {
-    /// Returns the steps of a command of a phase.
+    /// Returns the steps of a command of a phase, or of one that goes on with the run.
     pub fn of(command: &Command) -> Option<Self> {
+        if matches!(command, Command::Resume(_)) {
+            let (prefix, chart) = (None, true);
+            return Some(Self { prefix, chart });
+        }
         let (verb, arguments, chart) = verb_of(command)?;
         let section = arguments.section.as_ref();
         let prefix = match section {
             Some(section) => format!("{verb}.{section}"),
             None => verb.to_owned(),
         };
+        let prefix = Some(prefix);
         Some(Self { prefix, chart })
     }
 
     fn include(&self, step: &PlannedStep) -> bool {
-        let rest = step.step.as_str().strip_prefix(self.prefix.as_str());
+        let prefix = self.prefix.as_deref();
+        let rest = prefix.and_then(|prefix| step.step.as_str().strip_prefix(prefix));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
