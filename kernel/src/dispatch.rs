@@ -283,13 +283,16 @@ impl Dispatcher {
         self.project()?.run(run)
     }
 
+    /// Returns what the notebook has opened, where it has.
+    fn opened_place(&self) -> Option<&Opened> {
+        let opened = self.opened.as_ref();
+        opened.filter(|opened| !opened.environment.is_empty())
+    }
+
     /// The session of the environment and target that are named, opened, or used last.
     fn session(&self, to: To) -> Result<Session, Failure> {
         let project = self.project()?;
-        let opened = self
-            .opened
-            .as_ref()
-            .filter(|opened| !opened.environment.is_empty());
+        let opened = self.opened_place();
         let opened = opened.map(|opened| (opened.environment.clone(), opened.target.clone()));
         let last = opened.or_else(|| project.last_place());
         let (environment, target) = match (&self.global.environment, &self.global.target, last) {
@@ -352,9 +355,7 @@ impl Dispatcher {
         let folder = match arguments.which.run.as_deref() {
             Some(named) => self.which(Some(named))?,
             None => {
-                let opened = self.opened.as_ref().map(|opened| &opened.environment);
-                let opened = opened.filter(|environment| !environment.is_empty());
-                let opened = opened.and(self.opened.as_ref());
+                let opened = self.opened_place();
                 let (environment, target) = (&self.global.environment, &self.global.target);
                 let environment = environment.as_ref().or(opened.map(|one| &one.environment));
                 let target = target.as_ref().or(opened.map(|one| &one.target));
