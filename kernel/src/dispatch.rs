@@ -264,6 +264,11 @@ impl Dispatcher {
         Project::find(file, &self.machine.folder)
     }
 
+    /// Returns the run that the notebook shows, when it is an executed one.
+    fn shown_run(&self) -> Option<&str> {
+        self.opened.as_ref()?.run.as_deref()
+    }
+
     /// Returns the run that a notebook shows, where it has ended.
     fn ended(&self, run: Option<&str>) -> Result<Option<RunFolder>, Failure> {
         let Some(run) = run else {
@@ -275,8 +280,7 @@ impl Dispatcher {
     }
 
     fn which(&self, run: Option<&str>) -> Result<RunFolder, Failure> {
-        let opened = self.opened.as_ref();
-        let run = run.or(opened.and_then(|opened| opened.run.as_deref()));
+        let run = run.or(self.shown_run());
         if let Some(path) = run.map(Path::new).filter(|path| path.is_dir()) {
             return Ok(RunFolder::at(path)?);
         }
@@ -322,9 +326,8 @@ impl Dispatcher {
     }
 
     async fn verb(&self, verb: &str, arguments: &VerbArgs) -> Result<Exit, Failure> {
-        let opened = self.opened.as_ref();
         let section = arguments.section.as_deref();
-        if let Some(shown) = self.ended(opened.and_then(|opened| opened.run.as_deref()))? {
+        if let Some(shown) = self.ended(self.shown_run())? {
             return run::show_ended(&shown, verb, section, &*self.face);
         }
         let session = self.session(To::Change)?;
@@ -373,12 +376,8 @@ impl Dispatcher {
 
     /// Refuses to steer another run than the one that the notebook shows, unless it is named.
     fn refuse_other(&self, meant: &RunFolder) -> Result<(), Failure> {
-        let shown = self
-            .opened
-            .as_ref()
-            .and_then(|opened| opened.run.as_deref());
         let meant = meant.started()?.run;
-        match shown {
+        match self.shown_run() {
             Some(shown) if shown != meant.as_str() => {
                 let what = format!("this notebook shows run {shown}, and the last run is {meant}");
                 let next = format!("Name the run that is meant: `--run {meant}`.");
