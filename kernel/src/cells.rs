@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apart::Apart;
 use crate::commands::{Command, CommandLine, GlobalArgs, OpenArgs, RunArgs};
+use crate::demo;
 use crate::dispatch::{Dispatcher, Opened};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
@@ -33,8 +34,8 @@ use crate::project::Project;
 use crate::session::Told;
 use face::CellFace;
 use known::ProjectWords;
-use look::Steps;
-use watch::Watch;
+use look::{Steps, deploys_demonstration};
+use watch::{FindProject, Watch};
 
 /// Threads for cells at most: commands wait more than they compute, and each thread has memory of its own.
 const WORKERS: usize = 4;
@@ -194,14 +195,24 @@ impl DeployCells {
             interrupt: token.clone(),
             apart: Some(Apart::new(interrupt.clone())),
         };
-        let steps = Steps::of(&command);
+        let of_demonstration = matches!(&command, Command::Open(run) if deploys_demonstration(run));
+        let (asking, machine) = (dispatcher.clone(), self.machine.clone());
+        // The demonstration is laid out by the command itself.
+        let find = move || {
+            if of_demonstration {
+                demo::project(&machine).ok()
+            } else {
+                asking.project().ok()
+            }
+        };
+        let steps = Steps::of(&command).map(|steps| (Arc::new(find) as Arc<FindProject>, steps));
         let watch = Watch {
             face: &face,
             out,
             interrupt,
             token: &token,
             only_looks: command.only_looks(),
-            steps: steps.and_then(|steps| Some((dispatcher.project().ok()?, steps))),
+            steps,
             tasks: &self.tasks,
         };
         let work = async move { dispatcher.carry_out(command).await };

@@ -1,11 +1,17 @@
 //! The table of commands. The command line, the cell magics, help and completion are all made from it.
 
+mod processes;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
+
+pub use processes::{
+    InternalArgs, InternalProcess, KernelAction, KernelArgs, KernelInstall, KernelPlace,
+};
 
 /// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
 ///
@@ -213,6 +219,9 @@ pub enum Command {
     /// Write a run's notebooks, or notebooks that are ready to run
     #[serde(skip)]
     Notebooks(NotebooksArgs),
+    /// Show notebooks as text, without a page
+    #[serde(skip)]
+    Show(ShowArgs),
     /// Check that a record, and notebooks made from it, are what was written
     #[serde(skip)]
     Verify(VerifyArgs),
@@ -262,6 +271,7 @@ impl Command {
             | Self::Doctor
             | Self::Runs
             | Self::Notebooks(_)
+            | Self::Show(_)
             | Self::Verify(_)
             | Self::Kernel(_)
             | Self::Schema
@@ -273,7 +283,12 @@ impl Command {
     /// Returns whether the command changes nothing, so that it can be ended at any moment.
     pub fn only_looks(&self) -> bool {
         match self {
-            Self::Status(_) | Self::Record(_) | Self::Runs | Self::Doctor | Self::Verify(_) => true,
+            Self::Status(_)
+            | Self::Record(_)
+            | Self::Runs
+            | Self::Doctor
+            | Self::Show(_)
+            | Self::Verify(_) => true,
             Self::Chart(arguments) => arguments.out.is_none(),
             _ => false,
         }
@@ -437,6 +452,17 @@ pub struct NotebooksArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Notebooks to read.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    /// Notebooks: files, or those of a run by the beginning of their names (09, Lessons); a list
+    /// when not given
+    #[arg(value_name = "NOTEBOOK", value_hint = ValueHint::FilePath)]
+    pub notebooks: Vec<PathBuf>,
+    #[command(flatten)]
+    pub which: WhichRun,
+}
+
 /// Checking a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
@@ -451,123 +477,11 @@ pub struct VerifyArgs {
     pub key: Vec<PathBuf>,
 }
 
-/// The Jupyter kernel.
-#[derive(Debug, Clone, Args)]
-pub struct KernelArgs {
-    #[command(subcommand)]
-    pub action: KernelAction,
-}
-
-/// What to do with the Jupyter kernel.
-#[derive(Debug, Clone, Subcommand)]
-pub enum KernelAction {
-    /// Install it, so that Jupyter offers it
-    Install(KernelInstall),
-    /// Remove it
-    Uninstall(KernelPlace),
-    /// Show where it is installed
-    List,
-    /// Run it; Jupyter does this
-    #[command(hide = true)]
-    Launch {
-        /// Connection file, written by Jupyter
-        connection_file: PathBuf,
-        /// What Jupyter's programs say to their own kernels behind it: `jupyter run` adds its files
-        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        more: Vec<std::ffi::OsString>,
-    },
-}
-
-/// A kernel to install.
-#[derive(Debug, Clone, Default, Args)]
-pub struct KernelInstall {
-    #[command(flatten)]
-    pub place: KernelPlace,
-    /// Name by which Jupyter offers it [default: made from its name]
-    #[arg(long, value_name = "TEXT")]
-    pub display_name: Option<String>,
-}
-
-/// Where Jupyter looks for kernels.
-#[derive(Debug, Clone, Default, Args)]
-pub struct KernelPlace {
-    /// For this user (the default)
-    #[arg(long, group = "place")]
-    pub user: bool,
-    /// Under this folder, in share/jupyter/kernels
-    #[arg(long, value_name = "FOLDER", group = "place", value_hint = ValueHint::DirPath)]
-    pub prefix: Option<PathBuf>,
-    /// For the Python environment that is active
-    #[arg(long, group = "place")]
-    pub sys_prefix: bool,
-    /// Name of the kernel; several versions stand side by side under names of their own
-    #[arg(long, default_value = "code-deploy")]
-    pub name: String,
-}
-
 /// Shell completion.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
     /// Shell
     pub shell: clap_complete::Shell,
-}
-
-/// Processes that this program starts for itself.
-#[derive(Debug, Clone, Args)]
-pub struct InternalArgs {
-    #[command(subcommand)]
-    pub process: InternalProcess,
-}
-
-/// Processes that this program starts for itself.
-#[derive(Debug, Clone, Subcommand)]
-pub enum InternalProcess {
-    /// The router
-    Router {
-        /// Its configuration
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// The process that looks after the router
-    RouterKeeper {
-        /// The environment's folder
-        #[arg(long)]
-        environment_folder: PathBuf,
-        /// The user's folder for sockets
-        #[arg(long)]
-        runtime_folder: PathBuf,
-    },
-    /// The outside client
-    Client {
-        /// Its configuration
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// The supervisor of an instance
-    Instance {
-        /// The instance's folder
-        #[arg(long)]
-        folder: PathBuf,
-    },
-    /// A service of the demonstration system
-    Shop {
-        /// What to pass on
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
-    /// A command that a cell was given, in a process that outlives the kernel
-    Command,
-    /// The process that runs Rust cells
-    RustCells,
-    /// The record of a run, as Rust cells read it
-    RunData {
-        /// Its name [default: the last run]
-        #[arg(long)]
-        run: Option<String>,
-        /// The deployment file of its project
-        #[arg(long)]
-        deployment_file: Option<PathBuf>,
-    },
 }
 
 /// The words of the commands that are cell magics.

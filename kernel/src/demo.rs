@@ -13,7 +13,7 @@ use crate::commands::{DemoFault, RunArgs};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{self, DOCKER, KUBERNETES, Project, To};
+use crate::project::{DOCKER, KUBERNETES, Project, To, settings};
 use crate::run;
 use crate::session::{Session, Wish};
 
@@ -54,7 +54,7 @@ pub async fn demo(
             "Make the present folder writable.",
         )
     })?;
-    let project = Project::find(Some(&folder.join("deploy.yaml")), &folder)?;
+    let project = project(machine)?;
     let begin = |machine: &Machine| {
         let face = Arc::clone(&face);
         Session::begin(machine, &project, environment, target, face, To::Change)
@@ -121,6 +121,15 @@ pub async fn demo(
 /// Returns the demonstration's folder: the present one when it is that, otherwise one inside it.
 pub fn folder(machine: &Machine) -> PathBuf {
     folder_in(&machine.folder)
+}
+
+/// Finds the demonstration's project, where it is laid out.
+///
+/// # Errors
+/// When it is not.
+pub fn project(machine: &Machine) -> Result<Project, Failure> {
+    let folder = folder(machine);
+    Project::find(Some(&folder.join("deploy.yaml")), &folder)
 }
 
 fn folder_in(present: &Path) -> PathBuf {
@@ -211,7 +220,7 @@ async fn make_images(
     if !has_images(&session.spec.target) {
         return Ok(());
     }
-    let settings = project::settings(machine, &session.spec, &session.redactor);
+    let settings = settings(machine, &session.spec, &session.redactor);
     let target = DockerTarget::to_look_at(settings);
     let under = registry.map(|registry| format!("{registry}/"));
     let under = under.unwrap_or_default();

@@ -1,19 +1,21 @@
 //! Carries out a command of the table, for whichever face asked for it.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use code_deploy_engine::code::NO_SUCH_RUN;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{Redactor, Release, RunFolder, RunId, SealKey, Steering, StepName};
+use code_deploy_record::{Release, RunFolder, RunId, Steering, StepName};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::apart::Apart;
 use crate::commands::{
-    ApproveArgs, ChartArgs, Command, CommandLine, GlobalArgs, InitArgs, NotebooksArgs, OpenArgs,
-    PlanArgs, RecordArgs, RunArgs, SteerArgs, VerbArgs, WhichRun,
+    ApproveArgs, Command, CommandLine, GlobalArgs, OpenArgs, PlanArgs, RecordArgs, RunArgs,
+    SteerArgs, VerbArgs, WhichRun,
 };
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
@@ -22,7 +24,7 @@ use crate::project::{Project, To};
 use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
-use crate::{consent, demo, kernel_spec, pages, plan, publish, run, seal_key, show};
+use crate::{consent, demo, kernel_spec, pages, plan, run, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -108,6 +110,7 @@ impl Dispatcher {
             Command::Record(arguments) => self.record(&arguments).await,
             Command::Chart(arguments) => self.chart(&arguments),
             Command::Notebooks(arguments) => self.notebooks(&arguments).await,
+            Command::Show(arguments) => self.show_notebooks(&arguments),
             Command::Kernel(arguments) => {
                 kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
             }
@@ -179,8 +182,7 @@ impl Dispatcher {
             return Err(missing_place(environment));
         };
         let project = if arguments.demo {
-            let folder = demo::folder(&self.machine);
-            Project::find(Some(&folder.join("deploy.yaml")), &folder)?
+            demo::project(&self.machine)?
         } else {
             self.project()?
         };
@@ -449,101 +451,6 @@ impl Dispatcher {
         let (kinds, last, watch) = (&arguments.kind, arguments.last, arguments.watch);
         show::record::record(&run, kinds, last, watch, &*self.face).await
     }
-
-    /// Writes a record with its notebooks into one file.
-    fn export(&self, run: &RunFolder, out: Option<&Path>) -> Result<Exit, Failure> {
-        let project = self.project().ok();
-        let name = run.started()?.run;
-        let out = out.map_or_else(
-            || self.machine.folder.join(format!("{name}.tar")),
-            Path::to_owned,
-        );
-        let key = project
-            .as_ref()
-            .and_then(|project| self.key_of(project, run));
-        publish::export(project.as_ref(), run, key.as_deref(), &out)?;
-        self.face.text(&format!(
-            "the record of {name} with its notebooks: {}",
-            out.display()
-        ));
-        Ok(Exit::Done)
-    }
-
-    fn chart(&self, arguments: &ChartArgs) -> Result<Exit, Failure> {
-        let Some(name) = &arguments.name else {
-            self.face
-                .text(&format!("Charts: {}", pages::chart_names().join(", ")));
-            return Ok(Exit::Done);
-        };
-        let run = self.which(arguments.which.run.as_deref())?;
-        let chart = pages::chart(&run, name)?;
-        self.face.chart(&chart);
-        if let Some(out) = &arguments.out {
-            for path in pages::write_chart(&chart, out)? {
-                self.face.text(&path.display().to_string());
-            }
-        }
-        Ok(Exit::Done)
-    }
-
-    async fn notebooks(&self, arguments: &NotebooksArgs) -> Result<Exit, Failure> {
-        if arguments.ready {
-            let session = self.session(To::LookAt)?;
-            let out = run::ready_folder(&session, arguments.out.as_deref());
-            let count = pages::write_ready(&session.spec, &out)?;
-            self.face
-                .text(&format!("{count} notebooks in {}", out.display()));
-            return Ok(Exit::Done);
-        }
-        let run = self.which(arguments.which.run.as_deref())?;
-        let project = self.project().ok();
-        let id = run.started()?.run;
-        let out = arguments
-            .out
-            .clone()
-            .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
-        let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
-        let key = project
-            .as_ref()
-            .and_then(|project| self.key_of(project, &run));
-        let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
-        self.face
-            .text(&format!("{made} notebooks in {}", out.display()));
-        Ok(Exit::Done)
-    }
-
-    /// Returns the key with which a run's notebooks can be signed, where it is at hand. Notebooks are
-    /// written without it, too.
-    fn key_of(&self, project: &Project, run: &RunFolder) -> Option<Arc<SealKey>> {
-        let started = run.started().ok()?;
-        let (environment, target) = (&started.environment, &started.target);
-        let spec = project.spec(&self.machine, environment, target).ok()?;
-        seal_key::seal_key(&self.machine, &spec, &Redactor::default()).ok()?
-    }
-
-    fn init(&self, arguments: &InitArgs) -> Result<Exit, Failure> {
-        let folder = self.machine.folder.join(&arguments.folder);
-        let lookup = |name: &str| self.machine.variable(name);
-        let folder: PathBuf = folder.components().collect();
-        let text = code_deploy_engine::init::init(&folder, &lookup)?;
-        if arguments.print {
-            self.face.text(text.trim_end());
-            return Ok(Exit::Done);
-        }
-        let path = folder.join("deploy.yaml");
-        write_new(&path, &text)?;
-        let file = if folder == self.machine.folder {
-            String::new()
-        } else {
-            format!(" --file {}", path.display())
-        };
-        self.face.text(&format!(
-            "Wrote {}. Read it and say how each service is started (`process`), then try \
-             `code-deploy plan --environment dev --target local{file}`.",
-            path.display()
-        ));
-        Ok(Exit::Done)
-    }
 }
 
 /// Returns words as a heading has them.
@@ -591,26 +498,4 @@ fn missing_place(word: Option<&str>) -> Failure {
             "For a run: `code-deploy dev local`. `code-deploy --help` lists all commands.",
         ),
     }
-}
-
-/// Writes a file that must not be there yet.
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    let written = options
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-    written.map_err(|error| {
-        let what = format!("{} cannot be written: {error}", path.display());
-        Failure::refused(
-            crate::codes::CANNOT_WRITE,
-            what,
-            "Remove or rename what is there, or use --print.",
-        )
-    })
 }

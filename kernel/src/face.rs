@@ -20,6 +20,11 @@ pub trait Face: Send + Sync {
     /// Shows a line of text.
     fn text(&self, text: &str);
 
+    /// Returns how wide lines may be, in characters, where a person reads them in a terminal.
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// Shows a value of that kind to machines. Returns whether machines look on: the same in words
     /// is then left out.
     fn value(&self, kind: &str, value: &serde_json::Value) -> bool;

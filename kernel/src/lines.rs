@@ -111,8 +111,8 @@ pub fn line_of(event: &Event) -> Option<String> {
         } => {
             let ms = *duration_us as f64 / 1e3;
             Some(format!(
-                "  rollback rehearsed in {ms:.1} ms: in the seconds around it {answered} requests were \
-                 answered, {failed} failed"
+                "  rollback rehearsed: traffic led back in {ms:.1} ms while both releases ran; in the seconds \
+                 around it {answered} requests were answered, {failed} failed"
             ))
         }
         EventBody::RollbackStarted { reason, .. } => Some(format!("ROLLING BACK: {reason}")),

@@ -11,8 +11,11 @@ use code_deploy_targets::{DockerTarget, KubernetesTarget, LocalTarget, Settings}
 use crate::failure::Failure;
 use crate::machine::Machine;
 
-/// The targets that this program knows, with what it can do with them.
-pub const TARGETS: [&str; 4] = ["local", DOCKER, KUBERNETES, "cloud-aws"];
+/// The targets that this program deploys to.
+pub const TARGETS: [&str; 3] = ["local", DOCKER, KUBERNETES];
+
+/// A target that this version of the program knows by name only.
+const NOT_YET: &str = "cloud-aws";
 
 /// The target that is a Docker engine of this machine.
 pub const DOCKER: &str = "docker-desktop";
@@ -168,10 +171,10 @@ impl Project {
 }
 
 fn known_target(target: &str) -> Result<(), Failure> {
-    if matches!(target, "local" | DOCKER | KUBERNETES) {
+    if TARGETS.contains(&target) {
         return Ok(());
     }
-    if TARGETS.contains(&target) {
+    if target == NOT_YET {
         let what = format!("this version of the program cannot deploy to `{target}` yet");
         let next = "Use the target `local`, `docker-desktop` or `k8s`.";
         return Err(Failure::refused("CD0502", what, next));

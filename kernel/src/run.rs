@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::joined;
 use crate::publish;
 use crate::seal_key::seal_key;
-use crate::session::{Session, Wish, exit_of, no_beginning};
+use crate::session::{Session, Wish, exit_of, no_beginning, no_such_section};
 use crate::show::{self, status::standing};
 use crate::summary;
 use crate::way_back;
@@ -204,7 +204,7 @@ pub fn show_sections(
 /// Shows what a verb, or one section of it, gave in a run that has ended.
 ///
 /// # Errors
-/// When the record cannot be read.
+/// When no run has such a section, or the record cannot be read.
 pub fn show_ended(
     folder: &RunFolder,
     verb: &str,
@@ -212,6 +212,13 @@ pub fn show_ended(
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
     let sections = sections_of(folder, verb, section)?;
+    if let Some(unknown) =
+        section.filter(|section| !code_deploy_notebook_gen::has_cell(verb, section))
+        && sections.is_empty()
+    {
+        let known = code_deploy_notebook_gen::sections(verb);
+        return Err(no_such_section(verb, unknown, &known));
+    }
     let named = section.map_or_else(|| verb.to_owned(), |section| format!("{verb} {section}"));
     let gave = match sections.is_empty() {
         true => format!("It has nothing of {named}."),

@@ -359,7 +359,8 @@ impl Session {
     }
 }
 
-fn no_such_section(verb: &str, section: &str, known: &[String]) -> Failure {
+/// Returns the failure of a section that a verb does not have, with the nearest one that it has.
+pub fn no_such_section(verb: &str, section: &str, known: &[String]) -> Failure {
     let near = crate::commands::did_you_mean(section, known);
     let what = format!("{verb} has no section `{section}`");
     let next = format!("{near}Its sections are: {}.", known.join(", "));

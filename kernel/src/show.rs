@@ -1,8 +1,9 @@
-//! Commands that only read: status, record, runs, verify, doctor.
+//! Commands that only read: status, record, runs, show, verify, doctor.
 
 pub mod doctor;
 pub mod follow;
 pub mod live;
+pub mod notebook;
 pub mod record;
 pub mod runs;
 pub mod status;

@@ -35,9 +35,10 @@ pub async fn show(
     if let Some((us, failed, answered)) = state.rehearsed {
         let ms = us as f64 / 1e3;
         let asked = failed + answered;
-        let text =
-            format!("{ms:.1} ms; {failed} of {asked} requests in the seconds around it failed");
-        rows.push(row("Rollback rehearsed in", text));
+        let text = format!(
+            "traffic led back in {ms:.1} ms while both releases ran; {failed} of {asked} requests in the seconds around it failed"
+        );
+        rows.push(row("Rollback rehearsal", text));
     }
     rows.push(row("Items", items(state)));
     rows.push(row("Record", folder.path().display().to_string()));

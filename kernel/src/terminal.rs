@@ -48,14 +48,6 @@ impl Terminal {
         }
     }
 
-    /// Returns how wide the terminal is now; nothing where it is none.
-    fn width(&self) -> Option<usize> {
-        let size = console::Term::stdout()
-            .size_checked()
-            .filter(|_| self.wraps);
-        size.map(|(_, columns)| usize::from(columns))
-    }
-
     /// Writes text, wrapped to the terminal's width.
     fn line(&self, text: &str) {
         match self.width() {
@@ -164,6 +156,13 @@ impl Face for Terminal {
             return self.json("text", &text);
         }
         self.line(text);
+    }
+
+    fn width(&self) -> Option<usize> {
+        let size = console::Term::stdout()
+            .size_checked()
+            .filter(|_| self.wraps);
+        size.map(|(_, columns)| usize::from(columns))
     }
 
     fn value(&self, kind: &str, value: &serde_json::Value) -> bool {

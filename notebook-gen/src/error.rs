@@ -45,6 +45,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A file holds no notebook.
+    #[error("{notebook} is no notebook: {what}")]
+    NotANotebook {
+        /// What it was called.
+        notebook: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A notebook cannot be written as JSON.
     #[error("notebook {notebook} cannot be written as JSON: {what}")]
     Notebook {

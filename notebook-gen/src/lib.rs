@@ -22,6 +22,8 @@ mod origin;
 mod outcome;
 mod page;
 mod proof;
+mod reader;
+mod runbook;
 mod series;
 mod statement;
 mod stopped;
@@ -41,9 +43,10 @@ pub use origin::Origin;
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, handover, names, ready};
 pub use proof::{OutputCheck, check_outputs, outputs_head, outputs_origin, put_note};
+pub use reader::notebook_to_text;
 pub use series::{Bins, Key, Point, Quantiles, Series};
 pub use statement::{PREDICATE, Statement, statement};
-pub use template::has_cell;
+pub use template::{has_cell, sections};
 pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     tally, verdict, verdict_word, view,

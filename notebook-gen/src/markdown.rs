@@ -2,8 +2,13 @@
 
 use code_deploy_record::{Block, Column, Report};
 
+use crate::runbook::runbook_to_markdown;
+
 /// Lines of a file or log that are shown; the whole of it stands in the record.
 const LONGEST_CODE: usize = 200;
+
+/// The language of a text that is a document of this program's own, and shown as one.
+const DOCUMENT: &str = "markdown";
 
 /// Returns text in which nothing is markup any more: no emphasis, link, HTML, formula or table
 /// border. Line ends become spaces.
@@ -52,6 +57,17 @@ fn block_to_markdown(block: &Block) -> String {
                 return table;
             }
             format!("**{}**\n\n{table}", escape(caption))
+        }
+        Block::Code {
+            caption,
+            language,
+            text,
+        } if language == DOCUMENT => {
+            let document = runbook_to_markdown(&shorten(text));
+            if caption.is_empty() {
+                return document;
+            }
+            format!("**{}**\n\n{document}", escape(caption))
         }
         Block::Code {
             caption,

@@ -69,9 +69,16 @@ const CONTENTS: &str = "[[contents]]";
 /// Returns whether a notebook that is ready to run has a cell with that command.
 #[must_use]
 pub fn has_cell(verb: &str, section: &str) -> bool {
-    let cell = format!("%{verb} {section}");
-    let mut texts = TEMPLATES.iter().map(|(_, text)| text);
-    texts.any(|text| text.lines().any(|line| line.trim() == cell))
+    sections(verb).iter().any(|known| known == section)
+}
+
+/// Returns the sections of a verb for which notebooks that are ready to run have cells, in their order.
+#[must_use]
+pub fn sections(verb: &str) -> Vec<String> {
+    let command = format!("%{verb} ");
+    let lines = TEMPLATES.iter().flat_map(|(_, text)| text.lines());
+    let sections = lines.filter_map(|line| line.trim().strip_prefix(&command));
+    sections.map(str::to_owned).collect()
 }
 
 /// Returns the digest of all texts that notebooks are made from, the catalogue included.

@@ -21,6 +21,7 @@
 //! with a slow request may stand in the file after a later second.
 
 mod config;
+mod description;
 mod error;
 mod files;
 mod ledger;
@@ -34,6 +35,7 @@ mod totals;
 mod tests;
 
 pub use config::ClientConfig;
+pub(crate) use description::description;
 pub use error::LoadError;
 pub use outcome::Cause;
 pub use run::{run_client, run_client_until_signal};

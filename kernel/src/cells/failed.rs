@@ -3,7 +3,7 @@
 //! The `error` message of the protocol holds text only, and what runs notebooks without a page
 //! (nbclient, papermill, consoles) shows nothing else of a failed cell: there it says everything, and
 //! is the only output, as Jupyter's own suite asks. A page, which names the cell it shows, gets a display
-//! before it, and in the `error` the first line only: it shows both, one below the other.
+//! before it, and in the `error` no more than the code: it shows both, one below the other.
 
 use code_deploy_jupyter::{Cell, CellError, CellOutput, MimeBundle};
 
@@ -22,8 +22,13 @@ pub async fn show(failure: &Failure, cell: &Cell, out: &CellOutput) -> CellError
     }
     let bundle = MimeBundle::text(failure.lines().join("\n")).with("text/html", html(failure));
     out.display(&bundle, serde_json::Value::Null).await;
-    let first = error.traceback.iter().take(1).cloned().collect();
-    error.with_traceback(first)
+    let code = format!("{}[{}]", failure.word(), failure.problem.code);
+    let code = if failure.is_pause() {
+        code
+    } else {
+        in_red(&code)
+    };
+    error.with_traceback(vec![format!("{code}, as shown above")])
 }
 
 /// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
@@ -35,9 +40,13 @@ fn cell_error(failure: &Failure) -> CellError {
         return CellError::new("Paused".to_owned(), what).with_traceback(lines);
     }
     if let Some(first) = lines.first_mut() {
-        *first = format!("\u{1b}[31m{first}\u{1b}[0m");
+        *first = in_red(first);
     }
     CellError::new(failure.problem.code.clone(), what).with_traceback(lines)
+}
+
+fn in_red(text: &str) -> String {
+    format!("\u{1b}[31m{text}\u{1b}[0m")
 }
 
 /// Returns the four parts of a failure: what went wrong, where, what the state is, what to do next.

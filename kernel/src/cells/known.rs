@@ -42,15 +42,18 @@ impl Known for ProjectWords {
             .as_ref()
             .and_then(|project| project.run(None).ok());
         let state = run.and_then(|run| run.state().ok());
+        let Some(plan) = state.and_then(|state| state.plan) else {
+            return code_deploy_notebook_gen::sections(verb);
+        };
         let prefix = format!("{verb}.");
-        let plan = state.and_then(|state| state.plan);
-        let steps = plan.iter().flat_map(|plan| &plan.steps);
+        let steps = plan.steps.iter();
         let sections = steps.filter_map(|step| step.step.as_str().strip_prefix(&prefix));
-        let mut sections: Vec<_> = sections
-            .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
-            .collect();
-        sections.dedup();
+        let mut seen = BTreeSet::new();
+        // In the plan's order; steps of one section need not stand together.
         sections
+            .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+            .filter(|section| seen.insert(section.clone()))
+            .collect()
     }
 
     fn runs(&self) -> Vec<String> {

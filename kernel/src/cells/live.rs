@@ -62,8 +62,19 @@ impl Live {
                 self.traffic.insert(service.clone(), shares.join(", "));
             }
             EventBody::GateEvaluated(gate) => self.gate(gate),
+            // A run of its own: what was shown of an earlier run of the same command stays in its lines.
+            EventBody::PhaseStarted { phase } if phase.get() == 1 => {
+                self.gates.clear();
+                self.traffic.clear();
+                self.step = None;
+                self.progress = None;
+                self.look = None;
+            }
             EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
-            EventBody::StepFinished { .. } => self.step = None,
+            EventBody::StepFinished { .. } => {
+                self.step = None;
+                self.progress = None;
+            }
             _ => {}
         }
         let Some(line) = self.teller.tell(event) else {
@@ -140,7 +151,7 @@ impl Live {
             text.push('\n');
         }
         if let Some(look) = &self.look {
-            text.push_str(&format!("stands  {}\n", look.stands));
+            text.push_str(&format!("stands  {}: {}\n", look.what, look.stands));
         }
         for (service, shares) in &self.traffic {
             text.push_str(&format!("traffic now  {service}: {shares}\n"));
@@ -181,7 +192,8 @@ impl Live {
     }
 
     fn heading(&self) -> String {
-        let stands = self.look.as_ref().map(|look| look.stands.clone());
+        let stands = self.look.as_ref();
+        let stands = stands.map(|look| format!("{}: {}", look.what, look.stands));
         let now = self.under_way().map(|what| format!("now {what}"));
         let parts: Vec<String> = [stands, now, Some(self.time())]
             .into_iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use code_deploy_notebook_gen::Chart;
 use code_deploy_record::{PlannedStep, RunId, RunState};
 
-use crate::commands::{Command, VerbArgs};
+use crate::commands::{Command, RunArgs, VerbArgs};
 use crate::html;
 use crate::pages;
 use crate::project::Project;
@@ -16,6 +16,8 @@ use crate::show::status::standing;
 pub struct Look {
     /// The run.
     pub run: RunId,
+    /// What it deploys, and where to.
+    pub what: String,
     /// Where the run stands, and how many of its steps are done.
     pub stands: String,
     /// How long the plan expects of the command, where it is one of a phase.
@@ -44,9 +46,14 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Returns the steps of a command of a phase, or of one that goes on with the run.
+    /// Returns the steps of a command of a phase, or of one that carries whole runs.
     pub fn of(command: &Command) -> Option<Self> {
-        if matches!(command, Command::Resume(_)) {
+        let whole = match command {
+            Command::Resume(_) => true,
+            Command::Open(arguments) => deploys_demonstration(arguments),
+            _ => false,
+        };
+        if whole {
             let (prefix, chart) = (None, true);
             return Some(Self { prefix, chart });
         }
@@ -65,6 +72,11 @@ impl Steps {
         let rest = prefix.and_then(|prefix| step.step.as_str().strip_prefix(prefix));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
+}
+
+/// Returns whether the demonstration is deployed: in a cell, nothing else carries a run from its begin to its end.
+pub fn deploys_demonstration(arguments: &RunArgs) -> bool {
+    arguments.demo && !arguments.stop
 }
 
 fn verb_of(command: &Command) -> Option<(&'static str, &VerbArgs, bool)> {
@@ -88,13 +100,18 @@ fn verb_of(command: &Command) -> Option<(&'static str, &VerbArgs, bool)> {
 pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>) -> Option<Look> {
     let run = project.run(None).ok()?;
     let state = run.state().ok()?;
-    let id = state.started.as_ref()?.run.clone();
+    let started = state.started.as_ref()?;
+    let id = started.run.clone();
     if state.finished.is_some() && before != Some(&id) {
         return None;
     }
     let chart = steps.chart.then(|| pages::chart(&run, "latency").ok());
     Some(Look {
         run: id,
+        what: format!(
+            "{} to {} on {}",
+            started.to, started.environment, started.target
+        ),
         stands: stands(&state),
         expected: expected(&state, steps),
         // A chart that cannot be drawn while files are being written is drawn the next time.

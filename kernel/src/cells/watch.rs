@@ -1,5 +1,6 @@
 //! A command while it runs in a cell: its one display moves, and the stop button is listened to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_jupyter::{CellOutput, Interrupt, LiveDisplay};
@@ -37,11 +38,14 @@ pub struct Watch<'a> {
     pub token: &'a CancellationToken,
     /// Whether the command changes nothing: every moment is a safe point then.
     pub only_looks: bool,
-    /// The steps of the command and the project whose record tells of them.
-    pub steps: Option<(Project, Steps)>,
+    /// The steps of the command and what finds the project whose record tells of them.
+    pub steps: Option<(Arc<FindProject>, Steps)>,
     /// What runs beside the cell.
     pub tasks: &'a TaskTracker,
 }
+
+/// Finds a project, where there is one by now. Blocks.
+pub type FindProject = dyn Fn() -> Option<Project> + Send + Sync;
 
 type Looking = AbortOnDropHandle<Option<Look>>;
 
@@ -112,8 +116,8 @@ impl Watch<'_> {
     }
 
     fn begin_look(&self, before: Option<RunId>) -> Option<Looking> {
-        let (project, steps) = self.steps.clone()?;
-        let look = move || look(&project, &steps, before.as_ref());
+        let (find, steps) = self.steps.clone()?;
+        let look = move || look(&find()?, &steps, before.as_ref());
         let task = self.tasks.spawn_blocking(look);
         Some(AbortOnDropHandle::new(task))
     }

@@ -21,6 +21,7 @@ pub async fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure>
         tool(machine, "git", "source policy"),
         tool(machine, "cargo", "Rust cells"),
         tool(machine, "rustc", "Rust cells"),
+        linker(machine),
         tool(machine, "jupyter", "notebooks"),
         process_handles(),
         engine(machine).await,
@@ -103,6 +104,19 @@ fn tool(machine: &Machine, name: &'static str, used_for: &str) -> Finding {
             found: "not on the path".to_owned(),
             cure: format!("Install {name}; it is needed for {used_for} only."),
         },
+    }
+}
+
+/// What cargo links with.
+fn linker(machine: &Machine) -> Finding {
+    let found = tool(machine, "cc", "Rust cells");
+    if found.cure.is_empty() {
+        return found;
+    }
+    let cure = "Install a C compiler (on Debian: gcc), with which cargo links; it is needed for Rust cells only.";
+    Finding {
+        cure: cure.to_owned(),
+        ..found
     }
 }
 

@@ -5,14 +5,20 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use code_deploy_engine::Spec;
+use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::target::Observed;
 use code_deploy_record::{Clock as _, Column, RunLock, RunState, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::session::Session;
+
+/// How long a service may take until it has answered a person who asks where a run stands.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// What runs, as it was when the target was asked.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub type Table = (String, Vec<Column>, Vec<Vec<String>>);
 #[derive(Debug)]
 pub struct Seen {
     rows: Vec<Row>,
+    /// What each service answered where users reach it.
+    answers: BTreeMap<String, String>,
     stopped: Option<Stopped>,
 }
 
@@ -66,16 +74,49 @@ pub async fn look(session: &Session, state: &RunState) -> Live {
         &spec.application,
         &spec.environment,
     );
+    let seen = match observed {
+        Ok(observed) => Ok(Seen {
+            rows: rows(&observed),
+            answers: ask(spec, &observed).await,
+            stopped,
+        }),
+        Err(error) => Err(error.to_string()),
+    };
     Live {
         time,
-        seen: match observed {
-            Ok(observed) => Ok(Seen {
-                rows: rows(&observed),
-                stopped,
-            }),
-            Err(error) => Err(error.to_string()),
-        },
+        seen,
         worker: holder.ok().flatten().map(|holder| holder.to_string()),
+    }
+}
+
+/// Asks each service of which an instance runs, where users reach it, by the probe that says whether it may get requests.
+async fn ask(spec: &Spec, observed: &Observed) -> BTreeMap<String, String> {
+    let http = HttpClient::new();
+    let asked = observed.addresses.iter().filter_map(|place| {
+        let mut instances = observed.instances.iter();
+        let runs = instances.any(|one| one.running && one.service == place.service);
+        let service = spec
+            .services
+            .iter()
+            .find(|service| service.name == place.service);
+        let probes = &service.filter(|_| runs)?.file.probes;
+        let path = [&probes.readiness, &probes.liveness, &probes.startup];
+        let path = path.into_iter().flatten().next()?;
+        let front = observed.fronts.get(&place.service);
+        let base = front.map_or_else(|| format!("http://{}", place.address), Clone::clone);
+        let (http, url) = (&http, format!("{base}{path}"));
+        Some(async move { (place.service.clone(), answer(http, &url).await) })
+    });
+    futures::future::join_all(asked).await.into_iter().collect()
+}
+
+async fn answer(http: &HttpClient, url: &str) -> String {
+    match http.get(url, ANSWER).await {
+        Ok(answer) => {
+            let took = answer.elapsed.as_secs_f64() * 1e3;
+            format!("{} in {took:.1} ms", answer.status.as_u16())
+        }
+        Err(error) => error.to_string(),
     }
 }
 
@@ -123,6 +164,14 @@ impl Live {
         }
     }
 
+    /// Says what each service answered; nothing where none was asked.
+    pub fn answers(&self) -> Option<String> {
+        let answers = &self.seen.as_ref().ok()?.answers;
+        let answers = answers.iter();
+        let answers: Vec<_> = answers.map(|(of, said)| format!("{of} {said}")).collect();
+        (!answers.is_empty()).then(|| answers.join(", "))
+    }
+
     /// Returns what runs as a table: heading, columns, rows; nothing when nothing is there, and an
     /// error when the target could not be asked.
     pub fn table(&self) -> Result<Option<Table>, ()> {
@@ -149,6 +198,7 @@ impl Live {
             "asked": self.time,
             "in_words": self.in_words(),
             "services": seen.map(|seen| &seen.rows),
+            "answers": seen.map(|seen| &seen.answers),
             "stopped": seen.and_then(|seen| seen.stopped.as_ref()),
             "worker": self.worker,
         })

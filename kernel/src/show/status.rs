@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Column, Report, RunFolder, RunState, StepStatus, Verdict};
+use code_deploy_record::{
+    Column, Direction, Outcome, Report, RunFolder, RunState, StepName, StepState, StepStatus,
+    Verdict,
+};
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
@@ -53,11 +56,15 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
         ),
         fact("Stands", standing(state)),
     ];
+    facts.extend(under_way(state).map(|text| fact("Step", text)));
+    facts.extend(last_gate(state).map(|text| fact("Last gate", text)));
+    facts.extend(time(state).map(|text| fact("Time", text)));
     if let Some(last) = state.last {
         facts.push(fact("Last entry", utc(last)));
     }
     if let Some(live) = live {
         facts.push(fact("Now", live.in_words()));
+        facts.extend(live.answers().map(|text| fact("Answers", text)));
         if state.finished.is_none() {
             let worker = live.worker.as_deref();
             let worker = worker
@@ -112,14 +119,7 @@ pub fn standing(state: &RunState) -> String {
     let phase = state
         .present_phase()
         .map(|phase| format!("in {} ({phase})", phase.verb()));
-    let phase = phase.unwrap_or_else(|| {
-        let done = state
-            .phases
-            .keys()
-            .filter(|phase| state.phase_done(**phase))
-            .count();
-        format!("{done} of 9 phases done")
-    });
+    let phase = phase.unwrap_or_else(|| between_phases(state));
     match (&state.rollback, state.paused) {
         (Some((_, reason)), _) => format!("going back, {phase}: {reason}"),
         (None, true) => match &state.paused_by {
@@ -134,6 +134,80 @@ pub fn standing(state: &RunState) -> String {
             None => phase,
         },
     }
+}
+
+/// Says where a run stands that is in no phase: which one did not pass, or how many are done.
+fn between_phases(state: &RunState) -> String {
+    let phases = state.phases.iter();
+    let ended = phases.filter_map(|(phase, state)| Some((phase, state, state.finished?)));
+    let last = ended.max_by_key(|(.., (time, _))| *time);
+    if let Some((phase, ended, (_, outcome))) = last
+        && outcome != Outcome::Done
+    {
+        return format!("{} ({phase}) did not pass: {}", phase.verb(), ended.reason);
+    }
+    let done = state.phases.keys();
+    let done = done.filter(|phase| state.phase_done(**phase)).count();
+    format!("{done} of 9 phases done")
+}
+
+/// Returns the step that began last and has not ended, where the run goes on.
+fn step_under_way(state: &RunState) -> Option<(&StepName, &StepState)> {
+    let open = |status| {
+        matches!(
+            status,
+            StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing
+        )
+    };
+    let steps = state.steps.iter().filter(|(_, step)| open(step.status));
+    let last = steps.max_by_key(|(_, step)| step.started);
+    last.filter(|_| state.finished.is_none())
+}
+
+fn under_way(state: &RunState) -> Option<String> {
+    let (name, step) = step_under_way(state)?;
+    let planned = state.planned(name);
+    if step.direction == Direction::Undo {
+        let undo = planned.and_then(|planned| planned.undo.as_deref());
+        return Some(format!(
+            "{name}, going back: {}",
+            undo.unwrap_or("nothing to undo")
+        ));
+    }
+    let expected = planned.map_or(String::new(), |planned| {
+        let expected = planned.expected_ms as f64 / 1e3;
+        format!(", planned for {expected:.1} s: {}", planned.title)
+    });
+    let since = step.started.format("%H:%M:%S UTC");
+    Some(format!("{name}, since {since}{expected}"))
+}
+
+fn last_gate(state: &RunState) -> Option<String> {
+    let gate = state.gates.iter().max_by_key(|gate| gate.time)?;
+    let answer = if gate.passed { "passed" } else { "NOT PASSED" };
+    let (name, time) = (gate.gate.word(), gate.time.format("%H:%M:%S UTC"));
+    Some(format!(
+        "{name} {answer} at {time} ({}): {}",
+        gate.subject, gate.reason
+    ))
+}
+
+/// Says how long the run has taken by its last entry, beside what its plan says of all steps.
+fn time(state: &RunState) -> Option<String> {
+    let last = state.finished.as_ref().map(|(.., time)| *time);
+    let spent = last.or(state.last)? - state.since?;
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let planned: u64 = planned.map(|step| step.expected_ms).sum();
+    let word = if state.finished.is_some() {
+        "took"
+    } else {
+        "spent"
+    };
+    let planned = match planned {
+        0 => String::new(),
+        planned => format!(", planned for at most {:.0} s", planned as f64 / 1e3),
+    };
+    Some(format!("{word} {} s{planned}", spent.num_seconds()))
 }
 
 /// Returns what a person is to approve before the run goes on.
@@ -203,6 +277,13 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
         "run": state.started,
         "standing": standing(state),
         "phase": state.present_phase(),
+        "step": step_under_way(state).map(|(name, _)| name),
+        "last_gate": state.gates.iter().max_by_key(|gate| gate.time).map(|gate| {
+            serde_json::json!({
+                "gate": gate.gate, "subject": gate.subject, "passed": gate.passed,
+                "reason": gate.reason, "time": gate.time,
+            })
+        }),
         "paused": state.paused,
         "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {

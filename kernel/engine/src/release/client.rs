@@ -20,7 +20,7 @@ use crate::plan::Inputs;
 use crate::section::blocking;
 use crate::step::StepError;
 use crate::target::Balancing;
-use crate::{Context, Step, gate};
+use crate::{Context, Step, gate, load};
 
 /// The client's name in the record.
 const CLIENT: &str = "client";
@@ -148,7 +148,7 @@ impl Step for ClientStep {
 
     async fn apply(&self, context: &Context) -> Result<Value, StepError> {
         match self.does {
-            Does::Start => start(context).await,
+            Does::Start => start(context, &self.planned).await,
             Does::Stop => stop(context).await,
         }
     }
@@ -164,7 +164,7 @@ impl Step for ClientStep {
     async fn undo(&self, context: &Context) -> Result<Value, StepError> {
         match self.does {
             Does::Start => stop(context).await,
-            Does::Stop => start(context).await,
+            Does::Stop => start(context, &self.planned).await,
         }
     }
 
@@ -192,7 +192,7 @@ fn names(run: &RunFolder) -> Vec<String> {
 }
 
 /// Starts the client unless it runs already.
-async fn start(context: &Context) -> Result<Value, StepError> {
+async fn start(context: &Context, planned: &PlannedStep) -> Result<Value, StepError> {
     if let Some(running) = running(&context.run).await? {
         return Ok(json!({ "pid": running.pid, "started": running.start_ticks }));
     }
@@ -232,6 +232,12 @@ async fn start(context: &Context) -> Result<Value, StepError> {
         path.into_os_string(),
     ];
     let started = process::spawn(&context.program, &arguments, &context.spec, &logs, &name)?;
+    let section = planned.step.as_str();
+    let report = load::description(&profile, Some(&url));
+    let title = "What the outside client sends";
+    context
+        .report(planned.phase, section, title, report)
+        .await?;
     let client = CLIENT.to_owned();
     let body = EventBody::ClientStarted {
         client,

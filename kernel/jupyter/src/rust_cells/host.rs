@@ -234,7 +234,9 @@ impl Host {
         match result {
             Ok(outputs) => done(outputs),
             Err(error) => {
-                let (error, lost) = render::cell_error(&error, code);
+                let (told, lost) = render::cell_error(&error, code);
+                let kept = self.context.variables_and_types().map(|(name, _)| name);
+                let error = render::with_kept(&error, told, kept.collect());
                 Event::Failed { error, lost }
             }
         }

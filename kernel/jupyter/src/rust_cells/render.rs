@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::cells::CellError;
 
+/// How many variables an error names.
+const NAMED: usize = 20;
+
 const RED: &str = "\u{1b}[31m";
 const BLUE: &str = "\u{1b}[34m";
 const PLAIN: &str = "\u{1b}[0m";
@@ -32,6 +35,27 @@ pub(super) fn cell_error(error: &Error, code: &str) -> (CellError, bool) {
         Error::SubprocessTerminated(how) => (ended(how.trim()), true),
         Error::Message(text) => (CellError::new("RustError", text.clone()), false),
     }
+}
+
+/// Says below a compiler's error which variables of earlier cells are kept: nothing of the cell was run.
+pub(super) fn with_kept(error: &Error, cell_error: CellError, mut names: Vec<&str>) -> CellError {
+    if !matches!(error, Error::CompilationErrors(_)) {
+        return cell_error;
+    }
+    names.sort_unstable();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let kept = match (names.as_slice(), more) {
+        ([], _) => "nothing of this cell was run".to_owned(),
+        (names, 0) => format!("nothing of this cell was run; kept: {}", names.join(", ")),
+        (names, more) => {
+            let names = names.join(", ");
+            format!("nothing of this cell was run; kept: {names} and {more} more variables")
+        }
+    };
+    let mut lines = cell_error.traceback.clone();
+    lines.push(format!("note: {kept}"));
+    cell_error.with_traceback(lines)
 }
 
 /// Returns the error of a cell whose process has ended, in that way.

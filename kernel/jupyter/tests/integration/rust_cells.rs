@@ -51,6 +51,8 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
             .contains("cell, line 2, column 13"),
         "{failed}"
     );
+    let last = failed["traceback"].as_array().unwrap().last().unwrap();
+    assert_eq!(last, "note: nothing of this cell was run; kept: x");
 
     let panicked = client.run("panic!(\"boom\")").await.reply;
     assert_eq!(panicked["ename"], "Panic", "{panicked}");

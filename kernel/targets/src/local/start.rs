@@ -303,7 +303,8 @@ async fn wait_started(
     Err(error.await?)
 }
 
-/// An answer counts only when the instance itself holds the port.
+/// An answer counts only when the instance itself holds the port, and its supervisor has told which process it is:
+/// what is started is shown with it.
 async fn look(
     store: &Store,
     http: &HttpClient,
@@ -313,7 +314,9 @@ async fn look(
     let answered = knock(http, known.1.address, probe).await;
     let (folder, port) = (known.0.clone(), known.1.address.port());
     let own = store.run(move |_| {
-        let ended = match (folder.state(), folder.supervisor()) {
+        let state = folder.state();
+        let told = state.as_ref().is_some_and(|state| state.process.is_some());
+        let ended = match (state, folder.supervisor()) {
             (Some(state), _) => state.ended || !state.supervisor.runs(),
             (None, supervisor) => supervisor.is_none_or(|supervisor| !supervisor.runs()),
         };
@@ -324,16 +327,20 @@ async fn look(
             .map(|process| process.pid)
             .collect();
         let listens = listening::of_processes(&pids);
-        Ok((ended, listens.iter().any(|address| address.port() == port)))
+        let own = listens.iter().any(|address| address.port() == port);
+        Ok((ended, told, own))
     });
-    let (ended, own) = own.await?;
+    let (ended, told, own) = own.await?;
     let answers = matches!(answered, Ok(()) | Err(Refusal::Answer(_)));
     // The instance may have answered and ended since; then nobody listens any more.
     let stranger = answers && !own && knock(http, known.1.address, None).await.is_ok();
     Ok(match (answered, own, ended) {
         _ if stranger => Seen::Stranger,
-        (Ok(()), true, _) => Seen::Answers,
+        (Ok(()), true, _) if told => Seen::Answers,
         (_, _, true) => Seen::Ended,
+        (Ok(()), true, _) => Seen::NotYet(
+            "it answers, but its supervisor has not told which process it is".to_owned(),
+        ),
         (Ok(()), false, _) => Seen::NotYet("it listens no more".to_owned()),
         (Err(Refusal::Answer(what) | Refusal::Silence(what)), _, _) => Seen::NotYet(what),
     })

@@ -7,7 +7,11 @@ use std::time::Duration;
 use code_deploy_engine::spec::Restart;
 use code_deploy_engine::target::Target as _;
 
-use crate::stage::{LIMIT, Stage, address, eventually, get, only_instance, shares, text, wanted};
+use nix::sys::signal::Signal;
+
+use crate::stage::{
+    LIMIT, Stage, address, eventually, get, only_instance, shares, signal, text, wanted,
+};
 
 #[tokio::test]
 async fn opening_twice_keeps_the_same_addresses() {
@@ -206,6 +210,29 @@ async fn an_instance_of_a_start_that_was_cut_off_counts_only_when_it_answers() {
     target.stop("web", &want.release, LIMIT).await.unwrap();
     target.close().await.unwrap();
     assert_eq!(stage.processes(), Vec::<u32>::new());
+}
+
+#[tokio::test]
+async fn an_instance_counts_as_started_once_its_supervisor_has_told_of_its_process() {
+    let stage = Stage::new();
+    let target = stage.opened().await;
+    let mut want = wanted("web", "1.0.0", 1);
+    let first = target.start(&want).await.unwrap();
+    // As it is between the start of a process and the supervisor's word of it.
+    let supervisor = stage.supervisors()[0];
+    signal(supervisor, Signal::SIGSTOP);
+    let state = stage.instance_folders()[0].join("state.json");
+    let whole = std::fs::read_to_string(&state).unwrap();
+    let mut early: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    early["process"] = serde_json::Value::Null;
+    std::fs::write(&state, early.to_string()).unwrap();
+    want.start_limit = Duration::from_millis(500);
+    let error = target.start(&want).await.unwrap_err();
+    let expected = "it answers, but its supervisor has not told which process it is";
+    assert!(text(&error).contains(expected), "{}", text(&error));
+    std::fs::write(&state, whole).unwrap();
+    signal(supervisor, Signal::SIGCONT);
+    assert_eq!(target.start(&want).await.unwrap(), first);
 }
 
 #[tokio::test]

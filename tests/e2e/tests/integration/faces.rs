@@ -190,3 +190,33 @@ fn options_of_every_command_may_stand_before_its_word() {
         said.refused(1, "CD0302", &["no run"]);
     }
 }
+
+#[test]
+fn notebooks_are_read_in_a_terminal() {
+    let place = Place::new();
+    let shown = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
+    let whole = shown.join("09_Operational_Handover.ipynb");
+    let said = place.run(&["show", whole.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.out.starts_with("09 Operational Handover\n======"),
+        "{said:?}"
+    );
+    for part in [
+        "\n  Outcome",
+        "\n[1] %code-deploy dev local",
+        "\nEscalation\n-----",
+    ] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    // The steps of the escalation stand in a table whose columns are aligned.
+    let steps = said
+        .out
+        .lines()
+        .filter(|line| line.contains("+49 30 5550 100"));
+    assert!(steps.count() >= 2, "{}", said.out);
+
+    place.write("deploy.yaml", DEPLOY);
+    let none = place.run(&["show", "deploy.yaml"]);
+    none.refused(1, "CD0317", &["deploy.yaml is no notebook"]);
+}

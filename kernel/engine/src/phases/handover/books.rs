@@ -61,7 +61,8 @@ fn rehearsal(state: &RunState) -> String {
         |(us, failed, answered)| {
             let ms = us as f64 / 1_000.0;
             format!(
-                "Rehearsed in this run: {ms:.1} ms; {failed} of {} requests in the seconds around it failed.",
+                "In the rehearsal of this run traffic was led back in {ms:.1} ms; {failed} of {} requests in the \
+                 seconds around it failed.",
                 failed + answered
             )
         },
@@ -208,19 +209,24 @@ impl<'a> Books<'a> {
     pub(super) fn alert(&self, alert: &Alert) -> Option<String> {
         let look = match alert.threshold {
             Threshold::Down => {
-                "See which instance is gone and how often it was restarted: `code-deploy status`."
+                let file = self.section.context.spec.path.display();
+                format!(
+                    "See which instance is gone and how often it was restarted: `code-deploy status --file {file}`."
+                )
             }
             Threshold::Burn(_) => {
                 "Find the failing route: search the log for `\"status\":5` and group by `route`."
+                    .to_owned()
             }
             Threshold::Slow(..) => {
                 "Find the slow part: take the `trace_id` of a line with a high `duration_us` and search all logs for it."
+                    .to_owned()
             }
         };
         let mut values = self.of_service(self.section.context.spec.service(&alert.service)?);
         values.push(("alert", alert.name.clone()));
         values.push(("meaning", alert.meaning.clone()));
-        values.push(("look", look.to_owned()));
+        values.push(("look", look));
         Some(self.filled(ALERT, &values))
     }
 
@@ -260,11 +266,10 @@ impl<'a> Books<'a> {
                 .map(|(name, from)| format!("{name} from {}", String::from(from.clone())))
                 .collect();
             text.push_str(&format!(
-                "\n## {}\n- port {}, {} instances, image {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {}\n",
+                "\n## {}\n- {}, {}\n- variables: {}\n- secrets: {}\n- requests: {:?} at most, {}\n",
                 service.name,
-                service.port,
-                service.replicas,
-                service.image.as_deref().unwrap_or("none"),
+                counted(service.replicas, "instance"),
+                self.started_as(service),
                 or_none(&names, "none"),
                 or_none(&secrets, "none"),
                 service.file.routing.timeout.get(),
@@ -272,6 +277,22 @@ impl<'a> Books<'a> {
             ));
         }
         text
+    }
+
+    /// Says what an instance is made from, as the deployment file has it.
+    fn started_as(&self, service: &Service) -> String {
+        let process = service.file.process.as_ref();
+        match process.filter(|_| self.section.context.spec.target == "local") {
+            Some(process) => format!(
+                "each a process `{}` of this machine with a port of its own",
+                process.command.join(" ")
+            ),
+            None => format!(
+                "image {}, port {}",
+                service.image.as_deref().unwrap_or("none"),
+                service.port
+            ),
+        }
     }
 
     /// Returns who calls and stores what, as a Mermaid diagram.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::VERB;
 use super::objectives::{Measure, Routed, against, compare, routed};
 use crate::duration::Span;
-use crate::load::{ClientConfig, ClientTotals, run_client};
+use crate::load::{self, ClientConfig, ClientTotals, run_client};
 use crate::phases::look::{base_url, counted};
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::LoadProfile;
@@ -306,6 +306,7 @@ fn report(
     };
     let mut report = Report::new();
     if let Some((profile, totals)) = loaded {
+        report = load::description(profile, None);
         let ms = |share| {
             let us = totals.latency.quantile_us(share);
             us.map_or_else(

@@ -1,0 +1,51 @@
+//! What a stream of requests sends, in words: whoever reads its figures is to know what was measured.
+
+use code_deploy_record::{Column, Report};
+
+use crate::spec::{LoadProfile, LoadRequest};
+
+/// Says what is sent where, how often, what counts as failed, and what of it may change data.
+pub(crate) fn description(profile: &LoadProfile, url: Option<&str>) -> Report {
+    let all: u32 = profile.requests.iter().map(|kind| kind.weight).sum();
+    let share = |weight: u32| f64::from(weight) * 100.0 / f64::from(all.max(1));
+    let writes = profile.requests.iter().filter(|kind| may_change(kind));
+    let written: u32 = writes.map(|kind| kind.weight).sum();
+    let data = match written {
+        0 => "None has a method that changes data.".to_owned(),
+        written => format!(
+            "{:.0} % have a method that may change data: what the service stores for them stays in its databases \
+             after the run.",
+            share(written)
+        ),
+    };
+    let url = url.map_or_else(String::new, |url| format!(" at {url}"));
+    let text = format!(
+        "{} requests a second to service {}{url}, each at its own time, whatever became of those before it. One \
+         counts as failed when there is no whole answer within {}, or its status is 400 or above. {data}",
+        profile.rate, profile.service, profile.timeout
+    );
+    let columns = vec![
+        Column::text("Method"),
+        Column::text("Path"),
+        Column::number("Share (%)"),
+        Column::text("Body"),
+    ];
+    let sent = profile.requests.iter().filter(|kind| kind.weight > 0);
+    let rows = sent.map(|kind| {
+        let body = match &kind.body {
+            Some(body) => format!("{} bytes", body.len()),
+            None => "none".to_owned(),
+        };
+        let share = format!("{:.1}", share(kind.weight));
+        vec![kind.method.clone(), kind.path.clone(), share, body]
+    });
+    let caption = "Kinds of requests, evenly mixed; {n} is a number that grows, {uuid} a new UUID";
+    Report::new()
+        .with_text(text)
+        .with_table(caption, columns, rows.collect())
+}
+
+/// Returns whether a request's method is none of those that only read (RFC 9110, 9.2.1).
+fn may_change(kind: &LoadRequest) -> bool {
+    !matches!(kind.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
+}
