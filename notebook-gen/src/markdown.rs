@@ -64,7 +64,8 @@ fn block_to_markdown(block: &Block) -> String {
             text,
         } if language == DOCUMENT => {
             let document = runbook_to_markdown(&shorten(text));
-            if caption.is_empty() {
+            // Its own heading says what it is.
+            if caption.is_empty() || document.starts_with('#') {
                 return document;
             }
             format!("**{}**\n\n{document}", escape(caption))

@@ -4,7 +4,7 @@
 use crate::markdown::escape;
 
 /// Headings of a document stand below those of the page.
-const BELOW: usize = 3;
+const BELOW: usize = 2;
 
 /// The deepest heading that there is.
 const DEEPEST: usize = 6;
@@ -133,7 +133,7 @@ mod tests {
         let text = "# Runbook: catalog\n\n| | |\n|---|---|\n| owner | team_products |\n\n## Go back\n\
                     `code-deploy rollback --reason \"WHY\"`\nIt takes all services back.\n- While the run of \
                     `1.1.0` is under way\n- After it\nRehearsed.\n\n1. Look.\n2. Call.\n";
-        let expected = "#### Runbook: catalog\n\n|  |  |\n|---|---|\n| owner | team\\_products |\n\n##### Go back\n\n\
+        let expected = "### Runbook: catalog\n\n|  |  |\n|---|---|\n| owner | team\\_products |\n\n#### Go back\n\n\
                         `code-deploy rollback --reason \"WHY\"`  \nIt takes all services back.\n\n- While the run of \
                         `1.1.0` is under way\n- After it\n\nRehearsed.\n\n1. Look.\n2. Call.";
         assert_eq!(runbook_to_markdown(text), expected);

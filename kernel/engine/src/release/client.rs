@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::planned::{Draft, step_name};
 use super::process::{self, Process};
 use crate::load::{ClientConfig, ClientTotals};
-use crate::plan::Inputs;
+use crate::plan::{Inputs, section_of};
 use crate::section::blocking;
 use crate::step::StepError;
 use crate::target::Balancing;
@@ -232,7 +232,7 @@ async fn start(context: &Context, planned: &PlannedStep) -> Result<Value, StepEr
         path.into_os_string(),
     ];
     let started = process::spawn(&context.program, &arguments, &context.spec, &logs, &name)?;
-    let section = planned.step.as_str();
+    let section = section_of(&planned.step);
     let report = load::description(&profile, Some(&url));
     let title = "What the outside client sends";
     context

@@ -191,10 +191,11 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     criteria.push(("runbooks complete", shown, None));
     let (shown, holds) = match (state.rehearsed, &context.from) {
         (Some((us, failed, answered)), _) => {
-            let seconds = us as f64 / 1_000_000.0;
+            let ms = us as f64 / 1_000.0;
             (
                 format!(
-                    "rehearsed in {seconds:.2} s, {failed} of {} requests failed",
+                    "rehearsed: traffic led back in {ms:.1} ms while both releases ran, {failed} of {} requests in \
+                     the seconds around it failed",
                     failed + answered
                 ),
                 Some(failed == 0),
