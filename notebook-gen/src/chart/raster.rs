@@ -1,7 +1,7 @@
 //! From the drawing to a small picture: resvg at twice the size, at most 256 colours, no chunk
 //! that tells time or program.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use resvg::tiny_skia::{IntSize, Pixmap, Transform};
@@ -14,8 +14,12 @@ use crate::{Error, Result};
 /// How many pixels of the picture stand for one of the page.
 const DENSITY: u32 = 2;
 
-/// The bytes of pictures that are not larger than most.
-const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 4) as usize;
+/// How many rows of a picture are drawn at once. A pixel that is drawn takes four bytes; kept of it is the place of its
+/// colour, which takes two.
+const BAND: u32 = 256;
+
+/// The bytes that are kept of pictures that are not larger than most.
+const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 2) as usize;
 
 type Rgb = [u8; 3];
 
@@ -30,9 +34,14 @@ fn fonts() -> Arc<fontdb::Database> {
     Arc::clone(fonts)
 }
 
-/// The pixels of one picture after the other. They are megabytes: whoever makes several pictures asks for them once.
+/// What one picture after the other is drawn in. It is megabytes: whoever makes several pictures asks for it once.
 #[derive(Debug, Default)]
-pub struct Raster(Vec<u8>);
+pub struct Raster {
+    /// The pixels of the rows that are drawn.
+    band: Vec<u8>,
+    /// The place of each pixel's colour among those of the picture: two bytes, the lower one first.
+    places: Vec<u8>,
+}
 
 impl Raster {
     /// Turns a drawing of `width` times `height` into a picture.
@@ -55,14 +64,10 @@ impl Raster {
         let tree = tree.map_err(|error| failed(error.to_string()))?;
         let size = IntSize::from_wh(width * DENSITY, height * DENSITY);
         let size = size.ok_or_else(|| failed("it has no size".into()))?;
-        let white = Pixmap::from_vec(self.white(size), size);
-        let mut pixels = white.ok_or_else(|| failed("it has no size".into()))?;
-        #[expect(clippy::cast_precision_loss, reason = "the density is a small number")]
-        let scale = Transform::from_scale(DENSITY as f32, DENSITY as f32);
-        resvg::render(&tree, scale, &mut pixels.as_mut());
+        let colours = self.draw(&tree, size);
+        let colours = colours.ok_or_else(|| failed("it has no size".into()))?;
         drop(tree);
-        self.0 = pixels.take();
-        let png = encode(&mut self.0, (size.width(), size.height()));
+        let png = encode(&mut self.places, &colours, (size.width(), size.height()));
         Ok(Picture {
             svg,
             png: png.map_err(|error| failed(error.to_string()))?,
@@ -71,25 +76,100 @@ impl Raster {
         })
     }
 
-    /// Returns the pixels of a white picture, in the memory of the one before where that is large enough.
-    fn white(&mut self, size: IntSize) -> Vec<u8> {
-        let length = size.width() as usize * size.height() as usize * 4;
-        let mut pixels = std::mem::take(&mut self.0);
-        if pixels.capacity() < length {
-            // Memory that is made larger would be there twice, and what is not written to costs nothing.
-            drop(pixels);
-            pixels = Vec::with_capacity(length.max(MOST));
+    /// Draws a picture, one band of rows below the other, and takes note of its colours.
+    fn draw(&mut self, tree: &usvg::Tree, size: IntSize) -> Option<Colours> {
+        let number = size.width() as usize * size.height() as usize;
+        self.places.clear();
+        // Memory that is made larger would be there twice, and what is not written to costs nothing.
+        self.places.reserve_exact((number * 2).max(MOST));
+        let mut colours = Colours::default();
+        for top in (0..size.height()).step_by(BAND as usize) {
+            let rows = IntSize::from_wh(size.width(), BAND.min(size.height() - top))?;
+            let mut band = std::mem::take(&mut self.band);
+            band.clear();
+            band.resize(rows.width() as usize * rows.height() as usize * 4, u8::MAX);
+            let mut pixels = Pixmap::from_vec(band, rows)?;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a picture has some thousand rows"
+            )]
+            let (scale, up) = (DENSITY as f32, -(top as f32));
+            let place = Transform::from_scale(scale, scale).post_translate(0.0, up);
+            resvg::render(tree, place, &mut pixels.as_mut());
+            self.band = pixels.take();
+            colours.note(&self.band, &mut self.places);
         }
-        pixels.clear();
-        pixels.resize(length, u8::MAX);
-        pixels
+        Some(colours)
     }
 }
 
-/// Writes pixels of four bytes as a picture with a palette. The places in the palette are put where the pixels
-/// stood: a picture has millions of them.
-fn encode(pixels: &mut [u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
-    let (palette, places) = palette(pixels);
+/// The colours of a picture, with how many pixels have each.
+#[derive(Debug, Default)]
+struct Colours {
+    places: HashMap<Rgb, u16>,
+    counts: Vec<(Rgb, u32)>,
+}
+
+impl Colours {
+    /// Adds the place of each pixel's colour to `places`.
+    fn note(&mut self, pixels: &[u8], places: &mut Vec<u8>) {
+        let mut last = None;
+        for colour in pixels.chunks_exact(4).map(colour) {
+            let place = match last {
+                Some((before, place)) if before == colour => place,
+                _ => self.place(colour),
+            };
+            last = Some((colour, place));
+            if let Some((_, count)) = self.counts.get_mut(usize::from(place)) {
+                *count += 1;
+            }
+            places.extend_from_slice(&place.to_le_bytes());
+        }
+    }
+
+    fn place(&mut self, colour: Rgb) -> u16 {
+        if let Some(place) = self.places.get(&colour) {
+            return *place;
+        }
+        // No drawing of ours has so many colours; the nearest one would do for a picture of 256.
+        let place = u16::try_from(self.counts.len()).unwrap_or_else(|_| {
+            let known = self.counts.iter().enumerate();
+            let nearest = known.min_by_key(|(_, (other, _))| distance(&colour, other));
+            nearest.map_or(0, |(place, _)| u16::try_from(place).unwrap_or(0))
+        });
+        if usize::from(place) == self.counts.len() {
+            self.counts.push((colour, 0));
+        }
+        self.places.insert(colour, place);
+        place
+    }
+
+    /// Returns the 256 most frequent colours and, for the place of each colour, that of the nearest one among them.
+    fn palette(&self) -> (Vec<Rgb>, Vec<u8>) {
+        let mut frequent = self.counts.clone();
+        frequent.sort_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
+        let colours = frequent.iter().map(|(colour, _)| *colour);
+        let palette: Vec<Rgb> = colours.take(256).collect();
+        let nearest = |colour: &Rgb| {
+            let distances = palette.iter().map(|other| distance(colour, other));
+            let best = distances.enumerate().min_by_key(|(_, distance)| *distance);
+            best.and_then(|(place, _)| u8::try_from(place).ok())
+                .unwrap_or(0)
+        };
+        let places = self.counts.iter().map(|(colour, _)| nearest(colour));
+        let places = places.collect();
+        (palette, places)
+    }
+}
+
+/// Writes a picture with a palette. The places in the palette are put where those among all colours stood: a picture
+/// has millions of them.
+fn encode(
+    places: &mut [u8],
+    colours: &Colours,
+    (width, height): (u32, u32),
+) -> Result<Vec<u8>, png::EncodingError> {
+    let (palette, nearest) = colours.palette();
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Indexed);
@@ -98,18 +178,19 @@ fn encode(pixels: &mut [u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png
     encoder.set_compression(png::Compression::Balanced);
     encoder.set_palette(palette.concat());
     let mut writer = encoder.write_header()?;
-    let mut last = ([255; 3], places.get(&[255; 3]).copied().unwrap_or(0));
-    let number = pixels.len() / 4;
+    let number = places.len() / 2;
     for at in 0..number {
-        let colour = colour(pixels.get(at * 4..).unwrap_or_default());
-        if colour != last.0 {
-            last = (colour, places.get(&colour).copied().unwrap_or(0));
-        }
-        if let Some(place) = pixels.get_mut(at) {
-            *place = last.1;
+        let [low, high] = match places.get(at * 2..at * 2 + 2) {
+            Some([low, high]) => [*low, *high],
+            _ => [0, 0],
+        };
+        let place = usize::from(u16::from_le_bytes([low, high]));
+        let place = nearest.get(place).copied().unwrap_or(0);
+        if let Some(one) = places.get_mut(at) {
+            *one = place;
         }
     }
-    writer.write_image_data(pixels.get(..number).unwrap_or_default())?;
+    writer.write_image_data(places.get(..number).unwrap_or_default())?;
     writer.finish()?;
     Ok(file)
 }
@@ -120,39 +201,6 @@ fn colour(pixel: &[u8]) -> Rgb {
         [red, green, blue, ..] => [*red, *green, *blue],
         _ => [255; 3],
     }
-}
-
-/// Returns the 256 most frequent colours and, for each colour, the place of the nearest one.
-fn palette(pixels: &[u8]) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
-    let mut counts: BTreeMap<Rgb, u32> = BTreeMap::new();
-    let mut run = ([255; 3], 0);
-    for colour in pixels.chunks_exact(4).map(colour) {
-        if colour == run.0 {
-            run.1 += 1;
-            continue;
-        }
-        *counts.entry(run.0).or_default() += run.1;
-        run = (colour, 1);
-    }
-    *counts.entry(run.0).or_default() += run.1;
-    let mut frequent: Vec<(Rgb, u32)> = counts.into_iter().collect();
-    frequent.sort_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
-    let palette: Vec<Rgb> = frequent
-        .iter()
-        .take(256)
-        .map(|(colour, _)| *colour)
-        .collect();
-    let nearest = |colour: &Rgb| {
-        let distances = palette.iter().map(|other| distance(colour, other));
-        let best = distances.enumerate().min_by_key(|(_, distance)| *distance);
-        best.and_then(|(place, _)| u8::try_from(place).ok())
-            .unwrap_or(0)
-    };
-    let places = frequent
-        .iter()
-        .map(|(colour, _)| (*colour, nearest(colour)))
-        .collect();
-    (palette, places)
 }
 
 fn distance(one: &Rgb, other: &Rgb) -> u32 {

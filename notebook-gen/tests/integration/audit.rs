@@ -343,11 +343,11 @@ fn each_service_has_one_runbook_and_it_is_the_one_handed_over() {
     for name in ["catalog", "orders", "storefront"] {
         let heading = format!("\n### {name}\n");
         assert_eq!(runbooks.matches(&heading).count(), 1, "{name}");
-        let own = format!("\n# Runbook: {name} of shop in dev\n");
+        let own = format!("\n### Runbook: {name} of shop in dev\n");
         assert_eq!(runbooks.matches(&own).count(), 1, "{name}");
     }
-    assert!(runbooks.contains("\n# Alert: OrdersDown\n"));
-    assert!(runbooks.contains("\n# Maintenance: shop in dev\n"));
+    assert!(runbooks.contains("\n### Alert: OrdersDown\n"));
+    assert!(runbooks.contains("\n### Maintenance: shop in dev\n"));
     assert!(!runbooks.contains("No text of this name"), "{runbooks}");
     for another in [
         "What going back does for",

@@ -262,7 +262,7 @@ fn runbooks_speak_of_this_system_and_run_all_changes_nothing() {
     let text = text_of(page(&pages, "Operational_Runbooks"));
     for service in ["storefront", "catalog", "orders"] {
         assert!(text.contains(&format!("\n### {service}\n")), "{service}");
-        let runbook = format!("```markdown\n# Runbook: {service}\n");
+        let runbook = format!("### Runbook: {service}\n");
         assert!(text.contains(&runbook), "{runbook}");
     }
     for name in ["Operational_Runbooks", "Rollback_Procedures"] {
