@@ -445,8 +445,11 @@ pub struct NotebooksArgs {
     #[command(flatten)]
     pub which: WhichRun,
     /// Write notebooks that are ready to run, not those of a run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "run")]
     pub ready: bool,
+    /// Release that they deploy, with --ready [default: `release` of the deployment file]
+    #[arg(long, value_name = "RELEASE", requires = "ready")]
+    pub to: Option<String>,
     /// Folder to write to [default: deployments/RUN, or the present folder with --ready]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use code_deploy_engine::code::NO_SUCH_RUN;
+use code_deploy_engine::spec::DeployFile;
 use code_deploy_engine::steer::Asking;
 use code_deploy_record::{Release, RunFolder, RunId, Steering, StepName};
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::apart::Apart;
 use crate::commands::{
     ApproveArgs, Command, CommandLine, GlobalArgs, OpenArgs, PlanArgs, RecordArgs, RunArgs,
-    SteerArgs, VerbArgs, WhichRun,
+    SteerArgs, VerbArgs, WhichRun, magic_words, nearest,
 };
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{Project, To};
+use crate::project::{Project, TARGETS, To};
 use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
@@ -186,6 +187,9 @@ impl Dispatcher {
         } else {
             self.project()?
         };
+        if is_misspelt(&project, environment, target) {
+            return Err(missing_place(Some(environment)));
+        }
         self.begin(&project, environment, target, To::Change)
     }
 
@@ -475,9 +479,19 @@ fn wish(to: Option<&str>, yes: bool) -> Result<Wish, Failure> {
     })
 }
 
+/// Returns whether two words that are neither an environment nor a target begin with one that is near a command.
+fn is_misspelt(project: &Project, environment: &str, target: &str) -> bool {
+    if TARGETS.contains(&target) {
+        return false;
+    }
+    let file = DeployFile::read(&project.file).ok();
+    let is_there = file.is_some_and(|file| file.environments.contains_key(environment));
+    !is_there && nearest(environment, &magic_words()).is_some()
+}
+
 fn missing_place(word: Option<&str>) -> Failure {
-    let known = crate::commands::magic_words();
-    let near = word.and_then(|word| crate::commands::nearest(word, &known));
+    let known = magic_words();
+    let near = word.and_then(|word| nearest(word, &known));
     match (word, near) {
         (Some(word), Some(near)) => {
             let what = format!("there is no command `{word}`");

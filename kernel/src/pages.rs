@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use code_deploy_engine::spec::Spec;
 use code_deploy_notebook_gen::{self as notebook_gen, Chart, ChartKind, Page, ReadySettings, View};
-use code_deploy_record::{Report, RunFolder};
+use code_deploy_record::{Release, Report, RunFolder};
 
 use crate::failure::Failure;
 use crate::project::Project;
@@ -65,12 +65,12 @@ pub fn others(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write_ready(spec: &Spec, out: &Path) -> Result<usize, Failure> {
+pub fn write_ready(spec: &Spec, to: Option<Release>, out: &Path) -> Result<usize, Failure> {
     let settings = ReadySettings {
         application: spec.application.clone(),
         environment: spec.environment.clone(),
         target: spec.target.clone(),
-        release: spec.release.clone(),
+        release: to.map(|to| to.to_string()).or_else(|| spec.release.clone()),
         services: spec
             .services
             .iter()

@@ -160,14 +160,15 @@ pub fn write(
     if published.signed.is_none() {
         remove_signed(out)?;
     }
-    notebook_gen::write_files(&published.files(), out).map_err(failed)?;
-    Ok(published.pages.len())
+    let count = published.pages.len();
+    notebook_gen::write_files(&published.into_files(), out).map_err(failed)?;
+    Ok(count)
 }
 
 impl Published {
     /// Returns notebooks and charts, and what is signed over them, as files of one folder.
-    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let mut files = notebook_gen::files(&self.pages);
+    pub fn into_files(self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = notebook_gen::into_files(self.pages);
         if let Some((keys, signed)) = &self.signed {
             files.extend(beside(keys, signed));
         }
@@ -204,7 +205,8 @@ pub fn export(
         .open(out)
         .map_err(cannot)?;
     let mut writer = std::io::BufWriter::new(file);
-    let written = code_deploy_record::export(run, name.as_str(), &published.files(), &mut writer);
+    let files = published.into_files();
+    let written = code_deploy_record::export(run, name.as_str(), &files, &mut writer);
     if let Err(error) = written {
         // Half an archive is worse than none.
         std::fs::remove_file(out).map_err(cannot)?;

@@ -22,6 +22,7 @@ mod traffic;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use code_deploy_record::RunFolder;
 
@@ -112,7 +113,7 @@ pub struct Chart {
     /// How to read it: bins, marks, sources. Empty without a picture.
     pub notes: Vec<String>,
     /// The picture, when there is something to draw.
-    pub picture: Option<Picture>,
+    pub picture: Option<Arc<Picture>>,
 }
 
 /// A drawn chart.

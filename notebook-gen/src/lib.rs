@@ -51,4 +51,4 @@ pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     tally, verdict, verdict_word, view,
 };
-pub use write::{files, others, write, write_files};
+pub use write::{files, into_files, others, write, write_files};

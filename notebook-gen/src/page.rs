@@ -1,6 +1,7 @@
 //! The eighteen notebooks: ready to be run, or executed from the record of a run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use code_deploy_record::RunFolder;
 use nbformat::v4::Output;
@@ -43,7 +44,7 @@ pub struct Page {
     /// The notebook: JSON of nbformat 4.5.
     pub text: String,
     /// The charts that it shows, which are written beside it as SVG.
-    pub charts: Vec<(ChartKind, Picture)>,
+    pub charts: Vec<(ChartKind, Arc<Picture>)>,
 }
 
 /// The names of the eighteen notebooks, in the order in which they are read.

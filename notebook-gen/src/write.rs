@@ -17,18 +17,24 @@ const CHARTS: &str = "charts";
 /// notebooks in order, then the charts.
 #[must_use]
 pub fn files(pages: &[Page]) -> Vec<(PathBuf, Vec<u8>)> {
-    let notebook = |page: &Page| {
-        let name = PathBuf::from(format!("{}.ipynb", page.name));
-        (name, page.text.clone().into_bytes())
-    };
-    let mut charts: Vec<_> = pages.iter().flat_map(|page| &page.charts).collect();
+    into_files(pages.to_vec())
+}
+
+/// Returns what [`files`] does, without keeping the pages: their texts are megabytes.
+#[must_use]
+pub fn into_files(pages: Vec<Page>) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut charts: Vec<_> = pages.iter().flat_map(|page| page.charts.clone()).collect();
     charts.sort_by_key(|(kind, _)| *kind);
     charts.dedup_by_key(|(kind, _)| *kind);
     let charts = charts.into_iter().map(|(kind, picture)| {
         let path = Path::new(CHARTS).join(format!("{kind}.svg"));
         (path, picture.svg.clone().into_bytes())
     });
-    pages.iter().map(notebook).chain(charts).collect()
+    let notebooks = pages.into_iter().map(|page| {
+        let name = PathBuf::from(format!("{}.ipynb", page.name));
+        (name, page.text.into_bytes())
+    });
+    notebooks.chain(charts).collect()
 }
 
 /// Returns the paths of the notebooks and pictures in a folder and in the one of charts within it

@@ -1,14 +1,20 @@
 //! A small HTTP client for probes, journeys and checks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use code_deploy_record::Secret;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::sync::OnceCell;
+
+use crate::tls::{self, TlsConnector};
 
 /// The largest answer that is read, in bytes.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -131,10 +137,55 @@ impl HttpError {
     }
 }
 
+/// Why a request has no answer.
+enum Unanswered {
+    NoTls(std::io::Error),
+    Client(hyper_util::client::legacy::Error),
+}
+
+impl From<hyper_util::client::legacy::Error> for Unanswered {
+    fn from(error: hyper_util::client::legacy::Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl Unanswered {
+    fn at(self, url: String) -> HttpError {
+        match self {
+            Self::NoTls(error) => HttpError::Connect {
+                url,
+                what: format!("the certificates that are trusted: {error}"),
+            },
+            Self::Client(error) => {
+                let what = crate::error::with_sources(&error);
+                if error.is_connect() {
+                    HttpError::Connect { url, what }
+                } else {
+                    HttpError::Broken { url, what }
+                }
+            }
+        }
+    }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
+}
+
+fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(Duration::from_secs(2));
+    builder
+}
+
 /// A client with its own connections, which it keeps for reuse. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     inner: Client<HttpConnector, Full<Bytes>>,
+    /// The same with TLS, made for the first URL that asks for it.
+    secure: Arc<OnceCell<Client<TlsConnector, Full<Bytes>>>>,
 }
 
 impl Default for HttpClient {
@@ -147,12 +198,25 @@ impl HttpClient {
     /// Returns a client without connections.
     #[must_use]
     pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let inner = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(2))
-            .build(connector);
-        Self { inner }
+        Self {
+            inner: builder().build(connector()),
+            secure: Arc::default(),
+        }
+    }
+
+    async fn request(
+        &self,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, Unanswered> {
+        if request.uri().scheme() != Some(&Scheme::HTTPS) {
+            return Ok(self.inner.request(request).await?);
+        }
+        let secure = self.secure.get_or_try_init(|| async {
+            let connector = tls::connector(connector()).await?;
+            Ok::<_, std::io::Error>(builder().build(connector))
+        });
+        let secure = secure.await.map_err(Unanswered::NoTls)?;
+        Ok(secure.request(request).await?)
     }
 
     /// Sends a request and reads the whole answer. A status that says error is an answer.
@@ -167,15 +231,8 @@ impl HttpClient {
         let built = build(request)?;
         let url = request.url.clone();
         let exchange = async {
-            let answer = self.inner.request(built).await.map_err(|error| {
-                let what = crate::error::with_sources(&error);
-                let url = url.clone();
-                if error.is_connect() {
-                    HttpError::Connect { url, what }
-                } else {
-                    HttpError::Broken { url, what }
-                }
-            })?;
+            let answer = self.request(built).await;
+            let answer = answer.map_err(|error| error.at(url.clone()))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, LARGEST_BODY).collect().await;
             let body = body.map_err(|error| HttpError::Broken {

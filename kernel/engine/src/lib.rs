@@ -34,6 +34,7 @@ pub mod steer;
 pub mod step;
 pub mod surroundings;
 pub mod target;
+mod tls;
 
 pub use context::{Approver, Context, Interruption, Journal, Notice, Progress};
 pub use error::{Error, Result};

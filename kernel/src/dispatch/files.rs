@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use code_deploy_record::{Redactor, RunFolder, SealKey};
 
-use super::Dispatcher;
+use super::{Dispatcher, wish};
 use crate::commands::{ChartArgs, InitArgs, NotebooksArgs, ShowArgs};
 use crate::failure::{Exit, Failure};
 use crate::project::{Project, To};
@@ -54,7 +54,8 @@ impl Dispatcher {
         if arguments.ready {
             let session = self.session(To::LookAt)?;
             let out = run::ready_folder(&session, arguments.out.as_deref());
-            let count = pages::write_ready(&session.spec, &out)?;
+            let wish = wish(arguments.to.as_deref(), false)?;
+            let count = pages::write_ready(&session.spec, wish.to, &out)?;
             self.face
                 .text(&format!("{count} notebooks in {}", out.display()));
             return Ok(Exit::Done);

@@ -50,7 +50,7 @@ impl Raster {
         kind: ChartKind,
         svg: String,
         (width, height): (u32, u32),
-    ) -> Result<Picture> {
+    ) -> Result<Arc<Picture>> {
         let failed = |what: String| Error::Drawing {
             chart: kind.name().to_owned(),
             what,
@@ -68,12 +68,12 @@ impl Raster {
         let colours = colours.ok_or_else(|| failed("it has no size".into()))?;
         drop(tree);
         let png = encode(&mut self.places, &colours, (size.width(), size.height()));
-        Ok(Picture {
+        Ok(Arc::new(Picture {
             svg,
             png: png.map_err(|error| failed(error.to_string()))?,
             width,
             height,
-        })
+        }))
     }
 
     /// Draws a picture, one band of rows below the other, and takes note of its colours.

@@ -44,7 +44,8 @@ fn a_mark_stands_where_it_happened_on_an_axis_that_begins_with_a_whole_second() 
             .unwrap()
             .picture
             .unwrap()
-            .svg;
+            .svg
+            .clone();
         x_of(&svg, "promotion")
     };
     let (on_the_second, later) = (label("run-1", 0), label("run-2", 595));
@@ -86,7 +87,7 @@ fn releases_keep_their_colour_in_all_charts() {
     let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
-        let svg = chart(&run, kind).unwrap().picture.unwrap().svg;
+        let svg = chart(&run, kind).unwrap().picture.unwrap().svg.clone();
         assert!(svg.contains("#0072B2"), "{kind}: 1.0.0 is blue");
         assert!(svg.contains("#D55E00"), "{kind}: 1.1.0 is vermillion");
     }
@@ -226,7 +227,7 @@ fn a_second_that_was_not_seen_whole_stands_open_and_beside_the_lines() {
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
     for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
         let chart = chart(&run, kind).unwrap();
-        let svg = chart.picture.unwrap().svg;
+        let svg = chart.picture.unwrap().svg.clone();
         assert!(svg.contains("a second seen in part"), "{kind}");
         for colour in ["#0072B2", "#D55E00"] {
             let open = format!("fill=\"none\" stroke=\"{colour}\"");
@@ -251,7 +252,7 @@ fn a_load_test_is_marked_where_it_ran_and_told_in_the_caption() {
             notes.contains("from 14:01:08 to 14:01:18 UTC 2 load tests ran as well"),
             "{kind}: {notes}"
         );
-        let svg = chart.picture.unwrap().svg;
+        let svg = chart.picture.unwrap().svg.clone();
         assert!(svg.matches(">\nload test").count() >= 2, "{kind}");
     }
     let run = synthetic::run(project.path(), "run-2", Story::RolledBack);
@@ -259,7 +260,8 @@ fn a_load_test_is_marked_where_it_ran_and_told_in_the_caption() {
         .unwrap()
         .picture
         .unwrap()
-        .svg;
+        .svg
+        .clone();
     assert!(!svg.contains("load test"));
 }
 
@@ -271,7 +273,8 @@ fn the_legend_of_a_chart_names_every_line_in_its_own_colour() {
         .unwrap()
         .picture
         .unwrap()
-        .svg;
+        .svg
+        .clone();
     let lines = |colour: &str| {
         let style = format!("stroke=\"{colour}\"");
         let lines = svg.lines().filter(|line| line.contains(&style));
@@ -300,7 +303,7 @@ fn an_instance_that_a_step_stopped_is_not_shown_as_ill() {
         health.sentence
     );
     assert!(health.sentence.ends_with("health was lost 0 times."));
-    let svg = health.picture.unwrap().svg;
+    let svg = health.picture.unwrap().svg.clone();
     assert!(svg.contains("stopped on purpose"));
     assert!(!svg.contains("liveness or startup probe fails"));
 }
@@ -337,7 +340,12 @@ fn no_point_of_a_release_stands_before_its_first_traffic() {
     let project = crate::folder();
     let begin = synthetic::start() + chrono::TimeDelta::milliseconds(595);
     let run = synthetic::run_of(project.path(), "run-1", Story::Succeeded, 90.0, begin);
-    let svg = chart(&run, ChartKind::Errors).unwrap().picture.unwrap().svg;
+    let svg = chart(&run, ChartKind::Errors)
+        .unwrap()
+        .picture
+        .unwrap()
+        .svg
+        .clone();
     let rings = svg.lines().filter(|line| {
         line.starts_with("<circle") && line.contains("fill=\"none\" stroke=\"#D55E00\"")
     });

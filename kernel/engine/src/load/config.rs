@@ -22,7 +22,7 @@ const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
-    /// Scheme, host and port of the service: `http://127.0.0.1:8080`.
+    /// Scheme (http or https), host and port of the service: `http://127.0.0.1:8080`.
     pub base_url: String,
     /// The service's name in the samples.
     pub service: String,

@@ -37,10 +37,13 @@ impl Mix {
     pub(super) fn new(config: &ClientConfig) -> Result<Self, LoadError> {
         let base_url = config.base_url.trim_end_matches('/').to_owned();
         let plain = base_url.parse::<Uri>().is_ok_and(|uri| {
-            uri.scheme_str() == Some("http") && uri.host().is_some() && uri.path() == "/"
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some()
+                && uri.path() == "/"
         });
         if !plain {
-            let what = format!("`{base_url}` is not of the form http://host:port");
+            let what =
+                format!("`{base_url}` is not of the form http://host:port or https://host:port");
             return Err(LoadError::Setting {
                 setting: "base_url",
                 what,

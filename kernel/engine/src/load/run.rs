@@ -36,7 +36,7 @@ pub async fn run_client(
     stop: CancellationToken,
 ) -> Result<ClientTotals, LoadError> {
     config.check()?;
-    let mut run = Run::begin(&config)?;
+    let mut run = Run::begin(&config).await?;
     let outcome = run.send_all(&stop).await;
     run.finish(outcome).await
 }
@@ -73,9 +73,9 @@ struct Run {
 }
 
 impl Run {
-    fn begin(config: &ClientConfig) -> Result<Self, LoadError> {
+    async fn begin(config: &ClientConfig) -> Result<Self, LoadError> {
         let mix = Mix::new(config)?;
-        let sender = Sender::new(config)?;
+        let sender = Sender::new(config).await?;
         let files = Files::open(config)?;
         let (batches, queue) = mpsc::channel(WAITING);
         let writer = tokio::task::spawn_blocking(move || files.write_all(queue));

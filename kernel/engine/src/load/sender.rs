@@ -15,6 +15,7 @@ use super::mix::Prepared;
 use super::outcome::{Cause, Outcome};
 use super::{ClientConfig, LoadError};
 use crate::error::with_sources;
+use crate::tls::{self, TlsConnector};
 
 /// Kept connections end here before most servers and proxies end them.
 const IDLE: Duration = Duration::from_secs(4);
@@ -22,16 +23,22 @@ const IDLE: Duration = Duration::from_secs(4);
 /// A release's name is short; what a server sends beyond that is cut.
 const LONGEST_NAME: usize = 64;
 
+#[derive(Debug, Clone)]
+enum Connections {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Secure(Client<TlsConnector, Full<Bytes>>),
+}
+
 /// The client's own connections, as many as requests are in flight. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Connections,
     timeout: Duration,
     release_header: HeaderName,
 }
 
 impl Sender {
-    pub(super) fn new(config: &ClientConfig) -> Result<Self, LoadError> {
+    pub(super) async fn new(config: &ClientConfig) -> Result<Self, LoadError> {
         let release_header = config
             .release_header
             .parse()
@@ -44,12 +51,22 @@ impl Sender {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
         // Sends again by itself only what found its kept connection closed before a byte was sent.
-        let client = Client::builder(TokioExecutor::new())
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(config.max_in_flight)
-            .retry_canceled_requests(true)
-            .build(connector);
+            .retry_canceled_requests(true);
+        let client = if config.base_url.starts_with("https://") {
+            let connector = tls::connector(connector).await;
+            let connector = connector.map_err(|error| LoadError::Setting {
+                setting: "base_url",
+                what: format!("the certificates that are trusted: {error}"),
+            })?;
+            Connections::Secure(builder.build(connector))
+        } else {
+            Connections::Plain(builder.build(connector))
+        };
         Ok(Self {
             client,
             timeout,
@@ -78,7 +95,11 @@ impl Sender {
         request: ::http::Request<Full<Bytes>>,
         outcome: &mut Outcome,
     ) -> Option<Cause> {
-        let response = match self.client.request(request).await {
+        let answered = match &self.client {
+            Connections::Plain(client) => client.request(request).await,
+            Connections::Secure(client) => client.request(request).await,
+        };
+        let response = match answered {
             Ok(response) => response,
             Err(error) => {
                 outcome.detail = Some(with_sources(&error));

@@ -469,7 +469,7 @@ async fn settings_that_cannot_be_used_are_refused_before_anything_is_sent() {
             config.requests[0].method = "G T".into()
         }),
         ("base_url", |config| {
-            config.base_url = "https://127.0.0.1:1".into()
+            config.base_url = "ftp://127.0.0.1:1".into()
         }),
         ("max_duration", |config| {
             config.max_duration = Span::from_secs(86_401)

@@ -12,17 +12,22 @@
 mod simulated;
 #[path = "../integration/stage.rs"]
 mod stage;
+mod terminator;
 
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use code_deploy_engine::load::{ClientConfig, run_client_until_signal};
+use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::load::{ClientConfig, ClientTotals, run_client_until_signal};
 use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::{Purpose, Runner};
-use code_deploy_record::{RunOutcome, verify_folder};
+use code_deploy_record::{RunOutcome, Source, verify_folder};
 
 use crate::stage::Stage;
 
-const NAME: &str = "the_client_counts_from_before_the_first_change_to_after_the_last";
+const COUNTS: &str = "the_client_counts_from_before_the_first_change_to_after_the_last";
+const TLS: &str = "a_server_with_tls_is_asked_when_its_certificate_is_trusted";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
@@ -36,18 +41,82 @@ fn main() {
             let config = ClientConfig::read(Path::new(path)).unwrap();
             runtime.block_on(run_client_until_signal(config)).unwrap();
         }
+        ["get", url] => {
+            let answer = runtime.block_on(HttpClient::new().get(url, Duration::from_secs(10)));
+            println!("{:?}", answer.map(|answer| answer.status.as_u16()));
+        }
         // Test runners ask what there is.
         others if others.contains(&"--list") => {
             if !others.contains(&"--ignored") {
-                println!("{NAME}: test");
+                println!("{COUNTS}: test\n{TLS}: test");
             }
         }
-        _ => {
-            runtime.block_on(upgrade_under_the_clients_requests());
-            runtime.block_on(first_deployment_starts_the_client_after_promotion());
-            println!("test {NAME} ... ok");
+        others => {
+            let is_asked = |name: &str| others.contains(&name) || !others.contains(&"--exact");
+            if is_asked(COUNTS) {
+                runtime.block_on(upgrade_under_the_clients_requests());
+                runtime.block_on(first_deployment_starts_the_client_after_promotion());
+                println!("test {COUNTS} ... ok");
+            }
+            if is_asked(TLS) {
+                runtime.block_on(tls());
+                println!("test {TLS} ... ok");
+            }
         }
     }
+}
+
+/// Runs this program as another process that trusts that certificate alone.
+fn trusting(certificate: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(arguments)
+        .env("SSL_CERT_FILE", certificate)
+        .env_remove("SSL_CERT_DIR");
+    command
+}
+
+async fn tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = terminator::certificate(folder.path(), "own");
+    let other = terminator::certificate(folder.path(), "other");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = listener.local_addr().unwrap();
+    let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
+    let serving = async { axum::serve(listener, app).await.unwrap() };
+    let asking = tokio::task::spawn_blocking(move || {
+        let url = format!("https://{}", terminator::start(&own, plain));
+        let get = |trusted: &Path| {
+            let got = trusting(trusted, &["get", &url]).output().unwrap();
+            String::from_utf8(got.stdout).unwrap()
+        };
+        assert_eq!(get(&own), "Ok(200)\n");
+        let refused = get(&other);
+        assert!(refused.contains("certificate"), "{refused}");
+        for (trusted, name, failed) in [(&own, "client-1", 0), (&other, "client-2", 20)] {
+            let totals = client(folder.path(), &url, trusted, name);
+            assert_eq!((totals.sent, totals.failed), (20, failed), "{totals:?}");
+        }
+    });
+    tokio::select! {
+        () = serving => {}
+        done = asking => done.unwrap(),
+    }
+}
+
+/// Has the outside client send twenty requests; returns what it counted.
+fn client(folder: &Path, url: &str, trusted: &Path, name: &str) -> ClientTotals {
+    let profile = serde_json::json!({
+        "service": "shop", "rate": 100, "duration": "1m", "requests": [{ "path": "/" }],
+    });
+    let profile = serde_json::from_value(profile).unwrap();
+    let mut config = ClientConfig::for_profile(&profile, url, Source::Client, folder, name);
+    config.max_requests = Some(20);
+    let path = folder.join(format!("{name}.json"));
+    config.write(&path).unwrap();
+    let words = ["internal", "client", "--config", path.to_str().unwrap()];
+    assert!(trusting(trusted, &words).status().unwrap().success());
+    ClientTotals::read(&config.status_file).unwrap()
 }
 
 fn profile() -> serde_json::Value {

@@ -26,10 +26,12 @@ pub(super) fn read(project: Option<&Project>, arguments: &VerifyArgs) -> Result<
         let project = project.ok_or_else(|| {
             Failure::usage("there is no project here", "Name the folder of a run.")
         })?;
-        subjects.records.push(project.run(None)?);
+        let record = project.run(None)?;
+        subjects.records.push(record.clone());
+        subjects.add_notebooks_of(project, &record, arguments)?;
     }
     for path in &arguments.paths {
-        subjects.add(project, path)?;
+        subjects.add(project, path, arguments)?;
     }
     if let Some(folder) = &arguments.notebooks {
         if !folder.is_dir() {
@@ -46,7 +48,12 @@ pub(super) fn read(project: Option<&Project>, arguments: &VerifyArgs) -> Result<
 }
 
 impl Subjects {
-    fn add(&mut self, project: Option<&Project>, path: &Path) -> Result<(), Failure> {
+    fn add(
+        &mut self,
+        project: Option<&Project>,
+        path: &Path,
+        arguments: &VerifyArgs,
+    ) -> Result<(), Failure> {
         if path.is_file() {
             let folder = path.parent().unwrap_or(Path::new("."));
             let name = path.file_name().map(PathBuf::from).unwrap_or_default();
@@ -60,8 +67,8 @@ impl Subjects {
             let project = project.ok_or_else(|| nothing(path))?;
             let record = project.run(path.to_str())?;
             self.named.push(record.clone());
-            self.records.push(record);
-            return Ok(());
+            self.records.push(record.clone());
+            return self.add_notebooks_of(project, &record, arguments);
         }
         let before = self.count();
         self.add_folder(path, true)?;
@@ -76,6 +83,27 @@ impl Subjects {
             return Ok(());
         }
         Err(holds_nothing(path))
+    }
+
+    /// Takes the notebooks that a run has left in its project, where no others are named.
+    fn add_notebooks_of(
+        &mut self,
+        project: &Project,
+        record: &RunFolder,
+        arguments: &VerifyArgs,
+    ) -> Result<(), Failure> {
+        let Some(started) = record
+            .started()
+            .ok()
+            .filter(|_| arguments.notebooks.is_none())
+        else {
+            return Ok(());
+        };
+        let folder = project.notebooks_of(&started.run);
+        if folder.is_dir() {
+            self.add_folder(&folder, false)?;
+        }
+        Ok(())
     }
 
     fn count(&self) -> usize {

@@ -195,6 +195,33 @@ fn flip(path: &Path, count: usize, is_named: impl Fn() -> bool) -> usize {
 }
 
 #[test]
+fn a_run_that_is_not_named_by_a_path_is_checked_with_the_notebooks_it_left() {
+    let stage = Stage::new(1);
+    let project = Project {
+        file: stage.folder.path().join("deploy.yaml"),
+        folder: stage.folder.path().to_owned(),
+    };
+    let run = stage.record.started().unwrap().run;
+    let left = project.notebooks_of(&run);
+    std::fs::create_dir(stage.folder.path().join("deployments")).unwrap();
+    std::fs::rename(stage.pages(), &left).unwrap();
+    let named = VerifyArgs {
+        paths: vec![run.as_str().into()],
+        ..VerifyArgs::default()
+    };
+    let all = [VerifyArgs::default(), named];
+    for arguments in &all {
+        assert_eq!(exit(verify(Some(&project), arguments, &Blind)), 0);
+    }
+    let page = left.join(PAGE);
+    let text = std::fs::read_to_string(&page).unwrap();
+    std::fs::write(&page, text.replacen("canary", "Canary", 1)).unwrap();
+    for arguments in &all {
+        assert_eq!(exit(verify(Some(&project), arguments, &Blind)), 10);
+    }
+}
+
+#[test]
 fn what_was_not_touched_verifies_with_and_without_its_key() {
     let stage = Stage::new(1);
     assert_eq!(exit(stage.verify(&[], &stage.both())), 0);

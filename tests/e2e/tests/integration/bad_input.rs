@@ -78,6 +78,9 @@ fn unknown_commands_targets_and_options_are_usage_errors() {
         .run(&["statsu"])
         .refused(2, "CD0001", &["statsu", "status"]);
     place
+        .run(&["plna", "dev"])
+        .refused(2, "CD0001", &["no command `plna`", "`plan`"]);
+    place
         .run(&["dev", "locl"])
         .refused(1, "CD0503", &["locl", "local"]);
     place

@@ -4,6 +4,8 @@ mod cluster;
 mod deploying;
 mod gateway;
 mod kubelet;
+#[path = "../../../../kernel/engine/tests/outside_client/terminator.rs"]
+mod terminator;
 mod way;
 
 use cluster::{Image, Namespace};

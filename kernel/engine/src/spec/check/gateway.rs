@@ -52,8 +52,8 @@ fn routes(check: &Check<'_>, environment: &str, gateway: &GatewayFile) -> Checke
 fn one(check: &Check<'_>, route: &RouteFile, path: &[&str]) -> Checked {
     if route.reached_at().is_none() {
         let what = format!("`{}` is not where a client asks", shortened(&route.url));
-        let help = "Write scheme and host, with the port where it is not 80, without a path: \
-                    `http://shop.example.com`. The outside client speaks no TLS.";
+        let help = "Write scheme and host, with the port where it is not the scheme's own, without a \
+                    path: `https://shop.example.com`.";
         let path = [path, &["url"]].concat();
         return Err(check.error(code::WRONG_TYPE, &path, what, help));
     }

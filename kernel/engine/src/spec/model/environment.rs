@@ -77,7 +77,7 @@ pub struct GatewayFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct RouteFile {
-    /// Where the outside client asks for it, through the Gateway: `http://shop.example.com`.
+    /// Where the outside client asks for it, through the Gateway: `https://shop.example.com`.
     pub url: String,
     /// The hosts whose requests are meant; that of `url` when not given, all of them when that is
     /// an address.
@@ -86,15 +86,20 @@ pub struct RouteFile {
 }
 
 impl RouteFile {
-    /// Returns host and port of its URL, if it is one of plain HTTP without a path.
+    /// Returns host and port of its URL, if it is one of HTTP or HTTPS without a path.
     #[must_use]
     pub fn reached_at(&self) -> Option<(String, u16)> {
         let url: http::Uri = self.url.parse().ok()?;
-        let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/");
+        let port = match url.scheme_str()? {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
         let authority = url.authority()?;
         let bare = !authority.as_str().contains('@') && url.query().is_none();
+        let bare = bare && matches!(url.path(), "" | "/");
         let host = authority.host().to_owned();
-        (plain && bare && !host.is_empty()).then(|| (host, authority.port_u16().unwrap_or(80)))
+        (bare && !host.is_empty()).then(|| (host, authority.port_u16().unwrap_or(port)))
     }
 
     /// Returns the hosts whose requests are meant; none for all.

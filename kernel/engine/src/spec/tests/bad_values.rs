@@ -300,7 +300,7 @@ fn a_gateway_names_services_that_are_told_apart_by_hosts() {
     refused("", "leads to no service");
     refused("wep: {url: 'http://shop.example'}", "Did you mean `web`?");
     for url in [
-        "https://shop.example",
+        "ftp://shop.example",
         "http://shop.example/path",
         "shop.example",
         "http://u@host",

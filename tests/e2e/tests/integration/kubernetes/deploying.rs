@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::cluster::{Namespace, engine};
 use super::gateway::Gateway;
 use super::kubelet::{self, Held};
+use super::terminator;
 use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
@@ -429,8 +430,10 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
 
 #[test]
 fn users_who_come_through_a_gateway_are_split_by_weight_and_a_killed_run_is_resumed() {
-    let (namespace, place) = stage("gateway");
-    let gateway = Gateway::play(&namespace);
+    let (namespace, mut place) = stage("gateway");
+    let certificate = terminator::certificate(place.path(), "gateway");
+    place.set("SSL_CERT_FILE", certificate.display().to_string());
+    let gateway = Gateway::play(&namespace, &certificate);
     place.edit(CANARY, EXACT);
     place.edit("host_aliases: true\n", &format!(
         "host_aliases: true\n      gateway: {{ name: public, routes: {{ storefront: {{ url: '{}' }} }} }}\n",

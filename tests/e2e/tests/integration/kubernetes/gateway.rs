@@ -4,10 +4,12 @@
 use serde_json::{Value, json};
 use std::io::{BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use super::cluster::Namespace;
+use super::terminator;
 use super::way::forward;
 
 const DEFINITIONS: &str =
@@ -20,6 +22,7 @@ const GROUP: &str = "/apis/gateway.networking.k8s.io/v1";
 /// The played Gateway `public`; its threads go with the process of the test.
 pub struct Gateway {
     state: Arc<State>,
+    /// Where it takes connections, with TLS.
     address: SocketAddr,
     watch: Child,
     /// Whether the definitions go with it: those that others installed stay.
@@ -36,9 +39,10 @@ struct State {
 }
 
 impl Gateway {
-    /// Has the cluster serve the Gateway API, makes the Gateway in the namespace and plays it.
+    /// Has the cluster serve the Gateway API, makes the Gateway in the namespace and plays it, with that
+    /// certificate: users ask with TLS.
     #[track_caller]
-    pub fn play(namespace: &Namespace) -> Self {
+    pub fn play(namespace: &Namespace, certificate: &Path) -> Self {
         let found = namespace.kubectl(&["get", "crd", ROUTES, "--ignore-not-found", "-o=name"]);
         let installed = found.trim().is_empty();
         if installed {
@@ -56,7 +60,7 @@ impl Gateway {
             }),
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let plain = listener.local_addr().unwrap();
         let state = Arc::new(State {
             namespace: namespace.lent(),
             backends: Mutex::default(),
@@ -82,7 +86,7 @@ impl Gateway {
         });
         Self {
             state,
-            address,
+            address: terminator::start(certificate, plain),
             watch,
             installed,
         }
@@ -90,7 +94,7 @@ impl Gateway {
 
     /// Returns where users ask.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("https://{}", self.address)
     }
 
     /// Returns whom its route led to, one after the other.
