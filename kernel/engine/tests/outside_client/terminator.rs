@@ -54,11 +54,7 @@ pub fn start(certificate: &Path, to: SocketAddr) -> SocketAddr {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build().unwrap();
-        runtime.block_on(serve(
-            TcpListener::from_std(listener).unwrap(),
-            acceptor,
-            to,
-        ));
+        runtime.block_on(serve(listener, acceptor, to));
     });
     address
 }
