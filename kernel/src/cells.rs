@@ -151,7 +151,15 @@ impl DeployCells {
         if is_bound {
             self.note_opened(opening.clone(), &named);
         }
-        self.carry_out(command, global, out, interrupt).await?;
+        let demonstration = match &command {
+            Command::Open(run) if deploys_demonstration(run) => Some(run.clone()),
+            _ => None,
+        };
+        let done = self.carry_out(command, global, out, interrupt).await;
+        if let Some(run) = demonstration {
+            self.note_demonstration(run);
+        }
+        done?;
         if !is_bound {
             self.note_opened(opening, &named);
         }
@@ -174,6 +182,23 @@ impl DeployCells {
                 to: arguments.to,
                 yes: arguments.yes,
             };
+        }
+    }
+
+    /// The cells behind one that deployed the demonstration look at its project, which has a folder of its own.
+    fn note_demonstration(&self, run: RunArgs) {
+        let file = demo::folder(&self.machine).join("deploy.yaml");
+        if file.is_file() {
+            let named = GlobalArgs {
+                file: Some(file),
+                ..GlobalArgs::default()
+            };
+            let place = RunArgs {
+                environment: run.environment.or_else(|| Some("dev".to_owned())),
+                target: run.target.or_else(|| Some("local".to_owned())),
+                ..RunArgs::default()
+            };
+            self.note_opened(Some(place), &named);
         }
     }
 

@@ -16,7 +16,7 @@ pub use processes::{
 /// Runs a deployment as a record that can be trusted: cell by cell in JupyterLab, or headless.
 ///
 /// `code-deploy ENVIRONMENT TARGET` carries out all nine phases and writes the notebooks. Each
-/// phase is a command of its own, too, and every command is a cell magic of the same name.
+/// phase is a command of its own, too. What works on runs is a cell magic of the same name, as well.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "code-deploy",

@@ -111,18 +111,29 @@ impl Dispatcher {
             Command::Record(arguments) => self.record(&arguments).await,
             Command::Chart(arguments) => self.chart(&arguments),
             Command::Notebooks(arguments) => self.notebooks(&arguments).await,
-            Command::Show(arguments) => self.show_notebooks(&arguments),
             Command::Kernel(arguments) => {
                 kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
             }
             Command::Doctor => show::doctor::doctor(&self.machine, &*self.face).await,
-            other => self.carry_out_apart(other),
+            other => {
+                let this = self.clone();
+                // They read and make notebooks of megabytes, which is not for the runtime's threads.
+                let work = move || this.carry_out_blocking(other);
+                match tokio::task::spawn_blocking(work).await {
+                    Ok(done) => done,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => Err(Failure::stopped_looking()),
+                    },
+                }
+            }
         }
     }
 
-    /// Commands that need no run.
-    fn carry_out_apart(&self, command: Command) -> Result<Exit, Failure> {
+    /// Commands that need no run. Blocks.
+    fn carry_out_blocking(&self, command: Command) -> Result<Exit, Failure> {
         match command {
+            Command::Show(arguments) => self.show_notebooks(&arguments),
             Command::Runs => show::runs::runs(&self.project()?, &*self.face),
             Command::Verify(arguments) => {
                 let project = self.project().ok();
@@ -348,14 +359,17 @@ impl Dispatcher {
             let wish = self.wish(&arguments.verb.open)?;
             return plan::diff(&session, &wish, &before).await;
         }
-        if self.opened.is_some() {
+        if self.shown_run().is_some() {
             return self.verb("plan", &arguments.verb).await;
         }
         let session = self.session(To::LookAt)?;
-        if plan::is_under_way(&session)? {
+        let wish = self.wish(&arguments.verb.open)?;
+        // A cell shows the plan of the run that is open, or that has done what is wanted; where there is none it
+        // begins none, as everywhere.
+        let has_run = self.opened.is_some() && run::is_there(&session, &wish)?;
+        if has_run || plan::is_under_way(&session)? {
             return self.verb("plan", &arguments.verb).await;
         }
-        let wish = self.wish(&arguments.verb.open)?;
         plan::show(&session, &wish, arguments.verb.section.as_deref()).await
     }
 

@@ -181,7 +181,13 @@ pub fn help(word: &str) -> Option<String> {
     if !magic_words().contains(&command.get_name().to_owned()) {
         return None;
     }
-    Some(command.render_long_help().to_string())
+    let help = command.render_long_help().to_string();
+    let sections = code_deploy_notebook_gen::sections(word);
+    if sections.is_empty() {
+        return Some(help);
+    }
+    let sections = sections.join(", ");
+    Some(format!("{}\n\nSections: {sections}\n", help.trim_end()))
 }
 
 /// Returns the command word on the line of the cursor, for help.
@@ -219,6 +225,9 @@ mod tests {
         }
         fn runs(&self) -> Vec<String> {
             vec!["run-1".to_owned()]
+        }
+        fn notebooks(&self) -> Vec<String> {
+            vec!["01_Deployment_Plan".to_owned()]
         }
         fn charts(&self) -> Vec<String> {
             vec!["latency".to_owned()]
@@ -384,6 +393,11 @@ mod tests {
     #[test]
     fn help_is_the_same_as_on_the_command_line() {
         assert!(help("status").unwrap().contains("--watch"));
+        let preflight = help("preflight").unwrap();
+        assert!(
+            preflight.contains("Sections: health, resources"),
+            "{preflight}"
+        );
         assert!(help("internal").is_none());
         assert_eq!(word_at("%status --watch", 3).as_deref(), Some("status"));
         assert_eq!(word_at("let y = 1;", 3), None);

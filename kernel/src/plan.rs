@@ -58,7 +58,7 @@ fn show_section(session: &Session, section: &str) -> Result<Exit, Failure> {
     let Some((folder, _)) = session.open_run()? else {
         let what = format!("section `{section}` of the plan is made by a run, and none is open");
         let next = "`code-deploy plan` shows every step without a run; in a notebook, \
-                    `%plan` begins one.";
+                    `%code-deploy dev local` begins one.";
         return Err(Failure::refused("CD0311", what, next));
     };
     crate::run::show_sections(session, &folder, "plan", Some(section))?;

@@ -1,25 +1,25 @@
 //! Commands that work on a run: a whole deployment, one verb, steering.
 
+mod sections;
+
 use std::path::{Path, PathBuf};
 
 use code_deploy_engine::code::{HELD_ELSEWHERE, LOCKED};
 use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
-use code_deploy_record::{
-    EventBody, PhaseNumber, Report, RunFolder, RunId, RunOutcome, RunState, Steering, StepName,
-};
+use code_deploy_record::{PhaseNumber, RunFolder, RunId, RunOutcome, RunState, Steering, StepName};
 use tokio_util::sync::CancellationToken;
 
-use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::joined;
 use crate::publish;
 use crate::seal_key::seal_key;
-use crate::session::{Session, Wish, exit_of, no_beginning, no_such_section};
+use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
 use crate::way_back;
+pub use sections::{show_ended, show_sections};
 
 /// How long an instance may take to end by itself when everything is stopped.
 pub const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -92,6 +92,13 @@ pub async fn open(
     if let Some((_, state)) = ended_run(session, wish)? {
         let live = show::live::look(session, &state).await;
         show::status::show(&state, Some(&live), &*session.face);
+        let to = state
+            .started
+            .map_or_else(String::new, |started| started.to.to_string());
+        session.face.text(&format!(
+            "Release {to} is deployed already: the cells below show what that run gave, and deploy nothing. Another \
+             release is named by `--to`; `%rollback` goes back to the one before."
+        ));
         return Ok(Exit::Done);
     }
     let work = async |_: &mut code_deploy_engine::Runner| Ok(());
@@ -119,6 +126,14 @@ fn ended_run(session: &Session, wish: &Wish) -> Result<Option<(RunFolder, RunSta
         well && to == wanted
     });
     Ok(last)
+}
+
+/// Returns whether a run is open, or the last one has ended with the release that is wanted.
+///
+/// # Errors
+/// When the folder of the runs cannot be read.
+pub fn is_there(session: &Session, wish: &Wish) -> Result<bool, Failure> {
+    Ok(session.open_run()?.is_some() || ended_run(session, wish)?.is_some())
 }
 
 /// Carries out one verb, whole or by section, and shows what its sections have to say.
@@ -157,6 +172,11 @@ pub async fn verb(
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
     let folder = session.project.runs().run(&run)?;
+    if folder.state()?.rollback.is_some() {
+        session
+            .face
+            .text("The run went back. What was found before that:");
+    }
     show_sections(session, &folder, verb, section)?;
     if let Ended::Done(done) = &ended
         && done.done.is_empty()
@@ -183,95 +203,6 @@ fn refuse_without_run(session: &Session, verb: &str) -> Result<(), Failure> {
     let next = "Carry out `inventory`, then `plan`.";
     let code = code_deploy_engine::code::PHASE_NOT_DONE;
     Err(Failure::refused(code, what, next))
-}
-
-/// Shows what the sections of a verb have to say, as the record has it.
-///
-/// # Errors
-/// When the record cannot be read.
-pub fn show_sections(
-    session: &Session,
-    folder: &RunFolder,
-    verb: &str,
-    section: Option<&str>,
-) -> Result<(), Failure> {
-    for (title, report) in sections_of(folder, verb, section)? {
-        session.face.report(&title, &report);
-    }
-    Ok(())
-}
-
-/// Shows what a verb, or one section of it, gave in a run that has ended.
-///
-/// # Errors
-/// When no run has such a section, or the record cannot be read.
-pub fn show_ended(
-    folder: &RunFolder,
-    verb: &str,
-    section: Option<&str>,
-    face: &dyn Face,
-) -> Result<Exit, Failure> {
-    let sections = sections_of(folder, verb, section)?;
-    if let Some(unknown) =
-        section.filter(|section| !code_deploy_notebook_gen::has_cell(verb, section))
-        && sections.is_empty()
-    {
-        let known = code_deploy_notebook_gen::sections(verb);
-        return Err(no_such_section(verb, unknown, &known));
-    }
-    let named = section.map_or_else(|| verb.to_owned(), |section| format!("{verb} {section}"));
-    let gave = match sections.is_empty() {
-        true => format!("It has nothing of {named}."),
-        false => format!("This is what {named} gave in it."),
-    };
-    let standing = standing(&folder.state()?);
-    face.text(&format!("The run has ended ({standing}). {gave}"));
-    for (title, report) in sections {
-        face.report(&title, &report);
-    }
-    Ok(Exit::Done)
-}
-
-/// Returns the last report of each section that the steps of a verb made, in order.
-fn sections_of(
-    folder: &RunFolder,
-    verb: &str,
-    section: Option<&str>,
-) -> Result<Vec<(String, Report)>, Failure> {
-    let state = folder.state()?;
-    let prefix = format!("{verb}.");
-    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
-    let mut wanted: Vec<String> = planned
-        .filter_map(|step| step.step.as_str().strip_prefix(&prefix))
-        .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
-        .filter(|name| section.is_none_or(|section| section == name))
-        .collect();
-    wanted.dedup();
-    let phase = code_deploy_engine::runner::phase_of(verb)?;
-    let mut found: Vec<(usize, String, Report)> = Vec::new();
-    for event in folder.events()? {
-        let EventBody::SectionReported {
-            phase: of,
-            section,
-            title,
-            report,
-        } = event?.body
-        else {
-            continue;
-        };
-        let Some(place) = wanted.iter().position(|name| *name == section) else {
-            continue;
-        };
-        if of == phase {
-            found.retain(|(at, known, _)| *at != place || *known != title);
-            found.push((place, title, report));
-        }
-    }
-    found.sort_by_key(|(place, ..)| *place);
-    Ok(found
-        .into_iter()
-        .map(|(_, title, report)| (title, report))
-        .collect())
 }
 
 /// Asks a run for something: through its socket when it is alive, otherwise by taking it over.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use code_deploy_engine::context::Answer;
 use code_deploy_engine::{Notice, Progress};
 use code_deploy_notebook_gen::{Chart, lines_within, report_to_text, report_within};
-use code_deploy_record::{Event, Report};
+use code_deploy_record::{Event, EventBody, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::face::Face;
@@ -81,6 +81,7 @@ impl Terminal {
         if self.json {
             return self.json("event", event);
         }
+        self.step(event);
         let told = self
             .teller
             .lock()
@@ -88,6 +89,16 @@ impl Terminal {
             .tell(event);
         if let Some(line) = told {
             self.line(&format!("{}  {line}", event.time.format("%H:%M:%S")));
+        }
+    }
+
+    /// Says which step works, until it tells more of itself.
+    fn step(&self, event: &Event) {
+        let Some(bar) = &self.bar else { return };
+        match &event.body {
+            EventBody::StepIntended { step, .. } => bar.set_message(format!("step {step}")),
+            EventBody::StepFinished { .. } => bar.set_message(""),
+            _ => {}
         }
     }
 

@@ -10,27 +10,103 @@ const LONGEST_CODE: usize = 200;
 /// The language of a text that is a document of this program's own, and shown as one.
 const DOCUMENT: &str = "markdown";
 
-/// Returns text in which nothing is markup any more: no emphasis, link, HTML, formula or table
-/// border. Line ends become spaces.
+/// Parts two code spans that would stand side by side: their backticks would be read as one delimiter.
+const APART: &str = "&#8203;";
+
+/// What nbconvert takes for the beginning of a formula even within code: all up to the formula's end would become one
+/// paragraph, without its lists and tables.
+const FORMULAS: [&str; 3] = ["$$", "\\\\", "\\begin{"];
+
+/// Returns text in which nothing is markup any more but code: no emphasis, link, HTML, formula or table border. What
+/// stands between a pair of backticks is code where it can be that in every reader. Line ends become spaces.
+///
+/// Dollar signs and backslashes are written as code, because the readers look for formulas in the page that was made of
+/// the Markdown, where an escaped sign is a sign again. An address that is written out (`http://...`) stays text here,
+/// and some readers make a link of it.
 #[must_use]
 pub fn escape(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
     let mut escaped = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
+    let Some(codes) = codes(&parts) else {
+        push_escaped(&mut escaped, text);
+        return escaped;
+    };
+    let mut codes = codes.iter();
+    for plain in parts.iter().step_by(2) {
+        push_escaped(&mut escaped, plain);
+        if let Some(code) = codes.next() {
+            push_code(&mut escaped, code);
+        }
+    }
+    escaped
+}
+
+/// Returns what stands between each pair of backticks, of the parts between all backticks; nothing where one has no
+/// other, or where what stands between two cannot be code.
+fn codes(parts: &[&str]) -> Option<Vec<String>> {
+    if parts.len().is_multiple_of(2) {
+        return None;
+    }
+    let within = parts.iter().skip(1).step_by(2);
+    within.map(|part| code(part)).collect()
+}
+
+/// Returns text as it stands in a code span; nothing where it could end a table's cell or begin a formula.
+fn code(text: &str) -> Option<String> {
+    let code: String = text.chars().filter_map(in_line).collect();
+    let is_formula = FORMULAS.iter().any(|begin| code.contains(*begin));
+    let fits = !code.trim().is_empty() && !code.contains('|') && !is_formula;
+    fits.then_some(code)
+}
+
+/// Returns a character as it stands within a line: a line end is a space, a control character nothing.
+fn in_line(character: char) -> Option<char> {
+    match character {
+        '\n' | '\r' | '\t' => Some(' '),
+        other => (!other.is_control()).then_some(other),
+    }
+}
+
+fn push_escaped(escaped: &mut String, text: &str) {
+    let mut characters = text.chars().filter_map(in_line).peekable();
+    while let Some(character) = characters.next() {
         match character {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
+            '`' | '*' | '_' | '[' | ']' | '|' | '~' => {
                 escaped.push('\\');
                 escaped.push(character);
             }
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),
-            '$' => escaped.push_str("&#36;"),
-            '\n' | '\r' | '\t' => escaped.push(' '),
-            other if other.is_control() => {}
+            '$' | '\\' => {
+                let mut run = String::from(character);
+                while let Some(next) = characters.next_if(|next| goes_on(&run, *next)) {
+                    run.push(next);
+                }
+                push_code(escaped, &run);
+            }
             other => escaped.push(other),
         }
     }
-    escaped
+}
+
+/// Returns whether a run of dollar signs and backslashes goes on. Two dollar signs never stand side by side: they are
+/// one of [`FORMULAS`].
+fn goes_on(run: &str, next: char) -> bool {
+    match next {
+        '\\' => true,
+        '$' => !run.ends_with('$'),
+        _ => false,
+    }
+}
+
+fn push_code(escaped: &mut String, code: &str) {
+    if escaped.ends_with('`') {
+        escaped.push_str(APART);
+    }
+    escaped.push('`');
+    escaped.push_str(code);
+    escaped.push('`');
 }
 
 /// Returns a report as Markdown (tables in the form that JupyterLab, nbconvert and code hosts
@@ -91,13 +167,21 @@ fn block_to_markdown(block: &Block) -> String {
     }
 }
 
-/// Escapes a paragraph, so that its beginning is not taken for a heading, a list or a quotation.
-fn escape_start(text: &str) -> String {
-    let escaped = escape(text.trim());
-    if escaped.starts_with(['#', '-', '+', '=']) {
+/// Escapes a paragraph or the text of a list's item, so that its beginning is not taken for a heading, a list, a
+/// definition, a table or a rule.
+pub(crate) fn escape_start(text: &str) -> String {
+    let escaped = escape(text);
+    let escaped = escaped.trim();
+    if escaped.starts_with(['#', '-', '+', '=', ':']) {
         return format!("\\{escaped}");
     }
-    escaped
+    let rest = escaped.trim_start_matches(|one: char| one.is_ascii_digit());
+    let digits = escaped.strip_suffix(rest).unwrap_or_default();
+    let ends_marker = |after: &str| after.is_empty() || after.starts_with(' ');
+    if !digits.is_empty() && rest.strip_prefix(['.', ')']).is_some_and(ends_marker) {
+        return format!("{digits}\\{rest}");
+    }
+    escaped.to_owned()
 }
 
 fn table_to_markdown(columns: &[Column], rows: &[Vec<String>]) -> String {
@@ -251,6 +335,24 @@ fn text_line(columns: &[Column], widths: &[usize], entries: &[String]) -> String
     text.trim_end().to_owned()
 }
 
+/// Returns what a reader of Markdown takes for text, without escaped characters.
+#[cfg(test)]
+pub(crate) fn outside_code(markdown: &str) -> String {
+    let mut outside = String::new();
+    let (mut is_code, mut is_escaped) = (false, false);
+    for character in markdown.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '`' => is_code = !is_code,
+            '\\' if !is_code => is_escaped = true,
+            other if !is_code => outside.push(other),
+            _ => {}
+        }
+    }
+    assert!(!is_code, "{markdown}");
+    outside
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,8 +365,78 @@ mod tests {
             vec![vec!["a|b <i> `x` $y$\n*z*".to_owned(), "3".to_owned()]],
         );
         let expected = "**sizes \\| 1**\n\n| name | n |\n|:---|---:|\n\
-            | a\\|b &lt;i&gt; \\`x\\` &#36;y&#36; \\*z\\* | 3 |";
+            | a\\|b &lt;i&gt; `x` `$`y`$` \\*z\\* | 3 |";
         assert_eq!(report_to_markdown(&report), expected);
+    }
+
+    #[test]
+    fn what_stands_between_paired_backticks_is_code() {
+        assert_eq!(escape("run `a_b <c>` and `d`"), "run `a_b <c>` and `d`");
+        assert_eq!(escape("`a\nb\u{7}`"), "`a b`");
+    }
+
+    #[test]
+    fn backticks_that_cannot_be_code_are_escaped() {
+        assert_eq!(escape("a `b` c `d"), "a \\`b\\` c \\`d");
+        assert_eq!(escape("``a``"), "\\`\\`a\\`\\`");
+        assert_eq!(escape("`a` ` `"), "\\`a\\` \\` \\`");
+        assert_eq!(escape("`a|b`"), "\\`a\\|b\\`");
+        assert_eq!(escape("`a\u{7}$\u{7}$`"), "\\`a`$`&#8203;`$`\\`");
+    }
+
+    #[test]
+    fn code_spans_never_touch() {
+        assert_eq!(escape("`a``b`"), "`a`&#8203;`b`");
+        assert_eq!(escape("$`a`\\"), "`$`&#8203;`a`&#8203;`\\`");
+        assert_eq!(escape("\\\\$$\\x"), "`\\\\$`&#8203;`$\\`x");
+        assert_eq!(escape("`$"), "\\`&#8203;`$`");
+    }
+
+    #[test]
+    fn no_formula_begins_outside_of_code() {
+        let formulas = [
+            "$x$",
+            "$$x$$",
+            "\\(x\\)",
+            "\\[x\\]",
+            "\\begin{a}x\\end{a}",
+            "a `b $x$",
+            "`$$` x `$$`",
+            "`\\begin{a}` x `\\end{a}`",
+        ];
+        for formula in formulas {
+            let escaped = escape(formula);
+            assert!(!outside_code(&escaped).contains(['$', '\\']), "{escaped}");
+            for begin in FORMULAS {
+                assert!(!escaped.contains(begin), "{escaped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cell_keeps_its_border_whatever_stands_in_it() {
+        let row = vec!["`a|b`".to_owned(), "`c` | $".to_owned()];
+        let columns = vec![Column::text("x"), Column::text("y")];
+        let table = report_to_markdown(&Report::new().with_table("", columns, vec![row]));
+        let expected = "| \\`a\\|b\\` | `c` \\| `$` |";
+        assert_eq!(table.lines().next_back(), Some(expected));
+    }
+
+    #[test]
+    fn the_beginning_of_a_paragraph_is_text() {
+        let starts = [
+            ("# a", "\\# a"),
+            ("- a", "\\- a"),
+            (": a", "\\: a"),
+            ("2026. a", "2026\\. a"),
+            ("1) a", "1\\) a"),
+            ("3.", "3\\."),
+            ("1.1.0 is live", "1.1.0 is live"),
+            ("\u{7}  # a", "\\# a"),
+        ];
+        for (text, expected) in starts {
+            assert_eq!(escape_start(text), expected);
+        }
     }
 
     #[test]

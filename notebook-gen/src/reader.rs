@@ -1,5 +1,6 @@
 //! Notebooks as text of a terminal, for readers without a page. What a notebook holds is not trusted: nothing of it
-//! steers the terminal, and HTML and pictures are named, not shown.
+//! steers the terminal. Pictures are named, not shown, and so are outputs that are HTML only; HTML within Markdown stays
+//! the text that it is.
 
 mod prose;
 
@@ -8,6 +9,9 @@ use nbformat::v4::{Cell, Notebook, Output};
 
 use crate::narrow::lines_within;
 use crate::{Error, Result};
+
+/// What a control sequence begins with.
+const INTRODUCER: &str = "\u{1b}[";
 
 /// Returns a notebook as text of which no line is longer than `width` characters where its words allow that: prose
 /// with its tables aligned, each cell's command, and below it what it gave.
@@ -66,12 +70,14 @@ fn blocks_of(cell: &Cell, width: usize) -> Vec<String> {
 
 fn shown(output: &Output, width: usize) -> String {
     match output {
-        Output::Stream { text, .. } => lines_within(clean(&text.0).trim_end(), width),
+        Output::Stream { text, .. } => lines_within(clean_output(&text.0).trim_end(), width),
         Output::DisplayData(display) => of_media(&display.data, width),
         Output::ExecuteResult(result) => of_media(&result.data, width),
         Output::Error(error) => {
-            let lines: Vec<String> = error.traceback.iter().map(|line| clean(line)).collect();
-            let first = format!("{}: {}", clean(&error.ename), clean(&error.evalue));
+            let lines = error.traceback.iter().map(|line| clean_output(line));
+            let lines: Vec<String> = lines.collect();
+            let (name, value) = (clean_output(&error.ename), clean_output(&error.evalue));
+            let first = format!("{name}: {value}");
             lines_within(&format!("{first}\n{}", lines.join("\n")), width)
         }
     }
@@ -95,23 +101,54 @@ fn of_media(media: &Media, width: usize) -> String {
         )
     });
     match (is_picture, markdown, plain) {
-        (true, _, Some(text)) => lines_within(&format!("(picture) {}", clean(text)), width),
+        (true, _, Some(text)) => lines_within(&format!("(picture) {}", clean_output(text)), width),
         (true, _, None) => "(picture without a text)".to_owned(),
-        (false, Some(text), _) => prose::markdown_to_text(text, width),
-        (false, None, Some(text)) => clean(text),
+        (false, Some(text), _) => prose::markdown_to_text(&without_sequences(text), width),
+        (false, None, Some(text)) => clean_output(text),
         (false, None, None) => "(an output that only a page shows)".to_owned(),
     }
 }
 
-/// Takes away what steers a terminal, and what changes the direction in which text is read.
+/// Takes away what steers a terminal, and what changes the direction in which text is read. Nothing that can be seen
+/// goes: what hides in a sequence is shown as text.
 fn clean(text: &str) -> String {
-    let text = console::strip_ansi_codes(text);
     let shown = |one: &char| match one {
         '\n' => true,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => false,
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
         other => !other.is_control(),
     };
     text.replace('\t', "    ").chars().filter(shown).collect()
+}
+
+/// Cleans what a program wrote, whose sequences for colours are no part of the text.
+fn clean_output(text: &str) -> String {
+    clean(&without_sequences(text))
+}
+
+/// Takes away control sequences (ECMA-48), each from its introducer to its final byte. Control strings stay: they may
+/// hold any text, which would be hidden.
+fn without_sequences(text: &str) -> String {
+    let mut parts = text.split(INTRODUCER);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match after_sequence(part) {
+            Some(rest) => kept.push_str(rest),
+            None => {
+                kept.push_str(INTRODUCER);
+                kept.push_str(part);
+            }
+        }
+    }
+    kept
+}
+
+/// Returns what follows the parameters, the intermediate bytes and the final byte of a control sequence; nothing where
+/// they are none.
+fn after_sequence(text: &str) -> Option<&str> {
+    let rest = text.trim_start_matches(|one: char| matches!(one, '0'..='?'));
+    let rest = rest.trim_start_matches(|one: char| matches!(one, ' '..='/'));
+    rest.strip_prefix(|one: char| matches!(one, '@'..='~'))
 }
 
 #[cfg(test)]
@@ -154,6 +191,17 @@ mod tests {
             text.ends_with("(an output that only a page shows)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn no_text_hides_in_a_sequence() {
+        let source = json!(["%release\u{1b}]\n", "// anything"]);
+        let output = "\u{1b}[1;31mred\u{1b}[0m \u{1b}]8;;x\u{7}b \u{1b}[\u{200f}c";
+        let printed = json!({ "output_type": "stream", "name": "stdout", "text": [output] });
+        let code = json!({ "cell_type": "code", "id": "a", "metadata": {}, "execution_count": 1,
+            "source": source, "outputs": [printed] });
+        let expected = "[1] %release]\n    // anything\n\nred ]8;;xb [c";
+        assert_eq!(text_of(json!([code])), expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Documents of a record, such as runbooks, as Markdown that pages show. They are written in a few forms of
-//! Markdown with values between: the forms are kept, and nothing else in them is markup.
+//! Markdown with values between: headings, lists, tables and code are kept, and nothing else in them is markup.
 
-use crate::markdown::escape;
+use crate::markdown::{escape, escape_start};
 
 /// Headings of a document stand below those of the page.
 const BELOW: usize = 2;
@@ -56,30 +56,32 @@ fn shown(line: &str, columns: usize) -> (Form, String) {
         && (1..=DEEPEST).contains(&hashes)
     {
         let depth = (hashes + BELOW).min(DEEPEST);
-        return (
-            Form::Heading,
-            format!("{} {}", "#".repeat(depth), inline(rest)),
-        );
+        let shown = format!("{} {}", "#".repeat(depth), title(rest));
+        return (Form::Heading, shown);
     }
     if let Some(rest) = line.strip_prefix("- ") {
-        return (Form::Bullet, format!("- {}", inline(rest)));
+        return (Form::Bullet, format!("- {}", escape_start(rest)));
     }
     if let Some((number, rest)) = line.split_once(". ")
         && number.len() <= 3
         && !number.is_empty()
         && number.chars().all(|one| one.is_ascii_digit())
     {
-        return (Form::Number, format!("{number}. {}", inline(rest)));
+        return (Form::Number, format!("{number}. {}", escape_start(rest)));
     }
     if line.len() > 1 && line.starts_with('|') && line.ends_with('|') {
         return (Form::Table, row(line, columns));
     }
-    let shown = inline(line);
-    // No line of a paragraph begins as a heading, a list or a rule does.
-    if line.starts_with(['#', '-', '+', '=']) {
-        return (Form::Plain, format!("\\{shown}"));
+    (Form::Plain, escape_start(line))
+}
+
+/// Signs at the end of a heading's text belong to it: without the backslash a reader would leave them out.
+fn title(text: &str) -> String {
+    let escaped = escape(text.trim());
+    match escaped.strip_suffix('#') {
+        Some(before) => format!("{before}\\#"),
+        None => escaped,
     }
-    (Form::Plain, shown)
 }
 
 fn cells(line: &str) -> Vec<&str> {
@@ -90,43 +92,23 @@ fn cells(line: &str) -> Vec<&str> {
 
 /// A value may hold the border of a table: what is beyond the columns belongs to the last.
 fn row(line: &str, columns: usize) -> String {
-    let mut cells: Vec<String> = cells(line).into_iter().map(str::to_owned).collect();
-    let rule = |cell: &String| !cell.is_empty() && cell.chars().all(|one| matches!(one, '-' | ':'));
+    let cells = cells(line);
+    let rule = |cell: &&str| !cell.is_empty() && cell.chars().all(|one| matches!(one, '-' | ':'));
     if columns > 0 && cells.iter().all(rule) {
         return format!("|{}|", cells.join("|"));
     }
+    let mut cells: Vec<String> = cells.into_iter().map(escape).collect();
     if columns > 0 && cells.len() > columns {
         let beyond = cells.split_off(columns - 1);
-        cells.push(beyond.join(" | "));
+        cells.push(beyond.join(" \\| "));
     }
-    let cells: Vec<String> = cells.iter().map(|cell| inline(cell)).collect();
     format!("| {} |", cells.join(" | "))
-}
-
-/// Keeps code between backticks, and escapes everything else.
-fn inline(text: &str) -> String {
-    let parts: Vec<&str> = text.split('`').collect();
-    if parts.len().is_multiple_of(2) {
-        return escape(text);
-    }
-    let parts = parts.iter().enumerate().map(|(index, part)| {
-        if index.is_multiple_of(2) {
-            return escape(part);
-        }
-        let code: String = part.chars().filter(|one| !one.is_control()).collect();
-        // Also within code a table's border has to be escaped.
-        if code.is_empty() {
-            "\\`\\`".to_owned()
-        } else {
-            format!("`{}`", code.replace('|', "\\|"))
-        }
-    });
-    parts.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::runbook_to_markdown;
+    use crate::markdown::outside_code;
 
     #[test]
     fn the_forms_of_a_runbook_are_kept() {
@@ -154,15 +136,39 @@ mod tests {
         ];
         for text in hostile {
             let shown = runbook_to_markdown(text);
-            let outside: String = shown.split('`').step_by(2).collect();
-            assert!(!outside.contains('<'), "{shown}");
-            assert!(
-                !outside.replace("\\[", "").replace("\\]", "").contains(']'),
-                "{shown}"
-            );
-            assert!(!outside.replace("\\*", "").contains('*'), "{shown}");
-            assert!(!outside.contains('$'), "{shown}");
+            let outside = outside_code(&shown);
+            assert!(!outside.contains(['<', '*', '[', ']', '$']), "{shown}");
         }
+    }
+
+    #[test]
+    fn no_form_begins_within_another() {
+        let lines = [
+            ("- - a", "- \\- a"),
+            ("- # a", "- \\# a"),
+            ("-     a", "- a"),
+            ("- 1. a", "- 1\\. a"),
+            ("- > a", "- &gt; a"),
+            ("- - - -", "- \\- - -"),
+            ("1. 2) a", "1. 2\\) a"),
+            ("1. = a", "1. \\= a"),
+            ("1) a", "1\\) a"),
+            ("2026. a", "2026\\. a"),
+            ("a\n===", "a  \n\\==="),
+            ("a\n:-:", "a  \n\\:-:"),
+            ("# a #", "### a \\#"),
+            ("\u{7}# a", "\\# a"),
+        ];
+        for (line, expected) in lines {
+            assert_eq!(runbook_to_markdown(line), expected);
+        }
+    }
+
+    #[test]
+    fn code_holds_no_border_of_a_table() {
+        let text = "`a|b`\n\n| a | b |\n|---|---|\n| `x|y` | `z` |\n";
+        let expected = "\\`a\\|b\\`\n\n| a | b |\n|---|---|\n| \\`x | y\\` \\| `z` |";
+        assert_eq!(runbook_to_markdown(text), expected);
     }
 
     #[test]

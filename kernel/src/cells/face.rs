@@ -74,6 +74,11 @@ impl CellFace {
         self.lock().live.under_way()
     }
 
+    /// Says first of all that the stop button was heard.
+    pub fn stop(&self) {
+        self.note(|noted| noted.live.stop());
+    }
+
     /// Takes what the record says meanwhile.
     pub fn look(&self, look: Look) {
         self.note(|noted| noted.live.look(look));

@@ -61,9 +61,14 @@ impl Known for ProjectWords {
             .project
             .as_ref()
             .and_then(|project| project.runs().list().ok());
-        runs.unwrap_or_default()
-            .iter()
-            .map(ToString::to_string)
+        let runs = runs.unwrap_or_default();
+        runs.iter().rev().map(ToString::to_string).collect()
+    }
+
+    fn notebooks(&self) -> Vec<String> {
+        code_deploy_notebook_gen::names()
+            .into_iter()
+            .map(str::to_owned)
             .collect()
     }
 

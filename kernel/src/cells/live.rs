@@ -18,6 +18,9 @@ const LINES: usize = 40;
 /// Answers of gates that the display keeps: more than a release asks.
 const GATES: usize = 24;
 
+/// What stands first once the stop button was heard.
+const STOPPING: &str = "stops at its next safe point; the stop button once more ends it now";
+
 /// What the display of a command shows.
 pub struct Live {
     began: Instant,
@@ -30,6 +33,8 @@ pub struct Live {
     step: Option<StepName>,
     progress: Option<Progress>,
     look: Option<Look>,
+    /// Whether somebody wants it to stop.
+    is_stopping: bool,
     moved: bool,
 }
 
@@ -46,6 +51,7 @@ impl Live {
             step: None,
             progress: None,
             look: None,
+            is_stopping: false,
             moved: false,
         }
     }
@@ -69,6 +75,7 @@ impl Live {
                 self.step = None;
                 self.progress = None;
                 self.look = None;
+                self.began = Instant::now();
             }
             EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
             EventBody::StepFinished { .. } => {
@@ -105,6 +112,12 @@ impl Live {
         self.moved = true;
     }
 
+    /// Says first of all that the stop button was heard.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+        self.tick();
+    }
+
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
         self.look = Some(look);
@@ -124,6 +137,7 @@ impl Live {
     pub fn settle(&mut self) {
         self.progress = None;
         self.step = None;
+        self.is_stopping = false;
         self.ended = Some(Instant::now());
         self.moved = self.shows();
     }
@@ -142,6 +156,9 @@ impl Live {
 
     fn text(&self) -> String {
         let mut text = String::new();
+        if self.is_stopping {
+            text.push_str(&format!("{STOPPING}\n"));
+        }
         if self.left_out > 0 {
             text.push_str(&self.earlier());
             text.push('\n');
@@ -195,7 +212,8 @@ impl Live {
         let stands = self.look.as_ref();
         let stands = stands.map(|look| format!("{}: {}", look.what, look.stands));
         let now = self.under_way().map(|what| format!("now {what}"));
-        let parts: Vec<String> = [stands, now, Some(self.time())]
+        let stopping = self.is_stopping.then(|| STOPPING.to_owned());
+        let parts: Vec<String> = [stopping, stands, now, Some(self.time())]
             .into_iter()
             .flatten()
             .map(|part| html::sentence(&part))
@@ -237,4 +255,57 @@ fn progress_line(progress: &Progress) -> String {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.0} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use code_deploy_record::{Digest, Direction, Outcome};
+
+    use super::*;
+
+    fn event(body: EventBody) -> Event {
+        Event {
+            seq: 1,
+            time: chrono::DateTime::UNIX_EPOCH,
+            actor: "engine".to_owned(),
+            prev: Digest::ZERO,
+            body,
+        }
+    }
+
+    fn shown(live: &mut Live) -> String {
+        let bundle = live.take().map(|bundle| format!("{bundle:?}"));
+        bundle.unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_under_way_goes_with_its_step_and_a_stop_that_was_heard_stands_first() {
+        let mut live = Live::new();
+        let progress = Progress {
+            what: "smoke: buy".to_owned(),
+            elapsed: Duration::ZERO,
+            limit: None,
+            share: None,
+        };
+        live.progress(&progress);
+        live.stop();
+        let text = shown(&mut live);
+        assert!(
+            text.contains("smoke: buy") && text.contains(STOPPING),
+            "{text}"
+        );
+        assert_eq!(live.under_way().as_deref(), Some("smoke: buy (0 s)"));
+        live.event(&event(EventBody::StepFinished {
+            step: "release.smoke".parse().unwrap(),
+            direction: Direction::Apply,
+            outcome: Outcome::Done,
+            duration_us: 1,
+            problem: None,
+        }));
+        assert_eq!(live.under_way(), None);
+        live.settle();
+        assert!(!shown(&mut live).contains(STOPPING));
+    }
 }

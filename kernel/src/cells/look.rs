@@ -46,10 +46,14 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Returns the steps of a command of a phase, or of one that carries whole runs.
+    /// Returns the steps of a command of a phase, or of one that carries a run on as a whole.
     pub fn of(command: &Command) -> Option<Self> {
         let whole = match command {
-            Command::Resume(_) => true,
+            Command::Resume(_)
+            | Command::Rollback(_)
+            | Command::Retry(_)
+            | Command::Skip(_)
+            | Command::Abandon(_) => true,
             Command::Open(arguments) => deploys_demonstration(arguments),
             _ => false,
         };

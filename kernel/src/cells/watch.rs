@@ -73,6 +73,7 @@ impl Watch<'_> {
                 }
                 () = self.interrupt.requested(), if !self.token.is_cancelled() => {
                     self.token.cancel();
+                    self.face.stop();
                     says_at = Some(Instant::now() + SAYS_AFTER);
                 }
                 done = &mut work => break joined(done),

@@ -45,6 +45,9 @@ impl Dispatcher {
             for path in pages::write_chart(&chart, out)? {
                 self.face.text(&path.display().to_string());
             }
+        } else if self.opened.is_none() {
+            self.face
+                .text("`--out FOLDER` writes the chart as SVG and PNG.");
         }
         Ok(Exit::Done)
     }
@@ -84,10 +87,7 @@ impl Dispatcher {
             Ok::<_, Failure>(self.project()?.notebooks_of(&run.started()?.run))
         };
         if arguments.notebooks.is_empty() {
-            let folder = of_run()?;
-            let names = code_deploy_notebook_gen::names().join(", ");
-            self.face
-                .text(&format!("Notebooks in {}: {names}", folder.display()));
+            self.face.text(&show::notebook::listed(&of_run()?)?);
             return Ok(Exit::Done);
         }
         for wanted in &arguments.notebooks {
@@ -95,7 +95,8 @@ impl Dispatcher {
             let path = if path.is_file() {
                 path
             } else {
-                show::notebook::named(wanted, &of_run()?)?
+                let name = show::notebook::named(wanted)?;
+                of_run()?.join(format!("{name}.ipynb"))
             };
             show::notebook::show(&path, &*self.face)?;
         }

@@ -22,8 +22,10 @@ pub trait Known {
     fn targets(&self) -> Vec<String>;
     /// Sections of a verb.
     fn sections(&self, verb: &str) -> Vec<String>;
-    /// Runs of the project.
+    /// Runs of the project, the last one first.
     fn runs(&self) -> Vec<String>;
+    /// Notebooks of a run.
+    fn notebooks(&self) -> Vec<String>;
     /// Charts.
     fn charts(&self) -> Vec<String>;
     /// Views of a record.
@@ -88,6 +90,7 @@ fn arguments(
         ("chart", 0) => of(known.charts(), "chart"),
         ("record", 0) => of(known.views(), "view"),
         ("verify", _) => of(known.runs(), "run"),
+        ("show", _) => of(known.notebooks(), "notebook"),
         (verb, 0) => of(known.sections(verb), "section"),
         _ => Vec::new(),
     }

@@ -149,14 +149,19 @@ fn kernels(machine: &Machine) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (folder, program) in &installed {
         let found = format!("{} runs {program}", folder.display());
-        let cure = match broken(Path::new(program)) {
-            Some(cure) => cure,
-            None if side_by_side => "",
-            None => {
-                "It runs another program than this one; `code-deploy kernel install` changes that."
-            }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let install = match &*name {
+            "code-deploy" => "`code-deploy kernel install`".to_owned(),
+            name => format!("`code-deploy kernel install --name {name}`"),
         };
-        let cure = cure.to_owned();
+        let cure = match broken(Path::new(program)) {
+            Some(Broken::Gone) => format!("That program is gone; run {install}."),
+            Some(Broken::NotExecutable) => {
+                "That program may not be executed; mend its permissions.".to_owned()
+            }
+            None if side_by_side => String::new(),
+            None => format!("It runs another program than this one; {install} changes that."),
+        };
         findings.push(Finding { what, found, cure });
     }
     if findings.is_empty() {
@@ -173,14 +178,18 @@ fn kernels(machine: &Machine) -> Vec<Finding> {
     findings
 }
 
-/// Returns what is to be done about a program that cannot be started.
-fn broken(program: &Path) -> Option<&'static str> {
+/// Why a program cannot be started.
+enum Broken {
+    Gone,
+    NotExecutable,
+}
+
+fn broken(program: &Path) -> Option<Broken> {
     if !program.is_file() {
-        return Some("That program is gone; run `code-deploy kernel install`.");
+        return Some(Broken::Gone);
     }
     let may = nix::unistd::access(program, nix::unistd::AccessFlags::X_OK);
-    may.is_err()
-        .then_some("That program may not be executed; mend its permissions.")
+    may.is_err().then_some(Broken::NotExecutable)
 }
 
 fn process_handles() -> Finding {

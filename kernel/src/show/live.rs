@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use code_deploy_engine::Spec;
-use code_deploy_engine::http::HttpClient;
+use code_deploy_engine::http::{HttpClient, Request};
 use code_deploy_engine::target::Observed;
 use code_deploy_record::{Clock as _, Column, RunLock, RunState, SystemClock};
 use serde::{Deserialize, Serialize};
@@ -77,7 +76,7 @@ pub async fn look(session: &Session, state: &RunState) -> Live {
     let seen = match observed {
         Ok(observed) => Ok(Seen {
             rows: rows(&observed),
-            answers: ask(spec, &observed).await,
+            answers: ask(session, &observed).await,
             stopped,
         }),
         Err(error) => Err(error.to_string()),
@@ -89,29 +88,35 @@ pub async fn look(session: &Session, state: &RunState) -> Live {
     }
 }
 
-/// Asks each service of which an instance runs, where users reach it, by the probe that says whether it may get requests.
-async fn ask(spec: &Spec, observed: &Observed) -> BTreeMap<String, String> {
+/// Asks each service that has traffic where users reach it, by the probe that says whether it may get requests, of
+/// the release with the largest share. It is asked for that release on purpose: routers count such a request apart
+/// from those of users, by which a release is judged.
+async fn ask(session: &Session, observed: &Observed) -> BTreeMap<String, String> {
     let http = HttpClient::new();
     let asked = observed.addresses.iter().filter_map(|place| {
-        let mut instances = observed.instances.iter();
-        let runs = instances.any(|one| one.running && one.service == place.service);
-        let service = spec
-            .services
-            .iter()
-            .find(|service| service.name == place.service);
-        let probes = &service.filter(|_| runs)?.file.probes;
+        let shares = observed.traffic.get(&place.service)?;
+        let (release, _) = shares.iter().max_by_key(|(_, share)| **share)?;
+        let services = session.spec.services.iter();
+        let service = services
+            .into_iter()
+            .find(|service| service.name == place.service)?;
+        let probes = &service.file.probes;
         let path = [&probes.readiness, &probes.liveness, &probes.startup];
         let path = path.into_iter().flatten().next()?;
         let front = observed.fronts.get(&place.service);
         let base = front.map_or_else(|| format!("http://{}", place.address), Clone::clone);
-        let (http, url) = (&http, format!("{base}{path}"));
-        Some(async move { (place.service.clone(), answer(http, &url).await) })
+        let request = Request {
+            secret_headers: session.target.reach(release),
+            ..Request::get(format!("{base}{path}"), ANSWER)
+        };
+        let http = &http;
+        Some(async move { (place.service.clone(), answer(http, &request).await) })
     });
     futures::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn answer(http: &HttpClient, url: &str) -> String {
-    match http.get(url, ANSWER).await {
+async fn answer(http: &HttpClient, request: &Request) -> String {
+    match http.send(request).await {
         Ok(answer) => {
             let took = answer.elapsed.as_secs_f64() * 1e3;
             format!("{} in {took:.1} ms", answer.status.as_u16())

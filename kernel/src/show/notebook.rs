@@ -1,7 +1,7 @@
 //! `show`: a notebook as text, for readers without a page.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use code_deploy_notebook_gen::{names, notebook_to_text};
 
@@ -15,20 +15,43 @@ const WIDTH: usize = 110;
 /// The largest notebook that is read, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// Returns the notebook of a run whose name begins with a word, such as `09`.
+/// Returns which of a run's notebooks a folder has, in words.
 ///
 /// # Errors
-/// Where none or more than one begins with it, or the run left none.
-pub fn named(wanted: &Path, folder: &Path) -> Result<PathBuf, Failure> {
+/// Where it has none.
+pub fn listed(folder: &Path) -> Result<String, Failure> {
+    let names = names().into_iter();
+    let there: Vec<_> = names
+        .filter(|name| folder.join(format!("{name}.ipynb")).is_file())
+        .collect();
+    if there.is_empty() {
+        let what = format!("there are no notebooks of the run in {}", folder.display());
+        return Err(refused(
+            what,
+            "`code-deploy notebooks` writes them.".to_owned(),
+        ));
+    }
+    Ok(format!(
+        "Notebooks in {}: {}",
+        folder.display(),
+        there.join(", ")
+    ))
+}
+
+/// Returns the name of the notebook of a run that begins with a word, such as `09`.
+///
+/// # Errors
+/// Where none or more than one begins with it.
+pub fn named(wanted: &Path) -> Result<&'static str, Failure> {
     let word = wanted.to_string_lossy();
-    let begins = |name: &&str| {
+    let begins = |name: &&'static str| {
         let begin = name.get(..word.len());
         begin.is_some_and(|begin| begin.eq_ignore_ascii_case(&word))
     };
     let known = names();
-    let found: Vec<&str> = known.iter().copied().filter(begins).collect();
+    let found: Vec<&'static str> = known.iter().copied().filter(begins).collect();
     match found[..] {
-        [name] => Ok(folder.join(format!("{name}.ipynb"))),
+        [name] => Ok(name),
         [] => {
             let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
             let next = format!(
@@ -36,7 +59,10 @@ pub fn named(wanted: &Path, folder: &Path) -> Result<PathBuf, Failure> {
                 did_you_mean(&word, &known),
                 known.join(", ")
             );
-            Err(refused(format!("there is no notebook `{word}`"), next))
+            Err(refused(
+                format!("there is no file and no notebook of a run `{word}`"),
+                next,
+            ))
         }
         ref more => {
             let what = format!(

@@ -58,7 +58,7 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
     ];
     facts.extend(under_way(state).map(|text| fact("Step", text)));
     facts.extend(last_gate(state).map(|text| fact("Last gate", text)));
-    facts.extend(time(state).map(|text| fact("Time", text)));
+    facts.extend(time(state, live).map(|text| fact("Time", text)));
     if let Some(last) = state.last {
         facts.push(fact("Last entry", utc(last)));
     }
@@ -153,11 +153,11 @@ fn between_phases(state: &RunState) -> String {
 
 /// Returns the step that began last and has not ended, where the run goes on.
 fn step_under_way(state: &RunState) -> Option<(&StepName, &StepState)> {
-    let open = |status| {
-        matches!(
-            status,
-            StepStatus::Intended | StepStatus::Applied | StepStatus::Undoing
-        )
+    let is_back = state.rollback.is_some();
+    let open = |status| match status {
+        StepStatus::Intended | StepStatus::Applied => !is_back,
+        StepStatus::Undoing => true,
+        _ => false,
     };
     let steps = state.steps.iter().filter(|(_, step)| open(step.status));
     let last = steps.max_by_key(|(_, step)| step.started);
@@ -178,8 +178,11 @@ fn under_way(state: &RunState) -> Option<String> {
         let expected = planned.expected_ms as f64 / 1e3;
         format!(", planned for {expected:.1} s: {}", planned.title)
     });
-    let since = step.started.format("%H:%M:%S UTC");
-    Some(format!("{name}, since {since}{expected}"))
+    let since = match step.attempt {
+        0 | 1 => format!("since {}", step.started.format("%H:%M:%S UTC")),
+        again => format!("attempt {again}"),
+    };
+    Some(format!("{name}, {since}{expected}"))
 }
 
 fn last_gate(state: &RunState) -> Option<String> {
@@ -192,10 +195,12 @@ fn last_gate(state: &RunState) -> Option<String> {
     ))
 }
 
-/// Says how long the run has taken by its last entry, beside what its plan says of all steps.
-fn time(state: &RunState) -> Option<String> {
+/// Says how long the run has taken, by now where a process works on it, beside what its plan says of all steps.
+fn time(state: &RunState, live: Option<&Live>) -> Option<String> {
     let last = state.finished.as_ref().map(|(.., time)| *time);
-    let spent = last.or(state.last)? - state.since?;
+    let now = live.filter(|live| live.worker.is_some());
+    let now = now.map(|live| live.time);
+    let spent = last.or(now).or(state.last)? - state.since?;
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let planned: u64 = planned.map(|step| step.expected_ms).sum();
     let word = if state.finished.is_some() {

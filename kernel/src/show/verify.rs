@@ -266,7 +266,8 @@ fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
                 Exit::Changed,
                 code,
                 what,
-                "Compare with a copy kept elsewhere.",
+                "Compare with a copy kept elsewhere. Notebooks that were run or saved again are written as they \
+                 were by `code-deploy notebooks --run RUN`.",
             )
         }
         Kind::Signature => {

@@ -53,13 +53,21 @@ impl Writer {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
+            // Pages part code spans with a space of no width.
             Event::Text(text) | Event::InlineHtml(text) | Event::Html(text) => {
-                self.text.push_str(&clean(&text));
+                self.text.push_str(&clean(&text).replace('\u{200b}', ""));
+            }
+            // Pages write these as code only so that no formula begins.
+            Event::Code(text) if text.chars().all(|one| matches!(one, '$' | '\\')) => {
+                self.text.push_str(&text);
             }
             Event::Code(text) => self.text.push_str(&format!("`{}`", clean(&text))),
             Event::SoftBreak => self.text.push(' '),
             Event::HardBreak => self.text.push('\n'),
-            Event::Rule => self.blocks.push("-".repeat(self.width.min(40))),
+            Event::Rule => {
+                self.flush();
+                self.put(&"-".repeat(self.room().min(40)));
+            }
             _ => {}
         }
     }
@@ -105,7 +113,9 @@ impl Writer {
                 self.link = Some((clean(&dest_url), self.text.len()));
             }
             Tag::Image { .. } => self.text.push_str("(picture) "),
-            Tag::Paragraph if self.mark.is_none() => self.flush(),
+            Tag::Paragraph | Tag::Heading { .. } | Tag::HtmlBlock | Tag::BlockQuote(_) => {
+                self.flush();
+            }
             _ => {}
         }
     }
@@ -125,7 +135,7 @@ impl Writer {
             TagEnd::CodeBlock => {
                 let text = std::mem::take(&mut self.text);
                 let lines = text.trim_end().lines().map(|line| format!("    {line}"));
-                self.blocks.push(lines.collect::<Vec<_>>().join("\n"));
+                self.put(&lines.collect::<Vec<_>>().join("\n"));
                 self.is_code = false;
             }
             TagEnd::TableCell => {
@@ -142,7 +152,7 @@ impl Writer {
             TagEnd::Table => {
                 if let Some(table) = self.table.take() {
                     let report = Report::new().with_table("", table.columns, table.rows);
-                    self.blocks.push(report_within(&report, self.width));
+                    self.put(&report_within(&report, self.room()));
                 }
             }
             TagEnd::Link => self.end_link(),
@@ -163,13 +173,40 @@ impl Writer {
 
     fn heading(&mut self, level: HeadingLevel) {
         let text = std::mem::take(&mut self.text);
+        let room = self.room();
+        let shown = lines_within(text.trim(), room);
         let line = match level {
             HeadingLevel::H1 => "=",
             HeadingLevel::H2 => "-",
-            _ => return self.blocks.push(text),
+            _ => return self.put(&shown),
         };
-        let rule = line.repeat(text.chars().count());
-        self.blocks.push(format!("{text}\n{rule}"));
+        let lengths = shown.lines().map(|line| line.chars().count());
+        let rule = line.repeat(lengths.max().unwrap_or(0).min(room));
+        self.put(&format!("{shown}\n{rule}"));
+    }
+
+    /// Returns how far in the text of the present item stands.
+    fn indent(&self) -> usize {
+        INDENT * self.lists.len()
+    }
+
+    /// Returns how wide a block may be where it stands.
+    fn room(&self) -> usize {
+        self.width.saturating_sub(self.indent())
+    }
+
+    /// Puts a block where it stands: among the lines of the list that is open, or on its own.
+    fn put(&mut self, block: &str) {
+        if self.lists.is_empty() {
+            self.blocks.push(block.to_owned());
+            return;
+        }
+        let mark = self.mark.take();
+        self.items
+            .extend(mark.map(|mark| mark.trim_end().to_owned()));
+        let within = " ".repeat(self.indent());
+        let lines = block.lines().map(|line| format!("{within}{line}"));
+        self.items.extend(lines);
     }
 
     /// Ends the paragraph or the item that is written.
@@ -183,7 +220,7 @@ impl Writer {
             return;
         }
         let mark = self.mark.take();
-        let within = " ".repeat(INDENT * self.lists.len());
+        let within = " ".repeat(self.indent());
         let mark = mark.unwrap_or(within);
         self.items
             .push(lines_within(&format!("{mark}{}", text.trim()), self.width));
@@ -214,6 +251,34 @@ mod tests {
         let expected = "One\n===\n\nA bold place (04_x.ipynb) and below, `code`.\n\nThere\n-----\n\n- a\n- b\n  1. c\n\n  \
                         Name   Count\n  -----  -----\n  x | y     10\n\n    line";
         assert_eq!(markdown_to_text(source, 80), expected);
+    }
+
+    #[test]
+    fn what_stands_in_a_list_stays_in_its_place() {
+        let code = markdown_to_text("- a\n\n  ```\n  code\n  ```\n- b", 80);
+        assert_eq!(code, "- a\n      code\n- b");
+        let heading = markdown_to_text("- a\n  # h\n- b", 80);
+        assert_eq!(heading, "- a\n  h\n  =\n- b");
+        let first = markdown_to_text("- ```\n  code\n  ```\n- b", 80);
+        assert_eq!(first, "-\n      code\n- b");
+        let table = markdown_to_text("- a\n\n  | n |\n  |---|\n  | 1 |\n\n- b", 80);
+        assert_eq!(table, "- a\n    n\n    -\n    1\n- b");
+    }
+
+    #[test]
+    fn headings_are_wrapped_and_their_rule_is_no_longer_than_the_width() {
+        let text = markdown_to_text(&format!("# {}", ["word"; 20].join(" ")), 40);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|widest| widest <= 40), "{text}");
+        assert_eq!(text.matches("word").count(), 20);
+        let rule = text.lines().next_back();
+        assert!(rule.is_some_and(|rule| rule.starts_with("==")), "{text}");
+    }
+
+    #[test]
+    fn signs_that_pages_write_as_code_are_read_as_themselves() {
+        let text = markdown_to_text(&crate::markdown::escape("$$5 and C:\\x, `y`"), 80);
+        assert_eq!(text, "$$5 and C:\\x, `y`");
     }
 
     #[test]

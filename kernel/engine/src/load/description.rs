@@ -13,7 +13,7 @@ pub(crate) fn description(profile: &LoadProfile, url: Option<&str>) -> Report {
     let data = match written {
         0 => "None has a method that changes data.".to_owned(),
         written => format!(
-            "{:.0} % have a method that may change data: what the service stores for them stays in its databases \
+            "{:.1} % have a method that may change data: what the service stores for them stays in its databases \
              after the run.",
             share(written)
         ),
@@ -37,7 +37,7 @@ pub(crate) fn description(profile: &LoadProfile, url: Option<&str>) -> Report {
             None => "none".to_owned(),
         };
         let share = format!("{:.1}", share(kind.weight));
-        vec![kind.method.clone(), kind.path.clone(), share, body]
+        vec![kind.method.clone(), without_values(&kind.path), share, body]
     });
     let caption = "Kinds of requests, evenly mixed; {n} is a number that grows, {uuid} a new UUID";
     Report::new()
@@ -45,7 +45,51 @@ pub(crate) fn description(profile: &LoadProfile, url: Option<&str>) -> Report {
         .with_table(caption, columns, rows.collect())
 }
 
+/// Returns a path with the names of its query alone: a value there may be a key.
+fn without_values(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else {
+        return path.to_owned();
+    };
+    let names = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=..."),
+        None => "...".to_owned(),
+    });
+    format!("{path}?{}", names.collect::<Vec<_>>().join("&"))
+}
+
 /// Returns whether a request's method is none of those that only read (RFC 9110, 9.2.1).
 fn may_change(kind: &LoadRequest) -> bool {
     !matches!(kind.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_says_what_may_change_data_and_no_header_body_or_value_of_a_query() {
+        let kinds = json!([
+            { "path": "/page?key=abc&flag", "weight": 300, "headers": { "x-token": "abc" } },
+            { "path": "/buy", "method": "POST", "body": "abc", "weight": 1 },
+            { "path": "/never", "weight": 0 },
+        ]);
+        let profile = json!({ "service": "shop", "rate": 10, "requests": kinds });
+        let profile: LoadProfile = serde_json::from_value(profile).unwrap();
+        let text =
+            serde_json::to_string(&description(&profile, Some("http://127.0.0.1:1"))).unwrap();
+        for part in [
+            "10 requests a second to service shop at http://127.0.0.1:1",
+            "0.3 % have a method that may change data",
+            "/page?key=...&...",
+            "99.7",
+            "3 bytes",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("abc") && !text.contains("/never"), "{text}");
+    }
 }

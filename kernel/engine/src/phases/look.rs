@@ -189,7 +189,14 @@ pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     }
 }
 
-/// Returns the URL where clients reach a service, if it has an address.
+/// Returns the URL where users reach a service: through what the place has in front of it, if there is something.
+pub(crate) fn front_url(observed: &Observed, service: &str) -> Option<String> {
+    let front = observed.fronts.get(service).cloned();
+    front.or_else(|| base_url(observed, service))
+}
+
+/// Returns the URL of a service's own address, if it has one: what only other services and checks ask for need not
+/// be reached by users.
 pub(crate) fn base_url(observed: &Observed, service: &str) -> Option<String> {
     let address = observed
         .addresses

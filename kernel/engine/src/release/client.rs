@@ -211,6 +211,12 @@ async fn start(context: &Context, planned: &PlannedStep) -> Result<Value, StepEr
             "Name a service under `client`.",
         ));
     };
+    let section = section_of(&planned.step);
+    let report = load::description(&profile, Some(&url));
+    let title = "What the outside client sends";
+    context
+        .report(planned.phase, section, title, report)
+        .await?;
     context
         .target
         .sample_into(Some(context.run.samples_path()))
@@ -232,12 +238,6 @@ async fn start(context: &Context, planned: &PlannedStep) -> Result<Value, StepEr
         path.into_os_string(),
     ];
     let started = process::spawn(&context.program, &arguments, &context.spec, &logs, &name)?;
-    let section = section_of(&planned.step);
-    let report = load::description(&profile, Some(&url));
-    let title = "What the outside client sends";
-    context
-        .report(planned.phase, section, title, report)
-        .await?;
     let client = CLIENT.to_owned();
     let body = EventBody::ClientStarted {
         client,

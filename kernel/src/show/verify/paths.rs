@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::Origin;
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunState, RunsFolder, SealFolder};
 
 use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
@@ -85,22 +85,21 @@ impl Subjects {
         Err(holds_nothing(path))
     }
 
-    /// Takes the notebooks that a run has left in its project, where no others are named.
+    /// Takes the notebooks that an ended run has left in its project, where they were signed and nothing else is
+    /// named. Others say no more than their record does.
     fn add_notebooks_of(
         &mut self,
         project: &Project,
         record: &RunFolder,
         arguments: &VerifyArgs,
     ) -> Result<(), Failure> {
-        let Some(started) = record
-            .started()
-            .ok()
-            .filter(|_| arguments.notebooks.is_none())
-        else {
+        let state = record.state().ok().filter(RunState::has_ended);
+        let Some(started) = state.and_then(|state| state.started) else {
             return Ok(());
         };
         let folder = project.notebooks_of(&started.run);
-        if folder.is_dir() {
+        let is_alone = arguments.notebooks.is_none() && arguments.paths.len() < 2;
+        if is_alone && folder.join(SealFolder::NAME).is_dir() {
             self.add_folder(&folder, false)?;
         }
         Ok(())

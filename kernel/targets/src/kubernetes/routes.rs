@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use code_deploy_engine::spec::StrategyKind;
+use code_deploy_engine::http::{HttpClient, HttpError};
+use code_deploy_engine::spec::{RouteFile, StrategyKind};
 use code_deploy_engine::target::{Shares, TargetError};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -26,6 +27,9 @@ use crate::lock::ChangeLock;
 
 /// How long a Gateway may take until it answers where users ask.
 const REACHED: Duration = Duration::from_secs(30);
+
+/// How long its answer is waited for.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// How long after a connection that was refused the next one is tried.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -178,9 +182,7 @@ impl KubernetesTarget {
                 .await?;
         }
         for (service, route) in &gateway.routes {
-            if let Some((host, port)) = route.reached_at() {
-                front_answers(service, &host, port).await?;
-            }
+            front_answers(service, route).await?;
         }
         Ok(())
     }
@@ -298,13 +300,20 @@ async fn served_version(connection: &Connection) -> Result<Option<&'static str>,
     Ok(None)
 }
 
-/// Waits until what stands where users ask takes connections.
-async fn front_answers(service: &str, host: &str, port: u16) -> Result<(), TargetError> {
+/// Waits until what stands where users ask takes connections, with TLS and a certificate that is trusted where they
+/// ask so: a client that starts later would find that out when users are served already.
+async fn front_answers(service: &str, route: &RouteFile) -> Result<(), TargetError> {
+    let Some((host, port)) = route.reached_at() else {
+        return Ok(());
+    };
     let end = tokio::time::Instant::now() + REACHED;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     loop {
         let why = match tokio::time::timeout_at(end, TcpStream::connect((bare, port))).await {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(_)) => match shown_certificate(&route.url).await {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            },
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
@@ -313,11 +322,28 @@ async fn front_answers(service: &str, host: &str, port: u16) -> Result<(), Targe
                 "the Gateway is not reached where users ask for it, at {host}:{port}, within {} s: {why}",
                 REACHED.as_secs()
             );
-            let next = "Look whether this machine finds that host, and whether the Gateway listens there; \
-                        or write another `url` in `kubernetes.gateway.routes`.";
+            let next = "Look whether this machine finds that host and trusts its certificate, and whether the Gateway \
+                        listens there; or write another `url` in `kubernetes.gateway.routes`.";
             return Err(transient(code::NOT_ROUTED, Some(service), what, next));
         }
         // The API does not say when a Gateway listens.
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Returns why no connection with TLS can be made, where the URL asks for one. Whether there is an answer is another
+/// matter: nobody may be served yet.
+async fn shown_certificate(url: &str) -> Result<(), String> {
+    if !is_secure(url) {
+        return Ok(());
+    }
+    match HttpClient::new().get(url, ANSWERED).await {
+        Err(HttpError::Connect { what, .. }) => Err(what),
+        _ => Ok(()),
+    }
+}
+
+fn is_secure(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }

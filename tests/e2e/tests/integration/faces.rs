@@ -220,3 +220,25 @@ fn notebooks_are_read_in_a_terminal() {
     let none = place.run(&["show", "deploy.yaml"]);
     none.refused(1, "CD0317", &["deploy.yaml is no notebook"]);
 }
+
+#[test]
+fn notebooks_that_are_ready_name_the_release_that_is_wanted() {
+    let place = project();
+    let words = [
+        "notebooks",
+        "--ready",
+        "-e",
+        "dev",
+        "-t",
+        "local",
+        "--out",
+        "ready",
+    ];
+    let said = place.run(&[&words[..], &["--to", "9"]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let first = place.path().join("ready/01_Deployment_Plan.ipynb");
+    let text = std::fs::read_to_string(first).unwrap();
+    assert!(text.contains("%code-deploy dev local --to 9"), "{text}");
+    let alone = place.run(&["notebooks", "--to", "9"]);
+    assert_eq!(alone.code, Some(2), "{alone:?}");
+}

@@ -45,6 +45,9 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
             "What runs, asked at",
             "none: `code-deploy resume`",
             "Last entry",
+            " passed at ",
+            "storefront 200 in ",
+            " s, planned for at most ",
         ],
     );
     says(&run(&["plan"]), &["is not ended", "this is its plan"]);

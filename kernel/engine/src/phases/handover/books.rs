@@ -126,7 +126,10 @@ impl<'a> Books<'a> {
     }
 
     fn filled(&self, template: &str, own: &[(&'static str, String)]) -> String {
-        let all: Vec<_> = own.iter().cloned().chain(self.general()).collect();
+        // A value that has lines of its own would be a heading, a list or a row of the document.
+        let one_line = |value: String| value.lines().collect::<Vec<_>>().join(" ");
+        let all = own.iter().cloned().chain(self.general());
+        let all: Vec<_> = all.map(|(name, value)| (name, one_line(value))).collect();
         let values: Vec<_> = all
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
@@ -283,10 +286,14 @@ impl<'a> Books<'a> {
     fn started_as(&self, service: &Service) -> String {
         let process = service.file.process.as_ref();
         match process.filter(|_| self.section.context.spec.target == "local") {
-            Some(process) => format!(
-                "each a process `{}` of this machine with a port of its own",
-                process.command.join(" ")
-            ),
+            Some(process) => {
+                let program = process.command.first().map_or("none", String::as_str);
+                let arguments = process.command.len().saturating_sub(1);
+                format!(
+                    "each a process of this machine with a port of its own: `{program}` with {}",
+                    counted(arguments, "argument")
+                )
+            }
             None => format!(
                 "image {}, port {}",
                 service.image.as_deref().unwrap_or("none"),

@@ -332,6 +332,9 @@ async fn settle_processors(
             .judge("1.5.1", true, Basis::Observed, text, evidence)
             .await;
     }
+    let text = format!(
+        "{text}; that is of one moment, and neither shows that both releases fit nor that they do not"
+    );
     section.settle("1.5.1", Verdict::Open, text, evidence).await
 }
 

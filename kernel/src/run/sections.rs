@@ -1,0 +1,105 @@
+//! What the sections of a verb have said, as the record has it.
+
+use std::collections::BTreeSet;
+
+use code_deploy_engine::plan::{section_of, verb_of};
+use code_deploy_record::{EventBody, Report, RunFolder};
+
+use crate::face::Face;
+use crate::failure::{Exit, Failure};
+use crate::session::{Session, no_such_section};
+use crate::show::status::standing;
+
+/// Shows what the sections of a verb have to say, as the record has it.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn show_sections(
+    session: &Session,
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+) -> Result<(), Failure> {
+    for (title, report) in sections_of(folder, verb, section)? {
+        session.face.report(&title, &report);
+    }
+    Ok(())
+}
+
+/// Shows what a verb, or one section of it, gave in a run that has ended.
+///
+/// # Errors
+/// When no run has such a section, or the record cannot be read.
+pub fn show_ended(
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    let sections = sections_of(folder, verb, section)?;
+    let state = folder.state()?;
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let of_verb = planned.filter(|step| verb_of(&step.step) == verb);
+    let mut known: Vec<String> = of_verb
+        .map(|step| section_of(&step.step).to_owned())
+        .collect();
+    known.extend(code_deploy_notebook_gen::sections(verb));
+    if let Some(unknown) = section.filter(|section| !known.iter().any(|one| one == section)) {
+        let mut seen = BTreeSet::new();
+        known.retain(|one| seen.insert(one.clone()));
+        return Err(no_such_section(verb, unknown, &known));
+    }
+    let named = section.map_or_else(|| verb.to_owned(), |section| format!("{verb} {section}"));
+    let gave = match sections.is_empty() {
+        true => format!("It has nothing of {named}."),
+        false => format!("This is what {named} gave in it."),
+    };
+    let standing = standing(&state);
+    face.text(&format!("The run has ended ({standing}). {gave}"));
+    for (title, report) in sections {
+        face.report(&title, &report);
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the last report of each section that the steps of a verb made, in order.
+fn sections_of(
+    folder: &RunFolder,
+    verb: &str,
+    section: Option<&str>,
+) -> Result<Vec<(String, Report)>, Failure> {
+    let state = folder.state()?;
+    let prefix = format!("{verb}.");
+    let planned = state.plan.iter().flat_map(|plan| &plan.steps);
+    let mut wanted: Vec<String> = planned
+        .filter_map(|step| step.step.as_str().strip_prefix(&prefix))
+        .map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+        .filter(|name| section.is_none_or(|section| section == name))
+        .collect();
+    wanted.dedup();
+    let phase = code_deploy_engine::runner::phase_of(verb)?;
+    let mut found: Vec<(usize, String, Report)> = Vec::new();
+    for event in folder.events()? {
+        let EventBody::SectionReported {
+            phase: of,
+            section,
+            title,
+            report,
+        } = event?.body
+        else {
+            continue;
+        };
+        let Some(place) = wanted.iter().position(|name| *name == section) else {
+            continue;
+        };
+        if of == phase {
+            found.retain(|(at, known, _)| *at != place || *known != title);
+            found.push((place, title, report));
+        }
+    }
+    found.sort_by_key(|(place, ..)| *place);
+    Ok(found
+        .into_iter()
+        .map(|(_, title, report)| (title, report))
+        .collect())
+}
