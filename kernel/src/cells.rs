@@ -156,7 +156,14 @@ impl DeployCells {
             _ => None,
         };
         let done = self.carry_out(command, global, out, interrupt).await;
-        if let Some(run) = demonstration {
+        let has_run = match &done {
+            Ok(()) => true,
+            Err(failure) => matches!(
+                failure.exit,
+                Exit::RolledBack | Exit::NeedsPerson | Exit::Interrupted
+            ),
+        };
+        if let Some(run) = demonstration.filter(|_| has_run) {
             self.note_demonstration(run);
         }
         done?;
@@ -176,7 +183,8 @@ impl DeployCells {
                 .unwrap_or_default();
             let target = arguments.target.or_else(|| named.target.clone());
             opened.target = target.unwrap_or_default();
-            opened.file = named.file.clone();
+            // What was opened before without being in this folder stays what is meant.
+            opened.file = named.file.clone().or_else(|| opened.file.take());
             opened.run = arguments.run;
             opened.open = OpenArgs {
                 to: arguments.to,
@@ -185,10 +193,12 @@ impl DeployCells {
         }
     }
 
-    /// The cells behind one that deployed the demonstration look at its project, which has a folder of its own.
+    /// The cells behind one that deployed the demonstration look at its project, which has a folder of its own, where
+    /// the kernel's folder has none and the notebook shows no run.
     fn note_demonstration(&self, run: RunArgs) {
         let file = demo::folder(&self.machine).join("deploy.yaml");
-        if file.is_file() {
+        let is_bound = self.opened().run.is_some();
+        if !is_bound && self.project().is_none() && file.is_file() {
             let named = GlobalArgs {
                 file: Some(file),
                 ..GlobalArgs::default()

@@ -229,8 +229,13 @@ impl Dispatcher {
         };
         let (environment, target) = (&started.environment, &started.target);
         // A deployment file that was changed or moved keeps nobody from reading the record.
-        let Ok(session) = self.begin(&project, environment, target, To::LookAt) else {
-            return Ok(None);
+        let session = match self.begin(&project, environment, target, To::LookAt) {
+            Ok(session) => session,
+            Err(failure) => {
+                let is_last = project.last_of(environment, target)?.as_deref() == Some(run.path());
+                let unasked = || Live::unasked(&project, &started, &failure);
+                return Ok(is_last.then(unasked));
+            }
         };
         let last = session.runs_here()?.pop();
         let last = last.filter(|(folder, _)| folder.path() == run.path());
@@ -357,7 +362,8 @@ impl Dispatcher {
             let session = self.session(To::LookAt)?;
             let before = session.project.run(Some(other))?;
             let wish = self.wish(&arguments.verb.open)?;
-            return plan::diff(&session, &wish, &before).await;
+            let shown = plan::diff(&session, &wish, &before).await;
+            return shown.map_err(Failure::of_a_look);
         }
         if self.shown_run().is_some() {
             return self.verb("plan", &arguments.verb).await;
@@ -370,7 +376,9 @@ impl Dispatcher {
         if has_run || plan::is_under_way(&session)? {
             return self.verb("plan", &arguments.verb).await;
         }
-        plan::show(&session, &wish, arguments.verb.section.as_deref()).await
+        let section = arguments.verb.section.as_deref();
+        let shown = plan::show(&session, &wish, section).await;
+        shown.map_err(Failure::of_a_look)
     }
 
     async fn steer(&self, verb: Steering, arguments: &SteerArgs) -> Result<Exit, Failure> {

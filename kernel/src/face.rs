@@ -20,7 +20,7 @@ pub trait Face: Send + Sync {
     /// Shows a line of text.
     fn text(&self, text: &str);
 
-    /// Returns how wide lines may be, in characters, where a person reads them in a terminal.
+    /// Returns how wide lines may be, in characters, where a person reads them in a terminal, also by a pager.
     fn width(&self) -> Option<usize> {
         None
     }

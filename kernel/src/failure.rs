@@ -150,6 +150,14 @@ impl Failure {
         if self.is_pause() { "paused" } else { "error" }
     }
 
+    /// Returns the failure of what only looks: it has nothing to say of what was done.
+    pub fn of_a_look(mut self) -> Self {
+        if self.problem.state == STATE_IN_RECORD {
+            self.problem.state = NOTHING_CHANGED.to_owned();
+        }
+        self
+    }
+
     /// Returns the failure as a terminal and a cell show it: what, where, what the state is now,
     /// what to do next.
     pub fn lines(&self) -> Vec<String> {

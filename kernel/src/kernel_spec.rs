@@ -150,9 +150,14 @@ fn is_named_as_ours(folder: &Path) -> bool {
 
 fn failed(error: &code_deploy_jupyter::Error) -> Failure {
     let what = code_deploy_engine::error::with_sources(error);
-    Failure::refused(
-        "CD0802",
-        what,
-        "Check who owns that folder, or choose another place: --user, --prefix FOLDER, --sys-prefix.",
-    )
+    let next = match error {
+        code_deploy_jupyter::Error::KernelspecName { .. } => "Choose another `--name`.",
+        code_deploy_jupyter::Error::KernelspecMissing { .. } => {
+            "`code-deploy kernel list` shows where it is installed, and under which names."
+        }
+        _ => {
+            "Check who owns that folder, or choose another place: --user, --prefix FOLDER, --sys-prefix."
+        }
+    };
+    Failure::refused("CD0802", what, next)
 }

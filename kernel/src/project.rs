@@ -159,6 +159,19 @@ impl Project {
         self.folder.join("deployments").join(run.as_str())
     }
 
+    /// Returns the folder of the last run of an environment and target, if there is one.
+    ///
+    /// # Errors
+    /// When the folder of the runs cannot be read.
+    pub fn last_of(&self, environment: &str, target: &str) -> Result<Option<PathBuf>, Failure> {
+        let mut runs = self.all_runs()?.into_iter().rev();
+        let found = runs.find(|(_, state)| {
+            let started = state.started.as_ref();
+            started.is_some_and(|one| one.environment == environment && one.target == target)
+        });
+        Ok(found.map(|(folder, _)| folder.path().to_owned()))
+    }
+
     /// Returns all runs of the project with where they stand, oldest first. A record that cannot
     /// be read is left out; `verify` says why.
     pub fn all_runs(&self) -> Result<Vec<(RunFolder, RunState)>, Failure> {

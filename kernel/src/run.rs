@@ -92,13 +92,7 @@ pub async fn open(
     if let Some((_, state)) = ended_run(session, wish)? {
         let live = show::live::look(session, &state).await;
         show::status::show(&state, Some(&live), &*session.face);
-        let to = state
-            .started
-            .map_or_else(String::new, |started| started.to.to_string());
-        session.face.text(&format!(
-            "Release {to} is deployed already: the cells below show what that run gave, and deploy nothing. Another \
-             release is named by `--to`; `%rollback` goes back to the one before."
-        ));
+        session.face.text(&shows_only(&state));
         return Ok(Exit::Done);
     }
     let work = async |_: &mut code_deploy_engine::Runner| Ok(());
@@ -110,6 +104,20 @@ pub async fn open(
     let live = show::live::look(session, &state).await;
     show::status::show(&state, Some(&live), &*session.face);
     Ok(Exit::Done)
+}
+
+/// Says that cells show a run that has ended, and what else there is to do.
+fn shows_only(state: &RunState) -> String {
+    let started = state.started.as_ref();
+    let to = started.map_or_else(String::new, |started| format!(" {}", started.to));
+    let text = format!(
+        "This run has deployed release{to}, which is what is wanted here: the cells below show what it gave, and \
+         deploy nothing. Another release is named by `--to`"
+    );
+    match started.and_then(|started| started.from.as_ref()) {
+        Some(from) => format!("{text}; `%rollback` goes back to {from}."),
+        None => format!("{text}."),
+    }
 }
 
 /// Returns the last run of this environment and target when it has ended well with the release
@@ -172,11 +180,6 @@ pub async fn verb(
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
     let folder = session.project.runs().run(&run)?;
-    if folder.state()?.rollback.is_some() {
-        session
-            .face
-            .text("The run went back. What was found before that:");
-    }
     show_sections(session, &folder, verb, section)?;
     if let Ended::Done(done) = &ended
         && done.done.is_empty()

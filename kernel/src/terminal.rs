@@ -48,9 +48,17 @@ impl Terminal {
         }
     }
 
+    /// Returns how wide the terminal is now; nothing where lines are for a program.
+    fn wraps_at(&self) -> Option<usize> {
+        let size = console::Term::stdout()
+            .size_checked()
+            .filter(|_| self.wraps);
+        size.map(|(_, columns)| usize::from(columns))
+    }
+
     /// Writes text, wrapped to the terminal's width.
     fn line(&self, text: &str) {
-        match self.width() {
+        match self.wraps_at() {
             Some(width) => self.raw(&lines_within(text, width)),
             None => self.raw(text),
         }
@@ -147,7 +155,7 @@ impl Face for Terminal {
             );
         }
         self.raw(&format!("\n{title}\n{}", "-".repeat(title.chars().count())));
-        let text = match self.width() {
+        let text = match self.wraps_at() {
             Some(width) => report_within(report, width),
             None => report_to_text(report),
         };
@@ -170,10 +178,10 @@ impl Face for Terminal {
     }
 
     fn width(&self) -> Option<usize> {
-        let size = console::Term::stdout()
-            .size_checked()
-            .filter(|_| self.wraps);
-        size.map(|(_, columns)| usize::from(columns))
+        // Behind a pipe into a pager the terminal still is where errors go.
+        let beside = || console::Term::stderr().size_checked();
+        let beside = beside().map(|(_, columns)| usize::from(columns));
+        self.wraps_at().or(beside.filter(|_| !self.json))
     }
 
     fn value(&self, kind: &str, value: &serde_json::Value) -> bool {

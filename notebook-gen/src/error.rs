@@ -30,7 +30,7 @@ pub enum Error {
         what: String,
     },
     /// A cell names a command that pages do not know.
-    #[error("`{command}` is not something that a page can show: {expected}")]
+    #[error("`{command}` is not known: {expected}")]
     UnknownView {
         /// The command as written.
         command: String,

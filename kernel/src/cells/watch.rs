@@ -73,12 +73,12 @@ impl Watch<'_> {
                 }
                 () = self.interrupt.requested(), if !self.token.is_cancelled() => {
                     self.token.cancel();
-                    self.face.stop();
                     says_at = Some(Instant::now() + SAYS_AFTER);
                 }
                 done = &mut work => break joined(done),
                 () = at(says_at) => {
                     says_at = None;
+                    self.face.stop();
                     self.out.stdout(self.stopping()).await;
                 }
                 () = self.face.changed() => self.show(&mut live).await,

@@ -20,7 +20,13 @@ pub fn show_sections(
     verb: &str,
     section: Option<&str>,
 ) -> Result<(), Failure> {
-    for (title, report) in sections_of(folder, verb, section)? {
+    let sections = sections_of(folder, verb, section)?;
+    if !sections.is_empty() && folder.state()?.rollback.is_some() {
+        session
+            .face
+            .text("The run went back. What was found before that:");
+    }
+    for (title, report) in sections {
         session.face.report(&title, &report);
     }
     Ok(())

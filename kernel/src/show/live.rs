@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use code_deploy_engine::http::{HttpClient, Request};
-use code_deploy_engine::target::Observed;
-use code_deploy_record::{Clock as _, Column, RunLock, RunState, SystemClock};
+use code_deploy_engine::target::{Observed, Shares};
+use code_deploy_record::{Clock as _, Column, RunLock, RunStarted, RunState, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::project::Project;
 use crate::session::Session;
 
 /// How long a service may take until it has answered a person who asks where a run stands.
@@ -37,6 +38,7 @@ pub type Table = (String, Vec<Column>, Vec<Vec<String>>);
 #[derive(Debug)]
 pub struct Seen {
     rows: Vec<Row>,
+    traffic: BTreeMap<String, Shares>,
     /// What each service answered where users reach it.
     answers: BTreeMap<String, String>,
     stopped: Option<Stopped>,
@@ -76,6 +78,7 @@ pub async fn look(session: &Session, state: &RunState) -> Live {
     let seen = match observed {
         Ok(observed) => Ok(Seen {
             rows: rows(&observed),
+            traffic: observed.traffic.clone(),
             answers: ask(session, &observed).await,
             stopped,
         }),
@@ -167,6 +170,46 @@ impl Live {
             (_, 1) => "1 instance runs".to_owned(),
             (_, more) => format!("{more} instances run"),
         }
+    }
+
+    /// Returns what there is to say where the target cannot be asked, because of what the deployment file says now.
+    pub fn unasked(project: &Project, started: &RunStarted, failure: &Failure) -> Self {
+        let holder =
+            RunLock::holder_of(&project.runs(), &started.application, &started.environment);
+        let why = format!(
+            "the deployment file cannot be used: {}",
+            failure.problem.what
+        );
+        Self {
+            time: SystemClock.now(),
+            seen: Err(why),
+            worker: holder.ok().flatten().map(|holder| holder.to_string()),
+        }
+    }
+
+    /// Says what is served of each service whose traffic is not as the run has set it last.
+    pub fn led_elsewhere(&self, state: &RunState) -> Vec<String> {
+        let shares = |shares: &Shares| {
+            let served = shares.iter().filter(|(_, share)| **share > 0);
+            let served: Vec<_> = served
+                .map(|(release, share)| format!("{release} {share} %"))
+                .collect();
+            served.join(", ")
+        };
+        let Ok(seen) = &self.seen else {
+            return Vec::new();
+        };
+        let set = state.traffic.iter().map(|(service, (set, _))| {
+            let now = seen.traffic.get(service).map(shares).unwrap_or_default();
+            (service, shares(set), now)
+        });
+        let elsewhere = set.filter(|(_, set, now)| set != now);
+        elsewhere
+            .map(|(service, _, now)| match now.is_empty() {
+                true => format!("{service} by nobody"),
+                false => format!("{service} by {now}"),
+            })
+            .collect()
     }
 
     /// Says what each service answered; nothing where none was asked.

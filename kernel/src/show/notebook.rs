@@ -44,6 +44,11 @@ pub fn listed(folder: &Path) -> Result<String, Failure> {
 /// Where none or more than one begins with it.
 pub fn named(wanted: &Path) -> Result<&'static str, Failure> {
     let word = wanted.to_string_lossy();
+    // 9 stands for 09.
+    let word = match word.as_bytes() {
+        [digit @ b'1'..=b'9'] => format!("0{}", char::from(*digit)),
+        _ => word.into_owned(),
+    };
     let begins = |name: &&'static str| {
         let begin = name.get(..word.len());
         begin.is_some_and(|begin| begin.eq_ignore_ascii_case(&word))

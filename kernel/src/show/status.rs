@@ -70,6 +70,9 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
             let worker = worker
                 .unwrap_or("none: `code-deploy resume` goes on, `code-deploy rollback` goes back");
             facts.push(fact("Process", worker.to_owned()));
+            if let Some(text) = led_elsewhere(state, live) {
+                facts.push(fact("Traffic", text));
+            }
         }
     }
     if let Some(client) = state.clients.get("client") {
@@ -149,6 +152,18 @@ fn between_phases(state: &RunState) -> String {
     let done = state.phases.keys();
     let done = done.filter(|phase| state.phase_done(**phase)).count();
     format!("{done} of 9 phases done")
+}
+
+/// Says where traffic goes that is not as the run has set it last, where no process is at work on that.
+fn led_elsewhere(state: &RunState, live: &Live) -> Option<String> {
+    let is_left = live.worker.is_none() && state.finished.is_none();
+    let elsewhere = live.led_elsewhere(state);
+    (is_left && !elsewhere.is_empty()).then(|| {
+        format!(
+            "not as the run has set it last; served now: {}",
+            elsewhere.join("; ")
+        )
+    })
 }
 
 /// Returns the step that began last and has not ended, where the run goes on.
@@ -301,6 +316,81 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
         "client": state.clients.get("client"),
         "events": state.events,
         "last_entry": state.last,
+        "led_elsewhere": live.and_then(|live| led_elsewhere(state, live)),
         "now": live.map(Live::as_value),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use chrono::{DateTime, TimeDelta, Utc};
+    use code_deploy_record::{PhaseNumber, PhaseState, Trigger};
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn step(status: StepStatus, seconds: i64) -> StepState {
+        StepState {
+            status,
+            direction: Direction::Apply,
+            attempt: 1,
+            intent: serde_json::Value::Null,
+            result: serde_json::Value::Null,
+            started: at(seconds),
+            duration_us: None,
+            checks: Vec::new(),
+            problem: None,
+            skipped: None,
+        }
+    }
+
+    #[test]
+    fn a_phase_that_did_not_pass_is_named_with_its_reason() {
+        let mut state = RunState::default();
+        let build = PhaseState {
+            started: at(1),
+            finished: Some((at(2), Outcome::Failed)),
+            reason: "building catalog: it ended".to_owned(),
+        };
+        state.phases.insert(PhaseNumber::new(3).unwrap(), build);
+        let expected = "build (03) did not pass: building catalog: it ended";
+        assert_eq!(standing(&state), expected);
+    }
+
+    #[test]
+    fn while_a_run_goes_back_the_step_is_one_that_is_undone() {
+        let mut state = RunState::default();
+        let left = step(StepStatus::Intended, 9);
+        state
+            .steps
+            .insert("validate.performance".parse().unwrap(), left);
+        let undone = step(StepStatus::Undoing, 3);
+        state.steps.insert("release.green".parse().unwrap(), undone);
+        let name = |state: &RunState| step_under_way(state).map(|(name, _)| name.to_string());
+        assert_eq!(name(&state).as_deref(), Some("validate.performance"));
+        state.rollback = Some((Trigger::Person, "it is ill".to_owned()));
+        assert_eq!(name(&state).as_deref(), Some("release.green"));
+    }
+
+    #[test]
+    fn the_time_goes_on_while_a_process_works_on_the_run() {
+        let state = RunState {
+            since: Some(at(0)),
+            last: Some(at(35)),
+            ..RunState::default()
+        };
+        let mut live = Live {
+            time: at(7200),
+            seen: Err("not asked".to_owned()),
+            worker: None,
+        };
+        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 35 s"));
+        live.worker = Some("process 7".to_owned());
+        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 7200 s"));
+    }
 }

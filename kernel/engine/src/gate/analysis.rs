@@ -175,7 +175,7 @@ fn reason(
                 )
             };
             format!(
-                "{}: {}, {} ({when})",
+                "{}: {}; asked: {} ({when})",
                 failed.name, failed.measured, failed.limit
             )
         }

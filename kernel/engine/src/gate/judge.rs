@@ -143,7 +143,7 @@ fn errors(
         name,
         measured: format!("{measured}, by chance with odds {}", odds(chance)),
         limit: format!(
-            "{limit}; before the end of the soak odds of at least {}",
+            "{limit}; before the soak's end also as many as chance explains with odds of at least {}",
             odds(CHANCE)
         ),
         passed: chance >= CHANCE,

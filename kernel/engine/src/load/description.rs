@@ -51,6 +51,7 @@ fn without_values(path: &str) -> String {
         return path.to_owned();
     };
     let names = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((_, "{n}" | "{uuid}")) => pair.to_owned(),
         Some((name, _)) => format!("{name}=..."),
         None => "...".to_owned(),
     });
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn it_says_what_may_change_data_and_no_header_body_or_value_of_a_query() {
         let kinds = json!([
-            { "path": "/page?key=abc&flag", "weight": 300, "headers": { "x-token": "abc" } },
+            { "path": "/page?key=abc&flag&id={n}", "weight": 300, "headers": { "x-token": "abc" } },
             { "path": "/buy", "method": "POST", "body": "abc", "weight": 1 },
             { "path": "/never", "weight": 0 },
         ]);
@@ -84,7 +85,7 @@ mod tests {
         for part in [
             "10 requests a second to service shop at http://127.0.0.1:1",
             "0.3 % have a method that may change data",
-            "/page?key=...&...",
+            "/page?key=...&...&id={n}",
             "99.7",
             "3 bytes",
         ] {

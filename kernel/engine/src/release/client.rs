@@ -11,6 +11,7 @@ use code_deploy_record::{
     Check, ClientCounted, EventBody, PlannedStep, RunFolder, Source, Vantage,
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 use super::planned::{Draft, step_name};
@@ -33,6 +34,9 @@ const LAG: Duration = Duration::from_secs(5);
 
 /// How long it may take to end beyond the longest request.
 const END: Duration = Duration::from_secs(10);
+
+/// How much of its list of failures is read, in bytes.
+const LISTED: u64 = 64 * 1024;
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -245,13 +249,13 @@ async fn start(context: &Context, planned: &PlannedStep) -> Result<Value, StepEr
         url,
     };
     context.journal.append("engine", body).await?;
-    wait_first_answer(context, &config.status_file, &started).await?;
+    wait_first_answer(context, &config, &started).await?;
     Ok(json!({ "pid": started.pid, "started": started.start_ticks }))
 }
 
 async fn wait_first_answer(
     context: &Context,
-    status: &Path,
+    config: &ClientConfig,
     process: &Process,
 ) -> Result<(), StepError> {
     let began = Instant::now();
@@ -259,7 +263,7 @@ async fn wait_first_answer(
     let any = context.goes_back();
     let begun = |totals: &ClientTotals| totals.succeeded > 0 || (any && totals.sent > 0);
     while began.elapsed() < FIRST_ANSWER {
-        if ClientTotals::read(status).is_ok_and(|totals| begun(&totals)) {
+        if ClientTotals::read(&config.status_file).is_ok_and(|totals| begun(&totals)) {
             return Ok(());
         }
         if !process.is_alive() {
@@ -267,18 +271,35 @@ async fn wait_first_answer(
         }
         tokio::time::sleep(LOOK).await;
     }
+    let why = failure_listed(&config.failures_file).await;
     let what = format!(
-        "the outside client got no good answer within {} s (process {}, {})",
+        "the outside client got no good answer within {} s (process {}, {}){}",
         FIRST_ANSWER.as_secs(),
         process.pid,
         if process.is_alive() {
             "running"
         } else {
             "ended"
-        }
+        },
+        why.map_or_else(String::new, |why| format!(": {why}"))
     );
     let next = format!("Look at its log in {}.", context.run.logs_path().display());
     Err(StepError::permanent("CD0466", what, next))
+}
+
+/// Returns why one of the first requests failed, as the client has listed it.
+async fn failure_listed(path: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    let file = tokio::fs::File::open(path).await.ok()?;
+    file.take(LISTED).read_to_end(&mut text).await.ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // What stands behind the last line end may be half a line.
+    let (whole, _) = text.rsplit_once('\n')?;
+    let line: Value = serde_json::from_str(whole.lines().last()?).ok()?;
+    let told = ["detail", "cause"]
+        .iter()
+        .find_map(|key| line.get(key)?.as_str());
+    told.map(str::to_owned)
 }
 
 /// Returns the client that runs now, if one does: the process that its status file names, when its

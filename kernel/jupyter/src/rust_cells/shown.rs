@@ -5,6 +5,9 @@ pub(super) const SHOWN_LIMIT: usize = 1024 * 1024;
 /// The end of what is left out is shown all the same, in bytes.
 const TAIL: usize = 16 * 1024;
 
+/// What is shown once there is more.
+const MORE: &str = "\n[more is left out; its end is shown when the cell has ended]\n";
+
 /// The text of one stream of a cell: shown up to a limit, then counted, with its end kept.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
@@ -20,13 +23,18 @@ impl Shown {
     pub(super) fn take(&mut self, bytes: &[u8]) -> String {
         let (now, later) = bytes.split_at(bytes.len().min(SHOWN_LIMIT - self.shown));
         self.shown += now.len();
+        let before = self.left_out;
         if !later.is_empty() {
             self.keep_tail(later);
         }
         self.begun.extend_from_slice(now);
         let whole = self.begun.len() - unfinished(&self.begun);
-        let text = String::from_utf8_lossy(&self.begun[..whole]).into_owned();
+        let mut text = String::from_utf8_lossy(&self.begun[..whole]).into_owned();
         self.begun.drain(..whole);
+        // A cell that is stopped shows no end. What is not longer than the end is shown whole.
+        if before <= TAIL as u64 && self.left_out > TAIL as u64 {
+            text.push_str(MORE);
+        }
         text
     }
 
@@ -97,7 +105,7 @@ mod tests {
         for _ in 0..40_000 {
             length += shown.take(&line).len();
         }
-        assert_eq!(length, SHOWN_LIMIT);
+        assert_eq!(length, SHOWN_LIMIT + MORE.len());
         shown.take(b"the end");
         let end = shown.finish();
         let left_out = 40_000 * 1000 + 7 - SHOWN_LIMIT - TAIL;

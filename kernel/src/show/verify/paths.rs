@@ -17,6 +17,8 @@ pub(super) struct Subjects {
     /// Those of them that were named themselves, and not found in a folder that was.
     named: Vec<RunFolder>,
     pub notebooks: Vec<Notebooks>,
+    /// Folders of notebooks that are not checked, because nobody has signed them.
+    pub left_out: Vec<PathBuf>,
 }
 
 /// Finds out what each path is.
@@ -85,22 +87,26 @@ impl Subjects {
         Err(holds_nothing(path))
     }
 
-    /// Takes the notebooks that an ended run has left in its project, where they were signed and nothing else is
-    /// named. Others say no more than their record does.
+    /// Takes the notebooks that a run has left in its project, where nothing is named by a path and its record is
+    /// sealed. Those of a run that goes on, and those that nobody signed, may be of another moment or version.
     fn add_notebooks_of(
         &mut self,
         project: &Project,
         record: &RunFolder,
         arguments: &VerifyArgs,
     ) -> Result<(), Failure> {
-        let state = record.state().ok().filter(RunState::has_ended);
-        let Some(started) = state.and_then(|state| state.started) else {
+        let is_named =
+            arguments.notebooks.is_some() || arguments.paths.iter().any(|path| path.exists());
+        let state = record.state().ok().filter(|state: &RunState| state.sealed);
+        let Some(started) = state.and_then(|state| state.started).filter(|_| !is_named) else {
             return Ok(());
         };
         let folder = project.notebooks_of(&started.run);
-        let is_alone = arguments.notebooks.is_none() && arguments.paths.len() < 2;
-        if is_alone && folder.join(SealFolder::NAME).is_dir() {
-            self.add_folder(&folder, false)?;
+        if folder.join(SealFolder::NAME).is_dir() {
+            return self.add_folder(&folder, false);
+        }
+        if folder.is_dir() {
+            self.left_out.push(folder);
         }
         Ok(())
     }

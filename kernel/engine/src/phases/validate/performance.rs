@@ -503,8 +503,9 @@ async fn settle_baseline(
         .collect();
     let reason = match (baseline.is_empty(), names.is_empty()) {
         (true, _) => format!(
-            "{from} and the new release were both asked in {both}, which is too short or too \
-             few requests to compare; {objectives}"
+            "{from} and {} were both asked in {both}, which is too short or too few requests to \
+             compare; {objectives}",
+            section.context.to
         ),
         (_, true) => format!(
             "{} figures are within their limits beside those of {from} in the {both} in which both \
