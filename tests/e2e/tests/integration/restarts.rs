@@ -33,6 +33,8 @@ fn upgrade_and_restart(machine: &mut Machine, place: &Place) -> Restarted {
     place.edit("        - { percent: 50, soak: 1s }\n", "");
     // Both releases fail alike meanwhile, but for chance.
     place.edit("error_share_margin: 1.0", "error_share_margin: 25.0");
+    // New connections wait for seconds, and the new release has fewer old ones.
+    place.edit("latency_floor: 400ms", "latency_floor: 30s");
     let mut upgrade = Deploying::begin_in(place, &place.demo(), &["dev", "docker-desktop"]);
     upgrade.until("traffic of storefront: 1.0.0 50 %");
     let before = containers(machine);
