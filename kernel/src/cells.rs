@@ -311,6 +311,10 @@ impl Cells for DeployCells {
         magic::is_idle(code)
     }
 
+    async fn expression(&self, expression: &str) -> Result<MimeBundle, CellError> {
+        self.rust.value(expression).await
+    }
+
     async fn complete(&self, code: &str, cursor: usize) -> Completion {
         let words = ProjectWords::new(self.project());
         let Some(found) = magic::complete(code, cursor, &words) else {

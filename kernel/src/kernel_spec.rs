@@ -131,12 +131,23 @@ pub fn unused(machine: &Machine) -> Vec<(String, String)> {
         }
         Unused::Unreadable { folder, reason } if is_named_as_ours(&folder) => {
             let what = format!("{} is skipped by Jupyter: {reason}", folder.display());
-            let cure = "Mend its permissions, or run `code-deploy kernel install` anew.";
-            Some((what, cure.to_owned()))
+            Some((what, anew(&folder)))
         }
         _ => None,
     });
     told.collect()
+}
+
+/// Returns what mends a kernel's folder that cannot be read.
+fn anew(folder: &Path) -> String {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let install = match name {
+        Some(name) if name != "kernels" && name != "code-deploy" => {
+            format!("code-deploy kernel install --name {name}")
+        }
+        _ => "code-deploy kernel install".to_owned(),
+    };
+    format!("Mend its permissions, or remove it and run `{install}`.")
 }
 
 fn is_ours(kernel: &Installed) -> bool {
@@ -145,7 +156,8 @@ fn is_ours(kernel: &Installed) -> bool {
 
 fn is_named_as_ours(folder: &Path) -> bool {
     let name = folder.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.contains("code-deploy"))
+    // Where no kernel can be listed, ours cannot.
+    name.is_some_and(|name| name == "kernels" || name.contains("code-deploy"))
 }
 
 fn failed(error: &code_deploy_jupyter::Error) -> Failure {

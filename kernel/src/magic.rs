@@ -42,7 +42,8 @@ pub fn read(code: &str) -> Result<CellKind, Failure> {
         return read_with_body(line, body.trim()).map(|asked| CellKind::Commands(vec![asked]));
     }
     let mut lines = worded(code).peekable();
-    if lines.peek().is_some_and(|first| !first.starts_with('%')) {
+    // No Rust begins with a question mark: it is how other consoles are asked for help.
+    if (lines.peek()).is_some_and(|first| !first.starts_with(['%', '?'])) {
         return Ok(CellKind::Rust);
     }
     lines
@@ -79,16 +80,23 @@ fn body_of(code: &str) -> Option<(&str, &str)> {
 }
 
 fn read_line(line: &str) -> Result<Asked, Failure> {
+    if let Some(word) = line.strip_prefix('?') {
+        return asked_for_help(word);
+    }
     let Some(rest) = line.strip_prefix('%') else {
         let what = format!("`{line}` is not a command, and the cell begins with one");
         return Err(Failure::usage(what, "Put Rust into a cell of its own."));
     };
     if let Some(word) = rest.strip_suffix('?') {
-        return help(word.trim())
-            .map(Asked::Help)
-            .ok_or_else(|| unknown(word.trim()));
+        return asked_for_help(word);
     }
     parse(split(rest)?)
+}
+
+/// Returns the help of a command, or that of all when no word is given.
+fn asked_for_help(word: &str) -> Result<Asked, Failure> {
+    let word = word.trim().trim_start_matches('%');
+    help(word).map(Asked::Help).ok_or_else(|| unknown(word))
 }
 
 fn read_with_body(line: &str, body: &str) -> Result<Asked, Failure> {
@@ -120,6 +128,10 @@ fn split(line: &str) -> Result<Vec<String>, Failure> {
 
 fn parse(words: Vec<String>) -> Result<Asked, Failure> {
     let word = words.first().cloned().unwrap_or_default();
+    if word.is_empty() || word == HELP {
+        let of = words.get(1).map(String::as_str);
+        return asked_for_help(of.unwrap_or_default());
+    }
     if !magic_words().contains(&word) {
         return Err(unknown(&word));
     }
@@ -141,6 +153,9 @@ fn parse(words: Vec<String>) -> Result<Asked, Failure> {
 
 /// The word of the magic that is the command line itself.
 const PROGRAM: &str = "code-deploy";
+
+/// The word of the magic that shows help.
+const HELP: &str = "help";
 
 fn is_for_terminals(command: Option<&Command>) -> bool {
     matches!(
@@ -164,7 +179,8 @@ pub fn is_help(error: &clap::Error) -> bool {
 fn unknown(word: &str) -> Failure {
     let words = magic_words();
     let near = nearest(word, &words).map(|near| format!("Did you mean `%{near}`? "));
-    let all: Vec<_> = words.iter().map(|word| format!("%{word}")).collect();
+    let words = words.iter().map(String::as_str).chain([HELP]);
+    let all: Vec<_> = words.map(|word| format!("%{word}")).collect();
     let next = format!("{}There are: {}.", near.unwrap_or_default(), all.join(" "));
     Failure::usage(format!("there is no command `%{word}`"), next)
 }
@@ -173,7 +189,7 @@ fn unknown(word: &str) -> Failure {
 pub fn help(word: &str) -> Option<String> {
     let word = word.trim_start_matches('%').trim();
     let mut table = CommandLine::command().term_width(96);
-    if word.is_empty() {
+    if word.is_empty() || word == HELP {
         return Some(table.render_long_help().to_string());
     }
     table.build();
@@ -234,6 +250,9 @@ mod tests {
         }
         fn views(&self) -> Vec<String> {
             vec!["gates".to_owned()]
+        }
+        fn steps(&self) -> Vec<String> {
+            vec!["release.traffic.1".to_owned()]
         }
         fn releases(&self) -> Vec<String> {
             vec!["1.0.0".to_owned(), "1.1.0".to_owned()]
@@ -385,9 +404,41 @@ mod tests {
         assert_eq!(texts("%status -e d"), ["dev"]);
         assert_eq!(texts("%status --target "), ["local"]);
         assert_eq!(texts("%record --kind gate"), ["gate_evaluated"]);
+        assert_eq!(texts("%skip rel"), ["release.traffic.1"]);
         assert_eq!(texts("%record --last "), [""; 0]);
         assert_eq!(texts("%code-deploy --to 1.1.0 "), ["dev", "prod"]);
         assert_eq!(complete("let x = 1;", 4, &Words), None);
+    }
+
+    #[test]
+    fn help_is_asked_for_in_the_ways_of_other_consoles() {
+        let shown = |code: &str| match read(code) {
+            Ok(CellKind::Commands(asked)) => match asked.as_slice() {
+                [Asked::Help(text)] => text.clone(),
+                _ => panic!("{code} is no help"),
+            },
+            _ => panic!("{code} is no help"),
+        };
+        for code in [
+            "%help status",
+            "%status?",
+            "?status",
+            "?%status",
+            "%help %status",
+        ] {
+            assert_eq!(shown(code), help("status").unwrap(), "{code}");
+        }
+        for code in ["%help", "%", "%?", "?", "%help?", "%code-deploy --help"] {
+            assert!(shown(code).contains("rollback"), "{code}");
+        }
+        let refused = read("?statsu").unwrap_err();
+        assert!(
+            refused.problem.next.contains("%status"),
+            "{}",
+            refused.problem.next
+        );
+        assert_eq!(texts("%he"), ["help"]);
+        assert!(texts("%help rollb").contains(&"rollback".to_owned()));
     }
 
     #[test]

@@ -184,12 +184,9 @@ async fn where_it_is(session: &Session) -> Vec<Vec<String>> {
     let addresses = observed.addresses.iter();
     let urls: Vec<_> = addresses
         .filter(|address| met_first.contains(&address.service.as_str()))
-        .map(|address| {
-            let service = &address.service;
-            match observed.fronts.get(service) {
-                Some(front) => format!("{front} ({service})"),
-                None => format!("http://{} ({service})", address.address),
-            }
+        .filter_map(|address| {
+            let url = observed.front_url(&address.service)?;
+            Some(format!("{url} ({})", address.service))
         })
         .collect();
     if urls.is_empty() {

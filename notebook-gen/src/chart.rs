@@ -189,9 +189,22 @@ impl Chart {
 /// # Errors
 /// [`Error::Record`] when the record cannot be read; [`Error::Drawing`].
 pub fn chart(run: &RunFolder, kind: ChartKind) -> Result<Chart> {
+    read_and_draw(run, kind, Raster::default())
+}
+
+/// Draws a chart of a run, as [`chart`] does, for a display that is drawn anew while the run goes on: its picture has a
+/// pixel for each of the page, where others have four.
+///
+/// # Errors
+/// Those of [`chart`].
+pub fn sketch(run: &RunFolder, kind: ChartKind) -> Result<Chart> {
+    read_and_draw(run, kind, Raster::of_sketches())
+}
+
+fn read_and_draw(run: &RunFolder, kind: ChartKind, mut raster: Raster) -> Result<Chart> {
     let facts = Facts::read(run)?;
     let bins = Bins::read(&facts)?;
-    draw(&facts, &bins, kind, &mut Raster::default())
+    draw(&facts, &bins, kind, &mut raster)
 }
 
 /// Draws a chart from what was read already.

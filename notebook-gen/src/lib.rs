@@ -32,7 +32,7 @@ mod trouble;
 mod view;
 mod write;
 
-pub use chart::{Chart, ChartKind, Picture, chart};
+pub use chart::{Chart, ChartKind, Picture, chart, sketch};
 pub use compare::{Comparison, compare};
 pub use document::{KERNEL, LANGUAGE, Language};
 pub use error::{Error, Result};

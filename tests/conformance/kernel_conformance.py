@@ -7,7 +7,8 @@ specification says and that suite does not ask.
 KC_KERNEL   name of the kernelspec (default: code-deploy)
 KC_SAMPLES  samples by kernel (default: samples.json beside this file): the attributes of
             jupyter_kernel_test.KernelTests, and code_noop, code_input (asks for one line and prints it),
-            code_update_display, code_flood (2,000 outputs), code_long (runs for a minute)
+            code_update_display, code_clear_later (clears when the next output comes), code_flood (2,000
+            outputs), code_long (runs for a minute)
 KC_TIMEOUT  seconds for a reply (default 30)
 
 A line for each check; the exit status is 0 when every check passed and none was skipped.
@@ -243,6 +244,20 @@ class Wire(unittest.TestCase):
             self.assertEqual(reply[field], error[field])
         self.assertIsInstance(error["traceback"], list)
 
+    def test_only_the_code_of_a_cell_must_be_said(self):
+        request = self.shell("execute_request", {"code": SAMPLES["code_noop"]})
+        reply = self.reply(request)["content"]
+        self.assertEqual(reply["status"], "ok")
+        published = self.until_idle(request)
+        self.assertEqual(self.kinds(published), ["status", "execute_input", "status"])
+        self.assertEqual(published[1]["content"]["execution_count"], reply["execution_count"])
+
+    def test_a_silent_cell_that_fails_aborts_nothing(self):
+        failing = self.execute(SAMPLES["code_generate_error"], silent=True)
+        behind = self.execute(SAMPLES["code_noop"])
+        self.assertEqual(self.reply(failing)["content"]["status"], "error")
+        self.assertEqual(self.reply(behind)["content"]["status"], "ok")
+
     def behind_an_error(self, stop):
         failing = self.execute(SAMPLES["code_generate_error"], stop_on_error=stop)
         behind = self.execute(SAMPLES["code_noop"], stop_on_error=stop)
@@ -279,6 +294,11 @@ class Wire(unittest.TestCase):
         self.assertEqual(self.kinds(shown), ["display_data", "update_display_data"])
         self.assertEqual({m["content"]["transient"]["display_id"] for m in shown}, {"kc"})
 
+    def test_outputs_can_be_cleared_when_the_next_one_comes(self):
+        published = self.cell(SAMPLES["code_clear_later"])[1]
+        cleared = [m["content"] for m in published if m["msg_type"] == "clear_output"]
+        self.assertEqual(cleared, [{"wait": True}])
+
     # -- stdin -----------------------------------------------------------------------------------
 
     def test_a_cell_asks_for_a_line(self):
@@ -313,7 +333,9 @@ class Wire(unittest.TestCase):
 
     def test_malformed_content_is_survived(self):
         session = self.client.session
-        self.shell("execute_request", {})
+        refused = self.reply(self.shell("execute_request", {}))["content"]
+        self.assertEqual(refused["status"], "error")
+        self.assertIsInstance(refused["execution_count"], int)
         frames = session.serialize(session.msg("execute_request", {}))
         frames[5] = b"{not json"
         frames[1] = session.sign(frames[2:6])
@@ -351,6 +373,8 @@ class Wire(unittest.TestCase):
     def test_whether_a_text_is_complete_is_told(self):
         said = self.ask("is_complete_request", {"code": SAMPLES["code_noop"]})
         self.assertEqual(said["status"], "complete")
+        said = self.ask("is_complete_request", {"code": SAMPLES["incomplete_code_samples"][0]})
+        self.assertEqual((said["status"], said["indent"].strip()), ("incomplete", ""))
 
     def test_inspection_finds_nothing_where_there_is_nothing(self):
         self.assertFalse(self.ask("inspect_request", dict(code="zzz", cursor_pos=2, detail_level=0))["found"])
@@ -369,7 +393,13 @@ class Wire(unittest.TestCase):
         self.assertEqual([kind["text"] for kind in kinds], found["matches"])
 
     def test_usage_and_debugging_are_answered(self):
-        self.assertGreater(self.control("usage_request")["kernel_memory"], 0)
+        usage = self.control("usage_request")
+        self.assertEqual(usage["pid"], self.manager.provisioner.process.pid)
+        for field in ("kernel_memory", "cpu_count"):
+            self.assertGreater(usage[field], 0)
+        for field in ("kernel_cpu", "host_cpu_percent"):
+            self.assertGreaterEqual(usage[field], 0)
+        self.assertGreater(usage["host_virtual_memory"]["total"], 0)
         debug = self.control("debug_request", dict(type="request", command="debugInfo", seq=7))
         self.assertEqual((debug["success"], debug["request_seq"]), (False, 7))
 
@@ -399,6 +429,13 @@ class Wire(unittest.TestCase):
         self.assertEqual(self.control("delete_subshell_request", {"subshell_id": subshell})["status"], "ok")
         self.assertNotIn(subshell, self.control("list_subshell_request")["subshell_id"])
         self.assertEqual(self.control("delete_subshell_request", {"subshell_id": subshell})["status"], "error")
+
+    def test_a_subshell_that_does_not_exist_is_told(self):
+        request = self.shell("execute_request", dict(EXECUTE, code=SAMPLES["code_noop"]), subshell_id="none")
+        reply = self.reply(request)["content"]
+        self.assertEqual(reply["status"], "error")
+        self.assertIsInstance(reply["execution_count"], int)
+        self.assertEqual(self.kinds(self.until_idle(request)), ["status", "status"])
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -443,6 +480,8 @@ class Wire(unittest.TestCase):
                 client.control_channel.send(client.session.msg("shutdown_request", {"restart": restart}))
                 reply = client.get_control_msg(timeout=5)
                 self.assertEqual((reply["msg_type"], reply["content"]["restart"]), ("shutdown_reply", restart))
+                while client.get_iopub_msg(timeout=5)["msg_type"] != "shutdown_reply":
+                    pass
                 self.assertTrue(ended(process, 5), "the process did not end in 5 s")
                 self.assertEqual(psutil.wait_procs(children, timeout=5)[1], [], "children were left behind")
             finally:

@@ -106,6 +106,6 @@ pub async fn urls_of(
 
 fn urls(addresses: Vec<ServiceAddress>) -> BTreeMap<String, String> {
     let urls = addresses.into_iter();
-    urls.map(|place| (place.service, format!("http://{}", place.address)))
+    urls.map(|place| (place.service.clone(), place.url()))
         .collect()
 }

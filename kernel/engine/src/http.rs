@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use code_deploy_record::Secret;
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -208,7 +207,7 @@ impl HttpClient {
         &self,
         request: http::Request<Full<Bytes>>,
     ) -> Result<http::Response<Incoming>, Unanswered> {
-        if request.uri().scheme() != Some(&Scheme::HTTPS) {
+        if !tls::is_asked(request.uri()) {
             return Ok(self.inner.request(request).await?);
         }
         let secure = self.secure.get_or_try_init(|| async {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::http::{Request, Response};
+use crate::phases::look;
 use crate::spec::{Expectation, Journey, JourneyStep};
 use crate::surroundings::Client;
 
@@ -140,7 +141,10 @@ async fn make(
         Err(error) => result.detail = error.to_string(),
         Ok(answer) => {
             let mut wrong = unexpected(&step.expect, &answer);
-            wrong.extend(save(step, &answer, saved));
+            // What stands in an answer of another kind would be named once for each thing that is not in it.
+            if answer.status.as_u16() == step.expect.status {
+                wrong.extend(save(step, &answer, saved));
+            }
             result.status = Some(answer.status.as_u16());
             result.elapsed = answer.elapsed;
             result.passed = wrong.is_empty();
@@ -167,15 +171,15 @@ fn fill(text: &str, saved: &BTreeMap<String, String>) -> String {
 }
 
 fn unexpected(expect: &Expectation, answer: &Response) -> Vec<String> {
+    if answer.status.as_u16() != expect.status {
+        let (status, wanted) = (answer.status, expect.status);
+        return vec![match shown(answer) {
+            Some(shown) => format!("status {status} instead of {wanted}: {shown}"),
+            None => format!("status {status} instead of {wanted}"),
+        }];
+    }
     let mut wrong = Vec::new();
     let text = answer.text();
-    let shown: String = text.chars().take(SHOWN).collect();
-    if answer.status.as_u16() != expect.status {
-        wrong.push(format!(
-            "status {} instead of {}: {shown}",
-            answer.status, expect.status
-        ));
-    }
     for part in expect
         .contains
         .iter()
@@ -199,6 +203,14 @@ fn unexpected(expect: &Expectation, answer: &Response) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// Returns the beginning of an answer on one line; nothing of a page, whose markup says nothing to a person.
+fn shown(answer: &Response) -> Option<String> {
+    let text = answer.text();
+    let is_page = text.trim_start().starts_with('<');
+    let words: Vec<_> = text.split_whitespace().collect();
+    (!is_page && !words.is_empty()).then(|| look::cut(&words.join(" "), SHOWN))
 }
 
 fn save(

@@ -2,7 +2,11 @@
 
 use code_deploy_record::{Basis, Catalog, Item, ItemKind, PhaseNumber, RunState, Verdict};
 
+use crate::phases::look;
 use crate::spec::{Policy, Reaction, Waiver, WaiverRule};
+
+/// How much of each item's reason is said where a phase stops, in characters: the items have it whole.
+const SHOWN: usize = 120;
 
 /// Why a phase's items stop it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
         let Some(settled) = state.items.get(&item.id) else {
             continue;
         };
-        let text = format!("{} {}", item.id, settled.reason);
+        let text = format!("{} {}", item.id, look::cut(&settled.reason, SHOWN));
         match settled.verdict {
             Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
             Verdict::Open if item.by == Basis::Attested && policy.unattested == Reaction::Stop => {

@@ -274,6 +274,25 @@ pub struct Observed {
     pub listening: Vec<SocketAddr>,
 }
 
+impl Observed {
+    /// Returns the URL where users reach a service, as `http://HOST:PORT`: through what the place has in front of
+    /// it, if there is something.
+    #[must_use]
+    pub fn front_url(&self, service: &str) -> Option<String> {
+        let front = self.fronts.get(service).cloned();
+        front.or_else(|| self.address_url(service))
+    }
+
+    /// Returns the URL of a service's own address, if it has one: what only other services and checks ask for need
+    /// not be reached by users.
+    #[must_use]
+    pub fn address_url(&self, service: &str) -> Option<String> {
+        let mut addresses = self.addresses.iter();
+        let place = addresses.find(|place| place.service == service)?;
+        Some(place.url())
+    }
+}
+
 /// The share of each release in percent; they sum to 100.
 pub type Shares = BTreeMap<Release, u16>;
 
@@ -296,6 +315,14 @@ pub struct ServiceAddress {
     pub address: SocketAddr,
     /// How requests are routed.
     pub routing: Routing,
+}
+
+impl ServiceAddress {
+    /// Returns the address as `http://HOST:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 /// The instances wanted of a service's release.

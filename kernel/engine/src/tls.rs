@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use http::Uri;
+use http::uri::Scheme;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
@@ -12,6 +14,11 @@ use tokio::sync::OnceCell;
 
 /// What makes connections with TLS, and without for a URL that asks for none.
 pub(crate) type TlsConnector = HttpsConnector<HttpConnector>;
+
+/// Returns whether a URL asks for TLS.
+pub(crate) fn is_asked(url: &Uri) -> bool {
+    url.scheme() == Some(&Scheme::HTTPS)
+}
 
 /// Returns what makes connections with TLS over those of `plain`. The certificates are read once, by whoever comes
 /// first.

@@ -42,8 +42,11 @@ impl Cells for Echo {
     }
 
     async fn expression(&self, expression: &str) -> Result<MimeBundle, CellError> {
-        match expression.strip_prefix("text:") {
-            Some(text) => Ok(MimeBundle::text(text)),
+        if let Some(text) = expression.strip_prefix("text:") {
+            return Ok(MimeBundle::text(text));
+        }
+        match expression.strip_prefix("rust:") {
+            Some(code) => self.rust.value(code).await,
             None => Err(CellError::new("NoValue", expression)),
         }
     }

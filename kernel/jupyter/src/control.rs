@@ -1,5 +1,6 @@
 //! The owner of control: answers while cells run, because it never runs one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,10 +8,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::bad_request;
-use crate::iopub::{Output, Scope};
+use crate::iopub::{Iopub, Output, Scope};
 use crate::router::{Receiver, Replies};
 use crate::shell::Kernel;
+use crate::usage::Usage;
 use crate::wire::{Incoming, WireError};
+
+/// States that wait for room on iopub; more, and control waits, too.
+const LATE: usize = 1024;
 
 pub(crate) async fn run(
     kernel: Arc<Kernel>,
@@ -18,29 +23,106 @@ pub(crate) async fn run(
     replies: Replies,
     stop: CancellationToken,
 ) {
+    let mut control = Control {
+        states: States::default(),
+        usage: Usage::begin(),
+        kernel,
+        replies,
+    };
     loop {
+        let states = &mut control.states;
+        let is_late = !states.late.is_empty();
         // Only waits: a request that was received is handled below.
         let request = tokio::select! {
             () = stop.cancelled() => return,
+            () = states.progress(&control.kernel.iopub), if is_late => continue,
             request = receiver.next() => request,
         };
-        handle(&kernel, &replies, &request).await;
+        control.handle(&request).await;
     }
 }
 
-async fn handle(kernel: &Arc<Kernel>, replies: &Replies, request: &Incoming) {
-    let scope = Scope::new(Arc::clone(&request.parent), false);
-    kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
-    let content = match answer(kernel, request) {
-        Ok(content) => content,
-        Err(error) => Some(bad_request(request, &error)),
-    };
-    if let Some(content) = content {
-        let frames = kernel.wire.reply(&request.parent, &json!({}), &content);
-        // Nobody is left to tell when the channel has gone: the kernel has ended.
-        let _ = replies.send(frames).await;
+struct Control {
+    kernel: Arc<Kernel>,
+    replies: Replies,
+    states: States,
+    usage: Usage,
+}
+
+/// What control says on iopub. It waits there only for what is behind it already: a cell that floods a slow reader must
+/// not keep the stop button from being heard.
+#[derive(Default)]
+struct States {
+    /// What found no room, in the order it came.
+    late: VecDeque<Output>,
+}
+
+impl States {
+    async fn send(&mut self, iopub: &Iopub, output: Output) {
+        while self.late.len() >= LATE {
+            self.progress(iopub).await;
+        }
+        let unsent = match self.late.is_empty() {
+            true => iopub.try_send(output).err(),
+            false => Some(output),
+        };
+        self.late.extend(unsent);
     }
-    kernel.iopub.send(Output::Idle(scope)).await;
+
+    /// Waits for room for the first one that found none.
+    ///
+    /// # Cancel safety
+    /// What was not sent waits on.
+    async fn progress(&mut self, iopub: &Iopub) {
+        let room = iopub.room().await;
+        let Some(output) = self.late.pop_front() else {
+            return;
+        };
+        if let Some(room) = room {
+            room.send(output);
+        }
+    }
+}
+
+impl Control {
+    async fn handle(&mut self, request: &Incoming) {
+        let scope = Scope::new(Arc::clone(&request.parent), false);
+        self.say(Output::Busy(Arc::clone(&scope))).await;
+        let content = self.answer(request);
+        let content = content.unwrap_or_else(|error| Some(bad_request(request, &error)));
+        if let Some(content) = content {
+            let frames = self
+                .kernel
+                .wire
+                .reply(&request.parent, &json!({}), &content);
+            // Nobody is left to tell when the channel has gone: the kernel has ended.
+            let _ = self.replies.send(frames).await;
+            if request.kind() == "shutdown_request" {
+                self.say(shutdown(&scope, content)).await;
+            }
+        }
+        self.say(Output::Idle(scope)).await;
+    }
+
+    async fn say(&mut self, output: Output) {
+        self.states.send(&self.kernel.iopub, output).await;
+    }
+
+    fn answer(&mut self, request: &Incoming) -> Result<Option<Value>, WireError> {
+        if request.kind() == "usage_request" {
+            return Ok(Some(self.usage.now()));
+        }
+        answer(&self.kernel, request)
+    }
+}
+
+/// What all clients hear of the end of the kernel, as from other kernels.
+fn shutdown(scope: &Arc<Scope>, content: Value) -> Output {
+    Output::Message {
+        scope: Arc::clone(scope),
+        kind: "shutdown_reply",
+        content,
+    }
 }
 
 fn answer(kernel: &Arc<Kernel>, request: &Incoming) -> Result<Option<Value>, WireError> {
@@ -72,7 +154,6 @@ fn answer(kernel: &Arc<Kernel>, request: &Incoming) -> Result<Option<Value>, Wir
             }
         }
         "list_subshell_request" => json!({"status": "ok", "subshell_id": kernel.subshells()}),
-        "usage_request" => usage(),
         // The debug protocol answers in its own form.
         "debug_request" => {
             let content: Value = request.content()?;
@@ -95,34 +176,4 @@ fn answer(kernel: &Arc<Kernel>, request: &Incoming) -> Result<Option<Value>, Wir
 
 fn failed(ename: &str, evalue: &str) -> Value {
     json!({"status": "error", "ename": ename, "evalue": evalue, "traceback": []})
-}
-
-/// What the machine says about this process; what it does not say is absent.
-fn usage() -> Value {
-    let mut usage = json!({"status": "ok", "pid": std::process::id()});
-    if let Ok(name) = nix::unistd::gethostname() {
-        usage["hostname"] = json!(name.to_string_lossy());
-    }
-    if let Ok(cores) = std::thread::available_parallelism() {
-        usage["cpu_count"] = json!(cores.get());
-    }
-    if let Some(bytes) = field_in_kib("/proc/self/status", "VmRSS:") {
-        usage["kernel_memory"] = json!(bytes);
-    }
-    let total = field_in_kib("/proc/meminfo", "MemTotal:");
-    let available = field_in_kib("/proc/meminfo", "MemAvailable:");
-    if let (Some(total), Some(available)) = (total, available) {
-        let percent = 100.0 * (1.0 - available as f64 / total.max(1) as f64);
-        usage["host_virtual_memory"] =
-            json!({"total": total, "available": available, "percent": percent});
-    }
-    usage
-}
-
-/// Returns bytes from a file of the form `Name:  123 kB`.
-fn field_in_kib(path: &str, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -149,6 +149,14 @@ pub enum AskError {
         /// How long the kernel waited.
         limit: Duration,
     },
+    /// The client that was asked has gone: its page was closed or loaded anew.
+    #[error(
+        "the page or console that was asked {prompt:?} has gone; nobody can answer there any more: run the cell again"
+    )]
+    Gone {
+        /// The question.
+        prompt: String,
+    },
     /// The kernel is shutting down.
     #[error("the kernel is shutting down; {prompt:?} was not answered")]
     Closed {

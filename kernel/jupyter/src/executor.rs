@@ -1,16 +1,16 @@
 //! One shell: requests in the order they came, one at a time. It lives on the thread of the sockets; what the
 //! program does for a request runs elsewhere, so that nothing it does keeps the sockets from answering.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jupyter_protocol::messaging::{
-    CompleteRequest, ExecuteRequest, InspectRequest, IsCompleteRequest,
-};
+use jupyter_protocol::messaging::{CompleteRequest, InspectRequest, IsCompleteRequest};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::cells::{Cell, CellError, IsComplete, MimeBundle};
 use crate::history::HistoryRequest;
@@ -21,6 +21,64 @@ use crate::wire::{Incoming, WireError, now};
 
 /// *Run All* sends its cells in one go: what was sent with a failing cell has arrived this long after.
 const ABORT_WINDOW: Duration = Duration::from_millis(3);
+
+/// A page sends *Run All* through its server, message by message, and a person who saw a cell fail needs longer than
+/// this to start another: what a page sends in so long a time after its failed cell, or after the last one of those,
+/// was sent with it.
+const PAGE_WINDOW: Duration = Duration::from_millis(250);
+/// How long a page can go on sending its *Run All*.
+const PAGE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A cell of a page failed a moment ago: those that are still on their way from it are not run.
+struct Failed {
+    session: String,
+    until: Instant,
+    limit: Instant,
+}
+
+impl Failed {
+    fn new(request: &Incoming) -> Self {
+        let now = Instant::now();
+        Self {
+            session: request.parent.header.session.clone(),
+            until: now + PAGE_WINDOW,
+            limit: now + PAGE_LIMIT,
+        }
+    }
+
+    /// Returns whether a request was sent with the failed cell, and waits for another one if it was.
+    fn takes(&mut self, request: &Incoming) -> bool {
+        let now = Instant::now();
+        let takes = now < self.until
+            && cell_id(request).is_some()
+            && request.parent.header.session == self.session;
+        if takes {
+            self.until = (now + PAGE_WINDOW).min(self.limit);
+        }
+        takes
+    }
+}
+
+/// What a cell's request asks for. `jupyter-protocol` wants every field; other kernels take what clients leave out as
+/// it is meant here.
+#[derive(Debug, Deserialize)]
+struct Execute {
+    code: String,
+    #[serde(default)]
+    silent: bool,
+    #[serde(default = "yes")]
+    store_history: bool,
+    #[serde(default)]
+    user_expressions: Option<HashMap<String, String>>,
+    #[serde(default)]
+    allow_stdin: bool,
+    #[serde(default = "yes")]
+    stop_on_error: bool,
+}
+
+fn yes() -> bool {
+    true
+}
 
 /// What a request came to.
 enum Answer {
@@ -36,16 +94,46 @@ pub(crate) async fn run(
     mut requests: mpsc::Receiver<Incoming>,
     cells: Arc<AtomicUsize>,
 ) {
+    let mut failed: Option<Failed> = None;
     while let Some(request) = next(&kernel, &mut requests).await {
-        let done = handle(&kernel, subshell.as_deref(), &request, &mut requests).await;
-        cells.fetch_sub(done, Ordering::Relaxed);
+        if request.kind() != "execute_request" {
+            elsewhere(&kernel, request).await;
+            continue;
+        }
+        let was_sent_with = failed.as_mut().is_some_and(|failed| failed.takes(&request));
+        if was_sent_with || kernel.has_ended() {
+            abort(&kernel, &request).await;
+            cells.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let subshell = subshell.as_deref();
+        let waiting = execute(&kernel, subshell, &request, &mut requests).await;
+        if waiting.is_some() && cell_id(&request).is_some() {
+            failed = Some(Failed::new(&request));
+        }
+        let aborted = abort_all(&kernel, waiting.unwrap_or_default()).await;
+        cells.fetch_sub(1 + aborted, Ordering::Relaxed);
     }
+}
+
+/// Answers the requests that waited behind a failed cell, and returns how many cells that were.
+async fn abort_all(kernel: &Arc<Kernel>, waiting: Vec<Incoming>) -> usize {
+    let mut aborted = 0;
+    for request in waiting {
+        if request.kind() == "execute_request" {
+            abort(kernel, &request).await;
+            aborted += 1;
+        } else {
+            elsewhere(kernel, request).await;
+        }
+    }
+    aborted
 }
 
 /// Answers requests beside the cells that run, in the order they came.
 pub(crate) async fn aside(kernel: Arc<Kernel>, mut requests: mpsc::Receiver<Incoming>) {
     while let Some(request) = next(&kernel, &mut requests).await {
-        handle_other(&kernel, &request).await;
+        elsewhere(&kernel, request).await;
     }
 }
 
@@ -57,53 +145,30 @@ async fn next(kernel: &Kernel, requests: &mut mpsc::Receiver<Incoming>) -> Optio
     }
 }
 
-/// Handles a request, and returns how many cells that ended: those that it aborted, too.
-async fn handle(
-    kernel: &Arc<Kernel>,
-    subshell: Option<&str>,
-    request: &Incoming,
-    requests: &mut mpsc::Receiver<Incoming>,
-) -> usize {
-    if request.kind() != "execute_request" {
-        elsewhere(kernel, request.clone()).await;
-        return 0;
-    }
-    let waiting = execute(kernel, subshell, request, requests).await;
-    let mut ended = 1;
-    for request in waiting {
-        if request.kind() == "execute_request" {
-            abort(kernel, &request).await;
-            ended += 1;
-        } else {
-            elsewhere(kernel, request).await;
-        }
-    }
-    ended
-}
-
 /// Runs a cell. Where it failed and its request says so, returns the requests that waited behind it.
 async fn execute(
     kernel: &Arc<Kernel>,
     subshell: Option<&str>,
     request: &Incoming,
     requests: &mut mpsc::Receiver<Incoming>,
-) -> Vec<Incoming> {
+) -> Option<Vec<Incoming>> {
     let started = now();
-    let parsed: Result<ExecuteRequest, WireError> = request.content();
+    let parsed: Result<Execute, WireError> = request.content();
     let silent = parsed.as_ref().is_ok_and(|execute| execute.silent);
     let scope = Scope::new(Arc::clone(&request.parent), silent);
     kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
-    let mut waiting = Vec::new();
+    let mut waiting = None;
     let reply = match parsed {
         Ok(execute) => {
-            let stop_on_error = execute.stop_on_error;
+            // What a page asks in silence is none of a person's cells, which go on.
+            let stop_on_error = execute.stop_on_error && !silent;
             let reply = run_cell(kernel, subshell, request, execute, &scope).await;
             if stop_on_error && reply["status"] == "error" {
-                waiting = take_waiting(requests).await;
+                waiting = Some(take_waiting(requests).await);
             }
             reply
         }
-        Err(error) => bad_request(request, &error),
+        Err(error) => with_count(kernel, bad_request(request, &error)),
     };
     let metadata = json!({
         "started": started, "status": reply["status"], "dependencies_met": true,
@@ -127,7 +192,7 @@ async fn run_cell(
     kernel: &Arc<Kernel>,
     subshell: Option<&str>,
     request: &Incoming,
-    execute: ExecuteRequest,
+    execute: Execute,
     scope: &Arc<Scope>,
 ) -> Value {
     let cell = cell(kernel, subshell, request, &execute);
@@ -179,12 +244,7 @@ async fn run_cell(
     }
 }
 
-fn cell(
-    kernel: &Kernel,
-    subshell: Option<&str>,
-    request: &Incoming,
-    execute: &ExecuteRequest,
-) -> Cell {
+fn cell(kernel: &Kernel, subshell: Option<&str>, request: &Incoming, execute: &Execute) -> Cell {
     let store_history = execute.store_history && !execute.silent && !execute.code.trim().is_empty();
     let execution_count = if store_history {
         kernel.execution_count.fetch_add(1, Ordering::Relaxed) + 1
@@ -194,23 +254,48 @@ fn cell(
     if store_history {
         kernel.history.add(execution_count, &execute.code);
     }
-    let text = |key: &str| {
-        request
-            .metadata
-            .get(key)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
     Cell {
         code: execute.code.clone(),
         execution_count,
         silent: execute.silent,
         store_history,
-        cell_id: text("cellId").or_else(|| text("cell_id")),
+        cell_id: cell_id(request).map(str::to_owned),
         msg_id: request.parent.header.msg_id.clone(),
         session: request.parent.header.session.clone(),
         subshell: subshell.map(str::to_owned),
     }
+}
+
+/// Returns which cell of its page a request is for; a client without pages names none.
+fn cell_id(request: &Incoming) -> Option<&str> {
+    let text = |key: &str| request.metadata.get(key).and_then(Value::as_str);
+    text("cellId").or_else(|| text("cell_id"))
+}
+
+/// Adds the count that every reply to a cell has.
+fn with_count(kernel: &Kernel, mut content: Value) -> Value {
+    content["execution_count"] = kernel.execution_count.load(Ordering::Relaxed).into();
+    content
+}
+
+/// Answers a request that no shell takes.
+pub(crate) async fn refuse(kernel: &Kernel, request: &Incoming, ename: &str, evalue: &str) {
+    let scope = Scope::new(Arc::clone(&request.parent), false);
+    kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
+    fail(kernel, request, ename, evalue).await;
+    kernel.iopub.send(Output::Idle(scope)).await;
+}
+
+/// Replies to a request, where its kind has a reply, that it failed.
+async fn fail(kernel: &Kernel, request: &Incoming, ename: &str, evalue: &str) {
+    if !request.kind().ends_with("_request") {
+        return;
+    }
+    let mut content = json!({"status": "error", "ename": ename, "evalue": evalue, "traceback": []});
+    if request.kind() == "execute_request" {
+        content = with_count(kernel, content);
+    }
+    kernel.reply(request, &json!({}), &content).await;
 }
 
 /// Runs the program's part in a task of its own, so that a panic there fails the cell and not the kernel.
@@ -237,10 +322,7 @@ where
     })
 }
 
-async fn expressions(
-    kernel: &Kernel,
-    wanted: std::collections::HashMap<String, String>,
-) -> Map<String, Value> {
+async fn expressions(kernel: &Kernel, wanted: HashMap<String, String>) -> Map<String, Value> {
     if wanted.is_empty() {
         return Map::new();
     }
@@ -296,10 +378,13 @@ async fn abort(kernel: &Kernel, request: &Incoming) {
 /// Handles a request that is no cell where cells run: completion and help may read files.
 async fn elsewhere(kernel: &Arc<Kernel>, request: Incoming) {
     let scope = Scope::new(Arc::clone(&request.parent), false);
-    let handling = Arc::clone(kernel);
-    let handle = async move { handle_other(&handling, &request).await };
+    let (handling, handled) = (Arc::clone(kernel), request.clone());
+    let handle = async move { handle_other(&handling, &handled).await };
     if let Err(failure) = kernel.tasks.spawn_on(handle, &kernel.runtime).await {
-        tracing::error!(%failure, "a request was not answered");
+        tracing::error!(%failure, "a request met a fault of the kernel");
+        let evalue = "this request met a fault of the kernel itself (a panic); the kernel goes on and its log has \
+                      the details";
+        fail(kernel, &request, "InternalError", evalue).await;
         kernel.iopub.send(Output::Idle(scope)).await;
     }
 }

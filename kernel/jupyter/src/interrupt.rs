@@ -76,7 +76,13 @@ impl Running {
             main_shell,
             count: sender,
         });
-        self.lock().push(Arc::clone(&cell));
+        let mut cells = self.lock();
+        cells.push(Arc::clone(&cell));
+        // Every cell that was there had been told before.
+        if self.kernel_ends.load(Ordering::Acquire) {
+            cell.count.send_modify(|count| *count = 2);
+        }
+        drop(cells);
         (
             RunningGuard {
                 running: self.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,22 @@ impl Iopub {
     /// After the end of the kernel outputs go nowhere: there is nobody left to tell.
     pub(crate) async fn send(&self, output: Output) {
         let _ = self.sender.send(output).await;
+    }
+
+    /// Sends without waiting; gives the output back where too many wait.
+    pub(crate) fn try_send(&self, output: Output) -> Result<(), Output> {
+        match self.sender.try_send(output) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(output)) => Err(output),
+        }
+    }
+
+    /// Waits for room for one output; nothing after the end of the kernel.
+    ///
+    /// # Cancel safety
+    /// Nothing was sent when this is dropped.
+    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Output>> {
+        self.sender.reserve().await.ok()
     }
 
     pub(crate) async fn message(&self, scope: &Arc<Scope>, kind: &'static str, content: Value) {
@@ -219,6 +236,10 @@ impl Owner {
                 self.flush_stream().await;
                 self.status(&scope, "busy").await;
                 if scope.parent.header.msg_type == "execute_request" {
+                    if !scope.silent && self.publisher.has_cut() {
+                        self.send(Some(&scope.parent), "stream", &cut(), Weight::Kept)
+                            .await;
+                    }
                     self.cells.push(scope);
                 }
             }
@@ -385,6 +406,12 @@ fn encode(wire: &Wire, parent: Option<&Parent>, kind: &str, content: &Value) -> 
 
 fn gap() -> Value {
     let text = "\n[output left out here: this client had stopped reading]\n";
+    json!({"name": "stderr", "text": text})
+}
+
+fn cut() -> Value {
+    let text = "[a client of this kernel had stopped reading and was disconnected: where a page shows a cell as running \
+                that is done, or no output, load it anew]\n";
     json!({"name": "stderr", "text": text})
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -61,6 +62,12 @@ impl FromIterator<(OsString, OsString)> for Environment {
 }
 
 impl Environment {
+    /// Returns what a variable says, empty or not.
+    fn text(&self, name: &str) -> Option<String> {
+        let value = self.0.get(OsStr::new(name))?;
+        Some(value.to_string_lossy().into_owned())
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self
             .0
@@ -181,8 +188,15 @@ fn look(environment: &Environment) -> (Vec<Installed>, Vec<Unused>) {
     let mut found: BTreeMap<String, Installed> = BTreeMap::new();
     let mut unused = Vec::new();
     for folder in search_path(environment) {
-        let Ok(entries) = std::fs::read_dir(folder.join("kernels")) else {
-            continue;
+        let folder = folder.join("kernels");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => {
+                let reason = format!("its kernels cannot be listed: {error}");
+                unused.push(Unused::Unreadable { folder, reason });
+                continue;
+            }
         };
         for entry in entries.flatten() {
             let spec = match read(&entry.path()) {
@@ -217,8 +231,12 @@ pub fn search_path(environment: &Environment) -> Vec<PathBuf> {
         .path("JUPYTER_PATH")
         .map(|path| std::env::split_paths(path.as_os_str()).collect())
         .unwrap_or_default();
-    folders.extend(user_folder(environment));
-    folders.extend(active_prefix(environment).map(|prefix| prefix.join("share/jupyter")));
+    let user = user_folder(environment);
+    let prefix = active_prefix(environment).map(|prefix| prefix.join("share/jupyter"));
+    match prefers_prefix(environment) {
+        true => folders.extend([prefix, user].into_iter().flatten()),
+        false => folders.extend([user, prefix].into_iter().flatten()),
+    }
     folders.extend(["/usr/local/share/jupyter", "/usr/share/jupyter"].map(PathBuf::from));
     folders
 }
@@ -303,6 +321,23 @@ fn active_prefix(environment: &Environment) -> Option<PathBuf> {
     environment
         .path("VIRTUAL_ENV")
         .or_else(|| environment.path("CONDA_PREFIX"))
+}
+
+/// Returns whether Jupyter looks into the active Python environment before the user's folder: as
+/// `JUPYTER_PREFER_ENV_PATH` says, otherwise where there is one of the user's own that is not conda's base
+/// (`prefer_environment_over_user` of `jupyter_core`).
+fn prefers_prefix(environment: &Environment) -> bool {
+    if let Some(said) = environment.text("JUPYTER_PREFER_ENV_PATH") {
+        let no = ["no", "n", "false", "off", "0", "0.0"];
+        return !no.contains(&said.to_lowercase().as_str());
+    }
+    let is_base = environment.path("VIRTUAL_ENV").is_none()
+        && environment
+            .text("CONDA_DEFAULT_ENV")
+            .is_none_or(|name| name == "base");
+    let prefix = active_prefix(environment).filter(|_| !is_base);
+    let owner = prefix.and_then(|prefix| std::fs::metadata(prefix).ok());
+    owner.is_some_and(|owner| owner.uid() == nix::unistd::geteuid().as_raw())
 }
 
 async fn python_prefix() -> Result<PathBuf, Error> {

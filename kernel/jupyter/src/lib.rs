@@ -29,6 +29,7 @@ pub mod rust_cells;
 mod serve;
 mod shell;
 mod stdin;
+mod usage;
 mod wire;
 mod zmtp;
 

@@ -1,11 +1,12 @@
 //! Accepts connections to one channel, over TCP or as a socket file.
 
-use std::io::{Error as IoError, Result as IoResult};
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,12 +55,42 @@ pub(crate) async fn listen<A: Attend>(
             tasks.spawn(acceptor.accept_tcp(listener));
         }
         Address::Ipc { path } => {
-            let listener =
-                UnixListener::bind(path).map_err(|source| endpoint.bind_error(source))?;
-            tasks.spawn(acceptor.accept_unix(listener));
+            let listener = bind_file(path)
+                .await
+                .map_err(|source| endpoint.bind_error(source))?;
+            tasks.spawn(acceptor.accept_unix(listener, SocketFile(path.clone())));
         }
     }
     Ok(())
+}
+
+/// Binds a socket file. One that a kernel left which was killed is in the way and is removed: nobody listens there.
+async fn bind_file(path: &Path) -> IoResult<UnixListener> {
+    let in_use = match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => error,
+        bound => return bound,
+    };
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        _ => Err(in_use),
+    }
+}
+
+/// A socket file of this kernel, removed with its listener: nobody else does.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != ErrorKind::NotFound
+        {
+            let path = self.0.display();
+            tracing::debug!(%path, %error, "a socket file was left behind");
+        }
+    }
 }
 
 impl<A: Attend> Acceptor<A> {
@@ -82,7 +113,7 @@ impl<A: Attend> Acceptor<A> {
         }
     }
 
-    async fn accept_unix(self, listener: UnixListener) {
+    async fn accept_unix(self, listener: UnixListener, _file: SocketFile) {
         loop {
             // Both arms only wait.
             let accepted = tokio::select! {

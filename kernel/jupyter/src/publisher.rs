@@ -3,12 +3,13 @@
 //! lets a publisher slow down for a reader that is merely slow).
 //!
 //! Here each reader has a mailbox and a writer of its own. A reader that keeps reading slows the publisher
-//! down when its mailbox is full; one that stalls is waited for once, briefly, then delays only itself: what can be
-//! left out (stream text, intermediate states of a live display) is left out while its mailbox is full, the rest is
-//! kept up to a hard limit, at which it is disconnected.
+//! down when its mailbox is full; one that stalls or trickles is waited for once, briefly, then delays only itself: what
+//! can be left out (stream text, intermediate states of a live display) is left out while its mailbox is full, the rest is
+//! kept up to a hard limit, at which it is disconnected. The next cell says so: nobody can be told who is not there.
 
 mod mailbox;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) type Notice<'a> = &'a (dyn Fn() -> Vec<Bytes> + Sync);
 #[derive(Clone)]
 pub(crate) struct Publisher {
     readers: Arc<Mutex<Vec<Arc<Mailbox>>>>,
+    /// Whether a reader was disconnected since that was asked last.
+    has_cut: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -61,6 +64,7 @@ impl Publisher {
     ) -> Result<Self, Error> {
         let publisher = Self {
             readers: Arc::default(),
+            has_cut: Arc::default(),
         };
         let acceptor = Acceptor {
             publisher: publisher.clone(),
@@ -94,8 +98,14 @@ impl Publisher {
                     "a reader of iopub stopped reading and is disconnected; it can connect again"
                 );
                 self.remove(reader);
+                self.has_cut.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Returns whether a reader that had stopped reading was disconnected since this was asked last.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.has_cut.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until every reader has everything, or `limit` has passed.
@@ -207,8 +217,8 @@ async fn write_messages(
 ) -> std::io::Result<()> {
     while let Some(mut batch) = mailbox.next_batch().await {
         while !batch.is_empty() {
-            output.write_buf(&mut batch).await?;
-            mailbox.progressed();
+            let bytes = output.write_buf(&mut batch).await?;
+            mailbox.progressed(bytes, Instant::now());
         }
         output.flush().await?;
         mailbox.delivered();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -184,6 +184,16 @@ impl Sender {
             let Some(frames) = frames else { return };
             self.send(&frames);
         }
+    }
+
+    /// Returns what is told whenever a client leaves.
+    pub(crate) fn departures(&self) -> watch::Receiver<()> {
+        self.directory.departures()
+    }
+
+    /// Returns whether a client is there.
+    pub(crate) fn has(&self, identity: &Bytes) -> bool {
+        self.directory.has(identity)
     }
 
     /// Puts a message into the queue of the client that its first frame names. Never waits.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cells::Cells;
-use crate::connection::{Address, Channel, ConnectionFile};
+use crate::connection::{Channel, ConnectionFile};
 use crate::error::Error;
 use crate::iopub::{self, Iopub, Output};
 use crate::parent_watch::parent_gone;
@@ -88,6 +88,8 @@ pub async fn serve(
 
 /// Interrupts what runs, lets the program clean up, and ends what is left.
 async fn finish(kernel: &Arc<Kernel>, ended: Option<Ended>) {
+    // A cell that waits behind one that ends now must not begin.
+    kernel.end(ended.unwrap_or(Ended::Shutdown));
     kernel.close_shells();
     kernel.running.interrupt_all_now();
     kernel.tasks.close();
@@ -268,7 +270,6 @@ async fn sockets(
     {
         tracing::warn!(limit = ?LAST_MESSAGES, "a client did not take its last reply in time");
     }
-    remove_socket_files(&connection);
 }
 
 async fn bind(
@@ -320,23 +321,4 @@ fn welcome(wire: &Wire) -> Welcome {
         let prefix = [Bytes::copy_from_slice(topic)];
         wire.encode(&prefix, "iopub_welcome", None, &json!({}), &content)
     })
-}
-
-/// IPC sockets are files, and nobody else removes them.
-fn remove_socket_files(connection: &ConnectionFile) {
-    let channels = [
-        Channel::Shell,
-        Channel::Control,
-        Channel::Stdin,
-        Channel::Iopub,
-        Channel::Heartbeat,
-    ];
-    for channel in channels {
-        if let Address::Ipc { path } = connection.endpoint(channel).address
-            && let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::debug!(path = %path.display(), %error, "a socket file was left behind");
-        }
-    }
 }

@@ -37,6 +37,16 @@ const BESIDE_CELLS: [&str; 6] = [
 ];
 /// Subshells at once; a page opens a few.
 const SUBSHELLS_LIMIT: usize = 64;
+/// Name and text of the error where the shell that is asked has gone.
+const GONE: (&str, &str) = (
+    "NoSuchSubshell",
+    "the subshell of this request does not exist (any more); nothing was run",
+);
+/// The same where its queue is full.
+const FULL: (&str, &str) = (
+    "TooManyRequests",
+    "too many requests wait in this shell; this one was not run: send it again when some are done",
+);
 
 /// What the parts of the kernel share.
 pub(crate) struct Kernel {
@@ -129,6 +139,11 @@ impl Kernel {
         Ok(json!({"status": "ok", "restart": restart}))
     }
 
+    /// Returns whether the kernel ends: no cell begins any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     pub(crate) fn end(&self, ended: Ended) {
         self.ended.send_modify(|state| {
             state.get_or_insert(ended);
@@ -192,31 +207,41 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
             .lock()
             .get(&request.parent.header.subshell_id)
             .cloned();
-        let Some(shell) = shell else {
-            let content = json!({
-                "status": "error", "ename": "NoSuchSubshell", "traceback": [],
-                "evalue": "the subshell of this request does not exist (any more)",
-            });
-            kernel.reply(&request, &json!({}), &content).await;
-            continue;
+        let refused = match shell {
+            Some(shell) => hand_over(&shell, request).map_err(|request| (request, FULL)),
+            None => Err((request, GONE)),
         };
-        hand_over(&shell, request).await;
+        if let Err((request, (ename, evalue))) = refused {
+            executor::refuse(&kernel, &request, ename, evalue).await;
+        }
     }
 }
 
 /// Puts a request into its shell's queue. A question about the kernel is answered beside the cells that run and
 /// wait there: a page that is loaded anew while a cell runs needs its answer now, and so does the Tab key.
-async fn hand_over(shell: &Shell, mut request: Incoming) {
-    if request.kind() == "execute_request" {
+///
+/// # Errors
+/// The request, where too many wait: to wait for room would keep the requests of other shells waiting, too.
+fn hand_over(shell: &Shell, mut request: Incoming) -> Result<(), Incoming> {
+    let is_cell = request.kind() == "execute_request";
+    if is_cell {
         shell.cells.fetch_add(1, Ordering::Relaxed);
     } else if shell.cells.load(Ordering::Relaxed) > 0 && BESIDE_CELLS.contains(&request.kind()) {
         request = match shell.asides.try_send(request) {
-            Ok(()) => return,
+            Ok(()) => return Ok(()),
             Err(TrySendError::Full(request) | TrySendError::Closed(request)) => request,
         };
     }
-    // A shell that ended leaves nobody to answer: the kernel is about to end.
-    let _ = shell.requests.send(request).await;
+    match shell.requests.try_send(request) {
+        // A shell that ended leaves nobody to answer: the kernel is about to end.
+        Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+        Err(TrySendError::Full(request)) => {
+            if is_cell {
+                shell.cells.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(request)
+        }
+    }
 }
 
 fn kernel_info(info: &KernelInfo) -> Value {

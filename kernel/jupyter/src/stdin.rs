@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::AskError;
@@ -14,6 +15,8 @@ use crate::wire::{Incoming, Parent, Wire};
 
 /// One question for each shell at a time, and some.
 pub(crate) const QUEUE: usize = 16;
+/// How long a client that has gone may take to come back: one whose connection broke off comes at once.
+const COMES_BACK: Duration = Duration::from_secs(5);
 /// People sleep before they approve; longer, and the page is not open any more.
 const ANSWER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -25,7 +28,7 @@ pub(crate) struct Question {
 
 pub(crate) struct Asked {
     question: Question,
-    answer: oneshot::Sender<String>,
+    answer: oneshot::Sender<Result<String, AskError>>,
 }
 
 /// Hands questions to the owner.
@@ -47,7 +50,7 @@ impl Asker {
             return Err(AskError::Closed { prompt });
         }
         match tokio::time::timeout(ANSWER_LIMIT, answered).await {
-            Ok(Ok(text)) => Ok(text),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(AskError::Closed { prompt }),
             Err(_) => Err(AskError::TimedOut {
                 prompt,
@@ -59,8 +62,11 @@ impl Asker {
 
 struct Pending {
     request_id: String,
-    identity: Option<Bytes>,
-    answer: oneshot::Sender<String>,
+    identity: Bytes,
+    prompt: String,
+    answer: oneshot::Sender<Result<String, AskError>>,
+    /// When its client was found gone.
+    gone: Option<Instant>,
 }
 
 pub(crate) async fn run(
@@ -71,7 +77,10 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut pending: Vec<Pending> = Vec::new();
+    let mut departures = sender.departures();
     loop {
+        let gone = pending.iter().filter_map(|pending| pending.gone).min();
+        let given_up = gone.map(|gone| gone + COMES_BACK);
         // Every arm only waits; what came is handled after the select.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -81,7 +90,26 @@ pub(crate) async fn run(
                 pending.push(send(&wire, &mut sender, asked));
             }
             incoming = receiver.next() => settle(&mut pending, &incoming),
+            Ok(()) = departures.changed() => {}
+            () = tokio::time::sleep_until(given_up.unwrap_or_else(Instant::now)), if given_up.is_some() => {}
         }
+        look_for(&mut pending, &sender);
+    }
+}
+
+/// Gives up the questions whose clients have not come back.
+fn look_for(pending: &mut Vec<Pending>, sender: &Sender) {
+    let now = Instant::now();
+    for one in pending.iter_mut() {
+        one.gone = match sender.has(&one.identity) {
+            true => None,
+            false => one.gone.or(Some(now)),
+        };
+    }
+    let is_lost = |one: &mut Pending| one.gone.is_some_and(|gone| now >= gone + COMES_BACK);
+    for lost in pending.extract_if(.., is_lost) {
+        let prompt = lost.prompt;
+        let _ = lost.answer.send(Err(AskError::Gone { prompt }));
     }
 }
 
@@ -104,8 +132,10 @@ fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
     sender.send(&frames);
     Pending {
         request_id,
-        identity: parent.identities.first().cloned(),
+        identity: parent.identities.first().cloned().unwrap_or_default(),
+        prompt,
         answer: asked.answer,
+        gone: None,
     }
 }
 
@@ -124,7 +154,7 @@ fn settle(pending: &mut Vec<Pending>, incoming: &Incoming) {
     let position = by_id.or_else(|| {
         pending
             .iter()
-            .position(|pending| pending.identity.as_ref() == identity)
+            .position(|pending| Some(&pending.identity) == identity)
     });
     let Some(position) = position else {
         tracing::info!("an answer came to no question");
@@ -136,7 +166,7 @@ fn settle(pending: &mut Vec<Pending>, incoming: &Incoming) {
                 .get("value")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let _ = pending.remove(position).answer.send(value.to_owned());
+            let _ = pending.remove(position).answer.send(Ok(value.to_owned()));
         }
         Err(error) => tracing::warn!(%error, "an answer could not be read"),
     }

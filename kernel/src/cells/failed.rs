@@ -23,10 +23,11 @@ pub async fn show(failure: &Failure, cell: &Cell, out: &CellOutput) -> CellError
     let bundle = MimeBundle::text(failure.lines().join("\n")).with("text/html", html(failure));
     out.display(&bundle, serde_json::Value::Null).await;
     let code = format!("{}[{}]", failure.word(), failure.problem.code);
+    // A page lays errors on a red ground, on which red is hard to read where the theme is dark.
     let code = if failure.is_pause() {
         code
     } else {
-        in_red(&code)
+        format!("\u{1b}[1m{code}\u{1b}[0m")
     };
     error.with_traceback(vec![format!("{code}, as shown above")])
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use code_deploy_engine::spec::DeployFile;
+use code_deploy_record::StepStatus;
 
 use crate::magic::Known;
 use crate::pages;
@@ -70,6 +71,19 @@ impl Known for ProjectWords {
             .into_iter()
             .map(str::to_owned)
             .collect()
+    }
+
+    fn steps(&self) -> Vec<String> {
+        let run = self
+            .project
+            .as_ref()
+            .and_then(|project| project.run(None).ok());
+        let state = run.and_then(|run| run.state().ok());
+        let steps = state.map(|state| state.steps).unwrap_or_default();
+        let open = steps
+            .into_iter()
+            .filter(|(_, step)| matches!(step.status, StepStatus::Intended | StepStatus::Failed));
+        open.map(|(name, _)| name.to_string()).collect()
     }
 
     fn releases(&self) -> Vec<String> {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use code_deploy_notebook_gen::Chart;
-use code_deploy_record::{PlannedStep, RunId, RunState};
+use code_deploy_notebook_gen::{self as notebook_gen, Chart, ChartKind};
+use code_deploy_record::{PlannedStep, RunFolder, RunId, RunState};
 
 use crate::commands::{Command, RunArgs, VerbArgs};
 use crate::html;
-use crate::pages;
 use crate::project::Project;
 use crate::show::status::standing;
 
@@ -25,6 +24,9 @@ pub struct Look {
     /// The chart of latency, where there is something to draw.
     pub chart: Option<Picture>,
 }
+
+/// Draws a chart of a run.
+pub type Draw = fn(&RunFolder, ChartKind) -> notebook_gen::Result<Chart>;
 
 /// A chart as a page shows it.
 #[derive(Debug, Clone)]
@@ -101,7 +103,7 @@ fn verb_of(command: &Command) -> Option<(&'static str, &VerbArgs, bool)> {
 
 /// Reads the run that is worked on: the project's last one, where it is not ended or is the one
 /// that was seen before; nothing where it cannot be read now. Blocks.
-pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>) -> Option<Look> {
+pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>, draw: Draw) -> Option<Look> {
     let run = project.run(None).ok()?;
     let state = run.state().ok()?;
     let started = state.started.as_ref()?;
@@ -109,7 +111,7 @@ pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>) -> Option<
     if state.finished.is_some() && before != Some(&id) {
         return None;
     }
-    let chart = steps.chart.then(|| pages::chart(&run, "latency").ok());
+    let chart = steps.chart.then(|| draw(&run, ChartKind::Latency).ok());
     Some(Look {
         run: id,
         what: format!(

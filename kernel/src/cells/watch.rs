@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_jupyter::{CellOutput, Interrupt, LiveDisplay};
+use code_deploy_notebook_gen::{chart, sketch};
 use code_deploy_record::RunId;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::face::CellFace;
-use super::look::{Look, Steps, look};
+use super::look::{Draw, Look, Steps, look};
 use crate::apart::WHO_STOPS;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
@@ -59,7 +60,7 @@ impl Watch<'_> {
         let mut work = AbortOnDropHandle::new(self.tasks.spawn(work));
         let (mut looks, mut ticks) = (every(LOOK), every(TICK));
         let mut run = None;
-        let mut looking = self.begin_look(None);
+        let mut looking = self.begin_look(None, sketch);
         let mut live = None;
         // When a command that was asked to stop has to say why it goes on.
         let mut says_at = None;
@@ -89,7 +90,7 @@ impl Watch<'_> {
                         self.face.look(seen);
                     }
                 }
-                _ = looks.tick(), if looking.is_none() => looking = self.begin_look(run.clone()),
+                _ = looks.tick(), if looking.is_none() => looking = self.begin_look(run.clone(), sketch),
                 _ = ticks.tick() => self.face.tick(),
             }
         };
@@ -116,16 +117,16 @@ impl Watch<'_> {
         )
     }
 
-    fn begin_look(&self, before: Option<RunId>) -> Option<Looking> {
+    fn begin_look(&self, before: Option<RunId>, draw: Draw) -> Option<Looking> {
         let (find, steps) = self.steps.clone()?;
-        let look = move || look(&find()?, &steps, before.as_ref());
+        let look = move || look(&find()?, &steps, before.as_ref(), draw);
         let task = self.tasks.spawn_blocking(look);
         Some(AbortOnDropHandle::new(task))
     }
 
     /// What stays in the notebook shows the state at the end.
     async fn last_look(&self, before: Option<RunId>) {
-        let Some(looking) = self.begin_look(before) else {
+        let Some(looking) = self.begin_look(before, chart) else {
             return;
         };
         // Either arm only waits; who insists does not wait for a chart.

@@ -2,6 +2,7 @@
 
 use clap::CommandFactory as _;
 
+use super::HELP;
 use crate::commands::{CommandLine, magic_words};
 use crate::show::record::kinds;
 
@@ -30,6 +31,8 @@ pub trait Known {
     fn charts(&self) -> Vec<String>;
     /// Views of a record.
     fn views(&self) -> Vec<String>;
+    /// Steps of the run that are begun and not done: what a person may have dealt with by hand.
+    fn steps(&self) -> Vec<String>;
     /// Releases of the deployment file and of earlier runs.
     fn releases(&self) -> Vec<String>;
 }
@@ -50,10 +53,10 @@ pub fn complete(code: &str, cursor: usize, known: &dyn Known) -> Option<Candidat
     let words: Vec<_> = rest.split_whitespace().collect();
     let earlier = words.len() - usize::from(!typed.is_empty());
     let candidates = match (earlier, words.first()) {
-        (0, _) => magic_words()
-            .into_iter()
-            .map(|word| (word, "magic"))
-            .collect(),
+        (0, _) => {
+            let words = magic_words().into_iter().chain([HELP.to_owned()]);
+            words.map(|word| (word, "magic")).collect()
+        }
         (_, Some(word)) => arguments(word, &words[1..earlier], typed, known),
         (_, None) => Vec::new(),
     };
@@ -85,10 +88,12 @@ fn arguments(
     }
     let plain = plain_words(word, earlier);
     match (word, plain) {
+        (HELP, 0) => of(magic_words(), "magic"),
         ("code-deploy", 0) => of(known.environments(), "environment"),
         ("code-deploy", 1) => of(known.targets(), "target"),
         ("chart", 0) => of(known.charts(), "chart"),
         ("record", 0) => of(known.views(), "view"),
+        ("skip", 0) => of(known.steps(), "step"),
         ("verify", _) => of(known.runs(), "run"),
         ("show", _) => of(known.notebooks(), "notebook"),
         (verb, 0) => of(known.sections(verb), "section"),

@@ -106,8 +106,7 @@ async fn ask(session: &Session, observed: &Observed) -> BTreeMap<String, String>
         let probes = &service.file.probes;
         let path = [&probes.readiness, &probes.liveness, &probes.startup];
         let path = path.into_iter().flatten().next()?;
-        let front = observed.fronts.get(&place.service);
-        let base = front.map_or_else(|| format!("http://{}", place.address), Clone::clone);
+        let base = observed.front_url(&place.service)?;
         let request = Request {
             secret_headers: session.target.reach(release),
             ..Request::get(format!("{base}{path}"), ANSWER)

@@ -10,7 +10,7 @@ use code_deploy_record::{
 use crate::facts::Facts;
 use crate::format::{between, clock, count, counted, duration, moment};
 use crate::view::rollback::going_back_now;
-use crate::view::{columns, row, tally};
+use crate::view::{columns, criteria, row, tally};
 
 /// Returns how the run ended in one word or two; `not finished` while it goes on.
 #[must_use]
@@ -66,7 +66,26 @@ pub fn verdict(facts: &Facts) -> String {
     }
 }
 
-/// Returns the facts of a run as label and value, at most twelve.
+/// Returns what every finished run must show, counted; nothing while the run goes on.
+fn criteria_counted(facts: &Facts) -> Option<String> {
+    facts.state.finished.as_ref()?;
+    let criteria = criteria::criteria(facts).ok()?;
+    let named = |word: &str| {
+        let of_word = criteria.iter().filter(|one| one.word() == word);
+        of_word.map(|one| one.name).collect::<Vec<_>>()
+    };
+    let shown = named("shown").len();
+    let mut text = format!("{shown} of {} shown", criteria.len());
+    for word in ["not so", "open"] {
+        let names = named(word);
+        if !names.is_empty() {
+            text.push_str(&format!("; {word}: {}", names.join(", ")));
+        }
+    }
+    Some(text)
+}
+
+/// Returns the facts of a run as label and value, at most thirteen.
 pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
     let started = &facts.started;
     let state = &facts.state;
@@ -93,6 +112,10 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
         ("Live".to_owned(), live(facts)),
         ("Outside client".to_owned(), client(facts)),
         ("Rollback rehearsal".to_owned(), rehearsal(facts)),
+        (
+            "Criteria".to_owned(),
+            criteria_counted(facts).unwrap_or_else(|| "drawn up when the run ends".to_owned()),
+        ),
         ("Items".to_owned(), tally.to_string()),
         (
             "Journal".to_owned(),

@@ -31,7 +31,7 @@ pub enum Figure {
     Shutdown,
     /// From the start of the next process after kill -9 to its first cell done.
     Kill,
-    /// The first Rust cell of a kernel.
+    /// From the start of the process to its first Rust cell done.
     RustFirst,
     /// Later ones.
     RustLater,
@@ -84,7 +84,7 @@ impl Figure {
             Self::ChildOutput => "age of a child's line",
             Self::Shutdown => "shutdown to process end",
             Self::Kill => "kill -9 to first cell done",
-            Self::RustFirst => "first Rust cell",
+            Self::RustFirst => "start to first Rust cell done",
             Self::RustLater => "later Rust cells",
         }
     }

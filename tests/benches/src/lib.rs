@@ -2,5 +2,6 @@
 
 mod error;
 pub mod life;
+pub mod recorded;
 
 pub use error::Error;

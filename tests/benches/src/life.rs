@@ -9,6 +9,7 @@ use code_deploy_wire::{Client, Interrupts, Kernel, Spec};
 use serde_json::json;
 
 use crate::error::Error;
+use crate::recorded::open_run;
 
 const NAME: &str = "code-deploy";
 /// After so many cells memory is looked at for the first time.
@@ -17,7 +18,7 @@ const SETTLED: usize = 500;
 const ALLOWED: f64 = 1.1;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The kinds of cells, in turn. Each is harmless in an empty folder.
+/// The kinds of cells, in turn. Each is harmless in a folder with a run that nobody works on.
 const KINDS: [&str; 10] = [
     "// nothing",
     "%status?",
@@ -30,6 +31,11 @@ const KINDS: [&str; 10] = [
     "%plan",
     "",
 ];
+
+/// Every so many cells one waits and is stopped.
+const STOPPED_EVERY: usize = 50;
+/// Every so many cells another client comes, opens a subshell, and goes.
+const VISITED_EVERY: usize = 100;
 
 /// What a long life cost.
 #[derive(Debug)]
@@ -67,6 +73,10 @@ pub fn live(program: &Path, cells: usize, rust_every: usize) -> Result<Life, Err
     };
     let spec = Spec::program(NAME, program, &["kernel", "launch"], Interrupts::Message);
     let mut kernel = Kernel::start(&spec).map_err(failed)?;
+    open_run(&kernel.folder()).map_err(|error| Error::Unexpected {
+        peer: NAME.to_owned(),
+        what: format!("no run could be laid out: {error}"),
+    })?;
     let mut client = kernel.client().map_err(failed)?;
     let (mut outcomes, mut settled) = (BTreeMap::new(), 0);
     let began = Instant::now();
@@ -74,8 +84,12 @@ pub fn live(program: &Path, cells: usize, rust_every: usize) -> Result<Life, Err
         if number == SETTLED {
             settled = kernel.memory();
         }
-        let rust = rust_every > 0 && number % rust_every == rust_every - 1;
-        let outcome = if rust {
+        let is_due = |every: usize| every > 0 && number % every == every - 1;
+        let outcome = if is_due(VISITED_EVERY) {
+            visit(&mut kernel)
+        } else if is_due(STOPPED_EVERY) {
+            stop(&kernel, &mut client)
+        } else if is_due(rust_every) {
             let code = format!("println!(\"{{}}\", {number} + 1);");
             client
                 .run(&code)
@@ -94,6 +108,25 @@ pub fn live(program: &Path, cells: usize, rust_every: usize) -> Result<Life, Err
         all,
         taken: began.elapsed(),
     })
+}
+
+/// Another client comes, asks in a subshell where the run stands, and goes.
+fn visit(kernel: &mut Kernel) -> Result<String, code_deploy_wire::Error> {
+    let mut visitor = kernel.client()?;
+    let opened = visitor.move_to_subshell()?;
+    let ran = visitor.run("%status")?;
+    let deleted = visitor.control("delete_subshell_request", &json!({"subshell_id": opened}))?;
+    let (ran, deleted) = (&ran.reply["status"], &deleted["status"]);
+    Ok(format!("in a subshell: {ran}, deleted: {deleted}"))
+}
+
+/// A command that watches is stopped once it has shown something.
+fn stop(kernel: &Kernel, client: &mut Client) -> Result<String, code_deploy_wire::Error> {
+    let cell = client.send_cell("%status --watch")?;
+    client.shown(&cell)?;
+    kernel.interrupt(client)?;
+    let ran = client.ran(&cell)?;
+    Ok(format!("stopped: {}", ran.reply["ename"]))
 }
 
 /// Runs a cell, or asks what a page asks between cells.

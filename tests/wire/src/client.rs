@@ -120,17 +120,18 @@ impl Client {
         Ok(id)
     }
 
-    /// Sends what goes to shell to a subshell of its own from now on.
+    /// Sends what goes to shell to a subshell of its own from now on, and returns its id.
     ///
     /// # Errors
     /// When the kernel opens none.
-    pub fn move_to_subshell(&mut self) -> Result<(), Error> {
+    pub fn move_to_subshell(&mut self) -> Result<String, Error> {
         let opened = self.control("create_subshell_request", &json!({}))?;
         let id = opened["subshell_id"].as_str().map(str::to_owned);
         let reason = opened.to_string();
         let port = self.ports[1];
-        self.subshell = Some(id.ok_or(Error::NoMessage { port, reason })?);
-        Ok(())
+        let id = id.ok_or(Error::NoMessage { port, reason })?;
+        self.subshell = Some(id.clone());
+        Ok(id)
     }
 
     /// Sends a cell and returns its id.

@@ -2,12 +2,13 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -199,9 +200,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// Kills the process and waits for its end.
+    /// Kills the process, with those of its group that it may have left behind, and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
+        if let Ok(group) = i32::try_from(self.child.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 
@@ -355,6 +359,8 @@ fn spawn(spec: &Spec, folder: &TempDir) -> Result<Child, Error> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr)
+        // As Jupyter starts kernels: away from the group of who starts them.
+        .process_group(0)
         .spawn()
         .map_err(failed)
 }

@@ -63,18 +63,29 @@ async fn a_value_of_one_answer_goes_into_the_next_request() {
 async fn an_answer_that_is_not_as_expected_is_named() {
     let base = serve().await;
     let expect =
-        json!({ "status": 404, "contains": ["gone"], "json": { "/reached": true, "/no": 1 } });
+        json!({ "status": 200, "contains": ["gone"], "json": { "/reached": true, "/no": 1 } });
     let result = walk(&HttpClient::new(), &journey(&expect), &base, &[]).await;
     assert!(!result.passed);
     let detail = &result.steps[1].detail;
-    for part in [
-        "instead of 404",
-        "does not hold `gone`",
-        "/reached is false",
-        "/no is not",
-    ] {
+    for part in ["does not hold `gone`", "/reached is false", "/no is not"] {
         assert!(detail.contains(part), "{part}: {detail}");
     }
+}
+
+#[tokio::test]
+async fn of_another_status_only_that_is_named_with_what_the_answer_says() {
+    let base = serve().await;
+    let expect = json!({ "status": 404, "contains": ["gone"], "json": { "/no": 1 } });
+    let result = walk(&HttpClient::new(), &journey(&expect), &base, &[]).await;
+    let detail = &result.steps[1].detail;
+    assert!(
+        detail.starts_with("status 200 OK instead of 404: {"),
+        "{detail}"
+    );
+    assert!(
+        !detail.contains("gone") && !detail.contains("/no"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]

@@ -57,9 +57,8 @@ impl Sender {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(config.max_in_flight)
             .retry_canceled_requests(true);
-        let url = config.base_url.parse::<::http::Uri>().ok();
-        let is_secure = url.is_some_and(|url| url.scheme() == Some(&::http::uri::Scheme::HTTPS));
-        let client = if is_secure {
+        let url = config.base_url.parse().ok();
+        let client = if url.is_some_and(|url| tls::is_asked(&url)) {
             let connector = tls::connector(connector).await;
             let connector = connector.map_err(|error| LoadError::Setting {
                 setting: "base_url",

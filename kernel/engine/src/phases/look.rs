@@ -179,6 +179,16 @@ pub(crate) fn counted(number: impl std::fmt::Display, noun: &str) -> String {
     format!("{number} {many}")
 }
 
+/// Returns a text of at most so many characters: cut before a word, with an ellipsis, where it is longer.
+pub(crate) fn cut(text: &str, longest: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(longest) else {
+        return text.to_owned();
+    };
+    let kept = text.get(..end).unwrap_or(text);
+    let kept = kept.rsplit_once(' ').map_or(kept, |(words, _)| words);
+    format!("{} …", kept.trim_end_matches([',', ';', ':', ' ']))
+}
+
 /// Returns a list in words, or `none`.
 pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
@@ -187,22 +197,6 @@ pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     } else {
         texts.join(", ")
     }
-}
-
-/// Returns the URL where users reach a service: through what the place has in front of it, if there is something.
-pub(crate) fn front_url(observed: &Observed, service: &str) -> Option<String> {
-    let front = observed.fronts.get(service).cloned();
-    front.or_else(|| base_url(observed, service))
-}
-
-/// Returns the URL of a service's own address, if it has one: what only other services and checks ask for need not
-/// be reached by users.
-pub(crate) fn base_url(observed: &Observed, service: &str) -> Option<String> {
-    let address = observed
-        .addresses
-        .iter()
-        .find(|address| address.service == service)?;
-    Some(format!("http://{}", address.address))
 }
 
 /// Returns the running instances of the release that is deployed.
@@ -220,4 +214,17 @@ pub(crate) fn instances<'a>(
 /// Returns an identifier that nothing else has: of a marker, a trace, a request.
 pub(crate) fn fresh_id() -> uuid::Uuid {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_text_is_cut_before_a_word() {
+        assert_eq!(cut("two words", 9), "two words");
+        assert_eq!(cut("status 502: no backend", 13), "status 502 …");
+        assert_eq!(cut("größer, als es passt", 7), "größer …");
+        assert_eq!(cut("withoutanyspace", 4), "with …");
+    }
 }

@@ -104,7 +104,7 @@ pub(super) async fn gate(
 pub(super) async fn traffic(context: &Context, percent: u16) -> Result<u64, StepError> {
     let served = shift::served(context).await?;
     let text = format!(
-        "Release {} has {percent} %: {}.",
+        "Release {} was given {percent} %: {}.",
         context.to,
         shift::text(&served)
     );

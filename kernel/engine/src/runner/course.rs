@@ -499,8 +499,7 @@ impl Runner {
                         context.journal.append("engine", body).await?;
                     }
                     if self.leave.is_cancelled() {
-                        let text = "the run stands at a safe point".to_owned();
-                        return Ok(Some(Steps::Left(text)));
+                        return Ok(Some(Steps::Left(self.where_it_stands(after))));
                     }
                     context.interruption.carried_out(&asked);
                 }
@@ -515,6 +514,21 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Says behind which step the run stands, and which one is next.
+    fn where_it_stands(&self, after: Option<&StepName>) -> String {
+        let state = self.state();
+        let mut open = self.plan.steps.iter().map(|step| &step.planned().step);
+        let next = open.find(|step| !state.step_done(step));
+        let mut text = "the run stands at a safe point".to_owned();
+        if let Some(after) = after {
+            text.push_str(&format!(", behind {after}"));
+        }
+        if let Some(next) = next {
+            text.push_str(&format!("; it goes on with {next}"));
+        }
+        text
     }
 
     /// Carries out the steps that end a run.

@@ -19,8 +19,10 @@ const TOPICS_LIMIT: usize = 1024;
 /// What one write takes at most, so that progress is seen often.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// A reader with a full mailbox that took no byte for this long has stalled.
+/// A reader with a full mailbox that took less than [`PACE_BYTES`] in so long a time has stalled.
 const STALL_LIMIT: Duration = Duration::from_millis(500);
+/// What a reader takes at least that others wait for; clients on a busy machine take several times as much.
+const PACE_BYTES: usize = 128 * 1024;
 
 /// What became of a message offered to a mailbox.
 pub(super) enum Offer {
@@ -49,7 +51,10 @@ struct State {
     bytes: usize,
     /// True while a batch is being written.
     writing: bool,
+    /// When it had last taken [`PACE_BYTES`], or had nothing to read.
     last_progress: Instant,
+    /// What it took since then, in bytes.
+    taken_since: usize,
     left_out: u64,
     notice: Option<Bytes>,
     closed: bool,
@@ -70,6 +75,7 @@ impl Default for State {
             bytes: 0,
             writing: false,
             last_progress: Instant::now(),
+            taken_since: 0,
             left_out: 0,
             notice: None,
             closed: false,
@@ -123,6 +129,7 @@ impl Mailbox {
         if state.queue.is_empty() && !state.writing {
             // The time a reader had nothing to read does not count as stalling.
             state.last_progress = now;
+            state.taken_since = 0;
         }
         if let Some(notice) = state.notice.take() {
             state.push(notice);
@@ -182,8 +189,15 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn progressed(&self) {
-        self.lock().last_progress = Instant::now();
+    /// Notes that the reader took so many bytes.
+    pub(super) fn progressed(&self, bytes: usize, now: Instant) {
+        let mut state = self.lock();
+        state.taken_since += bytes;
+        if state.taken_since >= PACE_BYTES {
+            state.taken_since = 0;
+            state.last_progress = now;
+        }
+        drop(state);
         self.taken.notify_one();
     }
 
@@ -289,6 +303,20 @@ mod tests {
             mailbox.offer(&text, Weight::Kept, later),
             Offer::Refused
         ));
+    }
+
+    #[test]
+    fn a_reader_that_trickles_has_stalled_and_one_that_keeps_pace_has_not() {
+        for (bytes, stalls) in [(1024, true), (PACE_BYTES, false)] {
+            let mailbox = Mailbox::default();
+            let now = Instant::now();
+            fill(&mailbox, now);
+            let half = now + STALL_LIMIT / 2;
+            mailbox.progressed(bytes, half);
+            let text = Bytes::from_static(b"text");
+            let offered = mailbox.offer(&text, Weight::Passing, now + STALL_LIMIT);
+            assert_eq!(matches!(offered, Offer::LeftOut), stalls, "{bytes} bytes");
+        }
     }
 
     #[tokio::test]

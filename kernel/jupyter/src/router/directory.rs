@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Replies that wait for one client: as many as it can have requests waiting.
@@ -13,6 +14,8 @@ pub(super) const OUTBOX: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Directory {
     state: Arc<Mutex<State>>,
+    /// Told whenever somebody leaves.
+    left: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +92,18 @@ impl Directory {
         if client.is_some_and(|client| client.number == entry.number) {
             state.clients.remove(&entry.identity);
         }
+        drop(state);
+        self.left.send_replace(());
+    }
+
+    /// Returns what is told whenever somebody leaves.
+    pub(super) fn departures(&self) -> watch::Receiver<()> {
+        self.left.subscribe()
+    }
+
+    /// Returns whether a client is there.
+    pub(super) fn has(&self, identity: &Bytes) -> bool {
+        self.lock().clients.contains_key(identity)
     }
 
     /// Puts a message into a client's queue; a client whose queue is full is removed.

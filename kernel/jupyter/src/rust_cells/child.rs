@@ -167,6 +167,33 @@ impl Host {
         }
     }
 
+    /// Returns the value of an expression; what it says beside that goes nowhere. The outer error means that the host
+    /// is of no use any more.
+    pub(super) async fn value(
+        &mut self,
+        request: &Request,
+    ) -> Result<Result<MimeBundle, CellError>, CellError> {
+        self.send(request).await?;
+        loop {
+            match self.next().await? {
+                Event::Stdout { .. }
+                | Event::Stderr { .. }
+                | Event::Display { .. }
+                | Event::Clear { .. } => {}
+                Event::Ask { .. } => {
+                    let reason = "an expression asks nobody".to_owned();
+                    self.send(&Request::Answer { line: None, reason }).await?;
+                }
+                Event::Done { bundle } => return Ok(Ok(bundle)),
+                Event::Failed { error, .. } => return Ok(Err(error)),
+                Event::Completed { .. } | Event::Inspected { .. } if self.owed > 0 => {
+                    self.owed -= 1;
+                }
+                event => return Err(unexpected(&event)),
+            }
+        }
+    }
+
     /// Nothing while the host gets ready: what comes behind the question must not wait for that. The error means
     /// that the host is of no use any more.
     pub(super) async fn help(&mut self, request: &Request) -> Result<Option<Event>, CellError> {

@@ -16,6 +16,8 @@ use crate::output::CellOutput;
 
 /// Completion and help are of no use later.
 const HELP_LIMIT: Duration = Duration::from_secs(10);
+/// A value that a client asks for beside a cell is there at once, after its compilation.
+const VALUE_LIMIT: Duration = Duration::from_secs(10);
 /// What of a killed host is left behind when the kernel ends is removed by the next one.
 const ENDING_LIMIT: Duration = Duration::from_millis(1500);
 /// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
@@ -103,6 +105,42 @@ impl RustCells {
             "Interrupted",
             format!("the Rust computation was stopped; {LOST}"),
         ))
+    }
+
+    /// Returns the value of an expression over the variables of the cells before.
+    ///
+    /// # Errors
+    /// Where no Rust cell ran before, one runs, the expression does not compile or has no value, or it takes longer
+    /// than ten seconds: it is stopped then, and variables are lost.
+    pub async fn value(&self, expression: &str) -> Result<MimeBundle, CellError> {
+        let none = |reason: &str| {
+            let text = format!("{expression:?} was not evaluated: {reason}");
+            CellError::new("NotEvaluated", text)
+        };
+        let Ok(mut slot) = self.host.try_lock() else {
+            return Err(none("a Rust cell runs"));
+        };
+        let Some(host) = slot.as_mut().filter(|host| !host.busy) else {
+            return Err(none("no Rust cell has run in this kernel"));
+        };
+        let request = Request::Execute {
+            code: expression.to_owned(),
+            dependencies: Vec::new(),
+        };
+        host.busy = true;
+        let outcome = match tokio::time::timeout(VALUE_LIMIT, host.value(&request)).await {
+            Ok(Ok(outcome)) => {
+                host.busy = false;
+                return match outcome {
+                    Ok(bundle) if bundle.is_empty() => Err(none("it has no value")),
+                    outcome => outcome,
+                };
+            }
+            Ok(Err(error)) => error,
+            Err(_) => none(&format!("it took longer than {VALUE_LIMIT:?}; {LOST}")),
+        };
+        self.end(slot.take());
+        Err(outcome)
     }
 
     /// Returns what could stand at `cursor` (in characters); nothing while a Rust cell runs. The first time starts

@@ -1,40 +1,19 @@
-use jupyter_zmq_client::{ExecuteRequest, InputReply, JupyterMessageContent, KernelInfoRequest};
+use jupyter_zmq_client::{JupyterMessageContent, KernelInfoRequest};
 use serde_json::json;
-use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
-use crate::kit::{DEADLINE, Kernel, content_of};
-
-async fn asking(client: &mut crate::kit::Client, code: &str) -> String {
-    let request = ExecuteRequest {
-        code: code.into(),
-        allow_stdin: true,
-        ..ExecuteRequest::default()
-    };
-    client.send(request).await
-}
+use crate::kit::{Kernel, Raw, content_of, kinds};
 
 #[tokio::test]
 async fn a_cell_can_ask_and_gets_the_answer() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
-    let id = asking(&mut client, "%ask secret name? ").await;
-    let question = tokio::time::timeout(DEADLINE, client.stdin.read())
-        .await
-        .unwrap()
-        .unwrap();
+    let id = client.send_asking("%ask secret name? ").await;
+    let question = client.question().await;
     let JupyterMessageContent::InputRequest(asked) = &question.content else {
         panic!("{question:?}");
     };
     assert!(asked.password);
-    let answer = InputReply {
-        value: "Ada".into(),
-        ..InputReply::default()
-    };
-    client
-        .stdin
-        .send(answer.as_child_of(&question))
-        .await
-        .unwrap();
+    client.answer(&question, "Ada").await;
     assert_eq!(client.ran(&id).await.text("stdout"), "got Ada\n");
 }
 
@@ -57,11 +36,8 @@ async fn a_question_is_refused_with_the_reason_where_nobody_can_answer() {
 async fn an_interrupt_ends_a_question() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
-    let id = asking(&mut client, "%ask name?").await;
-    tokio::time::timeout(DEADLINE, client.stdin.read())
-        .await
-        .unwrap()
-        .unwrap();
+    let id = client.send_asking("%ask name?").await;
+    client.question().await;
     client.control("interrupt_request", json!({})).await;
     let reply = client.ran(&id).await.reply;
     assert!(
@@ -118,18 +94,12 @@ async fn a_subshell_runs_cells_while_the_main_shell_is_busy() {
     let busy = client.send_cell("%long").await;
     client.started().await;
 
-    let mut raw = RawClient::connect(&kernel).await;
-    raw.send(
-        "execute_request",
-        json!({"subshell_id": subshell}),
-        json!({
-            "code": "%noop", "silent": false, "store_history": true, "user_expressions": {},
-            "allow_stdin": false, "stop_on_error": true,
-        }),
-    )
-    .await;
+    let mut raw = Raw::connect(&kernel).await;
+    let cell = json!({"code": "%noop"});
+    raw.send("execute_request", json!({"subshell_id": subshell}), cell)
+        .await;
     let reply = raw.reply().await;
-    assert!(reply.contains("\"status\":\"ok\""), "{reply}");
+    assert_eq!(reply.content["status"], "ok", "{reply:?}");
 
     client.control("interrupt_request", json!({})).await;
     assert_eq!(client.reply_to(&busy).await["ename"], "Interrupted");
@@ -140,9 +110,46 @@ async fn a_subshell_runs_cells_while_the_main_shell_is_busy() {
 }
 
 #[tokio::test]
+async fn a_request_to_a_subshell_that_does_not_exist_is_refused_between_busy_and_idle() {
+    let kernel = Kernel::start().await;
+    let mut watcher = kernel.client().await;
+    let mut raw = Raw::connect(&kernel).await;
+    for (kind, content) in [
+        ("execute_request", json!({"code": "%print never"})),
+        ("complete_request", json!({"code": "%pri", "cursor_pos": 4})),
+    ] {
+        let id = raw
+            .send(kind, json!({"subshell_id": "none"}), content)
+            .await;
+        let reply = raw.reply_to(&id).await;
+        assert_eq!(
+            (&reply["status"], &reply["ename"]),
+            (&json!("error"), &json!("NoSuchSubshell"))
+        );
+        let counts = reply["execution_count"].is_u64();
+        assert_eq!(counts, kind == "execute_request", "{reply}");
+        assert_eq!(kinds(&watcher.outputs(&id).await), ["status", "status"]);
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_reply_gets_none_from_a_subshell_that_does_not_exist_either() {
+    let kernel = Kernel::start().await;
+    let mut watcher = kernel.client().await;
+    let mut raw = Raw::connect(&kernel).await;
+    let open = json!({"comm_id": "c", "target_name": "none", "data": {}});
+    let id = raw
+        .send("comm_open", json!({"subshell_id": "none"}), open)
+        .await;
+    assert_eq!(kinds(&watcher.outputs(&id).await), ["status", "status"]);
+    let next = raw.send("kernel_info_request", json!({}), json!({})).await;
+    assert_eq!(raw.reply_to(&next).await["status"], "ok");
+}
+
+#[tokio::test]
 async fn garbage_wrong_signatures_and_unknown_messages_are_survived() {
     let kernel = Kernel::start().await;
-    let mut raw = RawClient::connect(&kernel).await;
+    let mut raw = Raw::connect(&kernel).await;
     for frames in [
         vec![&b""[..]],
         vec![b"<IDS|MSG>"],
@@ -159,62 +166,9 @@ async fn garbage_wrong_signatures_and_unknown_messages_are_survived() {
     raw.send("execute_request", json!({}), json!({"code": 7}))
         .await;
     let reply = raw.reply().await;
-    assert!(reply.contains("BadRequest"), "{reply}");
+    assert_eq!(reply.content["ename"], "BadRequest", "{reply:?}");
 
     let mut client = kernel.client().await;
     let id = client.send(KernelInfoRequest {}).await;
     assert_eq!(client.reply_to(&id).await["status"], "ok");
-}
-
-/// A client that can send what a well-behaved one cannot.
-struct RawClient {
-    socket: DealerSocket,
-    key: String,
-}
-
-impl RawClient {
-    async fn connect(kernel: &Kernel) -> Self {
-        let mut socket = DealerSocket::new();
-        socket.connect(&kernel.info.shell_url()).await.unwrap();
-        Self {
-            socket,
-            key: kernel.info.key.clone(),
-        }
-    }
-
-    async fn send_frames(&mut self, frames: Vec<Vec<u8>>) {
-        let frames: Vec<bytes::Bytes> = frames.into_iter().map(Into::into).collect();
-        self.socket
-            .send(ZmqMessage::try_from(frames).unwrap())
-            .await
-            .unwrap();
-    }
-
-    async fn send(&mut self, kind: &str, more: serde_json::Value, content: serde_json::Value) {
-        use hmac::{KeyInit as _, Mac as _};
-        let mut header = json!({
-            "msg_id": "raw", "session": "raw", "username": "raw", "msg_type": kind,
-            "version": "5.5", "date": "2026-01-01T00:00:00Z",
-        });
-        header
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let parts =
-            [header, json!({}), json!({}), content].map(|part| part.to_string().into_bytes());
-        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(self.key.as_bytes()).unwrap();
-        parts.iter().for_each(|part| mac.update(part));
-        let signature = hex::encode(mac.finalize().into_bytes()).into_bytes();
-        let mut frames = vec![b"<IDS|MSG>".to_vec(), signature];
-        frames.extend(parts);
-        self.send_frames(frames).await;
-    }
-
-    async fn reply(&mut self) -> String {
-        let message = tokio::time::timeout(DEADLINE, self.socket.recv())
-            .await
-            .unwrap()
-            .unwrap();
-        String::from_utf8_lossy(&message.into_vec().pop().unwrap()).into_owned()
-    }
 }

@@ -14,7 +14,7 @@ fn info() -> Value {
 }
 
 /// Starts a kernel that must refuse, and returns what it says.
-fn refusal(path: &Path) -> String {
+pub fn refusal(path: &Path) -> String {
     let output = Command::new(echo_kernel()).arg(path).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()

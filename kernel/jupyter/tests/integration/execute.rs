@@ -1,7 +1,7 @@
 use jupyter_zmq_client::ExecuteRequest;
 use serde_json::json;
 
-use crate::kit::{Kernel, content_of};
+use crate::kit::{Kernel, Raw, content_of, kinds};
 
 #[tokio::test]
 async fn a_cell_says_busy_input_output_and_idle_last() {
@@ -83,6 +83,116 @@ async fn a_silent_cell_shows_and_counts_nothing() {
     let id = client.send(request).await;
     assert_eq!(client.ran(&id).await.kinds(), ["status", "status"]);
     assert_eq!(client.run("%noop").await.reply["execution_count"], 1);
+}
+
+#[tokio::test]
+async fn a_silent_cell_that_fails_aborts_nothing_behind_it() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let request = ExecuteRequest {
+        code: "%ask fail?\n%error boom".into(),
+        silent: true,
+        allow_stdin: true,
+        ..ExecuteRequest::default()
+    };
+    let failing = client.send(request).await;
+    let question = client.question().await;
+    let behind = client.send_cell("%print on").await;
+    client.queued().await;
+    client.answer(&question, "yes").await;
+    assert_eq!(client.reply_to(&failing).await["ename"], "EchoError");
+    client.outputs(&failing).await;
+    assert_eq!(client.ran(&behind).await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
+async fn cells_of_a_page_that_were_on_their_way_when_one_failed_are_aborted() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    // On a busy machine the moment in which they count as sent together may have passed.
+    for _ in 0..20 {
+        let failing = client.send_page_cell("%error boom").await;
+        assert_eq!(client.reply_to(&failing).await["ename"], "EchoError");
+        let behind = client.send_page_cell("%print never").await;
+        client.outputs(&failing).await;
+        let behind = client.ran(&behind).await;
+        if behind.reply["status"] == "aborted" {
+            assert_eq!(behind.kinds(), ["status", "status"]);
+            return;
+        }
+        assert_eq!(behind.text("stdout"), "never\n");
+    }
+    panic!("a page's cell was never aborted");
+}
+
+#[tokio::test]
+async fn what_is_no_cell_of_the_page_that_failed_runs() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let mut other = kernel.client().await;
+    let failing = client.send_page_cell("%error boom").await;
+    client.ran(&failing).await;
+    let behind = other.send_page_cell("%print other").await;
+    assert_eq!(other.reply_to(&behind).await["status"], "ok");
+    client.outputs(&behind).await;
+
+    let failing = client.send_page_cell("%error boom").await;
+    client.reply_to(&failing).await;
+    let behind = client.send_cell("%print on").await;
+    client.outputs(&failing).await;
+    assert_eq!(client.ran(&behind).await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
+async fn of_a_cell_only_the_code_must_be_said() {
+    let kernel = Kernel::start().await;
+    let mut watcher = kernel.client().await;
+    let mut raw = Raw::connect(&kernel).await;
+    let shown = ["status", "execute_input", "stream", "status"];
+    for count in 1..3_u64 {
+        let cell = json!({"code": "%print on"});
+        let id = raw.send("execute_request", json!({}), cell).await;
+        let reply = raw.reply_to(&id).await;
+        assert_eq!(reply["status"], "ok", "{reply}");
+        assert_eq!(reply["execution_count"], count);
+        assert_eq!(kinds(&watcher.outputs(&id).await), shown);
+    }
+    let cell = json!({"code": "%ask name?"});
+    let id = raw.send("execute_request", json!({}), cell).await;
+    assert_eq!(raw.reply_to(&id).await["ename"], "NoAnswer");
+}
+
+#[tokio::test]
+async fn a_cell_of_which_only_the_code_is_said_stops_those_behind_it_when_it_fails() {
+    let kernel = Kernel::start().await;
+    let mut watcher = kernel.client().await;
+    let mut raw = Raw::connect(&kernel).await;
+    let mut ids = Vec::new();
+    for code in ["%long", "%print never"] {
+        let cell = json!({"code": code});
+        ids.push(raw.send("execute_request", json!({}), cell).await);
+    }
+    watcher.started().await;
+    // Answered beside the cell that runs, after what was sent before it was taken.
+    let info = raw.send("kernel_info_request", json!({}), json!({})).await;
+    raw.reply_to(&info).await;
+    watcher.control("interrupt_request", json!({})).await;
+    assert_eq!(raw.reply_to(&ids[0]).await["ename"], "Interrupted");
+    let aborted = raw.reply_to(&ids[1]).await;
+    assert_eq!(aborted["status"], "aborted");
+}
+
+#[tokio::test]
+async fn a_cell_that_cannot_be_read_is_refused_with_a_count() {
+    let kernel = Kernel::start().await;
+    let mut raw = Raw::connect(&kernel).await;
+    let silent = json!({"code": "%noop", "silent": "no"});
+    for content in [json!({}), json!({"code": 7}), silent] {
+        let id = raw.send("execute_request", json!({}), content).await;
+        let reply = raw.reply_to(&id).await;
+        assert_eq!(reply["ename"], "BadRequest", "{reply}");
+        assert!(reply["execution_count"].is_u64(), "{reply}");
+    }
 }
 
 #[tokio::test]

@@ -1,16 +1,12 @@
 //! A sample of what `tests/fuzz` does for minutes, and what it has found.
 
 use code_deploy_fuzz::{Plan, run};
-use code_deploy_wire::{Interrupts, Kernel, Kind, Socket, Spec, greeting, ready};
-use serde_json::json;
+use code_deploy_wire::{Channel, Error, Kernel, Kind, Socket, greeting, ready};
+use serde_json::{Value, json};
 
-use crate::kit::echo_kernel;
+use crate::kit::{DEADLINE, wire_spec};
 
 const MIB: u64 = 1024 * 1024;
-
-fn spec() -> Spec {
-    Spec::program("echo", &echo_kernel(), &[], Interrupts::Message)
-}
 
 #[test]
 fn a_sample_of_hostile_bytes_is_survived() {
@@ -21,14 +17,14 @@ fn a_sample_of_hostile_bytes_is_survived() {
         time: None,
         memory: 256 * MIB,
     };
-    let outcome = run(&spec(), &plan, |_, _| {}).unwrap();
+    let outcome = run(&wire_spec(), &plan, |_, _| {}).unwrap();
     assert!(outcome.fault.is_none(), "{}", outcome.fault.unwrap());
     assert_eq!(outcome.cases, 400);
 }
 
 #[test]
 fn a_frame_that_claims_a_length_that_nobody_has_ends_its_connection_only() {
-    let mut kernel = Kernel::start(&spec()).unwrap();
+    let mut kernel = Kernel::start(&wire_spec()).unwrap();
     drop(kernel.answers().unwrap());
     for port in kernel.ports.all() {
         for kind in [&b"DEALER"[..], b"REQ", b"SUB"] {
@@ -46,9 +42,35 @@ fn a_frame_that_claims_a_length_that_nobody_has_ends_its_connection_only() {
     assert!(kernel.memory() < 64 * MIB);
 }
 
+/// A silent cell that does nothing, with so much white space behind it.
+fn spacious(mib: usize) -> Value {
+    let code = format!("%noop{}", " ".repeat(mib * 1024 * 1024));
+    json!({
+        "code": code, "silent": true, "store_history": false, "user_expressions": {},
+        "allow_stdin": false, "stop_on_error": true,
+    })
+}
+
+#[test]
+fn a_message_above_the_limit_ends_its_connection_only_and_one_below_is_taken() {
+    let mut kernel = Kernel::start(&wire_spec()).unwrap();
+    let mut client = kernel.client().unwrap();
+    let request = "execute_request";
+    let frames = code_deploy_wire::request(&kernel.key, "s", "large", request, &spacious(33));
+    let mut large = Socket::connect(kernel.ports.shell, Kind::Dealer, b"large").unwrap();
+    // A kernel that has closed already refuses the rest of it, and may.
+    let _ = large.send(&frames);
+    let said = large.receive(DEADLINE);
+    assert!(matches!(said, Err(Error::Socket { .. })), "{said:?}");
+
+    let below = client.send(Channel::Shell, request, &spacious(31)).unwrap();
+    assert_eq!(client.ran(&below).unwrap().reply["status"], "ok");
+    assert_eq!(client.run("%print on").unwrap().text, "on\n");
+}
+
 #[test]
 fn a_client_that_reads_no_replies_delays_nobody_else() {
-    let mut kernel = Kernel::start(&spec()).unwrap();
+    let mut kernel = Kernel::start(&wire_spec()).unwrap();
     let mut client = kernel.client().unwrap();
     let mut silent = Socket::connect(kernel.ports.control, Kind::Dealer, b"silent").unwrap();
     for number in 0..200 {

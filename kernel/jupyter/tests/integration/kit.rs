@@ -1,18 +1,22 @@
 //! A kernel process and a client of it. Every receive has a deadline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use code_deploy_wire::{Interrupts, Spec};
+use jupyter_protocol::connection_info::Transport;
 use jupyter_zmq_client::{
     ClientControlConnection, ClientIoPubConnection, ClientShellConnection, ClientStdinConnection,
-    ConnectionInfo, ExecuteRequest, JupyterMessage, JupyterMessageContent, UnknownMessage,
-    create_client_control_connection, create_client_iopub_connection,
+    ConnectionInfo, ExecuteRequest, InputReply, JupyterMessage, JupyterMessageContent,
+    UnknownMessage, create_client_control_connection, create_client_iopub_connection,
     create_client_shell_connection_with_identity, create_client_stdin_connection_with_identity,
     peek_ports_with_listeners, peer_identity_for_session,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -32,9 +36,16 @@ pub fn echo_kernel() -> PathBuf {
     program
 }
 
+/// The same program, for clients that say what no library would.
+pub fn wire_spec() -> Spec {
+    Spec::program("echo", &echo_kernel(), &[], Interrupts::Message)
+}
+
 pub struct Kernel {
     pub child: Child,
     pub info: ConnectionInfo,
+    /// The connection file.
+    pub file: PathBuf,
     _folder: TempDir,
 }
 
@@ -68,50 +79,95 @@ impl Kernel {
         .await
     }
 
+    /// Starts a kernel whose sockets are files.
+    pub async fn start_ipc() -> Self {
+        let folder = TempDir::new().unwrap();
+        let sockets = folder.path().join("kernel");
+        let info = json!({
+            "ip": sockets, "transport": "ipc", "key": "6e5d-key", "signature_scheme": "hmac-sha256",
+            "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5,
+            "kernel_name": "echo",
+        });
+        Self::launch(info, folder, Vec::new(), |_| {}).await
+    }
+
     async fn start_as(key: &str, adjust: impl FnOnce(&mut Command)) -> Self {
         let (ports, listeners) = peek_ports_with_listeners("127.0.0.1".parse().unwrap(), 5)
             .await
             .unwrap();
-        let info: ConnectionInfo = serde_json::from_value(json!({
+        let info = json!({
             "ip": "127.0.0.1", "transport": "tcp", "key": key, "signature_scheme": "hmac-sha256",
             "shell_port": ports[0], "iopub_port": ports[1], "stdin_port": ports[2],
             "control_port": ports[3], "hb_port": ports[4], "kernel_name": "echo",
-        }))
-        .unwrap();
-        let folder = TempDir::new().unwrap();
+        });
+        Self::launch(info, TempDir::new().unwrap(), listeners, adjust).await
+    }
+
+    /// Starts a kernel on ports that those listeners have kept free for it.
+    async fn launch(
+        info: Value,
+        folder: TempDir,
+        listeners: Vec<TcpListener>,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
         let file = folder.path().join("connection.json");
-        std::fs::write(&file, serde_json::to_vec(&info).unwrap()).unwrap();
-        let mut command = Command::new(echo_kernel());
-        command
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        std::fs::write(&file, info.to_string()).unwrap();
+        let mut command = command(&file);
         adjust(&mut command);
         drop(listeners);
         let child = command.spawn().unwrap();
         let kernel = Self {
             child,
-            info,
+            info: serde_json::from_value(info).unwrap(),
+            file,
             _folder: folder,
         };
-        for port in ports {
-            kernel.listens(port).await;
-        }
+        kernel.listens().await;
         kernel
     }
 
-    async fn listens(&self, port: u16) {
-        until("the kernel listens", async || {
-            tokio::net::TcpStream::connect(("127.0.0.1", port))
-                .await
-                .is_ok()
-        })
-        .await;
+    /// Kills the process and starts another one on the same connection file, as a server does.
+    pub async fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = command(&self.file).spawn().unwrap();
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
+        let info = &self.info;
+        for port in [
+            info.shell_port,
+            info.iopub_port,
+            info.stdin_port,
+            info.control_port,
+            info.hb_port,
+        ] {
+            until("the kernel listens", async || match info.transport {
+                Transport::TCP => TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
+                Transport::IPC => {
+                    let path = format!("{}-{port}", info.ip);
+                    UnixStream::connect(path).await.is_ok()
+                }
+            })
+            .await;
+        }
     }
 
     pub async fn client(&self) -> Client {
-        Client::connect(&self.info).await
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "clients of one kernel must differ"
+        )]
+        let session = uuid::Uuid::new_v4().to_string();
+        self.client_named(&session).await
+    }
+
+    /// Connects a client with that session, which is its identity, too.
+    pub async fn client_named(&self, session: &str) -> Client {
+        tokio::time::timeout(DEADLINE, Client::connect(&self.info, session))
+            .await
+            .expect("a kernel that takes clients")
     }
 
     pub fn pid(&self) -> nix::unistd::Pid {
@@ -134,6 +190,16 @@ impl Drop for Kernel {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn command(file: &Path) -> Command {
+    let mut command = Command::new(echo_kernel());
+    command
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
 }
 
 /// Polls a condition of another process until it holds.
@@ -169,24 +235,19 @@ pub struct Ran {
 }
 
 impl Client {
-    pub async fn connect(info: &ConnectionInfo) -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "clients of one kernel must differ"
-        )]
-        let session = uuid::Uuid::new_v4().to_string();
-        let identity = || peer_identity_for_session(&session).unwrap();
+    async fn connect(info: &ConnectionInfo, session: &str) -> Self {
+        let identity = || peer_identity_for_session(session).unwrap();
         let mut client = Self {
-            shell: create_client_shell_connection_with_identity(info, &session, identity())
+            shell: create_client_shell_connection_with_identity(info, session, identity())
                 .await
                 .unwrap(),
-            control: create_client_control_connection(info, &session)
+            control: create_client_control_connection(info, session)
                 .await
                 .unwrap(),
-            stdin: create_client_stdin_connection_with_identity(info, &session, identity())
+            stdin: create_client_stdin_connection_with_identity(info, session, identity())
                 .await
                 .unwrap(),
-            iopub: create_client_iopub_connection(info, "", &session)
+            iopub: create_client_iopub_connection(info, "", session)
                 .await
                 .unwrap(),
             limit: DEADLINE,
@@ -198,7 +259,15 @@ impl Client {
 
     /// Sends a request on shell and returns its id.
     pub async fn send(&mut self, content: impl Into<JupyterMessageContent>) -> String {
-        let message = JupyterMessage::new(content, None);
+        self.send_with(json!({}), content).await
+    }
+
+    async fn send_with(
+        &mut self,
+        metadata: Value,
+        content: impl Into<JupyterMessageContent>,
+    ) -> String {
+        let message = JupyterMessage::new(content, None).with_metadata(metadata);
         let id = message.header.msg_id.clone();
         self.shell.send(message).await.unwrap();
         id
@@ -210,6 +279,45 @@ impl Client {
             ..ExecuteRequest::default()
         })
         .await
+    }
+
+    /// Sends a cell as a page does, which says which of its cells it is.
+    pub async fn send_page_cell(&mut self, code: &str) -> String {
+        let request = ExecuteRequest {
+            code: code.into(),
+            ..ExecuteRequest::default()
+        };
+        self.send_with(json!({"cellId": "5e1f"}), request).await
+    }
+
+    /// Sends a cell that may ask.
+    pub async fn send_asking(&mut self, code: &str) -> String {
+        self.send(ExecuteRequest {
+            code: code.into(),
+            allow_stdin: true,
+            ..ExecuteRequest::default()
+        })
+        .await
+    }
+
+    pub async fn question(&mut self) -> JupyterMessage {
+        let question = tokio::time::timeout(self.limit, self.stdin.read()).await;
+        question.expect("a question on stdin in time").unwrap()
+    }
+
+    pub async fn answer(&mut self, question: &JupyterMessage, value: &str) {
+        let answer = InputReply {
+            value: value.into(),
+            ..InputReply::default()
+        };
+        self.stdin.send(answer.as_child_of(question)).await.unwrap();
+    }
+
+    /// Waits until the kernel has taken what was sent on shell before. Must be called while a cell runs, beside
+    /// which this is answered, and before any other reply is due.
+    pub async fn queued(&mut self) {
+        let id = self.send(jupyter_zmq_client::KernelInfoRequest {}).await;
+        self.reply_to(&id).await;
     }
 
     /// Sends a request of any kind on control and returns the reply's content.
@@ -344,4 +452,80 @@ pub fn kinds(outputs: &[JupyterMessage]) -> Vec<String> {
 
 pub fn content_of(message: &JupyterMessage) -> Value {
     serde_json::to_value(&message.content).unwrap()
+}
+
+/// A client of shell that can send what a well-behaved one cannot.
+pub struct Raw {
+    socket: DealerSocket,
+    pub key: String,
+    sent: usize,
+}
+
+/// A reply as it came, with what a typed one would hide.
+#[derive(Debug)]
+pub struct RawReply {
+    pub parent: String,
+    pub content: Value,
+}
+
+impl Raw {
+    pub async fn connect(kernel: &Kernel) -> Self {
+        let mut socket = DealerSocket::new();
+        socket.connect(&kernel.info.shell_url()).await.unwrap();
+        Self {
+            socket,
+            key: kernel.info.key.clone(),
+            sent: 0,
+        }
+    }
+
+    pub async fn send_frames(&mut self, frames: Vec<Vec<u8>>) {
+        let frames: Vec<bytes::Bytes> = frames.into_iter().map(Into::into).collect();
+        self.socket
+            .send(ZmqMessage::try_from(frames).unwrap())
+            .await
+            .unwrap();
+    }
+
+    /// Sends a request with more fields in its header and returns its id.
+    pub async fn send(&mut self, kind: &str, more: Value, content: Value) -> String {
+        self.sent += 1;
+        let id = format!("raw-{}", self.sent);
+        let mut header = json!({
+            "msg_id": id, "session": "raw", "username": "raw", "msg_type": kind,
+            "version": "5.5", "date": "2026-01-01T00:00:00Z",
+        });
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let parts =
+            [header, json!({}), json!({}), content].map(|part| part.to_string().into_bytes());
+        let signature = code_deploy_wire::signature(&self.key, &parts);
+        let mut frames = vec![b"<IDS|MSG>".to_vec(), signature];
+        frames.extend(parts);
+        self.send_frames(frames).await;
+        id
+    }
+
+    pub async fn reply(&mut self) -> RawReply {
+        let message = tokio::time::timeout(DEADLINE, self.socket.recv()).await;
+        let frames = message.expect("a reply on shell in time").unwrap();
+        let frames = frames.into_vec();
+        let [_, _, _, parent, _, content, ..] = frames.as_slice() else {
+            panic!("{} frames", frames.len());
+        };
+        let read = |part: &[u8]| serde_json::from_slice::<Value>(part).unwrap();
+        RawReply {
+            parent: read(parent)["msg_id"].as_str().unwrap().to_owned(),
+            content: read(content),
+        }
+    }
+
+    /// Returns the content of the next reply, which must be to that request.
+    pub async fn reply_to(&mut self, id: &str) -> Value {
+        let reply = self.reply().await;
+        assert_eq!(reply.parent, id, "{reply:?}");
+        reply.content
+    }
 }

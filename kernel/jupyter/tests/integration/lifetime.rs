@@ -1,7 +1,8 @@
+use code_deploy_wire::{Channel, Message};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
-use crate::kit::{Kernel, until};
+use crate::kit::{DEADLINE, Kernel, until, wire_spec};
 
 #[tokio::test]
 async fn shutdown_is_answered_before_the_process_ends() {
@@ -27,6 +28,63 @@ async fn shutdown_interrupts_the_running_cell() {
         .await;
     assert_eq!(client.reply_to(&id).await["ename"], "Interrupted");
     assert!(kernel.exit().await.success());
+}
+
+/// What is published until the kernel has gone.
+fn last_words(client: &mut code_deploy_wire::Client) -> Vec<Message> {
+    std::iter::from_fn(|| client.output(DEADLINE).ok()).collect()
+}
+
+#[test]
+fn a_shutdown_is_told_to_every_client() {
+    for restart in [false, true] {
+        let mut kernel = code_deploy_wire::Kernel::start(&wire_spec()).unwrap();
+        let mut watcher = kernel.client().unwrap();
+        let mut client = kernel.client().unwrap();
+        let content = json!({"restart": restart});
+        let reply = client.control("shutdown_request", &content).unwrap();
+        kernel.ended(DEADLINE).unwrap();
+        let words = last_words(&mut watcher);
+        let told: Vec<_> = words
+            .iter()
+            .filter(|message| message.kind == "shutdown_reply")
+            .map(|message| &message.content)
+            .collect();
+        assert_eq!(told, [&reply]);
+    }
+}
+
+#[test]
+fn a_cell_behind_the_one_that_a_shutdown_ends_does_not_run() {
+    let mut kernel = code_deploy_wire::Kernel::start(&wire_spec()).unwrap();
+    let mut client = kernel.client().unwrap();
+    let send = |code: &str, client: &mut code_deploy_wire::Client| {
+        let cell = json!({"code": code, "silent": false, "store_history": true,
+            "user_expressions": {}, "allow_stdin": false, "stop_on_error": false});
+        client
+            .send(Channel::Shell, "execute_request", &cell)
+            .unwrap()
+    };
+    let running = send("%long", &mut client);
+    client.printed(&running).unwrap();
+    let behind = send("%print never", &mut client);
+    // Answered beside the cell that runs, after what was sent before it was taken.
+    let info = client.send(Channel::Shell, "kernel_info_request", &json!({}));
+    client.reply(&info.unwrap()).unwrap();
+
+    let content = json!({"restart": false});
+    client.control("shutdown_request", &content).unwrap();
+    assert_eq!(client.reply(&running).unwrap()["ename"], "Interrupted");
+    // No reply is right, too: then the connection ends.
+    if let Ok(reply) = client.reply(&behind) {
+        assert_eq!(reply["status"], "aborted");
+    }
+    kernel.ended(DEADLINE).unwrap();
+    let words = last_words(&mut client);
+    let ran = words
+        .iter()
+        .any(|message| message.parent == behind && message.kind != "status");
+    assert!(!ran, "{words:?}");
 }
 
 #[tokio::test]

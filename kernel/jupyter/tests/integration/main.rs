@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod channels;
+mod clients;
 mod connection_file;
 mod display;
 mod execute;
 mod hostile_bytes;
+mod ipc;
 mod kernelspec;
 mod kit;
 mod lifetime;

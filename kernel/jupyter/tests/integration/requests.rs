@@ -4,7 +4,7 @@ use jupyter_zmq_client::{
 };
 use serde_json::{Value, json};
 
-use crate::kit::{Client, Kernel};
+use crate::kit::{Client, Kernel, Raw};
 
 async fn ask(client: &mut Client, content: impl Into<JupyterMessageContent>) -> Value {
     let id = client.send(content).await;
@@ -70,6 +70,39 @@ async fn a_console_is_told_whether_a_line_can_run() {
     for (code, status) in samples {
         let request = IsCompleteRequest { code: code.into() };
         assert_eq!(ask(&mut client, request).await["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_console_is_told_how_to_indent_the_line_that_is_missing() {
+    let kernel = Kernel::start().await;
+    let mut raw = Raw::connect(&kernel).await;
+    for (code, indent) in [("%print \\", json!("  ")), ("%noop", Value::Null)] {
+        let id = raw
+            .send("is_complete_request", json!({}), json!({"code": code}))
+            .await;
+        assert_eq!(raw.reply_to(&id).await["indent"], indent);
+    }
+}
+
+#[tokio::test]
+async fn what_the_kernel_and_its_machine_use_is_told() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let usage = client.control("usage_request", json!({})).await;
+    assert_eq!(usage["pid"], kernel.child.id());
+    for number in [
+        &usage["kernel_memory"],
+        &usage["cpu_count"],
+        &usage["host_virtual_memory"]["total"],
+    ] {
+        assert!(number.as_u64().is_some_and(|number| number > 0), "{usage}");
+    }
+    for number in [&usage["kernel_cpu"], &usage["host_cpu_percent"]] {
+        assert!(
+            number.as_f64().is_some_and(|number| number >= 0.0),
+            "{usage}"
+        );
     }
 }
 

@@ -40,6 +40,18 @@ async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     );
     assert_eq!(printed.result(), "21");
 
+    let wanted = [("value", "rust:x * 2"), ("none", "rust:x;")];
+    let id = client
+        .send(ExecuteRequest {
+            code: "%noop".into(),
+            user_expressions: Some(wanted.map(|(name, text)| (name.into(), text.into())).into()),
+            ..ExecuteRequest::default()
+        })
+        .await;
+    let values = client.ran(&id).await.reply["user_expressions"].clone();
+    assert_eq!(values["value"]["data"]["text/plain"], "40", "{values}");
+    assert_eq!(values["none"]["ename"], "NotEvaluated", "{values}");
+
     let failed = client
         .run("let fine = 1;\nlet y: u8 = nowhere;")
         .await
@@ -248,6 +260,8 @@ Picture(3)"#,
         results[0]["data"],
         json!({"image/svg+xml": "<svg>xxx</svg>"})
     );
+    let cleared = client.run("println!(\"EVCXR_CLEAR_OUTPUT_LATER\");").await;
+    assert_eq!(cleared.contents("clear_output"), [json!({"wait": true})]);
     let large = client.run("Picture(40 << 20)").await.reply;
     let evalue = large["evalue"].as_str().unwrap();
     assert!(evalue.contains("41943052 bytes"), "{evalue}");

@@ -310,7 +310,7 @@ async fn front_answers(service: &str, route: &RouteFile) -> Result<(), TargetErr
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     loop {
         let why = match tokio::time::timeout_at(end, TcpStream::connect((bare, port))).await {
-            Ok(Ok(_)) => match shown_certificate(&route.url).await {
+            Ok(Ok(_)) => match shown_certificate(route).await {
                 Ok(()) => return Ok(()),
                 Err(why) => why,
             },
@@ -333,17 +333,12 @@ async fn front_answers(service: &str, route: &RouteFile) -> Result<(), TargetErr
 
 /// Returns why no connection with TLS can be made, where the URL asks for one. Whether there is an answer is another
 /// matter: nobody may be served yet.
-async fn shown_certificate(url: &str) -> Result<(), String> {
-    if !is_secure(url) {
+async fn shown_certificate(route: &RouteFile) -> Result<(), String> {
+    if !route.is_https() {
         return Ok(());
     }
-    match HttpClient::new().get(url, ANSWERED).await {
+    match HttpClient::new().get(&route.url, ANSWERED).await {
         Err(HttpError::Connect { what, .. }) => Err(what),
         _ => Ok(()),
     }
-}
-
-fn is_secure(url: &str) -> bool {
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }

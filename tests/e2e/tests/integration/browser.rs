@@ -26,6 +26,9 @@ const NOTEBOOKS: [&str; 6] = [
     "06_Application_Deployment.ipynb",
 ];
 
+/// The least contrast of text that WCAG 2 allows, at level AA.
+const CONTRAST: f64 = 4.5;
+
 /// A cell as the page shows it.
 #[derive(Debug, PartialEq)]
 struct Shown {
@@ -105,27 +108,15 @@ const STEERED: [&str; 11] = [
 ];
 
 #[test]
-fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
+fn a_person_is_helped_stops_restarts_leaves_and_steers_from_a_second_console() {
     let place = Place::new();
     place.lay_out_upgrade();
     place.edit("latency_floor: 400ms", "latency_floor: 5s");
-    // A person needs time to steer what runs.
-    place.edit("soak: 2s", "soak: 6s");
+    // A person needs time to see a chart drawn anew, to leave before the run moves on, and to steer after that.
+    place.edit("{ percent: 5, soak: 2s }", "{ percent: 5, soak: 12s }");
+    place.edit("{ percent: 50, soak: 1s }", "{ percent: 50, soak: 2m }");
     place.lay_out_notebooks();
-    let cells = STEERED.iter().enumerate().map(|(number, source)| {
-        serde_json::json!({
-            "cell_type": "code", "id": format!("cell-{number}"), "source": source,
-            "execution_count": null, "metadata": {}, "outputs": [],
-        })
-    });
-    let notebook = serde_json::json!({
-        "cells": cells.collect::<Vec<_>>(), "nbformat": 4, "nbformat_minor": 5,
-        "metadata": {
-            "kernelspec": { "name": "code-deploy", "display_name": "code-deploy", "language": "rust" },
-        },
-    });
-    let path = place.demo().join("steer.ipynb");
-    std::fs::write(path, notebook.to_string()).unwrap();
+    lay_out_steered(&place);
     let shown = seen_in_lab(&place, "steer.py", &["steer.ipynb"]);
     let seen: Value = serde_json::from_str(&shown).unwrap();
     let says = |step: &str, words: &[&str]| {
@@ -141,15 +132,88 @@ fn a_person_is_helped_and_stops_restarts_and_steers_from_a_second_console() {
     says("stopped", &["paused[CD0401]"]);
     says("joined", &["is not ended", "This goes on with it"]);
     says("elsewhere", &["in release (06)", "Process"]);
-    says("status", &["in release (06)", "Process"]);
+    says("status", &["in release (06)", LONG_STEP, "Process"]);
     says("asked", &["goes back"]);
     says("after", &["rolled back"]);
+    moved_while_it_ran(&seen["moving"]);
+    for step in ["error", "pause", "facts"] {
+        is_readable_in_the_dark(step, &seen[step]);
+    }
+    assert_ne!(
+        seen["left"], LONG_STEP,
+        "the run moved on before it was left"
+    );
+    kept_while_no_page_was_open(&seen["kept"]);
+    assert_eq!(seen["charts"], 1, "{}", seen["charts"]);
     let runs = place.demo_runs();
     let (_, state) = &runs[1];
     let outcome = state.finished.as_ref().map(|end| end.0);
     assert_eq!(outcome, Some(RunOutcome::RolledBack));
     let stable = &state.clients["client"].releases["1.0.0"];
     assert_eq!(stable.failed, 0, "{:?}", state.clients);
+}
+
+/// The step at which the run that is steered stays longest, as `steer.py` knows it.
+const LONG_STEP: &str = "release.traffic.50";
+
+/// Writes the notebook that is steered, with a cell for each command.
+fn lay_out_steered(place: &Place) {
+    let cells = STEERED.iter().enumerate().map(|(number, source)| {
+        serde_json::json!({
+            "cell_type": "code", "id": format!("cell-{number}"), "source": source,
+            "execution_count": null, "metadata": {}, "outputs": [],
+        })
+    });
+    let notebook = serde_json::json!({
+        "cells": cells.collect::<Vec<_>>(), "nbformat": 4, "nbformat_minor": 5,
+        "metadata": {
+            "kernelspec": { "name": "code-deploy", "display_name": "code-deploy", "language": "rust" },
+        },
+    });
+    let path = place.demo().join("steer.ipynb");
+    std::fs::write(path, notebook.to_string()).unwrap();
+}
+
+/// Asserts that the display of a cell told of gates and time while the cell ran, and that its chart was drawn anew.
+#[track_caller]
+fn moved_while_it_ran(states: &Value) {
+    let states = states.as_array().unwrap();
+    assert_eq!(states.len(), 2, "{states:#?}");
+    for state in states {
+        assert_eq!(state["prompt"], "[*]:", "{state:#}");
+        let gates = texts(&state["gates"]);
+        assert!(gates.iter().any(|gate| gate == "health"), "{state:#}");
+        let text = state["text"].as_str().unwrap();
+        for words in ["Traffic now", "time spent ", " s, planned for "] {
+            assert!(text.contains(words), "`{words}` is not in {text}");
+        }
+    }
+    for part in ["chart", "drawn"] {
+        assert_ne!(states[0][part], states[1][part], "{part}");
+    }
+}
+
+#[track_caller]
+fn is_readable_in_the_dark(step: &str, shown: &Value) {
+    assert_eq!(shown["light"], "false", "{step}: not in the dark theme");
+    let texts = shown["texts"].as_array().unwrap();
+    assert!(texts.len() >= 3, "{step}: {texts:?}");
+    for text in texts {
+        let contrast = text[1].as_f64().unwrap();
+        assert!(contrast >= CONTRAST, "{step}: {text}");
+    }
+}
+
+/// Asserts that cells which had ended show the same in the page that was opened later.
+#[track_caller]
+fn kept_while_no_page_was_open(cells: &Value) {
+    let before = cells["before"].as_array().unwrap();
+    for source in ["%inventory", "%plan", "%migrate"] {
+        let cell = before.iter().find(|cell| cell["source"] == source);
+        let outputs = cell.map_or_else(Vec::new, |cell| texts(&cell["outputs"]));
+        assert!(!outputs.is_empty(), "{source}: {before:#?}");
+    }
+    assert_eq!(cells["before"], cells["after"]);
 }
 
 #[test]

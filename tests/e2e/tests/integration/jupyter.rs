@@ -66,17 +66,20 @@ fn run_with(place: &Place, data: &Path, arguments: &[&str]) -> Said {
     Said::from(command.output().unwrap())
 }
 
+/// Returns what `doctor` said of kernels.
+#[track_caller]
+fn about_kernels(said: &Said) -> String {
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let about = |line: &&str| line.contains("Jupyter kernel");
+    let lines: Vec<_> = said.out.lines().filter(about).collect();
+    lines.join("\n")
+}
+
 #[test]
 fn what_keeps_jupyter_from_a_kernel_is_named_with_its_cure() {
     let place = Place::new();
     let nowhere = place.path().join("nowhere");
-    let doctor = |data: &Path| {
-        let said = run_with(&place, data, &["doctor", "--json"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        let about_kernels = |line: &&str| line.contains("Jupyter kernel");
-        let lines: Vec<_> = said.out.lines().filter(about_kernels).collect();
-        lines.join("\n")
-    };
+    let doctor = |data: &Path| about_kernels(&run_with(&place, data, &["doctor", "--json"]));
     assert!(doctor(&nowhere).contains("not installed where Jupyter looks"));
 
     let data = install(&place, &[]);
@@ -98,6 +101,127 @@ fn what_keeps_jupyter_from_a_kernel_is_named_with_its_cure() {
     let said = run_with(&place, &data, &["kernel", "install", "--user"]);
     assert!(said.out.contains("the one of the same name in"), "{said:?}");
     assert!(doctor(&data).contains("is hidden by"));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_started_or_read_is_named_with_its_cure() {
+    let place = Place::new();
+    let data = install(&place, &["--name", "code-deploy-next"]);
+    let folder = data.join("kernels/code-deploy-next");
+    let spec = folder.join("kernel.json");
+    let doctor = || {
+        let found = about_kernels(&run_with(&place, &data, &["doctor", "--json"]));
+        let of_this = |line: &&str| line.contains(folder.to_str().unwrap());
+        let line = found.lines().find(of_this).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{} is not in {found}", folder.display()))
+    };
+    let text = std::fs::read_to_string(&spec).unwrap();
+    let program = Part::CodeDeploy.path().canonicalize().unwrap();
+    place.write("barred/code-deploy", "");
+    let barred = place.path().join("barred/code-deploy");
+    let other = text.replace(program.to_str().unwrap(), barred.to_str().unwrap());
+    assert_ne!(text, other);
+    std::fs::write(&spec, other).unwrap();
+    let found = doctor();
+    assert!(found.contains(barred.to_str().unwrap()), "{found}");
+    let cure = "That program may not be executed; mend its permissions.";
+    assert!(found.contains(cure), "{found}");
+
+    // Who may read every file, as root may, cannot read a folder as one either.
+    std::fs::remove_file(&spec).unwrap();
+    std::fs::create_dir(&spec).unwrap();
+    let found = doctor();
+    let words = [
+        "is skipped by Jupyter: kernel.json: Is a directory",
+        "`code-deploy kernel install --name code-deploy-next`",
+    ];
+    for word in words {
+        assert!(found.contains(word), "`{word}` is not in {found}");
+    }
+}
+
+/// Runs the program where a Python environment is active, with an empty home and no other place for Jupyter.
+fn run_in_environment(place: &Place, environment: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(Part::CodeDeploy.path());
+    command.args(arguments).current_dir(place.path());
+    command
+        .env("HOME", place.path())
+        .env("VIRTUAL_ENV", environment);
+    for name in [
+        "CONDA_PREFIX",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_PATH",
+        "XDG_DATA_HOME",
+    ] {
+        command.env_remove(name);
+    }
+    Said::from(command.output().unwrap())
+}
+
+#[test]
+fn the_kernel_is_installed_into_the_python_environment_that_is_active() {
+    let place = Place::new();
+    place.write("venv/pyvenv.cfg", "include-system-site-packages = false\n");
+    let environment = place.path().join("venv");
+    let run = |arguments: &[&str]| run_in_environment(&place, &environment, arguments);
+    let folder = environment.join("share/jupyter/kernels/code-deploy");
+    let name = folder.to_str().unwrap();
+    let installed = run(&["kernel", "install", "--sys-prefix"]);
+    assert_eq!(installed.code, Some(0), "{installed:?}");
+    let told = format!("Installed in {name}. Jupyter offers it as code-deploy.");
+    assert!(installed.out.contains(&told), "{installed:?}");
+    assert!(folder.join("kernel.json").is_file());
+
+    let listed = run(&["kernel", "list", "--json"]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert!(listed.out.contains(name), "{listed:?}");
+    let found = about_kernels(&run(&["doctor", "--json"]));
+    let line = found.lines().find(|line| line.contains(name));
+    let line = line.unwrap_or_else(|| panic!("{name} is not in {found}"));
+    assert!(line.contains("\"cure\":\"\""), "{line}");
+
+    let removed = run(&["kernel", "uninstall", "--sys-prefix"]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert!(!folder.exists());
+}
+
+/// Prints what the pager shows after each of the cells, as JSON.
+const PAGES: &str = "
+import json
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name='code-deploy')
+def page(code):
+    reply = client.execute_interactive(code, timeout=120, allow_stdin=False)
+    return reply['content']['payload'][0]['data']['text/plain']
+print(json.dumps([page(f'%{word}?') for word in WORDS]))
+manager.shutdown_kernel(now=True)
+";
+
+#[test]
+fn help_in_a_cell_is_that_of_the_command_line_and_names_sections() {
+    let place = Place::new();
+    let words = ["release", "handover", "status"];
+    let script = place.path().join("pages.py");
+    std::fs::write(&script, PAGES.replace("WORDS", &format!("{words:?}"))).unwrap();
+    let said = python(&place, &script);
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let pages: Vec<String> = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(pages.len(), words.len());
+    for (word, page) in words.iter().zip(&pages) {
+        let (sections, rest): (Vec<_>, Vec<_>) = page
+            .lines()
+            .partition(|line| line.starts_with("Sections: "));
+        assert_eq!(sections.len(), usize::from(*word != "status"), "{page}");
+        let help = place.run(&[*word, "--help"]);
+        assert_eq!(help.code, Some(0), "{help:?}");
+        // A cell and a terminal are not of one width.
+        let in_cell: Vec<_> = rest
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .collect();
+        let in_terminal: Vec<_> = help.out.split_whitespace().collect();
+        assert_eq!(in_cell, in_terminal, "{word}");
+    }
 }
 
 #[test]

@@ -35,6 +35,10 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
     // Stopping on request is no failure, and does not read like one.
     assert_eq!(said.code, Some(130), "{said:?}");
     assert!(said.err.starts_with("paused[CD0401]"), "{}", said.err);
+    let stands = ["a safe point, behind release.", "; it goes on with "];
+    for words in stands {
+        assert!(said.err.contains(words), "{}", said.err);
+    }
     assert!(!said.err.contains("error"), "{}", said.err);
 
     let run = |words: &[&str]| place.run_in(&place.demo(), words);

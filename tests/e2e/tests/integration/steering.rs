@@ -240,7 +240,7 @@ pub(crate) struct Deploying {
 }
 
 impl Deploying {
-    fn begin(place: &Place) -> Self {
+    pub(crate) fn begin(place: &Place) -> Self {
         Self::begin_in(place, &place.demo(), &["dev", "local"])
     }
 
@@ -352,6 +352,16 @@ fn kill(pid: u32) {
         .args(["-KILL", &pid.to_string()])
         .status();
     assert!(killed.unwrap().success());
+}
+
+/// Kills the router, and before it what would start another one.
+#[track_caller]
+pub(crate) fn kill_router_and_keeper(place: &Place) {
+    for part in ["internal router-keeper", "internal router "] {
+        let all = processes(place);
+        let found = all.iter().find(|(_, line)| line.contains(part));
+        kill(found.unwrap_or_else(|| panic!("no {part}in {all:?}")).0);
+    }
 }
 
 #[track_caller]

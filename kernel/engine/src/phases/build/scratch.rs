@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::ports::{Ports, is_ours};
 use crate::http::HttpClient;
-use crate::phases::look::list;
+use crate::phases::look::{cut, list};
 use crate::phases::migrate;
 use crate::spec::{ProcessFile, Service, Spec};
 use crate::step::StepError;
@@ -417,11 +417,7 @@ async fn wait(
 /// Returns the last line of a log that says something, cut to a length that a sentence can hold.
 fn last_words(log: &str) -> Option<String> {
     let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
-    let mut words: String = line.trim().chars().take(WORDS).collect();
-    if line.trim().chars().count() > WORDS {
-        words.push('…');
-    }
-    Some(words)
+    Some(cut(line.trim(), WORDS))
 }
 
 async fn ended_early(address: SocketAddr, status: &str) -> (String, Start) {

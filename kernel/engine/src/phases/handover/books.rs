@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use code_deploy_record::RunState;
 
 use crate::phases::fill;
-use crate::phases::look::{base_url, counted, instances};
+use crate::phases::look::{counted, instances};
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
 use crate::section::Section;
 use crate::spec::{Contact, Service, Spec};
@@ -143,7 +143,7 @@ impl<'a> Books<'a> {
         let running: Vec<_> = own
             .map(|one| format!("{} at {}", one.id, one.address))
             .collect();
-        let base = base_url(&self.observed, &service.name);
+        let base = self.observed.address_url(&service.name);
         let at = |path: &Option<String>| match (&base, path) {
             (Some(base), Some(path)) => format!("{base}{path}"),
             _ => "none declared".to_owned(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::VERB;
 use super::books::Books;
 use crate::http::HttpClient;
-use crate::phases::look::{REQUEST_LIMIT, base_url, counted};
+use crate::phases::look::{REQUEST_LIMIT, counted};
 use crate::phases::observe::alerts_with_rules;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
@@ -158,7 +158,7 @@ impl Work for Runbooks {
         let (mut named, mut answer) = (0, 0);
         for service in &section.context.spec.services {
             let (Some(base), Some(path)) = (
-                base_url(&observed, &service.name),
+                observed.address_url(&service.name),
                 &service.file.probes.readiness,
             ) else {
                 continue;

@@ -12,7 +12,7 @@ use super::VERB;
 use super::reading::{LogFacts, log};
 use crate::Context;
 use crate::http::{HttpClient, Request};
-use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, instances};
 use crate::section::{Outline, Section, Seen, Work};
 use crate::step::StepError;
 use crate::target::InstanceLog;
@@ -205,9 +205,10 @@ impl Work for Logs {
         let files = files(section.context, &section.context.to).await?;
         let (mut sent, mut found) = (0, 0);
         for service in &section.context.spec.services {
-            let (Some(path), Some(base)) =
-                (&service.file.log_marker, base_url(&observed, &service.name))
-            else {
+            let (Some(path), Some(base)) = (
+                &service.file.log_marker,
+                observed.address_url(&service.name),
+            ) else {
                 continue;
             };
             let marker = format!("marker-{}", crate::phases::look::fresh_id());

@@ -11,7 +11,7 @@ use super::VERB;
 use super::reading::{Coverage, coverage};
 use crate::exposition::Exposition;
 use crate::http::HttpClient;
-use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, instances};
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::step::StepError;
 
@@ -75,7 +75,7 @@ pub(super) async fn names(section: &Section<'_>, service: &str) -> Result<Names,
     let observed = section.observe().await?;
     let declared = section.context.spec.service(service);
     let path = declared.and_then(|service| service.file.metrics.as_ref());
-    let (Some(path), Some(base)) = (path, base_url(&observed, service)) else {
+    let (Some(path), Some(base)) = (path, observed.address_url(service)) else {
         return Ok(Names::default());
     };
     let Ok((_, read)) = scrape(&HttpClient::new(), &format!("{base}{path}")).await else {
@@ -212,7 +212,7 @@ impl Work for Metrics {
         let (mut seen, mut wrong) = (0, Vec::new());
         for service in &section.context.spec.services {
             let (Some(path), Some(base)) =
-                (&service.file.metrics, base_url(&observed, &service.name))
+                (&service.file.metrics, observed.address_url(&service.name))
             else {
                 continue;
             };

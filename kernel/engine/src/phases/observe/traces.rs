@@ -12,7 +12,6 @@ use super::logs::files;
 use super::reading::log;
 use crate::Context;
 use crate::journey::{self, JourneyStepResult};
-use crate::phases::look::front_url;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::{Journey, JourneyStep};
 use crate::step::StepError;
@@ -170,7 +169,7 @@ pub(crate) async fn follow_journeys(
     let mut traces = Vec::new();
     for journey in journeys {
         context.safe_point()?;
-        let Some(base) = front_url(&observed, &journey.service) else {
+        let Some(base) = observed.front_url(&journey.service) else {
             continue;
         };
         let (with_traces, ids) = traced(journey);

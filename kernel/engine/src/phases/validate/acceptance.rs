@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::VERB;
 use crate::http::HttpClient;
 use crate::load::ClientTotals;
-use crate::phases::look::{REQUEST_LIMIT, base_url, instances};
+use crate::phases::look::{REQUEST_LIMIT, instances};
 use crate::section::{Outline, Section, Seen, Work};
 use crate::step::StepError;
 
@@ -224,17 +224,18 @@ impl Work for Acceptance {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let criteria = criteria(section).await?;
         let rows = criteria.iter().map(|(name, shown, holds)| {
-            let word = holds.map_or(
-                "not shown",
-                |holds| if holds { "holds" } else { "does not hold" },
-            );
+            let word = holds.map_or("open", |holds| if holds { "shown" } else { "not so" });
             vec![(*name).to_owned(), shown.clone(), word.to_owned()]
         });
-        let columns = ["criterion", "shown by", "result"]
+        let columns = ["Criterion", "Shown by", "State"]
             .map(Column::text)
             .to_vec();
-        let caption = "What every finished run must show";
-        let report = Report::new().with_table(caption, columns, rows.collect());
+        let caption = "What every finished run must show, as far as it is measured now";
+        let rest = "Whether the items behind each criterion are met, too, is drawn up when the run ends: in notebook 09 \
+                    and in Post_Deployment_Report.";
+        let report = Report::new()
+            .with_table(caption, columns, rows.collect())
+            .with_text(rest);
         section.report("Acceptance", report).await?;
         Ok(json!({ "broken": broken(&criteria) }))
     }
@@ -242,7 +243,7 @@ impl Work for Acceptance {
     async fn inside(&self, section: &Section<'_>, result: &Value) -> Result<Seen, StepError> {
         let again = broken(&criteria(section).await?);
         let detail = match again.is_empty() {
-            true => "no criterion is broken".to_owned(),
+            true => "no figure breaks a criterion".to_owned(),
             false => format!("broken: {}", again.join(", ")),
         };
         Ok(Seen::new(
@@ -257,7 +258,7 @@ impl Work for Acceptance {
         for service in &section.context.spec.services {
             let (Some(path), Some(base)) = (
                 &service.file.probes.readiness,
-                base_url(&observed, &service.name),
+                observed.address_url(&service.name),
             ) else {
                 continue;
             };

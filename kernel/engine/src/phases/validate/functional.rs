@@ -10,7 +10,7 @@ use super::VERB;
 use crate::contract::{self, ContractResult};
 use crate::http::{HttpClient, Request};
 use crate::journey::{self, JourneyResult};
-use crate::phases::look::{REQUEST_LIMIT, front_url};
+use crate::phases::look::REQUEST_LIMIT;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::Spec;
 use crate::step::StepError;
@@ -38,7 +38,7 @@ async fn journeys(section: &Section<'_>) -> Result<Vec<JourneyResult>, StepError
     let mut results = Vec::new();
     for journey in &context.spec.journeys {
         context.safe_point()?;
-        let Some(base) = front_url(&observed, &journey.service) else {
+        let Some(base) = observed.front_url(&journey.service) else {
             let (name, steps) = (journey.name.clone(), Vec::new());
             results.push(JourneyResult {
                 name,

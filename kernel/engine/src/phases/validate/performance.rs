@@ -14,7 +14,7 @@ use super::VERB;
 use super::objectives::{Measure, Routed, against, compare, routed};
 use crate::duration::Span;
 use crate::load::{self, ClientConfig, ClientTotals, run_client};
-use crate::phases::look::{counted, front_url};
+use crate::phases::look::counted;
 use crate::section::{Kept, Outline, Section, Seen, Work};
 use crate::spec::LoadProfile;
 use crate::step::StepError;
@@ -49,7 +49,7 @@ async fn load(
     name: &str,
 ) -> Result<ClientTotals, StepError> {
     let (context, observed) = (section.context, section.observe().await?);
-    let Some(base) = front_url(&observed, &profile.service) else {
+    let Some(base) = observed.front_url(&profile.service) else {
         let what = format!("service {} has no address to put load on", profile.service);
         return Err(StepError::permanent("CD0781", what, "Run `release` first."));
     };

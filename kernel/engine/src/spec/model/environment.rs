@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::strategy::Strategy;
+use crate::tls;
 
 /// An environment as written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -100,6 +101,12 @@ impl RouteFile {
         let bare = bare && matches!(url.path(), "" | "/");
         let host = authority.host().to_owned();
         (bare && !host.is_empty()).then(|| (host, authority.port_u16().unwrap_or(port)))
+    }
+
+    /// Returns whether users ask with TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.parse().is_ok_and(|url| tls::is_asked(&url))
     }
 
     /// Returns the hosts whose requests are meant; none for all.

@@ -42,6 +42,46 @@ window.cellsNow = () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell
 });
 """
 
+# What the display of a running cell shows: its gates by name, and its chart.
+LIVE = """
+window.liveNow = index => {
+    const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[index];
+    const display = cell.querySelector('.jp-OutputArea-child .jp-OutputArea-output');
+    const tables = [...display?.querySelectorAll('table') ?? []];
+    const gates = tables.find(table => table.querySelector('th')?.innerText.trim() === 'Gate');
+    return {
+        prompt: cell.querySelector('.jp-InputPrompt').innerText.trim(),
+        text: display?.innerText ?? '',
+        gates: [...gates?.querySelectorAll('tbody tr') ?? []].map(row => row.cells[0].innerText.trim()),
+        chart: display?.querySelector('img')?.src ?? '',
+    };
+};
+"""
+
+# How well text can be read: the ratio of WCAG 2. A background may let the one behind it through, and colours are
+# written in many ways: a canvas mixes and reads them as the page does.
+CONTRAST = """
+window.contrastOf = element => {
+    const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+    const paint = colour => { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); };
+    const luminance = () => {
+        const parts = [...canvas.getImageData(0, 0, 1, 1).data].map(value => value / 255);
+        const [red, green, blue] = parts.map(part =>
+            part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const around = [];
+    for (let one = element; one; one = one.parentElement) around.unshift(one);
+    paint('white');
+    around.forEach(one => paint(getComputedStyle(one).backgroundColor));
+    const behind = luminance();
+    paint(getComputedStyle(element).color);
+    const text = luminance();
+    return (Math.max(behind, text) + 0.05) / (Math.min(behind, text) + 0.05);
+};
+"""
+
+
 class Lab:
     """A JupyterLab server of its own on a free port, which ends with the block."""
 
@@ -113,7 +153,8 @@ def show(page, lab, name, state="Idle", workspace=None):
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=PAGE_LOAD)
     page.wait_for_selector(f".jp-Notebook-ExecutionIndicator[data-status={state.lower()}]", timeout=PAGE_LOAD)
     page.get_by_text(f"code-deploy | {state}").wait_for(timeout=PAGE_LOAD)
-    page.evaluate(CELLS)
+    # What an expression ends with is called where it is a function: only `cellsNow` needs no argument.
+    page.evaluate(LIVE + CONTRAST + CELLS)
 
 
 def picture(page, path, whole=False):
@@ -159,8 +200,10 @@ def opened(browser_path, folder, pictures, more=None):
         try:
             yield page, lab
         except Exception as error:
-            page.screenshot(path=pictures / "failure.png")
-            shown = page.locator("body").inner_text()[-4000:]
+            # The page that was opened first may be closed by now.
+            last = browser.contexts[-1].pages[-1]
+            last.screenshot(path=pictures / "failure.png")
+            shown = last.locator("body").inner_text()[-4000:]
             raise SystemExit(
                 f"{error}\nThe page shows:\n{shown}\n"
                 f"Errors of the page: {console}\nThe server said:\n{lab.log()}"

@@ -1,15 +1,18 @@
 //! Commands in the real kernel, through a client of Jupyter's: how they end, and how they are stopped.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use code_deploy_kills::processes_of;
+use code_deploy_record::EventBody;
 use serde_json::{Value, json};
 
 use super::install;
 use crate::kit::{Place, Said};
 use crate::stage::Part;
+use crate::steering::{Deploying, kill_router_and_keeper};
 
 /// How long a process may take to be gone once it was made to end.
 const GONE: Duration = Duration::from_secs(10);
@@ -59,20 +62,25 @@ for cell in json.load(open(sys.argv[2])):
 manager.shutdown_kernel(now=True)
 ";
 
-/// Runs cells, and returns what came of each.
+/// Runs cells in the place's folder, and returns what came of each.
 #[track_caller]
 fn run(place: &Place, cells: &Value) -> Vec<Value> {
+    // The key that seals is no part of what is deployed.
+    run_in(place, place.path(), ".code-deploy/state", cells)
+}
+
+/// Runs cells in a folder, with the program's state in another, and returns what came of each.
+#[track_caller]
+fn run_in(place: &Place, folder: &Path, state: &str, cells: &Value) -> Vec<Value> {
     place.write("cells.json", cells.to_string());
-    let folder = place.path();
     let mut command = Command::new(Part::Python.path());
     command
         .args(["-c", CELLS])
-        .args([folder, &folder.join("cells.json")])
-        .env("JUPYTER_DATA_DIR", folder.join("jupyter"))
+        .args([folder, &place.path().join("cells.json")])
+        .env("JUPYTER_DATA_DIR", place.path().join("jupyter"))
         .env("JUPYTER_PATH", install(place, &[]))
-        .env("XDG_RUNTIME_DIR", folder)
-        // The key that seals is no part of what is deployed.
-        .env("XDG_STATE_HOME", folder.join(".code-deploy/state"));
+        .env("XDG_RUNTIME_DIR", place.path())
+        .env("XDG_STATE_HOME", place.path().join(state));
     let said = Said::from(command.output().unwrap());
     assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
     let ran = said.out.lines();
@@ -216,6 +224,101 @@ fn a_command_that_cannot_stop_says_what_it_waits_for_and_the_second_interrupt_en
             "what the build started is left: {:?}",
             left()
         );
+        std::thread::yield_now();
+    }
+}
+
+/// Returns the text of a cell's first display as it was last updated.
+#[track_caller]
+fn display(ran: &Value) -> &str {
+    let updates = outputs(ran, "update_display_data");
+    let last = updates.last().unwrap_or_else(|| panic!("{ran:#}"));
+    last["data"]["text/plain"].as_str().unwrap()
+}
+
+#[test]
+fn a_run_that_cannot_go_back_is_settled_in_cells_with_a_display() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    let mut first = Deploying::begin(&place);
+    first.until("traffic of storefront: 1.0.0 95 %");
+    first.kill();
+    let (folder, _) = place.demo_runs().pop().unwrap();
+    let events = folder.events().unwrap().map(Result::unwrap);
+    let addresses: Vec<String> = events
+        .filter_map(|event| match event.body {
+            EventBody::StepApplied { step, result, .. }
+                if step.to_string() == "provision.resources" =>
+            {
+                serde_json::from_value(result["addresses"].clone()).ok()
+            }
+            _ => None,
+        })
+        .next()
+        .unwrap();
+    kill_router_and_keeper(&place);
+    // Somebody else listens where users ask: nothing can be put in front of the old release there.
+    let taken = listen_once_one_has_gone(&addresses);
+    let cells = json!([
+        {"code": "%rollback --reason trouble"},
+        {"code": "%status"},
+        {"code": "%retry --reason again"},
+    ]);
+    let ran = run_in(&place, &place.demo(), "state", &cells);
+    println!("{ran:#?}");
+    drop(taken);
+    let cells = json!([
+        {"code": "%retry --reason freed"},
+        {"code": "%status"},
+        {"code": "%abandon --reason over"},
+    ]);
+    let ran = run_in(&place, &place.demo(), "state", &cells);
+    println!("{ran:#?}");
+    panic!("{}", display(&ran[0]));
+}
+
+#[test]
+fn cells_beside_a_demonstration_look_at_it_and_show_help() {
+    let place = Place::new();
+    place.lay_out_with_little_load();
+    let cells = json!([
+        {"code": "%help"},
+        {"code": "%code-deploy dev local --demo --to 1.0.0 --yes"},
+        {"code": "%status"},
+        {"code": "%record gates"},
+        {"code": "%rollback --reason none"},
+    ]);
+    let ran = run_in(&place, place.path(), "state", &cells);
+    let pages = ran[0]["reply"]["payload"].to_string();
+    assert!(pages.contains("Commands:"), "{pages}");
+    let shown = display(&ran[1]);
+    for words in ["gate smoke passed (shop 1.0.0)", "succeeded", "time took"] {
+        assert!(shown.contains(words), "`{words}` is not in {shown}");
+    }
+    let (folder, _) = place.demo_runs().pop().unwrap();
+    let run = folder.path().file_name().unwrap().to_str().unwrap();
+    let status = ran[2]["outputs"].to_string();
+    assert!(
+        status.contains(run) && status.contains("Answers"),
+        "{status}"
+    );
+    let gates = ran[3]["outputs"].to_string();
+    assert!(gates.contains("smoke"), "{gates}");
+    assert_eq!(ran[4]["reply"]["status"], "error", "{:#}", ran[4]);
+    let why = ran[4]["reply"]["evalue"].as_str().unwrap();
+    assert!(!why.contains("deployment file"), "{why}");
+}
+
+/// Listens at one of the addresses as soon as nobody does any more.
+#[track_caller]
+fn listen_once_one_has_gone(addresses: &[String]) -> TcpListener {
+    let until = Instant::now() + GONE;
+    loop {
+        let mut bound = addresses.iter().map(TcpListener::bind);
+        if let Some(Ok(listener)) = bound.find(Result::is_ok) {
+            return listener;
+        }
+        assert!(Instant::now() < until, "{addresses:?} are all in use");
         std::thread::yield_now();
     }
 }

@@ -89,6 +89,16 @@ struct Notebook {
 
 impl Notebook {
     fn new() -> Self {
+        Self::with_journal(|_| true)
+    }
+
+    /// Lays out a run that is not ended: the recorded one without its end.
+    fn with_open_run() -> Self {
+        Self::with_journal(|line| !line.contains("\"kind\":\"run_finished\""))
+    }
+
+    /// Lays out the recorded run with the lines of its journal up to the first that is not kept.
+    fn with_journal(is_kept: impl Fn(&str) -> bool) -> Self {
         let place = Place::new();
         place.write("deploy.yaml", "");
         let (recorded, name) = recorded();
@@ -96,7 +106,11 @@ impl Notebook {
         for part in ["samples", "evidence"] {
             copy(&recorded.join(part), &run.join(part));
         }
-        std::fs::copy(recorded.join("journal.jsonl"), run.join("journal.jsonl")).unwrap();
+        let journal = std::fs::read_to_string(recorded.join("journal.jsonl")).unwrap();
+        let kept = journal
+            .split_inclusive('\n')
+            .take_while(|line| is_kept(line));
+        std::fs::write(run.join("journal.jsonl"), kept.collect::<String>()).unwrap();
         let prefix = place.path().join("prefix");
         let said = place.run(&["kernel", "install", "--prefix", prefix.to_str().unwrap()]);
         assert_eq!(said.code, Some(0), "{said:?}");
@@ -107,11 +121,25 @@ impl Notebook {
     #[track_caller]
     fn run(&self, cells: &Value) -> Vec<Value> {
         self.place.write("cells.json", cells.to_string());
+        let said = self.python(CELLS, &self.place.path().join("cells.json"));
+        let ran: Vec<Value> = said
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(ran.len(), cells.as_array().unwrap().len(), "{said:?}");
+        ran
+    }
+
+    /// Runs a script of Python's in the notebook's folder, with the folder and that file as its arguments.
+    #[track_caller]
+    fn python(&self, script: &str, file: &Path) -> Said {
         let folder = self.place.path();
         let mut command = Command::new(Part::Python.path());
         command
-            .args(["-c", CELLS])
-            .args([folder, &folder.join("cells.json")])
+            .args(["-c", script])
+            .args([folder, file])
+            .current_dir(folder)
             .env("JUPYTER_DATA_DIR", folder.join("jupyter"))
             .env("JUPYTER_PATH", folder.join("prefix/share/jupyter"))
             .env("XDG_RUNTIME_DIR", folder)
@@ -121,13 +149,13 @@ impl Notebook {
             .env("CARGO_NET_OFFLINE", "true");
         let said = Said::from(command.output().unwrap());
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
-        let ran: Vec<Value> = said
-            .out
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(ran.len(), cells.as_array().unwrap().len(), "{said:?}");
-        ran
+        said
+    }
+
+    /// Returns the folder of the run that is laid out.
+    fn run_folder(&self) -> PathBuf {
+        let (_, name) = recorded();
+        self.place.path().join(".code-deploy/runs").join(name)
     }
 }
 
@@ -224,8 +252,7 @@ fn rust_cells_read_the_run_ask_and_draw() {
             "(\"{name}\", \"1.1.0\", Some(\"succeeded\"), [\"catalog\", \"orders\", \"storefront\"])"
         )
     );
-    let run = notebook.place.path().join(".code-deploy/runs").join(name);
-    let run = code_deploy_record::RunFolder::at(&run).unwrap();
+    let run = code_deploy_record::RunFolder::at(&notebook.run_folder()).unwrap();
     let events = run.events().unwrap().count();
     let sent = run.state().unwrap().clients["client"].sent;
     assert_eq!(value(&ran[2], "text/plain"), format!("({events}, {sent})"));
@@ -283,6 +310,87 @@ fn rust_cells_read_the_run_ask_and_draw() {
         {
             assert!(lock.try_lock().is_ok(), "{} is in use", path.display());
         }
+    }
+}
+
+#[test]
+fn rust_cells_read_a_run_that_is_open_and_see_it_end() {
+    let notebook = Notebook::with_open_run();
+    let events = |journal: &Path| std::fs::read_to_string(journal).unwrap().lines().count();
+    let (recorded, name) = recorded();
+    let (whole, open) = (
+        recorded.join("journal.jsonl"),
+        notebook.run_folder().join("journal.jsonl"),
+    );
+    let (in_whole, in_open) = (events(&whole), events(&open));
+    assert!(in_open < in_whole, "the run is laid out with its end");
+    let read = "let run = code_deploy::run()?;\n\
+                (run.id.clone(), run.outcome.clone(), run.events.len(), run.events_of(\"run_finished\").count())";
+    let ran = notebook.run(&json!([
+        {"code": read},
+        {"code": "(run.latency(None, \"1.1.0\", 0.99).is_empty(), run.events_of(\"gate_evaluated\").count() > 0)"},
+        // What goes on beside the notebook writes the end.
+        {"code": format!("std::fs::copy({whole:?}, {open:?}).unwrap();")},
+        {"code": read},
+    ]));
+    assert_eq!(
+        value(&ran[0], "text/plain"),
+        format!("(\"{name}\", None, {in_open}, 0)")
+    );
+    assert_eq!(value(&ran[1], "text/plain"), "(false, true)");
+    assert_eq!(ran[2]["status"], "ok", "{:#}", ran[2]);
+    assert_eq!(
+        value(&ran[3], "text/plain"),
+        format!("(\"{name}\", Some(\"succeeded\"), {in_whole}, 1)")
+    );
+}
+
+/// Executes a notebook of one cell, which stands in a file, with tools that wait no longer than they do by themselves
+/// for what a cell writes; prints what each of them kept of it as JSON.
+const TOOLS: &str = "
+import json, pathlib, sys, nbformat, papermill
+from nbclient import NotebookClient
+folder = pathlib.Path(sys.argv[1])
+
+def notebook():
+    cell = nbformat.v4.new_code_cell(pathlib.Path(sys.argv[2]).read_text())
+    spec = {'name': 'code-deploy', 'display_name': 'code-deploy', 'language': 'rust'}
+    return nbformat.v4.new_notebook(cells=[cell], metadata={'kernelspec': spec})
+
+def text(executed):
+    return ''.join(output['text'] for output in executed.cells[0].outputs if output.get('name') == 'stdout')
+
+def by_nbclient():
+    return NotebookClient(notebook(), resources={'metadata': {'path': str(folder)}}).execute()
+
+def by_papermill():
+    nbformat.write(notebook(), folder / 'ready.ipynb')
+    papermill.execute_notebook(str(folder / 'ready.ipynb'), str(folder / 'done.ipynb'), cwd=str(folder),
+        progress_bar=False)
+    return nbformat.read(folder / 'done.ipynb', as_version=4)
+
+print(json.dumps({'nbclient': text(by_nbclient()), 'papermill': text(by_papermill())}))
+";
+
+/// Lines that a cell writes at once.
+const LINES: usize = 10_000;
+
+#[test]
+fn nbclient_and_papermill_lose_no_line_that_a_rust_cell_writes() {
+    let notebook = Notebook::new();
+    let cell = notebook.place.path().join("cell.rs");
+    let code = format!("for i in 0..{LINES} {{ println!(\"line {{i}}\"); }}");
+    std::fs::write(&cell, code).unwrap();
+    let said = notebook.python(TOOLS, &cell);
+    let kept: Value = serde_json::from_str(&said.out).unwrap();
+    for tool in ["nbclient", "papermill"] {
+        let text = kept[tool].as_str().unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            assert_eq!(*line, format!("line {number}"), "{tool}");
+        }
+        assert_eq!(lines.len(), LINES, "{tool}");
+        assert!(text.ends_with('\n'), "{tool}: the last line is cut");
     }
 }
 

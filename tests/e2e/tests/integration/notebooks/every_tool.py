@@ -7,7 +7,9 @@ done, and say so. Prints a line for each: notebook, tool, and how many of its ce
 as they were executed are written to DONE.
 """
 
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -18,6 +20,10 @@ from nbclient import NotebookClient
 KERNEL = "code-deploy"
 LIMIT = 300  # seconds
 TOOLS = pathlib.Path(sys.executable).parent
+
+# What stands before the output of each cell.
+PROMPT = r"In \[\d+\]: "
+EXECUTES = r"\[RunApp\] jupyter run: executing `.*`\n"
 
 # `jupyter run` gives a cell ten seconds: it comes first where no cell takes longer.
 FIRST = ["run", "nbconvert", "execute", "console", "papermill", "nbclient", "nbconvert", "papermill", "console"]
@@ -34,12 +40,22 @@ def with_outputs(path):
 
 
 def ran(command, folder, said=""):
+    """Returns what a tool wrote, to both streams in the order of its writing: an error of a cell may go to either."""
     done = subprocess.run(
-        [str(word) for word in command], cwd=folder, input=said, capture_output=True, text=True, timeout=LIMIT
-    )
+        [str(word) for word in command], cwd=folder, input=said, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=LIMIT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(f"{command}: {done.returncode}\n{done.stdout}")
     return done.stdout
+
+
+def that_say_something(outputs, tool):
+    """Returns how many of the outputs say something. A console goes on behind a cell that failed, and ends well."""
+    for output in outputs:
+        if "error[" in output:
+            raise SystemExit(f"a cell failed in jupyter {tool}:\n{output}")
+    return sum(1 for output in outputs if output.strip())
 
 
 def nbclient(path, done):
@@ -79,10 +95,11 @@ def run(path, done):
     for number, source in enumerate(cells_of(path)):
         files.append(done.with_name(f"{path.stem}-{number}.txt"))
         files[-1].write_text(source)
-    said = ran([TOOLS / "jupyter-run", f"--kernel={KERNEL}", *files], path.parent)
+    # Only its log tells where the output of a file begins.
+    said = ran([TOOLS / "jupyter-run", "--debug", f"--kernel={KERNEL}", *files], path.parent)
     for file in files:
         file.unlink()
-    return len(files) if said.strip() else 0
+    return that_say_something(re.split(EXECUTES, said)[1:], "run")
 
 
 def console(path, done):
@@ -93,8 +110,7 @@ def console(path, done):
         "".join(f"{source}\n" for source in sources),
     )
     # A prompt stands before each input, and another before the end.
-    answers = said.split("In [")[1:-1]
-    return sum(1 for answer in answers if answer.split(":", 1)[-1].strip() and "error[" not in answer)
+    return that_say_something(re.split(PROMPT, said)[1:-1], "console")
 
 
 def main():

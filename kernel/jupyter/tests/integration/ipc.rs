@@ -1,0 +1,58 @@
+//! Sockets that are files.
+
+use serde_json::json;
+
+use crate::connection_file::refusal;
+use crate::kit::{Client, Kernel};
+
+/// Fails where a channel does not serve.
+async fn assert_serves(client: &mut Client) {
+    assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
+    let asking = client.send_asking("%ask name? ").await;
+    let question = client.question().await;
+    let info = client.control("kernel_info_request", json!({})).await;
+    assert_eq!(info["implementation"], "echo_kernel");
+    client.answer(&question, "Ada").await;
+    assert_eq!(client.ran(&asking).await.text("stdout"), "got Ada\n");
+}
+
+#[tokio::test]
+async fn every_channel_serves_as_a_file() {
+    let kernel = Kernel::start_ipc().await;
+    assert_serves(&mut kernel.client().await).await;
+}
+
+#[tokio::test]
+async fn a_kernel_starts_where_one_that_was_killed_has_left_its_sockets() {
+    let mut kernel = Kernel::start_ipc().await;
+    drop(kernel.client().await);
+    kernel.kill_and_start().await;
+    assert_serves(&mut kernel.client().await).await;
+}
+
+#[tokio::test]
+async fn a_second_kernel_is_refused_and_the_first_keeps_its_sockets() {
+    let kernel = Kernel::start_ipc().await;
+    let mut before = kernel.client().await;
+    let said = refusal(&kernel.file);
+    assert!(said.contains("cannot listen on ipc://"), "{said}");
+    assert_serves(&mut kernel.client().await).await;
+    assert_eq!(
+        before.control("kernel_info_request", json!({})).await["status"],
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn a_kernel_that_ends_leaves_no_sockets_behind() {
+    let mut kernel = Kernel::start_ipc().await;
+    let mut client = kernel.client().await;
+    client
+        .control("shutdown_request", json!({"restart": false}))
+        .await;
+    assert!(kernel.exit().await.success());
+    let folder = kernel.file.parent().unwrap();
+    let left = std::fs::read_dir(folder).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["connection.json"]);
+}
