@@ -275,8 +275,8 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Returns the URL where users reach a service, as `http://HOST:PORT`: through what the place has in front of
-    /// it, if there is something.
+    /// Returns the URL where users reach a service: that of what the place has in front of it, if there is something,
+    /// otherwise its address as `http://HOST:PORT`.
     #[must_use]
     pub fn front_url(&self, service: &str) -> Option<String> {
         let front = self.fronts.get(service).cloned();

@@ -34,11 +34,15 @@ pub(crate) async fn run(
         let is_late = !states.late.is_empty();
         // Only waits: a request that was received is handled below.
         let request = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = states.progress(&control.kernel.iopub), if is_late => continue,
             request = receiver.next() => request,
         };
         control.handle(&request).await;
+    }
+    // The last states are those of the request that ended the kernel.
+    while !control.states.late.is_empty() {
+        control.states.progress(&control.kernel.iopub).await;
     }
 }
 
@@ -176,4 +180,27 @@ fn answer(kernel: &Arc<Kernel>, request: &Incoming) -> Result<Option<Value>, Wir
 
 fn failed(ename: &str, evalue: &str) -> Value {
     json!({"status": "error", "ename": ename, "evalue": evalue, "traceback": []})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn states_that_find_no_room_come_later_in_their_order_and_nobody_waits_for_them() {
+        let (iopub, mut outputs) = Iopub::channel();
+        while iopub.try_send(Output::Starting).is_ok() {}
+        let waiting = outputs.len();
+        let mut states = States::default();
+        for _ in 0..3 {
+            states.send(&iopub, Output::Starting).await;
+        }
+        assert_eq!((states.late.len(), outputs.len()), (3, waiting));
+        drop(outputs.recv().await);
+        states.progress(&iopub).await;
+        // There is room again only for those that came first.
+        drop(outputs.recv().await);
+        states.send(&iopub, Output::Starting).await;
+        assert_eq!((states.late.len(), outputs.len()), (3, waiting - 1));
+    }
 }

@@ -48,12 +48,11 @@ impl Failed {
 
     /// Returns whether a request was sent with the failed cell, and waits for another one if it was.
     fn takes(&mut self, request: &Incoming) -> bool {
-        let now = Instant::now();
-        let takes = now < self.until
+        let takes = request.received < self.until
             && cell_id(request).is_some()
             && request.parent.header.session == self.session;
         if takes {
-            self.until = (now + PAGE_WINDOW).min(self.limit);
+            self.until = (request.received + PAGE_WINDOW).min(self.limit);
         }
         takes
     }
@@ -272,7 +271,7 @@ fn cell_id(request: &Incoming) -> Option<&str> {
     text("cellId").or_else(|| text("cell_id"))
 }
 
-/// Adds the count that every reply to a cell has.
+/// Adds the count, which clients expect beside an error.
 fn with_count(kernel: &Kernel, mut content: Value) -> Value {
     content["execution_count"] = kernel.execution_count.load(Ordering::Relaxed).into();
     content
@@ -282,6 +281,11 @@ fn with_count(kernel: &Kernel, mut content: Value) -> Value {
 pub(crate) async fn refuse(kernel: &Kernel, request: &Incoming, ename: &str, evalue: &str) {
     let scope = Scope::new(Arc::clone(&request.parent), false);
     kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
+    if request.kind() == "execute_request" {
+        // A page shows why nothing came of its cell.
+        let error = json!({"ename": ename, "evalue": evalue, "traceback": [evalue]});
+        kernel.iopub.message(&scope, "error", error).await;
+    }
     fail(kernel, request, ename, evalue).await;
     kernel.iopub.send(Output::Idle(scope)).await;
 }
@@ -365,7 +369,7 @@ fn error_fields(error: &CellError) -> Map<String, Value> {
         .collect()
 }
 
-async fn abort(kernel: &Kernel, request: &Incoming) {
+pub(crate) async fn abort(kernel: &Kernel, request: &Incoming) {
     let scope = Scope::new(Arc::clone(&request.parent), false);
     kernel.iopub.send(Output::Busy(Arc::clone(&scope))).await;
     // Without a count: a page would show one beside a cell that never ran.
@@ -382,8 +386,8 @@ async fn elsewhere(kernel: &Arc<Kernel>, request: Incoming) {
     let handle = async move { handle_other(&handling, &handled).await };
     if let Err(failure) = kernel.tasks.spawn_on(handle, &kernel.runtime).await {
         tracing::error!(%failure, "a request met a fault of the kernel");
-        let evalue = "this request met a fault of the kernel itself (a panic); the kernel goes on and its log has \
-                      the details";
+        let evalue = "the kernel failed at this request, which was not carried out to its end; the kernel goes on and \
+                      its log has the details";
         fail(kernel, &request, "InternalError", evalue).await;
         kernel.iopub.send(Output::Idle(scope)).await;
     }

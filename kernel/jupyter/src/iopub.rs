@@ -236,10 +236,6 @@ impl Owner {
                 self.flush_stream().await;
                 self.status(&scope, "busy").await;
                 if scope.parent.header.msg_type == "execute_request" {
-                    if !scope.silent && self.publisher.has_cut() {
-                        self.send(Some(&scope.parent), "stream", &cut(), Weight::Kept)
-                            .await;
-                    }
                     self.cells.push(scope);
                 }
             }
@@ -253,6 +249,11 @@ impl Owner {
                 if self.open(&scope) {
                     self.send(Some(&scope.parent), kind, &content, Weight::Kept)
                         .await;
+                    // A cell that runs is looked at.
+                    if kind == "execute_input" && self.publisher.has_cut() {
+                        self.send(Some(&scope.parent), "stream", &cut(), Weight::Kept)
+                            .await;
+                    }
                 }
             }
             Output::Live {

@@ -1,6 +1,7 @@
 //! Accepts connections to one channel, over TCP or as a socket file.
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,10 @@ async fn bind_file(path: &Path) -> IoResult<UnixListener> {
         Err(error) if error.kind() == ErrorKind::AddrInUse => error,
         bound => return bound,
     };
+    // What is no socket refuses a connection as well.
+    let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
     match UnixStream::connect(path).await {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+        Err(error) if is_socket && error.kind() == ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)?;
             UnixListener::bind(path)
         }

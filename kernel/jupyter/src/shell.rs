@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -79,6 +79,8 @@ struct Shell {
     asides: mpsc::Sender<Incoming>,
     /// Cells that run in it or wait.
     cells: Arc<AtomicUsize>,
+    /// A cell found no room: those behind it must not run without it, as long as others wait.
+    overrun: Arc<AtomicBool>,
 }
 
 pub(crate) struct Parts {
@@ -177,6 +179,7 @@ impl Kernel {
             requests: sender,
             asides,
             cells: Arc::clone(&cells),
+            overrun: Arc::default(),
         };
         self.lock().insert(id.clone(), shell);
         let executor = executor::run(Arc::clone(self), id, requests, cells);
@@ -209,6 +212,11 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
             .cloned();
         let refused = match shell {
             Some(shell) => hand_over(&shell, request).map_err(|request| (request, FULL)),
+            // All shells are closed by now.
+            None if kernel.has_ended() && request.kind() == "execute_request" => {
+                executor::abort(&kernel, &request).await;
+                continue;
+            }
             None => Err((request, GONE)),
         };
         if let Err((request, (ename, evalue))) = refused {
@@ -225,6 +233,10 @@ pub(crate) async fn run(kernel: Arc<Kernel>, mut receiver: Receiver, stop: Cance
 fn hand_over(shell: &Shell, mut request: Incoming) -> Result<(), Incoming> {
     let is_cell = request.kind() == "execute_request";
     if is_cell {
+        let waiting = shell.cells.load(Ordering::Relaxed);
+        if shell.overrun.fetch_and(waiting > 0, Ordering::Relaxed) && waiting > 0 {
+            return Err(request);
+        }
         shell.cells.fetch_add(1, Ordering::Relaxed);
     } else if shell.cells.load(Ordering::Relaxed) > 0 && BESIDE_CELLS.contains(&request.kind()) {
         request = match shell.asides.try_send(request) {
@@ -238,6 +250,7 @@ fn hand_over(shell: &Shell, mut request: Incoming) -> Result<(), Incoming> {
         Err(TrySendError::Full(request)) => {
             if is_cell {
                 shell.cells.fetch_sub(1, Ordering::Relaxed);
+                shell.overrun.store(true, Ordering::Relaxed);
             }
             Err(request)
         }

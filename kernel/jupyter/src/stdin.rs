@@ -62,6 +62,8 @@ impl Asker {
 
 struct Pending {
     request_id: String,
+    /// The question on the wire.
+    frames: Vec<Bytes>,
     identity: Bytes,
     prompt: String,
     answer: oneshot::Sender<Result<String, AskError>>,
@@ -93,18 +95,19 @@ pub(crate) async fn run(
             Ok(()) = departures.changed() => {}
             () = tokio::time::sleep_until(given_up.unwrap_or_else(Instant::now)), if given_up.is_some() => {}
         }
-        look_for(&mut pending, &sender);
+        look_for(&mut pending, &mut sender);
     }
 }
 
-/// Gives up the questions whose clients have not come back.
-fn look_for(pending: &mut Vec<Pending>, sender: &Sender) {
+/// Asks clients again that have come back, and gives up the questions of those that have not.
+fn look_for(pending: &mut Vec<Pending>, sender: &mut Sender) {
     let now = Instant::now();
     for one in pending.iter_mut() {
-        one.gone = match sender.has(&one.identity) {
-            true => None,
-            false => one.gone.or(Some(now)),
-        };
+        if !sender.has(&one.identity) {
+            one.gone = one.gone.or(Some(now));
+        } else if one.gone.take().is_some() {
+            sender.send(&one.frames);
+        }
     }
     let is_lost = |one: &mut Pending| one.gone.is_some_and(|gone| now >= gone + COMES_BACK);
     for lost in pending.extract_if(.., is_lost) {
@@ -132,6 +135,7 @@ fn send(wire: &Wire, sender: &mut Sender, asked: Asked) -> Pending {
     sender.send(&frames);
     Pending {
         request_id,
+        frames,
         identity: parent.identities.first().cloned().unwrap_or_default(),
         prompt,
         answer: asked.answer,

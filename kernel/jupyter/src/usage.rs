@@ -1,20 +1,21 @@
 //! What this process and its machine use: the answer to `usage_request`, with the names that ipykernel gives them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::unistd::{SysconfVar, sysconf};
 use serde_json::{Value, json};
 
-/// How deep processes that were started by others are followed, and how many.
+/// How many processes are looked at.
 const PROCESSES_LIMIT: usize = 256;
 
 /// Processor time up to a moment.
 #[derive(Debug)]
 struct Ticks {
     at: Instant,
-    /// Of this process and those it started, in clock ticks.
-    own: u64,
+    /// Of this process and of those it started, by their ids, in clock ticks.
+    own: BTreeMap<u32, u64>,
     /// Of the machine: busy and all.
     machine: Option<(u64, u64)>,
 }
@@ -100,7 +101,9 @@ fn resident(pid: u32) -> Option<u64> {
 fn ticks(processes: &[u32]) -> Ticks {
     Ticks {
         at: Instant::now(),
-        own: processes.iter().filter_map(|pid| ticks_of(*pid)).sum(),
+        own: (processes.iter())
+            .filter_map(|pid| Some((*pid, ticks_of(*pid)?)))
+            .collect(),
         machine: ticks_of_machine(),
     }
 }
@@ -126,8 +129,12 @@ fn ticks_of_machine() -> Option<(u64, u64)> {
 fn own_percent(before: &Ticks, now: &Ticks) -> Option<f64> {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok()?? as f64;
     let seconds = now.at.duration_since(before.at).as_secs_f64();
-    // What a process used that has ended since is not there any more.
-    let used = now.own.saturating_sub(before.own) as f64 / per_second;
+    // What a process used that has ended since is not known any more.
+    let used = now.own.iter().map(|(pid, ticks)| {
+        let before = before.own.get(pid).copied().unwrap_or_default();
+        ticks.saturating_sub(before)
+    });
+    let used = used.sum::<u64>() as f64 / per_second;
     (seconds > 0.0).then_some(100.0 * used / seconds)
 }
 

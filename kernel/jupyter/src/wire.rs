@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::time::Instant;
 
 use crate::PROTOCOL_VERSION;
 
@@ -63,6 +64,8 @@ pub(crate) struct Incoming {
     /// The id of the message that this one answers, on stdin.
     pub(crate) answers: Option<String>,
     pub(crate) metadata: Value,
+    /// When it came in.
+    pub(crate) received: Instant,
     content: Bytes,
 }
 
@@ -134,6 +137,7 @@ impl Wire {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             metadata: parse("metadata", metadata)?,
+            received: Instant::now(),
             content: content.clone(),
             parent: Arc::new(Parent {
                 identities,

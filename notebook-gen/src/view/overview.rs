@@ -69,7 +69,10 @@ pub fn verdict(facts: &Facts) -> String {
 /// Returns what every finished run must show, counted; nothing while the run goes on.
 fn criteria_counted(facts: &Facts) -> Option<String> {
     facts.state.finished.as_ref()?;
-    let criteria = criteria::criteria(facts).ok()?;
+    let Ok(mut criteria) = criteria::criteria(facts) else {
+        return Some("not known: the catalogue of items cannot be read".to_owned());
+    };
+    criteria.retain(|one| one.applies);
     let named = |word: &str| {
         let of_word = criteria.iter().filter(|one| one.word() == word);
         of_word.map(|one| one.name).collect::<Vec<_>>()

@@ -179,13 +179,16 @@ pub(crate) fn counted(number: impl std::fmt::Display, noun: &str) -> String {
     format!("{number} {many}")
 }
 
-/// Returns a text of at most so many characters: cut before a word, with an ellipsis, where it is longer.
+/// Returns a text, or what stands in its first so many characters, with an ellipsis behind them, where it is longer.
+/// It is cut behind a word, unless a single word is most of it.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
-    let Some((end, _)) = text.char_indices().nth(longest) else {
+    let Some((end, next)) = text.char_indices().nth(longest) else {
         return text.to_owned();
     };
     let kept = text.get(..end).unwrap_or(text);
-    let kept = kept.rsplit_once(' ').map_or(kept, |(words, _)| words);
+    let words = kept.rsplit_once(' ').map(|(words, _)| words);
+    let words = words.filter(|words| next != ' ' && words.len() > kept.len() / 2);
+    let kept = words.unwrap_or(kept);
     format!("{} …", kept.trim_end_matches([',', ';', ':', ' ']))
 }
 
@@ -226,5 +229,9 @@ mod tests {
         assert_eq!(cut("status 502: no backend", 13), "status 502 …");
         assert_eq!(cut("größer, als es passt", 7), "größer …");
         assert_eq!(cut("withoutanyspace", 4), "with …");
+        assert_eq!(
+            cut("at https://shop.example.com/cart", 20),
+            "at https://shop.exam …"
+        );
     }
 }

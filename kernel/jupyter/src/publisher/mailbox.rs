@@ -53,8 +53,8 @@ struct State {
     writing: bool,
     /// When it had last taken [`PACE_BYTES`], or had nothing to read.
     last_progress: Instant,
-    /// What it took since then, in bytes.
-    taken_since: usize,
+    /// Since when what it takes is counted, and how much that is, in bytes.
+    counted: (Instant, usize),
     left_out: u64,
     notice: Option<Bytes>,
     closed: bool,
@@ -75,7 +75,7 @@ impl Default for State {
             bytes: 0,
             writing: false,
             last_progress: Instant::now(),
-            taken_since: 0,
+            counted: (Instant::now(), 0),
             left_out: 0,
             notice: None,
             closed: false,
@@ -129,7 +129,7 @@ impl Mailbox {
         if state.queue.is_empty() && !state.writing {
             // The time a reader had nothing to read does not count as stalling.
             state.last_progress = now;
-            state.taken_since = 0;
+            state.counted = (now, 0);
         }
         if let Some(notice) = state.notice.take() {
             state.push(notice);
@@ -192,9 +192,17 @@ impl Mailbox {
     /// Notes that the reader took so many bytes.
     pub(super) fn progressed(&self, bytes: usize, now: Instant) {
         let mut state = self.lock();
-        state.taken_since += bytes;
-        if state.taken_since >= PACE_BYTES {
-            state.taken_since = 0;
+        let (since, taken) = state.counted;
+        // What a reader takes in a long time does not make it fast.
+        let is_over = now.saturating_duration_since(since) > STALL_LIMIT;
+        let (since, taken) = if is_over {
+            (now, bytes)
+        } else {
+            (since, taken + bytes)
+        };
+        state.counted = (since, taken);
+        if taken >= PACE_BYTES {
+            state.counted = (now, 0);
             state.last_progress = now;
         }
         drop(state);
@@ -317,6 +325,21 @@ mod tests {
             let offered = mailbox.offer(&text, Weight::Passing, now + STALL_LIMIT);
             assert_eq!(matches!(offered, Offer::LeftOut), stalls, "{bytes} bytes");
         }
+    }
+
+    #[test]
+    fn a_reader_that_is_slow_for_long_is_not_taken_for_one_that_keeps_pace() {
+        let mailbox = Mailbox::default();
+        let begun = Instant::now();
+        fill(&mailbox, begun);
+        // 200 KiB a second.
+        let mut now = begun;
+        for _ in 0..40 {
+            now += STALL_LIMIT / 5;
+            mailbox.progressed(PACE_BYTES / 6, now);
+        }
+        let offered = mailbox.offer(&Bytes::from_static(b"text"), Weight::Passing, now);
+        assert!(matches!(offered, Offer::LeftOut));
     }
 
     #[tokio::test]

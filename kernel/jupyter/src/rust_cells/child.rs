@@ -37,11 +37,13 @@ pub(super) struct Host {
     input: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
     /// It said that it can work.
-    ready: bool,
+    pub(super) ready: bool,
     /// It works on a cell, or did when that was abandoned.
     pub(super) busy: bool,
     /// Answers about completion and help that nobody waits for any more.
     owed: usize,
+    /// Values whose answers nobody waits for any more.
+    pub(super) owed_values: usize,
 }
 
 impl Host {
@@ -121,6 +123,7 @@ impl Host {
                     ready: false,
                     busy: false,
                     owed: 0,
+                    owed_values: 0,
                 })
             }
             _ => Err(no_host("it has no pipes")),
@@ -148,6 +151,9 @@ impl Host {
                     let interrupted = matches!(given, Err(AskError::Interrupted { .. }));
                     asking.store(interrupted, Ordering::Relaxed);
                     self.send(&answer(given)).await?;
+                }
+                Event::Done { .. } | Event::Failed { .. } if self.owed_values > 0 => {
+                    self.owed_values -= 1;
                 }
                 Event::Done { bundle } => {
                     if !bundle.is_empty() {
@@ -183,6 +189,9 @@ impl Host {
                 Event::Ask { .. } => {
                     let reason = "an expression asks nobody".to_owned();
                     self.send(&Request::Answer { line: None, reason }).await?;
+                }
+                Event::Done { .. } | Event::Failed { .. } if self.owed_values > 0 => {
+                    self.owed_values -= 1;
                 }
                 Event::Done { bundle } => return Ok(Ok(bundle)),
                 Event::Failed { error, .. } => return Ok(Err(error)),

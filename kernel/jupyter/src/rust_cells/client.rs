@@ -110,8 +110,8 @@ impl RustCells {
     /// Returns the value of an expression over the variables of the cells before.
     ///
     /// # Errors
-    /// Where no Rust cell ran before, one runs, the expression does not compile or has no value, or it takes longer
-    /// than ten seconds: it is stopped then, and variables are lost.
+    /// Where Rust is not ready, a Rust cell runs, the expression does not compile or has no value, or it takes longer
+    /// than ten seconds: the next cell waits for its end then.
     pub async fn value(&self, expression: &str) -> Result<MimeBundle, CellError> {
         let none = |reason: &str| {
             let text = format!("{expression:?} was not evaluated: {reason}");
@@ -120,8 +120,10 @@ impl RustCells {
         let Ok(mut slot) = self.host.try_lock() else {
             return Err(none("a Rust cell runs"));
         };
-        let Some(host) = slot.as_mut().filter(|host| !host.busy) else {
-            return Err(none("no Rust cell has run in this kernel"));
+        let Some(host) = slot.as_mut().filter(|host| host.ready && !host.busy) else {
+            return Err(none(
+                "Rust is not ready in this kernel: run a Rust cell first",
+            ));
         };
         let request = Request::Execute {
             code: expression.to_owned(),
@@ -137,7 +139,12 @@ impl RustCells {
                 };
             }
             Ok(Err(error)) => error,
-            Err(_) => none(&format!("it took longer than {VALUE_LIMIT:?}; {LOST}")),
+            // What is computed for nobody must not cost the variables: its answer is skipped when it comes.
+            Err(_) => {
+                host.busy = false;
+                host.owed_values += 1;
+                return Err(none(&format!("it took longer than {VALUE_LIMIT:?}")));
+            }
         };
         self.end(slot.take());
         Err(outcome)

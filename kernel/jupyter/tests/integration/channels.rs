@@ -127,8 +127,13 @@ async fn a_request_to_a_subshell_that_does_not_exist_is_refused_between_busy_and
             (&json!("error"), &json!("NoSuchSubshell"))
         );
         let counts = reply["execution_count"].is_u64();
-        assert_eq!(counts, kind == "execute_request", "{reply}");
-        assert_eq!(kinds(&watcher.outputs(&id).await), ["status", "status"]);
+        let is_cell = kind == "execute_request";
+        assert_eq!(counts, is_cell, "{reply}");
+        let said = kinds(&watcher.outputs(&id).await);
+        match is_cell {
+            true => assert_eq!(said, ["status", "error", "status"]),
+            false => assert_eq!(said, ["status", "status"]),
+        }
     }
 }
 

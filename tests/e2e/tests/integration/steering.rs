@@ -354,16 +354,6 @@ fn kill(pid: u32) {
     assert!(killed.unwrap().success());
 }
 
-/// Kills the router, and before it what would start another one.
-#[track_caller]
-pub(crate) fn kill_router_and_keeper(place: &Place) {
-    for part in ["internal router-keeper", "internal router "] {
-        let all = processes(place);
-        let found = all.iter().find(|(_, line)| line.contains(part));
-        kill(found.unwrap_or_else(|| panic!("no {part}in {all:?}")).0);
-    }
-}
-
 #[track_caller]
 fn kill_router(place: &Place) {
     let all = processes(place);

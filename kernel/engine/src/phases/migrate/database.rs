@@ -9,6 +9,9 @@ use crate::Context;
 use crate::spec::{DatabaseFile, DatabaseUrl, Spec};
 use crate::step::StepError;
 
+/// A database that cannot be taken back, or not without loss.
+pub(super) const NO_WAY_BACK: &str = "CD0608";
+
 /// A database with its place and its migrations.
 pub(crate) struct Database<'a> {
     /// Its name in the deployment file.

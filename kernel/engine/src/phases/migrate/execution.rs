@@ -11,7 +11,7 @@ use sqlx::migrate::Migration;
 
 use super::backup::before;
 use super::carried::{self, Ran};
-use super::database::Database;
+use super::database::{Database, NO_WAY_BACK};
 use super::effects::Effects;
 use super::guard::{self, Guarded};
 use super::sqlite::Sqlite;
@@ -316,6 +316,18 @@ async fn backward(
     let now = live.version().await?;
     let mut applied: Vec<&Migration> = database.pending(former);
     applied.retain(|one| one.version <= now);
+    let without = database.without_way_back(former);
+    // Nothing is half way back, and nothing is said to be that is not.
+    if let Some(one) = applied.iter().find(|one| without.contains(&one.version)) {
+        live.close().await?;
+        let what = format!(
+            "database {} cannot be taken back to version {former}: migration {} ({}) has no way down; it is at \
+             version {now}",
+            database.name, one.version, one.description
+        );
+        let next = "Put its file that ends with `.down.sql` back and go on with `code-deploy retry --reason TEXT`.";
+        return Err(StepError::permanent(NO_WAY_BACK, what, next));
+    }
     while let Some(migration) = applied.pop() {
         let target = applied.last().map_or(former, |before| before.version);
         let rows = rows(&mut live).await?;

@@ -10,7 +10,7 @@ use code_deploy_record::{Column, Report};
 use serde_json::{Value, json};
 
 use super::backup::before;
-use super::database::Database;
+use super::database::{Database, NO_WAY_BACK};
 use super::effects::Effects;
 use super::guard;
 use super::sqlite::{Sqlite, io_failed};
@@ -88,7 +88,7 @@ impl Work for Rollback {
             if let Some((_, Some(differs))) = &took {
                 let what = format!("database {name} cannot be taken back without loss: {differs}");
                 return Err(StepError::permanent(
-                    "CD0608",
+                    NO_WAY_BACK,
                     what,
                     "Mend the down migration.",
                 ));

@@ -1,18 +1,17 @@
 //! Commands in the real kernel, through a client of Jupyter's: how they end, and how they are stopped.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use code_deploy_kills::processes_of;
-use code_deploy_record::EventBody;
+use code_deploy_record::RunOutcome;
 use serde_json::{Value, json};
 
 use super::install;
 use crate::kit::{Place, Said};
 use crate::stage::Part;
-use crate::steering::{Deploying, kill_router_and_keeper};
+use crate::steering::Deploying;
 
 /// How long a process may take to be gone once it was made to end.
 const GONE: Duration = Duration::from_secs(10);
@@ -236,45 +235,51 @@ fn display(ran: &Value) -> &str {
     last["data"]["text/plain"].as_str().unwrap()
 }
 
+/// The way back of the migration that 1.1.0 brings.
+const WAY_BACK: &str = "migrations/0002_gift_notes_and_reviews.down.sql";
+
 #[test]
 fn a_run_that_cannot_go_back_is_settled_in_cells_with_a_display() {
     let place = Place::new();
     place.lay_out_upgrade();
     let mut first = Deploying::begin(&place);
     first.until("traffic of storefront: 1.0.0 95 %");
-    first.kill();
-    let (folder, _) = place.demo_runs().pop().unwrap();
-    let events = folder.events().unwrap().map(Result::unwrap);
-    let addresses: Vec<String> = events
-        .filter_map(|event| match event.body {
-            EventBody::StepApplied { step, result, .. }
-                if step.to_string() == "provision.resources" =>
-            {
-                serde_json::from_value(result["addresses"].clone()).ok()
-            }
-            _ => None,
-        })
-        .next()
-        .unwrap();
-    kill_router_and_keeper(&place);
-    // Somebody else listens where users ask: nothing can be put in front of the old release there.
-    let taken = listen_once_one_has_gone(&addresses);
+    first.interrupt();
+    assert_eq!(first.end().code, Some(130));
+    let (there, away) = (place.demo().join(WAY_BACK), place.path().join("away.sql"));
+    std::fs::rename(&there, &away).unwrap();
     let cells = json!([
         {"code": "%rollback --reason trouble"},
-        {"code": "%status"},
+        {"code": "%skip release.traffic.5 --reason done"},
         {"code": "%retry --reason again"},
     ]);
     let ran = run_in(&place, &place.demo(), "state", &cells);
-    println!("{ran:#?}");
-    drop(taken);
+    for cell in [&ran[0], &ran[2]] {
+        assert_eq!(cell["reply"]["ename"], "CD0433", "{cell:#}");
+        let shown = display(cell);
+        for words in [
+            "migration 2 (gift notes and reviews) has no way down",
+            "run needs a person",
+        ] {
+            assert!(shown.contains(words), "`{words}` is not in {shown}");
+        }
+        assert!(!shown.contains("taken back, "), "{shown}");
+    }
+    assert_eq!(ran[1]["reply"]["ename"], "CD0471", "{:#}", ran[1]);
+
+    std::fs::rename(&away, &there).unwrap();
     let cells = json!([
-        {"code": "%retry --reason freed"},
-        {"code": "%status"},
+        {"code": "%retry --reason restored"},
         {"code": "%abandon --reason over"},
     ]);
     let ran = run_in(&place, &place.demo(), "state", &cells);
-    println!("{ran:#?}");
-    panic!("{}", display(&ran[0]));
+    let shown = display(&ran[0]);
+    assert!(shown.contains("run rolled back"), "{shown}");
+    assert_eq!(ran[1]["reply"]["ename"], "CD0429", "{:#}", ran[1]);
+    let (_, state) = place.demo_runs().pop().unwrap();
+    let outcome = state.finished.as_ref().map(|end| end.0);
+    assert_eq!(outcome, Some(RunOutcome::RolledBack));
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
 }
 
 #[test]
@@ -307,18 +312,4 @@ fn cells_beside_a_demonstration_look_at_it_and_show_help() {
     assert_eq!(ran[4]["reply"]["status"], "error", "{:#}", ran[4]);
     let why = ran[4]["reply"]["evalue"].as_str().unwrap();
     assert!(!why.contains("deployment file"), "{why}");
-}
-
-/// Listens at one of the addresses as soon as nobody does any more.
-#[track_caller]
-fn listen_once_one_has_gone(addresses: &[String]) -> TcpListener {
-    let until = Instant::now() + GONE;
-    loop {
-        let mut bound = addresses.iter().map(TcpListener::bind);
-        if let Some(Ok(listener)) = bound.find(Result::is_ok) {
-            return listener;
-        }
-        assert!(Instant::now() < until, "{addresses:?} are all in use");
-        std::thread::yield_now();
-    }
 }
