@@ -66,6 +66,9 @@ pub fn verdict(facts: &Facts) -> String {
     }
 }
 
+/// How many criteria are named in one line; more are counted.
+const NAMED: usize = 3;
+
 /// Returns what every finished run must show, counted; nothing while the run goes on.
 fn criteria_counted(facts: &Facts) -> Option<String> {
     facts.state.finished.as_ref()?;
@@ -81,8 +84,10 @@ fn criteria_counted(facts: &Facts) -> Option<String> {
     let mut text = format!("{shown} of {} shown", criteria.len());
     for word in ["not so", "open"] {
         let names = named(word);
-        if !names.is_empty() {
-            text.push_str(&format!("; {word}: {}", names.join(", ")));
+        match names.len() {
+            0 => {}
+            1..=NAMED => text.push_str(&format!("; {word}: {}", names.join(", "))),
+            number => text.push_str(&format!("; {number} {word}")),
         }
     }
     Some(text)
