@@ -205,15 +205,29 @@ impl Face for Terminal {
         self.finish();
         self.line(summary);
         self.line("Type `go REASON` or `no-go REASON` and press Enter.");
-        let by = self.user.clone();
-        // Reading a line from a person blocks a thread of its own, not the runtime.
-        let asked = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map(|_| line)
-        });
-        parse_answer(&asked.await.ok()?.ok()?, by)
+        for _ in 0..TRIES {
+            // Reading a line from a person blocks a thread of its own, not the runtime.
+            let asked = tokio::task::spawn_blocking(|| {
+                let mut line = String::new();
+                std::io::stdin().read_line(&mut line).map(|_| line)
+            });
+            let line = asked.await.ok()?.ok()?;
+            let answer = parse_answer(&line, self.user.clone());
+            if answer.is_some() || line.is_empty() {
+                return answer;
+            }
+            self.line(NEITHER);
+        }
+        None
     }
 }
+
+/// How often a person is asked who gives answers that are none; after that `approve` answers.
+pub const TRIES: usize = 5;
+
+/// What is said to an answer that is none.
+pub const NEITHER: &str =
+    "That is neither `go` nor `no-go` with a reason. Type `go REASON` or `no-go REASON`.";
 
 /// Reads a person's answer: `go REASON` or `no-go REASON`. Anything else is no answer.
 pub fn parse_answer(line: &str, by: String) -> Option<Answer> {
@@ -224,9 +238,29 @@ pub fn parse_answer(line: &str, by: String) -> Option<Answer> {
         "no-go" | "nogo" => false,
         _ => return None,
     };
-    Some(Answer {
+    let reason = reason.trim();
+    // Auditors read why.
+    (!reason.is_empty()).then(|| Answer {
         by,
         go,
-        reason: reason.trim().to_owned(),
+        reason: reason.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn an_answer_says_go_or_no_go_and_why() {
+        let read = |line: &str| parse_answer(line, "ann".to_owned());
+        let answer = read(" Go  all is quiet\n").unwrap();
+        assert_eq!((answer.go, answer.reason.as_str()), (true, "all is quiet"));
+        assert!(!read("no-go the disk is full").unwrap().go);
+        for line in ["", "go", "no-go \n", "what?", "yes please"] {
+            assert!(read(line).is_none(), "{line:?}");
+        }
+    }
 }

@@ -435,7 +435,7 @@ class Wire(unittest.TestCase):
         reply = self.reply(request)["content"]
         self.assertEqual(reply["status"], "error")
         self.assertIsInstance(reply["execution_count"], int)
-        self.assertEqual(self.kinds(self.until_idle(request)), ["status", "status"])
+        self.assertEqual(self.kinds(self.until_idle(request)), ["status", "error", "status"])
 
     # -- clients ---------------------------------------------------------------------------------
 

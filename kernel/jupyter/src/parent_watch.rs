@@ -10,13 +10,17 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// Orphans belong to this process.
 const INIT: i32 = 1;
 
+/// Returns the process that started this one. Whoever asks late may be told who took an orphan in.
+pub(crate) fn starter() -> Pid {
+    getppid()
+}
+
 /// Returns when the process that started this one has ended, or the one named (`JPY_PARENT_PID`) has.
 /// Never returns where there is no such process: a kernel started by init itself.
 ///
 /// # Cancel safety
 /// Nothing is lost when this is dropped.
-pub(crate) async fn parent_gone(named: Option<u32>) {
-    let starter = getppid();
+pub(crate) async fn parent_gone(starter: Pid, named: Option<u32>) {
     let named = named
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > INIT)

@@ -14,7 +14,7 @@ use crate::cells::Cells;
 use crate::connection::{Channel, ConnectionFile};
 use crate::error::Error;
 use crate::iopub::{self, Iopub, Output};
-use crate::parent_watch::parent_gone;
+use crate::parent_watch::{parent_gone, starter};
 use crate::publisher::{Publisher, Welcome};
 use crate::router::{self, Replies};
 use crate::shell::{self, Kernel, Parts};
@@ -61,6 +61,8 @@ pub async fn serve(
     cells: Arc<dyn Cells>,
     options: ServeOptions,
 ) -> Result<Ended, Error> {
+    // Known before anybody is answered, who may take that for the moment to go.
+    let starter = starter();
     let connection = ConnectionFile::load(connection_file)?;
     let (ended, mut end) = watch::channel(None);
     let stop = CancellationToken::new();
@@ -71,7 +73,7 @@ pub async fn serve(
     let ended = tokio::select! {
         state = end.wait_for(Option::is_some) => state.ok().and_then(|state| *state),
         () = signals => Some(Ended::Shutdown),
-        () = parent_gone(options.parent_pid) => {
+        () = parent_gone(starter, options.parent_pid) => {
             tracing::info!("the process that started this kernel has gone");
             Some(Ended::Shutdown)
         }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::live::Live;
 use super::look::Look;
 use crate::face::Face;
-use crate::terminal::parse_answer;
+use crate::terminal::{NEITHER, TRIES, parse_answer};
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
 pub struct CellFace {
@@ -170,8 +170,15 @@ impl Face for CellFace {
 
     async fn ask(&self, summary: &str) -> Option<Answer> {
         self.flush().await;
-        let prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
-        let line = self.out.ask(&prompt, false).await.ok()?;
-        parse_answer(&line, self.user.clone())
+        let mut prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
+        for _ in 0..TRIES {
+            let line = self.out.ask(&prompt, false).await.ok()?;
+            let answer = parse_answer(&line, self.user.clone());
+            if answer.is_some() {
+                return answer;
+            }
+            prompt = format!("{NEITHER} ");
+        }
+        None
     }
 }

@@ -12,6 +12,8 @@ import re
 import sys
 import time
 
+from playwright.sync_api import TimeoutError as NotSeen
+
 from lab import CELLS_RUN, CLICK, LIVE_MOVES, PAGE_LOAD, choose, opened, show
 from run_all import SHOWN
 
@@ -32,6 +34,10 @@ elements => elements.filter(element => element.innerText.trim() !== '')
 LONG_STEP = "release.traffic.50"
 CELL = ".jp-Notebook .jp-CodeCell"
 CONSOLE = ".jp-CodeConsole"
+PROMPT_EMPTY = "!document.querySelector('.jp-CodeConsole-promptCell .cm-content')?.innerText.trim()"
+# How often a line is sent that the console did not take, and how long that may take, in milliseconds.
+TRIES = 3
+TAKEN = 10_000
 CONSOLE_SAID = """
 count => {
     const cells = [...document.querySelectorAll('.jp-CodeConsole-content .jp-CodeCell')];
@@ -164,10 +170,22 @@ class Notebook:
         prompt = self.page.locator(f"{CONSOLE}-promptCell .cm-content")
         # Typed key by key, the rest of the line goes to the notebook when that takes the focus back, as it does some time after a reload.
         prompt.fill(code, timeout=CLICK)
-        prompt.press("Shift+Enter", timeout=CLICK)
+        for _ in range(TRIES):
+            prompt.press("Shift+Enter", timeout=CLICK)
+            # The notebook may take the focus back just before the key, and then the console has not run anything.
+            if self.is_taken():
+                break
         self.page.wait_for_function(CONSOLE_SAID, arg=self.asked, timeout=CELLS_RUN)
         cell = self.page.locator(f"{CONSOLE}-content .jp-CodeCell").last
         return cell.locator(".jp-OutputArea-output").all_inner_texts()
+
+    def is_taken(self):
+        """Returns whether the console takes what stands at its prompt: an empty one comes in its place."""
+        try:
+            self.page.wait_for_function(PROMPT_EMPTY, timeout=TAKEN)
+        except NotSeen:
+            return False
+        return True
 
     def pictures_drawn(self):
         """Returns how many pictures the last answer of the console shows, once it shows one."""
