@@ -202,7 +202,7 @@ impl Talk {
             format!("the process that carried this command out ended ({how})"),
             "The record holds everything up to its last complete line; no process goes on with the \
              run.",
-            "`%status` shows where the run stands, `%resume` goes on, `%rollback` goes back.",
+            "`%status` shows where the run stands, `%resume` goes on to its end, `%rollback` goes back.",
         )
     }
 }

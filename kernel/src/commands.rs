@@ -194,7 +194,7 @@ pub enum Command {
     /// Let a run stop at its next safe point and wait
     #[serde(skip)]
     Pause(SteerArgs),
-    /// Let a run go on, also one whose process has died
+    /// Let a run go on to its end, also one whose process has died
     Resume(SteerArgs),
     /// Take a run back, also while another process is busy with it or after that process died
     Rollback(SteerArgs),

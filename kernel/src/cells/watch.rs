@@ -186,6 +186,6 @@ fn interrupted_now() -> Failure {
         crate::codes::ENDED_AT_ONCE,
         "interrupted twice: the command ended at once",
         "The record holds everything up to its last complete line.",
-        "`%resume` goes on, `%rollback` goes back.",
+        "The cell run again goes on, `%resume` goes on to the end of the run, `%rollback` goes back.",
     )
 }
