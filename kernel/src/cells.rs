@@ -297,13 +297,13 @@ impl Cells for DeployCells {
         interrupt: Interrupt,
     ) -> Result<(), CellError> {
         let done = match magic::read(&cell.code) {
-            Ok(CellKind::Rust) => return self.rust.execute(&cell.code, &out, &interrupt).await,
+            Ok(CellKind::Rust) => return self.rust.execute(&cell, &out, &interrupt).await,
             Ok(CellKind::Commands(asked)) => self.commands(asked, &out, &interrupt).await,
             Err(failure) => Err(failure),
         };
         match done {
             Ok(()) => Ok(()),
-            Err(failure) => Err(failed::show(&failure, &cell, &out).await),
+            Err(failure) => Err(failed::show(failure, &cell, &out).await),
         }
     }
 

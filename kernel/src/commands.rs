@@ -487,15 +487,15 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
+/// Commands that are not given in cells.
+pub const FOR_TERMINALS: [&str; 4] = ["internal", "completions", "kernel", "schema"];
+
 /// The words of the commands that are cell magics.
 pub fn magic_words() -> Vec<String> {
     let table = CommandLine::command();
-    let words = table.get_subcommands().filter(|command| {
-        !matches!(
-            command.get_name(),
-            "internal" | "completions" | "kernel" | "schema"
-        )
-    });
+    let words = table
+        .get_subcommands()
+        .filter(|command| !FOR_TERMINALS.contains(&command.get_name()));
     words.map(|command| command.get_name().to_owned()).collect()
 }
 

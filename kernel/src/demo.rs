@@ -111,12 +111,22 @@ pub async fn demo(
     let done = run::whole(&session, &wish, arguments.out.as_deref(), interrupt).await;
     let back =
         matches!(&done, Err(failure) if matches!(failure.exit, Exit::RolledBack | Exit::Refused));
+    if arguments.demo_fault.is_none()
+        && matches!(&done, Err(failure) if failure.exit == Exit::RolledBack)
+    {
+        session.face.text(NO_FAULT_PLANTED);
+    }
     // A run that is not ended needs the file with which it began.
     if back && session.open_run()?.is_none() {
         name_release(&project, FIRST)?;
     }
     done.map(|(exit, _)| exit)
 }
+
+/// What is said where the demonstration goes back without having been asked for a fault.
+const NO_FAULT_PLANTED: &str = "Nothing was made to go wrong on purpose. The demonstration's gates hold on a machine that \
+     has processors to spare: on a busy one its services answer late, and that is what a gate sees. \
+     Give it again when the machine is quieter.";
 
 /// Returns the demonstration's folder: the present one when it is that, otherwise one inside it.
 pub fn folder(machine: &Machine) -> PathBuf {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use code_deploy_engine::Notice;
 use code_deploy_engine::runner::Ended;
 use code_deploy_engine::steer::Asking;
-use code_deploy_record::{EventBody, RunFolder, RunLock, RunOutcome, RunState};
+use code_deploy_record::{EventBody, RunFolder, RunLock, RunOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
@@ -38,11 +38,11 @@ pub async fn follow(
             session.face.notice(&Notice::Event(Arc::new(event)));
             if stands && interrupted {
                 let text = "the run stands at a safe point, in the process that carries it out";
-                return exit_of(Ended::Interrupted(text.to_owned()));
+                return exit_of(Ended::Interrupted(text.to_owned()), run);
             }
         }
         if !works {
-            return ended(session, &run.state()?);
+            return ended(session, run);
         }
         // Cancel safe: both only wait.
         tokio::select! {
@@ -63,12 +63,15 @@ fn is_carried_out(session: &Session) -> Result<bool, Failure> {
     Ok(holder.is_some())
 }
 
-fn ended(session: &Session, state: &RunState) -> Result<Exit, Failure> {
-    let stands = standing(state);
+fn ended(session: &Session, run: &RunFolder) -> Result<Exit, Failure> {
+    let state = run.state()?;
+    let stands = standing(&state);
     session.face.text(&format!("The run: {stands}."));
     match &state.finished {
         None | Some((RunOutcome::Succeeded, ..)) => Ok(Exit::Done),
-        Some((RunOutcome::RolledBack, summary, _)) => exit_of(Ended::RolledBack(summary.clone())),
+        Some((RunOutcome::RolledBack, summary, _)) => {
+            exit_of(Ended::RolledBack(summary.clone()), run)
+        }
         Some((outcome, summary, _)) => Err(Failure::new(
             match outcome {
                 RunOutcome::NeedsPerson => Exit::NeedsPerson,

@@ -5,7 +5,7 @@ mod complete;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
-use crate::commands::{Command, CommandLine, magic_words, nearest};
+use crate::commands::{Command, CommandLine, FOR_TERMINALS, magic_words, nearest};
 use crate::failure::Failure;
 
 pub use complete::{Known, complete};
@@ -157,6 +157,34 @@ const PROGRAM: &str = "code-deploy";
 /// The word of the magic that shows help.
 const HELP: &str = "help";
 
+/// Returns a text in which the command lines between backticks are those of a cell: `%status` for
+/// `code-deploy status`. Commands that are for terminals alone stay as they are.
+pub fn as_magics(text: &str) -> String {
+    let mut parts = text.split(COMMAND_LINE);
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    let magics = magic_words();
+    for part in parts {
+        let word = part.split(|letter: char| letter == '`' || letter.is_whitespace());
+        let word = word.clone().next().unwrap_or_default();
+        if word == "--help" {
+            told.push_str(&format!("`%{HELP}"));
+            told.push_str(&part[word.len()..]);
+            continue;
+        }
+        let is_magic = magics.iter().any(|magic| magic == word);
+        told.push_str(match (is_magic, FOR_TERMINALS.contains(&word)) {
+            (true, _) => "`%",
+            (false, true) => COMMAND_LINE,
+            (false, false) => "`%code-deploy ",
+        });
+        told.push_str(part);
+    }
+    told
+}
+
+/// How a command line begins in a text.
+const COMMAND_LINE: &str = "`code-deploy ";
+
 fn is_for_terminals(command: Option<&Command>) -> bool {
     matches!(
         command,
@@ -279,6 +307,25 @@ mod tests {
             matches!(read("// now\n%status"), Ok(CellKind::Commands(asked)) if asked.len() == 1)
         );
         assert!(matches!(read("// later\n"), Ok(CellKind::Commands(asked)) if asked.is_empty()));
+    }
+
+    #[test]
+    fn a_text_in_a_cell_names_magics() {
+        for (text, told) in [
+            (
+                "`code-deploy status` asks, `code-deploy skip STEP --reason TEXT` goes on.",
+                "`%status` asks, `%skip STEP --reason TEXT` goes on.",
+            ),
+            ("`code-deploy --help` lists all.", "`%help` lists all."),
+            ("`code-deploy dev local`", "`%code-deploy dev local`"),
+            (
+                "`code-deploy kernel install`",
+                "`code-deploy kernel install`",
+            ),
+            ("code-deploy, `status`", "code-deploy, `status`"),
+        ] {
+            assert_eq!(as_magics(text), told);
+        }
     }
 
     #[test]

@@ -33,12 +33,13 @@ pub struct Project {
 }
 
 impl Project {
-    /// Finds the project: the file given, or the nearest `deploy.yaml` from `from` upwards.
+    /// Finds the project: the file given, the one in the folder given, or the nearest `deploy.yaml` from `from` upwards.
     ///
     /// # Errors
     /// When there is none.
     pub fn find(given: Option<&Path>, from: &Path) -> Result<Self, Failure> {
         let file = match given {
+            Some(folder) if folder.is_dir() => folder.join(spec::FILE_NAME),
             Some(path) => path.to_owned(),
             None => spec::find(from)?,
         };

@@ -42,17 +42,21 @@ pub async fn whole(
     let (ended, run) = session
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
-    close_up(session, &run, out).await?;
-    exit_of(ended).map(|exit| (exit, run))
+    let folder = close_up(session, &run, out).await?;
+    exit_of(ended, &folder).map(|exit| (exit, run))
 }
 
-/// Writes the notebooks of a run and shows its summary.
-async fn close_up(session: &Session, run: &RunId, out: Option<&Path>) -> Result<(), Failure> {
+/// Writes the notebooks of a run and shows its summary. Returns its record.
+async fn close_up(
+    session: &Session,
+    run: &RunId,
+    out: Option<&Path>,
+) -> Result<RunFolder, Failure> {
     let folder = session.project.runs().run(run)?;
     let out = out.map_or_else(|| session.project.notebooks_of(run), Path::to_owned);
     let written = write_notebooks(session, &folder, &out).await?;
     summary::show(session, &folder, &folder.state()?, &out, written).await;
-    Ok(())
+    Ok(folder)
 }
 
 /// Writes the notebooks of a run; returns how many.
@@ -193,7 +197,7 @@ pub async fn verb(
     if folder.state()?.finished.is_some() {
         close_up(session, &run, None).await?;
     }
-    exit_of(ended)
+    exit_of(ended, &folder)
 }
 
 /// Refuses a verb of a later phase where no run is open: a run that could do nothing would begin.
@@ -203,7 +207,7 @@ fn refuse_without_run(session: &Session, verb: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format!("{verb} cannot run yet: no run is open in which phase 01 (plan) is done");
-    let next = "Carry out `inventory`, then `plan`.";
+    let next = "Carry out `code-deploy inventory`, then `code-deploy plan`.";
     let code = code_deploy_engine::code::PHASE_NOT_DONE;
     Err(Failure::refused(code, what, next))
 }
@@ -266,8 +270,8 @@ pub async fn steer(
             let opened = session
                 .with_runner(Purpose::Resume, &wish, interrupt, work)
                 .await?;
-            close_up(session, &opened.1, None).await?;
-            exit_of(opened.0)
+            let folder = close_up(session, &opened.1, None).await?;
+            exit_of(opened.0, &folder)
         }
         (Steering::Pause | Steering::Approve, false) => {
             let what = format!(
@@ -354,14 +358,14 @@ pub async fn settle(
     let (ended, run) = session
         .with_runner(Purpose::GoBack, &wish, interrupt, work)
         .await?;
-    close_up(session, &run, None).await?;
+    let folder = close_up(session, &run, None).await?;
     match ended {
         Ended::RolledBack(_) | Ended::Refused(_) => Ok(Exit::Done),
         Ended::Abandoned(text) => {
             session.face.text(&text);
             Ok(Exit::Done)
         }
-        ended => exit_of(ended),
+        ended => exit_of(ended, &folder),
     }
 }
 
@@ -376,11 +380,11 @@ async fn take_back(
     let (ended, run) = session
         .with_runner(Purpose::GoBack, &wish, interrupt, work)
         .await?;
-    close_up(session, &run, None).await?;
+    let folder = close_up(session, &run, None).await?;
     match ended {
         // Going back is what was asked for, also where nothing had been changed yet.
         Ended::RolledBack(_) | Ended::Refused(_) => Ok(Exit::Done),
-        ended => exit_of(ended),
+        ended => exit_of(ended, &folder),
     }
 }
 
@@ -398,7 +402,7 @@ async fn go_back_from(
         return Err(Failure::refused(
             code_deploy_engine::code::NOTHING_TO_GO_BACK,
             what,
-            "`--stop` stops what it deployed.",
+            "`code-deploy ENVIRONMENT TARGET --stop` stops what it deployed.",
         ));
     };
     let next = "Deploy the release that is wanted: `code-deploy ENVIRONMENT TARGET --to RELEASE`.";

@@ -1,6 +1,6 @@
 //! A command that works on a run: opens it, carries out what is asked, shows what happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use code_deploy_engine::context::Answer;
@@ -376,18 +376,33 @@ pub fn no_beginning() -> Failure {
     )
 }
 
+/// Says what is true of a run that was stopped at a safe point.
+fn stands_paused(state: &RunState) -> String {
+    let stays = "The run is not ended, and what was done stays.";
+    let is_split =
+        |shares: &BTreeMap<Release, u16>| shares.values().filter(|share| **share > 0).count() > 1;
+    if !state.traffic.values().any(|(served, _)| is_split(served)) {
+        return stays.to_owned();
+    }
+    let lease = code_deploy_engine::release::LEASE.as_secs();
+    format!(
+        "{stays} Where no process goes on with it, the traffic that is split now goes to the stable release after \
+         {lease} s."
+    )
+}
+
 /// Returns what a person has to know who did not ask for the run that is gone on with.
 fn going_on(state: &RunState, joined: &RunId) -> Option<String> {
     let open = open_in_words(state)?;
     state.started.as_ref().filter(|s| s.run == *joined)?;
     let mut steps = state.plan.iter().flat_map(|plan| &plan.steps);
     let next = steps.find(|step| !state.step_done(&step.step));
-    let from_step = match (&state.rollback, next) {
-        (None, Some(step)) => format!(", from step {}", step.step),
+    let next_step = match (&state.rollback, next) {
+        (None, Some(step)) => format!("; its next step is {}", step.step),
         _ => String::new(),
     };
     Some(format!(
-        "{open} This goes on with it{from_step}. To go back instead: `code-deploy rollback`."
+        "{open} This is of that run{next_step}. To go back instead: `code-deploy rollback`."
     ))
 }
 
@@ -411,22 +426,18 @@ pub fn open_in_words(state: &RunState) -> Option<String> {
     ))
 }
 
-/// Returns how a command ends whose run ended so.
+/// Returns how a command ends whose run ended so, and stands so now.
 ///
 /// # Errors
-/// What did not go well, as a person reads it.
-pub fn exit_of(ended: Ended) -> Result<Exit, Failure> {
+/// What did not go well, as a person reads it; that the record cannot be read.
+pub fn exit_of(ended: Ended, run: &RunFolder) -> Result<Exit, Failure> {
     Err(match ended {
         Ended::Done(_) => return Ok(Exit::Done),
         Ended::Interrupted(text) => Failure::new(
             Exit::Interrupted,
             code_deploy_engine::code::PAUSED,
             text,
-            format!(
-                "The run is not ended, and what was done stays. Where no process goes on with it, split \
-                 traffic goes to the stable release after {} s.",
-                code_deploy_engine::release::LEASE.as_secs()
-            ),
+            stands_paused(&run.state()?),
             "`code-deploy resume` goes on, `code-deploy rollback` goes back.",
         ),
         Ended::Failed(problem) | Ended::Refused(problem) => Failure::of(problem, Exit::Refused),

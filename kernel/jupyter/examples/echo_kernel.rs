@@ -32,7 +32,7 @@ impl Cells for Echo {
         interrupt: Interrupt,
     ) -> Result<(), CellError> {
         if !cell.code.trim_start().starts_with('%') {
-            return self.rust.execute(&cell.code, &out, &interrupt).await;
+            return self.rust.execute(&cell, &out, &interrupt).await;
         }
         for line in cell.code.lines().filter(|line| !line.trim().is_empty()) {
             let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));

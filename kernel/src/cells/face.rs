@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::live::Live;
 use super::look::Look;
 use crate::face::Face;
+use crate::magic::as_magics;
 use crate::terminal::{NEITHER, TRIES, parse_answer};
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
@@ -119,6 +120,19 @@ impl CellFace {
             .await;
     }
 
+    async fn answer(&self, summary: &str) -> Option<Answer> {
+        let mut prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
+        for _ in 0..TRIES {
+            let line = self.out.ask(&prompt, false).await.ok()?;
+            let answer = parse_answer(&line, self.user.clone());
+            if answer.is_some() {
+                return answer;
+            }
+            prompt = format!("{NEITHER} ");
+        }
+        None
+    }
+
     /// Takes the progress away: nothing is under way any more.
     pub fn settle(&self) {
         self.note(|noted| noted.live.settle());
@@ -127,9 +141,11 @@ impl CellFace {
 
 /// Returns a report as an output: Markdown where it is shown, text where it is not.
 pub fn report_bundle(title: &str, report: &Report) -> MimeBundle {
-    let markdown = format!("### {title}\n\n{}", report_to_markdown(report));
-    MimeBundle::text(format!("{title}\n\n{}", report_to_text(report)))
-        .with("text/markdown", markdown)
+    let (markdown, text) = (report_to_markdown(report), report_to_text(report));
+    MimeBundle::text(format!("{title}\n\n{}", as_magics(&text))).with(
+        "text/markdown",
+        format!("### {title}\n\n{}", as_magics(&markdown)),
+    )
 }
 
 /// Returns a chart's picture as an output with its metadata, when there is one.
@@ -154,7 +170,7 @@ impl Face for CellFace {
     }
 
     fn text(&self, text: &str) {
-        self.note(|n| n.waiting.push_back(Piece::Text(text.to_owned())));
+        self.note(|n| n.waiting.push_back(Piece::Text(as_magics(text))));
     }
 
     fn value(&self, _kind: &str, _value: &serde_json::Value) -> bool {
@@ -170,15 +186,9 @@ impl Face for CellFace {
 
     async fn ask(&self, summary: &str) -> Option<Answer> {
         self.flush().await;
-        let mut prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
-        for _ in 0..TRIES {
-            let line = self.out.ask(&prompt, false).await.ok()?;
-            let answer = parse_answer(&line, self.user.clone());
-            if answer.is_some() {
-                return answer;
-            }
-            prompt = format!("{NEITHER} ");
-        }
-        None
+        self.note(|noted| noted.live.ask(true));
+        let answer = self.answer(summary).await;
+        self.note(|noted| noted.live.ask(false));
+        answer
     }
 }

@@ -7,15 +7,19 @@
 
 use code_deploy_jupyter::{Cell, CellError, CellOutput, MimeBundle};
 
+use code_deploy_record::Problem;
+
 use crate::failure::Failure;
 use crate::html;
+use crate::magic::as_magics;
 
 /// Readable beside text of either theme; a pause is no error.
 const RED: &str = "#d64541";
 const BLUE: &str = "#3b82c4";
 
 /// Shows why a command failed, and returns the error with which its cell ends.
-pub async fn show(failure: &Failure, cell: &Cell, out: &CellOutput) -> CellError {
+pub async fn show(failure: Failure, cell: &Cell, out: &CellOutput) -> CellError {
+    let failure = &in_cells(failure);
     let error = cell_error(failure);
     if cell.cell_id.is_none() {
         return error;
@@ -30,6 +34,23 @@ pub async fn show(failure: &Failure, cell: &Cell, out: &CellOutput) -> CellError
         format!("\u{1b}[1m{code}\u{1b}[0m")
     };
     error.with_traceback(vec![format!("{code}, as shown above")])
+}
+
+/// Returns a failure whose commands are those that are given in cells.
+fn in_cells(failure: Failure) -> Failure {
+    let Problem {
+        code,
+        what,
+        state,
+        next,
+    } = failure.problem;
+    let problem = Problem {
+        code,
+        what: as_magics(&what),
+        state: as_magics(&state),
+        next: as_magics(&next),
+    };
+    Failure { problem, ..failure }
 }
 
 /// Returns a failure as a cell ends with it. A pause ends a cell too, so that the cells below it are
@@ -96,6 +117,12 @@ mod tests {
         for line in failure.lines() {
             assert!(shown.contains(&line), "`{line}` is not in {shown}");
         }
+    }
+
+    #[test]
+    fn a_cell_names_the_commands_that_are_given_in_cells() {
+        let failure = Failure::refused("CD0001", "it is wrong", "`code-deploy resume` goes on.");
+        assert_eq!(in_cells(failure).problem.next, "`%resume` goes on.");
     }
 
     #[test]

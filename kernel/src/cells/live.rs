@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::look::Look;
 use crate::html;
 use crate::lines::Teller;
+use crate::magic::as_magics;
 
 /// Lines of what happened that the display keeps; the record has all.
 const LINES: usize = 40;
@@ -33,6 +34,8 @@ pub struct Live {
     step: Option<StepName>,
     progress: Option<Progress>,
     look: Option<Look>,
+    /// Whether a person is asked something.
+    is_asking: bool,
     /// Whether somebody wants it to stop.
     is_stopping: bool,
     moved: bool,
@@ -51,6 +54,7 @@ impl Live {
             step: None,
             progress: None,
             look: None,
+            is_asking: false,
             is_stopping: false,
             moved: false,
         }
@@ -87,8 +91,11 @@ impl Live {
         let Some(line) = self.teller.tell(event) else {
             return;
         };
-        self.lines
-            .push_back(format!("{}  {line}", event.time.format("%H:%M:%S")));
+        self.lines.push_back(format!(
+            "{}  {}",
+            event.time.format("%H:%M:%S"),
+            as_magics(&line)
+        ));
         if self.lines.len() > LINES {
             self.lines.pop_front();
             self.left_out += 1;
@@ -118,8 +125,17 @@ impl Live {
         self.tick();
     }
 
+    /// Says whether a person is asked something.
+    pub fn ask(&mut self, is_asking: bool) {
+        self.is_asking = is_asking;
+        self.tick();
+    }
+
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
+        if look.nothing_serves {
+            self.traffic.clear();
+        }
         self.look = Some(look);
         self.tick();
     }
@@ -144,6 +160,9 @@ impl Live {
 
     /// Says what is under way; nothing where that is not known.
     pub fn under_way(&self) -> Option<String> {
+        if self.is_asking {
+            return Some("the answer to its question".to_owned());
+        }
         let progress = self.progress.as_ref().map(progress_line);
         progress.or_else(|| self.step.as_ref().map(|step| format!("step {step}")))
     }
@@ -171,7 +190,7 @@ impl Live {
             text.push_str(&format!("stands  {}: {}\n", look.what, look.stands));
         }
         for (service, shares) in &self.traffic {
-            text.push_str(&format!("traffic now  {service}: {shares}\n"));
+            text.push_str(&format!("{}  {service}: {shares}\n", self.traffic_word()));
         }
         if let Some(what) = self.under_way() {
             text.push_str(&format!("now  {what}\n"));
@@ -192,7 +211,7 @@ impl Live {
                 .iter()
                 .map(|(service, shares)| vec![service.clone(), shares.clone()])
                 .collect();
-            parts.push(html::table(&["Traffic now", "Served"], &rows));
+            parts.push(html::table(&[self.traffic_word(), "Served"], &rows));
         }
         if let Some(chart) = self.look.as_ref().and_then(|look| look.chart.as_ref()) {
             parts.push(chart.html());
@@ -219,6 +238,14 @@ impl Live {
             .map(|part| html::sentence(&part))
             .collect();
         format!("<p>{}</p>", parts.join("<br>"))
+    }
+
+    /// What stays in the notebook does not call the past now.
+    fn traffic_word(&self) -> &'static str {
+        match self.ended {
+            Some(_) => "Traffic at its end",
+            None => "Traffic now",
+        }
     }
 
     fn earlier(&self) -> String {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use code_deploy_notebook_gen::{self as notebook_gen, Chart, ChartKind};
-use code_deploy_record::{PlannedStep, RunFolder, RunId, RunState};
+use code_deploy_record::{PlannedStep, RunFolder, RunId, RunOutcome, RunState};
 
 use crate::commands::{Command, RunArgs, VerbArgs};
 use crate::html;
+use crate::magic::as_magics;
 use crate::project::Project;
 use crate::show::status::standing;
 
@@ -19,6 +20,8 @@ pub struct Look {
     pub what: String,
     /// Where the run stands, and how many of its steps are done.
     pub stands: String,
+    /// Whether the run has gone back to what was before it, which was nothing: no release serves.
+    pub nothing_serves: bool,
     /// How long the plan expects of the command, where it is one of a phase.
     pub expected: Option<Duration>,
     /// The chart of latency, where there is something to draw.
@@ -118,11 +121,17 @@ pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>, draw: Draw
             "{} to {} on {}",
             started.to, started.environment, started.target
         ),
-        stands: stands(&state),
+        stands: as_magics(&stands(&state)),
+        nothing_serves: started.from.is_none() && has_gone_back(&state),
         expected: expected(&state, steps),
         // A chart that cannot be drawn while files are being written is drawn the next time.
         chart: chart.flatten().as_ref().and_then(Picture::of),
     })
+}
+
+fn has_gone_back(state: &RunState) -> bool {
+    let outcome = state.finished.as_ref().map(|(outcome, ..)| outcome);
+    outcome == Some(&RunOutcome::RolledBack)
 }
 
 fn stands(state: &RunState) -> String {

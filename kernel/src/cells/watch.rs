@@ -64,6 +64,8 @@ impl Watch<'_> {
         let mut live = None;
         // When a command that was asked to stop has to say why it goes on.
         let mut says_at = None;
+        // When it said why.
+        let mut said = None;
         let done = loop {
             // Cancel safe: work and look are tasks, the others only wait.
             tokio::select! {
@@ -81,6 +83,7 @@ impl Watch<'_> {
                     says_at = None;
                     self.face.stop();
                     self.out.stdout(self.stopping()).await;
+                    said = Some(Instant::now());
                 }
                 () = self.face.changed() => self.show(&mut live).await,
                 seen = ended(&mut looking) => {
@@ -101,6 +104,13 @@ impl Watch<'_> {
             tokio::time::timeout(GONE, &mut work).await.ok();
         }
         drop(work);
+        // What was said of the present does not stay alone in the notebook.
+        if let Some(said) = said {
+            let later = said.elapsed().as_secs_f64();
+            self.out
+                .stdout(format!("It ended {later:.1} s after that.\n"))
+                .await;
+        }
         if live.is_some() {
             self.last_look(run).await;
         }

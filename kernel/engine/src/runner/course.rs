@@ -192,8 +192,8 @@ impl Runner {
             };
             let what = format!("{verb} cannot run yet: phase {missing} ({word}) {stands}");
             let next = match word {
-                "plan" => "Carry out `inventory`, then `plan`.".to_owned(),
-                word => format!("Carry out `{word}` first."),
+                "plan" => "Carry out `code-deploy inventory`, then `code-deploy plan`.".to_owned(),
+                word => format!("Carry out `code-deploy {word}` first."),
             };
             return Err(Error::refused(crate::code::PHASE_NOT_DONE, what, next));
         }
@@ -258,7 +258,7 @@ impl Runner {
         Err(Error::refused(
             "CD0422",
             what,
-            format!("Carry out `{verb} {section}` first."),
+            format!("Carry out `code-deploy {verb} {section}` first."),
         ))
     }
 

@@ -39,7 +39,7 @@ impl Runner {
             return Err(Error::refused(
                 crate::code::PHASE_NOT_DONE,
                 what,
-                format!("Carry out `{verb}` first."),
+                format!("Carry out `code-deploy {verb}` first."),
             ));
         }
         if let Some(ended) = self.run_final_steps().await? {

@@ -36,6 +36,8 @@ pub(super) struct Host {
     group: Option<Pid>,
     input: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
+    /// Why it is of no use, where that is known and nobody was told.
+    failed: Option<CellError>,
     /// It said that it can work.
     pub(super) ready: bool,
     /// It works on a cell, or did when that was abandoned.
@@ -61,6 +63,17 @@ impl Host {
         Self::spawn(argv, variables, folder)
     }
 
+    /// Waits until it can work, or is found to be of no use: the next request has the reason.
+    ///
+    /// # Cancel safety
+    /// May be dropped and asked again.
+    pub(super) async fn wait_ready(&mut self) {
+        self.failed = match self.get_ready().await {
+            Ok(()) => None,
+            Err(error) => Some(error),
+        };
+    }
+
     /// Waits until it can work. The error means that it is of no use.
     ///
     /// # Cancel safety
@@ -68,6 +81,9 @@ impl Host {
     async fn get_ready(&mut self) -> Result<(), CellError> {
         if self.ready {
             return Ok(());
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
         }
         match tokio::time::timeout(START_LIMIT, self.next()).await {
             Ok(Ok(Event::Ready)) => {
@@ -120,6 +136,7 @@ impl Host {
                     group,
                     input,
                     events,
+                    failed: None,
                     ready: false,
                     busy: false,
                     owed: 0,

@@ -10,7 +10,7 @@ use super::NO_ANSWER;
 use super::child::{Host, LOST};
 use super::crates::CellCrate;
 use super::protocol::{Event, Request};
-use crate::cells::{CellError, Completion, CompletionMatch, MimeBundle};
+use crate::cells::{Cell, CellError, Completion, CompletionMatch, MimeBundle};
 use crate::interrupt::Interrupt;
 use crate::output::CellOutput;
 
@@ -20,6 +20,8 @@ const HELP_LIMIT: Duration = Duration::from_secs(10);
 const VALUE_LIMIT: Duration = Duration::from_secs(10);
 /// What of a killed host is left behind when the kernel ends is removed by the next one.
 const ENDING_LIMIT: Duration = Duration::from_millis(1500);
+/// A first cell that waits longer for the compiler says so in its page.
+const SAYS_AFTER: Duration = Duration::from_secs(1);
 /// A cell whose question will not be answered ends by itself; one that goes on is stopped after this.
 const UNANSWERED_LIMIT: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,7 @@ impl RustCells {
         self
     }
 
-    /// Runs a cell: what it prints streams to `out` while it runs, its last expression is the result.
+    /// Runs a cell: where it waits for the compiler it says so in its page, what it prints streams to `out` while it runs, its last expression is the result.
     ///
     /// A cell of another subshell waits for the one that runs.
     ///
@@ -81,7 +83,7 @@ impl RustCells {
     /// When this is dropped the host may be busy with the abandoned cell; the next one starts a new host.
     pub async fn execute(
         &self,
-        code: &str,
+        cell: &Cell,
         out: &CellOutput,
         interrupt: &Interrupt,
     ) -> Result<(), CellError> {
@@ -93,7 +95,7 @@ impl RustCells {
             )),
         };
         {
-            let mut work = std::pin::pin!(self.run(&mut slot, code, out));
+            let mut work = std::pin::pin!(self.run(&mut slot, cell, out));
             // The arms are the work and the request to drop it, which does not hold where it ends by itself.
             tokio::select! {
                 result = &mut work => return result.map_err(|error| named(error, interrupt)),
@@ -215,10 +217,10 @@ impl RustCells {
     async fn run(
         &self,
         slot: &mut Option<Host>,
-        code: &str,
+        cell: &Cell,
         out: &CellOutput,
     ) -> Result<(), CellError> {
-        let dependencies = self.dependencies(code).await?;
+        let dependencies = self.dependencies(&cell.code).await?;
         let mut host = match slot.take() {
             Some(host) if !host.busy => host,
             Some(host) => {
@@ -228,13 +230,16 @@ impl RustCells {
             None => self.start().await?,
         };
         let request = Request::Execute {
-            code: code.to_owned(),
+            code: cell.code.clone(),
             dependencies,
         };
         // The host stays in its slot while it works, so that an interrupt finds it there.
         host.busy = true;
         let host = slot.insert(host);
         self.asking.store(false, Ordering::Relaxed);
+        if cell.cell_id.is_some() {
+            said_while_it_starts(host, out).await;
+        }
         let result = host.execute(&request, out, &self.asking).await;
         match result {
             Ok(outcome) => {
@@ -317,6 +322,21 @@ fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
         return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
     }
     error
+}
+
+/// Tells the person at a page what the first cell waits for, where that is more than a moment; what was said goes when
+/// it is there. Whether it is of use is seen by who uses it then.
+async fn said_while_it_starts(host: &mut Host, out: &CellOutput) {
+    if tokio::time::timeout(SAYS_AFTER, host.wait_ready())
+        .await
+        .is_ok()
+    {
+        return;
+    }
+    out.stdout("The Rust compiler starts, once for this kernel ...\n")
+        .await;
+    host.wait_ready().await;
+    out.clear(false).await;
 }
 
 fn byte_offset(code: &str, cursor: usize) -> usize {

@@ -22,7 +22,19 @@ async fn patient(kernel: &Kernel) -> Client {
 async fn rust_cells_share_variables_stream_and_fail_with_their_own_lines() {
     let kernel = Kernel::start().await;
     let mut client = patient(&kernel).await;
-    assert_eq!(client.run("1+2").await.result(), "3");
+    let id = client.send_page_cell("1+2").await;
+    let first = client.ran(&id).await;
+    assert_eq!(first.result(), "3");
+    // A page says what it waits for, and that goes.
+    assert!(
+        first.text("stdout").starts_with("The Rust compiler starts"),
+        "{:?}",
+        first.kinds()
+    );
+    let kinds = first.kinds();
+    let place = |kind: &str| kinds.iter().position(|one| one == kind);
+    assert!(place("stream") < place("clear_output"), "{kinds:?}");
+    assert!(place("clear_output") < place("execute_result"), "{kinds:?}");
     assert_eq!(client.run("let x = 20;").await.reply["status"], "ok");
     assert!(
         client

@@ -130,7 +130,7 @@ fn a_person_is_helped_stops_restarts_leaves_and_steers_from_a_second_console() {
     says("helped", &["Show where a run stands", "--watch"]);
     says("misspelt", &["State", "Did you mean %status?"]);
     says("stopped", &["paused[CD0401]"]);
-    says("joined", &["is not ended", "This goes on with it"]);
+    says("joined", &["is not ended", "This is of that run"]);
     says("elsewhere", &["in release (06)", "Process"]);
     says("status", &["in release (06)", LONG_STEP, "Process"]);
     says("asked", &["goes back"]);

@@ -157,7 +157,7 @@ fn cells_say_which_run_they_go_on_with_and_a_stopped_one_is_paused() {
     begins(0, "%code-deploy ok");
     assert!(cells[0].contains("is not ended"), "{}", cells[0]);
     assert!(
-        cells[0].contains("This goes on with it, from step preflight"),
+        cells[0].contains("This is of that run; its next step is preflight"),
         "{}",
         cells[0]
     );

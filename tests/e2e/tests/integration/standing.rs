@@ -69,7 +69,11 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
     let begins = format!("Run {id} (nothing -> 1.0.0), begun ");
     says(
         &on,
-        &[&begins, "is not ended", "This goes on with it, from step "],
+        &[
+            &begins,
+            "is not ended",
+            "This is of that run; its next step is ",
+        ],
     );
     assert_eq!(on.code, Some(0), "{}\n{}", on.out, on.err);
     assert_eq!(place.demo_runs().len(), 1);

@@ -325,7 +325,8 @@ async fn backward(
              version {now}",
             database.name, one.version, one.description
         );
-        let next = "Put its file that ends with `.down.sql` back and go on with `code-deploy retry --reason TEXT`.";
+        let next = "Where its file that ends with `.down.sql` has gone, put it back and go on with `code-deploy retry --reason TEXT`; where \
+             it never had one, take it back by hand, then `code-deploy skip STEP --reason TEXT`.";
         return Err(StepError::permanent(NO_WAY_BACK, what, next));
     }
     while let Some(migration) = applied.pop() {

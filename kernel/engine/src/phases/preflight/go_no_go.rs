@@ -197,7 +197,7 @@ fn with_verdict(context: &Context, verdict: &Verdict) -> Result<Vec<&'static Ite
 fn found(failed: &[&Item], open: &[&Item]) -> String {
     let ids = |items: &[&Item]| list(items.iter().map(|item| &item.id));
     let mut text = match failed {
-        [] => "By what was found: go. Nothing was looked at and found not to hold".to_owned(),
+        [] => "By what was found: go. Nothing that was looked at was found not to hold".to_owned(),
         failed => format!("By what was found: no-go. Does not hold: {}", ids(failed)),
     };
     let must = |item: &&Item| matches!(item.kind, ItemKind::Mandatory | ItemKind::Forbidden);

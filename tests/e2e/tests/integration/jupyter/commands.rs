@@ -208,6 +208,11 @@ fn a_command_that_cannot_stop_says_what_it_waits_for_and_the_second_interrupt_en
         said.contains(waits) && said.contains("of at most 30 s"),
         "{said}"
     );
+    // What was true then is not left to be read as if it were so now.
+    assert!(
+        said.contains("It ended ") && said.contains(" s after that."),
+        "{said}"
+    );
     assert_eq!(build["reply"]["ename"], "CD0407", "{build:#}");
     assert_eq!(build["queued"], "aborted", "{build:#}");
     let left = || {
