@@ -175,7 +175,7 @@ pub fn as_magics(text: &str) -> String {
         told.push_str(match (is_magic, FOR_TERMINALS.contains(&word)) {
             (true, _) => "`%",
             (false, true) => COMMAND_LINE,
-            (false, false) => "`%code-deploy ",
+            (false, false) => concat!('`', "%code-deploy "),
         });
         told.push_str(part);
     }
@@ -183,7 +183,7 @@ pub fn as_magics(text: &str) -> String {
 }
 
 /// How a command line begins in a text.
-const COMMAND_LINE: &str = "`code-deploy ";
+const COMMAND_LINE: &str = concat!('`', "code-deploy ");
 
 fn is_for_terminals(command: Option<&Command>) -> bool {
     matches!(

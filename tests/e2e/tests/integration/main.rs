@@ -8,6 +8,7 @@
 //! a Kubernetes cluster. Such a test fails where its part is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod approvals;
 mod bad_input;
 mod browser;
 mod disk;
