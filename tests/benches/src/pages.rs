@@ -29,10 +29,20 @@ const RATE: u64 = 20;
 /// The longest that the notebooks of the day may take, in seconds, and the most memory, in bytes.
 const DAY_GOAL: (f64, u64) = (20.0, 300_000_000);
 
-/// What one way of making the notebooks took.
+/// How many times the requests of the hour the busier one has, and how many times its time it may take at most.
+const BUSIER: (usize, f64) = (10, 1.5);
+
+/// How many times the memory of the hour the busier one counts as the same: what the allocator keeps differs.
+const SAME_MEMORY: f64 = 1.05;
+
+/// The largest that a notebook may be, in bytes.
+const LARGEST: u64 = 300_000;
+
+/// What one way of making the notebooks took, and the size of the largest, where the program made them.
 struct Cost {
     seconds: f64,
     bytes: u64,
+    largest: u64,
 }
 
 /// Makes the notebooks of a synthetic hour by every way, one after the other, so many times.
@@ -42,12 +52,23 @@ struct Cost {
 pub fn hour(program: &Path, python: Option<&Path>, rounds: usize) -> Result<String, Error> {
     let place = folder()?;
     let run = run_of(place.path(), "hour", Story::Succeeded, 3600.0, start());
+    let other = folder()?;
+    let busier = run_of(other.path(), "hour", Story::Succeeded, 3600.0, start());
+    let requests = with_more_requests(&busier)?;
     let alone = make(program, place.path(), &run)?.bytes;
+    // The most memory of all that ran: the busier hour's own, where it needs more.
+    let of_busier = make(program, other.path(), &busier)?.bytes;
     let (mut ours, mut kernel, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let mut more = Vec::new();
     for _ in 0..rounds {
         let cost = make(program, place.path(), &run)?;
         ours.push(Cost {
             bytes: alone,
+            ..cost
+        });
+        let cost = make(program, other.path(), &busier)?;
+        more.push(Cost {
+            bytes: of_busier,
             ..cost
         });
         if let Some(python) = python {
@@ -59,6 +80,7 @@ pub fn hour(program: &Path, python: Option<&Path>, rounds: usize) -> Result<Stri
         String::from("eighteen notebooks of an hour, three services (synthetic record)\n");
     let own = median(&ours);
     line(&mut text, "code-deploy", &own, None);
+    busier_line(&mut text, requests, &median(&more), &own);
     if !kernel.is_empty() {
         line(
             &mut text,
@@ -130,6 +152,29 @@ fn line(text: &mut String, who: &str, cost: &Cost, beside: Option<Beside<'_>>) {
     text.push('\n');
 }
 
+fn busier_line(text: &mut String, requests: u64, cost: &Cost, own: &Cost) {
+    line(text, "  ten times the requests", cost, None);
+    let (times, memory) = (
+        cost.seconds / own.seconds,
+        cost.bytes as f64 / own.bytes as f64,
+    );
+    let is = times <= BUSIER.1 && memory <= SAME_MEMORY;
+    let is = if is { "yes" } else { "NO" };
+    let _ = writeln!(
+        text,
+        "    {requests} measured requests: {times:.2} times the time (goal {}), {memory:.2} times the memory (goal the \
+         same), reached: {is}",
+        BUSIER.1
+    );
+    let largest = own.largest.max(cost.largest);
+    let is = if largest <= LARGEST { "yes" } else { "NO" };
+    let (largest, goal) = (largest / 1000, LARGEST / 1000);
+    let _ = writeln!(
+        text,
+        "    largest notebook {largest} kB (goal {goal}), reached: {is}"
+    );
+}
+
 fn median(costs: &[Cost]) -> Cost {
     let mut seconds: Vec<_> = costs.iter().map(|cost| cost.seconds).collect();
     seconds.sort_by(f64::total_cmp);
@@ -138,6 +183,11 @@ fn median(costs: &[Cost]) -> Cost {
         bytes: costs
             .iter()
             .map(|cost| cost.bytes)
+            .max()
+            .unwrap_or_default(),
+        largest: costs
+            .iter()
+            .map(|cost| cost.largest)
             .max()
             .unwrap_or_default(),
     }
@@ -159,9 +209,56 @@ fn make(program: &Path, project: &Path, run: &RunFolder) -> Result<Cost, Error> 
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         return Err(Error::Answer(said));
     }
-    clear(&project.join("notebooks"))?;
+    let notebooks = project.join("notebooks");
+    let largest = largest_in(&notebooks)?;
+    clear(&notebooks)?;
     let bytes = most_memory_of_children()?;
-    Ok(Cost { seconds, bytes })
+    Ok(Cost {
+        seconds,
+        bytes,
+        largest,
+    })
+}
+
+/// Returns the size of the largest notebook of a folder.
+fn largest_in(folder: &Path) -> Result<u64, Error> {
+    let mut largest = 0;
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.extension().is_some_and(|end| end == "ipynb") {
+            let found = path.metadata().map_err(Error::io("read", &path))?;
+            largest = largest.max(found.len());
+        }
+    }
+    Ok(largest)
+}
+
+/// Lets every second of a run have so many times its requests; returns how many there are then.
+fn with_more_requests(run: &RunFolder) -> Result<u64, Error> {
+    let folder = run.samples_path();
+    let mut requests = 0;
+    for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+        let path = entry.map_err(Error::io("read", &folder))?.path();
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let mut more = String::with_capacity(text.len() * 2);
+        for line in text.lines() {
+            let read = Sample::of_line(line.as_bytes());
+            let read = read.map_err(|error| Error::Answer(format!("a sample: {error}")))?;
+            let Some(mut sample) = read else { continue };
+            // What has no latency counts instances, not requests.
+            if !sample.latency.is_empty() {
+                sample.count *= BUSIER.0 as u64;
+                let one = sample.latency.clone();
+                (1..BUSIER.0).for_each(|_| sample.latency.add(&one));
+                requests += sample.count;
+            }
+            let line = serde_json::to_string(&sample)
+                .map_err(|error| Error::Answer(format!("a sample: {error}")))?;
+            let _ = writeln!(more, "{line}");
+        }
+        std::fs::write(&path, more).map_err(Error::io("write", &path))?;
+    }
+    Ok(requests)
 }
 
 /// Returns the most memory that any process had which was started and has ended. That of the program is
@@ -234,5 +331,9 @@ fn peer(python: &Path, way: &str, run: &RunFolder, place: &Path) -> Result<Cost,
     }
     let seconds = said["seconds"].as_f64().unwrap_or_default();
     let bytes = said["bytes"].as_u64().unwrap_or_default();
-    Ok(Cost { seconds, bytes })
+    Ok(Cost {
+        seconds,
+        bytes,
+        largest: 0,
+    })
 }
