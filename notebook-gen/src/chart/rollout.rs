@@ -256,7 +256,7 @@ fn draw_phases(canvas: &Canvas<'_>, panel: &Panel, facts: &Facts) -> Result<()> 
         let end = phase.finished.map_or(facts.until(), |(end, _)| end);
         let left = panel.x(since(facts, phase.started));
         let right = panel.x(since(facts, end)).max(left + 1.0);
-        let colour = if place % 2 == 0 { BAND } else { PALE };
+        let colour = if place.is_multiple_of(2) { BAND } else { PALE };
         canvas.rectangle((left, upper, right, lower), colour, 1.0)?;
         let text = number.to_string();
         if text_width(&text, SIZE) + 3.0 <= right - left {
