@@ -94,7 +94,9 @@ impl Frame {
         for (place, line) in lines.iter().enumerate() {
             let size = if place == 0 { NAME } else { SMALL };
             let text = fit(line, size, self.right - left - 4.0);
-            canvas.text(&text, (left, y), size, INK, Anchor::Left)?;
+            if !text.is_empty() {
+                canvas.text(&text, (left, y), size, INK, Anchor::Left)?;
+            }
             y += LINE;
         }
         Ok(())
