@@ -10,14 +10,20 @@ mod errors;
 mod gates;
 mod health;
 mod latency;
+mod layers;
 mod load;
 mod markers;
 mod migrations;
+mod network;
 mod panel;
 mod raster;
+mod rollout;
 mod scene;
+mod services;
+mod shapes;
 mod steps;
 mod ticks;
+mod topology;
 mod traffic;
 
 use std::fmt;
@@ -51,11 +57,17 @@ pub enum ChartKind {
     Migrations,
     /// When each step ran and how long.
     Steps,
+    /// Who calls what, and what runs of each service.
+    Services,
+    /// From clients outside to what listens where.
+    Network,
+    /// Which release had which share of traffic when, and when its instances ran.
+    Rollout,
 }
 
 impl ChartKind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Latency,
         Self::Errors,
         Self::Traffic,
@@ -64,6 +76,9 @@ impl ChartKind {
         Self::Load,
         Self::Migrations,
         Self::Steps,
+        Self::Services,
+        Self::Network,
+        Self::Rollout,
     ];
 
     /// Returns the name: the word after `%chart` and the SVG's file name.
@@ -78,6 +93,9 @@ impl ChartKind {
             Self::Load => "load",
             Self::Migrations => "migrations",
             Self::Steps => "steps",
+            Self::Services => "services",
+            Self::Network => "network",
+            Self::Rollout => "rollout",
         }
     }
 }
@@ -226,5 +244,8 @@ pub(crate) fn draw(
         ChartKind::Load => load::draw(facts, raster),
         ChartKind::Migrations => migrations::draw(facts, raster),
         ChartKind::Steps => steps::draw(facts, raster),
+        ChartKind::Services => services::draw(facts, raster),
+        ChartKind::Network => network::draw(facts, raster),
+        ChartKind::Rollout => rollout::draw(facts, bins, raster),
     }
 }

@@ -15,6 +15,9 @@ use crate::Result;
 /// and the pages say so. It bounds memory, whatever the length of the journal.
 const MOST: usize = 10_000;
 
+/// The name of the run's own outside client; load tests have others.
+const OUTSIDE: &str = "client";
+
 /// Something of the journal with its place.
 #[derive(Debug, Clone)]
 pub struct At<T> {
@@ -183,6 +186,8 @@ pub struct Facts {
     pub evidence: Vec<At<Kept>>,
     /// Answers to approvals: gate, by whom, go or no-go, why.
     pub approvals: Vec<At<(String, String, bool, String)>>,
+    /// The URL that the run's outside client asked last, where it began to send.
+    pub asked: Option<String>,
     /// Entries that were left out because there were too many.
     pub left_out: u64,
     attempts: BTreeMap<StepName, u32>,
@@ -227,6 +232,7 @@ impl Facts {
             halts: Vec::new(),
             evidence: Vec::new(),
             approvals: Vec::new(),
+            asked: None,
             left_out: 0,
             attempts: BTreeMap::new(),
             under_way: Vec::new(),
@@ -357,6 +363,9 @@ impl Facts {
             ),
             EventBody::LoadTested(load) => keep!(loads, load),
             EventBody::FindingRaised(finding) => keep!(findings, finding),
+            EventBody::ClientStarted { client, url, .. } if client == OUTSIDE => {
+                self.asked = Some(url);
+            }
             EventBody::ClientCounted(counted) => keep!(counts, counted),
             EventBody::RollbackRehearsed {
                 duration_us,

@@ -198,6 +198,12 @@ impl Canvas<'_> {
         self.put(self.area.draw(&Rectangle::new(corners, style)))
     }
 
+    /// Draws a filled shape with these corners.
+    pub(super) fn shape(&self, corners: &[(f64, f64)], colour: RGBColor) -> Result<()> {
+        let pixels: Vec<_> = corners.iter().map(|(x, y)| (px(*x), px(*y))).collect();
+        self.put(self.area.draw(&Polygon::new(pixels, colour.filled())))
+    }
+
     pub(super) fn dot(&self, at: (f64, f64), radius: f64, colour: RGBColor) -> Result<()> {
         let place = (px(at.0), px(at.1));
         self.put(

@@ -86,7 +86,14 @@ fn every_chart_of_a_full_run_is_drawn_and_not_blank() {
 fn releases_keep_their_colour_in_all_charts() {
     let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
-    for kind in [ChartKind::Latency, ChartKind::Errors, ChartKind::Traffic] {
+    for kind in [
+        ChartKind::Latency,
+        ChartKind::Errors,
+        ChartKind::Traffic,
+        ChartKind::Services,
+        ChartKind::Network,
+        ChartKind::Rollout,
+    ] {
         let svg = chart(&run, kind).unwrap().picture.unwrap().svg.clone();
         assert!(svg.contains("#0072B2"), "{kind}: 1.0.0 is blue");
         assert!(svg.contains("#D55E00"), "{kind}: 1.1.0 is vermillion");
@@ -162,7 +169,7 @@ fn keep(name: &str, picture: &code_deploy_notebook_gen::Picture) {
 }
 
 /// Returns whether a picture's outermost two pixels are all white.
-fn has_a_white_border(png: &[u8]) -> bool {
+pub(crate) fn has_a_white_border(png: &[u8]) -> bool {
     let decoder = png::Decoder::new(std::io::Cursor::new(png));
     let mut reader = decoder.read_info().unwrap();
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);

@@ -15,6 +15,7 @@ mod audit;
 mod charts;
 mod hour;
 mod lessons;
+mod maps;
 mod open_items;
 mod pages;
 mod python;

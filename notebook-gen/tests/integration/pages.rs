@@ -452,7 +452,7 @@ fn files_are_private_whole_and_charts_stand_beside() {
     let folder = out.path().join("deployments/run-1");
     let paths = write(&pages, &folder).unwrap();
     write(&pages, &folder).unwrap();
-    assert_eq!(paths.len(), 18 + 8);
+    assert_eq!(paths.len(), 18 + 11);
     for path in &paths {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
