@@ -8,6 +8,7 @@ mod items;
 mod lessons;
 mod lists;
 mod matrices;
+mod objectives;
 mod others;
 mod overview;
 mod readiness;
@@ -85,6 +86,8 @@ pub enum View {
     Environments,
     /// The operational metrics matrix.
     Metrics,
+    /// Objectives with the error budget that the run spent.
+    Objectives,
     /// The four DORA keys.
     Dora,
     /// The eight stages of the loop.
@@ -102,7 +105,7 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 29] = [
+pub const VIEWS: [(&str, &str); 30] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -137,6 +140,10 @@ pub const VIEWS: [(&str, &str); 29] = [
     ),
     ("environments", "checks against environments"),
     ("metrics", "figures against their targets"),
+    (
+        "objectives",
+        "objectives with the error budget that the run spent of them",
+    ),
     ("dora", "the four DORA keys of the runs in this folder"),
     ("loop", "the eight stages of the delivery loop"),
     (
@@ -186,6 +193,7 @@ impl View {
             Self::Readiness => "readiness",
             Self::Environments => "environments",
             Self::Metrics => "metrics",
+            Self::Objectives => "objectives",
             Self::Dora => "dora",
             Self::Loop => "loop",
             Self::Rollback(_) => "rollback",
@@ -281,6 +289,7 @@ impl FromStr for View {
             "readiness" => Self::Readiness,
             "environments" => Self::Environments,
             "metrics" => Self::Metrics,
+            "objectives" => Self::Objectives,
             "dora" => Self::Dora,
             "loop" => Self::Loop,
             "lessons" => Self::Lessons,
@@ -332,6 +341,7 @@ impl Material<'_> {
             View::Readiness => readiness::readiness(facts)?,
             View::Environments => matrices::environments(facts, self.others),
             View::Metrics => matrices::metrics(facts),
+            View::Objectives => objectives::objectives(facts, self.bins),
             View::Dora => dora::dora(facts, self.others),
             View::Loop => matrices::delivery_loop(facts),
             View::Rollback(way) => rollback::rollback(facts, *way),
@@ -353,7 +363,7 @@ pub fn view(
     view: View,
 ) -> Result<Report> {
     let facts = Facts::read(run)?;
-    let bins = if matches!(view, View::Resources | View::Comparison) {
+    let bins = if matches!(view, View::Resources | View::Comparison | View::Objectives) {
         Bins::read(&facts)?
     } else {
         Bins::default()
