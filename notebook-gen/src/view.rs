@@ -3,6 +3,7 @@
 
 mod criteria;
 mod dora;
+mod durations;
 mod events;
 mod items;
 mod lessons;
@@ -58,6 +59,8 @@ pub enum View {
     Steps(Option<PhaseNumber>),
     /// The phases.
     Phases,
+    /// How long each phase took, against earlier runs.
+    Durations,
     /// Moves of traffic.
     Traffic,
     /// Health of every instance.
@@ -105,7 +108,7 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 30] = [
+pub const VIEWS: [(&str, &str); 31] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -120,6 +123,10 @@ pub const VIEWS: [(&str, &str); 30] = [
         "steps with their checks; a phase's number may follow",
     ),
     ("phases", "the nine phases with their times"),
+    (
+        "durations",
+        "how long each phase took, against earlier runs of this environment and target",
+    ),
     ("traffic", "moves of traffic, as read back"),
     ("health", "health of every instance"),
     ("resources", "the most that each instance's release took"),
@@ -179,6 +186,7 @@ impl View {
             Self::Gates => "gates",
             Self::Steps(_) => "steps",
             Self::Phases => "phases",
+            Self::Durations => "durations",
             Self::Traffic => "traffic",
             Self::Health => "health",
             Self::Resources => "resources",
@@ -275,6 +283,7 @@ impl FromStr for View {
             "gates" => Self::Gates,
             "steps" => Self::Steps(phase),
             "phases" => Self::Phases,
+            "durations" => Self::Durations,
             "traffic" => Self::Traffic,
             "health" => Self::Health,
             "resources" => Self::Resources,
@@ -327,6 +336,7 @@ impl Material<'_> {
             View::Gates => steps::gates(facts),
             View::Steps(phase) => steps::steps(facts, *phase),
             View::Phases => overview::phases(facts),
+            View::Durations => durations::durations(facts, self.others),
             View::Traffic => lists::traffic(facts),
             View::Health => lists::health(facts),
             View::Resources => lists::resources(self.bins),

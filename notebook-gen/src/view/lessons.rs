@@ -231,7 +231,7 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
 }
 
 /// Says why the phases of two runs are no measure of each other; nothing when they are.
-fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
+pub(super) fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
     let (now, then) = (&facts.started, &before.started);
     if now.initial != then.initial {
         let which = if then.initial { "that" } else { "this" };
@@ -247,7 +247,7 @@ fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
 }
 
 /// Returns how long a phase took, when it ended, and whether it ended well.
-fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
+pub(super) fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
     let state = run.state.phases.get(&phase)?;
     let (end, outcome) = state.finished?;
     Some((between(state.started, end), outcome == Outcome::Done))
@@ -258,7 +258,7 @@ fn change((now, well): (u64, bool), (then, well_then): (u64, bool)) -> Option<St
     (well && well_then && then > 0).then(|| format!("{:+.0} %", (ratio - 1.0) * 100.0))
 }
 
-fn told(time: Option<(u64, bool)>) -> String {
+pub(super) fn told(time: Option<(u64, bool)>) -> String {
     match time {
         None => "not reached".to_owned(),
         Some((time, true)) => duration(time),
