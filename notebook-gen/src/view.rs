@@ -3,6 +3,7 @@
 
 mod criteria;
 mod dora;
+mod drift;
 mod durations;
 mod events;
 mod items;
@@ -163,7 +164,7 @@ pub const VIEWS: [(&str, &str); 31] = [
     ),
     (
         "lessons",
-        "what took longest, failed, was retried or waived",
+        "what took longest, failed, was retried, nearly failed, drifted or was waived",
     ),
     ("components", "the components with what runs of each"),
     (
