@@ -1,6 +1,7 @@
 //! Views of a run: the tables that pages and live cells show alike, each a [`Report`] made from
 //! the record alone.
 
+mod approvals;
 mod criteria;
 mod dora;
 mod drift;
@@ -138,7 +139,10 @@ pub const VIEWS: [(&str, &str); 31] = [
         "latency and failures of the new release and the one it replaces",
     ),
     ("migrations", "migrations, forward and back"),
-    ("approvals", "who said go or no-go, and why"),
+    (
+        "approvals",
+        "who said go or no-go, why, with which key, and until when it counts",
+    ),
     ("evidence", "files kept as evidence, with their digests"),
     ("events", "the journal; a phase's number may follow"),
     ("criteria", "what every finished run must show"),
@@ -333,7 +337,7 @@ impl Material<'_> {
             View::Items(phase) => items::items(facts, *phase)?,
             View::Security => items::security(facts)?,
             View::Findings => lists::findings(facts),
-            View::Waivers => lists::waivers(facts),
+            View::Waivers => approvals::waivers(facts),
             View::Gates => steps::gates(facts),
             View::Steps(phase) => steps::steps(facts, *phase),
             View::Phases => overview::phases(facts),
@@ -345,7 +349,7 @@ impl Material<'_> {
             View::Load => lists::load(facts),
             View::Comparison => lists::comparison(facts, self.bins),
             View::Migrations => lists::migrations(facts),
-            View::Approvals => lists::approvals(facts),
+            View::Approvals => approvals::approvals(facts),
             View::Evidence => lists::evidence(facts),
             View::Events(phase) => events::events(facts, *phase)?,
             View::Criteria => criteria::report(facts)?,

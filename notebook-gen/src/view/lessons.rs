@@ -241,7 +241,9 @@ fn waived(facts: &Facts, report: Report) -> Report {
         return report.with_text("Waived: no item.");
     }
     let mut report = report;
-    report.blocks.extend(super::lists::waivers(facts).blocks);
+    report
+        .blocks
+        .extend(super::approvals::waivers(facts).blocks);
     report
 }
 
