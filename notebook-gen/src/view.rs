@@ -1,6 +1,7 @@
 //! Views of a run: the tables that pages and live cells show alike, each a [`Report`] made from
 //! the record alone.
 
+mod answers;
 mod approvals;
 mod criteria;
 mod dora;
@@ -29,6 +30,7 @@ use crate::facts::Facts;
 use crate::series::Bins;
 use crate::{Error, Result};
 
+pub(crate) use answers::answer;
 pub use criteria::{Criterion, criteria};
 pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};
