@@ -13,7 +13,7 @@ use crate::Result;
 use crate::facts::{At, Facts};
 use crate::format::{between, count, counted, duration};
 use crate::view::steps::{belongs, outcome_word};
-use crate::view::{items_of, overview, verdict_word};
+use crate::view::{approvals, items_of, overview, verdict_word};
 
 /// The item that says whether the data of before is as it was.
 const DATA: &str = "4.3.1";
@@ -53,8 +53,11 @@ fn without_result(facts: &Facts, number: u8) -> Option<String> {
         Some((_, Outcome::Done)) => None,
         Some((end, outcome)) => {
             let took = duration(between(state.started, end));
-            let reason = state.reason.trim().trim_end_matches('.');
-            Some(format!("{} after {took}: {reason}", outcome_word(outcome)))
+            let word = outcome_word(outcome);
+            Some(match state.reason.trim().trim_end_matches('.') {
+                "" => format!("{word} after {took}"),
+                reason => format!("{word} after {took}: {reason}"),
+            })
         }
         None => Some("it is not ended".to_owned()),
     }
@@ -192,7 +195,7 @@ fn validation_before(facts: &Facts) -> Result<String> {
     let approval = match facts.approvals.last() {
         Some(approval) if approval.what.go => format!("{} said go", approval.what.by),
         Some(approval) => format!("{} said no-go", approval.what.by),
-        None => "nobody was asked for an approval that is in the record".to_owned(),
+        None => approvals::asked_for(facts),
     };
     Ok(format!(
         "Go: {}; {}; {approval}.",

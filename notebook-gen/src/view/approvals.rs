@@ -91,7 +91,7 @@ fn key_text(key: &PublicKey) -> String {
 }
 
 /// Returns what the policy asks for in words, as the plan's scope tells it.
-fn asked_for(facts: &Facts) -> String {
+pub(super) fn asked_for(facts: &Facts) -> String {
     let environment = &facts.started.environment;
     match rule(facts) {
         Some(("none", event)) => {
