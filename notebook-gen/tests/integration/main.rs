@@ -18,6 +18,7 @@ mod lessons;
 mod open_items;
 mod pages;
 mod python;
+mod reports;
 mod shipped;
 
 use std::path::Path;
