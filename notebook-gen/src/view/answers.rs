@@ -362,6 +362,11 @@ fn validation(facts: &Facts) -> Result<String> {
 }
 
 fn handover(facts: &Facts) -> Result<String> {
+    if section(facts, 9, "runbooks").is_none()
+        && let Some(why) = without_result(facts, 9)
+    {
+        return Ok(format!("Nothing was handed over: {why}."));
+    }
     let documents = deliverables::runbooks_counted(facts);
     let criteria = overview::criteria_counted(facts)
         .unwrap_or_else(|| "drawn up when the run ends".to_owned());

@@ -119,11 +119,11 @@ fn performance(facts: &Facts) -> String {
             )
         }
     };
-    format!(
-        "{}; {loads}; {}.",
-        capital(&objectives(facts)),
-        gate(facts, Gate::Baseline)
-    )
+    let baseline = match facts.last_answers(Gate::Baseline).is_empty() {
+        true => String::new(),
+        false => format!("; {}", gate(facts, Gate::Baseline)),
+    };
+    format!("{}; {loads}{baseline}.", capital(&objectives(facts)))
 }
 
 fn security(facts: &Facts) -> Result<String> {

@@ -202,6 +202,11 @@ fn the_answers_of_a_run_that_was_refused_say_what_was_not_done() {
         "Operational_Runbooks",
         &["No runbook", "no contact to call"],
     );
+    says(
+        &facts,
+        "09_Operational_Handover",
+        &["Nothing was handed over: the run did not come to it (refused)"],
+    );
 }
 
 #[test]
