@@ -48,6 +48,8 @@ struct Context {
     run: String,
     from: String,
     to: String,
+    /// What the reader of this notebook asks, answered.
+    answer: String,
     verdict: String,
     outcome: String,
     /// The name of the key that seals the record; empty where none does.
@@ -232,6 +234,7 @@ pub(crate) fn executed(
             .map(ToString::to_string)
             .unwrap_or_default(),
         to: started.to.to_string(),
+        answer: view::answer(facts, name)?,
         verdict: view::verdict(facts),
         outcome: view::verdict_word(facts).to_owned(),
         key: facts
@@ -442,7 +445,7 @@ fn findings(facts: &Facts, phase: Option<PhaseNumber>) -> (Vec<FindingLine>, usi
 }
 
 /// Returns the names of the alerts, from the first column of the alerts' table.
-fn alerts(facts: &Facts) -> Vec<String> {
+pub(crate) fn alerts(facts: &Facts) -> Vec<String> {
     let section = facts
         .sections
         .iter()

@@ -1,7 +1,7 @@
 //! A notebook as nbformat 4.5 has it, by the types of the `nbformat` crate. Its writer sorts keys
 //! and indents by one, as Jupyter's own does, so the same notebook gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jupyter_protocol::media::{Media, MediaType};
 use nbformat::v4::{
@@ -44,11 +44,18 @@ pub const LANGUAGE: Language = Language {
     codemirror_mode: "rust",
 };
 
+/// The longest parts of an id: nbformat takes 64 characters, of which the place of a cell among others needs some.
+const NAME_LENGTH: usize = 12;
+const SECTION_LENGTH: usize = 18;
+const WHAT_LENGTH: usize = 28;
+
 /// A notebook being put together.
 pub(crate) struct Document {
     name: String,
     cells: Vec<Cell>,
-    ids: BTreeMap<String, u32>,
+    ids: BTreeSet<String>,
+    /// The heading under which the next cell stands.
+    section: String,
     executed: i32,
     hide_sources: bool,
 }
@@ -58,30 +65,45 @@ impl Document {
         Self {
             name: name.to_owned(),
             cells: Vec::new(),
-            ids: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            section: String::new(),
             executed: 0,
             hide_sources,
         }
     }
 
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        let heading = text
-            .lines()
-            .find(|line| line.starts_with('#'))
-            .unwrap_or(text);
-        let id = self.id("text", heading)?;
+        if let Some(first) = headings(text).next() {
+            first.clone_into(&mut self.section);
+        }
+        let id = self.id("text")?;
+        if let Some(last) = headings(text).last() {
+            last.clone_into(&mut self.section);
+        }
+        self.markdown(id, text);
+        Ok(())
+    }
+
+    /// Adds what there is to say of the cell with that source. Not every run has it, so that it counts apart from
+    /// the texts that every run has.
+    pub(crate) fn note(&mut self, text: &str, source: &str) -> Result<()> {
+        let id = self.id(&format!("note {}", command(source)))?;
+        self.markdown(id, text);
+        Ok(())
+    }
+
+    fn markdown(&mut self, id: CellId, text: &str) {
         self.cells.push(Cell::Markdown {
             id,
             metadata: CellMetadata::default(),
             source: lines(text),
             attachments: None,
         });
-        Ok(())
     }
 
     /// Adds a code cell: executed when `outputs` is there, even if it holds none.
     pub(crate) fn code(&mut self, source: &str, outputs: Option<Vec<Output>>) -> Result<()> {
-        let id = self.id("cell", source)?;
+        let id = self.id(command(source))?;
         let mut metadata = CellMetadata::default();
         if self.hide_sources && outputs.is_some() {
             metadata.jupyter = Some(JupyterCellMetadata {
@@ -103,26 +125,26 @@ impl Document {
         Ok(())
     }
 
-    /// Makes an id of the cell's kind and words: the same template gives the same ids, so that two
-    /// runs can be compared.
-    fn id(&mut self, kind: &str, text: &str) -> Result<CellId> {
-        let mut slug = String::new();
-        for character in text.chars() {
-            if character.is_ascii_alphanumeric() {
-                slug.push(character.to_ascii_lowercase());
-            } else if !slug.is_empty() && !slug.ends_with('-') {
-                slug.push('-');
-            }
+    /// Makes an id of the notebook's name, the section and what the cell is; of cells alike in all three, the place
+    /// among them tells. Nothing of a run is in it, so that the notebooks of two runs can be compared.
+    fn id(&mut self, what: &str) -> Result<CellId> {
+        let parts = [
+            (self.name.as_str(), NAME_LENGTH),
+            (self.section.as_str(), SECTION_LENGTH),
+            (what, WHAT_LENGTH),
+        ];
+        let slugs = parts.map(|(text, longest)| slug(text, longest));
+        let slugs: Vec<&str> = slugs
+            .iter()
+            .map(String::as_str)
+            .filter(|slug| !slug.is_empty())
+            .collect();
+        let stem = slugs.join("-");
+        let (mut id, mut place) = (stem.clone(), 1_u32);
+        while !self.ids.insert(id.clone()) {
+            place += 1;
+            id = format!("{stem}-{place}");
         }
-        slug.truncate(44);
-        let stem = format!("{kind}-{}", slug.trim_end_matches('-'));
-        let number = self.ids.entry(stem.clone()).or_default();
-        *number += 1;
-        let id = if *number == 1 {
-            stem
-        } else {
-            format!("{stem}-{number}")
-        };
         CellId::new(&id).map_err(|what| self.failed(what))
     }
 
@@ -172,6 +194,48 @@ impl Document {
             }
         })
     }
+}
+
+/// Returns the headings of a text, in order; a line of code that begins alike is none.
+fn headings(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    text.lines().filter_map(move |line| {
+        if line.starts_with("```") {
+            is_code = !is_code;
+        }
+        let heading = line.trim_start_matches('#');
+        let is_heading = !is_code && heading.len() < line.len() && heading.starts_with(' ');
+        is_heading.then(|| heading.trim())
+    })
+}
+
+/// Returns the words of a cell's command without its options, and of the one that opens a run without where it
+/// deploys: they differ from run to run.
+fn command(source: &str) -> &str {
+    let line = source.lines().next().unwrap_or_default();
+    let line = line.trim_start_matches(['/', '%', ' ']);
+    let words = line.split(" --").next().unwrap_or_default();
+    match words.split_once(' ') {
+        Some((opens @ "code-deploy", _)) => opens,
+        _ => words,
+    }
+}
+
+/// Makes a part of an id: as many whole words as fit, or as much of the first as does.
+fn slug(text: &str, longest: usize) -> String {
+    let mut slug = String::new();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    for word in words.filter(|word| !word.is_empty()) {
+        if slug.is_empty() {
+            slug.extend(word.chars().take(longest));
+        } else if slug.len() + 1 + word.len() <= longest {
+            slug.push('-');
+            slug.push_str(word);
+        } else {
+            break;
+        }
+    }
+    slug.to_ascii_lowercase()
 }
 
 fn lines(text: &str) -> Vec<String> {
@@ -227,4 +291,70 @@ fn image(chart: &Chart, picture: &Picture) -> Output {
         data: Media::new(content),
         metadata,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn ids(document: &Document) -> Vec<String> {
+        let cells = document.cells.iter();
+        cells.map(|cell| cell.id().to_string()).collect()
+    }
+
+    #[test]
+    fn an_id_is_made_of_notebook_section_and_command_and_of_nothing_of_the_run() {
+        let made = |run: &str| {
+            let mut document = Document::new("05_Database_Migration", false);
+            let top = format!(
+                "# 05 Database Migration\n\n{run}\n\n```sh\n# no heading\n```\n\n## Opening the run"
+            );
+            document.text(&top).unwrap();
+            let opens = format!("%code-deploy dev local --to 1.1.0 --run {run}");
+            document.code(&opens, None).unwrap();
+            document
+                .note(&format!("*Not reached: {run}*"), &opens)
+                .unwrap();
+            document.text("## What came of it").unwrap();
+            document
+                .code("// %rollback --reason \"WHY\"", None)
+                .unwrap();
+            document.text(run).unwrap();
+            document
+                .code("// %rollback --reason \"WHY\"", None)
+                .unwrap();
+            ids(&document)
+        };
+        let expected = [
+            "05-database-05-database-text",
+            "05-database-opening-the-run-code-deploy",
+            "05-database-opening-the-run-note-code-deploy",
+            "05-database-what-came-of-it-text",
+            "05-database-what-came-of-it-rollback",
+            "05-database-what-came-of-it-text-2",
+            "05-database-what-came-of-it-rollback-2",
+        ];
+        assert_eq!(made("20261123T140000000Z-dev-local-0001"), expected);
+        assert_eq!(made("another"), expected);
+    }
+
+    #[test]
+    fn an_id_is_unique_and_no_longer_than_nbformat_takes() {
+        let mut document = Document::new("02_Pre_Deployment_Validation", false);
+        let long = "x".repeat(90);
+        document.text(&format!("## {long}")).unwrap();
+        for _ in 0..120 {
+            document
+                .code(&format!("%record section 07 {long}"), None)
+                .unwrap();
+            document.code(&format!("%{long}"), None).unwrap();
+        }
+        document.code("%record section 07 2", None).unwrap();
+        let ids = ids(&document);
+        assert!(ids.iter().all(|id| id.len() <= 64));
+        let all: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(all.len(), ids.len());
+    }
 }

@@ -10,6 +10,7 @@ use code_deploy_record::{
 };
 
 use crate::Result;
+use crate::approval::{Answers, Approval};
 
 /// Entries of one kind that are kept; a record with more (flapping probes, say) is shown in part
 /// and the pages say so. It bounds memory, whatever the length of the journal.
@@ -184,14 +185,15 @@ pub struct Facts {
     pub halts: Vec<At<Halt>>,
     /// Files of the evidence.
     pub evidence: Vec<At<Kept>>,
-    /// Answers to approvals: gate, by whom, go or no-go, why.
-    pub approvals: Vec<At<(String, String, bool, String)>>,
+    /// Answers to approvals.
+    pub approvals: Vec<At<Approval>>,
     /// The URL that the run's outside client asked last, where it began to send.
     pub asked: Option<String>,
     /// Entries that were left out because there were too many.
     pub left_out: u64,
     attempts: BTreeMap<StepName, u32>,
     under_way: Vec<StepName>,
+    answers: Answers,
     begun: bool,
     /// Whether the process that took the lock last did so between two steps of a run that went on.
     handed_over: bool,
@@ -236,6 +238,7 @@ impl Facts {
             left_out: 0,
             attempts: BTreeMap::new(),
             under_way: Vec::new(),
+            answers: Answers::default(),
             begun: false,
             handed_over: false,
         };
@@ -259,6 +262,8 @@ impl Facts {
         let phase = self.state.present_phase();
         let step = self.under_way.last().cloned();
         let (seq, time) = (event.seq, event.time);
+        let plan = self.state.plan.as_ref().map(|plan| plan.digest);
+        let approval = self.answers.note(&event, plan.as_ref());
         macro_rules! keep {
             ($list:ident, $what:expr) => {{
                 let entry = At {
@@ -416,13 +421,11 @@ impl Facts {
                     media_type
                 }
             ),
-            EventBody::ApprovalGiven {
-                gate,
-                by,
-                go,
-                reason,
-                ..
-            } => keep!(approvals, (gate, by, go, reason)),
+            EventBody::ApprovalGiven { .. } => {
+                if let Some(approval) = approval {
+                    keep!(approvals, approval);
+                }
+            }
             _ => {}
         }
     }

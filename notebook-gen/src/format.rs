@@ -111,6 +111,17 @@ pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// Returns the median; of an even number of times, the mean of the two in the middle.
+pub(crate) fn median(times: &mut [u64]) -> Option<u64> {
+    times.sort_unstable();
+    let upper = *times.get(times.len() / 2)?;
+    if !times.len().is_multiple_of(2) {
+        return Some(upper);
+    }
+    let lower = times.get(times.len() / 2 - 1)?;
+    Some(u64::midpoint(*lower, upper))
+}
+
 /// Cuts text at `longest` characters and says so.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
     if text.chars().count() <= longest {
@@ -139,6 +150,13 @@ mod tests {
             "2 h 05 min",
         ];
         assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(median(&mut []), None);
+        assert_eq!(median(&mut [9, 1, 2]), Some(2));
+        assert_eq!(median(&mut [9, 1, 2, 4]), Some(3));
     }
 
     #[test]

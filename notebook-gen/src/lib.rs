@@ -8,6 +8,7 @@
 //! - [`chart()`] and [`view()`] make what `%chart` and `%record` show.
 //! - [`report_to_markdown`] and [`report_to_text`] show a report the same way everywhere.
 
+mod approval;
 mod cell;
 mod chart;
 mod compare;
@@ -32,6 +33,7 @@ mod trouble;
 mod view;
 mod write;
 
+pub use approval::Approval;
 pub use chart::{Chart, ChartKind, Picture, chart, sketch};
 pub use compare::{Comparison, compare};
 pub use document::{KERNEL, LANGUAGE, Language};

@@ -182,7 +182,7 @@ impl Writer<'_> {
                     let (outputs, note) = self.outputs(&outcomes, place, command)?;
                     document.code(source, outputs)?;
                     if let Some(note) = note {
-                        document.text(&note)?;
+                        document.note(&note, source)?;
                     }
                     if let Command::Chart(kind) = command {
                         shown_charts.push(*kind);

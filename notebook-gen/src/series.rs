@@ -81,6 +81,9 @@ pub struct Series {
     pub errors: BTreeMap<String, u64>,
     /// Latency over all bins.
     pub total: Option<Quantiles>,
+    /// All latencies over all bins, kept of the deployed release at each service alone: objectives are held
+    /// against them.
+    pub latency: Option<Latency>,
     /// The highest value of each other figure.
     pub peaks: BTreeMap<String, f64>,
 }
@@ -237,6 +240,10 @@ impl Bins {
             for mut last in open.all {
                 last.close(self.start, self.width);
                 last.series.total = Quantiles::of(&last.total);
+                let is_judged = matches!(source, Source::Router | Source::Instance)
+                    && !last.key.service.is_empty()
+                    && last.key.release == facts.started.to.as_str();
+                last.series.latency = is_judged.then_some(last.total);
                 self.series.insert(last.key, last.series);
             }
             Ok(())

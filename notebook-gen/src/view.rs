@@ -1,13 +1,18 @@
 //! Views of a run: the tables that pages and live cells show alike, each a [`Report`] made from
 //! the record alone.
 
+mod answers;
+mod approvals;
 mod criteria;
 mod dora;
+mod drift;
+mod durations;
 mod events;
 mod items;
 mod lessons;
 mod lists;
 mod matrices;
+mod objectives;
 mod others;
 mod overview;
 mod readiness;
@@ -25,6 +30,7 @@ use crate::facts::Facts;
 use crate::series::Bins;
 use crate::{Error, Result};
 
+pub(crate) use answers::answer;
 pub use criteria::{Criterion, criteria};
 pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};
@@ -57,6 +63,8 @@ pub enum View {
     Steps(Option<PhaseNumber>),
     /// The phases.
     Phases,
+    /// How long each phase took, against earlier runs.
+    Durations,
     /// Moves of traffic.
     Traffic,
     /// Health of every instance.
@@ -85,6 +93,8 @@ pub enum View {
     Environments,
     /// The operational metrics matrix.
     Metrics,
+    /// Objectives with the error budget that the run spent.
+    Objectives,
     /// The four DORA keys.
     Dora,
     /// The eight stages of the loop.
@@ -102,7 +112,7 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 29] = [
+pub const VIEWS: [(&str, &str); 31] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -117,6 +127,10 @@ pub const VIEWS: [(&str, &str); 29] = [
         "steps with their checks; a phase's number may follow",
     ),
     ("phases", "the nine phases with their times"),
+    (
+        "durations",
+        "how long each phase took, against earlier runs of this environment and target",
+    ),
     ("traffic", "moves of traffic, as read back"),
     ("health", "health of every instance"),
     ("resources", "the most that each instance's release took"),
@@ -127,7 +141,10 @@ pub const VIEWS: [(&str, &str); 29] = [
         "latency and failures of the new release and the one it replaces",
     ),
     ("migrations", "migrations, forward and back"),
-    ("approvals", "who said go or no-go, and why"),
+    (
+        "approvals",
+        "who said go or no-go, why, with which key, and until when it counts",
+    ),
     ("evidence", "files kept as evidence, with their digests"),
     ("events", "the journal; a phase's number may follow"),
     ("criteria", "what every finished run must show"),
@@ -137,6 +154,10 @@ pub const VIEWS: [(&str, &str); 29] = [
     ),
     ("environments", "checks against environments"),
     ("metrics", "figures against their targets"),
+    (
+        "objectives",
+        "objectives with the error budget that the run spent of them",
+    ),
     ("dora", "the four DORA keys of the runs in this folder"),
     ("loop", "the eight stages of the delivery loop"),
     (
@@ -149,7 +170,7 @@ pub const VIEWS: [(&str, &str); 29] = [
     ),
     (
         "lessons",
-        "what took longest, failed, was retried or waived",
+        "what took longest, failed, was retried, nearly failed, drifted or was waived",
     ),
     ("components", "the components with what runs of each"),
     (
@@ -172,6 +193,7 @@ impl View {
             Self::Gates => "gates",
             Self::Steps(_) => "steps",
             Self::Phases => "phases",
+            Self::Durations => "durations",
             Self::Traffic => "traffic",
             Self::Health => "health",
             Self::Resources => "resources",
@@ -186,6 +208,7 @@ impl View {
             Self::Readiness => "readiness",
             Self::Environments => "environments",
             Self::Metrics => "metrics",
+            Self::Objectives => "objectives",
             Self::Dora => "dora",
             Self::Loop => "loop",
             Self::Rollback(_) => "rollback",
@@ -267,6 +290,7 @@ impl FromStr for View {
             "gates" => Self::Gates,
             "steps" => Self::Steps(phase),
             "phases" => Self::Phases,
+            "durations" => Self::Durations,
             "traffic" => Self::Traffic,
             "health" => Self::Health,
             "resources" => Self::Resources,
@@ -281,6 +305,7 @@ impl FromStr for View {
             "readiness" => Self::Readiness,
             "environments" => Self::Environments,
             "metrics" => Self::Metrics,
+            "objectives" => Self::Objectives,
             "dora" => Self::Dora,
             "loop" => Self::Loop,
             "lessons" => Self::Lessons,
@@ -314,10 +339,11 @@ impl Material<'_> {
             View::Items(phase) => items::items(facts, *phase)?,
             View::Security => items::security(facts)?,
             View::Findings => lists::findings(facts),
-            View::Waivers => lists::waivers(facts),
+            View::Waivers => approvals::waivers(facts),
             View::Gates => steps::gates(facts),
             View::Steps(phase) => steps::steps(facts, *phase),
             View::Phases => overview::phases(facts),
+            View::Durations => durations::durations(facts, self.others),
             View::Traffic => lists::traffic(facts),
             View::Health => lists::health(facts),
             View::Resources => lists::resources(self.bins),
@@ -325,13 +351,14 @@ impl Material<'_> {
             View::Load => lists::load(facts),
             View::Comparison => lists::comparison(facts, self.bins),
             View::Migrations => lists::migrations(facts),
-            View::Approvals => lists::approvals(facts),
+            View::Approvals => approvals::approvals(facts),
             View::Evidence => lists::evidence(facts),
             View::Events(phase) => events::events(facts, *phase)?,
             View::Criteria => criteria::report(facts)?,
             View::Readiness => readiness::readiness(facts)?,
             View::Environments => matrices::environments(facts, self.others),
             View::Metrics => matrices::metrics(facts),
+            View::Objectives => objectives::objectives(facts, self.bins),
             View::Dora => dora::dora(facts, self.others),
             View::Loop => matrices::delivery_loop(facts),
             View::Rollback(way) => rollback::rollback(facts, *way),
@@ -353,7 +380,7 @@ pub fn view(
     view: View,
 ) -> Result<Report> {
     let facts = Facts::read(run)?;
-    let bins = if matches!(view, View::Resources | View::Comparison) {
+    let bins = if matches!(view, View::Resources | View::Comparison | View::Objectives) {
         Bins::read(&facts)?
     } else {
         Bins::default()

@@ -1,10 +1,12 @@
 //! What a person signs who approves a plan: an OpenSSH signature over a statement that names the plan
 //! by its digest, and with it the waivers that this person accepts.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, ItemId, PublicKey, Result, RunId, SshSignature};
+use crate::{Digest, Error, Event, EventBody, ItemId, PublicKey, Result, RunId, SshSignature};
 
 /// The namespace of an approval's signature: `ssh-keygen -Y sign -n`.
 pub const APPROVED: &str = "code-deploy-approval";
@@ -72,5 +74,62 @@ impl SignedConsent {
         let consent = serde_json::from_str(&self.statement)
             .map_err(|error| wrong(format!("what it is over is no statement: {error}")))?;
         Ok((consent, key))
+    }
+
+    /// Returns what was signed and the key that signed it, where that is this very answer to an approval: `answer` is
+    /// the event of it, `plan` the run's plan, and `signers` names the keys that alone count, by person, where it
+    /// names any.
+    ///
+    /// # Errors
+    /// Why the signature does not stand for the answer, in words.
+    pub fn of_answer(
+        &self,
+        answer: &Event,
+        plan: Option<&Digest>,
+        signers: &BTreeMap<String, String>,
+    ) -> std::result::Result<(Consent, PublicKey), String> {
+        let (consent, key) = self
+            .read()
+            .map_err(|error| format!("the approval's signature does not hold: {error}"))?;
+        if let Some(what) = consent.unlike(answer, plan) {
+            return Err(format!("what was signed is not this approval: {what}"));
+        }
+        let named = signers.get(&consent.by);
+        let named = named.and_then(|text| PublicKey::parse(text).ok());
+        if !signers.is_empty() && named.as_ref() != Some(&key) {
+            return Err(format!(
+                "{} is not signed with the key that is known as theirs",
+                consent.by
+            ));
+        }
+        Ok((consent, key))
+    }
+}
+
+impl Consent {
+    /// Says in what an answer to an approval is another one than was signed; nothing where it is the same.
+    fn unlike(&self, answer: &Event, run_plan: Option<&Digest>) -> Option<String> {
+        let EventBody::ApprovalGiven {
+            gate,
+            plan,
+            by,
+            go,
+            reason,
+        } = &answer.body
+        else {
+            return Some("it is no answer to an approval".to_owned());
+        };
+        if run_plan != Some(&self.plan) || *plan != self.plan {
+            return Some(format!("it is over plan {}", self.plan.short()));
+        }
+        if answer.time < self.signed || answer.time >= self.expires {
+            let (from, to) = (self.signed, self.expires);
+            return Some(format!(
+                "it counts from {from} to {to}, and was used at {}",
+                answer.time
+            ));
+        }
+        let same = (&self.gate, &self.by, &self.go, &self.reason) == (gate, by, go, reason);
+        (!same).then(|| "who, what or why are others".to_owned())
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
@@ -299,6 +299,15 @@ impl PublicKey {
         };
         let data = ssh_key::public::Ed25519PublicKey(key.to_bytes());
         ssh_key::PublicKey::from(data).to_openssh().ok()
+    }
+
+    /// Returns the fingerprint as `ssh-keygen -l` shows it; nothing for a P-256 key, as [`PublicKey::to_openssh`].
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<String> {
+        let line = self.to_openssh()?;
+        let key = STANDARD.decode(line.split(' ').nth(1)?).ok()?;
+        let digest = STANDARD_NO_PAD.encode(Digest::of(&key).as_bytes());
+        Some(format!("SHA256:{digest}"))
     }
 
     pub(crate) fn as_ed25519(&self) -> Option<&VerifyingKey> {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use code_deploy_record::{Outcome, Report, RunId, RunOutcome};
 
 use crate::facts::Facts;
-use crate::format::{between, count, counted, duration, moment, percent, ratio};
+use crate::format::{between, count, counted, duration, median, moment, percent, ratio};
 use crate::view::{columns, others, row};
 
 pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
@@ -244,11 +244,6 @@ fn recovery_time(run: &Facts, runs: &[&Facts]) -> Option<u64> {
     };
     let is_known = runs.iter().any(|one| one.started.run == *reverted);
     (is_known && has_succeeded(run)).then(|| between(run.since(), run.until()))
-}
-
-fn median(times: &mut [u64]) -> Option<u64> {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
 }
 
 #[cfg(test)]

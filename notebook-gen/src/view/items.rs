@@ -215,9 +215,8 @@ const SECURITY_ITEMS: [&str; 15] = [
     "3.3.5", "3.3.6", "3.4.3", "3.4.4", "4.1.5",
 ];
 
-/// Every item of the catalogue that is about security, whichever phase settles it: what failed,
-/// was waived or is open before what is met.
-pub(super) fn security(facts: &Facts) -> Result<Report> {
+/// Returns every item of the catalogue that is about security, whichever phase settles it.
+pub(super) fn security_lines(facts: &Facts) -> Result<(Vec<ItemLine>, Tally)> {
     let mut tally = Tally::default();
     let mut lines = Vec::new();
     for (group, item) in Catalog::shipped()?.items() {
@@ -228,6 +227,12 @@ pub(super) fn security(facts: &Facts) -> Result<Report> {
             lines.push(line(facts, group, item, state));
         }
     }
+    Ok((lines, tally))
+}
+
+/// The items on security: what failed, was waived or is open before what is met.
+pub(super) fn security(facts: &Facts) -> Result<Report> {
+    let (mut lines, tally) = security_lines(facts)?;
     const ORDER: [&str; 5] = ["failed", "waived", "open", "met", "not applicable"];
     let place = |line: &ItemLine| ORDER.iter().position(|word| *word == line.verdict);
     lines.sort_by_key(place);

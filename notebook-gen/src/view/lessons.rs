@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use code_deploy_record::{Column, Outcome, PhaseNumber, Report, Verdict};
+use code_deploy_record::{Column, GateCheck, GateEvaluated, Outcome, PhaseNumber, Report, Verdict};
 
 use crate::facts::{At, Facts, StepEnd};
 use crate::format::{between, clock, counted, duration};
@@ -15,6 +15,7 @@ pub(super) fn lessons(facts: &Facts, others: &[Facts]) -> Report {
     let report = failed(facts, report);
     let report = gates(facts, report);
     let report = nearest(facts, report);
+    let report = super::drift::drift(facts, report);
     let report = flapping(facts, report);
     let report = waived(facts, report);
     against_before(facts, others, report)
@@ -113,8 +114,18 @@ fn gates(facts: &Facts, report: Report) -> Report {
     report.with_table("Gates without a pass", titles, rows.collect())
 }
 
-/// Lists the checks of passed gates that came nearest to their limits.
-fn nearest(facts: &Facts, report: Report) -> Report {
+/// How near to its limit a check of a passed gate is a near miss.
+const NEAR: f64 = 0.8;
+
+/// Checks that are listed: at least so many, and near misses up to so many.
+const LISTED: (usize, usize) = (5, 50);
+
+/// A check of a passed gate: how near to its limit it came, and the gate.
+pub(super) type Near<'a> = (f64, &'a At<GateEvaluated>, &'a GateCheck);
+
+/// Returns the checks of passed gates that have a figure, the nearest to its limit first, each of a gate by the
+/// answer in which it came nearest.
+pub(super) fn nearest_checks(facts: &Facts) -> Vec<Near<'_>> {
     let gates = facts.gates.iter().filter(|gate| gate.what.passed);
     let checks = gates.flat_map(|gate| gate.what.checks.iter().map(move |check| (gate, check)));
     let mut told: Vec<_> = checks
@@ -122,32 +133,60 @@ fn nearest(facts: &Facts, report: Report) -> Report {
         .collect();
     told.sort_by(|one, other| other.0.total_cmp(&one.0));
     let mut names = BTreeSet::new();
-    told.retain(|(_, _, check)| names.insert(check.name.as_str()));
-    if told.is_empty() {
-        return report.with_text("Nearest to a limit: no check of a passed gate has a figure.");
-    }
-    let rows = told.iter().take(5).map(|(used, gate, check)| {
-        row([
-            &check.name,
-            &gate.what.subject,
-            &check.measured,
-            &check.limit,
-            &of_limit(Some(*used)),
-            &gate.seq.to_string(),
-        ])
-    });
-    let mut titles = columns(["Check", "Of", "Measured", "Limit"]);
-    titles.extend(["Of limit", "Event"].map(Column::number));
-    report.with_table(
-        "Checks of passed gates that came nearest to their limits",
-        titles,
-        rows.collect(),
-    )
+    told.retain(|(_, gate, check)| names.insert((gate.what.gate, check.name.as_str())));
+    told
 }
+
+/// Lists near misses: the checks of passed gates that came nearest to their limits, with what was left.
+fn nearest(facts: &Facts, report: Report) -> Report {
+    let told = nearest_checks(facts);
+    if told.is_empty() {
+        return report
+            .with_text("Near misses: not known, because no check of a passed gate has a figure.");
+    }
+    let near = told.iter().filter(|(used, ..)| *used >= NEAR).count();
+    let rows = told
+        .iter()
+        .take(near.clamp(LISTED.0, LISTED.1))
+        .map(|(used, gate, check)| {
+            row([
+                gate.what.gate.word(),
+                &check.name,
+                &gate.what.subject,
+                &check.measured,
+                &check.limit,
+                &of_limit(Some(*used)),
+                &margin(*used),
+                &gate.seq.to_string(),
+            ])
+        });
+    let mut titles = columns(["Gate", "Check", "Of", "Measured", "Limit"]);
+    titles.extend(["Of limit", "Margin", "Event"].map(Column::number));
+    let caption = "Checks of passed gates that came nearest to their limits";
+    let report = report.with_table(caption, titles, rows.collect());
+    let all = counted(u64::try_from(told.len()).unwrap_or(u64::MAX), "check");
+    let share = of_limit(Some(NEAR));
+    report.with_text(match near {
+        0 => {
+            format!("Near misses: none. Of {all} with a figure, none came to {share} of its limit.")
+        }
+        near => format!(
+            "Near misses: {near} of {all} with a figure came to {share} of the limit or nearer."
+        ),
+    })
+}
+
+/// Returns what was left up to a limit, in percent of it.
+fn margin(used: f64) -> String {
+    format!("{:.0} %", (1.0 - used) * 100.0)
+}
+
+/// Events that a row names; how often it was is told beside.
+const MOST_EVENTS: usize = 6;
 
 fn flapping(facts: &Facts, report: Report) -> Report {
     let stops = stopped::stops(facts);
-    let mut falls: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    let mut falls: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     let mut on_purpose: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut healthy: BTreeMap<(&str, &str, code_deploy_record::Probe), bool> = BTreeMap::new();
     for note in &facts.health {
@@ -160,16 +199,27 @@ fn flapping(facts: &Facts, report: Report) -> Report {
         if stops.iter().any(|stop| stop.explains(note)) {
             on_purpose.insert(instance);
         } else {
-            *falls.entry(instance).or_default() += 1;
+            let events = falls.entry(instance).or_default();
+            events.push(note.seq.to_string());
         }
     }
     let report = if falls.is_empty() {
         report.with_text("Health lost after it was there: by no instance that was to run.")
     } else {
-        let rows = falls
-            .iter()
-            .map(|((service, instance), number)| row([service, instance, &number.to_string()]));
-        let titles = columns(["Service", "Instance", "Times"]);
+        let rows = falls.iter().map(|((service, instance), events)| {
+            let shown: Vec<&str> = events
+                .iter()
+                .take(MOST_EVENTS)
+                .map(String::as_str)
+                .collect();
+            row([
+                service,
+                instance,
+                &events.len().to_string(),
+                &shown.join(", "),
+            ])
+        });
+        let titles = columns(["Service", "Instance", "Times", "Events, the first of them"]);
         report.with_table("Health lost after it was there", titles, rows.collect())
     };
     if on_purpose.is_empty() {
@@ -191,7 +241,9 @@ fn waived(facts: &Facts, report: Report) -> Report {
         return report.with_text("Waived: no item.");
     }
     let mut report = report;
-    report.blocks.extend(super::lists::waivers(facts).blocks);
+    report
+        .blocks
+        .extend(super::approvals::waivers(facts).blocks);
     report
 }
 
@@ -231,7 +283,7 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
 }
 
 /// Says why the phases of two runs are no measure of each other; nothing when they are.
-fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
+pub(super) fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
     let (now, then) = (&facts.started, &before.started);
     if now.initial != then.initial {
         let which = if then.initial { "that" } else { "this" };
@@ -247,7 +299,7 @@ fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
 }
 
 /// Returns how long a phase took, when it ended, and whether it ended well.
-fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
+pub(super) fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
     let state = run.state.phases.get(&phase)?;
     let (end, outcome) = state.finished?;
     Some((between(state.started, end), outcome == Outcome::Done))
@@ -258,10 +310,54 @@ fn change((now, well): (u64, bool), (then, well_then): (u64, bool)) -> Option<St
     (well && well_then && then > 0).then(|| format!("{:+.0} %", (ratio - 1.0) * 100.0))
 }
 
-fn told(time: Option<(u64, bool)>) -> String {
+pub(super) fn told(time: Option<(u64, bool)>) -> String {
     match time {
         None => "not reached".to_owned(),
         Some((time, true)) => duration(time),
         Some((time, false)) => format!("{}, not done", duration(time)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use code_deploy_synthetic::{self as synthetic, Story};
+
+    use super::*;
+
+    /// Returns what is said of a run whose smoke gate made a check that came so near to its limit.
+    fn told(used: Option<f64>) -> String {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+        let mut facts = Facts::read(&run).unwrap();
+        let mut gates = facts.gates.iter_mut();
+        let smoke = gates.find(|gate| gate.what.gate.word() == "smoke").unwrap();
+        smoke.what.checks = vec![GateCheck {
+            name: "time of a journey".to_owned(),
+            measured: "930 ms".to_owned(),
+            limit: "at most 1 s".to_owned(),
+            passed: true,
+            used,
+        }];
+        crate::report_to_text(&nearest(&facts, Report::new()))
+    }
+
+    #[test]
+    fn a_near_miss_is_told_with_its_gate_and_what_was_left() {
+        let text = told(Some(0.93));
+        let line = text.lines().find(|line| line.contains("930 ms")).unwrap();
+        for words in ["smoke", "shop 1.1.0", "at most 1 s", "93 %", "7 %"] {
+            assert!(line.contains(words), "{words}\n{text}");
+        }
+        assert!(text.contains("Near misses: 1 of 1 check"), "{text}");
+        let far = told(Some(0.2));
+        assert!(far.contains("Near misses: none. Of 1 check"), "{far}");
+        assert!(far.contains("none came to 80 % of its limit"), "{far}");
+    }
+
+    #[test]
+    fn without_figures_near_misses_are_not_known() {
+        assert!(told(None).contains("Near misses: not known, because no check"));
     }
 }

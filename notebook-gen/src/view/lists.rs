@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::DateTime;
-use code_deploy_record::{Column, Release, Report, Source, StepStatus, Verdict};
+use code_deploy_record::{Column, Release, Report, Source, StepStatus};
 
 use crate::facts::Facts;
 use crate::format::{bytes, clock, count, duration, percent};
@@ -14,7 +14,12 @@ use crate::view::{columns, row};
 /// Rows of a list that are shown; the caption says how many there are.
 const MOST: usize = 300;
 
-fn table(caption: &str, titles: Vec<Column>, mut rows: Vec<Vec<String>>, none: &str) -> Report {
+pub(super) fn table(
+    caption: &str,
+    titles: Vec<Column>,
+    mut rows: Vec<Vec<String>>,
+    none: &str,
+) -> Report {
     if rows.is_empty() {
         return Report::new().with_text(none);
     }
@@ -46,24 +51,6 @@ pub(super) fn findings(facts: &Facts) -> Report {
     });
     let titles = columns(["Severity", "Rule", "Where", "What", "Cure", "Event"]);
     table("Findings", titles, rows.collect(), "Nothing was found.")
-}
-
-pub(super) fn waivers(facts: &Facts) -> Report {
-    let mut rows = Vec::new();
-    for (item, state) in &facts.state.items {
-        if let Verdict::Waived { by, expires } = &state.verdict {
-            let (item, expires) = (item.to_string(), expires.to_string());
-            rows.push(row([
-                &item,
-                by,
-                &expires,
-                &state.reason,
-                &state.seq.to_string(),
-            ]));
-        }
-    }
-    let titles = columns(["Item", "By", "Until", "Why", "Event"]);
-    table("Waivers", titles, rows, "No item was waived.")
 }
 
 pub(super) fn traffic(facts: &Facts) -> Report {
@@ -442,22 +429,6 @@ pub(super) fn migrations(facts: &Facts) -> Report {
     titles.extend(["Took", "Rows", "Event"].into_iter().map(Column::number));
     let none = "No migration was carried out in this run.";
     table("Migrations", titles, rows.collect(), none)
-}
-
-pub(super) fn approvals(facts: &Facts) -> Report {
-    let rows = facts.approvals.iter().map(|approval| {
-        let (gate, by, go, reason) = &approval.what;
-        let word = if *go { "go" } else { "no-go" };
-        let (time, seq) = (clock(approval.time), approval.seq.to_string());
-        row([&time, gate, by, word, reason, &seq])
-    });
-    let titles = columns(["Time (UTC)", "Of", "By", "Answer", "Why", "Event"]);
-    table(
-        "Approvals",
-        titles,
-        rows.collect(),
-        "No approval was given in this run.",
-    )
 }
 
 pub(super) fn evidence(facts: &Facts) -> Report {

@@ -70,7 +70,7 @@ pub fn verdict(facts: &Facts) -> String {
 const NAMED: usize = 3;
 
 /// Returns what every finished run must show, counted; nothing while the run goes on.
-fn criteria_counted(facts: &Facts) -> Option<String> {
+pub(super) fn criteria_counted(facts: &Facts) -> Option<String> {
     facts.state.finished.as_ref()?;
     let Ok(mut criteria) = criteria::criteria(facts) else {
         return Some("not known: the catalogue of items cannot be read".to_owned());
@@ -177,7 +177,7 @@ fn outcome(facts: &Facts) -> String {
 }
 
 /// Returns which release has all traffic of each service, and since when, as last read back.
-fn live(facts: &Facts) -> String {
+pub(super) fn live(facts: &Facts) -> String {
     let mut whole: BTreeMap<&Release, Vec<(&str, DateTime<Utc>)>> = BTreeMap::new();
     let mut split = Vec::new();
     for (service, (served, _)) in &facts.state.traffic {

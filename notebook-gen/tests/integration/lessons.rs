@@ -61,3 +61,20 @@ fn an_instance_that_fell_ill_by_itself_is_a_lesson() {
     assert!(text.contains("Health lost after it was there\n"), "{text}");
     assert!(text.contains("catalog-1.0.0-1"), "{text}");
 }
+
+#[test]
+fn without_figures_near_misses_are_not_known_and_drift_says_how_far_it_was_looked_for() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    let text = lessons(&run);
+    assert!(
+        text.contains("Near misses: not known, because no check"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Drift: none found. What runs is what is declared"),
+        "{text}"
+    );
+    let refused = synthetic::run(project.path(), "run-2", Story::Refused);
+    assert!(lessons(&refused).contains("Drift: none found."));
+}

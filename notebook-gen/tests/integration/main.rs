@@ -19,6 +19,7 @@ mod maps;
 mod open_items;
 mod pages;
 mod python;
+mod reports;
 mod shipped;
 
 use std::path::Path;

@@ -213,6 +213,40 @@ fn cells_are_valid_and_counted_in_order() {
     }
 }
 
+/// Returns the ids of a notebook's cells of code with their order.
+fn ids_of_code(page: &Page) -> Vec<String> {
+    let notebook: serde_json::Value = serde_json::from_str(&page.text).unwrap();
+    let cells = notebook["cells"].as_array().unwrap().iter();
+    let code = cells.filter(|cell| cell["cell_type"] == "code");
+    code.map(|cell| cell["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn ids_of_cells_are_those_of_another_run_of_the_same_system() {
+    let project = crate::folder();
+    let begin = synthetic::start() + chrono::TimeDelta::hours(5);
+    let made = |name: &str, story, begin| {
+        let run = synthetic::run_of(project.path(), name, story, 90.0, begin);
+        executed(&run, &[]).unwrap()
+    };
+    let first = made("run-1", Story::Succeeded, synthetic::start());
+    let second = made(
+        "20261123T190000000Z-dev-local-7f3a",
+        Story::Succeeded,
+        begin,
+    );
+    let back = made("run-3", Story::RolledBack, begin);
+    for ((one, other), back) in first.iter().zip(&second).zip(&back) {
+        assert_eq!(ids_of_code(one), ids_of_code(other), "{}", one.name);
+        assert_eq!(ids_of_code(one), ids_of_code(back), "{}", one.name);
+        assert!(!one.text.contains("\"id\": \"text-"), "{}", one.name);
+        for id in ids_of_code(one) {
+            assert!(!id.contains("run-1") && !id.contains("1-1-0"), "{id}");
+        }
+    }
+}
+
 #[test]
 fn a_picture_stands_alone_in_its_bundle_with_its_size_and_its_sentence() {
     let (_project, pages) = pages_of(Story::Succeeded);

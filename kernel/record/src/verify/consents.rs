@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FindingKind, VerifyReport};
-use crate::{
-    Consent, Digest, Event, EventBody, ItemId, PublicKey, RunFolder, SignedConsent, Verdict,
-};
+use crate::{Digest, Event, EventBody, ItemId, PublicKey, RunFolder, SignedConsent, Verdict};
 
 /// An approval, and who stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +49,10 @@ impl Consents {
             }
             EventBody::ConsentSigned(signed) => self.signed = Some((line, signed.clone())),
             EventBody::ApprovalGiven { gate, by, go, .. } => {
-                let key = self
-                    .signed
-                    .take()
-                    .and_then(|(at, signed)| self.judge_one(at, &signed, event, report));
+                let signed = self.signed.take();
+                let key = signed.and_then(|(at, signed)| {
+                    self.judge_one((at, &signed), (event, gate.as_str()), report)
+                });
                 let approved = Approved {
                     gate: gate.clone(),
                     by: by.clone(),
@@ -77,73 +75,24 @@ impl Consents {
     /// Returns the key that signed an approval, where the signature is over this very approval.
     fn judge_one(
         &mut self,
-        line: u64,
-        signed: &SignedConsent,
-        event: &Event,
+        (line, signed): (u64, &SignedConsent),
+        (event, gate): (&Event, &str),
         report: &mut VerifyReport,
     ) -> Option<PublicKey> {
-        let mut found = |what: String| {
-            let place = format!("{}:{line}", RunFolder::JOURNAL);
-            report.found(FindingKind::Approval, place, what);
-        };
-        let (consent, key) = match signed.read() {
-            Ok(read) => read,
-            Err(error) => {
-                found(format!("the approval's signature does not hold: {error}"));
-                return None;
+        let none = BTreeMap::new();
+        let signers = self.signers.get(gate).unwrap_or(&none);
+        match signed.of_answer(event, self.plan.as_ref(), signers) {
+            Ok((consent, key)) => {
+                self.accepted
+                    .extend(consent.waivers.into_iter().map(|waiver| waiver.item));
+                Some(key)
             }
-        };
-        if let Some(what) = self.unlike(&consent, event) {
-            found(format!("what was signed is not this approval: {what}"));
-            return None;
+            Err(what) => {
+                let place = format!("{}:{line}", RunFolder::JOURNAL);
+                report.found(FindingKind::Approval, place, what);
+                None
+            }
         }
-        let signers = self
-            .signers
-            .get(&consent.gate)
-            .filter(|signers| !signers.is_empty());
-        let may = signers.is_none_or(|signers| {
-            let named = signers
-                .get(&consent.by)
-                .and_then(|text| PublicKey::parse(text).ok());
-            named.as_ref() == Some(&key)
-        });
-        if !may {
-            let what = format!(
-                "{} is not signed with the key that is known as theirs",
-                consent.by
-            );
-            found(what);
-            return None;
-        }
-        self.accepted
-            .extend(consent.waivers.into_iter().map(|waiver| waiver.item));
-        Some(key)
-    }
-
-    fn unlike(&self, consent: &Consent, event: &Event) -> Option<String> {
-        let EventBody::ApprovalGiven {
-            gate,
-            plan,
-            by,
-            go,
-            reason,
-        } = &event.body
-        else {
-            return None;
-        };
-        if self.plan.as_ref() != Some(&consent.plan) || *plan != consent.plan {
-            return Some(format!("it is over plan {}", consent.plan.short()));
-        }
-        if event.time < consent.signed || event.time >= consent.expires {
-            let (from, to) = (consent.signed, consent.expires);
-            return Some(format!(
-                "it counts from {from} to {to}, and was used at {}",
-                event.time
-            ));
-        }
-        let same =
-            (&consent.gate, &consent.by, &consent.go, &consent.reason) == (gate, by, go, reason);
-        (!same).then(|| "who, what or why are others".to_owned())
     }
 
     /// Says where two persons were wanted and both keys are one, and what was waived without being

@@ -428,6 +428,15 @@ fn every_flipped_byte_of_a_sealed_record_is_named() {
     assert_eq!(found(&place, &[]), []);
 }
 
+#[test]
+fn a_fingerprint_is_the_one_that_ssh_keygen_shows() {
+    let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ666sNwM6/3pfXcmdpw1M+OEGom23zMO2m+lqM8qG9k c";
+    let fingerprint = PublicKey::parse(line).unwrap().fingerprint();
+    let shown = "SHA256:ffbio56vYKX/YngeyM7XbJQ7IO5QPqePV7Xr9aWF97o";
+    assert_eq!(fingerprint.as_deref(), Some(shown));
+    assert_eq!(key(1).public().p256().fingerprint(), None);
+}
+
 /// A run whose approval somebody signed, with what was changed about it on purpose.
 fn approved(seed: u8, two_persons: bool, bend: impl FnOnce(&mut Consent)) -> Place {
     let place = Place::new();
