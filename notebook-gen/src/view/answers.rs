@@ -150,12 +150,14 @@ fn gate(facts: &Facts, gate: Gate) -> String {
         (all, passed) if all == passed => format!("the {} gate passed", gate.word()),
         (all, passed) => {
             let mut others = answers.iter().filter(|one| one.what.word() != "passed");
-            let why = others.next().map_or("", |one| one.what.reason.as_str());
-            let why = why.trim_end_matches('.');
-            format!(
-                "the {} gate passed for {passed} of {all} ({why})",
-                gate.word()
-            )
+            let (word, why) = others.next().map_or(("", ""), |one| {
+                (one.what.word(), one.what.reason.trim_end_matches('.'))
+            });
+            let gate = gate.word();
+            match passed {
+                0 => format!("the {gate} gate: {word} ({why})"),
+                _ => format!("the {gate} gate passed for {passed} of {all} ({word}: {why})"),
+            }
         }
     }
 }

@@ -239,7 +239,11 @@ fn ids_of_cells_are_those_of_another_run_of_the_same_system() {
     let back = made("run-3", Story::RolledBack, begin);
     for ((one, other), back) in first.iter().zip(&second).zip(&back) {
         assert_eq!(ids_of_code(one), ids_of_code(other), "{}", one.name);
-        assert_eq!(ids_of_code(one), ids_of_code(back), "{}", one.name);
+        // Cells of what a run did not come to are not there; none has another id for that.
+        let known = ids_of_code(one);
+        let other: Vec<_> = ids_of_code(back);
+        let other = other.iter().filter(|id| !known.contains(id));
+        assert_eq!(other.count(), 0, "{}", one.name);
         assert!(!one.text.contains("\"id\": \"text-"), "{}", one.name);
         for id in ids_of_code(one) {
             assert!(!id.contains("run-1") && !id.contains("1-1-0"), "{id}");
@@ -250,10 +254,13 @@ fn ids_of_cells_are_those_of_another_run_of_the_same_system() {
 #[test]
 fn a_picture_stands_alone_in_its_bundle_with_its_size_and_its_sentence() {
     let (_project, pages) = pages_of(Story::Succeeded);
-    let text = &page(&pages, "06_Application_Deployment").text;
-    let notebook: serde_json::Value = serde_json::from_str(text).unwrap();
+    let notebooks = pages
+        .iter()
+        .map(|page| serde_json::from_str(&page.text).unwrap());
+    let cells = notebooks
+        .flat_map(|notebook: serde_json::Value| notebook["cells"].as_array().unwrap().clone());
     let mut pictures = 0;
-    for cell in notebook["cells"].as_array().unwrap() {
+    for cell in cells {
         let outputs = cell["outputs"].as_array().cloned().unwrap_or_default();
         for (place, output) in outputs.iter().enumerate() {
             let Some(png) = output["data"]["image/png"].as_str() else {
@@ -270,7 +277,7 @@ fn a_picture_stands_alone_in_its_bundle_with_its_size_and_its_sentence() {
             assert!(outputs[place + 1]["data"]["text/markdown"].is_array());
         }
     }
-    assert!(pictures >= 5, "{pictures}");
+    assert!(pictures >= 25, "{pictures}");
 }
 
 #[test]
