@@ -54,7 +54,7 @@ struct Context {
     outcome: String,
     /// The name of the key that seals the record; empty where none does.
     key: String,
-    facts: Vec<(String, String)>,
+    facts: Vec<[String; 3]>,
     /// How many earlier runs it is compared with.
     compared: usize,
     items: Items,

@@ -17,7 +17,7 @@ use crate::approval::{Answers, Approval};
 const MOST: usize = 10_000;
 
 /// The name of the run's own outside client; load tests have others.
-const OUTSIDE: &str = "client";
+pub(crate) const OUTSIDE: &str = "client";
 
 /// Something of the journal with its place.
 #[derive(Debug, Clone)]
@@ -189,6 +189,8 @@ pub struct Facts {
     pub approvals: Vec<At<Approval>>,
     /// The URL that the run's outside client asked last, where it began to send.
     pub asked: Option<String>,
+    /// The event with which the run ended.
+    pub finished: Option<u64>,
     /// Entries that were left out because there were too many.
     pub left_out: u64,
     attempts: BTreeMap<StepName, u32>,
@@ -235,6 +237,7 @@ impl Facts {
             evidence: Vec::new(),
             approvals: Vec::new(),
             asked: None,
+            finished: None,
             left_out: 0,
             attempts: BTreeMap::new(),
             under_way: Vec::new(),
@@ -371,6 +374,7 @@ impl Facts {
             EventBody::ClientStarted { client, url, .. } if client == OUTSIDE => {
                 self.asked = Some(url);
             }
+            EventBody::RunFinished { .. } => self.finished = Some(seq),
             EventBody::ClientCounted(counted) => keep!(counts, counted),
             EventBody::RollbackRehearsed {
                 duration_us,

@@ -24,10 +24,10 @@ const SERVICE: (f64, f64) = (240.0, 364.0);
 const INSTANCES: (f64, f64) = (384.0, 698.0);
 const STORE: (f64, f64) = (722.0, 838.0);
 /// The height of a column's heading, of a box, and what lies between two rows.
-const HEADING: f64 = 18.0;
+const HEADING: f64 = 22.0;
 const BOX: f64 = 56.0;
 const GAP: f64 = 14.0;
-const STORE_HIGH: f64 = 40.0;
+const STORE_HIGH: f64 = 50.0;
 /// The size of the text of instances.
 const SIZE: f64 = 10.0;
 /// The room for an instance's address.
@@ -65,7 +65,7 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let height = pixels(map.bottom + 8.0);
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
         scene::draw_header(canvas, TITLE, &entries)?;
-        map.draw(canvas, scene::header_height(&entries) + 4.0)
+        map.draw(canvas, scene::header_height(&entries) + 8.0)
     })?;
     Ok(Chart {
         kind,
@@ -84,8 +84,11 @@ impl<'a> Map<'a> {
     fn new(facts: &'a Facts, all: &[Instance], top: f64) -> Self {
         let addresses = topology::addresses(facts);
         let components = facts.state.components.iter();
-        let (services, stores): (Vec<&Component>, Vec<&Component>) =
+        let (mut services, stores): (Vec<&Component>, Vec<&Component>) =
             components.partition(|one| topology::is_service(one));
+        // Where users come in stands above what they do not see.
+        let entries = topology::entries(facts);
+        services.sort_by_key(|one| !entries.contains(&one.name.as_str()));
         let mut rows = Vec::new();
         let mut y = top + 10.0;
         for component in services.into_iter().take(MOST_SERVICES) {
@@ -146,7 +149,7 @@ impl<'a> Map<'a> {
         for (component, frame) in self.stores.values() {
             frame.cylinder(canvas)?;
             let lines = [component.name.clone(), topology::role(component).to_owned()];
-            frame.write(canvas, &lines, 7.0)?;
+            frame.below_lid().write(canvas, &lines, 7.0)?;
         }
         self.draw_ways_in(canvas)
     }

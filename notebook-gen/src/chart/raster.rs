@@ -21,6 +21,10 @@ const BAND: u32 = 256;
 /// The bytes that are kept of pictures that are not larger than most.
 const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 2) as usize;
 
+/// How hard a picture is compressed, from 1 to 9: a notebook with three of the largest stays small, and a sketch is
+/// made at once.
+const LEVEL: u8 = 9;
+
 type Rgb = [u8; 3];
 
 fn fonts() -> Arc<fontdb::Database> {
@@ -197,7 +201,7 @@ fn encode(
     encoder.set_color(png::ColorType::Indexed);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_filter(png::Filter::NoFilter);
-    encoder.set_compression(png::Compression::Balanced);
+    encoder.set_deflate_compression(png::DeflateCompression::Level(LEVEL));
     encoder.set_palette(palette.concat());
     let mut writer = encoder.write_header()?;
     let number = places.len() / 2;

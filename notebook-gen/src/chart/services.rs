@@ -173,7 +173,7 @@ impl<'a> Map<'a> {
                 Some(one) => {
                     frame.cylinder(canvas)?;
                     let lines = [one.name.clone(), topology::role(one).to_owned()];
-                    frame.write(canvas, &lines, 10.0)?;
+                    frame.below_lid().write(canvas, &lines, 10.0)?;
                 }
                 None => {
                     frame.outline(canvas, GREY, DASHED)?;

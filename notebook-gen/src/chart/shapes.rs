@@ -54,6 +54,14 @@ impl Frame {
         canvas.line(&corners, colour, 1.2, dash)
     }
 
+    /// Returns what of a cylinder is below its lid, where there is room for words.
+    pub(super) fn below_lid(self) -> Self {
+        Self {
+            top: self.top + 2.0 * CAP,
+            ..self
+        }
+    }
+
     /// Draws the sign of a store of data: a cylinder.
     pub(super) fn cylinder(self, canvas: &Canvas<'_>) -> Result<()> {
         let middle = f64::midpoint(self.left, self.right);

@@ -95,7 +95,7 @@ pub(super) fn asked_for(facts: &Facts) -> String {
     let environment = &facts.started.environment;
     match rule(facts) {
         Some(("none", event)) => {
-            format!("the policy of {environment} asks for none (event {event})")
+            format!("the policy of {environment} asks for no approval (event {event})")
         }
         Some((rule, event)) => {
             let by = match rule {

@@ -7,7 +7,7 @@ use code_deploy_record::{
     Direction, Outcome, PhaseNumber, Release, Report, RunOutcome, RunStarted,
 };
 
-use crate::facts::Facts;
+use crate::facts::{Facts, OUTSIDE};
 use crate::format::{between, clock, count, counted, duration, moment};
 use crate::view::rollback::going_back_now;
 use crate::view::{columns, criteria, row, tally};
@@ -93,48 +93,74 @@ pub(super) fn criteria_counted(facts: &Facts) -> Option<String> {
     Some(text)
 }
 
-/// Returns the facts of a run as label and value, at most thirteen.
-pub(crate) fn fact_lines(facts: &Facts) -> Vec<(String, String)> {
+/// Returns the facts of a run as label, value and where in the record they stand, at most thirteen.
+pub(crate) fn fact_lines(facts: &Facts) -> Vec<[String; 3]> {
     let started = &facts.started;
     let state = &facts.state;
-    let tally = tally(facts);
+    let event = |seq: Option<u64>| seq.map_or_else(String::new, |seq| format!("event {seq}"));
+    let begin = event(Some(0));
+    let end = event(facts.finished);
+    let until = match facts.finished {
+        Some(end) => format!("events 0 and {end}"),
+        None => begin.clone(),
+    };
+    let who = format!(
+        "{} on {}, code-deploy {}",
+        started.user, started.host, started.program
+    );
+    let place = format!(
+        "{}, target {}, strategy {}",
+        started.environment, started.target, started.strategy
+    );
+    let criteria = criteria_counted(facts);
+    let mut counts = facts.counts.iter();
+    let counted_last = counts.rfind(|count| count.what.client == OUTSIDE);
     let mut lines = vec![
-        ("Run".to_owned(), started.run.to_string()),
+        ("Run", started.run.to_string(), begin.clone()),
+        ("Who", who, begin.clone()),
+        ("When", when(facts), until),
+        ("Release", releases(started), begin.clone()),
+        ("Where", place, begin.clone()),
+        ("Outcome", outcome(facts), end),
         (
-            "Who".to_owned(),
-            format!(
-                "{} on {}, code-deploy {}",
-                started.user, started.host, started.program
-            ),
+            "Live",
+            live(facts),
+            event(facts.shifts.last().map(|one| one.seq)),
         ),
-        ("When".to_owned(), when(facts)),
-        ("Release".to_owned(), releases(started)),
         (
-            "Where".to_owned(),
-            format!(
-                "{}, target {}, strategy {}",
-                started.environment, started.target, started.strategy
-            ),
+            "Outside client",
+            client(facts),
+            event(counted_last.map(|one| one.seq)),
         ),
-        ("Outcome".to_owned(), outcome(facts)),
-        ("Live".to_owned(), live(facts)),
-        ("Outside client".to_owned(), client(facts)),
-        ("Rollback rehearsal".to_owned(), rehearsal(facts)),
         (
-            "Criteria".to_owned(),
-            criteria_counted(facts).unwrap_or_else(|| "drawn up when the run ends".to_owned()),
+            "Rollback rehearsal",
+            rehearsal(facts),
+            event(facts.rehearsals.last().map(|one| one.seq)),
         ),
-        ("Items".to_owned(), tally.to_string()),
         (
-            "Journal".to_owned(),
+            "Criteria",
+            criteria.unwrap_or_else(|| "drawn up when the run ends".to_owned()),
+            "the report's table of criteria".to_owned(),
+        ),
+        (
+            "Items",
+            tally(facts).to_string(),
+            "the tables of items".to_owned(),
+        ),
+        (
+            "Journal",
             format!("{}, head {}", counted(state.events, "event"), facts.head),
+            "all of it".to_owned(),
         ),
     ];
     if let Some(fault) = &started.planted_fault {
         let text = format!("{fault}, chosen on purpose for a demonstration");
-        lines.insert(7, ("Planted fault".to_owned(), text));
+        lines.insert(7, ("Planted fault", text, begin));
     }
+    let lines = lines.into_iter();
     lines
+        .map(|(label, value, source)| [label.to_owned(), value, source])
+        .collect()
 }
 
 /// Returns the sentence that opening or joining a run says.
@@ -262,11 +288,10 @@ fn rehearsal(facts: &Facts) -> String {
 }
 
 pub(super) fn run(facts: &Facts) -> Report {
-    let rows = fact_lines(facts);
-    let rows = rows.into_iter().map(|(label, value)| vec![label, value]);
+    let rows = fact_lines(facts).into_iter().map(Vec::from);
     Report::new().with_text(verdict(facts)).with_table(
         "",
-        columns(["Fact", "Value"]),
+        columns(["Fact", "Value", "Source"]),
         rows.collect(),
     )
 }

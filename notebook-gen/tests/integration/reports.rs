@@ -85,6 +85,35 @@ fn a_real_run_without_an_approval_says_what_the_policy_asks_for() {
     let run = RunFolder::at(std::path::Path::new(shipped)).unwrap();
     let pages = executed(&run, &[]).unwrap();
     let text = text_of(page(&pages, "02_Pre_Deployment_Validation"));
-    let said = "No approval was given in this run: the policy of dev asks for none (event ";
+    let said = "No approval was given in this run: the policy of dev asks for no approval (event ";
     assert!(text.contains(said), "{text}");
+}
+
+#[test]
+fn a_figure_of_the_first_table_names_the_event_that_tells_it() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    let kinds: Vec<String> = std::fs::read_to_string(run.journal_path())
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["kind"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let pages = executed(&run, &[]).unwrap();
+    let text = text_of(page(&pages, "Post_Deployment_Report"));
+    for (fact, kind) in [
+        ("Run", "run_started"),
+        ("Outcome", "run_finished"),
+        ("Live", "traffic_shifted"),
+        ("Outside client", "client_counted"),
+        ("Rollback rehearsal", "rollback_rehearsed"),
+    ] {
+        let start = format!("| {fact} |");
+        let line = text.lines().find(|line| line.starts_with(&start)).unwrap();
+        let (_, event) = line.rsplit_once("| event ").unwrap();
+        let event: usize = event.trim_end_matches(" |").parse().unwrap();
+        assert_eq!(kinds[event], kind, "{line}");
+    }
 }

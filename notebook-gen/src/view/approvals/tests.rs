@@ -122,7 +122,7 @@ fn without_an_approval_it_is_said_what_the_policy_asks_for() {
         "{text}"
     );
     for (rule, said) in [
-        ("none", "the policy of dev asks for none (event "),
+        ("none", "the policy of dev asks for no approval (event "),
         (
             "somebodyelse",
             "asks for one by another person than the one who deploys",
