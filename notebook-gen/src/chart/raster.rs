@@ -1,4 +1,4 @@
-//! From the drawing to a small picture: resvg at twice the size, at most 256 colours, no chunk
+//! From the drawing to a small picture: resvg at twice the size, a palette of few colours, no chunk
 //! that tells time or program.
 
 use std::collections::HashMap;
@@ -21,9 +21,17 @@ const BAND: u32 = 256;
 /// The bytes that are kept of pictures that are not larger than most.
 const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 2) as usize;
 
-/// How hard a picture is compressed, from 1 to 9: a notebook with three of the largest stays small, and a sketch is
-/// made at once.
-const LEVEL: u8 = 9;
+/// How hard a picture is compressed, from 1 to 9: harder takes several times as long and gains little.
+const LEVEL: u8 = 7;
+
+/// Colours of a palette at most, those of areas apart: shades of edges are the others, and few of them do.
+const MOST_SHADES: usize = 64;
+
+/// A shade that is nearer to a colour of the palette than this (14 of 255 in each of red, green and blue) is drawn in it.
+const NEAR: u32 = 3 * 14 * 14;
+
+/// A colour of more than one pixel of so many is that of an area: it stays as it is.
+const AREA: usize = 1000;
 
 type Rgb = [u8; 3];
 
@@ -170,12 +178,20 @@ impl Colours {
         place
     }
 
-    /// Returns the 256 most frequent colours and, for the place of each colour, that of the nearest one among them.
+    /// Returns the colours that are drawn, at most 256 and the frequent ones first, and, for the place of each colour,
+    /// that of the nearest one among them.
     fn palette(&self) -> (Vec<Rgb>, Vec<u8>) {
         let mut frequent = self.counts.clone();
         frequent.sort_by_key(|(colour, count)| (std::cmp::Reverse(*count), *colour));
-        let colours = frequent.iter().map(|(colour, _)| *colour);
-        let palette: Vec<Rgb> = colours.take(256).collect();
+        let pixels: usize = frequent.iter().map(|(_, count)| *count as usize).sum();
+        let mut palette: Vec<Rgb> = Vec::new();
+        for (colour, count) in &frequent {
+            let is_area = *count as usize > pixels / AREA;
+            let is_apart = || palette.iter().all(|other| distance(colour, other) >= NEAR);
+            if is_area && palette.len() < 256 || palette.len() < MOST_SHADES && is_apart() {
+                palette.push(*colour);
+            }
+        }
         let nearest = |colour: &Rgb| {
             let distances = palette.iter().map(|other| distance(colour, other));
             let best = distances.enumerate().min_by_key(|(_, distance)| *distance);
