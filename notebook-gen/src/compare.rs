@@ -58,7 +58,11 @@ fn cells_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
             }
             None => {
                 let kind = cell.get("cell_type").and_then(Value::as_str);
-                let what = format!("a {} cell, the {}th", kind.unwrap_or("nameless"), place + 1);
+                let what = format!(
+                    "a {} cell, number {}",
+                    kind.unwrap_or("nameless"),
+                    place + 1
+                );
                 let id = (!id.is_empty()).then(|| id.to_owned());
                 comparison.added.push((id, what));
             }

@@ -218,7 +218,9 @@ pub(crate) fn executed(
         Some(phase) => items_of(facts, Some(phase))?,
         None => (all.clone(), whole),
     };
-    let (findings, more_findings) = findings(facts, phase);
+    // Who takes over has to know of all that was found.
+    let of = phase.filter(|_| name != HANDS_OVER);
+    let (findings, more_findings) = findings(facts, of);
     let (troubles, more_troubles) = troubles(facts, phase);
     Ok(Value::from(Serde(Context {
         ready: false,

@@ -147,9 +147,20 @@ fn row_lines(columns: &[Column], row: &[String], widths: &[usize]) -> Vec<String
     (0..height).map(line).collect()
 }
 
-/// Returns a paragraph for each row: its first two entries, and below them each other by its title.
+/// Returns a paragraph for each row: its first two entries, whose titles stand above all, and below them each other by
+/// its title.
 fn paragraphs(columns: &[Column], rows: &[Vec<String>], width: usize) -> String {
     let mut lines = Vec::new();
+    let titles: Vec<&str> = columns
+        .iter()
+        .take(2)
+        .map(|one| one.title.as_str())
+        .collect();
+    let titles = titles.join("  ");
+    if !titles.trim().is_empty() {
+        lines.push(format!("  {titles}"));
+        lines.push(format!("  {}", "-".repeat(titles.chars().count())));
+    }
     for row in rows {
         let head: Vec<&str> = row.iter().take(2).map(String::as_str).collect();
         lines.push(hang(&head.join("  "), width, "  ", "      "));

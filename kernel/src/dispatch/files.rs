@@ -86,6 +86,14 @@ impl Dispatcher {
             let run = self.which(arguments.which.run.as_deref())?;
             Ok::<_, Failure>(self.project()?.notebooks_of(&run.started()?.run))
         };
+        // The folder of a run's notebooks, which may be a copy without a project, is the one that is meant; what lies in
+        // a project ready to be run is not.
+        let here = &self.machine.folder;
+        let is_of_run = here.join("seal").is_dir() && show::notebook::listed(here).is_ok();
+        let of_run = || match arguments.which.run {
+            None if is_of_run => Ok(here.clone()),
+            _ => of_run(),
+        };
         if arguments.notebooks.is_empty() {
             self.face.text(&show::notebook::listed(&of_run()?)?);
             return Ok(Exit::Done);

@@ -242,7 +242,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         None => {
             face.text(match by_signature {
                 true => "What is here is as it was signed. Whether it is what happened, only the record tells.",
-                false => "Everything is as it was written.",
+                false => "Everything that was checked is as it was written.",
             });
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::chart::canvas::{Anchor, Canvas, DASHED, GREY, INK, PALE, SOLID, fit, paint};
 use crate::chart::health::pixels;
 use crate::chart::raster::Raster;
-use crate::chart::scene;
+use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::services::{as_count, releases_legend, some_of};
 use crate::chart::shapes::{self, BAR, Frame, LINE, OPACITY};
 use crate::chart::topology::{self, Instance};
@@ -56,7 +56,11 @@ struct Map<'a> {
 pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Network;
     let all = topology::instances(facts);
-    let entries = releases_legend(facts);
+    let is_drawn = |release: &str| all.iter().any(|one| one.release.as_str() == release);
+    let mut entries = releases_legend(facts, is_drawn);
+    if all.iter().any(|one| one.stopped) {
+        entries.push(Entry::new("stopped", GREY, Sign::End));
+    }
     let map = Map::new(facts, &all, scene::header_height(&entries) + HEADING);
     if map.rows.is_empty() {
         let sentence = "No chart: the record holds no service of an inventory.";

@@ -52,7 +52,10 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
         let sentence = "No chart: the inventory was not taken.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
-    let entries = releases_legend(facts);
+    let services = facts.state.components.iter();
+    let served = services.flat_map(|one| topology::shares(facts, &one.name));
+    let served: Vec<&str> = served.map(|(release, _)| release.as_str()).collect();
+    let entries = releases_legend(facts, |release| served.contains(&release));
     let map = Map::new(facts, scene::header_height(&entries) + 8.0);
     let height = pixels(map.height + 14.0);
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
@@ -68,8 +71,8 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
     })
 }
 
-/// Returns the entries of a legend that give the colours of the releases.
-pub(super) fn releases_legend(facts: &Facts) -> Vec<Entry> {
+/// Returns the entries of a legend that give the colours of the releases that are drawn.
+pub(super) fn releases_legend(facts: &Facts, is_drawn: impl Fn(&str) -> bool) -> Vec<Entry> {
     let releases = facts.releases();
     let entry = |release: &String| {
         let colour = scene::colour_of(facts, release);
@@ -79,7 +82,8 @@ pub(super) fn releases_legend(facts: &Facts) -> Vec<Entry> {
             Sign::Bar(shapes::OPACITY),
         )
     };
-    releases.iter().map(entry).collect()
+    let drawn = releases.iter().filter(|release| is_drawn(release.as_str()));
+    drawn.map(entry).collect()
 }
 
 /// Returns whom each calls, in numbers of the map.

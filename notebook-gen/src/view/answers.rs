@@ -210,13 +210,33 @@ fn build(facts: &Facts) -> Result<String> {
     if let Some(why) = without_result(facts, 3) {
         return Ok(format!("The release was not built to the end: {why}."));
     }
+    let artifacts = counted(rows(facts, 3, "artifacts"), "artifact");
+    let took = took(facts, 3);
+    let came = match built(facts) {
+        Some(0) => format!(
+            "Nothing was built, because the deployment file names no build command; {artifacts} found and checked in \
+             {took}"
+        ),
+        Some(number) => format!(
+            "{} ended well in {took} with {artifacts} listed",
+            counted(number, "build")
+        ),
+        None => format!("The phase ended well in {took} with {artifacts} listed"),
+    };
     Ok(format!(
-        "The build ended well in {} with {} listed: {}; {}.",
-        took(facts, 3),
-        counted(rows(facts, 3, "artifacts"), "artifact"),
+        "{came}: {}; {}.",
         items(facts, 3)?,
         findings_of(facts, 3)
     ))
+}
+
+/// Returns how many services were built; nothing where the record does not say.
+fn built(facts: &Facts) -> Option<u64> {
+    let mut steps = facts.state.steps.iter();
+    steps.find_map(|(name, step)| {
+        let built = belongs(name, &["build"]).then(|| step.result.get("built"))?;
+        built?.as_array().map(|built| number_of(built.len()))
+    })
 }
 
 fn infrastructure(facts: &Facts) -> Result<String> {

@@ -8,7 +8,7 @@ use code_deploy_record::{Gate, Report, Role, SCANS, Severity};
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
-use crate::view::rollback::going_back_now;
+use crate::view::rollback::{going_back_now, rehearsed};
 use crate::view::verdicts::Verdicts;
 use crate::view::{columns, row};
 
@@ -108,7 +108,8 @@ pub(super) fn report(facts: &Facts) -> Result<Report> {
     );
     let titles = columns(["Criterion", "State", "How it is shown"]);
     let rule = "Shown is what was measured, and whose items in the catalogue are all met or cannot \
-                apply. An item that is open or waived leaves a criterion open.";
+                apply. An item that is open or waived leaves a criterion open; a finding of medium severity or above makes \
+                the one on scans not so, whatever its items say.";
     Ok(Report::new()
         .with_table(caption, titles, rows.collect())
         .with_text(rule))
@@ -285,15 +286,9 @@ fn runbooks(facts: &Facts) -> Result<Criterion> {
 
 fn rehearsal(facts: &Facts) -> Criterion {
     let name = "rollback verified";
-    match facts.state.rehearsed {
-        Some((time, failed, answered)) => {
-            let how = format!(
-                "rehearsed: traffic led back in {} while both releases ran, {} failed of {} in the seconds around it{}",
-                duration(time),
-                count(failed),
-                counted(failed + answered, "request"),
-                going_back_now(facts)
-            );
+    match facts.state.rehearsed.zip(rehearsed(facts)) {
+        Some(((_, failed, _), how)) => {
+            let how = format!("rehearsed: {how}{}", going_back_now(facts));
             Criterion::new(name, Some(failed == 0), how)
         }
         None if facts.started.from.is_none() => {

@@ -164,14 +164,18 @@ fn nearest(facts: &Facts, report: Report) -> Report {
     titles.extend(["Of limit", "Margin", "Event"].map(Column::number));
     let caption = "Checks of passed gates that came nearest to their limits";
     let report = report.with_table(caption, titles, rows.collect());
-    let all = counted(u64::try_from(told.len()).unwrap_or(u64::MAX), "check");
+    let all = counted(u64::try_from(told.len()).unwrap_or(u64::MAX), "kind");
     let share = of_limit(Some(NEAR));
     report.with_text(match near {
         0 => {
-            format!("Near misses: none. Of {all} with a figure, none came to {share} of its limit.")
+            format!(
+                "Near misses: none. Of {all} of checks with a figure, each by the answer in which it came nearest, \
+                 none came to {share} of its limit."
+            )
         }
         near => format!(
-            "Near misses: {near} of {all} with a figure came to {share} of the limit or nearer."
+            "Near misses: of {all} of checks with a figure, each by the answer in which it came nearest, {near} came \
+             to {share} of the limit or nearer."
         ),
     })
 }
@@ -350,9 +354,12 @@ mod tests {
         for words in ["smoke", "shop 1.1.0", "at most 1 s", "93 %", "7 %"] {
             assert!(line.contains(words), "{words}\n{text}");
         }
-        assert!(text.contains("Near misses: 1 of 1 check"), "{text}");
+        assert!(text.contains("nearest, 1 came to 80 %"), "{text}");
         let far = told(Some(0.2));
-        assert!(far.contains("Near misses: none. Of 1 check"), "{far}");
+        assert!(
+            far.contains("Near misses: none. Of 1 kind of checks"),
+            "{far}"
+        );
         assert!(far.contains("none came to 80 % of its limit"), "{far}");
     }
 

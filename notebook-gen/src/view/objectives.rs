@@ -246,10 +246,14 @@ fn available(
         missed: missed.ok_or("what the gate says of it is no share")?,
         is_exact: all < EXACT_BELOW,
         over: format!(
-            "requests to {} from its first traffic{} to {} UTC",
+            "requests to {} from its first traffic{} to {} UTC{}",
             facts.started.to,
             first_traffic(facts).map_or_else(String::new, |time| format!(" at {time}")),
-            clock(gate.what.since)
+            clock(gate.time),
+            match load {
+                Some(_) => ", those of the load test among them",
+                None => "",
+            }
         ),
     })
 }

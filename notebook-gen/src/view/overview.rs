@@ -1,6 +1,6 @@
 //! The run as a whole: its verdict in a sentence, its facts, its phases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
@@ -9,7 +9,7 @@ use code_deploy_record::{
 
 use crate::facts::{Facts, OUTSIDE};
 use crate::format::{between, clock, count, counted, duration, moment};
-use crate::view::rollback::going_back_now;
+use crate::view::rollback::{going_back_now, rehearsed};
 use crate::view::{columns, criteria, row, tally};
 
 /// Returns how the run ended in one word or two; `not finished` while it goes on.
@@ -122,11 +122,7 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<[String; 3]> {
         ("Release", releases(started), begin.clone()),
         ("Where", place, begin.clone()),
         ("Outcome", outcome(facts), end),
-        (
-            "Live",
-            live(facts),
-            event(facts.shifts.last().map(|one| one.seq)),
-        ),
+        ("Live", live(facts), last_shifts(facts)),
         (
             "Outside client",
             client(facts),
@@ -161,6 +157,22 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<[String; 3]> {
     lines
         .map(|(label, value, source)| [label.to_owned(), value, source])
         .collect()
+}
+
+/// Returns the events that tell the shares of each service last.
+fn last_shifts(facts: &Facts) -> String {
+    let last = facts.state.traffic.keys().filter_map(|service| {
+        let shifts = facts.shifts.iter();
+        let mut own = shifts.rev().filter(|shift| shift.what.service == *service);
+        own.next().map(|shift| shift.seq)
+    });
+    let last: BTreeSet<u64> = last.collect();
+    let last: Vec<String> = last.iter().map(u64::to_string).collect();
+    match last.as_slice() {
+        [] => String::new(),
+        [one] => format!("event {one}"),
+        several => format!("events {}", several.join(", ")),
+    }
 }
 
 /// Returns the sentence that opening or joining a run says.
@@ -272,14 +284,8 @@ fn client(facts: &Facts) -> String {
 }
 
 fn rehearsal(facts: &Facts) -> String {
-    match facts.state.rehearsed {
-        Some((time, failed, answered)) => format!(
-            "traffic led back in {} while both releases ran; {} failed of {} in the seconds around it{}",
-            duration(time),
-            count(failed),
-            counted(failed + answered, "request"),
-            going_back_now(facts)
-        ),
+    match rehearsed(facts) {
+        Some(how) => format!("{how}{}", going_back_now(facts)),
         None if facts.started.from.is_none() => {
             "not applicable: no release ran before to go back to".to_owned()
         }

@@ -207,11 +207,52 @@ fn before_release(facts: &Facts) -> u64 {
 /// Returns how long starting and checking the new release took in this run; 0 where it is not known.
 fn starting(facts: &Facts) -> u64 {
     let steps = ["release.green.", "release.health.", "release.smoke"];
-    let own = facts.state.steps.iter().filter(|(name, _)| {
-        let mut starts = steps.iter();
-        starts.any(|start| name.as_str().starts_with(start))
+    let own = facts.steps.iter().filter(|step| {
+        let is_own = |start: &&str| step.what.step.as_str().starts_with(start);
+        step.what.direction == Direction::Apply && steps.iter().any(|start| is_own(&start))
     });
-    own.filter_map(|(_, state)| state.duration_us).sum()
+    // Services are started beside one another: what counts is from the first begin to the last end.
+    let began = own.clone().map(|step| {
+        let took = i64::try_from(step.what.duration_us).unwrap_or(i64::MAX);
+        step.time - chrono::TimeDelta::microseconds(took)
+    });
+    match began.min().zip(own.map(|step| step.time).max()) {
+        Some((began, ended)) => between(began, ended),
+        None => 0,
+    }
+}
+
+/// Returns how the rollback was rehearsed, with its figures; nothing where it was not.
+pub(super) fn rehearsed(facts: &Facts) -> Option<String> {
+    let (time, failed, answered) = facts.state.rehearsed?;
+    let to = &facts.started.to;
+    let at = facts.rehearsals.last().map_or(u64::MAX, |one| one.seq);
+    let share = share_before(facts, at);
+    let share = share.map_or_else(String::new, |share| {
+        format!(" and {to} had {share} % of it")
+    });
+    Some(format!(
+        "traffic led back in {} while both releases ran{share}; {} failed of {} in the seconds around it",
+        duration(time),
+        count(failed),
+        counted(failed + answered, "request")
+    ))
+}
+
+/// Returns the share of traffic that the release had before an event, when it last had any.
+fn share_before(facts: &Facts, seq: u64) -> Option<u16> {
+    let shifts = facts.shifts.iter().rev().filter(|shift| shift.seq < seq);
+    let mut shares = shifts.filter_map(|shift| shift.what.served.get(&facts.started.to).copied());
+    shares.find(|share| *share > 0)
+}
+
+/// Returns a time that was not measured as such: seconds, without their fractions.
+fn about(took: u64) -> String {
+    match took.saturating_add(500_000) / 1_000_000 {
+        0 => "1 s".to_owned(),
+        seconds @ 1..60 => format!("{seconds} s"),
+        seconds => duration(seconds * 1_000_000),
+    }
 }
 
 /// Returns, as a clause, what going back takes after a run that has succeeded: by then it is more than the
@@ -229,8 +270,9 @@ pub(super) fn going_back_now(facts: &Facts) -> String {
     match before_release(facts) + again {
         0 => "; going back now is a run of its own, which was not rehearsed".to_owned(),
         took => format!(
-            "; going back now is a run of its own and takes about {} (not rehearsed)",
-            duration(took)
+            "; going back now is a run of its own, which was not rehearsed: about {}, by what its phases and starting \
+             took here",
+            about(took)
         ),
     }
 }
@@ -363,8 +405,10 @@ fn measured(facts: &Facts, report: Report) -> Report {
         return report.with_text(format!("Rehearsal of the rollback: {why}."));
     }
     let rows = facts.rehearsals.iter().map(|rehearsal| {
+        let share = share_before(facts, rehearsal.seq);
         vec![
             clock(rehearsal.time),
+            share.map_or_else(String::new, |share| format!("{share} %")),
             duration(rehearsal.what.duration_us),
             count(rehearsal.what.failed),
             count(rehearsal.what.answered),
@@ -373,9 +417,10 @@ fn measured(facts: &Facts, report: Report) -> Report {
     });
     let mut titles = columns(["Time (UTC)"]);
     let numbers = [
-        "All traffic back in",
-        "Failed meanwhile",
-        "Answered meanwhile",
+        "Share led back",
+        "Back in",
+        "Failed around it",
+        "Answered around it",
         "Event",
     ];
     titles.extend(numbers.into_iter().map(Column::number));

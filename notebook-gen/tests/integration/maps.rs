@@ -124,7 +124,7 @@ fn the_rollout_of_a_run_that_went_back_shows_the_way_back() {
             .sentence
             .contains("0 instances of 1.1.0 (3 stopped)")
     );
-    assert!(svg(&network).matches(">\nstopped\n").count() == 3);
+    assert!(svg(&network).matches(">\nstopped\n").count() == 4);
 }
 
 #[test]

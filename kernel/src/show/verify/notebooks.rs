@@ -309,8 +309,8 @@ impl Why {
                 "Their record is not here: that they follow from it was not checked".to_owned()
             }
             Self::Damaged => {
-                "Their record is not what was written, so that they follow from it was \
-                              not checked"
+                "Their record is not what was written, or not all of it is here: that they follow from it was not \
+                 checked"
                     .to_owned()
             }
             Self::Earlier { events, .. } => format!(
@@ -324,7 +324,7 @@ impl Why {
     fn of_one(self) -> &'static str {
         match self {
             Self::NotHere => "its record is not here",
-            Self::Damaged => "its record is not what was written",
+            Self::Damaged => "its record is not what was written, or not all of it is here",
             Self::Earlier { .. } => "its run went on",
         }
     }

@@ -6,7 +6,7 @@ use super::{alerting, capital, findings, gate, number_of, rows, section, without
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{between, count, counted, duration};
-use crate::view::rollback::going_back_now;
+use crate::view::rollback::{going_back_now, rehearsed};
 use crate::view::steps::of_limit;
 use crate::view::{items, lessons, objectives, overview, tally, verdict};
 
@@ -90,13 +90,10 @@ pub(super) fn objectives(facts: &Facts) -> String {
         .iter()
         .filter_map(|check| Some((check.used?, *check)));
     let nearest = told.max_by(|one, other| one.0.total_cmp(&other.0));
-    let nearest = nearest.map_or_else(String::new, |(used, check)| {
+    let nearest = nearest.map_or_else(String::new, |(_, check)| {
         format!(
-            ", nearest to its limit {} ({}, {}: {} of the limit)",
-            check.name,
-            check.measured,
-            check.limit,
-            of_limit(Some(used))
+            ", nearest to its limit {} ({} measured, {} asked for)",
+            check.name, check.measured, check.limit
         )
     });
     format!(
@@ -213,8 +210,8 @@ fn rollback(facts: &Facts) -> String {
             )
         }
         (Some(RunOutcome::Succeeded), Some(from)) => format!(
-            "There is a way back from {to} to {from}: {}{}.",
-            rehearsed(facts),
+            "There is a way back from {to} to {from}. Rehearsal: {}{}.",
+            rehearsal(facts),
             going_back_now(facts)
         ),
         (Some(RunOutcome::Abandoned), _) => {
@@ -222,9 +219,9 @@ fn rollback(facts: &Facts) -> String {
                 .to_owned()
         }
         (None | Some(RunOutcome::NeedsPerson), _) => format!(
-            "There is a way back while the run is under way: the undo of {}; {}.",
+            "There is a way back while the run is under way: the undo of {}. Rehearsal: {}.",
             counted(number_of(facts.state.to_undo().len()), "step"),
-            rehearsed(facts)
+            rehearsal(facts)
         ),
     }
 }
@@ -242,16 +239,8 @@ fn gone_back(facts: &Facts) -> String {
     )
 }
 
-fn rehearsed(facts: &Facts) -> String {
-    match facts.state.rehearsed {
-        Some((time, failed, answered)) => format!(
-            "the rehearsal led all traffic back in {}, {} of {} failed meanwhile",
-            duration(time),
-            count(failed),
-            counted(failed + answered, "request")
-        ),
-        None => "it was not rehearsed".to_owned(),
-    }
+fn rehearsal(facts: &Facts) -> String {
+    rehearsed(facts).unwrap_or_else(|| "none was made".to_owned())
 }
 
 fn report(facts: &Facts) -> String {

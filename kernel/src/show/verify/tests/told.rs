@@ -216,7 +216,10 @@ fn a_folder_of_exported_runs_is_checked_with_the_record_of_each() {
     std::fs::rename(stage.pages(), &run).unwrap();
     let (code, said) = told(std::slice::from_ref(&outer));
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("Everything is as it was written."), "{said}");
+    assert!(
+        said.contains("Everything that was checked is as it was written."),
+        "{said}"
+    );
 
     let journal = run.join("record").join(RunFolder::JOURNAL);
     for line in ["\"seq\":0,", "\"seq\":4,"] {
