@@ -205,6 +205,10 @@ pub fn is_help(error: &clap::Error) -> bool {
 }
 
 fn unknown(word: &str) -> Failure {
+    if FOR_TERMINALS.contains(&word) && word != "internal" {
+        let what = format!("`{word}` is for terminals, and is not given in a cell");
+        return Failure::usage(what, format!("In a terminal: `code-deploy {word} --help`."));
+    }
     let words = magic_words();
     let near = nearest(word, &words).map(|near| format!("Did you mean `%{near}`? "));
     let words = words.iter().map(String::as_str).chain([HELP]);
@@ -340,6 +344,14 @@ mod tests {
             "let x = 1;",
         ] {
             assert!(!waits_for_body(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_command_for_terminals_says_so() {
+        for cell in ["%kernel list", "%help schema"] {
+            let failure = read(cell).unwrap_err();
+            assert!(failure.problem.what.contains("is for terminals"), "{cell}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::face::{Face, FaceApprover};
 use crate::failure::{Exit, Failure};
 use crate::kill_at_write;
 use crate::machine::Machine;
-use crate::project::{Project, To, target_of};
+use crate::project::{KUBERNETES, Project, To, target_of};
 use crate::seal_key::seal_key;
 use crate::show::status::standing;
 
@@ -378,16 +378,28 @@ pub fn no_beginning() -> Failure {
 
 /// Says what is true of a run that was stopped at a safe point.
 fn stands_paused(state: &RunState) -> String {
-    let stays = "The run is not ended, and what was done stays.";
+    let stays = "The run is not ended, and nothing of it was taken back.";
     let is_split =
         |shares: &BTreeMap<Release, u16>| shares.values().filter(|share| **share > 0).count() > 1;
     if !state.traffic.values().any(|(served, _)| is_split(served)) {
         return stays.to_owned();
     }
+    format!("{stays} Traffic is split: {}.", left_alone(state))
+}
+
+/// Says what becomes of traffic that is split where no process goes on with the run.
+pub fn left_alone(state: &RunState) -> String {
+    let target = state
+        .started
+        .as_ref()
+        .map(|started| started.target.as_str());
+    // A router of ours knows which release is the stable one; nothing in a cluster does.
+    if target == Some(KUBERNETES) {
+        return "it stays so until the run goes on or goes back".to_owned();
+    }
     let lease = code_deploy_engine::release::LEASE.as_secs();
     format!(
-        "{stays} Where no process goes on with it, the traffic that is split now goes to the stable release after \
-         {lease} s."
+        "unless a process goes on with the run within {lease} s, all of it goes to the stable release by itself"
     )
 }
 
@@ -397,12 +409,17 @@ fn going_on(state: &RunState, joined: &RunId) -> Option<String> {
     state.started.as_ref().filter(|s| s.run == *joined)?;
     let mut steps = state.plan.iter().flat_map(|plan| &plan.steps);
     let next = steps.find(|step| !state.step_done(&step.step));
+    let pause = if state.paused {
+        " What is asked for now lifts its pause."
+    } else {
+        ""
+    };
     let next_step = match (&state.rollback, next) {
         (None, Some(step)) => format!("; its next step is {}", step.step),
         _ => String::new(),
     };
     Some(format!(
-        "{open} This is of that run{next_step}. To go back instead: `code-deploy rollback`."
+        "{open} This is of that run{next_step}.{pause} To go back instead: `code-deploy rollback`."
     ))
 }
 
@@ -445,7 +462,8 @@ pub fn exit_of(ended: Ended, run: &RunFolder) -> Result<Exit, Failure> {
             Exit::RolledBack,
             "CD0408",
             format!("the run was rolled back: {reason}"),
-            "The run is ended; everything is as before it, and that was verified.",
+            "The run is ended; traffic, instances and versions of databases are as before it, and that was verified. What \
+             users and the outside client have stored meanwhile stays.",
             "Deploy again when that is dealt with. What was measured and what was asked for: the \
              summary, `code-deploy status`, and the notebooks of the run.",
         ),

@@ -38,11 +38,11 @@ struct Failed {
 
 impl Failed {
     fn new(request: &Incoming) -> Self {
-        let now = Instant::now();
+        // From when it came: what comes long after it was not sent with it, however long it took to fail.
         Self {
             session: request.parent.header.session.clone(),
-            until: now + PAGE_WINDOW,
-            limit: now + PAGE_LIMIT,
+            until: request.received + PAGE_WINDOW,
+            limit: request.received + PAGE_LIMIT,
         }
     }
 

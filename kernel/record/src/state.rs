@@ -134,6 +134,8 @@ pub struct GateState {
     pub subject: String,
     /// Whether it passed.
     pub passed: bool,
+    /// The answer in a word or two: a gate that could not compare has let the run go on, and has not passed.
+    pub word: &'static str,
     /// In one sentence.
     pub reason: String,
     /// When it answered.
@@ -365,6 +367,7 @@ impl RunState {
             gate: gate.gate,
             subject: gate.subject.clone(),
             passed: gate.passed,
+            word: gate.word(),
             reason: gate.reason.clone(),
             time,
         };

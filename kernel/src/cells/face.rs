@@ -16,6 +16,7 @@ use super::live::Live;
 use super::look::Look;
 use crate::face::Face;
 use crate::magic::as_magics;
+use crate::show::status;
 use crate::terminal::{NEITHER, TRIES, parse_answer};
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
@@ -141,11 +142,13 @@ impl CellFace {
 
 /// Returns a report as an output: Markdown where it is shown, text where it is not.
 pub fn report_bundle(title: &str, report: &Report) -> MimeBundle {
-    let (markdown, text) = (report_to_markdown(report), report_to_text(report));
-    MimeBundle::text(format!("{title}\n\n{}", as_magics(&text))).with(
-        "text/markdown",
-        format!("### {title}\n\n{}", as_magics(&markdown)),
-    )
+    let (mut markdown, mut text) = (report_to_markdown(report), report_to_text(report));
+    // What the record holds reads as in the notebooks that are made of it; where a run stands is told to whoever asks.
+    if title == status::TITLE {
+        (markdown, text) = (as_magics(&markdown), as_magics(&text));
+    }
+    MimeBundle::text(format!("{title}\n\n{text}"))
+        .with("text/markdown", format!("### {title}\n\n{markdown}"))
 }
 
 /// Returns a chart's picture as an output with its metadata, when there is one.

@@ -243,7 +243,7 @@ impl Live {
     /// What stays in the notebook does not call the past now.
     fn traffic_word(&self) -> &'static str {
         match self.ended {
-            Some(_) => "Traffic at its end",
+            Some(_) => "Traffic when this ended",
             None => "Traffic now",
         }
     }

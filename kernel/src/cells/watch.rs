@@ -108,7 +108,9 @@ impl Watch<'_> {
         if let Some(said) = said {
             let later = said.elapsed().as_secs_f64();
             self.out
-                .stdout(format!("It ended {later:.1} s after that.\n"))
+                .stdout(format!(
+                    "The command that could not stop at once ended {later:.1} s later.\n"
+                ))
                 .await;
         }
         if live.is_some() {

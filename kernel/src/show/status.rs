@@ -9,6 +9,7 @@ use code_deploy_record::{
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
+use crate::session::left_alone;
 use crate::show::follow;
 use crate::show::live::{Live, utc};
 
@@ -35,9 +36,12 @@ pub async fn status(
 /// Shows where a run stands, and what runs where that was asked.
 pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
     if !face.value("status", &as_value(state, live)) {
-        face.report("Status", &report(state, live));
+        face.report(TITLE, &report(state, live));
     }
 }
+
+/// The title of the report on where a run stands.
+pub const TITLE: &str = "Status";
 
 /// Returns where a run stands as a report.
 fn report(state: &RunState, live: Option<&Live>) -> Report {
@@ -160,7 +164,8 @@ fn led_elsewhere(state: &RunState, live: &Live) -> Option<String> {
     let elsewhere = live.led_elsewhere(state);
     (is_left && !elsewhere.is_empty()).then(|| {
         format!(
-            "not as the run has set it last; served now: {}",
+            "not as the run has set it last. No process goes on with it, and {}. Served now: {}",
+            left_alone(state),
             elsewhere.join("; ")
         )
     })
@@ -202,7 +207,7 @@ fn under_way(state: &RunState) -> Option<String> {
 
 fn last_gate(state: &RunState) -> Option<String> {
     let gate = state.gates.iter().max_by_key(|gate| gate.time)?;
-    let answer = if gate.passed { "passed" } else { "NOT PASSED" };
+    let answer = if gate.passed { gate.word } else { "NOT PASSED" };
     let (name, time) = (gate.gate.word(), gate.time.format("%H:%M:%S UTC"));
     Some(format!(
         "{name} {answer} at {time} ({}): {}",

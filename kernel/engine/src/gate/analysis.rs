@@ -37,15 +37,17 @@ pub struct Soak {
 impl Soak {
     /// Returns from when on a release is looked at whose traffic a step takes away: as far back from
     /// where the step began, whatever the step has done since, as the new one is then watched, and a
-    /// minute at least, because it may have had few requests by then.
+    /// minute at least, because it may have had few requests by then. Never from before the run, which has measured
+    /// nothing of that time.
     #[must_use]
     pub fn look_back(context: &Context, step: &StepName, length: Duration) -> DateTime<Utc> {
         let began = context.state().steps.get(step).map(|step| step.started);
         let began = began.unwrap_or_else(|| context.clock.now());
         let length = chrono::Duration::from_std(length.max(LOOK_BACK)).ok();
-        length
+        let back = length
             .and_then(|length| began.checked_sub_signed(length))
-            .unwrap_or(began)
+            .unwrap_or(began);
+        context.state().since.map_or(back, |begin| back.max(begin))
     }
 }
 
