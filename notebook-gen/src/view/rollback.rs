@@ -209,7 +209,7 @@ fn starting(facts: &Facts) -> u64 {
     let steps = ["release.green.", "release.health.", "release.smoke"];
     let own = facts.steps.iter().filter(|step| {
         let is_own = |start: &&str| step.what.step.as_str().starts_with(start);
-        step.what.direction == Direction::Apply && steps.iter().any(|start| is_own(&start))
+        step.what.direction == Direction::Apply && steps.iter().any(is_own)
     });
     // Services are started beside one another: what counts is from the first begin to the last end.
     let began = own.clone().map(|step| {

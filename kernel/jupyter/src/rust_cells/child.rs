@@ -68,10 +68,7 @@ impl Host {
     /// # Cancel safety
     /// May be dropped and asked again.
     pub(super) async fn wait_ready(&mut self) {
-        self.failed = match self.get_ready().await {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        self.failed = self.get_ready().await.err();
     }
 
     /// Waits until it can work. The error means that it is of no use.
