@@ -33,6 +33,9 @@ fn upgrade_and_restart(machine: &mut Machine, place: &Place) -> Restarted {
     place.edit("        - { percent: 50, soak: 1s }\n", "");
     // Both releases fail alike meanwhile, but for chance.
     place.edit("error_share_margin: 1.0", "error_share_margin: 25.0");
+    // While the engine is away nobody finds a name, and what fails then counts for the objectives, too.
+    place.edit("availability: 99.9", "availability: 50");
+    place.edit("availability: 99.9", "availability: 50");
     // New connections wait for seconds, and the new release has fewer old ones.
     place.edit("latency_floor: 400ms", "latency_floor: 30s");
     let mut upgrade = Deploying::begin_in(place, &place.demo(), &["dev", "docker-desktop"]);
