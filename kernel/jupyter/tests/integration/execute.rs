@@ -126,6 +126,18 @@ async fn cells_of_a_page_that_were_on_their_way_when_one_failed_are_aborted() {
 }
 
 #[tokio::test]
+async fn a_cell_that_is_run_once_another_has_failed_runs_however_soon() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    // Longer than cells count as sent together.
+    let failing = client.send_page_cell("%block 1\n%error boom").await;
+    assert_eq!(client.reply_to(&failing).await["ename"], "EchoError");
+    let next = client.send_page_cell("%print on").await;
+    client.outputs(&failing).await;
+    assert_eq!(client.ran(&next).await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
 async fn what_is_no_cell_of_the_page_that_failed_runs() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;
