@@ -160,12 +160,16 @@ const HELP: &str = "help";
 /// Returns a text in which the command lines between backticks are those of a cell: `%status` for
 /// `code-deploy status`. Commands that are for terminals alone stay as they are.
 pub fn as_magics(text: &str) -> String {
+    // Most texts name none, and the table of commands is made anew for each that does.
+    if !text.contains(COMMAND_LINE) {
+        return text.to_owned();
+    }
     let mut parts = text.split(COMMAND_LINE);
     let mut told = parts.next().unwrap_or_default().to_owned();
     let magics = magic_words();
     for part in parts {
-        let word = part.split(|letter: char| letter == '`' || letter.is_whitespace());
-        let word = word.clone().next().unwrap_or_default();
+        let mut words = part.split(|letter: char| letter == '`' || letter.is_whitespace());
+        let word = words.next().unwrap_or_default();
         if word == "--help" {
             told.push_str(&format!("`%{HELP}"));
             told.push_str(&part[word.len()..]);

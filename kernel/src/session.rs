@@ -463,7 +463,8 @@ pub fn exit_of(ended: Ended, run: &RunFolder) -> Result<Exit, Failure> {
             "CD0408",
             format!("the run was rolled back: {reason}"),
             "The run is ended; traffic, instances and versions of databases are as before it, and that was verified. What \
-             users and the outside client have stored meanwhile stays.",
+             users and the outside client have stored meanwhile stays, but for what a migration that was taken back had \
+             added.",
             "Deploy again when that is dealt with. What was measured and what was asked for: the \
              summary, `code-deploy status`, and the notebooks of the run.",
         ),
