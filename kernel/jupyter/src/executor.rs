@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, FixedOffset, TimeDelta};
 use jupyter_protocol::messaging::{CompleteRequest, InspectRequest, IsCompleteRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,12 +29,17 @@ const ABORT_WINDOW: Duration = Duration::from_millis(3);
 const PAGE_WINDOW: Duration = Duration::from_millis(250);
 /// How long a page can go on sending its *Run All*.
 const PAGE_LIMIT: Duration = Duration::from_secs(2);
+/// A page makes the messages of one *Run All* in one go, before its server sees the first: those whose dates, both by
+/// the page's clock, are further apart are of two decisions.
+const PAGE_APART: TimeDelta = TimeDelta::milliseconds(100);
 
 /// A cell of a page failed a moment ago: those that are still on their way from it are not run.
 struct Failed {
     session: String,
     until: Instant,
     limit: Instant,
+    /// When the page made the last message of those that were sent together.
+    sent: Option<DateTime<FixedOffset>>,
 }
 
 impl Failed {
@@ -43,16 +49,24 @@ impl Failed {
             session: request.parent.header.session.clone(),
             until: request.received + PAGE_WINDOW,
             limit: request.received + PAGE_LIMIT,
+            sent: request.parent.header.sent(),
         }
     }
 
     /// Returns whether a request was sent with the failed cell, and waits for another one if it was.
     fn takes(&mut self, request: &Incoming) -> bool {
+        let header = &request.parent.header;
+        let sent = header.sent();
+        let is_apart = sent
+            .zip(self.sent)
+            .is_some_and(|(sent, last)| sent - last > PAGE_APART);
         let takes = request.received < self.until
             && cell_id(request).is_some()
-            && request.parent.header.session == self.session;
+            && header.session == self.session
+            && !is_apart;
         if takes {
             self.until = (request.received + PAGE_WINDOW).min(self.limit);
+            self.sent = sent;
         }
         takes
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use chrono::{DateTime, FixedOffset};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,16 @@ pub(crate) struct Header {
     pub(crate) session: String,
     #[serde(default)]
     pub(crate) subshell_id: Option<String>,
+    /// Of any type: a date that is none is no reason to refuse a message.
+    #[serde(default)]
+    date: Value,
+}
+
+impl Header {
+    /// When the client made the message, by its own clock: to be compared with other messages of its session only.
+    pub(crate) fn sent(&self) -> Option<DateTime<FixedOffset>> {
+        DateTime::parse_from_rfc3339(self.date.as_str()?).ok()
+    }
 }
 
 /// What replies and outputs need of the request they belong to.

@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use jupyter_zmq_client::ExecuteRequest;
 use serde_json::json;
 
@@ -133,6 +134,18 @@ async fn a_cell_that_is_run_once_another_has_failed_runs_however_soon() {
     let failing = client.send_page_cell("%block 1\n%error boom").await;
     assert_eq!(client.reply_to(&failing).await["ename"], "EchoError");
     let next = client.send_page_cell("%print on").await;
+    client.outputs(&failing).await;
+    assert_eq!(client.ran(&next).await.text("stdout"), "on\n");
+}
+
+#[tokio::test]
+async fn a_cell_that_the_page_sent_by_another_decision_runs_though_it_comes_at_once() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    let later = TimeDelta::milliseconds(150);
+    let failing = client.send_page_cell("%error boom").await;
+    assert_eq!(client.reply_to(&failing).await["ename"], "EchoError");
+    let next = client.send_page_cell_late("%print on", later).await;
     client.outputs(&failing).await;
     assert_eq!(client.ran(&next).await.text("stdout"), "on\n");
 }

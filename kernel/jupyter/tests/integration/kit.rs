@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use code_deploy_wire::{Interrupts, Spec};
 use jupyter_protocol::connection_info::Transport;
 use jupyter_zmq_client::{
@@ -259,15 +260,7 @@ impl Client {
 
     /// Sends a request on shell and returns its id.
     pub async fn send(&mut self, content: impl Into<JupyterMessageContent>) -> String {
-        self.send_with(json!({}), content).await
-    }
-
-    async fn send_with(
-        &mut self,
-        metadata: Value,
-        content: impl Into<JupyterMessageContent>,
-    ) -> String {
-        let message = JupyterMessage::new(content, None).with_metadata(metadata);
+        let message = JupyterMessage::new(content, None);
         let id = message.header.msg_id.clone();
         self.shell.send(message).await.unwrap();
         id
@@ -283,11 +276,21 @@ impl Client {
 
     /// Sends a cell as a page does, which says which of its cells it is.
     pub async fn send_page_cell(&mut self, code: &str) -> String {
+        self.send_page_cell_late(code, TimeDelta::zero()).await
+    }
+
+    /// Sends a cell as a page does that decided so this long after now, by its own clock.
+    pub async fn send_page_cell_late(&mut self, code: &str, by: TimeDelta) -> String {
         let request = ExecuteRequest {
             code: code.into(),
             ..ExecuteRequest::default()
         };
-        self.send_with(json!({"cellId": "5e1f"}), request).await
+        let mut message =
+            JupyterMessage::new(request, None).with_metadata(json!({"cellId": "5e1f"}));
+        message.header.date += by;
+        let id = message.header.msg_id.clone();
+        self.shell.send(message).await.unwrap();
+        id
     }
 
     /// Sends a cell that may ask.

@@ -23,6 +23,9 @@ BEFORE_TRAFFIC += ["%preflight", "%build", "%provision", "%migrate"]
 TRAFFIC_MOVES = "index => /traffic now/i.test(window.cellsNow()[index].outputs[0] ?? '')"
 OTHER_TEXT = "([index, text]) => (window.cellsNow()[index].outputs[0] ?? '') !== text"
 ENDED = "index => (cell => /^\\[\\d+\\]:$/.test(cell.prompt) && !cell.blank)(window.cellsNow()[index])"
+# What is run within a moment of a cell that failed counts as sent with it: it is not run, and its prompt is empty again.
+NOT_RUN = "index => window.cellsNow()[index].prompt === '[ ]:'"
+SETTLED = f"index => ({ENDED})(index) || ({NOT_RUN})(index)"
 BEGUN = "index => window.cellsNow()[index].prompt === '[*]:'"
 CHARTED = "([index, before]) => (live => !['', before].includes(live.chart) && live)(window.liveNow(index))"
 DARK_SHOWN = "document.body.dataset.jpThemeLight === 'false'"
@@ -101,6 +104,9 @@ class Notebook:
     def run(self, source):
         """Runs a cell to its end; returns what it shows."""
         index = self.begin(source)
+        self.page.wait_for_function(SETTLED, arg=index, timeout=CELLS_RUN)
+        if self.page.evaluate(NOT_RUN, index):
+            self.begin(source)
         self.page.wait_for_function(ENDED, arg=index, timeout=CELLS_RUN)
         return self.cells()[index]["outputs"]
 
