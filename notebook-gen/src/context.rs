@@ -54,6 +54,8 @@ struct Context {
     outcome: String,
     /// The name of the key that seals the record; empty where none does.
     key: String,
+    /// The digest of the journal's last line, whole.
+    head: String,
     facts: Vec<[String; 3]>,
     /// How many earlier runs it is compared with.
     compared: usize,
@@ -246,6 +248,7 @@ pub(crate) fn executed(
             .map(code_deploy_record::PublicKeys::name)
             .unwrap_or_default(),
         facts: view::fact_lines(facts),
+        head: facts.head.to_string(),
         compared,
         items: notable(&lines, tally, with_open, phase.is_none()),
         listed_in: if with_open {

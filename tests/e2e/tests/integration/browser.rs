@@ -243,6 +243,60 @@ fn an_executed_notebook_is_opened_unchanged_and_its_cells_deploy_nothing() {
     assert_eq!(place.demo_runs().len(), runs.len(), "a run was begun");
 }
 
+#[test]
+fn every_notebook_is_read_in_both_themes_by_who_runs_nothing() {
+    let place = Place::new();
+    place.lay_out_upgrade();
+    place.lay_out_notebooks();
+    let names = lay_out_shipped(&place);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(names.len(), 18, "{names:?}");
+    let read = seen_in_lab(&place, "read.py", &names);
+    let read: Vec<Value> = read
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(read.len(), 2 * names.len());
+    for page in &read {
+        is_read(page);
+    }
+}
+
+/// Copies the executed notebooks that this repository holds, without their record; returns their names.
+fn lay_out_shipped(place: &Place) -> Vec<String> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
+    let files = std::fs::read_dir(shipped).unwrap();
+    let mut names = Vec::new();
+    for path in files.map(|file| file.unwrap().path()) {
+        if path.extension().is_some_and(|end| end == "ipynb") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            std::fs::copy(&path, place.demo().join(name)).unwrap();
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    names
+}
+
+/// Asserts what every reader needs of a page: pictures that are drawn, contrast, headings in order, header cells.
+#[track_caller]
+fn is_read(page: &Value) {
+    let place = format!("{} in the {} theme", page["notebook"], page["theme"]);
+    assert_eq!(page["pictures"], page["drawn"], "{place}");
+    assert!(page["texts"].as_u64().unwrap() > 50, "{place}: {page:#}");
+    for text in page["faintest"].as_array().unwrap() {
+        let contrast = text["contrast"].as_f64().unwrap();
+        assert!(contrast >= CONTRAST, "{place}: {text}");
+    }
+    let levels = page["levels"].as_array().unwrap();
+    let levels: Vec<_> = levels.iter().map(|one| one.as_u64().unwrap()).collect();
+    assert_eq!(levels.first(), Some(&1), "{place}");
+    for (above, below) in levels.iter().zip(levels.iter().skip(1)) {
+        assert!(*below <= above + 1, "{place}: {levels:?}");
+    }
+    assert_eq!(page["headless"], serde_json::json!([]), "{place}");
+}
+
 fn ran_to_its_end(seen: &Seen) {
     let name = &seen.notebook;
     assert!(!seen.ran.is_empty(), "{name} has no cells");
