@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::joined;
+use crate::pauses;
 use crate::publish;
 use crate::seal_key::seal_key;
 use crate::session::{Session, Wish, exit_of, no_beginning};
@@ -93,9 +94,8 @@ pub async fn open(
     wish: &Wish,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    if let Some((_, state)) = ended_run(session, wish)? {
-        let live = show::live::look(session, &state).await;
-        show::status::show(&state, Some(&live), &*session.face);
+    if let Some((folder, state)) = ended_run(session, wish)? {
+        show_standing(session, &folder).await?;
         session.face.text(&shows_only(&state));
         return Ok(Exit::Done);
     }
@@ -104,10 +104,16 @@ pub async fn open(
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
     let folder = session.project.runs().run(&run)?;
-    let state = folder.state()?;
-    let live = show::live::look(session, &state).await;
-    show::status::show(&state, Some(&live), &*session.face);
+    show_standing(session, &folder).await?;
     Ok(Exit::Done)
+}
+
+/// Shows where a run stands, and what runs now.
+async fn show_standing(session: &Session, folder: &RunFolder) -> Result<(), Failure> {
+    let (state, pauses) = pauses::read(folder)?;
+    let live = show::live::look(session, &state).await;
+    show::status::show(&state, &pauses, Some(&live), &*session.face);
+    Ok(())
 }
 
 /// Says that cells show a run that has ended, and what else there is to do.

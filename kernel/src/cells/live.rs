@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use code_deploy_engine::Progress;
 use code_deploy_jupyter::MimeBundle;
-use code_deploy_record::{Event, EventBody, GateEvaluated, StepName};
+use code_deploy_record::{Clock as _, Event, EventBody, GateEvaluated, StepName, SystemClock};
 use tokio::time::Instant;
 
 use super::look::Look;
 use crate::html;
 use crate::lines::Teller;
 use crate::magic::as_magics;
+use crate::pauses::Pauses;
 
 /// Lines of what happened that the display keeps; the record has all.
 const LINES: usize = 40;
@@ -25,7 +27,9 @@ const STOPPING: &str = "stops at its next safe point; the stop button once more 
 /// What the display of a command shows.
 pub struct Live {
     began: Instant,
-    ended: Option<Instant>,
+    ended: Option<(Instant, DateTime<Utc>)>,
+    /// Those since it began.
+    pauses: Pauses,
     lines: VecDeque<String>,
     teller: Teller,
     left_out: usize,
@@ -46,6 +50,7 @@ impl Live {
         Self {
             began: Instant::now(),
             ended: None,
+            pauses: Pauses::default(),
             lines: VecDeque::new(),
             teller: Teller::default(),
             left_out: 0,
@@ -61,6 +66,7 @@ impl Live {
     }
 
     pub fn event(&mut self, event: &Event) {
+        self.pauses.take(event);
         match &event.body {
             EventBody::TrafficShifted {
                 service, served, ..
@@ -80,6 +86,7 @@ impl Live {
                 self.progress = None;
                 self.look = None;
                 self.began = Instant::now();
+                self.pauses = Pauses::default();
             }
             EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
             EventBody::StepFinished { .. } => {
@@ -154,7 +161,7 @@ impl Live {
         self.progress = None;
         self.step = None;
         self.is_stopping = false;
-        self.ended = Some(Instant::now());
+        self.ended = Some((Instant::now(), SystemClock.now()));
         self.moved = self.shows();
     }
 
@@ -253,8 +260,11 @@ impl Live {
     }
 
     fn time(&self) -> String {
-        let until = self.ended.unwrap_or_else(Instant::now);
+        let now = || (Instant::now(), SystemClock.now());
+        let (until, moment) = self.ended.unwrap_or_else(now);
+        let paused = self.pauses.until(moment).to_std().unwrap_or_default();
         let spent = until.saturating_duration_since(self.began);
+        let spent = spent.saturating_sub(paused);
         let word = if self.ended.is_some() {
             "took"
         } else {
@@ -264,7 +274,8 @@ impl Live {
         let expected = expected.map_or(String::new(), |expected| {
             format!(", planned for {}", seconds(expected))
         });
-        format!("time {word} {}{expected}", seconds(spent))
+        let paused = self.pauses.in_words(moment);
+        format!("time {word} {}{expected}{paused}", seconds(spent))
     }
 }
 
@@ -291,6 +302,7 @@ mod tests {
     use code_deploy_record::{Digest, Direction, Outcome};
 
     use super::*;
+    use crate::pauses::tests as pauses;
 
     fn event(body: EventBody) -> Event {
         Event {
@@ -300,6 +312,15 @@ mod tests {
             prev: Digest::ZERO,
             body,
         }
+    }
+
+    #[test]
+    fn a_pause_is_told_apart_from_the_time_that_is_spent() {
+        let mut live = Live::new();
+        live.event(&pauses::event(100, pauses::paused()));
+        live.event(&pauses::event(130, pauses::resumed()));
+        let text = shown(&mut live);
+        assert!(text.contains("time spent 0 s; paused for 30 s"), "{text}");
     }
 
     fn shown(live: &mut Live) -> String {

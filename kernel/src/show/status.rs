@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use code_deploy_record::{
     Column, Direction, Outcome, Report, RunFolder, RunState, StepName, StepState, StepStatus,
     Verdict,
@@ -9,6 +10,7 @@ use code_deploy_record::{
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
+use crate::pauses::{self, Pauses};
 use crate::session::left_alone;
 use crate::show::follow;
 use crate::show::live::{Live, utc};
@@ -20,8 +22,8 @@ pub async fn status(
     watch: bool,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let state = run.state()?;
-    show(&state, live, face);
+    let (state, pauses) = pauses::read(run)?;
+    show(&state, &pauses, live, face);
     if watch && state.finished.is_none() {
         follow::follow(run, state.events, |event| {
             face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(
@@ -34,9 +36,9 @@ pub async fn status(
 }
 
 /// Shows where a run stands, and what runs where that was asked.
-pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
-    if !face.value("status", &as_value(state, live)) {
-        face.report(TITLE, &report(state, live));
+pub fn show(state: &RunState, pauses: &Pauses, live: Option<&Live>, face: &dyn Face) {
+    if !face.value("status", &as_value(state, pauses, live)) {
+        face.report(TITLE, &report(state, pauses, live));
     }
 }
 
@@ -44,7 +46,7 @@ pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
 pub const TITLE: &str = "Status";
 
 /// Returns where a run stands as a report.
-fn report(state: &RunState, live: Option<&Live>) -> Report {
+fn report(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Report {
     let Some(started) = &state.started else {
         return Report::new().with_text("This run has not begun.");
     };
@@ -62,7 +64,7 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
     ];
     facts.extend(under_way(state).map(|text| fact("Step", text)));
     facts.extend(last_gate(state).map(|text| fact("Last gate", text)));
-    facts.extend(time(state, live).map(|text| fact("Time", text)));
+    facts.extend(time(state, pauses, live).map(|text| fact("Time", text)));
     if let Some(last) = state.last {
         facts.push(fact("Last entry", utc(last)));
     }
@@ -215,14 +217,21 @@ fn last_gate(state: &RunState) -> Option<String> {
     ))
 }
 
-/// Says how long the run has taken, by now where a process works on it, beside what its plan says of all steps.
-fn time(state: &RunState, live: Option<&Live>) -> Option<String> {
+/// Returns until when the run has taken time: until now where a process works on it or it stands still, and otherwise
+/// until its last entry.
+fn until(state: &RunState, live: Option<&Live>) -> Option<DateTime<Utc>> {
     let last = state.finished.as_ref().map(|(.., time)| *time);
-    let now = live.filter(|live| live.worker.is_some());
-    let now = now.map(|live| live.time);
-    let spent = last.or(now).or(state.last)? - state.since?;
+    let now = live.filter(|live| live.worker.is_some() || state.paused);
+    last.or(now.map(|live| live.time)).or(state.last)
+}
+
+/// Says how long the run has taken without its pauses, beside what its plan says of all steps, and how long those were.
+fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String> {
+    let until = until(state, live)?;
+    let spent = until - state.since? - pauses.until(until);
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let planned: u64 = planned.map(|step| step.expected_ms).sum();
+    let paused = pauses.in_words(until);
     let word = if state.finished.is_some() {
         "took"
     } else {
@@ -232,7 +241,8 @@ fn time(state: &RunState, live: Option<&Live>) -> Option<String> {
         0 => String::new(),
         planned => format!(", planned for at most {:.0} s", planned as f64 / 1e3),
     };
-    Some(format!("{word} {} s{planned}", spent.num_seconds()))
+    let spent = spent.num_seconds();
+    Some(format!("{word} {spent} s{planned}{paused}"))
 }
 
 /// Returns what a person is to approve before the run goes on.
@@ -297,7 +307,9 @@ fn with_trouble(report: Report, state: &RunState) -> Report {
     report.with_table("What did not pass", columns, rows)
 }
 
-fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
+fn as_value(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> serde_json::Value {
+    let until = until(state, live);
+    let paused = until.map(|until| pauses.until(until));
     serde_json::json!({
         "run": state.started,
         "standing": standing(state),
@@ -310,6 +322,7 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
             })
         }),
         "paused": state.paused,
+        "paused_seconds": paused.map(|paused| paused.as_seconds_f64()),
         "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
@@ -330,14 +343,10 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use chrono::{DateTime, TimeDelta, Utc};
     use code_deploy_record::{PhaseNumber, PhaseState, Trigger};
 
     use super::*;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
-    }
+    use crate::pauses::tests::{at, event, paused, resumed};
 
     fn step(status: StepStatus, seconds: i64) -> StepState {
         StepState {
@@ -394,8 +403,32 @@ mod tests {
             seen: Err("not asked".to_owned()),
             worker: None,
         };
-        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 35 s"));
+        let told = |state: &RunState, live: &Live| time(state, &Pauses::default(), Some(live));
+        assert_eq!(told(&state, &live).as_deref(), Some("spent 35 s"));
         live.worker = Some("process 7".to_owned());
-        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 7200 s"));
+        assert_eq!(told(&state, &live).as_deref(), Some("spent 7200 s"));
+    }
+
+    #[test]
+    fn a_pause_is_told_beside_the_time_that_was_spent() {
+        let mut pauses = Pauses::default();
+        pauses.take(&event(5, paused()));
+        pauses.take(&event(8, resumed()));
+        pauses.take(&event(35, paused()));
+        let state = RunState {
+            since: Some(at(0)),
+            last: Some(at(35)),
+            paused: true,
+            ..RunState::default()
+        };
+        let live = Live {
+            time: at(7235),
+            seen: Err("not asked".to_owned()),
+            worker: None,
+        };
+        let told = time(&state, &pauses, Some(&live));
+        assert_eq!(told.as_deref(), Some("spent 32 s; paused for 7203 s"));
+        let value = as_value(&state, &pauses, Some(&live));
+        assert_eq!(value["paused_seconds"], 7203.0);
     }
 }
