@@ -114,7 +114,9 @@ impl Dispatcher {
             Command::Kernel(arguments) => {
                 kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
             }
-            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face).await,
+            Command::Doctor(arguments) => {
+                show::doctor::doctor(&self.machine, arguments.part, &*self.face).await
+            }
             other => {
                 let this = self.clone();
                 // They read and make notebooks of megabytes, which is not for the runtime's threads.
