@@ -165,12 +165,12 @@ pub async fn verb(
     section: Option<&str>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
+    if let Some((folder, _)) = ended_run(session, wish)? {
+        return show_ended(&folder, verb, section, &*session.face);
+    }
     if let Some(text) = session.absent_section(wish, verb, section).await? {
         session.face.text(&text);
         return Ok(Exit::Done);
-    }
-    if let Some((folder, _)) = ended_run(session, wish)? {
-        return show_ended(&folder, verb, section, &*session.face);
     }
     refuse_without_run(session, verb)?;
     let work = async |runner: &mut code_deploy_engine::Runner| {
