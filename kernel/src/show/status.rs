@@ -11,7 +11,7 @@ use code_deploy_record::{
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::pauses::{self, Pauses};
-use crate::session::left_alone;
+use crate::session::is_left_to_its_lease;
 use crate::show::follow;
 use crate::show::live::{Live, utc};
 
@@ -164,12 +164,16 @@ fn between_phases(state: &RunState) -> String {
 fn led_elsewhere(state: &RunState, live: &Live) -> Option<String> {
     let is_left = live.worker.is_none() && state.finished.is_none();
     let elsewhere = live.led_elsewhere(state);
+    let why = match is_left_to_its_lease(state) && live.all_is_stable(state) {
+        true => format!(
+            "no process went on with the run within {} s, so the stable release has all of it",
+            code_deploy_engine::release::LEASE.as_secs()
+        ),
+        false => "no process goes on with the run".to_owned(),
+    };
     (is_left && !elsewhere.is_empty()).then(|| {
-        format!(
-            "not as the run has set it last. No process goes on with it, and {}. Served now: {}",
-            left_alone(state),
-            elsewhere.join("; ")
-        )
+        let served = elsewhere.join("; ");
+        format!("not as the run has set it last: {why}. Served now: {served}")
     })
 }
 
@@ -347,6 +351,7 @@ mod tests {
 
     use super::*;
     use crate::pauses::tests::{at, event, paused, resumed};
+    use crate::show::live::Seen;
 
     fn step(status: StepStatus, seconds: i64) -> StepState {
         StepState {
@@ -407,6 +412,37 @@ mod tests {
         assert_eq!(told(&state, &live).as_deref(), Some("spent 35 s"));
         live.worker = Some("process 7".to_owned());
         assert_eq!(told(&state, &live).as_deref(), Some("spent 7200 s"));
+    }
+
+    #[test]
+    fn where_the_lease_ran_out_traffic_is_told_as_it_is() {
+        let release = |text: &str| text.parse::<code_deploy_record::Release>().unwrap();
+        let shares =
+            |new: u16| BTreeMap::from([(release("1.0.0"), 100 - new), (release("1.1.0"), new)]);
+        let mut state = RunState::default();
+        let set = (shares(25), release("1.0.0"));
+        state.traffic.insert("catalog".to_owned(), set);
+        let told = |new: u16| {
+            let served = BTreeMap::from([("catalog".to_owned(), shares(new))]);
+            let live = Live {
+                time: at(0),
+                seen: Ok(Seen::serving(served)),
+                worker: None,
+            };
+            led_elsewhere(&state, &live)
+        };
+        assert_eq!(told(25), None);
+        let text = told(0).unwrap();
+        assert!(
+            text.contains("so the stable release has all of it"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("Served now: catalog by 1.0.0 100 %"),
+            "{text}"
+        );
+        let text = told(50).unwrap();
+        assert!(text.contains("no process goes on with the run."), "{text}");
     }
 
     #[test]
