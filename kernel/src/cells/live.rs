@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use code_deploy_engine::Progress;
 use code_deploy_jupyter::MimeBundle;
-use code_deploy_record::{Clock as _, Event, EventBody, GateEvaluated, StepName, SystemClock};
+use code_deploy_record::{
+    Clock as _, Event, EventBody, GateEvaluated, RunId, StepName, SystemClock,
+};
 use tokio::time::Instant;
 
 use super::look::Look;
@@ -38,6 +40,10 @@ pub struct Live {
     step: Option<StepName>,
     progress: Option<Progress>,
     look: Option<Look>,
+    /// A run that is over and shown elsewhere: a look at it may still be on its way.
+    not_of: Option<RunId>,
+    /// Whether the run that is shown has ended.
+    is_run_over: bool,
     /// Whether a person is asked something.
     is_asking: bool,
     /// Whether somebody wants it to stop.
@@ -59,6 +65,8 @@ impl Live {
             step: None,
             progress: None,
             look: None,
+            not_of: None,
+            is_run_over: false,
             is_asking: false,
             is_stopping: false,
             moved: false,
@@ -78,15 +86,11 @@ impl Live {
                 self.traffic.insert(service.clone(), shares.join(", "));
             }
             EventBody::GateEvaluated(gate) => self.gate(gate),
-            // A run of its own: what was shown of an earlier run of the same command stays in its lines.
-            EventBody::PhaseStarted { phase } if phase.get() == 1 => {
-                self.gates.clear();
-                self.traffic.clear();
-                self.step = None;
-                self.progress = None;
-                self.look = None;
-                self.began = Instant::now();
-                self.pauses = Pauses::default();
+            EventBody::RunFinished { outcome, summary } => {
+                self.is_run_over = true;
+                if let Some(look) = &mut self.look {
+                    look.stands = as_magics(&format!("{}: {summary}", outcome.words()));
+                }
             }
             EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
             EventBody::StepFinished { .. } => {
@@ -108,6 +112,16 @@ impl Live {
             self.left_out += 1;
         }
         self.moved = true;
+    }
+
+    /// Returns what shows the run that begins with this event, where another run has ended in what is shown here.
+    pub fn next_run(&self, event: &Event) -> Option<Self> {
+        let begins = matches!(&event.body, EventBody::PhaseStarted { phase } if phase.get() == 1);
+        (begins && self.is_run_over).then(|| Self {
+            not_of: self.look.as_ref().map(|look| look.run.clone()),
+            is_stopping: self.is_stopping,
+            ..Self::new()
+        })
     }
 
     fn gate(&mut self, gate: &GateEvaluated) {
@@ -140,6 +154,9 @@ impl Live {
 
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
+        if self.not_of.as_ref() == Some(&look.run) {
+            return;
+        }
         if look.nothing_serves {
             self.traffic.clear();
         }
@@ -299,7 +316,7 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use code_deploy_record::{Digest, Direction, Outcome};
+    use code_deploy_record::{Digest, Direction, Outcome, PhaseNumber, RunOutcome};
 
     use super::*;
     use crate::pauses::tests as pauses;
@@ -312,6 +329,43 @@ mod tests {
             prev: Digest::ZERO,
             body,
         }
+    }
+
+    #[test]
+    fn a_run_after_another_one_is_shown_by_itself_and_the_first_one_as_ended() {
+        let look = |run: &str| Look {
+            run: run.parse().unwrap(),
+            what: "1.0.0 to dev on local".to_owned(),
+            stands: "in handover (09)".to_owned(),
+            nothing_serves: false,
+            expected: None,
+            chart: None,
+        };
+        let (one, two) = (
+            "20261130T143333676Z-dev-local-d92c",
+            "20261130T143433676Z-dev-local-d92d",
+        );
+        let phase = PhaseNumber::new(1).unwrap();
+        let begins = event(EventBody::PhaseStarted { phase });
+        let mut live = Live::new();
+        assert!(live.next_run(&begins).is_none());
+        live.event(&begins);
+        assert!(live.next_run(&begins).is_none());
+        live.look(look(one));
+        live.event(&event(EventBody::RunFinished {
+            outcome: RunOutcome::Succeeded,
+            summary: "all services run 1.0.0".to_owned(),
+        }));
+        let mut next = live.next_run(&begins).unwrap();
+        live.settle();
+        let text = shown(&mut live);
+        let ended = "1.0.0 to dev on local: succeeded: all services run 1.0.0";
+        assert!(text.contains(ended), "{text}");
+        next.look(look(one));
+        assert_eq!(shown(&mut next), "");
+        next.event(&begins);
+        next.look(look(two));
+        assert!(shown(&mut next).contains("in handover (09)"));
     }
 
     #[test]
