@@ -1,7 +1,7 @@
 //! What a run that goes back from a finished one does, and what it cannot: said before it begins.
 
 use code_deploy_engine::spec::Spec;
-use code_deploy_record::{Release, RunOutcome, RunStarted, RunState};
+use code_deploy_record::{Release, RunFolder, RunOutcome, RunStarted, RunState};
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -35,7 +35,7 @@ pub async fn in_words(
 /// A release is deployed with what stands in the deployment file now.
 fn configuration(
     spec: &Spec,
-    runs: &[(code_deploy_record::RunFolder, RunState)],
+    runs: &[(RunFolder, RunState)],
     started: &RunStarted,
     from: &Release,
 ) -> Result<String, Failure> {
@@ -50,23 +50,51 @@ fn configuration(
              with what {from} was deployed before."
         ));
     };
-    let (run, then) = (&before.run, &before.deployment_file);
+    let run = &before.run;
     let same = format!(
         "Configuration: as {from} was deployed by run {run}; the deployment file and the files that it names are the same"
     );
+    Ok(match changes(spec, runs, before)? {
+        Changes::None => format!("{same}."),
+        Changes::Release => format!("{same} but for `release:`."),
+        Changes::Other => format!(
+            "Configuration is NOT taken back: not only in `release:`, the deployment file or a file that it names is \
+             not as it was when run {run} deployed {from}; {from} gets what stands there now."
+        ),
+    })
+}
+
+/// What of the deployment file and the files that it names is not as it was when a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// Only which release the deployment file names.
+    Release,
+    /// Something else.
+    Other,
+}
+
+/// Compares the files of now with those of a run.
+///
+/// # Errors
+/// When a file cannot be read any more.
+pub fn changes(
+    spec: &Spec,
+    runs: &[(RunFolder, RunState)],
+    then: &RunStarted,
+) -> Result<Changes, Failure> {
+    let then = &then.deployment_file;
     if *then == spec.digest {
-        return Ok(format!("{same}."));
+        return Ok(Changes::None);
     }
     // Which release the file named then is known of no run: it may have been given by `--to`.
     let started = runs.iter().filter_map(|(_, state)| state.started.as_ref());
     let releases: Vec<&str> = started.map(|run| run.to.as_str()).collect();
-    if spec.differs_by_release_only(then, &releases)? {
-        return Ok(format!("{same} but for `release:`."));
-    }
-    Ok(format!(
-        "Configuration is NOT taken back: not only in `release:`, the deployment file or a file that it names is not as \
-         it was when run {run} deployed {from}; {from} gets what stands there now."
-    ))
+    Ok(match spec.differs_by_release_only(then, &releases)? {
+        true => Changes::Release,
+        false => Changes::Other,
+    })
 }
 
 /// Data that the newer release wrote is kept, so no database goes back.
