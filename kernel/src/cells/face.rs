@@ -17,7 +17,7 @@ use super::look::Look;
 use crate::face::Face;
 use crate::magic::as_magics;
 use crate::show::status;
-use crate::terminal::{NEITHER, TRIES, parse_answer};
+use crate::terminal::{Asking, Heard, NEITHER};
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
 pub struct CellFace {
@@ -131,15 +131,14 @@ impl CellFace {
 
     async fn answer(&self, summary: &str) -> Option<Answer> {
         let mut prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
-        for _ in 0..TRIES {
+        let mut asking = Asking::default();
+        loop {
             let line = self.out.ask(&prompt, false).await.ok()?;
-            let answer = parse_answer(&line, self.user.clone());
-            if answer.is_some() {
-                return answer;
+            match asking.hear(Some(&line), &self.user) {
+                Heard::End(answer) => return answer,
+                Heard::Neither => prompt = format!("{NEITHER} "),
             }
-            prompt = format!("{NEITHER} ");
         }
-        None
     }
 
     /// Takes the progress away: nothing is under way any more.
