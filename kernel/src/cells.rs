@@ -155,7 +155,11 @@ impl DeployCells {
             Command::Open(run) if deploys_demonstration(run) => Some(run.clone()),
             _ => None,
         };
+        let asks_how_it_stands = matches!(command, Command::Status(_));
         let done = self.carry_out(command, global, out, interrupt).await;
+        if asks_how_it_stands && let Some(text) = waiting(out.waiting_cells()) {
+            out.stdout(text).await;
+        }
         let has_run = match &done {
             Ok(()) => true,
             Err(failure) => matches!(
@@ -277,6 +281,16 @@ fn rust_cells(machine: &Machine, opened: Arc<Mutex<Opened>>) -> RustCells {
     RustCells::new(argv)
         .with_variables(variables)
         .with_crate(library)
+}
+
+/// Says how many cells wait, which a page that was loaded anew does not show; nothing where none does.
+fn waiting(cells: usize) -> Option<String> {
+    let cells = match cells {
+        0 => return None,
+        1 => "1 cell of this kernel waits".to_owned(),
+        more => format!("{more} cells of this kernel wait"),
+    };
+    Some(format!("{cells} behind the one that runs.\n"))
 }
 
 /// Returns help as pagers and tooltips show it: in letters of one width.

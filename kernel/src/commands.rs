@@ -212,7 +212,7 @@ pub enum Command {
     Init(InitArgs),
     /// Check this machine and say what is missing
     #[serde(skip)]
-    Doctor,
+    Doctor(DoctorArgs),
     /// List the runs of this project
     #[serde(skip)]
     Runs,
@@ -268,7 +268,7 @@ impl Command {
             | Self::Pause(_)
             | Self::Approve(_)
             | Self::Init(_)
-            | Self::Doctor
+            | Self::Doctor(_)
             | Self::Runs
             | Self::Notebooks(_)
             | Self::Show(_)
@@ -286,7 +286,7 @@ impl Command {
             Self::Status(_)
             | Self::Record(_)
             | Self::Runs
-            | Self::Doctor
+            | Self::Doctor(_)
             | Self::Show(_)
             | Self::Verify(_) => true,
             Self::Chart(arguments) => arguments.out.is_none(),
@@ -478,6 +478,26 @@ pub struct VerifyArgs {
     /// File with a public key that may have signed: PEM, OpenSSH or of a signed note
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Vec<PathBuf>,
+}
+
+/// What of this machine is looked at.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DoctorArgs {
+    /// Look at this part only, and fail where something of it is missing; all parts when not given, failing
+    /// only where every deployment needs what is missing
+    #[arg(value_enum)]
+    pub part: Option<DoctorPart>,
+}
+
+/// A part of this machine that not everybody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DoctorPart {
+    /// The kernel where Jupyter looks for it
+    Kernel,
+    /// The toolchain of Rust cells
+    Rust,
+    /// The Docker engine
+    Docker,
 }
 
 /// Shell completion.

@@ -25,7 +25,7 @@ use crate::project::{Project, TARGETS, To};
 use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
-use crate::{consent, demo, kernel_spec, pages, plan, run, show};
+use crate::{consent, demo, kernel_spec, pages, pauses, plan, run, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -114,7 +114,9 @@ impl Dispatcher {
             Command::Kernel(arguments) => {
                 kernel_spec::carry_out(&self.machine, arguments.action, &*self.face).await
             }
-            Command::Doctor => show::doctor::doctor(&self.machine, &*self.face).await,
+            Command::Doctor(arguments) => {
+                show::doctor::doctor(&self.machine, arguments.part, &*self.face).await
+            }
             other => {
                 let this = self.clone();
                 // They read and make notebooks of megabytes, which is not for the runtime's threads.
@@ -252,7 +254,8 @@ impl Dispatcher {
         }
         if let Some(shown) = self.ended(arguments.run.as_deref())? {
             let live = self.live(&shown).await?;
-            show::status::show(&shown.state()?, live.as_ref(), &*self.face);
+            let (state, pauses) = pauses::read(&shown)?;
+            show::status::show(&state, &pauses, live.as_ref(), &*self.face);
             let text = "This notebook shows a run that has ended: its cells show what the run gave, \
                         and deploy nothing.";
             self.face.text(text);

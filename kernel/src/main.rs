@@ -20,6 +20,7 @@ mod lines;
 mod machine;
 mod magic;
 mod pages;
+mod pauses;
 mod plan;
 mod project;
 mod publish;

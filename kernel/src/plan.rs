@@ -20,7 +20,12 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     if let Some(section) = section.filter(|section| *section != "steps") {
         return show_section(session, section);
     }
-    let (plan, foreseen) = session.foresee(wish).await?;
+    let (plan, foreseen) = match session.foresee(wish).await {
+        Ok(foreseen) => foreseen,
+        Err(refusal) => {
+            return crate::run::nothing_to_do(session, wish, refusal).map(|(exit, _)| exit);
+        }
+    };
     if let Some((_, state)) = session.open_run()?
         && let Some(open) = open_in_words(&state)
     {

@@ -4,7 +4,7 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use code_deploy_engine::code::{HELD_ELSEWHERE, LOCKED};
+use code_deploy_engine::code::{DEPLOYED_ALREADY, HELD_ELSEWHERE, LOCKED};
 use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::joined;
+use crate::pauses;
 use crate::publish;
 use crate::seal_key::seal_key;
 use crate::session::{Session, Wish, exit_of, no_beginning};
 use crate::show::{self, status::standing};
 use crate::summary;
-use crate::way_back;
+use crate::way_back::{self, Changes};
 pub use sections::{show_ended, show_sections};
 
 /// How long an instance may take to end by itself when everything is stopped.
@@ -35,15 +36,51 @@ pub async fn whole(
     interrupt: &CancellationToken,
 ) -> Result<(Exit, RunId), Failure> {
     if wish.reverts.is_none() && session.open_run()?.is_none() {
-        let (_, foreseen) = session.foresee(wish).await?;
+        let (_, foreseen) = match session.foresee(wish).await {
+            Ok(foreseen) => foreseen,
+            Err(refusal) => return nothing_to_do(session, wish, refusal),
+        };
         foresight::refuse(&foreseen, &session.spec.environment)?;
     }
     let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
-    let (ended, run) = session
-        .with_runner(Purpose::Deploy, wish, interrupt, work)
-        .await?;
+    let worked = session.with_runner(Purpose::Deploy, wish, interrupt, work);
+    let (ended, run) = match worked.await {
+        Ok(worked) => worked,
+        Err(refusal) => return nothing_to_do(session, wish, refusal),
+    };
     let folder = close_up(session, &run, out).await?;
     exit_of(ended, &folder).map(|exit| (exit, run))
+}
+
+/// Says that nothing is to be done where that is why a run was refused: the last run has deployed that release, from
+/// the files as they are now. Returns that run.
+///
+/// # Errors
+/// Any other refusal. Where files changed since, their change was asked for and is not deployed.
+pub fn nothing_to_do(
+    session: &Session,
+    wish: &Wish,
+    mut refusal: Failure,
+) -> Result<(Exit, RunId), Failure> {
+    if refusal.problem.code != DEPLOYED_ALREADY {
+        return Err(refusal);
+    }
+    let Some((_, state)) = ended_run(session, wish)? else {
+        return Err(refusal);
+    };
+    let started = state.started.ok_or_else(no_beginning)?;
+    let runs = session.runs_here()?;
+    if way_back::changes(&session.spec, &runs, &started)? == Changes::Other {
+        refusal.problem.next = format!(
+            "The deployment file, or a file that it names, is not as it was when run {} deployed {}: give what changed a \
+             release of its own, and name that by `--to RELEASE`.",
+            started.run, started.to
+        );
+        return Err(refusal);
+    }
+    let text = format!("Nothing is to be done: {}.", refusal.problem.what);
+    session.face.text(&text);
+    Ok((Exit::Done, started.run))
 }
 
 /// Writes the notebooks of a run and shows its summary. Returns its record.
@@ -93,9 +130,8 @@ pub async fn open(
     wish: &Wish,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    if let Some((_, state)) = ended_run(session, wish)? {
-        let live = show::live::look(session, &state).await;
-        show::status::show(&state, Some(&live), &*session.face);
+    if let Some((folder, state)) = ended_run(session, wish)? {
+        show_standing(session, &folder).await?;
         session.face.text(&shows_only(&state));
         return Ok(Exit::Done);
     }
@@ -104,10 +140,16 @@ pub async fn open(
         .with_runner(Purpose::Deploy, wish, interrupt, work)
         .await?;
     let folder = session.project.runs().run(&run)?;
-    let state = folder.state()?;
-    let live = show::live::look(session, &state).await;
-    show::status::show(&state, Some(&live), &*session.face);
+    show_standing(session, &folder).await?;
     Ok(Exit::Done)
+}
+
+/// Shows where a run stands, and what runs now.
+async fn show_standing(session: &Session, folder: &RunFolder) -> Result<(), Failure> {
+    let (state, pauses) = pauses::read(folder)?;
+    let live = show::live::look(session, &state).await;
+    show::status::show(&state, &pauses, Some(&live), &*session.face);
+    Ok(())
 }
 
 /// Says that cells show a run that has ended, and what else there is to do.
@@ -159,12 +201,12 @@ pub async fn verb(
     section: Option<&str>,
     interrupt: &CancellationToken,
 ) -> Result<Exit, Failure> {
+    if let Some((folder, _)) = ended_run(session, wish)? {
+        return show_ended(&folder, verb, section, &*session.face);
+    }
     if let Some(text) = session.absent_section(wish, verb, section).await? {
         session.face.text(&text);
         return Ok(Exit::Done);
-    }
-    if let Some((folder, _)) = ended_run(session, wish)? {
-        return show_ended(&folder, verb, section, &*session.face);
     }
     refuse_without_run(session, verb)?;
     let work = async |runner: &mut code_deploy_engine::Runner| {

@@ -388,19 +388,21 @@ fn stands_paused(state: &RunState) -> String {
 }
 
 /// Says what becomes of traffic that is split where no process goes on with the run.
-pub fn left_alone(state: &RunState) -> String {
-    let target = state
-        .started
-        .as_ref()
-        .map(|started| started.target.as_str());
-    // A router of ours knows which release is the stable one; nothing in a cluster does.
-    if target == Some(KUBERNETES) {
+fn left_alone(state: &RunState) -> String {
+    if !is_left_to_its_lease(state) {
         return "it stays so until the run goes on or goes back".to_owned();
     }
     let lease = code_deploy_engine::release::LEASE.as_secs();
     format!(
         "unless a process goes on with the run within {lease} s, all of it goes to the stable release by itself"
     )
+}
+
+/// Returns whether split traffic goes to the stable release by itself where no process goes on with the run: a router of
+/// ours knows which release that is; nothing in a cluster does.
+pub fn is_left_to_its_lease(state: &RunState) -> bool {
+    let started = state.started.as_ref();
+    started.is_none_or(|started| started.target != KUBERNETES)
 }
 
 /// Returns what a person has to know who did not ask for the run that is gone on with.

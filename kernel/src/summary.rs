@@ -9,6 +9,7 @@ use code_deploy_record::{
     Verdict,
 };
 
+use crate::pauses::Pauses;
 use crate::session::Session;
 use crate::show::status::standing;
 
@@ -23,12 +24,7 @@ pub async fn show(
     let mut rows = vec![row("Outcome", standing(state))];
     let why = why(folder, state);
     rows.extend(why.iter().map(|text| row("Why", text.clone())));
-    if let (Some(since), Some(last)) = (state.since, state.last) {
-        rows.push(row(
-            "Took",
-            format!("{:.1} s", (last - since).num_milliseconds() as f64 / 1e3),
-        ));
-    }
+    rows.extend(took(folder, state).map(|text| row("Took", text)));
     let went_back = went_back(folder, state);
     rows.extend(went_back.map(|seconds| row("Going back took", format!("{seconds:.1} s"))));
     rows.extend(client_rows(state));
@@ -67,6 +63,15 @@ pub async fn show(
 
 fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
+}
+
+/// Says how long the run took without its pauses, and how long those were.
+fn took(folder: &RunFolder, state: &RunState) -> Option<String> {
+    let (since, last) = (state.since?, state.last?);
+    let pauses = Pauses::of(folder).unwrap_or_default();
+    let took = last - since - pauses.until(last);
+    let paused = pauses.in_words(last);
+    Some(format!("{:.1} s{paused}", took.as_seconds_f64()))
 }
 
 /// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run

@@ -205,32 +205,59 @@ impl Face for Terminal {
         self.finish();
         self.line(summary);
         self.line("Type `go REASON` or `no-go REASON` and press Enter.");
-        for _ in 0..TRIES {
+        let mut asking = Asking::default();
+        loop {
             // Reading a line from a person blocks a thread of its own, not the runtime.
             let asked = tokio::task::spawn_blocking(|| {
                 let mut line = String::new();
                 std::io::stdin().read_line(&mut line).map(|_| line)
             });
             let line = asked.await.ok()?.ok()?;
-            let answer = parse_answer(&line, self.user.clone());
-            if answer.is_some() || line.is_empty() {
-                return answer;
+            let typed = Some(line.as_str()).filter(|line| !line.is_empty());
+            match asking.hear(typed, &self.user) {
+                Heard::End(answer) => return answer,
+                Heard::Neither => self.line(NEITHER),
             }
-            self.line(NEITHER);
         }
-        None
     }
 }
 
 /// How often a person is asked who gives answers that are none; after that `approve` answers.
-pub const TRIES: usize = 5;
+const TRIES: usize = 5;
+
+/// A question for go or no-go, which is asked again after an answer that is none.
+#[derive(Debug, Default)]
+pub struct Asking {
+    heard: usize,
+}
+
+/// What comes of a line that a person typed.
+#[derive(Debug)]
+pub enum Heard {
+    /// The answer, or nothing where it is no use to ask again.
+    End(Option<Answer>),
+    /// No answer: the question is to be asked again.
+    Neither,
+}
+
+impl Asking {
+    /// Takes the next line; nothing is the end of all that a person types.
+    pub fn hear(&mut self, line: Option<&str>, by: &str) -> Heard {
+        self.heard += 1;
+        let answer = line.and_then(|line| parse_answer(line, by.to_owned()));
+        if answer.is_some() || line.is_none() || self.heard >= TRIES {
+            return Heard::End(answer);
+        }
+        Heard::Neither
+    }
+}
 
 /// What is said to an answer that is none.
 pub const NEITHER: &str =
     "That is neither `go` nor `no-go` with a reason. Type `go REASON` or `no-go REASON`.";
 
 /// Reads a person's answer: `go REASON` or `no-go REASON`. Anything else is no answer.
-pub fn parse_answer(line: &str, by: String) -> Option<Answer> {
+fn parse_answer(line: &str, by: String) -> Option<Answer> {
     let line = line.trim();
     let (word, reason) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let go = match word.to_ascii_lowercase().as_str() {
@@ -252,6 +279,26 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
     use super::*;
+
+    #[test]
+    fn a_person_who_gives_no_answer_is_asked_again_a_few_times() {
+        let mut asking = Asking::default();
+        for line in ["maybe", "go", "\n"] {
+            let heard = asking.hear(Some(line), "ann");
+            assert!(matches!(heard, Heard::Neither), "{line:?}: {heard:?}");
+        }
+        let Heard::End(Some(answer)) = asking.hear(Some("no-go the disk is full"), "ann") else {
+            panic!("an answer is one");
+        };
+        assert_eq!((answer.go, answer.by.as_str()), (false, "ann"));
+
+        let mut asking = Asking::default();
+        assert!(matches!(asking.hear(None, "ann"), Heard::End(None)));
+        let mut asking = Asking::default();
+        let asked_again =
+            (0..99).take_while(|_| matches!(asking.hear(Some("?"), "ann"), Heard::Neither));
+        assert_eq!(asked_again.count(), TRIES - 1);
+    }
 
     #[test]
     fn an_answer_says_go_or_no_go_and_why() {

@@ -1,7 +1,7 @@
 //! What a run that goes back from a finished one does, and what it cannot: said before it begins.
 
 use code_deploy_engine::spec::Spec;
-use code_deploy_record::{Release, RunOutcome, RunStarted, RunState};
+use code_deploy_record::{Release, RunFolder, RunOutcome, RunStarted, RunState};
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -27,7 +27,7 @@ pub async fn in_words(
         "Run {run} has ended, so going back is a run of its own: {how}."
     )];
     let runs = session.runs_here()?;
-    lines.push(configuration(&session.spec, &runs, started, from));
+    lines.push(configuration(&session.spec, &runs, started, from)?);
     lines.push(databases(&session.spec, from, to));
     Ok(lines)
 }
@@ -35,32 +35,66 @@ pub async fn in_words(
 /// A release is deployed with what stands in the deployment file now.
 fn configuration(
     spec: &Spec,
-    runs: &[(code_deploy_record::RunFolder, RunState)],
+    runs: &[(RunFolder, RunState)],
     started: &RunStarted,
     from: &Release,
-) -> String {
+) -> Result<String, Failure> {
     let mut before = runs.iter().rev().filter_map(|(_, state)| {
         let succeeded = matches!(state.finished, Some((RunOutcome::Succeeded, ..)));
         let run = state.started.as_ref().filter(|_| succeeded)?;
         (run.run < started.run && run.to == *from).then_some(run)
     });
-    match before.next() {
-        Some(run) if run.deployment_file == spec.digest => format!(
-            "Configuration: as {from} was deployed by run {}; the deployment file and the files that \
-             it names are the same.",
-            run.run
+    let Some(before) = before.next() else {
+        return Ok(format!(
+            "Configuration: {from} gets what stands in the deployment file now. It was not compared: no run here tells \
+             with what {from} was deployed before."
+        ));
+    };
+    let run = &before.run;
+    let same = format!(
+        "Configuration: as {from} was deployed by run {run}; the deployment file and the files that it names are the same"
+    );
+    Ok(match changes(spec, runs, before)? {
+        Changes::None => format!("{same}."),
+        Changes::Release => format!("{same} but for `release:`."),
+        Changes::Other => format!(
+            "Configuration is NOT taken back: not only in `release:`, the deployment file or a file that it names is \
+             not as it was when run {run} deployed {from}; {from} gets what stands there now."
         ),
-        Some(run) => format!(
-            "Configuration is NOT taken back: the deployment file, or a file that it names, is \
-             not as it was when run {} deployed {from} (another `release:` alone is such a change); \
-             {from} gets what stands there now.",
-            run.run
-        ),
-        None => format!(
-            "Configuration: {from} gets what stands in the deployment file now; no run here tells \
-             with what it was deployed before."
-        ),
+    })
+}
+
+/// What of the deployment file and the files that it names is not as it was when a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing.
+    None,
+    /// Only which release the deployment file names.
+    Release,
+    /// Something else.
+    Other,
+}
+
+/// Compares the files of now with those of a run.
+///
+/// # Errors
+/// When a file cannot be read any more.
+pub fn changes(
+    spec: &Spec,
+    runs: &[(RunFolder, RunState)],
+    then: &RunStarted,
+) -> Result<Changes, Failure> {
+    let then = &then.deployment_file;
+    if *then == spec.digest {
+        return Ok(Changes::None);
     }
+    // Which release the file named then is known of no run: it may have been given by `--to`.
+    let started = runs.iter().filter_map(|(_, state)| state.started.as_ref());
+    let releases: Vec<&str> = started.map(|run| run.to.as_str()).collect();
+    Ok(match spec.differs_by_release_only(then, &releases)? {
+        true => Changes::Release,
+        false => Changes::Other,
+    })
 }
 
 /// Data that the newer release wrote is kept, so no database goes back.

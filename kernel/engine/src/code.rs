@@ -17,6 +17,8 @@ pub const CUT_OFF: &str = "CD0306";
 pub const PAUSED: &str = "CD0401";
 /// Another process works on this application and environment.
 pub const LOCKED: &str = "CD0410";
+/// The release is deployed already.
+pub const DEPLOYED_ALREADY: &str = "CD0411";
 /// Another run is not ended.
 pub const OTHER_RUN: &str = "CD0412";
 /// A record is damaged or foreign.

@@ -131,9 +131,27 @@ impl fmt::Display for Span {
     }
 }
 
+/// Returns a length of time in whole milliseconds, as plans and records have it.
+pub(crate) fn whole_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns microseconds as milliseconds, without the unit, with decimals that tell short times apart.
+pub(crate) fn milliseconds(us: f64) -> String {
+    let ms = us / 1000.0;
+    let decimals = if ms < 10.0 { 2 } else { 1 };
+    format!("{ms:.decimals$}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times_are_told_apart() {
+        assert_eq!(milliseconds(1_234.0), "1.23");
+        assert_eq!(milliseconds(12_345.0), "12.3");
+    }
 
     #[test]
     fn spans_are_read_and_written_as_people_write_them() {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) use kept::Kept;
 
+use crate::duration::whole_milliseconds;
 use crate::step::StepError;
 use crate::target::Observed;
 use crate::{Context, Step};
@@ -112,7 +113,7 @@ pub(crate) fn step(outline: &Outline, work: impl Work) -> Option<Arc<dyn Step>> 
         changes: outline.undo.is_some(),
         inside: outline.methods.0.to_owned(),
         outside: outline.methods.1.to_owned(),
-        expected_ms: u64::try_from(outline.expected.as_millis()).unwrap_or(u64::MAX),
+        expected_ms: whole_milliseconds(outline.expected),
     };
     Some(Arc::new(SectionStep { planned, work }))
 }

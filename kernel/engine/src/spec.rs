@@ -139,7 +139,7 @@ impl Spec {
         files.extend(manifests.files);
         Ok(Self {
             path: path.to_owned(),
-            digest: digest(document, &project, &files)?,
+            digest: digest(&document.text, path, &project, &files)?,
             project,
             application: file.application.clone(),
             environment: environment.to_owned(),
@@ -157,6 +157,41 @@ impl Spec {
             files,
         })
     }
+}
+
+impl Spec {
+    /// Returns whether that digest is of the present files, had the deployment file named another release: one of those
+    /// given. Only the value of `release:` may differ, and its quotes may not.
+    ///
+    /// # Errors
+    /// A file cannot be read any more.
+    pub fn differs_by_release_only(
+        &self,
+        then: &Digest,
+        releases: &[&str],
+    ) -> Result<bool, Box<SpecError>> {
+        let Some(now) = &self.release else {
+            return Ok(false);
+        };
+        let text = Document::read(&self.path, "deployment file")?.text;
+        for release in releases {
+            let text = naming(&text, now, release);
+            if digest(&text, &self.path, &self.project, &self.files)? == *then {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Returns the text of a deployment file with another release in its line that names one.
+fn naming(text: &str, now: &str, release: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    let lines = lines.map(|line| match line.strip_prefix("release:") {
+        Some(value) => format!("release:{}", value.replacen(now, release, 1)),
+        None => line.to_owned(),
+    });
+    lines.collect()
 }
 
 /// The variable of a Compose file that stands for the release being deployed.
@@ -213,15 +248,13 @@ fn environment_of<'a>(
 
 /// Returns the digest over the names and contents of the files.
 fn digest(
-    document: &Document,
+    text: &str,
+    own: &Path,
     project: &Path,
     files: &[PathBuf],
 ) -> Result<Digest, Box<SpecError>> {
-    let mut lines = vec![format!(
-        "{} {FILE_NAME}\n",
-        Digest::of(document.text.as_bytes())
-    )];
-    for path in files.iter().filter(|path| **path != document.path) {
+    let mut lines = vec![format!("{} {FILE_NAME}\n", Digest::of(text.as_bytes()))];
+    for path in files.iter().filter(|path| **path != own) {
         let content = std::fs::read(path).map_err(|error| {
             SpecError::of_file(
                 code::UNREADABLE,

@@ -14,9 +14,10 @@ use code_deploy_jupyter::{
 };
 use serde_json::json;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "%print", "%stderr", "%mixed", "%noop", "%error", "%ask", "%display", "%update", "%live",
     "%result", "%clear", "%page", "%long", "%block", "%flood", "%prints", "%late", "%panic",
+    "%waiting",
 ];
 
 struct Echo {
@@ -158,6 +159,7 @@ async fn command(
                 out.stdout(format!("{step}\n")).await;
             }
         }
+        "%waiting" => out.stdout(format!("{}\n", out.waiting_cells())).await,
         "%late" => late(out.clone()),
         "%panic" => panic_on_purpose(),
         _ => {

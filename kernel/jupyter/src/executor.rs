@@ -222,6 +222,7 @@ async fn run_cell(
         execution_count,
         asker,
         interrupt.clone(),
+        Arc::clone(&kernel.main_cells),
     );
     let result = if kernel.cells.is_idle(&cell.code) {
         drop(running);

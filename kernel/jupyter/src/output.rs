@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ struct Inner {
     execution_count: u64,
     asker: Option<Asker>,
     interrupt: Interrupt,
+    main_cells: Arc<AtomicUsize>,
     pages: Mutex<Vec<Value>>,
     displays: AtomicU64,
 }
@@ -40,6 +41,7 @@ impl CellOutput {
         execution_count: u64,
         asker: Option<Asker>,
         interrupt: Interrupt,
+        main_cells: Arc<AtomicUsize>,
     ) -> Self {
         let (pages, displays) = (Mutex::default(), AtomicU64::new(0));
         let inner = Inner {
@@ -48,6 +50,7 @@ impl CellOutput {
             execution_count,
             asker,
             interrupt,
+            main_cells,
             pages,
             displays,
         };
@@ -125,6 +128,14 @@ impl CellOutput {
     /// Clears what the cell has shown; with `wait`, only when the next output comes.
     pub async fn clear(&self, wait: bool) {
         self.message("clear_output", json!({"wait": wait})).await;
+    }
+
+    /// Returns how many cells of the main shell wait behind the one that runs there. A page that was loaded anew shows
+    /// them as if nobody had asked for them.
+    #[must_use]
+    pub fn waiting_cells(&self) -> usize {
+        let cells = self.inner.main_cells.load(Ordering::Relaxed);
+        cells.saturating_sub(1)
     }
 
     /// Shows a content in the client's pager, as `?` does, when the cell has ended.

@@ -69,6 +69,8 @@ pub(crate) struct Kernel {
     pub(crate) hard_stop: CancellationToken,
     pub(crate) ended: watch::Sender<Option<Ended>>,
     shells: Mutex<BTreeMap<Option<String>, Shell>>,
+    /// Cells that run in the main shell or wait there.
+    pub(crate) main_cells: Arc<AtomicUsize>,
 }
 
 /// One shell, as the owner of the socket knows it.
@@ -115,6 +117,7 @@ impl Kernel {
             hard_stop: CancellationToken::new(),
             ended: parts.ended,
             shells: Mutex::default(),
+            main_cells: Arc::default(),
         });
         kernel.open_shell(None);
         kernel
@@ -174,7 +177,10 @@ impl Kernel {
     fn open_shell(self: &Arc<Self>, id: Option<String>) {
         let (sender, requests) = mpsc::channel(QUEUE);
         let (asides, aside_requests) = mpsc::channel(ASIDES);
-        let cells = Arc::default();
+        let cells = match &id {
+            None => Arc::clone(&self.main_cells),
+            Some(_) => Arc::default(),
+        };
         let shell = Shell {
             requests: sender,
             asides,

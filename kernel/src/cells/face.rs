@@ -17,7 +17,7 @@ use super::look::Look;
 use crate::face::Face;
 use crate::magic::as_magics;
 use crate::show::status;
-use crate::terminal::{NEITHER, TRIES, parse_answer};
+use crate::terminal::{Asking, Heard, NEITHER};
 
 /// A notebook cell as a face. Methods only take note; [`flush`](Self::flush) sends.
 pub struct CellFace {
@@ -30,6 +30,8 @@ pub struct CellFace {
 struct Noted {
     waiting: VecDeque<Piece>,
     live: Live,
+    /// The last states of displays whose runs have ended, while the command goes on with another run.
+    ended: Vec<MimeBundle>,
 }
 
 enum Piece {
@@ -47,6 +49,7 @@ impl CellFace {
             noted: Mutex::new(Noted {
                 waiting: VecDeque::new(),
                 live: Live::new(),
+                ended: Vec::new(),
             }),
             changed: Notify::new(),
         }
@@ -69,6 +72,11 @@ impl CellFace {
     /// Returns the live display's content when it has changed since the last call.
     pub fn live(&self) -> Option<MimeBundle> {
         self.lock().live.take()
+    }
+
+    /// Returns the last states of displays that another one follows.
+    pub fn ended(&self) -> Vec<MimeBundle> {
+        std::mem::take(&mut self.lock().ended)
     }
 
     /// Says what is under way; nothing where that is not known.
@@ -123,15 +131,14 @@ impl CellFace {
 
     async fn answer(&self, summary: &str) -> Option<Answer> {
         let mut prompt = format!("{summary}\nType `go REASON` or `no-go REASON`: ");
-        for _ in 0..TRIES {
+        let mut asking = Asking::default();
+        loop {
             let line = self.out.ask(&prompt, false).await.ok()?;
-            let answer = parse_answer(&line, self.user.clone());
-            if answer.is_some() {
-                return answer;
+            match asking.hear(Some(&line), &self.user) {
+                Heard::End(answer) => return answer,
+                Heard::Neither => prompt = format!("{NEITHER} "),
             }
-            prompt = format!("{NEITHER} ");
         }
-        None
     }
 
     /// Takes the progress away: nothing is under way any more.
@@ -182,7 +189,14 @@ impl Face for CellFace {
 
     fn notice(&self, notice: &Notice) {
         self.note(|noted| match notice {
-            Notice::Event(event) => noted.live.event(event),
+            Notice::Event(event) => {
+                if let Some(next) = noted.live.next_run(event) {
+                    noted.live.settle();
+                    noted.ended.extend(noted.live.take());
+                    noted.live = next;
+                }
+                noted.live.event(event);
+            }
             Notice::Progress(progress) => noted.live.progress(progress),
         });
     }

@@ -4,15 +4,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use code_deploy_engine::Progress;
 use code_deploy_jupyter::MimeBundle;
-use code_deploy_record::{Event, EventBody, GateEvaluated, StepName};
+use code_deploy_record::{
+    Clock as _, Event, EventBody, GateEvaluated, RunId, StepName, SystemClock,
+};
 use tokio::time::Instant;
 
 use super::look::Look;
 use crate::html;
 use crate::lines::Teller;
 use crate::magic::as_magics;
+use crate::pauses::Pauses;
 
 /// Lines of what happened that the display keeps; the record has all.
 const LINES: usize = 40;
@@ -25,7 +29,9 @@ const STOPPING: &str = "stops at its next safe point; the stop button once more 
 /// What the display of a command shows.
 pub struct Live {
     began: Instant,
-    ended: Option<Instant>,
+    ended: Option<(Instant, DateTime<Utc>)>,
+    /// Those since it began.
+    pauses: Pauses,
     lines: VecDeque<String>,
     teller: Teller,
     left_out: usize,
@@ -34,6 +40,10 @@ pub struct Live {
     step: Option<StepName>,
     progress: Option<Progress>,
     look: Option<Look>,
+    /// A run that is over and shown elsewhere: a look at it may still be on its way.
+    not_of: Option<RunId>,
+    /// Whether the run that is shown has ended.
+    is_run_over: bool,
     /// Whether a person is asked something.
     is_asking: bool,
     /// Whether somebody wants it to stop.
@@ -46,6 +56,7 @@ impl Live {
         Self {
             began: Instant::now(),
             ended: None,
+            pauses: Pauses::default(),
             lines: VecDeque::new(),
             teller: Teller::default(),
             left_out: 0,
@@ -54,6 +65,8 @@ impl Live {
             step: None,
             progress: None,
             look: None,
+            not_of: None,
+            is_run_over: false,
             is_asking: false,
             is_stopping: false,
             moved: false,
@@ -61,6 +74,7 @@ impl Live {
     }
 
     pub fn event(&mut self, event: &Event) {
+        self.pauses.take(event);
         match &event.body {
             EventBody::TrafficShifted {
                 service, served, ..
@@ -72,14 +86,11 @@ impl Live {
                 self.traffic.insert(service.clone(), shares.join(", "));
             }
             EventBody::GateEvaluated(gate) => self.gate(gate),
-            // A run of its own: what was shown of an earlier run of the same command stays in its lines.
-            EventBody::PhaseStarted { phase } if phase.get() == 1 => {
-                self.gates.clear();
-                self.traffic.clear();
-                self.step = None;
-                self.progress = None;
-                self.look = None;
-                self.began = Instant::now();
+            EventBody::RunFinished { outcome, summary } => {
+                self.is_run_over = true;
+                if let Some(look) = &mut self.look {
+                    look.stands = as_magics(&format!("{}: {summary}", outcome.words()));
+                }
             }
             EventBody::StepIntended { step, .. } => self.step = Some(step.clone()),
             EventBody::StepFinished { .. } => {
@@ -101,6 +112,16 @@ impl Live {
             self.left_out += 1;
         }
         self.moved = true;
+    }
+
+    /// Returns what shows the run that begins with this event, where another run has ended in what is shown here.
+    pub fn next_run(&self, event: &Event) -> Option<Self> {
+        let begins = matches!(&event.body, EventBody::PhaseStarted { phase } if phase.get() == 1);
+        (begins && self.is_run_over).then(|| Self {
+            not_of: self.look.as_ref().map(|look| look.run.clone()),
+            is_stopping: self.is_stopping,
+            ..Self::new()
+        })
     }
 
     fn gate(&mut self, gate: &GateEvaluated) {
@@ -133,6 +154,9 @@ impl Live {
 
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
+        if self.not_of.as_ref() == Some(&look.run) {
+            return;
+        }
         if look.nothing_serves {
             self.traffic.clear();
         }
@@ -154,7 +178,7 @@ impl Live {
         self.progress = None;
         self.step = None;
         self.is_stopping = false;
-        self.ended = Some(Instant::now());
+        self.ended = Some((Instant::now(), SystemClock.now()));
         self.moved = self.shows();
     }
 
@@ -253,8 +277,11 @@ impl Live {
     }
 
     fn time(&self) -> String {
-        let until = self.ended.unwrap_or_else(Instant::now);
+        let now = || (Instant::now(), SystemClock.now());
+        let (until, moment) = self.ended.unwrap_or_else(now);
+        let paused = self.pauses.until(moment).to_std().unwrap_or_default();
         let spent = until.saturating_duration_since(self.began);
+        let spent = spent.saturating_sub(paused);
         let word = if self.ended.is_some() {
             "took"
         } else {
@@ -264,7 +291,8 @@ impl Live {
         let expected = expected.map_or(String::new(), |expected| {
             format!(", planned for {}", seconds(expected))
         });
-        format!("time {word} {}{expected}", seconds(spent))
+        let paused = self.pauses.in_words(moment);
+        format!("time {word} {}{expected}{paused}", seconds(spent))
     }
 }
 
@@ -288,9 +316,10 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use code_deploy_record::{Digest, Direction, Outcome};
+    use code_deploy_record::{Digest, Direction, Outcome, PhaseNumber, RunOutcome};
 
     use super::*;
+    use crate::pauses::tests as pauses;
 
     fn event(body: EventBody) -> Event {
         Event {
@@ -300,6 +329,52 @@ mod tests {
             prev: Digest::ZERO,
             body,
         }
+    }
+
+    #[test]
+    fn a_run_after_another_one_is_shown_by_itself_and_the_first_one_as_ended() {
+        let look = |run: &str| Look {
+            run: run.parse().unwrap(),
+            what: "1.0.0 to dev on local".to_owned(),
+            stands: "in handover (09)".to_owned(),
+            nothing_serves: false,
+            expected: None,
+            chart: None,
+        };
+        let (one, two) = (
+            "20261130T143333676Z-dev-local-d92c",
+            "20261130T143433676Z-dev-local-d92d",
+        );
+        let phase = PhaseNumber::new(1).unwrap();
+        let begins = event(EventBody::PhaseStarted { phase });
+        let mut live = Live::new();
+        assert!(live.next_run(&begins).is_none());
+        live.event(&begins);
+        assert!(live.next_run(&begins).is_none());
+        live.look(look(one));
+        live.event(&event(EventBody::RunFinished {
+            outcome: RunOutcome::Succeeded,
+            summary: "all services run 1.0.0".to_owned(),
+        }));
+        let mut next = live.next_run(&begins).unwrap();
+        live.settle();
+        let text = shown(&mut live);
+        let ended = "1.0.0 to dev on local: succeeded: all services run 1.0.0";
+        assert!(text.contains(ended), "{text}");
+        next.look(look(one));
+        assert_eq!(shown(&mut next), "");
+        next.event(&begins);
+        next.look(look(two));
+        assert!(shown(&mut next).contains("in handover (09)"));
+    }
+
+    #[test]
+    fn a_pause_is_told_apart_from_the_time_that_is_spent() {
+        let mut live = Live::new();
+        live.event(&pauses::event(100, pauses::paused()));
+        live.event(&pauses::event(130, pauses::resumed()));
+        let text = shown(&mut live);
+        assert!(text.contains("time spent 0 s; paused for 30 s"), "{text}");
     }
 
     fn shown(live: &mut Live) -> String {

@@ -152,6 +152,14 @@ impl Watch<'_> {
     }
 
     async fn show(&self, live: &mut Option<LiveDisplay>) {
+        for last in self.face.ended() {
+            match live.take() {
+                Some(shown) => shown.update(last),
+                None => drop(self.out.live_display(last).await),
+            }
+            // What was said between two runs stands between their displays.
+            self.face.flush().await;
+        }
         match (self.face.live(), &*live) {
             (None, _) => {}
             (Some(bundle), Some(live)) => live.update(bundle),

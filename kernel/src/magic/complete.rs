@@ -94,6 +94,10 @@ fn arguments(
         ("chart", 0) => of(known.charts(), "chart"),
         ("record", 0) => of(known.views(), "view"),
         ("skip", 0) => of(known.steps(), "step"),
+        ("doctor", 0) => of(
+            ["kernel", "rust", "docker"].map(str::to_owned).into(),
+            "part",
+        ),
         ("verify", _) => of(known.runs(), "run"),
         ("show", _) => of(known.notebooks(), "notebook"),
         (verb, 0) => of(known.sections(verb), "section"),

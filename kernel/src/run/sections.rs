@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use code_deploy_engine::plan::{section_of, verb_of};
 use code_deploy_record::{EventBody, Report, RunFolder};
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, no_such_section};
+use crate::show::live::utc;
 use crate::show::status::standing;
 
 /// Shows what the sections of a verb have to say, as the record has it.
@@ -22,12 +24,13 @@ pub fn show_sections(
 ) -> Result<(), Failure> {
     let sections = sections_of(folder, verb, section)?;
     if !sections.is_empty() && folder.state()?.rollback.is_some() {
-        session
-            .face
-            .text("The run went back. What was found before that:");
+        let text = format!("The run went back. This is what was found before that{OF_THEN}");
+        session.face.text(&text);
+        show_as_of_then(&sections, &*session.face);
+        return Ok(());
     }
-    for (title, report) in sections {
-        session.face.report(&title, &report);
+    for said in sections {
+        session.face.report(&said.title, &said.report);
     }
     Ok(())
 }
@@ -57,15 +60,30 @@ pub fn show_ended(
     }
     let named = section.map_or_else(|| verb.to_owned(), |section| format!("{verb} {section}"));
     let gave = match sections.is_empty() {
-        true => format!("It has nothing of {named}."),
-        false => format!("This is what {named} gave in it."),
+        true => format!("It gave nothing of {named}."),
+        false => format!("This is what {named} gave{OF_THEN}"),
     };
     let standing = standing(&state);
     face.text(&format!("The run has ended ({standing}). {gave}"));
-    for (title, report) in sections {
-        face.report(&title, &report);
-    }
+    show_as_of_then(&sections, face);
     Ok(Exit::Done)
+}
+
+/// Who reads later what was said while the run was under way must not take it for what is.
+const OF_THEN: &str = "; what it says of the present was so at the time beside each title:";
+
+fn show_as_of_then(sections: &[Said], face: &dyn Face) {
+    for said in sections {
+        let title = format!("{}, {}", said.title, utc(said.time));
+        face.report(&title, &said.report);
+    }
+}
+
+/// What a section has said.
+struct Said {
+    title: String,
+    time: DateTime<Utc>,
+    report: Report,
 }
 
 /// Returns the last report of each section that the steps of a verb made, in order.
@@ -73,7 +91,7 @@ fn sections_of(
     folder: &RunFolder,
     verb: &str,
     section: Option<&str>,
-) -> Result<Vec<(String, Report)>, Failure> {
+) -> Result<Vec<Said>, Failure> {
     let state = folder.state()?;
     let prefix = format!("{verb}.");
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
@@ -84,14 +102,15 @@ fn sections_of(
         .collect();
     wanted.dedup();
     let phase = code_deploy_engine::runner::phase_of(verb)?;
-    let mut found: Vec<(usize, String, Report)> = Vec::new();
+    let mut found: Vec<(usize, Said)> = Vec::new();
     for event in folder.events()? {
+        let event = event?;
         let EventBody::SectionReported {
             phase: of,
             section,
             title,
             report,
-        } = event?.body
+        } = event.body
         else {
             continue;
         };
@@ -99,13 +118,16 @@ fn sections_of(
             continue;
         };
         if of == phase {
-            found.retain(|(at, known, _)| *at != place || *known != title);
-            found.push((place, title, report));
+            found.retain(|(at, known)| *at != place || known.title != title);
+            let time = event.time;
+            let said = Said {
+                title,
+                time,
+                report,
+            };
+            found.push((place, said));
         }
     }
     found.sort_by_key(|(place, ..)| *place);
-    Ok(found
-        .into_iter()
-        .map(|(_, title, report)| (title, report))
-        .collect())
+    Ok(found.into_iter().map(|(_, said)| said).collect())
 }

@@ -4,66 +4,143 @@ use std::path::Path;
 
 use code_deploy_record::{Column, Report};
 
+use crate::commands::DoctorPart;
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
 
+/// What needs a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NeededFor {
+    /// Every deployment, whatever it deploys to.
+    Deployments,
+    /// A part that not everybody uses.
+    Part(DoctorPart),
+    /// What goes on without it, with less to show.
+    Other,
+}
+
+#[derive(Debug)]
 struct Finding {
     what: &'static str,
     found: String,
     cure: String,
+    needed_for: NeededFor,
+    /// Whether what needs it does not work.
+    is_missing: bool,
 }
 
-/// Looks at this machine and says what is missing for which command. Changes nothing.
-pub async fn doctor(machine: &Machine, face: &dyn Face) -> Result<Exit, Failure> {
-    let mut findings = vec![
-        runtime(machine),
-        tool(machine, "git", "source policy"),
-        tool(machine, "cargo", "Rust cells"),
-        tool(machine, "rustc", "Rust cells"),
-        linker(machine),
-        tool(machine, "jupyter", "notebooks"),
-        process_handles(),
-        engine(machine).await,
-    ];
-    findings.extend(kernels(machine));
-    let missing = findings
-        .iter()
-        .filter(|finding| !finding.cure.is_empty())
-        .count();
+impl Finding {
+    fn there(what: &'static str, found: String, needed_for: NeededFor) -> Self {
+        Self {
+            what,
+            found,
+            cure: String::new(),
+            needed_for,
+            is_missing: false,
+        }
+    }
+
+    fn missing(self, cure: String) -> Self {
+        Self {
+            cure,
+            is_missing: true,
+            ..self
+        }
+    }
+}
+
+/// Looks at this machine, or at one part of what may be used of it, and says what is missing for what. Changes nothing.
+///
+/// # Errors
+/// `CD0004` where something is missing that the part needs; without a part, that every deployment needs. What only some
+/// deployments need is told, and is no error.
+pub async fn doctor(
+    machine: &Machine,
+    part: Option<DoctorPart>,
+    face: &dyn Face,
+) -> Result<Exit, Failure> {
+    let findings = findings(machine, part).await;
+    show(&findings, face);
+    verdict(&findings, part)
+}
+
+async fn findings(machine: &Machine, part: Option<DoctorPart>) -> Vec<Finding> {
+    let asked = |one: DoctorPart| part.is_none_or(|part| part == one);
+    let mut findings = Vec::new();
+    if part.is_none() {
+        let git = tool(machine, "git", "source policy", NeededFor::Other);
+        let jupyter = tool(machine, "jupyter", "notebooks", NeededFor::Other);
+        findings.extend([runtime(machine), process_handles(), git, jupyter]);
+    }
+    if asked(DoctorPart::Rust) {
+        let rust = |name| tool(machine, name, RUST_CELLS, OF_RUST);
+        findings.extend([rust("cargo"), rust("rustc"), linker(machine)]);
+    }
+    if asked(DoctorPart::Docker) {
+        findings.push(engine(machine).await);
+    }
+    if asked(DoctorPart::Kernel) {
+        findings.extend(kernels(machine));
+    }
+    findings
+}
+
+fn show(findings: &[Finding], face: &dyn Face) {
     let mut machines_look_on = false;
-    for finding in &findings {
+    for finding in findings {
         let value = serde_json::json!({
             "what": finding.what, "found": finding.found, "cure": finding.cure,
         });
         machines_look_on = face.value("finding", &value);
     }
     if machines_look_on {
-        return Ok(Exit::Done);
+        return;
     }
-    let rows = findings
-        .into_iter()
-        .map(|f| vec![f.what.to_owned(), f.found, f.cure]);
+    let cells = |f: &Finding| vec![f.what.to_owned(), f.found.clone(), f.cure.clone()];
+    let rows = findings.iter().map(cells).collect();
     let columns = vec![
         Column::text("What"),
         Column::text("Found"),
         Column::text("What to do"),
     ];
-    face.report(
-        "This machine",
-        &Report::new().with_table("", columns, rows.collect()),
-    );
-    face.text(&match missing {
+    let report = Report::new().with_table("", columns, rows);
+    face.report("This machine", &report);
+    let cured = findings.iter().filter(|finding| !finding.cure.is_empty());
+    face.text(&match cured.count() {
         0 => "Nothing is missing.".to_owned(),
-        1 => "One thing is missing.".to_owned(),
-        more => format!("{more} things are missing."),
+        1 => "One thing is to be done, for what its line says.".to_owned(),
+        more => format!("{more} things are to be done, each for what its line says."),
     });
-    Ok(Exit::Done)
 }
+
+/// Judges what was found by what was asked about.
+fn verdict(findings: &[Finding], part: Option<DoctorPart>) -> Result<Exit, Failure> {
+    let asked = part.map_or(NeededFor::Deployments, NeededFor::Part);
+    let missing = findings
+        .iter()
+        .filter(|finding| finding.is_missing && finding.needed_for == asked)
+        .map(|finding| format!("{} ({})", finding.what, finding.found));
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let whom = match part {
+        None => "every deployment needs",
+        Some(DoctorPart::Kernel) => "Jupyter needs to offer the kernel",
+        Some(DoctorPart::Rust) => "Rust cells need",
+        Some(DoctorPart::Docker) => "docker-desktop needs",
+    };
+    let what = format!("something is missing that {whom}: {}", missing.join("; "));
+    let next = "Do what is said beside it, then give the command again.";
+    Err(Failure::refused("CD0004", what, next))
+}
+
+const RUST_CELLS: &str = "Rust cells";
+const OF_RUST: NeededFor = NeededFor::Part(DoctorPart::Rust);
 
 fn runtime(machine: &Machine) -> Finding {
     let folder = &machine.runtime;
-    let what = "Folder for sockets";
     let above = folder.parent().unwrap_or(Path::new("/"));
     let writable = nix::unistd::access(
         if folder.is_dir() {
@@ -73,77 +150,69 @@ fn runtime(machine: &Machine) -> Finding {
         },
         nix::unistd::AccessFlags::W_OK,
     );
+    let shown = folder.display();
+    let of_folder =
+        |found: String| Finding::there("Folder for sockets", found, NeededFor::Deployments);
     match writable {
-        Ok(()) => Finding {
-            what,
-            found: folder.display().to_string(),
-            cure: String::new(),
-        },
-        Err(error) => Finding {
-            what,
-            found: format!("{}: {error}", folder.display()),
-            cure: "Set XDG_RUNTIME_DIR to a folder of yours.".to_owned(),
-        },
+        Ok(()) => of_folder(shown.to_string()),
+        Err(error) => of_folder(format!("{shown}: {error}"))
+            .missing("Set XDG_RUNTIME_DIR to a folder of yours.".to_owned()),
     }
 }
 
-fn tool(machine: &Machine, name: &'static str, used_for: &str) -> Finding {
+fn tool(machine: &Machine, name: &'static str, used_for: &str, needed_for: NeededFor) -> Finding {
     let path = machine.variable("PATH").unwrap_or_default();
     let found = path
         .split(':')
         .map(|folder| Path::new(folder).join(name))
         .find(|p| p.is_file());
     match found {
-        Some(path) => Finding {
-            what: name,
-            found: path.display().to_string(),
-            cure: String::new(),
-        },
-        None => Finding {
-            what: name,
-            found: "not on the path".to_owned(),
-            cure: format!("Install {name}; it is needed for {used_for} only."),
-        },
+        Some(path) => Finding::there(name, path.display().to_string(), needed_for),
+        None => Finding::there(name, "not on the path".to_owned(), needed_for)
+            .missing(format!("Install {name}; it is needed for {used_for} only.")),
     }
 }
 
 /// What cargo links with.
 fn linker(machine: &Machine) -> Finding {
-    let found = tool(machine, "cc", "Rust cells");
-    if found.cure.is_empty() {
+    let found = tool(machine, "cc", RUST_CELLS, OF_RUST);
+    if !found.is_missing {
         return found;
     }
     let cure = "Install a C compiler (on Debian: gcc), with which cargo links; it is needed for Rust cells only.";
-    Finding {
-        cure: cure.to_owned(),
-        ..found
-    }
+    found.missing(cure.to_owned())
 }
 
 /// The Docker engine, for deployments to one.
 async fn engine(machine: &Machine) -> Finding {
-    let what = "Docker engine";
     let host = machine
         .variable("DOCKER_HOST")
         .filter(|host| !host.is_empty());
+    let of_engine =
+        |found: String| Finding::there("Docker engine", found, NeededFor::Part(DoctorPart::Docker));
     match code_deploy_targets::docker::describe_engine(host).await {
-        Ok(found) => Finding {
-            what,
-            found,
-            cure: String::new(),
-        },
-        Err(error) => Finding {
-            what,
-            found: error.what,
-            cure: format!("{} It is needed for docker-desktop only.", error.next),
-        },
+        Ok(found) => of_engine(found),
+        Err(error) => of_engine(error.what).missing(format!(
+            "{} It is needed for docker-desktop only.",
+            error.next
+        )),
     }
 }
 
-/// Where Jupyter finds kernels of this program, and what keeps it from that.
+/// Where Jupyter finds kernels of this program, and what keeps it from that. Nothing is missing as long as one of them
+/// can be started.
 fn kernels(machine: &Machine) -> Vec<Finding> {
-    let what = "Jupyter kernel";
     let installed = crate::kernel_spec::installed(machine);
+    let is_offered = installed
+        .iter()
+        .any(|(_, program)| broken(Path::new(program)).is_none());
+    let finding = |found: String, cure: String| Finding {
+        what: "Jupyter kernel",
+        found,
+        is_missing: !cure.is_empty() && !is_offered,
+        cure,
+        needed_for: NeededFor::Part(DoctorPart::Kernel),
+    };
     let runs_this = |program: &String| Path::new(program) == machine.program;
     let side_by_side = installed.iter().any(|(_, program)| runs_this(program));
     let mut findings = Vec::new();
@@ -162,19 +231,16 @@ fn kernels(machine: &Machine) -> Vec<Finding> {
             None if side_by_side => String::new(),
             None => format!("It runs another program than this one; {install} changes that."),
         };
-        findings.push(Finding { what, found, cure });
+        findings.push(finding(found, cure));
     }
     if findings.is_empty() {
-        findings.push(Finding {
-            what,
-            found: "not installed where Jupyter looks".to_owned(),
-            cure: "Run `code-deploy kernel install`; where it was installed under a prefix, \
-                   set JUPYTER_PATH to PREFIX/share/jupyter."
-                .to_owned(),
-        });
+        let cure = "Run `code-deploy kernel install`; where it was installed under a prefix, \
+                    set JUPYTER_PATH to PREFIX/share/jupyter.";
+        let found = "not installed where Jupyter looks";
+        findings.push(finding(found.to_owned(), cure.to_owned()));
     }
     let unused = crate::kernel_spec::unused(machine).into_iter();
-    findings.extend(unused.map(|(found, cure)| Finding { what, found, cure }));
+    findings.extend(unused.map(|(found, cure)| finding(found, cure)));
     findings
 }
 
@@ -193,22 +259,42 @@ fn broken(program: &Path) -> Option<Broken> {
 }
 
 fn process_handles() -> Finding {
-    let what = "Kernel of the system";
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim().to_owned();
     let mut numbers = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let found = Finding::there("Kernel of the system", release, NeededFor::Deployments);
     if version >= (5, 3) {
-        return Finding {
-            what,
-            found: release,
-            cure: String::new(),
-        };
+        return found;
     }
-    let cure = "The local target needs Linux 5.3 or later (process handles).".to_owned();
-    Finding {
-        what,
-        found: release,
-        cure,
+    found.missing("Linux 5.3 or later is needed (process handles).".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_about_decides_how_it_ends() {
+        let engine = NeededFor::Part(DoctorPart::Docker);
+        let engine = Finding::there("Docker engine", "no answer".to_owned(), engine);
+        let folder = Finding::there(
+            "Folder for sockets",
+            "/run".to_owned(),
+            NeededFor::Deployments,
+        );
+        let found = [folder, engine.missing("Start it.".to_owned())];
+        assert_eq!(verdict(&found, None).unwrap(), Exit::Done);
+        assert_eq!(verdict(&found, Some(DoctorPart::Rust)).unwrap(), Exit::Done);
+        let failure = verdict(&found, Some(DoctorPart::Docker)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused);
+        let what = "something is missing that docker-desktop needs: Docker engine (no answer)";
+        assert_eq!(failure.problem.what, what);
+
+        let [folder, _] = found;
+        let found = [folder.missing("Set it.".to_owned())];
+        assert_eq!(verdict(&found, None).unwrap_err().exit, Exit::Refused);
     }
 }

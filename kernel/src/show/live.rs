@@ -35,7 +35,7 @@ pub struct Live {
 pub type Table = (String, Vec<Column>, Vec<Vec<String>>);
 
 /// What the target said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seen {
     rows: Vec<Row>,
     traffic: BTreeMap<String, Shares>,
@@ -153,6 +153,17 @@ fn rows(observed: &Observed) -> Vec<Row> {
     .collect()
 }
 
+impl Seen {
+    /// Returns what a target says that serves so and of which nothing else is known.
+    #[cfg(test)]
+    pub fn serving(traffic: BTreeMap<String, Shares>) -> Self {
+        Self {
+            traffic,
+            ..Self::default()
+        }
+    }
+}
+
 impl Live {
     /// Says in a few words what runs.
     pub fn in_words(&self) -> String {
@@ -209,6 +220,19 @@ impl Live {
                 false => format!("{service} by {now}"),
             })
             .collect()
+    }
+
+    /// Returns whether the stable release of each service that the run has set has all of its traffic.
+    pub fn all_is_stable(&self, state: &RunState) -> bool {
+        let Ok(seen) = &self.seen else {
+            return false;
+        };
+        let mut set = state.traffic.iter();
+        set.all(|(service, (_, stable))| {
+            let served = seen.traffic.get(service).into_iter().flatten();
+            let mut served = served.filter(|(_, share)| **share > 0).peekable();
+            served.peek().is_some() && served.all(|(release, _)| release == stable)
+        })
     }
 
     /// Says what each service answered; nothing where none was asked.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use code_deploy_record::{
     Column, Direction, Outcome, Report, RunFolder, RunState, StepName, StepState, StepStatus,
     Verdict,
@@ -9,7 +10,8 @@ use code_deploy_record::{
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
-use crate::session::left_alone;
+use crate::pauses::{self, Pauses};
+use crate::session::is_left_to_its_lease;
 use crate::show::follow;
 use crate::show::live::{Live, utc};
 
@@ -20,8 +22,8 @@ pub async fn status(
     watch: bool,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let state = run.state()?;
-    show(&state, live, face);
+    let (state, pauses) = pauses::read(run)?;
+    show(&state, &pauses, live, face);
     if watch && state.finished.is_none() {
         follow::follow(run, state.events, |event| {
             face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(
@@ -34,9 +36,9 @@ pub async fn status(
 }
 
 /// Shows where a run stands, and what runs where that was asked.
-pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
-    if !face.value("status", &as_value(state, live)) {
-        face.report(TITLE, &report(state, live));
+pub fn show(state: &RunState, pauses: &Pauses, live: Option<&Live>, face: &dyn Face) {
+    if !face.value("status", &as_value(state, pauses, live)) {
+        face.report(TITLE, &report(state, pauses, live));
     }
 }
 
@@ -44,7 +46,7 @@ pub fn show(state: &RunState, live: Option<&Live>, face: &dyn Face) {
 pub const TITLE: &str = "Status";
 
 /// Returns where a run stands as a report.
-fn report(state: &RunState, live: Option<&Live>) -> Report {
+fn report(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Report {
     let Some(started) = &state.started else {
         return Report::new().with_text("This run has not begun.");
     };
@@ -62,7 +64,7 @@ fn report(state: &RunState, live: Option<&Live>) -> Report {
     ];
     facts.extend(under_way(state).map(|text| fact("Step", text)));
     facts.extend(last_gate(state).map(|text| fact("Last gate", text)));
-    facts.extend(time(state, live).map(|text| fact("Time", text)));
+    facts.extend(time(state, pauses, live).map(|text| fact("Time", text)));
     if let Some(last) = state.last {
         facts.push(fact("Last entry", utc(last)));
     }
@@ -162,12 +164,16 @@ fn between_phases(state: &RunState) -> String {
 fn led_elsewhere(state: &RunState, live: &Live) -> Option<String> {
     let is_left = live.worker.is_none() && state.finished.is_none();
     let elsewhere = live.led_elsewhere(state);
+    let why = match is_left_to_its_lease(state) && live.all_is_stable(state) {
+        true => format!(
+            "no process went on with the run within {} s, so the stable release has all of it",
+            code_deploy_engine::release::LEASE.as_secs()
+        ),
+        false => "no process goes on with the run".to_owned(),
+    };
     (is_left && !elsewhere.is_empty()).then(|| {
-        format!(
-            "not as the run has set it last. No process goes on with it, and {}. Served now: {}",
-            left_alone(state),
-            elsewhere.join("; ")
-        )
+        let served = elsewhere.join("; ");
+        format!("not as the run has set it last: {why}. Served now: {served}")
     })
 }
 
@@ -215,14 +221,21 @@ fn last_gate(state: &RunState) -> Option<String> {
     ))
 }
 
-/// Says how long the run has taken, by now where a process works on it, beside what its plan says of all steps.
-fn time(state: &RunState, live: Option<&Live>) -> Option<String> {
+/// Returns until when the run has taken time: until now where a process works on it or it stands still, and otherwise
+/// until its last entry.
+fn until(state: &RunState, live: Option<&Live>) -> Option<DateTime<Utc>> {
     let last = state.finished.as_ref().map(|(.., time)| *time);
-    let now = live.filter(|live| live.worker.is_some());
-    let now = now.map(|live| live.time);
-    let spent = last.or(now).or(state.last)? - state.since?;
+    let now = live.filter(|live| live.worker.is_some() || state.paused);
+    last.or(now.map(|live| live.time)).or(state.last)
+}
+
+/// Says how long the run has taken without its pauses, beside what its plan says of all steps, and how long those were.
+fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String> {
+    let until = until(state, live)?;
+    let spent = until - state.since? - pauses.until(until);
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let planned: u64 = planned.map(|step| step.expected_ms).sum();
+    let paused = pauses.in_words(until);
     let word = if state.finished.is_some() {
         "took"
     } else {
@@ -232,7 +245,8 @@ fn time(state: &RunState, live: Option<&Live>) -> Option<String> {
         0 => String::new(),
         planned => format!(", planned for at most {:.0} s", planned as f64 / 1e3),
     };
-    Some(format!("{word} {} s{planned}", spent.num_seconds()))
+    let spent = spent.num_seconds();
+    Some(format!("{word} {spent} s{planned}{paused}"))
 }
 
 /// Returns what a person is to approve before the run goes on.
@@ -297,7 +311,9 @@ fn with_trouble(report: Report, state: &RunState) -> Report {
     report.with_table("What did not pass", columns, rows)
 }
 
-fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
+fn as_value(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> serde_json::Value {
+    let until = until(state, live);
+    let paused = until.map(|until| pauses.until(until));
     serde_json::json!({
         "run": state.started,
         "standing": standing(state),
@@ -310,6 +326,7 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
             })
         }),
         "paused": state.paused,
+        "paused_seconds": paused.map(|paused| paused.as_seconds_f64()),
         "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
@@ -330,14 +347,11 @@ fn as_value(state: &RunState, live: Option<&Live>) -> serde_json::Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use chrono::{DateTime, TimeDelta, Utc};
     use code_deploy_record::{PhaseNumber, PhaseState, Trigger};
 
     use super::*;
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
-    }
+    use crate::pauses::tests::{at, event, paused, resumed};
+    use crate::show::live::Seen;
 
     fn step(status: StepStatus, seconds: i64) -> StepState {
         StepState {
@@ -394,8 +408,63 @@ mod tests {
             seen: Err("not asked".to_owned()),
             worker: None,
         };
-        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 35 s"));
+        let told = |state: &RunState, live: &Live| time(state, &Pauses::default(), Some(live));
+        assert_eq!(told(&state, &live).as_deref(), Some("spent 35 s"));
         live.worker = Some("process 7".to_owned());
-        assert_eq!(time(&state, Some(&live)).as_deref(), Some("spent 7200 s"));
+        assert_eq!(told(&state, &live).as_deref(), Some("spent 7200 s"));
+    }
+
+    #[test]
+    fn where_the_lease_ran_out_traffic_is_told_as_it_is() {
+        let release = |text: &str| text.parse::<code_deploy_record::Release>().unwrap();
+        let shares =
+            |new: u16| BTreeMap::from([(release("1.0.0"), 100 - new), (release("1.1.0"), new)]);
+        let mut state = RunState::default();
+        let set = (shares(25), release("1.0.0"));
+        state.traffic.insert("catalog".to_owned(), set);
+        let told = |new: u16| {
+            let served = BTreeMap::from([("catalog".to_owned(), shares(new))]);
+            let live = Live {
+                time: at(0),
+                seen: Ok(Seen::serving(served)),
+                worker: None,
+            };
+            led_elsewhere(&state, &live)
+        };
+        assert_eq!(told(25), None);
+        let text = told(0).unwrap();
+        assert!(
+            text.contains("so the stable release has all of it"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("Served now: catalog by 1.0.0 100 %"),
+            "{text}"
+        );
+        let text = told(50).unwrap();
+        assert!(text.contains("no process goes on with the run."), "{text}");
+    }
+
+    #[test]
+    fn a_pause_is_told_beside_the_time_that_was_spent() {
+        let mut pauses = Pauses::default();
+        pauses.take(&event(5, paused()));
+        pauses.take(&event(8, resumed()));
+        pauses.take(&event(35, paused()));
+        let state = RunState {
+            since: Some(at(0)),
+            last: Some(at(35)),
+            paused: true,
+            ..RunState::default()
+        };
+        let live = Live {
+            time: at(7235),
+            seen: Err("not asked".to_owned()),
+            worker: None,
+        };
+        let told = time(&state, &pauses, Some(&live));
+        assert_eq!(told.as_deref(), Some("spent 32 s; paused for 7203 s"));
+        let value = as_value(&state, &pauses, Some(&live));
+        assert_eq!(value["paused_seconds"], 7203.0);
     }
 }

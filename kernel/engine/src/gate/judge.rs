@@ -3,6 +3,7 @@
 use code_deploy_record::GateCheck;
 
 use super::window::{Sums, Window};
+use crate::duration::milliseconds;
 use crate::spec::AnalysisPolicy;
 
 /// Decides from what was measured whether the new release may get more traffic.
@@ -164,11 +165,9 @@ fn as_many_failures(new: &Sums, stable: &Sums, policy: &AnalysisPolicy) -> f64 {
     alike.min(at_least(new.failed, new.count, allowed))
 }
 
-/// Returns microseconds as milliseconds, with decimals that tell short times apart.
-fn milliseconds(us: f64) -> String {
-    let ms = us / 1000.0;
-    let decimals = if ms < 10.0 { 2 } else { 1 };
-    format!("{ms:.decimals$} ms")
+/// Returns microseconds as milliseconds with their unit.
+fn in_ms(us: f64) -> String {
+    format!("{} ms", milliseconds(us))
 }
 
 fn latency(
@@ -202,16 +201,16 @@ fn latency(
     let why = match by_ratio < floor as f64 {
         true => format!(
             "the policy's floor; {ratio} times stable is {}",
-            milliseconds(by_ratio)
+            in_ms(by_ratio)
         ),
-        false => format!("{ratio} times stable {}", milliseconds(stable_us as f64)),
+        false => format!("{ratio} times stable {}", in_ms(stable_us as f64)),
     };
-    let limit = format!("at most {} ({why})", milliseconds(most_us as f64));
+    let limit = format!("at most {} ({why})", in_ms(most_us as f64));
     let times = new_us as f64 / stable_us.max(1) as f64;
     let measured = format!(
         "{}, {times:.1} times stable {}",
-        milliseconds(new_us as f64),
-        milliseconds(stable_us as f64)
+        in_ms(new_us as f64),
+        in_ms(stable_us as f64)
     );
     if new_us <= most_us {
         return GateCheck {

@@ -54,11 +54,6 @@ fn folder(context: &Context) -> PathBuf {
     context.run.path().join("backups")
 }
 
-/// Returns microseconds as milliseconds with two decimals.
-fn milliseconds(microseconds: u64) -> String {
-    format!("{:.2}", microseconds as f64 / 1000.0)
-}
-
 /// Makes every database of the deployment file anew in another data folder, with the migrations
 /// of the release. For trying artifacts out.
 pub(crate) async fn prepare(context: &Context, data: &Path) -> Result<(), StepError> {

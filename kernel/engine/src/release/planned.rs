@@ -57,7 +57,7 @@ impl Draft {
     }
 
     pub(super) fn expected(mut self, duration: std::time::Duration) -> Self {
-        self.0.expected_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.0.expected_ms = crate::duration::whole_milliseconds(duration);
         self
     }
 

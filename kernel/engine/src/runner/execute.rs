@@ -9,6 +9,7 @@ use code_deploy_record::{
 use serde_json::Value;
 
 use super::course::FIRST_CHANGE;
+use crate::duration::whole_milliseconds;
 use crate::step::{StepError, StepErrorKind};
 use crate::surroundings::Sabotage;
 use crate::{Context, Step};
@@ -51,7 +52,7 @@ async fn run(
         };
         let last = attempt + 1 >= first + ATTEMPTS;
         if error.kind == StepErrorKind::Transient && !last {
-            let pause_ms = milliseconds(pause);
+            let pause_ms = whole_milliseconds(pause);
             let body = EventBody::StepRetried {
                 step: name.clone(),
                 direction,
@@ -115,9 +116,9 @@ async fn attempt_once(
         attempt,
         intent,
         limits: Some(StepLimits {
-            timeout_ms: milliseconds(step.limit()),
+            timeout_ms: whole_milliseconds(step.limit()),
             attempts: ATTEMPTS,
-            pause_ms: milliseconds(FIRST_PAUSE),
+            pause_ms: whole_milliseconds(FIRST_PAUSE),
         }),
     };
     let result = if context.surroundings.sabotaged(Sabotage::ActsFirst) {
@@ -252,8 +253,4 @@ async fn finished(
     };
     context.journal.append("engine", body).await?;
     Ok(())
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -78,7 +78,7 @@ pub(super) fn inputs_from(
     let to = wanted_release(options)?;
     if from.as_ref() == Some(&to) {
         return Err(Error::refused(
-            "CD0411",
+            crate::code::DEPLOYED_ALREADY,
             format!("release {to} is deployed already and has all traffic"),
             "Name another release, or see what runs with `code-deploy status`.",
         ));

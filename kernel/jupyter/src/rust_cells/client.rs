@@ -36,6 +36,8 @@ pub struct RustCells {
     host: Mutex<Option<Host>>,
     /// The cell that runs waits for a line: it can end by itself.
     asking: AtomicBool,
+    /// The page of the cell that runs says that the compiler starts.
+    says_it_starts: AtomicBool,
     /// Hosts that were killed, until they are gone: nobody waits for that but the end of the kernel.
     ending: TaskTracker,
 }
@@ -50,6 +52,7 @@ impl RustCells {
             crates: Vec::new(),
             host: Mutex::new(None),
             asking: AtomicBool::new(false),
+            says_it_starts: AtomicBool::new(false),
             ending: TaskTracker::new(),
         }
     }
@@ -103,6 +106,7 @@ impl RustCells {
             }
         }
         self.end(slot.take());
+        self.unsay_that_it_starts(out).await;
         Err(CellError::new(
             "Interrupted",
             format!("the Rust computation was stopped; {LOST}"),
@@ -238,7 +242,7 @@ impl RustCells {
         let host = slot.insert(host);
         self.asking.store(false, Ordering::Relaxed);
         if cell.cell_id.is_some() {
-            said_while_it_starts(host, out).await;
+            self.said_while_it_starts(host, out).await;
         }
         let result = host.execute(&request, out, &self.asking).await;
         match result {
@@ -250,6 +254,28 @@ impl RustCells {
                 self.end(slot.take());
                 Err(error)
             }
+        }
+    }
+
+    /// Tells the person at a page what the first cell waits for, where that is more than a moment; what was said goes
+    /// when it is there. Whether it is of use is seen by who uses it then.
+    async fn said_while_it_starts(&self, host: &mut Host, out: &CellOutput) {
+        self.says_it_starts.store(false, Ordering::Relaxed);
+        let started = tokio::time::timeout(SAYS_AFTER, host.wait_ready());
+        if started.await.is_ok() {
+            return;
+        }
+        self.says_it_starts.store(true, Ordering::Relaxed);
+        out.stdout("The Rust compiler starts, once for this kernel ...\n")
+            .await;
+        host.wait_ready().await;
+        self.unsay_that_it_starts(out).await;
+    }
+
+    /// Takes back that the compiler starts, also where a stop has cut off the wait for it.
+    async fn unsay_that_it_starts(&self, out: &CellOutput) {
+        if self.says_it_starts.swap(false, Ordering::Relaxed) {
+            out.clear(false).await;
         }
     }
 
@@ -322,21 +348,6 @@ fn named(mut error: CellError, interrupt: &Interrupt) -> CellError {
         return CellError::new("Interrupted", std::mem::take(&mut error.evalue));
     }
     error
-}
-
-/// Tells the person at a page what the first cell waits for, where that is more than a moment; what was said goes when
-/// it is there. Whether it is of use is seen by who uses it then.
-async fn said_while_it_starts(host: &mut Host, out: &CellOutput) {
-    if tokio::time::timeout(SAYS_AFTER, host.wait_ready())
-        .await
-        .is_ok()
-    {
-        return;
-    }
-    out.stdout("The Rust compiler starts, once for this kernel ...\n")
-        .await;
-    host.wait_ready().await;
-    out.clear(false).await;
 }
 
 fn byte_offset(code: &str, cursor: usize) -> usize {

@@ -107,6 +107,49 @@ async fn a_silent_cell_that_fails_aborts_nothing_behind_it() {
 }
 
 #[tokio::test]
+async fn a_cell_knows_how_many_wait_behind_it() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    assert_eq!(client.run("%waiting").await.text("stdout"), "0\n");
+    let asking = client.send_asking("%ask on?\n%waiting").await;
+    let question = client.question().await;
+    let behind = [
+        client.send_cell("%noop").await,
+        client.send_cell("%noop").await,
+    ];
+    client.queued().await;
+    client.answer(&question, "yes").await;
+    let told = client.reply_to(&asking).await;
+    assert_eq!(told["status"], "ok");
+    for id in &behind {
+        assert_eq!(client.reply_to(id).await["status"], "ok");
+    }
+    let mut said = String::new();
+    while !said.contains("got yes\n2\n") {
+        said += &client.started().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cell_that_finds_no_room_is_refused_at_once_as_those_behind_it_are() {
+    let kernel = Kernel::start().await;
+    let mut client = kernel.client().await;
+    client.send_asking("%ask on?").await;
+    client.question().await;
+    // As many as may wait.
+    for _ in 0..4096 {
+        client.send_cell("%noop").await;
+    }
+    for _ in 0..2 {
+        let id = client.send_cell("%print never").await;
+        let refused = client.reply_to(&id).await;
+        assert_eq!(refused["ename"], "TooManyRequests", "{refused}");
+    }
+    let info = client.control("kernel_info_request", json!({})).await;
+    assert_eq!(info["status"], "ok");
+}
+
+#[tokio::test]
 async fn cells_of_a_page_that_were_on_their_way_when_one_failed_are_aborted() {
     let kernel = Kernel::start().await;
     let mut client = kernel.client().await;

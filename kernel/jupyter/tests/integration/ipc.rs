@@ -1,6 +1,7 @@
 //! Sockets that are files.
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::connection_file::refusal;
 use crate::kit::{Client, Kernel};
@@ -41,6 +42,24 @@ async fn a_second_kernel_is_refused_and_the_first_keeps_its_sockets() {
         before.control("kernel_info_request", json!({})).await["status"],
         "ok"
     );
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_where_one_is_to_be() {
+    let folder = TempDir::new().unwrap();
+    let (file, in_the_way) = (
+        folder.path().join("connection.json"),
+        folder.path().join("kernel-1"),
+    );
+    let info = json!({
+        "ip": folder.path().join("kernel"), "transport": "ipc", "key": "k", "signature_scheme": "hmac-sha256",
+        "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5,
+    });
+    std::fs::write(&file, info.to_string()).unwrap();
+    std::fs::write(&in_the_way, "notes").unwrap();
+    let said = refusal(&file);
+    assert!(said.contains("cannot listen on ipc://"), "{said}");
+    assert_eq!(std::fs::read_to_string(&in_the_way).unwrap(), "notes");
 }
 
 #[tokio::test]

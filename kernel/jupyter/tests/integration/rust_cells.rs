@@ -144,6 +144,20 @@ async fn an_interrupt_kills_an_endless_loop_and_says_that_the_state_is_lost() {
     assert_eq!(client.run("%print on").await.text("stdout"), "on\n");
 }
 
+#[tokio::test]
+async fn a_start_that_is_interrupted_leaves_no_word_of_itself_in_the_page() {
+    let kernel = Kernel::start().await;
+    let mut client = patient(&kernel).await;
+    let endless = "loop { std::hint::spin_loop(); }";
+    let id = client.send_page_cell(endless).await;
+    let said = client.started().await;
+    assert!(said.starts_with("The Rust compiler starts"), "{said}");
+    client.control("interrupt_request", json!({})).await;
+    let ran = client.ran(&id).await;
+    assert_eq!(ran.reply["ename"], "Interrupted");
+    assert_eq!(ran.kinds(), ["clear_output", "error", "status"]);
+}
+
 /// A process that nobody has waited for yet runs no more.
 fn runs(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

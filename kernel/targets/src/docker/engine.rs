@@ -87,7 +87,8 @@ impl Refusal {
                 }
             }
             Self::Away(reason) => {
-                let what = format!("the Docker engine does not answer to {action}: {reason}");
+                let what =
+                    format!("the Docker engine does not answer when asked to {action}: {reason}");
                 let next = "Start the engine, or set DOCKER_HOST to where it listens; \
                             `docker version` must answer. Then run again.";
                 transient(code::ENGINE, service, what, next)
@@ -197,7 +198,7 @@ impl Engine {
     /// and sockets with this program.
     pub async fn check_here(&self) -> Result<(), TargetError> {
         let info = self.ask(|docker| async move { docker.info().await }).await;
-        let info = info.map_err(|refusal| refusal.into_error(None, "describe itself"))?;
+        let info = info.map_err(|refusal| refusal.into_error(None, "tell what it runs on"))?;
         let own = rustix::system::uname();
         let own = (
             own.release().to_string_lossy(),

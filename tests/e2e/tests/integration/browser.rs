@@ -236,7 +236,11 @@ fn an_executed_notebook_is_opened_unchanged_and_its_cells_deploy_nothing() {
         cells.iter().all(|cell| cell["failed"] == false),
         "{cells:#?}"
     );
-    for (cell, words) in [(0, "deploy nothing"), (1, "The run has ended")] {
+    for (cell, words) in [
+        (0, "deploy nothing"),
+        (1, "The run has ended"),
+        (1, "was so at the time beside each title"),
+    ] {
         let outputs = cells[cell]["outputs"].to_string();
         assert!(outputs.contains(words), "`{words}` is not in {outputs}");
     }

@@ -85,6 +85,10 @@ fn what_keeps_jupyter_from_a_kernel_is_named_with_its_cure() {
     let data = install(&place, &[]);
     assert!(doctor(&nowhere).contains("set JUPYTER_PATH"));
     assert!(doctor(&data).contains("\"cure\":\"\""));
+    // Who asks about the kernel alone is told by the exit code, too.
+    let asked = |data: &Path| run_with(&place, data, &["doctor", "kernel"]);
+    asked(&nowhere).refused(1, "CD0004", &["not installed where Jupyter looks"]);
+    assert_eq!(asked(&data).code, Some(0));
 
     install(&place, &["--name", "code-deploy-next"]);
     let spec = data.join("kernels/code-deploy-next/kernel.json");

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::backup::before;
 use super::database::Database;
-use super::milliseconds;
 use super::sqlite::Sqlite;
 use crate::Step;
+use crate::duration::milliseconds;
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
@@ -63,9 +63,9 @@ impl Work for Performance {
                     check.name.clone(),
                     then.map_or_else(
                         || "not there".to_owned(),
-                        |then| milliseconds(then.median_us),
+                        |then| milliseconds(then.median_us as f64),
                     ),
-                    milliseconds(now.median_us),
+                    milliseconds(now.median_us as f64),
                     then.map_or_else(String::new, |then| then.plan.clone()),
                     now.plan,
                 ]);
@@ -135,7 +135,10 @@ impl Work for Performance {
             }
             live.close().await?;
         }
-        let detail = format!("{timed} queries, the longest {} ms", milliseconds(longest));
+        let detail = format!(
+            "{timed} queries, the longest {} ms",
+            milliseconds(longest as f64)
+        );
         Ok(Seen::new(longest < 5_000_000, detail))
     }
 }

@@ -193,3 +193,21 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn files_are_compared_but_for_the_release_that_they_name() {
+    let project = Project::new();
+    let named = |release: &str| format!("release: \"{release}\"\n{DEPLOY}");
+    project.write(FILE_NAME, named("1.0.0"));
+    let then = project.load().unwrap().digest;
+    project.write(FILE_NAME, named("1.1.0"));
+    let now = project.load().unwrap();
+    assert_ne!(then, now.digest);
+    assert!(
+        now.differs_by_release_only(&then, &["0.9.0", "1.0.0"])
+            .unwrap()
+    );
+    assert!(!now.differs_by_release_only(&then, &["0.9.0"]).unwrap());
+    project.write("compose.yaml", COMPOSE.replace("api:1", "api:2"));
+    assert!(!now.differs_by_release_only(&then, &["1.0.0"]).unwrap());
+}
