@@ -76,7 +76,8 @@ fn checks(facts: &Facts) -> Vec<&GateCheck> {
         .collect()
 }
 
-/// Counts the objectives that are met and those that few requests do not show, and names the one that came nearest to its limit.
+/// Counts the objectives that are met and those that few requests do not show, and names the one that came nearest to
+/// its limit.
 pub(super) fn objectives(facts: &Facts) -> String {
     let checks = checks(facts);
     if checks.is_empty() {
