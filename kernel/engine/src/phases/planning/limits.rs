@@ -90,8 +90,8 @@ fn parts(finding: &Finding) -> Option<(&str, &str, &str)> {
     if !finding.cure.starts_with(MEANT) {
         return None;
     }
-    let (key, rest) = finding.message.split_once(" of `")?;
-    let (_, rest) = rest.split_once("` ")?;
+    let (key, rest) = finding.message.split_once(" of ")?;
+    let (_, rest) = rest.split_once(' ')?;
     let (what, why) = rest.split_once(": ")?;
     Some((key, what, why))
 }
