@@ -93,7 +93,8 @@ fn parts(finding: &Finding) -> Option<(&str, &str, &str)> {
     let (key, rest) = finding.message.split_once(" of ")?;
     let (_, rest) = rest.split_once(' ')?;
     let (what, why) = rest.split_once(": ")?;
-    Some((key, what, why))
+    what.starts_with("is not honoured")
+        .then_some((key, what, why))
 }
 
 #[cfg(test)]
