@@ -235,6 +235,7 @@ mod tests {
             limit: "at most 60 ms".to_owned(),
             passed: false,
             used: None,
+            unshown: None,
         };
         let gate = |reason: &str| GateEvaluated {
             gate: Gate::Analysis,

@@ -68,6 +68,8 @@ struct Context {
     elsewhere: Vec<Notable>,
     /// The item that says whether anybody evaluates alerts.
     alerting: Option<Notable>,
+    /// Who acts on what is open; empty where nothing is.
+    acts: String,
     follow_up: FollowUp,
     /// The other notebooks.
     documents: Vec<Document>,
@@ -259,6 +261,7 @@ pub(crate) fn executed(
         hands_over: name == HANDS_OVER,
         elsewhere: elsewhere(&all, name),
         alerting: alerting(&all).map(Notable::of),
+        acts: acts(facts, name, &all, &lines),
         follow_up: follow_up(&all, name),
         documents: documents(name),
         prometheus: prometheus(facts, &all),
@@ -335,6 +338,21 @@ fn elsewhere(all: &[ItemLine], name: &str) -> Vec<Notable> {
 
 fn alerting(all: &[ItemLine]) -> Option<&ItemLine> {
     all.iter().find(|item| item.id == ALERTING)
+}
+
+/// Returns who acts on what is open or failed, for a notebook that lists such items; empty where none is, and where
+/// another notebook lists them.
+fn acts(facts: &Facts, name: &str, all: &[ItemLine], own: &[ItemLine]) -> String {
+    let listed = match name {
+        HANDS_OVER | FOLLOWS_UP | LISTED_IN => all,
+        _ if phase_of(name).is_some() => own,
+        _ => return String::new(),
+    };
+    let waits = |item: &ItemLine| matches!(item.verdict, "failed" | "open");
+    match listed.iter().any(waits) {
+        true => view::who_acts(facts),
+        false => String::new(),
+    }
 }
 
 /// Returns, for the notebook that says it, what is open: what must hold with its reason, the rest by notebook.

@@ -1,6 +1,7 @@
 //! Views of a run: the tables that pages and live cells show alike, each a [`Report`] made from
 //! the record alone.
 
+mod acts;
 mod answers;
 mod approvals;
 mod criteria;
@@ -30,6 +31,7 @@ use crate::facts::Facts;
 use crate::series::Bins;
 use crate::{Error, Result};
 
+pub(crate) use acts::who_acts;
 pub(crate) use answers::answer;
 pub use criteria::{Criterion, criteria};
 pub use events::describe;

@@ -1,12 +1,15 @@
 //! What an environment's policy makes of a phase's items. Policy is data; this reads it.
 
-use code_deploy_record::{Basis, Catalog, Item, ItemKind, PhaseNumber, RunState, Verdict};
+use code_deploy_record::{Basis, Catalog, Gate, Item, ItemKind, PhaseNumber, RunState, Verdict};
 
 use crate::phases::look;
 use crate::spec::{Policy, Reaction, Waiver, WaiverRule};
 
 /// How much of each item's reason is said where a phase stops, in characters: the items have it whole.
 const SHOWN: usize = 120;
+
+/// The item that every objective is validated.
+const OBJECTIVES: &str = "9.2.5";
 
 /// Why a phase's items stop it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,11 +65,20 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
                 stops.unattested.push(text);
             }
             Verdict::Open if item.by == Basis::Attested => {}
+            Verdict::Open if item.id.as_str() == OBJECTIVES && held_by_few(state) => {}
             Verdict::Open if policy.open == Reaction::Stop => stops.open.push(text),
             _ => {}
         }
     }
     stops
+}
+
+/// Returns whether objectives are open only because requests were too few to show what was measured. The item says so,
+/// with how many would do; that a sample is small is no reason to stop a run whose every measurement holds.
+fn held_by_few(state: &RunState) -> bool {
+    let mut gates = state.gates.iter().rev();
+    let last = gates.find(|answer| answer.gate == Gate::Baseline);
+    last.is_some_and(|answer| answer.unshown)
 }
 
 /// Returns whether failed items send the run back when traffic has moved, instead of leaving it
@@ -95,4 +107,66 @@ pub fn waiver_counts(
         && waiver.expires >= today
         && (!strict || policy.waive_mandatory)
         && !waiver.by.trim().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use chrono::DateTime;
+    use code_deploy_record::{GateState, ItemState};
+
+    use super::*;
+    use crate::spec::{ApprovalRule, PolicyKind};
+
+    fn strict() -> Policy {
+        Policy {
+            kind: PolicyKind::Prod,
+            approval: ApprovalRule::None,
+            uncommitted: Reaction::Stop,
+            unattested: Reaction::Stop,
+            open: Reaction::Stop,
+            failed: Reaction::Stop,
+            waivers: WaiverRule::WithApprover,
+            waive_mandatory: false,
+            roll_back_on_failure: true,
+        }
+    }
+
+    /// Returns what stops phase 8 when objectives are open, with a baseline gate that says this of small samples.
+    fn stopped(unshown: bool) -> Stops {
+        let mut state = RunState::default();
+        let open = ItemState {
+            verdict: Verdict::Open,
+            reason: "2 of 2 hold by what was measured, which is too little to show".to_owned(),
+            evidence: Vec::new(),
+            seq: 1,
+        };
+        state
+            .items
+            .insert(OBJECTIVES.parse().unwrap(), open.clone());
+        state.items.insert("9.1.2".parse().unwrap(), open);
+        state.gates.push(GateState {
+            gate: Gate::Baseline,
+            subject: "shop 1.1.0".to_owned(),
+            passed: true,
+            word: "passed",
+            unshown,
+            reason: String::new(),
+            time: DateTime::UNIX_EPOCH,
+        });
+        let phase = PhaseNumber::new(8).unwrap();
+        stops(&strict(), Catalog::shipped().unwrap(), &state, phase)
+    }
+
+    #[test]
+    fn a_small_sample_stops_no_run_and_other_open_items_do() {
+        let few = stopped(true);
+        assert_eq!(few.open.len(), 1, "{few:?}");
+        assert!(
+            few.open.iter().all(|text| text.starts_with("9.1.2 ")),
+            "{few:?}"
+        );
+        assert_eq!(stopped(false).open.len(), 2);
+    }
 }

@@ -136,6 +136,9 @@ pub struct GateState {
     pub passed: bool,
     /// The answer in a word or two: a gate that could not compare has let the run go on, and has not passed.
     pub word: &'static str,
+    /// Whether something that it looked at was measured to hold by too few requests to show it, and nothing was left
+    /// without a measurement.
+    pub unshown: bool,
     /// In one sentence.
     pub reason: String,
     /// When it answered.
@@ -368,6 +371,8 @@ impl RunState {
             subject: gate.subject.clone(),
             passed: gate.passed,
             word: gate.word(),
+            unshown: gate.checks.iter().any(|check| check.unshown.is_some())
+                && gate.checks.iter().all(|check| check.measured != "none"),
             reason: gate.reason.clone(),
             time,
         };

@@ -108,7 +108,8 @@ pub(super) fn report(facts: &Facts) -> Result<Report> {
     );
     let titles = columns(["Criterion", "State", "How it is shown"]);
     let rule = "Shown is what was measured, and whose items in the catalogue are all met or cannot \
-                apply. An item that is open or waived leaves a criterion open; a finding of medium severity or above makes \
+                apply. An item that is open or waived leaves a criterion open, as does an objective that too few \
+                requests were measured of to show it; a finding of medium severity or above makes \
                 the one on scans not so, whatever its items say.";
     Ok(Report::new()
         .with_table(caption, titles, rows.collect())
@@ -237,7 +238,8 @@ fn gate(facts: &Facts, name: &'static str, gate: Gate) -> Criterion {
 }
 
 /// The baseline gate. Its checks of objectives count even where no release was replaced that it
-/// could compare with; whether that had to be is said by the catalogue's items.
+/// could compare with; whether that had to be is said by the catalogue's items. An objective that few
+/// requests do not show leaves the criterion open.
 fn objectives(facts: &Facts) -> Criterion {
     let mut criterion = gate(facts, "objectives met or exceeded", Gate::Baseline);
     let answers = facts.last_answers(Gate::Baseline);
@@ -250,6 +252,13 @@ fn objectives(facts: &Facts) -> Criterion {
             "; {} of objectives, all hold",
             counted(number, "check")
         ));
+    }
+    let checks = answers.iter().flat_map(|answer| &answer.what.checks);
+    let few = checks.filter_map(|check| Some(format!("{} {}", check.name, check.unshown?)));
+    let few: Vec<String> = few.collect();
+    if !few.is_empty() {
+        criterion.shown = criterion.shown.filter(|shown| !shown);
+        criterion.how.push_str(&format!("; {}", few.join("; ")));
     }
     criterion
 }

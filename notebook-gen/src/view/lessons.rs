@@ -343,6 +343,7 @@ mod tests {
             limit: "at most 1 s".to_owned(),
             passed: true,
             used,
+            unshown: None,
         }];
         crate::report_to_text(&nearest(&facts, Report::new()))
     }

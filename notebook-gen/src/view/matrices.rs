@@ -130,10 +130,10 @@ fn alerts(facts: &Facts) -> BTreeMap<&str, &str> {
     watched
 }
 
-/// Operational metrics: figure by target, from the last checks of the gates that measure. What is not met stands
-/// first, then what the users saw, objectives, the comparison of releases, and signals.
+/// Operational metrics: figure by target, from the last checks of the gates that measure. What is not met or not shown
+/// stands first, then what the users saw, objectives, the comparison of releases, and signals.
 pub(super) fn metrics(facts: &Facts) -> Report {
-    let mut rows: Vec<(String, (bool, u8), Vec<String>)> = Vec::new();
+    let mut rows: Vec<(String, (bool, bool, u8), Vec<String>)> = Vec::new();
     let alerts = alerts(facts);
     for gate in &facts.gates {
         let answer = &gate.what;
@@ -150,17 +150,24 @@ pub(super) fn metrics(facts: &Facts) -> Report {
                 _ => answer.subject.as_str(),
             };
             let key = format!("{} {subject} {}", answer.gate.word(), check.name);
-            let status = if check.passed { "met" } else { "not met" };
+            let status = check.standing();
             let alert = alerts.get(check.name.as_str()).copied().unwrap_or("none");
             let source = format!("{} gate, event {}", answer.gate.word(), gate.seq);
             let name = format!("{} ({})", check.name, answer.subject);
-            let line = row([&name, &check.limit, &check.measured, status, alert, &source]);
+            let line = row([
+                &name,
+                &check.limit,
+                &check.measured,
+                &status,
+                alert,
+                &source,
+            ]);
             let rank = match answer.gate {
                 Gate::Baseline => 1,
                 Gate::Analysis => 2,
                 _ => 3,
             };
-            let place = (check.passed, rank);
+            let place = (check.passed, check.is_met(), rank);
             match rows.iter_mut().find(|(known, ..)| *known == key) {
                 Some(known) => *known = (key, place, line),
                 None => rows.push((key, place, line)),
@@ -173,7 +180,7 @@ pub(super) fn metrics(facts: &Facts) -> Report {
         let status = if met { "met" } else { "not met" };
         let name = "failed requests of the outside client";
         let line = row([name, "0", &actual, status, "none", "outside client"]);
-        rows.push((name.to_owned(), (met, 0), line));
+        rows.push((name.to_owned(), (met, met, 0), line));
     }
     if rows.is_empty() {
         return Report::new().with_text(

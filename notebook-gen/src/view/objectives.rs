@@ -15,6 +15,11 @@ const EXACT_BELOW: u64 = 100_000;
 /// What decimal fractions lose in binary, as a part of one request.
 const TOLERANCE: f64 = 1e-6;
 
+/// What it means that an objective is not shown.
+const FEW: &str = "Not shown is an objective that holds by what was measured, where so few requests do not exclude, with 95 % \
+                   confidence, that it is missed (exact binomial bound, C. J. Clopper and E. S. Pearson, 1934; requests \
+                   are taken as independent). Its item stays open. It stops no run: gates decide by what was measured.";
+
 /// What an objective with a budget promises.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Promise {
@@ -74,7 +79,7 @@ struct Measured {
     over: String,
 }
 
-/// Returns the objectives with their budgets: those that are not met stand first.
+/// Returns the objectives with their budgets: those that are not met stand first, then those that are not shown.
 pub(super) fn objectives(facts: &Facts, bins: &Bins) -> Report {
     let answers = facts.last_answers(Gate::Baseline);
     if answers.is_empty() {
@@ -83,6 +88,7 @@ pub(super) fn objectives(facts: &Facts, bins: &Bins) -> Report {
         );
     }
     let (mut rows, mut notes, mut is_small) = (Vec::new(), Vec::new(), false);
+    let mut few = false;
     for gate in answers {
         for check in &gate.what.checks {
             let Some(promise) = Promise::of(check) else {
@@ -98,13 +104,18 @@ pub(super) fn objectives(facts: &Facts, bins: &Bins) -> Report {
                 .as_ref()
                 .map(|one| ratio(one.all, 1) * promise.allowed_percent() / 100.0);
             is_small |= allowed.is_some_and(|allowed| allowed < 1.0 - TOLERANCE);
+            few |= check.unshown.is_some();
             let row = line(gate, check, promise, measured.as_ref(), allowed);
-            rows.push((check.passed, row));
+            rows.push(((check.passed, check.is_met()), row));
         }
     }
-    rows.sort_by_key(|(is_met, _)| *is_met);
+    rows.sort_by_key(|(place, _)| *place);
     let rows = rows.into_iter().map(|(_, row)| row).collect();
-    told(rows, notes, is_small)
+    let report = told(rows, notes, is_small);
+    match few {
+        true => report.with_text(FEW),
+        false => report,
+    }
 }
 
 fn told(rows: Vec<Vec<String>>, notes: Vec<String>, is_small: bool) -> Report {
@@ -152,7 +163,6 @@ fn line(
     measured: Option<&Measured>,
     allowed: Option<f64>,
 ) -> Vec<String> {
-    let state = if check.passed { "met" } else { "not met" };
     let unknown = || "not known".to_owned();
     let missed = measured.map(|one| {
         let about = if one.is_exact { "" } else { "about " };
@@ -162,7 +172,7 @@ fn line(
     vec![
         check.name.clone(),
         promise.text(),
-        state.to_owned(),
+        check.standing(),
         measured.map_or_else(unknown, |one| count(one.all)),
         missed.unwrap_or_else(unknown),
         allowed.map_or_else(unknown, |allowed| match allowed < 100.0 {

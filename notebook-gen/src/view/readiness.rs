@@ -87,12 +87,13 @@ pub(super) fn readiness(facts: &Facts) -> Result<Report> {
             _ => store(facts, component)?,
         };
         let role = format!("{:?}", component.role).to_lowercase();
-        let mut row = vec![component.name.clone(), role];
+        let owner = component.owner.as_deref().unwrap_or("nobody is named");
+        let mut row = vec![component.name.clone(), role, owner.to_owned()];
         row.extend(entries.iter().map(Entry::text));
         row.push(status(&entries).to_owned());
         rows.push(row);
     }
-    let mut titles = columns(["Component", "Role"]);
+    let mut titles = columns(["Component", "Role", "Owner"]);
     titles.extend(columns(STAGES));
     titles.extend(columns(["Status"]));
     Ok(Report::new()

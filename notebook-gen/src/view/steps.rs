@@ -146,17 +146,17 @@ pub(crate) fn gates_table<'a>(
         let checks = answer.checks.iter();
         let checks = checks.filter(|check| shown == Checks::All || !check.passed);
         for check in checks.take(40) {
-            let mark = if check.passed {
-                "holds"
-            } else {
-                "does not hold"
+            let mark = match (check.passed, check.unshown) {
+                (false, _) => "does not hold".to_owned(),
+                (true, Some(unshown)) => format!("holds, {unshown}"),
+                (true, None) => "holds".to_owned(),
             };
             let what = format!("- {}", check.name);
             rows.push(row([
                 "",
                 "",
                 &what,
-                mark,
+                &mark,
                 "",
                 &check.measured,
                 &check.limit,

@@ -65,6 +65,7 @@ fn readiness_counts_verdicts_not_finished_steps() {
         "{storefront}"
     );
     assert!(storefront.contains("| met: 100 % of its traffic goes to 1.1.0 |"));
+    assert!(storefront.contains("| team shop |"), "{storefront}");
     assert!(storefront.ends_with("| open |"), "{storefront}");
     assert!(!matrix.contains("done:"), "{matrix}");
     let database = line(matrix, "shop-db");

@@ -108,3 +108,22 @@ fn handover_and_lessons_name_what_must_hold_and_is_open_in_any_notebook() {
     }
     assert!(handover.contains("Alerts after the run, item 8.1.4"));
 }
+
+#[test]
+fn who_acts_is_said_once_where_open_items_are_listed() {
+    let (_project, pages) = pages_of(Story::Succeeded);
+    let times = |name: &str| {
+        text_of(page(&pages, name))
+            .matches("Who acts on what is open: ")
+            .count()
+    };
+    for name in [
+        "08_Validation_Results",
+        "09_Operational_Handover",
+        "Post_Deployment_Report",
+        "Lessons_Learned",
+    ] {
+        assert_eq!(times(name), 1, "{name}");
+    }
+    assert_eq!(times("Security_Audit_Report"), 0);
+}

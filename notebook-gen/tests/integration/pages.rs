@@ -405,7 +405,9 @@ fn report_and_handover_lead_to_every_other_notebook() {
     let (_project, pages) = pages_of(Story::Succeeded);
     for name in ["Post_Deployment_Report", "09_Operational_Handover"] {
         let text = text_of(page(&pages, name));
-        let documents = text.lines().find(|line| line.starts_with("**Documents:**"));
+        let documents = text
+            .lines()
+            .find(|line| line.starts_with("**Notebooks of this run:**"));
         let documents = documents.unwrap();
         for other in names().into_iter().filter(|other| *other != name) {
             assert!(documents.contains(&format!("]({other}.ipynb)")), "{other}");

@@ -325,6 +325,7 @@ impl Synthetic {
                 limit: "at most 1 %".to_owned(),
                 passed,
                 used: None,
+                unshown: None,
             }],
             compared: gate == Gate::Baseline && self.story != Story::Initial,
             reason: reason.to_owned(),

@@ -132,6 +132,7 @@ fn health(context: &Context) -> GateCheck {
         limit: "every probe passes".to_owned(),
         passed: ill.is_empty(),
         used: None,
+        unshown: None,
     }
 }
 

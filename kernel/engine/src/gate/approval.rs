@@ -56,6 +56,7 @@ pub async fn pass(context: &Context, subject: &str, summary: &str) -> Result<(),
         limit: "go".to_owned(),
         passed: go,
         used: None,
+        unshown: None,
     }];
     let reason = format!("{by} said {word} to plan {}", plan.short());
     let answer = gate::Answer { checks, reason };

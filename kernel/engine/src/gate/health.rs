@@ -106,6 +106,7 @@ impl Seen {
             limit: replicas.to_string(),
             passed: healthy >= replicas as usize,
             used: None,
+            unshown: None,
         }];
         for instance in instances {
             let passed = self.passes.get(&instance.id).copied().unwrap_or(0);
@@ -115,6 +116,7 @@ impl Seen {
                 limit: limit.clone(),
                 passed: passed >= passes || healthy >= replicas as usize,
                 used: None,
+                unshown: None,
             });
         }
         let names: Vec<_> = probes_of(&service.file.probes)

@@ -100,6 +100,7 @@ fn enough(service: &str, which: &str, sums: &Sums, policy: &AnalysisPolicy) -> G
         limit: format!("at least {}", policy.min_requests),
         passed: sums.count >= policy.min_requests,
         used: None,
+        unshown: None,
     }
     .with_used(policy.min_requests as f64, sums.count as f64)
 }
@@ -123,6 +124,7 @@ fn errors(
             limit,
             passed: false,
             used: None,
+            unshown: None,
         });
     };
     let base = stable.failed_percent().unwrap_or(0.0);
@@ -136,6 +138,7 @@ fn errors(
             limit,
             passed: share <= most,
             used: None,
+            unshown: None,
         };
         return Some(check.with_used(share, most));
     }
@@ -149,6 +152,7 @@ fn errors(
         ),
         passed: chance >= CHANCE,
         used: None,
+        unshown: None,
     };
     Some(check.with_used(share, most))
 }
@@ -193,6 +197,7 @@ fn latency(
             limit,
             passed: false,
             used: None,
+            unshown: None,
         };
     };
     let floor = u64::try_from(policy.latency_floor.get().as_micros()).unwrap_or(u64::MAX);
@@ -219,6 +224,7 @@ fn latency(
             limit,
             passed: true,
             used: None,
+            unshown: None,
         }
         .with_used(new_us as f64, most_us as f64);
     }
@@ -235,6 +241,7 @@ fn latency(
         limit: format!("{limit}, or odds of at least {}", odds(CHANCE)),
         passed: chance >= CHANCE,
         used: None,
+        unshown: None,
     }
     .with_used(new_us as f64, most_us as f64)
 }
@@ -252,7 +259,7 @@ fn odds(chance: f64) -> String {
 ///
 /// With it, a quantile is tested exactly, whatever the distribution of latencies (W. J. Conover,
 /// *Practical Nonparametric Statistics*, 3rd edition, section 3.2, the quantile test).
-fn at_least(hits: u64, trials: u64, chance: f64) -> f64 {
+pub(crate) fn at_least(hits: u64, trials: u64, chance: f64) -> f64 {
     let ratio = (chance / (1.0 - chance)).ln();
     let mut term = trials as f64 * (1.0 - chance).ln();
     let mut below = 0.0;

@@ -109,6 +109,7 @@ fn check(
         limit,
         passed,
         used: None,
+        unshown: None,
     }
 }
 

@@ -43,6 +43,7 @@ pub async fn pass(context: &Context, release: &Release) -> Result<(), StepError>
             limit,
             passed,
             used: None,
+            unshown: None,
         });
         if !passed {
             break;

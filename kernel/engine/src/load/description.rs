@@ -39,10 +39,23 @@ pub(crate) fn description(profile: &LoadProfile, url: Option<&str>) -> Report {
         let share = format!("{:.1}", share(kind.weight));
         vec![kind.method.clone(), without_values(&kind.path), share, body]
     });
-    let caption = "Kinds of requests, evenly mixed; {n} is a number that grows, {uuid} a new UUID";
-    Report::new()
+    let rows: Vec<Vec<String>> = rows.collect();
+    let filled = rows.iter().flatten().any(|entry| is_filled(entry));
+    let caption = "Kinds of requests, mixed evenly over time in these shares";
+    let report = Report::new()
         .with_text(text)
-        .with_table(caption, columns, rows.collect())
+        .with_table(caption, columns, rows);
+    match filled {
+        true => report.with_text(
+            "In a path, `{n}` stands for a number that grows with each request, and `{uuid}` for a new UUID.",
+        ),
+        false => report,
+    }
+}
+
+/// Returns whether a text has a place that each request fills anew.
+fn is_filled(text: &str) -> bool {
+    text.contains("{n}") || text.contains("{uuid}")
 }
 
 /// Returns a path with the names of its query alone: a value there may be a key.
@@ -92,5 +105,17 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("abc") && !text.contains("/never"), "{text}");
+    }
+
+    #[test]
+    fn what_stands_for_a_value_is_explained_only_where_a_path_has_it() {
+        let told = |path: &str| {
+            let kinds = json!([{ "path": path, "method": "POST", "body": "{n}" }]);
+            let profile = json!({ "service": "shop", "rate": 10, "requests": kinds });
+            let profile: LoadProfile = serde_json::from_value(profile).unwrap();
+            serde_json::to_string(&description(&profile, None)).unwrap()
+        };
+        assert_eq!(told("/page/{n}").matches("stands for a number").count(), 1);
+        assert!(!told("/page").contains("stands for a number"));
     }
 }

@@ -192,6 +192,9 @@ pub(crate) fn cut(text: &str, longest: usize) -> String {
     format!("{} …", kept.trim_end_matches([',', ';', ':', ' ']))
 }
 
+/// What items on dependencies say where none is pinned by a file.
+pub(crate) const NO_LOCK_FILE: &str = "no lock file was found in the project or its workspace";
+
 /// Returns a list in words, or `none`.
 pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();

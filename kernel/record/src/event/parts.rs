@@ -297,9 +297,56 @@ pub struct GateCheck {
     /// figure tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<f64>,
+    /// For an objective that holds by what was measured, where so few requests do not exclude that it is missed.
+    /// Nothing where they do, and where no share of requests is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unshown: Option<Unshown>,
+}
+
+/// A sample that is too small to show that an objective is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unshown {
+    /// How many requests were measured.
+    pub requests: u64,
+    /// How many in all would show it if none of those to come missed it. Nothing where no number would, because no
+    /// miss at all is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enough: Option<u64>,
+}
+
+impl std::fmt::Display for Unshown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let noun = if self.requests == 1 {
+            "request"
+        } else {
+            "requests"
+        };
+        write!(f, "not shown by {} {noun}; ", self.requests)?;
+        match self.enough {
+            Some(enough) => write!(f, "{enough} with no further miss would do"),
+            None => f.write_str("no number of them would do, because no miss is allowed"),
+        }
+    }
 }
 
 impl GateCheck {
+    /// Returns how it stands, in words: `met`, `not met`, or that the sample is too small to show it, with how many
+    /// requests would. The gate itself decides by [`GateCheck::passed`].
+    #[must_use]
+    pub fn standing(&self) -> String {
+        match (self.passed, self.unshown) {
+            (false, _) => "not met".to_owned(),
+            (true, Some(unshown)) => unshown.to_string(),
+            (true, None) => "met".to_owned(),
+        }
+    }
+
+    /// Returns whether it holds, and what was measured is enough to show it.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.passed && self.unshown.is_none()
+    }
+
     /// Says how near it came to its limit: what was measured as a part of the most that is allowed, or the least that is
     /// asked for as a part of what was measured.
     #[must_use]

@@ -1,4 +1,5 @@
 //! What events say of themselves.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
@@ -10,6 +11,7 @@ fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
         limit: "at most 2 ms".to_owned(),
         passed: true,
         used: None,
+        unshown: None,
     };
     let gate = |gate, passed, compared| GateEvaluated {
         gate,
@@ -25,4 +27,37 @@ fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
     assert_eq!(word(Gate::Baseline, true, true), "passed");
     assert_eq!(word(Gate::Baseline, false, false), "did not pass");
     assert_eq!(word(Gate::Health, true, false), "passed");
+}
+
+#[test]
+fn a_sample_that_is_too_small_is_neither_met_nor_missed() {
+    let check = |passed, unshown| GateCheck {
+        name: "shop is available (availability)".to_owned(),
+        measured: "100.000 % of 500".to_owned(),
+        limit: "at least 99.9 %".to_owned(),
+        passed,
+        used: None,
+        unshown,
+    };
+    let few = |requests, enough| Some(Unshown { requests, enough });
+    assert_eq!(check(true, None).standing(), "met");
+    assert_eq!(check(false, None).standing(), "not met");
+    assert_eq!(
+        check(true, few(500, Some(2_995))).standing(),
+        "not shown by 500 requests; 2995 with no further miss would do"
+    );
+    assert_eq!(
+        check(true, few(1, None)).standing(),
+        "not shown by 1 request; no number of them would do, because no miss is allowed"
+    );
+    assert!(check(true, None).is_met());
+    assert!(!check(true, few(500, Some(2_995))).is_met());
+}
+
+#[test]
+fn a_check_of_an_older_record_has_no_small_sample() {
+    let old = r#"{"name":"a","measured":"b","limit":"c","passed":true}"#;
+    let check: GateCheck = serde_json::from_str(old).unwrap();
+    assert_eq!((check.used, check.unshown), (None, None));
+    assert_eq!(serde_json::to_string(&check).unwrap(), old);
 }

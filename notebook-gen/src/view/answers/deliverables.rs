@@ -76,7 +76,8 @@ fn checks(facts: &Facts) -> Vec<&GateCheck> {
         .collect()
 }
 
-/// Counts the objectives that are met, and names the one that came nearest to its limit.
+/// Counts the objectives that are met and those that few requests do not show, and names the one that came nearest to
+/// its limit.
 pub(super) fn objectives(facts: &Facts) -> String {
     let checks = checks(facts);
     if checks.is_empty() {
@@ -85,7 +86,12 @@ pub(super) fn objectives(facts: &Facts) -> String {
             false => "no objective was measured: the baseline gate held none".to_owned(),
         };
     }
-    let met = checks.iter().filter(|check| check.passed).count();
+    let met = checks.iter().filter(|check| check.is_met()).count();
+    let few = checks.iter().filter(|check| check.unshown.is_some());
+    let few = match few.count() {
+        0 => String::new(),
+        number => format!(", {number} not shown by so few requests"),
+    };
     let told = checks
         .iter()
         .filter_map(|check| Some((check.used?, *check)));
@@ -97,7 +103,7 @@ pub(super) fn objectives(facts: &Facts) -> String {
         )
     });
     format!(
-        "{met} of {} met{nearest}",
+        "{met} of {} met{few}{nearest}",
         counted(number_of(checks.len()), "objective")
     )
 }

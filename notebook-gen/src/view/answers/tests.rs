@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use code_deploy_record::{GateCheck, Severity};
+use code_deploy_record::{GateCheck, Severity, Unshown};
 use code_deploy_synthetic::{self as synthetic, Story};
 
 use super::*;
@@ -116,6 +116,7 @@ fn objectives_are_counted_with_the_one_nearest_to_its_limit() {
         limit: "at most 500 ms".to_owned(),
         passed,
         used: Some(used),
+        unshown: None,
     };
     let gates = facts.gates.iter_mut();
     for gate in gates.filter(|gate| gate.what.gate == Gate::Baseline) {
@@ -127,6 +128,21 @@ fn objectives_are_counted_with_the_one_nearest_to_its_limit() {
     }
     let words = "1 of 2 objectives met, nearest to its limit orders (p50) (12.5 ms measured, at most 500 ms asked for)";
     says(&facts, "Performance_Validation", &[words]);
+    let checks = facts
+        .gates
+        .iter_mut()
+        .flat_map(|gate| &mut gate.what.checks);
+    for check in checks.filter(|check| check.name == "pages (p99)") {
+        check.unshown = Some(Unshown {
+            requests: 200,
+            enough: Some(299),
+        });
+    }
+    says(
+        &facts,
+        "Performance_Validation",
+        &["0 of 2 objectives met, 1 not shown by so few requests, nearest to its limit orders"],
+    );
     for gate in &mut facts.gates {
         gate.what.checks.clear();
     }

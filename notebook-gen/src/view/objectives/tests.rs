@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use code_deploy_record::{Gate, GateCheck};
+use code_deploy_record::{Gate, GateCheck, Unshown};
 use code_deploy_synthetic::{self as synthetic, Story};
 
 use super::objectives;
@@ -14,6 +14,7 @@ fn check(name: &str, measured: &str, limit: &str, passed: bool) -> GateCheck {
         limit: limit.to_owned(),
         passed,
         used: None,
+        unshown: None,
     }
 }
 
@@ -150,4 +151,35 @@ fn without_objectives_or_without_the_gate_the_reason_is_said() {
     let facts = Facts::read(&run).unwrap();
     let text = crate::report_to_text(&objectives(&facts, &Bins::default()));
     assert!(text.contains("which was not asked in this run"), "{text}");
+}
+
+#[test]
+fn an_objective_that_few_requests_do_not_show_is_neither_met_nor_missed() {
+    let mut few = check(
+        "pages are available (availability)",
+        "100.000 % of 500 (with 95 % confidence at least 99.403 %)",
+        "at least 99.9 %",
+        true,
+    );
+    few.unshown = Some(Unshown {
+        requests: 500,
+        enough: Some(2_995),
+    });
+    let met = check(
+        "orders are available (availability)",
+        "100.000 % of 3000 (with 95 % confidence at least 99.900 %)",
+        "at least 99.9 %",
+        true,
+    );
+    let text = told(vec![met.clone(), few]);
+    let pages = line(&text, "pages are available");
+    let words = "not shown by 500 requests; 2995 with no further miss would do";
+    assert!(pages.contains(words), "{text}");
+    assert!(
+        line(&text, "orders are available").contains(" met "),
+        "{text}"
+    );
+    assert!(text.find("pages are").unwrap() < text.find("orders are").unwrap());
+    assert!(text.contains("Clopper"), "{text}");
+    assert!(!told(vec![met]).contains("Clopper"));
 }

@@ -44,7 +44,7 @@ impl Work for Quality {
         let incomplete = scratch::incomplete(context);
         let tried = scratch::try_out(context).await?;
         let tools = second_tool(section).await;
-        let table = |titles: [&str; 3]| titles.map(Column::text).to_vec();
+        let table = |titles: &[&str]| titles.iter().copied().map(Column::text).collect::<Vec<_>>();
         let started = tried
             .started
             .iter()
@@ -53,10 +53,9 @@ impl Work for Quality {
             vec![
                 journey.clone(),
                 match answer {
-                    Ok(steps) => format!("{steps} requests as expected"),
+                    Ok(steps) => format!("{} as expected", counted(steps, "request")),
                     Err(what) => what.clone(),
                 },
-                String::new(),
             ]
         });
         let digests = tools.iter().map(|(path, same, text)| {
@@ -69,17 +68,17 @@ impl Work for Quality {
         let mut report = Report::new()
             .with_table(
                 "Entry points started away from what runs",
-                table(["Service", "Started", "Ended"]),
+                table(&["Service", "Started", "Ended"]),
                 started.collect(),
             )
             .with_table(
                 "Critical paths through the built artifacts",
-                table(["Journey", "Answer", ""]),
+                table(&["Journey", "Answers"]),
                 walked.collect(),
             )
             .with_table(
                 "Digests by sha256sum",
-                table(["Artifact", "Digest", "Result"]),
+                table(&["Artifact", "Digest", "Result"]),
                 digests.collect(),
             );
         for one in tried.started.iter().filter(|one| !one.well) {

@@ -242,13 +242,11 @@ async fn settle_tree(
     let (inventory, _) = look::inventory(section.context).await?;
     let unpinned: usize = inventory.dependencies.iter().map(|one| one.unpinned).sum();
     if inventory.dependencies.is_empty() {
-        section
-            .none("2.1.4", "no lock file in the inventory")
-            .await?;
+        section.none("2.1.4", look::NO_LOCK_FILE).await?;
     } else {
         let packages: usize = inventory.dependencies.iter().map(|one| one.count).sum();
         let text = format!(
-            "{packages} packages of {} lock files, {unpinned} without an exact version",
+            "{packages} packages in {} lock files, {unpinned} without an exact version",
             inventory.dependencies.len()
         );
         section

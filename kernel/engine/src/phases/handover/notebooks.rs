@@ -146,8 +146,8 @@ fn missing(documents: &[Document]) -> Vec<&str> {
 fn told(documents: &[Document]) -> String {
     let lines: usize = documents.iter().map(|one| one.lines).sum();
     let all = format!(
-        "{} with {}",
-        counted(documents.len(), "document"),
+        "{} runbooks and guides with {}",
+        documents.len(),
         counted(lines, "line")
     );
     match missing(documents)[..] {
@@ -173,7 +173,7 @@ fn report(documents: &[Document]) -> Report {
         Column::number("of these in the notebook"),
     ];
     Report::new().with_table(
-        "Documents in the notebook 09_Operational_Handover",
+        "Runbooks and guides in the notebook 09_Operational_Handover",
         columns,
         rows.collect(),
     )

@@ -124,7 +124,7 @@ impl Work for Runbooks {
             Column::number("lines"),
             Column::text("evidence"),
         ];
-        let mut whole = Report::new().with_table("Documents", columns, rows);
+        let mut whole = Report::new().with_table("Runbooks and guides", columns, rows);
         whole.blocks.extend(report.blocks);
         let event = section.report("Runbooks", whole).await?;
         let plain: Vec<_> = texts
@@ -143,7 +143,7 @@ impl Work for Runbooks {
         }
         let missing = missing(section, &texts);
         let detail = match missing.is_empty() {
-            true => format!("{}, none missing", counted(texts.len(), "document")),
+            true => format!("{} runbooks and guides, none missing", texts.len()),
             false => format!("missing or with a gap: {}", missing.join(", ")),
         };
         Ok(Seen::new(missing.is_empty(), detail))
@@ -202,7 +202,11 @@ async fn settle(
     let (services, alerts) = (count("runbook of service"), count("runbook of alert"));
     let all = missing.is_empty();
     let by = Basis::Performed;
-    let reason = format!("written: {}; {absent}", counted(evidence.len(), "document"));
+    let reason = format!(
+        "written: {} of services, {alerts} of alerts, and {}; {absent}",
+        counted(services, "runbook"),
+        counted(evidence.len() - services - alerts, "guide")
+    );
     section.judge("10.1.1", all, by, &reason, &of("")).await?;
     let reason = format!(
         "written: {} of services and {alerts} of alerts; {absent}",

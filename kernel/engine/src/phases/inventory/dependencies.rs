@@ -47,12 +47,7 @@ impl Work for Bill {
         let unpinned: usize = inventory.dependencies.iter().map(|one| one.unpinned).sum();
         let files = inventory.dependencies.len();
         if files == 0 {
-            section
-                .open(
-                    "1.1.5",
-                    "no lock file was found in the project or its workspace",
-                )
-                .await?;
+            section.open("1.1.5", look::NO_LOCK_FILE).await?;
         } else {
             let text = format!(
                 "{packages} packages in {files} lock files, {unpinned} without an exact version"

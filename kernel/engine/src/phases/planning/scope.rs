@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use code_deploy_record::{Column, Report};
 use serde_json::{Value, json};
 
+use super::limits;
 use crate::phases::look::list;
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::spec::{Policy, Reaction};
@@ -129,13 +130,7 @@ fn report(context: &Context) -> Report {
     for note in &spec.compose_notes {
         report = report.with_text(format!("Not honoured of the Compose file: {note}"));
     }
-    for finding in context.target.cannot_honour(spec) {
-        report = report.with_text(format!(
-            "{}: {}. {}",
-            finding.place, finding.message, finding.cure
-        ));
-    }
-    report
+    limits::told(report, &context.target.cannot_honour(spec))
 }
 
 fn policy(policy: &Policy) -> Vec<Vec<String>> {

@@ -105,5 +105,6 @@ fn check(name: &str, found: usize) -> GateCheck {
         limit,
         passed: found == 0,
         used: None,
+        unshown: None,
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use code_deploy_record::{Basis, Column, EvidenceRef, Report, Role, Verdict};
 use serde_json::{Value, json};
 
-use crate::phases::look::{self, bytes, counted, list};
+use crate::phases::look::{self, bytes, list};
 use crate::phases::migrate::path_of;
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
@@ -279,28 +279,13 @@ async fn settle(
                 .await?;
         }
     } else {
-        let paths: Vec<_> = spec
-            .file
-            .databases
-            .values()
-            .filter_map(|one| path_of(spec, one))
+        let databases = spec.file.databases.iter();
+        let files: Vec<_> = databases
+            .map(|(name, one)| (name.as_str(), path_of(spec, one)))
             .collect();
-        let there = paths.iter().filter(|path| path.exists()).count();
-        let ready = paths
-            .iter()
-            .all(|path| path.parent().is_some_and(Path::is_dir));
-        let text = format!(
-            "{}, {there} there now, the others made by the migration; their folders are ready",
-            counted(paths.len(), "database")
-        );
+        let (ready, text) = database_files(&files);
         section
-            .judge(
-                "3.2.1",
-                ready && paths.len() == spec.file.databases.len(),
-                Basis::Observed,
-                text,
-                &evidence,
-            )
+            .judge("3.2.1", ready, Basis::Observed, text, &evidence)
             .await?;
         let text = "a private folder for backups; the migration takes one before it begins, and verifies it";
         section
@@ -325,4 +310,53 @@ async fn settle(
             &evidence,
         )
         .await
+}
+
+/// Returns whether every database has a file, or a folder in which the migration makes one, with their names.
+fn database_files(files: &[(&str, Option<PathBuf>)]) -> (bool, String) {
+    let named = |wanted: &dyn Fn(&Path) -> bool| {
+        let found = files
+            .iter()
+            .filter(|(_, path)| path.as_deref().is_some_and(wanted));
+        list(found.map(|(name, _)| *name))
+    };
+    let has_folder = |path: &Path| path.parent().is_some_and(Path::is_dir);
+    let without = files
+        .iter()
+        .filter(|(_, path)| !path.as_deref().is_some_and(has_folder));
+    let without: Vec<&str> = without.map(|(name, _)| *name).collect();
+    let text = format!(
+        "there before this run's migration: {}; made by it in phase 5: {}; without a folder for its file: {}",
+        named(&|path| path.exists()),
+        named(&|path| !path.exists() && has_folder(path)),
+        list(&without)
+    );
+    (without.is_empty(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn databases_are_named_by_what_is_there_and_what_the_migration_makes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(folder.path().join(name));
+        std::fs::write(folder.path().join("orders.db"), "").unwrap();
+        let (ready, text) =
+            database_files(&[("orders", path("orders.db")), ("stock", path("stock.db"))]);
+        assert!(ready);
+        assert_eq!(
+            text,
+            "there before this run's migration: orders; made by it in phase 5: stock; without a folder for its file: none"
+        );
+        let (ready, text) = database_files(&[("orders", path("none/orders.db")), ("far", None)]);
+        assert!(!ready);
+        assert!(
+            text.ends_with("without a folder for its file: orders, far"),
+            "{text}"
+        );
+    }
 }

@@ -1,9 +1,13 @@
 //! Objectives and baseline: what was measured against what was promised and what was replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use code_deploy_record::{Error, GateCheck, Latency, Release, Sample, SampleReader};
+use code_deploy_record::{
+    Basis, Error, GateCheck, Latency, Release, Sample, SampleReader, Verdict,
+};
 
+use super::confidence::{Sampled, Shows};
 use crate::Context;
 use crate::gate::judge;
 use crate::gate::window::Sums;
@@ -149,82 +153,164 @@ fn sum(
     Ok(routed)
 }
 
+/// What was measured of one promise of an objective.
+struct Figure {
+    text: String,
+    holds: bool,
+    /// How much of what is allowed it is, as a part and the whole.
+    used: [f64; 2],
+    /// The requests with those that missed it, and the share that may. Nothing for what is no share.
+    share: Option<(Sampled, f64)>,
+}
+
 /// Holds what was measured at an objective's service against it.
+///
+/// A check passes by what was measured. Where so few requests do not exclude that the objective is missed, it says so
+/// beside ([`GateCheck::unshown`]): no run goes back or stops because a sample is small.
 pub(super) fn against(objective: &Objective, measure: Option<&Measure>) -> Vec<GateCheck> {
-    let mut checks = Vec::new();
-    // What was measured, whether that holds, and how much of what is allowed it is.
-    let mut add = |what: &str, measured: Option<(String, bool, [f64; 2])>, limit: String| {
-        let name = objective.check(what);
-        let nothing = || ("none".to_owned(), false, [0.0; 2]);
-        let (measured, passed, [part, whole]) = measured.unwrap_or_else(nothing);
-        let check = GateCheck {
-            name,
-            measured,
-            limit,
-            passed,
-            used: None,
-        };
-        checks.push(check.with_used(part, whole));
-    };
     let measure = measure.filter(|measure| measure.count > 0);
-    if let Some(availability) = objective.availability {
-        let measured = measure.map(|measure| {
-            let good = 100.0 - measure.failed_percent();
-            let (low, high) = interval(measure.count - measure.failed, measure.count);
-            let holds = good >= availability;
-            // What was promised is judged by what was measured; how much that says is told beside.
-            let few = if holds && low < availability {
-                format!("; too few requests to exclude less than {availability} %")
-            } else {
-                String::new()
-            };
-            let text = format!(
-                "{good:.3} % of {} (95 % confidence: {low:.3} to {high:.3} %{few})",
-                measure.count
-            );
-            (text, holds, [100.0 - good, 100.0 - availability])
-        });
-        add(
-            "availability",
-            measured,
-            format!("at least {availability} %"),
-        );
+    let mut checks = Vec::new();
+    if let Some(share) = objective.availability {
+        let figure = measure.map(|measure| available(measure, share));
+        let limit = format!("at least {share} %");
+        checks.push(check(objective.check("availability"), figure, limit));
     }
     if let Some(latency) = &objective.latency {
-        let below = latency.below.get().as_secs_f64() * 1000.0;
-        let measured = measure.and_then(|measure| measure.quantile_ms(latency.percent / 100.0));
-        let measured = measured.map(|ms| (format!("{ms:.1} ms"), ms <= below, [ms, below]));
-        add(
-            &format!("p{}", latency.percent),
-            measured,
-            format!("at most {below} ms"),
-        );
+        let below = latency.below.get();
+        let figure = measure.and_then(|measure| fast(measure, latency.percent, below));
+        let limit = format!("at most {} ms", below.as_secs_f64() * 1000.0);
+        let name = objective.check(&format!("p{}", latency.percent));
+        checks.push(check(name, figure, limit));
     }
-    if let Some(throughput) = objective.throughput {
+    if let Some(rate) = objective.throughput {
         let measured = measure.and_then(|measure| measure.throughput);
-        let told = |rate: f64| format!("{rate:.1} a second");
-        let measured = measured.map(|rate| (told(rate), rate >= throughput, [throughput, rate]));
-        add(
-            "throughput",
-            measured,
-            format!("at least {throughput} a second"),
-        );
+        let figure = measured.map(|measured| Figure {
+            text: format!("{measured:.1} a second"),
+            holds: measured >= rate,
+            used: [rate, measured],
+            share: None,
+        });
+        let limit = format!("at least {rate} a second");
+        checks.push(check(objective.check("throughput"), figure, limit));
     }
     checks
 }
 
-/// Returns the bounds, in percent, of the 95 % confidence interval of a share of `good` in `all`
-/// independent requests: the score interval (E. B. Wilson, *Probable inference, the law of
-/// succession, and statistical inference*, JASA 22, 1927), which holds also near 100 %.
-fn interval(good: u64, all: u64) -> (f64, f64) {
-    /// The 97.5 % quantile of the normal distribution.
-    const Z: f64 = 1.959_964;
-    let (n, share) = (all.max(1) as f64, good as f64 / all.max(1) as f64);
-    let scale = 1.0 + Z * Z / n;
-    let middle = (share + Z * Z / (2.0 * n)) / scale;
-    let half = Z / scale * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let percent = |bound: f64| (bound * 100.0).clamp(0.0, 100.0);
-    (percent(middle - half), percent(middle + half))
+fn check(name: String, figure: Option<Figure>, limit: String) -> GateCheck {
+    let check = |measured: String, passed, unshown| GateCheck {
+        name,
+        measured,
+        limit,
+        passed,
+        used: None,
+        unshown,
+    };
+    let Some(figure) = figure else {
+        return check("none".to_owned(), false, None);
+    };
+    let share = figure.share.filter(|_| figure.holds);
+    let unshown = share.and_then(|(sampled, allowed)| sampled.unshown(allowed));
+    let [part, whole] = figure.used;
+    check(figure.text, figure.holds, unshown).with_used(part, whole)
+}
+
+/// Returns the share of good answers, with what the requests say of it beyond themselves.
+fn available(measure: &Measure, promised: f64) -> Figure {
+    let (good, allowed) = (100.0 - measure.failed_percent(), (100.0 - promised) / 100.0);
+    let sampled = Sampled {
+        all: measure.count,
+        missed: measure.failed,
+    };
+    let holds = good >= promised;
+    let says = match holds {
+        true => {
+            let bound = 100.0 - sampled.at_most_missed() * 100.0;
+            format!("with 95 % confidence at least {bound:.3} %")
+        }
+        false => {
+            let bound = 100.0 - sampled.at_least_missed() * 100.0;
+            let few = match sampled.shows(allowed) {
+                Shows::Missed => String::new(),
+                _ => format!(", so few requests do not exclude that {promised} % is kept"),
+            };
+            format!("with 95 % confidence at most {bound:.3} %{few}")
+        }
+    };
+    Figure {
+        text: format!("{good:.3} % of {} ({says})", measure.count),
+        holds,
+        used: [100.0 - good, 100.0 - promised],
+        share: Some((sampled, allowed)),
+    }
+}
+
+/// Returns the latency below which the share of good answers lies that was promised.
+fn fast(measure: &Measure, percent: f64, below: Duration) -> Option<Figure> {
+    let (ms, most) = (
+        measure.quantile_ms(percent / 100.0)?,
+        below.as_secs_f64() * 1000.0,
+    );
+    let us = u64::try_from(below.as_micros()).unwrap_or(u64::MAX);
+    let sampled = Sampled {
+        all: measure.latency.len(),
+        missed: measure.latency.longer_than_us(us),
+    };
+    Some(Figure {
+        text: format!("{ms:.1} ms"),
+        holds: ms <= most,
+        used: [ms, most],
+        share: Some((sampled, (100.0 - percent) / 100.0)),
+    })
+}
+
+/// Returns what becomes of the item on objectives: one that was missed fails it, whatever the others are; one that
+/// was not measured, or by too few requests to show it, leaves it open.
+pub(super) fn verdict(objectives: &[GateCheck]) -> (Verdict, String) {
+    let missed = |check: &GateCheck| !check.passed && check.measured != "none";
+    let verdict = if objectives.iter().any(missed) {
+        Verdict::Failed
+    } else if objectives.iter().all(GateCheck::is_met) {
+        let basis = Basis::Observed;
+        Verdict::Met { basis }
+    } else {
+        Verdict::Open
+    };
+    let figure = |check: &GateCheck| {
+        let shown = check.unshown.map(|unshown| format!(", {unshown}"));
+        format!(
+            "{}: {} ({}){}",
+            check.name,
+            check.measured,
+            check.limit,
+            shown.unwrap_or_default()
+        )
+    };
+    let figures = |told: &dyn Fn(&GateCheck) -> bool| {
+        let told = objectives.iter().filter(|check| told(check));
+        told.map(figure).collect::<Vec<_>>().join("; ")
+    };
+    let (all, held) = (
+        objectives.len(),
+        objectives.iter().filter(|check| check.passed).count(),
+    );
+    // Where some do not hold or are not shown, those are what a reader asks for; the others stand in the report.
+    let reason = if held < all {
+        format!(
+            "{held} of {all} hold; not: {}",
+            figures(&|check| !check.passed)
+        )
+    } else if matches!(verdict, Verdict::Open) {
+        format!(
+            "{all} of {all} hold by what was measured, which is too little to show: {}",
+            figures(&|check| check.unshown.is_some())
+        )
+    } else {
+        format!(
+            "{all} of {all} hold by what was measured: {}",
+            figures(&|_| true)
+        )
+    };
+    (verdict, reason)
 }
 
 /// The least number of seconds in which both releases were asked that says anything: in one, what
@@ -283,15 +369,78 @@ mod tests {
         assert_eq!(passed(None), [false; 3]);
     }
 
+    /// Returns the check of an availability of 99.9 %.
+    fn available(failed: u64, count: u64) -> GateCheck {
+        let objective: Objective = serde_json::from_value(serde_json::json!({
+            "name": "shop is available", "service": "web", "availability": 99.9 }))
+        .unwrap();
+        let measure = measure(count, failed, 5_000);
+        against(&objective, Some(&measure)).pop().unwrap()
+    }
+
     #[test]
-    fn confidence_is_that_of_the_score_interval() {
-        let near = |(low, high): (f64, f64), expected: (f64, f64)| {
-            assert!((low - expected.0).abs() < 0.001, "{low}");
-            assert!((high - expected.1).abs() < 0.001, "{high}");
+    fn an_objective_that_few_requests_met_is_neither_met_nor_missed() {
+        let check = available(0, 500);
+        assert!(check.passed);
+        assert_eq!(
+            check.standing(),
+            "not shown by 500 requests; 2995 with no further miss would do"
+        );
+        assert_eq!(
+            check.measured,
+            "100.000 % of 500 (with 95 % confidence at least 99.403 %)"
+        );
+    }
+
+    #[test]
+    fn an_objective_that_enough_requests_met_is_met() {
+        let check = available(0, 3_000);
+        assert_eq!((check.passed, check.standing().as_str()), (true, "met"));
+        assert_eq!(
+            check.measured,
+            "100.000 % of 3000 (with 95 % confidence at least 99.900 %)"
+        );
+    }
+
+    #[test]
+    fn an_objective_that_was_measured_to_be_missed_is_not_met_by_however_few_requests() {
+        let check = available(9, 2_038);
+        assert_eq!(
+            (check.passed, check.standing().as_str()),
+            (false, "not met")
+        );
+        assert_eq!(
+            check.measured,
+            "99.558 % of 2038 (with 95 % confidence at most 99.769 %)"
+        );
+        let check = available(2, 1_000);
+        assert_eq!((check.passed, check.unshown), (false, None));
+        assert!(
+            check
+                .measured
+                .ends_with("so few requests do not exclude that 99.9 % is kept)"),
+            "{}",
+            check.measured
+        );
+    }
+
+    #[test]
+    fn a_quantile_is_shown_by_the_answers_that_were_in_time() {
+        let objective: Objective = serde_json::from_value(serde_json::json!({
+            "name": "fast", "service": "web", "latency": { "percent": 99, "below": "10ms" } }))
+        .unwrap();
+        let standing = |count| {
+            let measure = measure(count, 0, 5_000);
+            against(&objective, Some(&measure))
+                .pop()
+                .unwrap()
+                .standing()
         };
-        near(interval(1_000, 1_000), (99.617, 100.0));
-        near(interval(90, 100), (82.563, 94.477));
-        near(interval(0, 10), (0.0, 27.753));
+        assert_eq!(
+            standing(200),
+            "not shown by 200 requests; 299 with no further miss would do"
+        );
+        assert_eq!(standing(299), "met");
     }
 
     fn sample(second: i64, release: &str, count: u64, us: u64) -> Sample {
@@ -341,5 +490,38 @@ mod tests {
         assert_eq!(checks(1, 900_000), []);
         assert!(checks(5, 5_000).iter().all(|check| check.passed));
         assert!(!checks(5, 900_000).iter().all(|check| check.passed));
+    }
+
+    fn judged(checks: &[GateCheck]) -> (&'static str, String) {
+        let (verdict, reason) = verdict(checks);
+        (verdict.word(), reason)
+    }
+
+    fn not_measured() -> GateCheck {
+        check("search".to_owned(), None, "at least 99.9 %".to_owned())
+    }
+
+    #[test]
+    fn objectives_that_few_requests_met_leave_their_item_open() {
+        let (met, few) = (available(0, 3_000), available(0, 500));
+        assert_eq!(judged(std::slice::from_ref(&met)).0, "met");
+        let (word, reason) = judged(&[met.clone(), few]);
+        assert_eq!(word, "open");
+        assert_eq!(
+            reason,
+            "2 of 2 hold by what was measured, which is too little to show: shop is available (availability): 100.000 % \
+             of 500 (with 95 % confidence at least 99.403 %) (at least 99.9 %), not shown by 500 requests; 2995 with no \
+             further miss would do"
+        );
+        assert_eq!(judged(&[met, not_measured()]).0, "open");
+    }
+
+    #[test]
+    fn an_objective_that_was_missed_fails_the_item_whatever_the_others_are() {
+        let checks = [available(0, 500), available(9, 2_038), not_measured()];
+        let (word, reason) = judged(&checks);
+        assert_eq!(word, "failed");
+        let begins = "1 of 3 hold; not: shop is available (availability): 99.558 % of 2038";
+        assert!(reason.starts_with(begins), "{reason}");
     }
 }

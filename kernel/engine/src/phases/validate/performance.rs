@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::VERB;
-use super::objectives::{Measure, Routed, against, compare, routed};
+use super::objectives::{Measure, Routed, against, compare, routed, verdict};
 use crate::duration::Span;
 use crate::load::{self, ClientConfig, ClientTotals, run_client};
 use crate::phases::look::counted;
@@ -289,12 +289,11 @@ fn report(
             .map(Column::text)
             .to_vec();
         let rows = checks.iter().map(|check| {
-            let result = if check.passed {
-                "holds"
-            } else {
-                "does not hold"
-            }
-            .to_owned();
+            let result = match (check.passed, check.unshown) {
+                (false, _) => "does not hold".to_owned(),
+                (true, Some(unshown)) => unshown.to_string(),
+                (true, None) => "holds".to_owned(),
+            };
             vec![
                 check.name.clone(),
                 check.measured.clone(),
@@ -438,39 +437,8 @@ async fn settle_objectives(
             .open("9.2.5", "the deployment file names no objective")
             .await;
     }
-    let held = objectives.iter().filter(|check| check.passed).count();
-    let unmeasured = objectives.iter().any(|check| check.measured == "none");
-    // Where some do not hold, those are what a reader asks for; the others stand in the report.
-    let all_hold = held == objectives.len();
-    let told = objectives.iter().filter(|check| all_hold || !check.passed);
-    let figures: Vec<_> = told
-        .map(|check| format!("{}: {} ({})", check.name, check.measured, check.limit))
-        .collect();
-    let word = if all_hold {
-        "hold by what was measured:"
-    } else {
-        "hold; not:"
-    };
-    let reason = format!(
-        "{held} of {} {word} {}",
-        objectives.len(),
-        figures.join("; ")
-    );
-    let missed = objectives
-        .iter()
-        .any(|check| !check.passed && check.measured != "none");
-    match unmeasured && !missed {
-        true => {
-            section
-                .settle("9.2.5", Verdict::Open, reason, evidence)
-                .await
-        }
-        false => {
-            section
-                .judge("9.2.5", !missed, Basis::Observed, reason, evidence)
-                .await
-        }
-    }
+    let (verdict, reason) = verdict(objectives);
+    section.settle("9.2.5", verdict, reason, evidence).await
 }
 
 async fn settle_baseline(
@@ -481,7 +449,12 @@ async fn settle_baseline(
     evidence: &[EvidenceRef],
 ) -> Result<String, StepError> {
     let held = objectives.iter().filter(|check| check.passed).count();
-    let objectives = format!("{held} of {} objectives hold", objectives.len());
+    let unshown = objectives.iter().filter(|check| check.unshown.is_some());
+    let unshown = match unshown.count() {
+        0 => String::new(),
+        number => format!(", {number} of them not shown by so few requests"),
+    };
+    let objectives = format!("{held} of {} objectives hold{unshown}", objectives.len());
     let Some(from) = &section.context.from else {
         let fact = "no release was replaced".to_owned();
         let reason = format!("{fact}; {objectives}");
