@@ -420,7 +420,7 @@ fn databases_of(facts: &Facts, component: &Component) -> String {
     let components = facts.state.components.iter();
     let databases =
         components.filter(|one| one.role == Role::Database && component.needs.contains(&one.name));
-    let names: Vec<&str> = databases.map(|one| one.name.as_str()).collect();
+    let names: Vec<&str> = databases.map(Component::own_name).collect();
     names.join(", ")
 }
 

@@ -299,7 +299,7 @@ fn databases(facts: &Facts, from: &Release, report: Report) -> Report {
     let versions = names.iter().map(|name| {
         let own = forward.iter().filter(|(_, one)| one.database == *name);
         let version = own.map(|(_, one)| one.version).max().unwrap_or_default();
-        format!("{name} at version {version}")
+        format!("database {name} at version {version}")
     });
     let versions: Vec<String> = versions.collect();
     let mut text = format!(
