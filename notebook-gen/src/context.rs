@@ -5,6 +5,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use crate::Result;
+use crate::expected::Expected;
 use crate::facts::Facts;
 use crate::format::clock;
 use crate::page::ReadySettings;
@@ -81,6 +82,8 @@ struct Context {
     more_troubles: usize,
     services: Vec<Service>,
     alerts: Vec<String>,
+    /// What the commands of procedures say.
+    expected: Expected,
 }
 
 /// A service that has a runbook.
@@ -198,6 +201,7 @@ pub(crate) fn ready(settings: &ReadySettings, name: &str) -> Value {
             .collect(),
         documents: documents(name),
         resources: true,
+        expected: Expected::ready(),
         ..Context::default()
     }))
 }
@@ -267,6 +271,7 @@ pub(crate) fn executed(
         more_troubles,
         services: services(facts),
         alerts: alerts(facts),
+        expected: Expected::of(facts),
     })))
 }
 

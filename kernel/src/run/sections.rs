@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use code_deploy_engine::plan::{section_of, verb_of};
+use code_deploy_notebook_gen::{Facts, went_back_with};
 use code_deploy_record::{EventBody, Report, RunFolder};
 
 use crate::face::Face;
@@ -22,9 +23,11 @@ pub fn show_sections(
 ) -> Result<(), Failure> {
     let sections = sections_of(folder, verb, section)?;
     if !sections.is_empty() && folder.state()?.rollback.is_some() {
-        session
-            .face
-            .text("The run went back. What was found before that:");
+        let facts = Facts::read(folder).ok().filter(|_| verb == "release");
+        let with = facts.and_then(|facts| went_back_with(&facts));
+        let with = with.map_or_else(String::new, |with| format!(" {with}"));
+        let text = format!("The run went back.{with} What was found before that:");
+        session.face.text(&text);
     }
     for (title, report) in sections {
         session.face.report(&title, &report);
