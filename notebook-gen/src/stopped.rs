@@ -143,17 +143,17 @@ mod tests {
     #[test]
     fn an_instance_ends_where_a_probe_noticed_it_and_the_release_with_its_last_one() {
         let project = tempfile::tempdir().unwrap();
-        let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+        let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
         let mut facts = Facts::read(&run).unwrap();
-        let from = facts.started.from.clone().unwrap();
+        let to = facts.started.to.clone();
         let stops = stops(&facts);
-        let stop = stops.iter().find(|stop| stop.stopped_all("catalog", &from));
+        let stop = stops.iter().find(|stop| stop.stopped_all("catalog", &to));
         let stop = stop.unwrap();
         let end = stop.end.unwrap();
-        let own = |note: &&At<HealthNote>| note.what.release == from;
+        let own = |note: &&At<HealthNote>| note.what.release == to;
         let mut ill = facts.health.iter().find(own).unwrap().clone();
         facts.health.clear();
-        assert_eq!(stop.left_last(&facts, "catalog", &from), Some(end));
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(end));
 
         ill.what.service = "catalog".to_owned();
         ill.what.healthy = false;
@@ -161,12 +161,12 @@ mod tests {
         let noticed = ill.time;
         assert_eq!(stop.left(&[&ill]), Some(noticed));
         facts.health.push(ill.clone());
-        assert_eq!(stop.left_last(&facts, "catalog", &from), Some(noticed));
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(noticed));
 
         ill.what.instance = "another".to_owned();
         ill.time = end + TimeDelta::seconds(1);
         assert_eq!(stop.left(&[&ill]), Some(end));
         facts.health.push(ill);
-        assert_eq!(stop.left_last(&facts, "catalog", &from), Some(end));
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(end));
     }
 }

@@ -274,6 +274,7 @@ impl Inventory {
     }
 
     /// Returns the connections, each once however often it is declared: who opens it, to whom, to which port.
+    #[must_use]
     pub fn connections(&self) -> std::collections::BTreeSet<(&str, &str, Option<u16>)> {
         let edges = self.edges.iter();
         edges

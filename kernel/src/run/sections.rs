@@ -23,7 +23,10 @@ pub fn show_sections(
 ) -> Result<(), Failure> {
     let sections = sections_of(folder, verb, section)?;
     if !sections.is_empty() && folder.state()?.rollback.is_some() {
-        let facts = Facts::read(folder).ok().filter(|_| verb == "release");
+        let facts = match verb {
+            "release" => Facts::read(folder).ok(),
+            _ => None,
+        };
         let with = facts.and_then(|facts| went_back_with(&facts));
         let with = with.map_or_else(String::new, |with| format!(" {with}"));
         let text = format!("The run went back.{with} What was found before that:");

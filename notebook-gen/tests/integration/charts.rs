@@ -135,7 +135,7 @@ fn every_axis_of_time_has_the_marks_of_the_run() {
 #[test]
 fn health_and_rollout_say_alike_where_an_instance_ends() {
     let project = crate::folder();
-    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
     let ends = "An instance that a step stopped ends where a probe of it first failed meanwhile";
     for kind in [ChartKind::Health, ChartKind::Rollout] {
         let notes = chart(&run, kind).unwrap().notes.concat();
