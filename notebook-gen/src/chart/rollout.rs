@@ -193,7 +193,7 @@ impl Row<'_> {
                 let high = lower - upper >= SIZE - 0.5;
                 let fitting = |text: &&String| high && text_width(text, SIZE) <= room;
                 if let Some(text) = texts.iter().find(fitting) {
-                    let x = beside(lines, (left, right), text_width(text, SIZE));
+                    let x = clear_of(lines, (left, right), text_width(text, SIZE));
                     let at = (x, f64::midpoint(*upper, *lower));
                     canvas.text(text, at, SIZE, INK, Anchor::Left)?;
                 }
@@ -236,10 +236,10 @@ impl Row<'_> {
         let wide = text_width(&text, SIZE);
         let (left, right) = (panel.x(life.from), panel.x(life.to));
         if wide + 8.0 <= right - left {
-            let x = beside(lines, (left, right), wide);
+            let x = clear_of(lines, (left, right), wide);
             canvas.text(&text, (x, y), SIZE, INK, Anchor::Left)
         } else if right + wide + 8.0 <= panel.right {
-            let x = beside(lines, (right + 2.0, panel.right), wide);
+            let x = clear_of(lines, (right + 2.0, panel.right), wide);
             canvas.text(&text, (x, y), SIZE, INK, Anchor::Left)
         } else {
             canvas.text(&text, (left - 4.0, y), SIZE, INK, Anchor::Right)
@@ -249,7 +249,7 @@ impl Row<'_> {
 
 /// Returns where a label that is so wide begins within a bar: at its left edge, and where a mark's line would run
 /// through it there, behind the first line that leaves it room. Where none does, it stays at the edge.
-fn beside(lines: &[f64], (left, right): (f64, f64), wide: f64) -> f64 {
+fn clear_of(lines: &[f64], (left, right): (f64, f64), wide: f64) -> f64 {
     let first = left + 4.0;
     let behind = lines.iter().filter(|line| **line > left);
     let places = [first].into_iter().chain(behind.map(|line| line + 4.0));
@@ -389,11 +389,11 @@ mod tests {
     #[test]
     fn a_label_stands_behind_a_line_that_would_run_through_it() {
         let bar = (100.0, 400.0);
-        assert!((beside(&[], bar, 80.0) - 104.0).abs() < 0.01);
-        assert!((beside(&[100.0], bar, 80.0) - 104.0).abs() < 0.01);
-        assert!((beside(&[130.0], bar, 80.0) - 134.0).abs() < 0.01);
-        assert!((beside(&[130.0, 150.0, 300.0], bar, 80.0) - 154.0).abs() < 0.01);
+        assert!((clear_of(&[], bar, 80.0) - 104.0).abs() < 0.01);
+        assert!((clear_of(&[100.0], bar, 80.0) - 104.0).abs() < 0.01);
+        assert!((clear_of(&[130.0], bar, 80.0) - 134.0).abs() < 0.01);
+        assert!((clear_of(&[130.0, 150.0, 300.0], bar, 80.0) - 154.0).abs() < 0.01);
         let nowhere = [130.0, 190.0, 250.0, 310.0, 370.0];
-        assert!((beside(&nowhere, bar, 80.0) - 104.0).abs() < 0.01);
+        assert!((clear_of(&nowhere, bar, 80.0) - 104.0).abs() < 0.01);
     }
 }
