@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Direction, Event, EventBody, Outcome, Release, Severity, Vantage};
+use code_deploy_record::{Direction, Event, EventBody, Outcome, Release, Severity, Vantage, said};
 
 /// Tells of a run's events as they come. Traffic of a service is told of when its shares are other
 /// than those told last.
@@ -170,7 +170,7 @@ fn line_of_course(body: &EventBody) -> Option<String> {
             let who = who.unwrap_or_default();
             Some(format!("paused{who}: `code-deploy resume` goes on"))
         }
-        EventBody::Resumed { found } => Some(format!("resumed: {found}")),
+        EventBody::Resumed { found } => Some(said::resumed(found)),
         EventBody::Migrated {
             database,
             version,
@@ -203,9 +203,7 @@ fn line_of_course(body: &EventBody) -> Option<String> {
         EventBody::Noted { severity, text } => {
             (*severity >= Severity::Medium).then(|| format!("  note: {text}"))
         }
-        EventBody::RunFinished { outcome, summary } => {
-            Some(format!("run {}: {summary}", outcome.words()))
-        }
+        EventBody::RunFinished { outcome, summary } => Some(said::ended(*outcome, summary)),
         _ => None,
     }
 }

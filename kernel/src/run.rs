@@ -8,7 +8,9 @@ use code_deploy_engine::code::{DEPLOYED_ALREADY, HELD_ELSEWHERE, LOCKED};
 use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
-use code_deploy_record::{PhaseNumber, RunFolder, RunId, RunOutcome, RunState, Steering, StepName};
+use code_deploy_record::{
+    PhaseNumber, RunFolder, RunId, RunOutcome, RunState, Steering, StepName, said,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
@@ -528,15 +530,10 @@ pub async fn stop(session: &Session, interrupt: &CancellationToken) -> Result<Ex
         show::live::note_stop(session)?;
     }
     for stopped in stopped {
-        let forced = match stopped.forced {
-            0 => String::new(),
-            forced => format!(", {forced} of them by force"),
-        };
         let count = stopped.ended + stopped.forced;
         let (service, release) = (&stopped.service, &stopped.release);
-        session.face.text(&format!(
-            "Stopped {service} {release}: {count} instances{forced}."
-        ));
+        let line = said::stopped(service, release, count, stopped.forced);
+        session.face.text(&line);
     }
     for left in session.target.left_on_purpose().await? {
         session.face.text(&left);

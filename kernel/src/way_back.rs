@@ -1,7 +1,7 @@
 //! What a run that goes back from a finished one does, and what it cannot: said before it begins.
 
 use code_deploy_engine::spec::Spec;
-use code_deploy_record::{Release, RunFolder, RunOutcome, RunStarted, RunState};
+use code_deploy_record::{Release, RunFolder, RunOutcome, RunStarted, RunState, said};
 
 use crate::failure::Failure;
 use crate::session::Session;
@@ -18,14 +18,8 @@ pub async fn in_words(
 ) -> Result<Vec<String>, Failure> {
     let (run, to) = (&started.run, &started.to);
     let observed = session.target.observe().await?;
-    let how = if observed.instances.iter().any(|one| one.running) {
-        format!("it deploys {from} over {to} and moves all traffic at once")
-    } else {
-        format!("nothing of {to} runs any more, so it deploys {from} where nothing runs")
-    };
-    let mut lines = vec![format!(
-        "Run {run} has ended, so going back is a run of its own: {how}."
-    )];
+    let runs = observed.instances.iter().any(|one| one.running);
+    let mut lines = vec![said::goes_back_from(run, to, from, runs)];
     let runs = session.runs_here()?;
     lines.push(configuration(&session.spec, &runs, started, from)?);
     lines.push(databases(&session.spec, from, to));

@@ -4,6 +4,7 @@
 //! A release keeps its colour in all charts; quantiles differ by dash pattern, so that nothing is
 //! told by colour alone.
 
+mod accessible;
 mod bands;
 mod canvas;
 mod errors;
@@ -137,7 +138,7 @@ pub struct Chart {
 /// A drawn chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// The drawing; it names a font, which a viewer may replace.
+    /// The drawing, with the text alternative in it; it names a font, which a viewer may replace.
     pub svg: String,
     /// The same as PNG, at twice the size.
     pub png: Vec<u8>,
@@ -235,17 +236,23 @@ pub(crate) fn draw(
     kind: ChartKind,
     raster: &mut Raster,
 ) -> Result<Chart> {
-    match kind {
+    let mut chart = match kind {
         ChartKind::Latency => latency::draw(facts, bins, raster),
         ChartKind::Errors => errors::draw(facts, bins, raster),
         ChartKind::Traffic => traffic::draw(facts, bins, raster),
         ChartKind::Health => health::draw(facts, bins, raster),
-        ChartKind::Gates => gates::draw(facts, raster),
+        ChartKind::Gates => gates::draw(facts, bins, raster),
         ChartKind::Load => load::draw(facts, raster),
         ChartKind::Migrations => migrations::draw(facts, raster),
-        ChartKind::Steps => steps::draw(facts, raster),
+        ChartKind::Steps => steps::draw(facts, bins, raster),
         ChartKind::Services => services::draw(facts, raster),
         ChartKind::Network => network::draw(facts, raster),
         ChartKind::Rollout => rollout::draw(facts, bins, raster),
+    }?;
+    if let Some(mut picture) = chart.picture.take() {
+        let svg = accessible::with_words(&picture.svg, &chart);
+        Arc::make_mut(&mut picture).svg = svg;
+        chart.picture = Some(picture);
     }
+    Ok(chart)
 }

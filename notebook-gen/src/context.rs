@@ -5,6 +5,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use crate::Result;
+use crate::expected::Expected;
 use crate::facts::Facts;
 use crate::format::clock;
 use crate::page::ReadySettings;
@@ -85,6 +86,8 @@ struct Context {
     more_troubles: usize,
     services: Vec<Service>,
     alerts: Vec<String>,
+    /// What the commands of procedures say.
+    expected: Expected,
 }
 
 /// A service that has a runbook.
@@ -202,6 +205,7 @@ pub(crate) fn ready(settings: &ReadySettings, name: &str) -> Value {
             .collect(),
         documents: documents(name),
         resources: true,
+        expected: Expected::ready(),
         ..Context::default()
     }))
 }
@@ -273,6 +277,7 @@ pub(crate) fn executed(
         more_troubles,
         services: services(facts),
         alerts: alerts(facts),
+        expected: Expected::of(facts),
     })))
 }
 
@@ -441,7 +446,7 @@ fn databases_of(facts: &Facts, component: &Component) -> String {
     let components = facts.state.components.iter();
     let databases =
         components.filter(|one| one.role == Role::Database && component.needs.contains(&one.name));
-    let names: Vec<&str> = databases.map(|one| one.name.as_str()).collect();
+    let names: Vec<&str> = databases.map(Component::own_name).collect();
     names.join(", ")
 }
 

@@ -15,6 +15,7 @@ mod compare;
 mod context;
 mod document;
 mod error;
+mod expected;
 mod facts;
 pub mod format;
 mod markdown;
@@ -51,6 +52,6 @@ pub use statement::{PREDICATE, Statement, statement};
 pub use template::{has_cell, sections};
 pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
-    tally, verdict, verdict_word, view,
+    tally, verdict, verdict_word, view, went_back_with,
 };
 pub use write::{files, into_files, others, write, write_files};

@@ -11,7 +11,7 @@ use crate::document::{error, shown};
 use crate::facts::Facts;
 use crate::format::{clock, counted};
 use crate::markdown::{report_to_markdown, report_to_text};
-use crate::view::{Checks, gates_table, steps_table};
+use crate::view::{Checks, gates_table, steps_table, went_back_after};
 
 /// What a cell shows.
 pub(crate) enum Shown {
@@ -147,6 +147,10 @@ impl<'a> Outcomes<'a> {
                 report
                     .blocks
                     .extend(section.what.report.blocks.iter().cloned());
+                let name = section.what.name.as_str();
+                if let Some(text) = went_back_after(self.facts, phase, name, section.seq) {
+                    report = report.with_text(text);
+                }
             }
         }
         let wanted = |step: &StepName| {

@@ -1,5 +1,7 @@
 //! What was stopped on purpose: an instance that a step of the plan ended is not ill.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use code_deploy_record::{Direction, Outcome, Probe, Release, StepStatus};
 
@@ -11,6 +13,10 @@ const OLD: &str = "finish.old-release";
 const GREEN: &str = "release.green.";
 /// Steps that move traffic; in a rolling update they also end instances of the release before.
 const WAVE: &str = "release.traffic.";
+
+/// What charts say of the end of an instance that was stopped on purpose: see [`Stop::left`].
+pub(crate) const END: &str = "An instance that a step stopped ends where a probe of it first failed meanwhile, and \
+                              otherwise where that step ended.";
 
 /// A time in which a step stopped instances.
 pub(crate) struct Stop {
@@ -97,5 +103,70 @@ impl Stop {
         let until = self.end.is_none_or(|end| note.time <= end);
         let drains = what.probe == Probe::Readiness;
         since && until && drains && self.is_of(&what.service, &what.release)
+    }
+
+    /// Returns when it had stopped an instance, of which these are the notes, as far as the record tells: where a probe
+    /// first failed because of it, and where none did before the step ended, that end. Nothing while it is under way.
+    pub(crate) fn left(&self, notes: &[&At<HealthNote>]) -> Option<DateTime<Utc>> {
+        let end = self.end?;
+        let noticed = notes.iter().filter(|note| !note.what.healthy);
+        let noticed = noticed.filter(|note| self.explains(note));
+        let first = noticed.map(|note| note.time).min();
+        Some(first.map_or(end, |first| first.min(end)))
+    }
+
+    /// Returns when it had stopped the last instance of a service's release; nothing while it is under way.
+    pub(crate) fn left_last(
+        &self,
+        facts: &Facts,
+        service: &str,
+        release: &Release,
+    ) -> Option<DateTime<Utc>> {
+        let mut instances: BTreeMap<&str, Vec<&At<HealthNote>>> = BTreeMap::new();
+        for note in &facts.health {
+            if note.what.service == service && note.what.release == *release {
+                let own = instances.entry(note.what.instance.as_str()).or_default();
+                own.push(note);
+            }
+        }
+        let left = instances.values().filter_map(|notes| self.left(notes));
+        left.max().or(self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use code_deploy_synthetic::{self as synthetic, Story};
+
+    use super::*;
+
+    #[test]
+    fn an_instance_ends_where_a_probe_noticed_it_and_the_release_with_its_last_one() {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+        let mut facts = Facts::read(&run).unwrap();
+        let to = facts.started.to.clone();
+        let stops = stops(&facts);
+        let stop = stops.iter().find(|stop| stop.stopped_all("catalog", &to));
+        let stop = stop.unwrap();
+        let end = stop.end.unwrap();
+        let own = |note: &&At<HealthNote>| note.what.release == to;
+        let mut ill = facts.health.iter().find(own).unwrap().clone();
+        facts.health.clear();
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(end));
+
+        ill.what.service = "catalog".to_owned();
+        ill.what.healthy = false;
+        ill.time = stop.begin + (end - stop.begin) / 2;
+        let noticed = ill.time;
+        assert_eq!(stop.left(&[&ill]), Some(noticed));
+        facts.health.push(ill.clone());
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(noticed));
+
+        ill.what.instance = "another".to_owned();
+        ill.time = end + TimeDelta::seconds(1);
+        assert_eq!(stop.left(&[&ill]), Some(end));
+        facts.health.push(ill);
+        assert_eq!(stop.left_last(&facts, "catalog", &to), Some(end));
     }
 }

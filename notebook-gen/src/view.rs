@@ -41,7 +41,8 @@ pub(crate) use matrices::has_rule;
 pub(crate) use others::read_others;
 pub(crate) use overview::fact_lines;
 pub use overview::{opening, verdict, verdict_word};
-pub use rollback::Way;
+pub use rollback::{Way, went_back_with};
+pub(crate) use rollback::{going_back_now, leads_back, rehearsed, went_back_after};
 pub(crate) use steps::{Checks, gates_table, steps_table};
 
 /// What a view shows: the words after `record`, or `status`.

@@ -273,6 +273,15 @@ impl Inventory {
             .collect()
     }
 
+    /// Returns the connections, each once however often it is declared: who opens it, to whom, to which port.
+    #[must_use]
+    pub fn connections(&self) -> std::collections::BTreeSet<(&str, &str, Option<u16>)> {
+        let edges = self.edges.iter();
+        edges
+            .map(|edge| (edge.from.as_str(), edge.to.as_str(), edge.port))
+            .collect()
+    }
+
     /// Returns the components of a role.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &InventoryComponent> {
         self.components

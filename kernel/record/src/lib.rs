@@ -31,6 +31,7 @@ mod lock;
 mod measured;
 mod note;
 mod report;
+pub mod said;
 mod samples;
 mod seal;
 mod secret;

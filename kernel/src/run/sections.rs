@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use code_deploy_engine::plan::{section_of, verb_of};
+use code_deploy_notebook_gen::{Facts, went_back_with};
 use code_deploy_record::{EventBody, Report, RunFolder};
 
 use crate::face::Face;
@@ -24,7 +25,13 @@ pub fn show_sections(
 ) -> Result<(), Failure> {
     let sections = sections_of(folder, verb, section)?;
     if !sections.is_empty() && folder.state()?.rollback.is_some() {
-        let text = format!("The run went back. This is what was found before that{OF_THEN}");
+        let facts = match verb {
+            "release" => Facts::read(folder).ok(),
+            _ => None,
+        };
+        let with = facts.and_then(|facts| went_back_with(&facts));
+        let with = with.map_or_else(String::new, |with| format!(" {with}"));
+        let text = format!("The run went back.{with} This is what was found before that{OF_THEN}");
         session.face.text(&text);
         show_as_of_then(&sections, &*session.face);
         return Ok(());

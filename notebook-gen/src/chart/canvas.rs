@@ -198,6 +198,11 @@ impl Canvas<'_> {
         self.put(self.area.draw(&Rectangle::new(corners, style)))
     }
 
+    /// Makes the ground white again, for text that stands on it.
+    pub(super) fn clear(&self, (left, top, right, bottom): (f64, f64, f64, f64)) -> Result<()> {
+        self.rectangle((left, top, right, bottom), WHITE, 1.0)
+    }
+
     /// Draws a filled shape with these corners.
     pub(super) fn shape(&self, corners: &[(f64, f64)], colour: RGBColor) -> Result<()> {
         let pixels: Vec<_> = corners.iter().map(|(x, y)| (px(*x), px(*y))).collect();

@@ -6,12 +6,14 @@ use plotters::style::RGBColor;
 use crate::Result;
 use crate::chart::canvas::{Anchor, GREEN, GREY, INK, PALE, SOLID, edge_beside, fit, paint};
 use crate::chart::health::pixels;
+use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
 use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::{At, Facts};
 use crate::format::{between, clock, counted, ratio};
+use crate::series::Bins;
 
 const TITLE: &str = "Answers of the gates over time";
 /// The size of the gates' names.
@@ -35,32 +37,38 @@ const GATES: [Gate; 7] = [
     Gate::Baseline,
 ];
 
-pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Gates;
     if facts.gates.is_empty() {
         let sentence = "No chart: no gate was asked in this run.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let rows = rows(facts);
-    let entries = legend(facts);
+    let markers = markers::of(facts, bins);
+    let mut entries = legend(facts);
+    entries.extend(markers::legend(&markers));
     let top = scene::header_height(&entries) + 4.0;
-    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
-    let bottom = top + rows.len() as f64 * ROW;
-    let panel = Panel {
+    let mut panel = Panel {
         left: edge_beside(rows.iter().map(|row| row.name.as_str()), SIZE),
         top,
         right: scene::RIGHT,
-        bottom,
+        bottom: top,
         across: (0.0, scene::span(facts, None)),
         up: (0.0, 1.0),
         logarithmic: false,
     };
-    let height = pixels(bottom + scene::FOOT);
+    let (placed, lanes) = markers::place(&markers, &panel);
+    panel.top += lane_height(lanes);
+    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
+    let high = rows.len() as f64 * ROW;
+    panel.bottom = panel.top + high;
+    let height = pixels(panel.bottom + scene::FOOT);
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
         scene::draw_header(canvas, TITLE, &entries)?;
         let start = facts.since().timestamp();
         let across = ticks::time(start, panel.across.1);
         panel.draw_across(canvas, &across, &scene::time_title(start))?;
+        markers::draw(canvas, &panel, &placed, true)?;
         let mut y = panel.top + ROW / 2.0;
         for row in &rows {
             let name = fit(&row.name, SIZE, panel.left - 16.0);
@@ -85,7 +93,7 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
         kind,
         title: TITLE.to_owned(),
         sentence: sentence(facts),
-        notes: Vec::new(),
+        notes: markers::note(&markers).into_iter().collect(),
         picture: Some(raster.picture(kind, svg, (scene::WIDTH, height))?),
     })
 }

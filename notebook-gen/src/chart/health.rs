@@ -99,6 +99,10 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
         )
     });
     let mut notes: Vec<String> = first.into_iter().collect();
+    let is_stopped = |row: &Row<'_>| row.spans.iter().any(|(_, state)| *state == State::Stopped);
+    if rows.iter().any(is_stopped) {
+        notes.push(stopped::END.to_owned());
+    }
     if rows.len() > drawn.len() {
         let all = rows.len();
         notes.push(format!(
@@ -190,13 +194,14 @@ fn end_stopped<'a>(
     notes: &[&At<HealthNote>],
     spans: &mut Vec<(f64, State)>,
 ) {
-    for end in stops.filter_map(|stop| stop.end) {
+    for (left, end) in stops.filter_map(|stop| stop.left(notes).zip(stop.end)) {
         let started_again = notes
             .iter()
             .any(|note| note.time > end && note.what.healthy);
         let ended = spans.last().is_some_and(|(_, s)| *s == State::Stopped);
         if !started_again && !ended {
-            spans.push((since(facts, end), State::Stopped));
+            let last = spans.last().map_or(0.0, |(from, _)| *from);
+            spans.push((since(facts, left).max(last), State::Stopped));
         }
     }
 }

@@ -369,6 +369,14 @@ pub(super) fn draw(
     Ok(())
 }
 
+/// Returns where the marks' lines stand, from left to right: labels of a chart keep clear of them.
+pub(super) fn lines(placed: &[Placed]) -> Vec<f64> {
+    let lines = placed.iter().flat_map(|group| &group.lines);
+    let mut lines: Vec<f64> = lines.map(|(x, _)| *x).collect();
+    lines.sort_by(f64::total_cmp);
+    lines
+}
+
 /// Returns the entries of a legend that say what the marks are.
 pub(super) fn legend(markers: &[Marker]) -> Vec<Entry> {
     let lease = markers.iter().any(|one| one.label.contains("lease"));

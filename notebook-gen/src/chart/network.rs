@@ -133,12 +133,13 @@ impl<'a> Map<'a> {
     fn draw(&self, canvas: &Canvas<'_>, top: f64) -> Result<()> {
         let headings = [
             (OUTSIDE, "outside"),
-            (FRONT, "front"),
             (SERVICE, "address of the service"),
             (INSTANCES, "instances and where they listen"),
             (STORE, "data"),
         ];
-        for ((left, _), text) in headings {
+        let front = self.rows.iter().any(|row| self.front(row).is_some());
+        let front = front.then_some((FRONT, "front"));
+        for ((left, _), text) in headings.into_iter().chain(front) {
             canvas.text(text, (left, top), SIZE, GREY, Anchor::Left)?;
         }
         for row in &self.rows {
@@ -152,10 +153,26 @@ impl<'a> Map<'a> {
         }
         for (component, frame) in self.stores.values() {
             frame.cylinder(canvas)?;
-            let lines = [component.name.clone(), topology::role(component).to_owned()];
+            let lines = [
+                component.own_name().to_owned(),
+                component.role.word().to_owned(),
+            ];
             frame.below_lid().write(canvas, &lines, 7.0)?;
         }
         self.draw_ways_in(canvas)
+    }
+
+    /// Returns scheme and host at which the outside client asks a service.
+    fn asked(&self, row: &Row<'_>) -> Option<(&str, &str)> {
+        let (service, url) = topology::asked(self.facts)?;
+        (service == row.component.name).then(|| topology::parts_of(url))
+    }
+
+    /// Returns scheme and host of what stands in front of a service; nothing where clients ask the service at its own
+    /// address, which its box has already.
+    fn front(&self, row: &Row<'_>) -> Option<(&str, &str)> {
+        let asked = self.asked(row);
+        asked.filter(|(_, host)| row.address != Some(*host))
     }
 
     /// Draws how clients come in: through the front that the outside client asked, or at a service's own address.
@@ -175,12 +192,14 @@ impl<'a> Map<'a> {
         outside.outline(canvas, GREY, DASHED)?;
         let lines = ["clients", "outside"].map(str::to_owned);
         outside.write(canvas, &lines, 8.0)?;
-        let asked = topology::asked(self.facts);
         for row in rows {
             let middle = row.frame.entry().1;
             let (from, to) = ((OUTSIDE.1, middle), (SERVICE.0, middle));
-            let url = asked.filter(|(service, _)| *service == row.component.name);
-            let Some((_, url)) = url else {
+            let Some((scheme, host)) = self.front(row) else {
+                if let Some((scheme, _)) = self.asked(row) {
+                    let at = (f64::midpoint(from.0, to.0), middle - 8.0);
+                    canvas.text(scheme, at, SIZE, GREY, Anchor::Middle)?;
+                }
                 shapes::arrow(canvas, &[from, to], SOLID)?;
                 continue;
             };
@@ -190,7 +209,6 @@ impl<'a> Map<'a> {
                 right: FRONT.1,
                 bottom: middle + BOX / 2.0,
             };
-            let (scheme, host) = topology::parts_of(url);
             front.outline(canvas, GREY, SOLID)?;
             front.write(canvas, &[scheme.to_owned(), host.to_owned()], 8.0)?;
             shapes::arrow(canvas, &[from, front.entry()], SOLID)?;

@@ -20,6 +20,7 @@ use crate::chart::{Chart, ChartKind, ticks};
 use crate::facts::Facts;
 use crate::format::{clock, counted};
 use crate::series::Bins;
+use crate::stopped;
 
 use held::{Life, Row, Span, rows, since};
 
@@ -77,12 +78,21 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
             row.fill(canvas, &panel, facts, top)
         })?;
         markers::draw(canvas, &panel, &placed, true)?;
+        let lines = markers::lines(&placed);
         each_row(&panel, drawn, |row, top| {
-            row.write(canvas, &panel, &instances, top)
+            row.write(canvas, (&panel, lines.as_slice()), &instances, top)
         })?;
         panel.draw_frame(canvas)
     })?;
     let mut notes = notes(facts, &markers);
+    let mut lives = drawn.iter().flat_map(|row| &row.lives);
+    if lives.any(|life| life.stopped) {
+        let note = format!(
+            "{} A line ends with the last of its instances.",
+            stopped::END
+        );
+        notes.push(note);
+    }
     if all.len() > drawn.len() {
         notes.push(format!(
             "The first {MOST_ROWS} of {} services are drawn; all stand in the table of traffic.",
@@ -163,7 +173,7 @@ impl Row<'_> {
     fn write(
         &self,
         canvas: &Canvas<'_>,
-        panel: &Panel,
+        (panel, lines): (&Panel, &[f64]),
         instances: &[Instance],
         top: f64,
     ) -> Result<()> {
@@ -172,8 +182,8 @@ impl Row<'_> {
         let at = (beside, top + TRAFFIC / 2.0);
         canvas.text(&name, at, NAME, INK, Anchor::Right)?;
         for span in &self.spans {
-            let room = panel.x(span.to) - panel.x(span.from) - 6.0;
-            let x = panel.x(span.from) + 4.0;
+            let (left, right) = (panel.x(span.from), panel.x(span.to));
+            let room = right - left - 6.0;
             let stacked = parts(span, top);
             for ((release, upper, lower), (_, share)) in stacked.iter().zip(&span.shares) {
                 let texts = match share {
@@ -183,6 +193,7 @@ impl Row<'_> {
                 let high = lower - upper >= SIZE - 0.5;
                 let fitting = |text: &&String| high && text_width(text, SIZE) <= room;
                 if let Some(text) = texts.iter().find(fitting) {
+                    let x = clear_of(lines, (left, right), text_width(text, SIZE));
                     let at = (x, f64::midpoint(*upper, *lower));
                     canvas.text(text, at, SIZE, INK, Anchor::Left)?;
                 }
@@ -198,7 +209,7 @@ impl Row<'_> {
                 canvas.text("instances", (beside, y), SIZE, GREY, Anchor::Right)?;
             }
             named.push(life.release);
-            self.write_life(canvas, panel, (life, y), instances)?;
+            self.write_life(canvas, (panel, lines), (life, y), instances)?;
         }
         Ok(())
     }
@@ -207,7 +218,7 @@ impl Row<'_> {
     fn write_life(
         &self,
         canvas: &Canvas<'_>,
-        panel: &Panel,
+        (panel, lines): (&Panel, &[f64]),
         (life, y): (&Life<'_>, f64),
         instances: &[Instance],
     ) -> Result<()> {
@@ -225,13 +236,29 @@ impl Row<'_> {
         let wide = text_width(&text, SIZE);
         let (left, right) = (panel.x(life.from), panel.x(life.to));
         if wide + 8.0 <= right - left {
-            canvas.text(&text, (left + 4.0, y), SIZE, INK, Anchor::Left)
+            let x = clear_of(lines, (left, right), wide);
+            canvas.text(&text, (x, y), SIZE, INK, Anchor::Left)
         } else if right + wide + 8.0 <= panel.right {
-            canvas.text(&text, (right + 6.0, y), SIZE, INK, Anchor::Left)
+            let x = clear_of(lines, (right + 2.0, panel.right), wide);
+            canvas.text(&text, (x, y), SIZE, INK, Anchor::Left)
         } else {
             canvas.text(&text, (left - 4.0, y), SIZE, INK, Anchor::Right)
         }
     }
+}
+
+/// Returns where a label that is so wide begins within a bar: at its left edge, and where a mark's line would run
+/// through it there, behind the first line that leaves it room. Where none does, it stays at the edge.
+fn clear_of(lines: &[f64], (left, right): (f64, f64), wide: f64) -> f64 {
+    let first = left + 4.0;
+    let behind = lines.iter().filter(|line| **line > left);
+    let places = [first].into_iter().chain(behind.map(|line| line + 4.0));
+    let is_free = |from: &f64| {
+        let crossed = |line: &f64| *line > from - 2.0 && *line < from + wide + 2.0;
+        from + wide + 2.0 <= right && !lines.iter().any(crossed)
+    };
+    let mut free = places.filter(is_free);
+    free.next().unwrap_or(first)
 }
 
 /// Returns the releases of a span with the upper and lower edge of each: the one that is deployed stands lowest.
@@ -353,4 +380,20 @@ fn notes(facts: &Facts, markers: &[Marker]) -> Vec<String> {
     }
     notes.extend(markers::note(markers));
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_stands_behind_a_line_that_would_run_through_it() {
+        let bar = (100.0, 400.0);
+        assert!((clear_of(&[], bar, 80.0) - 104.0).abs() < 0.01);
+        assert!((clear_of(&[100.0], bar, 80.0) - 104.0).abs() < 0.01);
+        assert!((clear_of(&[130.0], bar, 80.0) - 134.0).abs() < 0.01);
+        assert!((clear_of(&[130.0, 150.0, 300.0], bar, 80.0) - 154.0).abs() < 0.01);
+        let nowhere = [130.0, 190.0, 250.0, 310.0, 370.0];
+        assert!((clear_of(&nowhere, bar, 80.0) - 104.0).abs() < 0.01);
+    }
 }

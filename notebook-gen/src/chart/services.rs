@@ -176,7 +176,7 @@ impl<'a> Map<'a> {
                 }
                 Some(one) => {
                     frame.cylinder(canvas)?;
-                    let lines = [one.name.clone(), topology::role(one).to_owned()];
+                    let lines = [one.own_name().to_owned(), one.role.word().to_owned()];
                     frame.below_lid().write(canvas, &lines, 10.0)?;
                 }
                 None => {

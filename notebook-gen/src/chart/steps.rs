@@ -7,41 +7,50 @@ use crate::chart::canvas::{
     Anchor, BLUE, Canvas, INK, ORANGE, PALE, SOLID, edge_beside, fit, paint, text_width,
 };
 use crate::chart::health::pixels;
+use crate::chart::latency::lane_height;
 use crate::chart::panel::Panel;
 use crate::chart::raster::Raster;
 use crate::chart::scene::{self, Entry, Sign};
-use crate::chart::{Chart, ChartKind, ticks};
+use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::{At, Facts, StepEnd};
 use crate::format::{between, counted, duration, ratio};
+use crate::series::Bins;
 
 const TITLE: &str = "Steps over time";
 /// The size of the steps' names.
 const SIZE: f64 = 10.0;
+/// The size of how long a step took.
+const TIME: f64 = 9.5;
 const ROW: f64 = 16.0;
 /// Steps that are drawn: the longest ones, in the order in which they ran.
 const MOST_ROWS: usize = 32;
 
-pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
+pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Chart> {
     let kind = ChartKind::Steps;
     if facts.steps.is_empty() {
         let sentence = "No chart: no step of this run has ended.";
         return Ok(Chart::absent(kind, TITLE, sentence));
     }
     let drawn = longest(facts);
-    let entries = legend(&drawn);
+    let markers = markers::of(facts, bins);
+    let mut entries = legend(&drawn);
+    entries.extend(markers::legend(&markers));
     let top = scene::header_height(&entries) + 4.0;
-    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
-    let bottom = top + drawn.len() as f64 * ROW;
-    let panel = Panel {
+    let mut panel = Panel {
         left: edge_beside(drawn.iter().map(|step| step.what.step.as_str()), SIZE),
         top,
         right: scene::RIGHT,
-        bottom,
+        bottom: top,
         across: (0.0, scene::span(facts, None)),
         up: (0.0, 1.0),
         logarithmic: false,
     };
-    let height = pixels(bottom + scene::FOOT);
+    let (placed, lanes) = markers::place(&markers, &panel);
+    panel.top += lane_height(lanes);
+    #[expect(clippy::cast_precision_loss, reason = "at most some dozens of rows")]
+    let high = drawn.len() as f64 * ROW;
+    panel.bottom = panel.top + high;
+    let height = pixels(panel.bottom + scene::FOOT);
     let svg = paint(kind, (scene::WIDTH, height), |canvas| {
         scene::draw_header(canvas, TITLE, &entries)?;
         let across = ticks::time(facts.since().timestamp(), panel.across.1);
@@ -50,6 +59,7 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
             &across,
             &scene::time_title(facts.since().timestamp()),
         )?;
+        markers::draw(canvas, &panel, &placed, true)?;
         let mut y = panel.top + ROW / 2.0;
         for step in &drawn {
             draw_step(canvas, &panel, facts, y, step)?;
@@ -64,6 +74,7 @@ pub(super) fn draw(facts: &Facts, raster: &mut Raster) -> Result<Chart> {
             "The {some} longest of {all} steps are drawn, in order of time."
         ));
     }
+    notes.extend(markers::note(&markers));
     Ok(Chart {
         kind,
         title: TITLE.to_owned(),
@@ -141,11 +152,14 @@ fn draw_step(
         after += 9.0;
     }
     let text = duration(step.what.duration_us);
-    if after + text_width(&text, 9.5) < panel.right {
-        canvas.text(&text, (after, y), 9.5, INK, Anchor::Left)
-    } else {
-        canvas.text(&text, (from - 5.0, y), 9.5, INK, Anchor::Right)
-    }
+    let wide = text_width(&text, TIME);
+    let left = match after + wide < panel.right {
+        true => after,
+        false => from - 5.0 - wide,
+    };
+    // A mark's line that would run through the text is broken there.
+    canvas.clear((left - 2.0, y - 5.0, left + wide + 2.0, y + 5.0))?;
+    canvas.text(&text, (left, y), TIME, INK, Anchor::Left)
 }
 
 fn sentence(facts: &Facts) -> String {

@@ -25,17 +25,6 @@ pub(super) fn is_service(component: &Component) -> bool {
     matches!(component.role, Role::Frontend | Role::Backend)
 }
 
-/// Returns the word for what a component is.
-pub(super) fn role(component: &Component) -> &'static str {
-    match component.role {
-        Role::Frontend => "frontend",
-        Role::Backend => "backend",
-        Role::Database => "database",
-        Role::Cache => "cache",
-        Role::Queue => "queue",
-    }
-}
-
 /// Returns the services at which users come in: those that serve pages and the one that the outside client asks;
 /// without any, those that no other needs.
 pub(super) fn entries(facts: &Facts) -> Vec<&str> {

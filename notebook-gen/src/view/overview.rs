@@ -145,7 +145,11 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<[String; 3]> {
         ),
         (
             "Journal",
-            format!("{}, head {}", counted(state.events, "event"), facts.head.short()),
+            format!(
+                "{}, head {}",
+                counted(state.events, "event"),
+                facts.head.short()
+            ),
             "all of it".to_owned(),
         ),
     ];

@@ -4,12 +4,18 @@
 //! end, `rollback` is a run of its own that deploys the release before; it undoes nothing.
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Column, Direction, Outcome, Release, Report, RunOutcome};
+use code_deploy_record::{Column, Direction, Outcome, PhaseNumber, Release, Report, RunOutcome};
 use serde_json::Value;
 
 use crate::facts::{Facts, Migration};
 use crate::format::{between, clock, count, counted, duration, moment};
 use crate::view::columns;
+
+/// The phase that moves traffic.
+const RELEASE: u8 = 6;
+
+/// The step that takes backups and restores them into scratch files.
+const BACKUP: &str = "migrate.backup";
 
 /// Which of the two ways back is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +95,13 @@ fn during(facts: &Facts, report: Report) -> Report {
         Some(_) => report.with_text("The run was refused before it changed anything."),
     };
     carried_out(facts, measured(facts, report))
+}
+
+/// Returns whether `rollback` leads back from the run once it has succeeded.
+pub(crate) fn leads_back(facts: &Facts) -> bool {
+    let outcome = ended(facts).map(|(outcome, _)| outcome);
+    let whole = matches!(outcome, None | Some(RunOutcome::Succeeded));
+    whole && facts.started.from.is_some() && facts.started.reverts.is_none()
 }
 
 fn undo(facts: &Facts, report: Report, caption: &str) -> Report {
@@ -223,7 +236,7 @@ fn starting(facts: &Facts) -> u64 {
 }
 
 /// Returns how the rollback was rehearsed, with its figures; nothing where it was not.
-pub(super) fn rehearsed(facts: &Facts) -> Option<String> {
+pub(crate) fn rehearsed(facts: &Facts) -> Option<String> {
     let (time, failed, answered) = facts.state.rehearsed?;
     let to = &facts.started.to;
     let at = facts.rehearsals.last().map_or(u64::MAX, |one| one.seq);
@@ -246,6 +259,36 @@ fn share_before(facts: &Facts, seq: u64) -> Option<u16> {
     shares.find(|share| *share > 0)
 }
 
+/// Says which share of traffic the release had when the run went back last: its sections tell only what they found
+/// before. Nothing where it did not go back, or had moved no traffic.
+#[must_use]
+pub fn went_back_with(facts: &Facts) -> Option<String> {
+    let back = facts.rollbacks.last()?;
+    let mut before = facts.shifts.iter().rev();
+    let shift = before.find(|shift| shift.seq < back.seq)?;
+    let to = &facts.started.to;
+    let share = shift.what.served.get(to).copied().unwrap_or(0);
+    Some(format!(
+        "When the run went back at {} UTC (event {}), {to} had {share} % of traffic (event {}).",
+        clock(back.time),
+        back.seq,
+        shift.seq
+    ))
+}
+
+/// Returns the same sentence for what a section of a phase reported with an event, where it was before that: only the
+/// section on traffic tells of shares.
+pub(crate) fn went_back_after(
+    facts: &Facts,
+    phase: PhaseNumber,
+    section: &str,
+    event: u64,
+) -> Option<String> {
+    let tells = phase.get() == RELEASE && section == "traffic";
+    let later = facts.rollbacks.last().is_some_and(|back| back.seq > event);
+    (tells && later).then(|| went_back_with(facts)).flatten()
+}
+
 /// Returns a time that was not measured as such: seconds, without their fractions.
 fn about(took: u64) -> String {
     match took.saturating_add(500_000) / 1_000_000 {
@@ -257,7 +300,7 @@ fn about(took: u64) -> String {
 
 /// Returns, as a clause, what going back takes after a run that has succeeded: by then it is more than the
 /// traffic that was rehearsed. Empty where it is no more than that, or where there is no way back.
-pub(super) fn going_back_now(facts: &Facts) -> String {
+pub(crate) fn going_back_now(facts: &Facts) -> String {
     let succeeded = matches!(ended(facts), Some((RunOutcome::Succeeded, _)));
     let possible = facts.started.from.is_some() && facts.started.reverts.is_none();
     if !succeeded || !possible {
@@ -299,7 +342,7 @@ fn databases(facts: &Facts, from: &Release, report: Report) -> Report {
     let versions = names.iter().map(|name| {
         let own = forward.iter().filter(|(_, one)| one.database == *name);
         let version = own.map(|(_, one)| one.version).max().unwrap_or_default();
-        format!("{name} at version {version}")
+        format!("database {name} at version {version}")
     });
     let versions: Vec<String> = versions.collect();
     let mut text = format!(
@@ -332,7 +375,7 @@ fn had_traffic_until(facts: &Facts, release: &Release) -> Option<DateTime<Utc>> 
 fn backups(facts: &Facts, report: Report) -> Report {
     let step = facts.state.steps.iter();
     let result = step
-        .filter(|(name, _)| name.as_str() == "migrate.backup")
+        .filter(|(name, _)| name.as_str() == BACKUP)
         .find_map(|(_, step)| step.result.get("databases")?.as_object());
     let text = |value: &Value, key: &str| match value.get(key) {
         Some(Value::String(text)) => text.clone(),
@@ -373,8 +416,29 @@ fn backups(facts: &Facts, report: Report) -> Report {
              while no service uses the database",
             "sh",
             commands.join("\n"),
-        ),
+        )
+        .with_text(restored(facts)),
     }
+}
+
+/// Says what the commands print that put a backup in its place, and what of it was tried.
+fn restored(facts: &Facts) -> String {
+    let steps = facts.state.steps.iter();
+    let took = steps
+        .filter(|(name, _)| name.as_str() == BACKUP)
+        .find_map(|(_, step)| step.duration_us);
+    let tried = match took {
+        Some(took) => format!(
+            "This run did not put a backup in its place; taking the backups and restoring them into scratch files took \
+             {} ({BACKUP}).",
+            duration(took)
+        ),
+        None => "This run did not try it.".to_owned(),
+    };
+    format!(
+        "Expected of each: the backup's path with `OK` behind it, and nothing else. Where the digest is another, \
+         nothing is put in its place. {tried}"
+    )
 }
 
 /// Returns the command that puts the backup of an SQLite database in its place; nothing where the record does

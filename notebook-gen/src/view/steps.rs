@@ -215,6 +215,9 @@ pub(super) fn section(facts: &Facts, phase: PhaseNumber, name: &str) -> Report {
         report
             .blocks
             .extend(section.what.report.blocks.iter().cloned());
+        if let Some(text) = super::went_back_after(facts, phase, name, section.seq) {
+            report = report.with_text(text);
+        }
     }
     let verbs = crate::cell::verbs_of(phase);
     let prefixes: Vec<String> = verbs.iter().map(|verb| format!("{verb}.{name}")).collect();
@@ -269,5 +272,34 @@ pub(super) fn direction_word(direction: Direction) -> &'static str {
     match direction {
         Direction::Apply => "forward",
         Direction::Undo => "back",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use code_deploy_synthetic::{self as synthetic, Story};
+
+    use super::*;
+
+    #[test]
+    fn a_section_on_traffic_says_with_which_share_the_run_went_back() {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+        let mut facts = Facts::read(&run).unwrap();
+        let release = PhaseNumber::new(6).unwrap();
+        let mut said = facts.sections.first().unwrap().clone();
+        said.phase = Some(release);
+        said.what.name = "traffic".to_owned();
+        said.what.report = Report::new().with_text("Release 1.1.0 was given 5 %.");
+        facts.sections.push(said);
+        let told = |facts: &Facts| crate::report_to_text(&section(facts, release, "traffic"));
+        let text = told(&facts);
+        assert!(
+            text.contains("When the run went back at 14:00:38 UTC"),
+            "{text}"
+        );
+        assert!(text.contains("1.1.0 had 25 % of traffic (event "), "{text}");
+        facts.rollbacks.clear();
+        assert!(!told(&facts).contains("went back"));
     }
 }

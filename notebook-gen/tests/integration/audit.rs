@@ -295,7 +295,7 @@ fn a_finished_run_is_not_said_to_be_undone_by_rollback() {
         "{after}"
     );
     assert!(after.contains("It undoes no step of this run"));
-    assert!(after.contains("orders at version 2 stays as it is"));
+    assert!(after.contains("database orders at version 2 stays as it is"));
     assert!(after.contains(&format!("{from} had traffic on the migrated data from ")));
     let taken = &state.steps[&"migrate.backup".parse().unwrap()].result;
     let backup = &taken["databases"]["orders"]["backup"];

@@ -83,6 +83,67 @@ fn every_chart_of_a_full_run_is_drawn_and_not_blank() {
 }
 
 #[test]
+fn every_drawing_says_in_itself_what_its_picture_on_a_page_is_said_to_show() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+    let mut ids = std::collections::BTreeSet::new();
+    for kind in ChartKind::ALL {
+        let chart = chart(&run, kind).unwrap();
+        let svg = chart.picture.as_ref().unwrap().svg.clone();
+        let document = resvg::usvg::roxmltree::Document::parse(&svg).unwrap();
+        let root = document.root_element();
+        assert_eq!(root.attribute("role"), Some("img"), "{kind}");
+        let text = |name: &str| {
+            let mut own = root
+                .children()
+                .filter(|node| node.tag_name().name() == name);
+            let node = own.next().unwrap_or_else(|| panic!("{kind} has no {name}"));
+            assert!(own.next().is_none(), "{kind}: one {name}");
+            let id = node.attribute("id").unwrap().to_owned();
+            (id, node.text().unwrap().to_owned())
+        };
+        let ((title_id, title), (words_id, words)) = (text("title"), text("desc"));
+        assert_eq!(format!("{title}: {words}"), chart.alternative());
+        let by = root.attribute("aria-labelledby");
+        assert_eq!(by, Some(format!("{title_id} {words_id}").as_str()));
+        assert!(ids.insert(title_id) && ids.insert(words_id), "{kind}");
+    }
+}
+
+#[test]
+fn every_axis_of_time_has_the_marks_of_the_run() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+    for kind in [
+        ChartKind::Latency,
+        ChartKind::Errors,
+        ChartKind::Traffic,
+        ChartKind::Health,
+        ChartKind::Gates,
+        ChartKind::Steps,
+        ChartKind::Rollout,
+    ] {
+        let chart = chart(&run, kind).unwrap();
+        let notes = chart.notes.concat();
+        assert!(notes.contains("Marked (UTC): "), "{kind}: {notes}");
+        assert!(notes.contains("rollback begins"), "{kind}: {notes}");
+        let svg = chart.picture.unwrap().svg.clone();
+        assert!(svg.contains("failed gate, rollback"), "{kind}");
+    }
+}
+
+#[test]
+fn health_and_rollout_say_alike_where_an_instance_ends() {
+    let project = crate::folder();
+    let run = synthetic::run(project.path(), "run-1", Story::RolledBack);
+    let ends = "An instance that a step stopped ends where a probe of it first failed meanwhile";
+    for kind in [ChartKind::Health, ChartKind::Rollout] {
+        let notes = chart(&run, kind).unwrap().notes.concat();
+        assert!(notes.contains(ends), "{kind}: {notes}");
+    }
+}
+
+#[test]
 fn releases_keep_their_colour_in_all_charts() {
     let project = crate::folder();
     let run = synthetic::run(project.path(), "run-1", Story::Succeeded);

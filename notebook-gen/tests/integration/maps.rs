@@ -68,8 +68,10 @@ fn run_of(project: &std::path::Path, components: Vec<Component>) -> RunFolder {
     folder
 }
 
+/// Returns what a chart draws, without the words that stand for it.
 fn svg(chart: &Chart) -> &str {
-    &chart.picture.as_ref().unwrap().svg
+    let svg = &chart.picture.as_ref().unwrap().svg;
+    svg.split_once("</desc>").unwrap().1
 }
 
 #[test]
@@ -247,6 +249,12 @@ fn the_network_map_of_the_record_shown_has_its_addresses() {
     );
     let (_, host) = url.split_once("://").unwrap();
     assert!(svg(&network).contains(host), "{host}");
+    let drawn = format!(">\n{host}\n");
+    assert_eq!(
+        svg(&network).matches(&drawn).count(),
+        1,
+        "one address, one box"
+    );
     let mut looked_for = 0;
     for state in facts.state.steps.values() {
         for one in state.result["instances"].as_array().into_iter().flatten() {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use code_deploy_record::Role;
+use code_deploy_record::{Component, Role};
 
 use super::{ConfigurationKind, ConfigurationSource, InventoryComponent};
 use crate::spec::{DatabaseFile, DatabaseUrl, SecretRef, Spec};
 
-/// Returns the name of a database among the components: its own, unless a service has it.
+/// Returns the name of a database among the components: its own, with what it is where a service has that name too.
 pub(crate) fn database_name(spec: &Spec, name: &str) -> String {
     if spec.service(name).is_some() {
-        format!("{name}-database")
+        Component::name_beside(name, Role::Database)
     } else {
         name.to_owned()
     }

@@ -83,10 +83,10 @@ fn components_come_from_both_files_with_roles_needs_and_ports() {
     assert_eq!(
         lines,
         [
-            "api Backend [\"api-database\"] [9000] 2 Some(2)",
+            "api Backend [\"api (database)\"] [9000] 2 Some(2)",
             "cache Cache [] [6379] 1 None",
             "web Frontend [\"api\"] [80] 1 None",
-            "api-database Database [] [] 1 None",
+            "api (database) Database [] [] 1 None",
         ]
     );
 }
@@ -152,7 +152,7 @@ fn the_network_is_mapped_from_dependencies_and_urls() {
     assert_eq!(
         lines,
         [
-            "api -> api-database None false databases.api.used_by",
+            "api -> api (database) None false databases.api.used_by",
             "web -> api Some(9000) false API_URL",
             "web -> api Some(9000) false depends_on",
             "web -> pay.example.org Some(443) true PAY",
@@ -300,14 +300,17 @@ fn the_shop_is_mapped() {
         .collect();
     assert_eq!(
         names,
-        ["catalog", "orders", "storefront", "orders-database"]
+        ["catalog", "orders", "storefront", "orders (database)"]
     );
     let edge = |from: &str, to: &str| {
         let mut edges = inventory.edges.iter();
         edges.any(|edge| edge.from == from && edge.to == to)
     };
     assert!(edge("storefront", "catalog") && edge("storefront", "orders"));
-    assert!(edge("orders", "catalog") && edge("catalog", "orders-database"));
+    assert!(edge("orders", "catalog") && edge("catalog", "orders (database)"));
+    let declared = inventory.edges.len();
+    assert_eq!(inventory.connections().len(), 5);
+    assert!(declared > 5, "one connection is declared in several places");
     let cargo = &inventory.dependencies[0];
     assert_eq!(
         (cargo.ecosystem, cargo.file.as_path()),

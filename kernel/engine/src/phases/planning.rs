@@ -1,5 +1,6 @@
 //! Phase 1, second half: what is going to be done, what may go wrong, how to go back.
 
+mod changes;
 mod limits;
 mod risks;
 mod rollback;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use code_deploy_record::{Digest, EventBody, SignedConsent, Steering};
+use code_deploy_record::{Digest, EventBody, SignedConsent, Steering, said};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -213,14 +213,9 @@ async fn steer(line: &Asked<'_>, verb: Steering, context: &Context) -> Result<To
     if context.interruption.is_closed() {
         return Ok(refuse("the run ended while this was asked"));
     }
-    let text = match verb {
-        Steering::Pause => "the run stops at its next safe point and waits",
-        Steering::Rollback => "the run goes back from its next safe point",
-        _ => "the run goes on",
-    };
     Ok(Told {
         ok: true,
-        text: text.to_owned(),
+        text: said::steered(verb).to_owned(),
     })
 }
 

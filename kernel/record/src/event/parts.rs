@@ -83,6 +83,21 @@ pub struct Component {
     pub endpoints: Option<u32>,
 }
 
+impl Component {
+    /// Returns the name of a component whose own name another one has: with what it is, `orders (database)`.
+    #[must_use]
+    pub fn name_beside(name: &str, role: Role) -> String {
+        format!("{name} ({})", role.word())
+    }
+
+    /// Returns the name as the deployment file has it, for places that say what the component is.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        let kind = format!(" ({})", self.role.word());
+        self.name.strip_suffix(&kind).unwrap_or(&self.name)
+    }
+}
+
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,6 +112,20 @@ pub enum Role {
     Cache,
     /// Passes messages on.
     Queue,
+}
+
+impl Role {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Frontend => "frontend",
+            Self::Backend => "backend",
+            Self::Database => "database",
+            Self::Cache => "cache",
+            Self::Queue => "queue",
+        }
+    }
 }
 
 /// The plan.

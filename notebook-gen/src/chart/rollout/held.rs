@@ -57,7 +57,7 @@ pub(super) fn rows<'a>(facts: &'a Facts, bins: &Bins) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for service in names {
         let moved = facts.shifts.iter().any(|one| one.what.service == service);
-        let new = lives_of_new(facts, service);
+        let new = lives_of_new(facts, &stops, service);
         if moved || !new.is_empty() {
             let before = life_before(facts, &stops, &instances, service);
             rows.push(Row {
@@ -107,10 +107,11 @@ fn spans<'a>(facts: &'a Facts, bins: &Bins, service: &str) -> Vec<Span<'a>> {
     spans
 }
 
-/// Returns when instances of the release that is deployed ran: from the beginning of the step that started them to
-/// the end of the one that took it back.
-fn lives_of_new<'a>(facts: &'a Facts, service: &str) -> Vec<Life<'a>> {
+/// Returns when instances of the release that is deployed ran: from the beginning of the step that started them until
+/// the one that took it back had stopped the last of them.
+fn lives_of_new<'a>(facts: &'a Facts, stops: &[Stop], service: &str) -> Vec<Life<'a>> {
     let end = since(facts, facts.until());
+    let to = &facts.started.to;
     let mut lives: Vec<Life<'a>> = Vec::new();
     for step in &facts.steps {
         let own = step.what.step.as_str().strip_prefix(GREEN) == Some(service);
@@ -126,7 +127,11 @@ fn lives_of_new<'a>(facts: &'a Facts, service: &str) -> Vec<Life<'a>> {
                 stopped: false,
             });
         } else if let Some(last) = lives.last_mut() {
-            (last.to, last.stopped) = (ended, true);
+            let mut own = stops.iter().filter(|stop| stop.stopped_all(service, to));
+            let stop = own.find(|stop| stop.end == Some(step.time));
+            let left = stop.and_then(|stop| stop.left_last(facts, service, to));
+            last.to = left.map_or(ended, |left| since(facts, left)).max(last.from);
+            last.stopped = true;
         }
     }
     lives
@@ -142,7 +147,8 @@ fn life_before<'a>(
     let from = facts.started.from.as_ref()?;
     (number_of(instances, service, from) > 0).then_some(())?;
     let own = stops.iter().filter(|stop| stop.stopped_all(service, from));
-    let end = own.filter_map(|stop| stop.end).max();
+    let left = own.filter_map(|stop| stop.left_last(facts, service, from));
+    let end = left.max();
     Some(Life {
         release: from.as_str(),
         from: 0.0,

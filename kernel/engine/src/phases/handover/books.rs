@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::RunState;
+use code_deploy_record::{RunOutcome, RunStarted, RunState, Steering, said};
 
+use crate::code::NOTHING_TO_GO_BACK;
 use crate::phases::fill;
 use crate::phases::look::{counted, instances};
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
@@ -69,6 +70,26 @@ fn rehearsal(state: &RunState) -> String {
     )
 }
 
+/// Says what `rollback` says while the run is under way, and once it has ended.
+fn expected_back(started: Option<&RunStarted>) -> String {
+    let begins = |outcome| said::ended(outcome, "").trim_end().to_owned();
+    let during = format!(
+        "Expected while a process carries the run out: `{}`, and at the end a line that begins with `{}`.",
+        said::steered(Steering::Rollback),
+        begins(RunOutcome::RolledBack)
+    );
+    let back = started.filter(|started| started.reverts.is_none());
+    let back = back.and_then(|started| Some((started, started.from.as_ref()?)));
+    match back {
+        Some((started, from)) => format!(
+            "{during} Expected after it has ended: `{}` first, and at the end a line that begins with `{}`.",
+            said::goes_back_from(&started.run, &started.to, from, true),
+            begins(RunOutcome::Succeeded)
+        ),
+        None => format!("{during} After it has ended it is refused ({NOTHING_TO_GO_BACK})."),
+    }
+}
+
 impl<'a> Books<'a> {
     /// Finds out what runs where.
     pub(super) async fn gather(section: &'a Section<'a>) -> Result<Books<'a>, StepError> {
@@ -110,7 +131,12 @@ impl<'a> Books<'a> {
             ("file", spec.path.display().to_string()),
             ("release", context.to.to_string()),
             ("before", before.to_owned()),
-            ("rehearsal", rehearsal(&context.state())),
+            ("rehearsal", rehearsal(&state)),
+            ("expected_back", expected_back(state.started.as_ref())),
+            ("stands", RunOutcome::Succeeded.words().to_owned()),
+            ("paused", said::steered(Steering::Pause).to_owned()),
+            ("goes_on", said::steered(Steering::Resume).to_owned()),
+            ("resumed", said::resumed("").trim_end().to_owned()),
             ("escalation", escalation(spec)),
             (
                 "windows",
@@ -143,6 +169,8 @@ impl<'a> Books<'a> {
         let running: Vec<_> = own
             .map(|one| format!("{} at {}", one.id, one.address))
             .collect();
+        let number = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        let stopped = said::stopped(&service.name, &context.to, number, 0);
         let base = self.observed.address_url(&service.name);
         let at = |path: &Option<String>| match (&base, path) {
             (Some(base), Some(path)) => format!("{base}{path}"),
@@ -169,6 +197,7 @@ impl<'a> Books<'a> {
             ),
             ("contact", self.contact(&service.name)),
             ("instances", or_none(&running, "none runs")),
+            ("stopped", stopped),
             ("needs", or_none(&service.needs, "nothing")),
             ("databases", or_none(&databases, "none")),
             ("needed_by", or_none(&callers, "no other service")),
@@ -320,5 +349,33 @@ impl<'a> Books<'a> {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_of_going_back_is_what_the_command_says() {
+        let started: RunStarted = serde_json::from_value(serde_json::json!({
+            "run": "run-1", "application": "shop", "environment": "dev", "target": "local",
+            "strategy": "canary", "initial": false, "from": "1.0.0", "to": "1.1.0",
+            "program": "0.1.0", "host": "vm", "user": "anna",
+            "deployment_file": code_deploy_record::Digest::ZERO,
+        }))
+        .unwrap();
+        let text = expected_back(Some(&started));
+        assert!(
+            text.contains("it deploys 1.0.0 over 1.1.0 and moves all traffic at once"),
+            "{text}"
+        );
+        assert!(text.contains("`run rolled back:`"), "{text}");
+        let first = RunStarted {
+            from: None,
+            ..started
+        };
+        let text = expected_back(Some(&first));
+        assert!(text.ends_with("it is refused (CD0418)."), "{text}");
     }
 }

@@ -100,7 +100,7 @@ fn report(inventory: &Inventory) -> Report {
         .map(|(one, recorded)| {
             vec![
                 one.name.clone(),
-                role(one.role).to_owned(),
+                one.role.word().to_owned(),
                 one.owner
                     .clone()
                     .unwrap_or_else(|| "nobody is named".to_owned()),
@@ -171,16 +171,6 @@ fn report(inventory: &Inventory) -> Report {
         report = report.with_text(format!("Not read: {text}"));
     }
     report
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Frontend => "frontend",
-        Role::Backend => "backend",
-        Role::Database => "database",
-        Role::Cache => "cache",
-        Role::Queue => "queue",
-    }
 }
 
 fn kind(kind: ConfigurationKind) -> &'static str {

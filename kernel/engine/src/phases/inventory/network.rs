@@ -11,7 +11,7 @@ use super::listings::{listings, with_listings};
 use super::walls;
 use crate::Step;
 use crate::inventory::Inventory;
-use crate::phases::look::{self, list};
+use crate::phases::look::{self, counted, list};
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 use crate::target::{Listing, Observed};
@@ -52,7 +52,7 @@ impl Work for Network {
         let again = json!({ "edges": edges, "ports": ports });
         Ok(Seen::new(
             again == *result,
-            format!("{edges} connections and {ports} ports"),
+            format!("{} and {ports} ports", connections(&inventory)),
         ))
     }
 
@@ -60,11 +60,22 @@ impl Work for Network {
         let (inventory, _) = look::inventory(section.context).await?;
         let lost = unknown_ends(&inventory);
         let detail = format!(
-            "{} connections, ends not known: {}",
-            inventory.edges.len(),
+            "{}, ends not known: {}",
+            connections(&inventory),
             list(&lost)
         );
         Ok(Seen::new(lost.is_empty(), detail))
+    }
+}
+
+/// Says how many connections there are: the table has a row for each place that declares one.
+fn connections(inventory: &Inventory) -> String {
+    let number = inventory.connections().len();
+    let declared = inventory.edges.len();
+    let connections = counted(number, "connection");
+    match declared == number {
+        true => connections,
+        false => format!("{connections} declared in {declared} places"),
     }
 }
 
@@ -134,9 +145,10 @@ async fn settle(
 ) -> Result<(), StepError> {
     let (evidence, seen) = ([event], Basis::Observed);
     let text = format!(
-        "{} connections between {} components",
-        inventory.edges.len(),
-        inventory.components.len()
+        "{} between {} components, declared in {}",
+        counted(inventory.connections().len(), "connection"),
+        inventory.components.len(),
+        counted(inventory.edges.len(), "place")
     );
     section.judge("1.3.1", true, seen, text, &evidence).await?;
     let text = format!(

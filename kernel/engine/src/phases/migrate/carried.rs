@@ -53,7 +53,7 @@ pub(super) fn report(ran: &[Ran], versions: &BTreeMap<String, i64>) -> Report {
     });
     let stands = versions
         .iter()
-        .map(|(name, version)| format!("{name} is at version {version}"));
+        .map(|(name, version)| format!("database {name} is at version {version}"));
     let text = format!(
         "{}; {} carried out.",
         stands.collect::<Vec<_>>().join(", "),

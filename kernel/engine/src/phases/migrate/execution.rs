@@ -112,11 +112,11 @@ impl Work for Execution {
             let version = live.version().await?;
             live.close().await?;
             let (name, wanted) = (database.name, database.wanted);
-            texts.push(format!("{name} is at version {version}"));
+            texts.push(format!("database {name} is at version {version}"));
             if version < wanted {
                 return Ok(Seen::new(
                     false,
-                    format!("{name} is at {version}, not at {wanted}"),
+                    format!("database {name} is at {version}, not at {wanted}"),
                 ));
             }
         }
@@ -172,7 +172,10 @@ impl Work for Execution {
             let mut live = Sqlite::read(database.name, &database.path).await?;
             let version = live.version().await?;
             live.close().await?;
-            texts.push(format!("{} is at version {version}", database.name));
+            texts.push(format!(
+                "database {} is at version {version}",
+                database.name
+            ));
             if version > former.version {
                 return Ok(Seen::new(false, texts.join("; ")));
             }

@@ -58,7 +58,8 @@ impl Work for Performance {
                     slower.push(check.name.clone());
                 }
                 compared += u32::from(then.is_some());
-                longer += u32::from(then.is_some_and(|then| now.median_us > then.median_us));
+                longer +=
+                    u32::from(then.is_some_and(|then| took_longer(then.median_us, now.median_us)));
                 rows.push(vec![
                     check.name.clone(),
                     then.map_or_else(
@@ -140,5 +141,23 @@ impl Work for Performance {
             milliseconds(longest as f64)
         );
         Ok(Seen::new(longest < 5_000_000, detail))
+    }
+}
+
+/// Returns whether a query took longer than before, as far as the table shows it: what is less than its last digit
+/// cannot be told from chance.
+fn took_longer(then_us: u64, now_us: u64) -> bool {
+    now_us > then_us && milliseconds(now_us) != milliseconds(then_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::took_longer;
+
+    #[test]
+    fn what_the_table_does_not_show_is_not_longer() {
+        assert!(took_longer(100, 120));
+        assert!(!took_longer(100, 101), "0.10 and 0.10 ms");
+        assert!(!took_longer(120, 100));
     }
 }

@@ -103,12 +103,12 @@ impl Work for Rollback {
                 }
             };
             let back = if stands == version {
-                format!("leaves {name} at version {version}, where it was before")
+                format!("leaves database {name} at version {version}, where it was before")
             } else {
-                format!("takes {name} back to version {version}")
+                format!("takes database {name} back to version {version}")
             };
             steps.push(format!(
-                "While this run is not ended, `code-deploy rollback` {back}. After its end, `rollback` deploys the former release and leaves {name} at \
+                "While this run is not ended, `code-deploy rollback` {back}. After its end, `rollback` deploys the former release and leaves it at \
                  version {stands}: that release has to work with it, as it did while both served. If neither \
                  will do, {by_hand}.",
             ));
@@ -133,7 +133,10 @@ impl Work for Rollback {
         let mut texts = Vec::new();
         for database in Database::all(section.context).await? {
             let version = version_of(&database).await?;
-            texts.push(format!("{} is at version {version}", database.name));
+            texts.push(format!(
+                "database {} is at version {version}",
+                database.name
+            ));
             if version < database.wanted {
                 return Ok(Seen::new(false, texts.join("; ")));
             }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Column, Release, Report, RunOutcome, RunsFolder};
+use code_deploy_record::{Column, Report, RunsFolder};
 use serde_json::{Value, json};
 
+use super::changes::changes;
 use crate::foresight::{self, Foreseen};
 use crate::plan::Inputs;
 use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
@@ -180,69 +181,4 @@ async fn without_way_back(context: &Context, folder: Option<&std::path::Path>) -
         None => name.ends_with(".sql") && !name.ends_with(".down.sql"),
     };
     names.iter().filter(one_way).cloned().collect()
-}
-
-async fn changes(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
-    let (project, spec) = (context.spec.project.clone(), Arc::clone(&context.spec));
-    let own = context
-        .state()
-        .started
-        .as_ref()
-        .map(|started| started.run.clone());
-    let last = blocking("reading the last run", move || {
-        let runs = RunsFolder::of_project(&project);
-        let names = runs.list().unwrap_or_default();
-        names
-            .into_iter()
-            .rev()
-            .filter(|name| Some(name) != own.as_ref())
-            .find_map(|name| {
-                let state = runs.run(&name).ok()?.state().ok()?;
-                let started = state.started.as_ref()?;
-                let same = started.application == spec.application
-                    && started.environment == spec.environment;
-                (same && state.finished.is_some()).then_some((name, state))
-            })
-    });
-    let Some((name, state)) = last.await? else {
-        let state = context.state();
-        let previous = state.started.as_ref().and_then(|own| own.previous.as_ref());
-        let before = previous.map_or_else(
-            || "none before".to_owned(),
-            |previous| {
-                let run = &previous.run;
-                format!("{run}: it has not ended, or its record is not here; nothing is compared")
-            },
-        );
-        return Ok(vec![vec!["run".to_owned(), before, "this one".to_owned()]]);
-    };
-    let now = context.state();
-    let word = |release: Option<&Release>| release.map_or("none".to_owned(), ToString::to_string);
-    let then = state.started.as_ref();
-    let digest = then.map_or_else(String::new, |started| started.deployment_file.to_string());
-    let plan = |state: &code_deploy_record::RunState| {
-        state
-            .plan
-            .as_ref()
-            .map_or_else(String::new, |plan| format!("{} steps", plan.steps.len()))
-    };
-    let outcome = state
-        .finished
-        .as_ref()
-        .map_or("", |(outcome, ..): &(RunOutcome, _, _)| outcome.words());
-    let row = |what: &str, then: String, now: String| vec![what.to_owned(), then, now];
-    Ok(vec![
-        row("run", format!("{name} ({outcome})"), "this one".to_owned()),
-        row(
-            "release",
-            word(then.map(|started| &started.to)),
-            context.to.to_string(),
-        ),
-        row(
-            "deployment file and what it names",
-            digest,
-            context.spec.digest.to_string(),
-        ),
-        row("plan", plan(&state), plan(&now)),
-    ])
 }
