@@ -147,7 +147,7 @@ impl Work for Performance {
 /// Returns whether a query took longer than before, as far as the table shows it: what is less than its last digit
 /// cannot be told from chance.
 fn took_longer(then_us: u64, now_us: u64) -> bool {
-    now_us > then_us && milliseconds(now_us) != milliseconds(then_us)
+    now_us > then_us && milliseconds(now_us as f64) != milliseconds(then_us as f64)
 }
 
 #[cfg(test)]
