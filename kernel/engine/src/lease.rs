@@ -311,6 +311,10 @@ impl Target for LeasedTarget {
         self.inner.set_traffic(shares).await
     }
 
+    fn unsettled(&self) -> Duration {
+        self.inner.unsettled()
+    }
+
     async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {
         answer("reading what is served", self.inner.traffic()).await
     }

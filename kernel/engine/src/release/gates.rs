@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
 use super::planned::{Draft, step_name};
-use super::{endpoints, green, items, relief, report};
+use super::{endpoints, green, items, relief, report, shift};
 use crate::gate::{health, monitoring, smoke};
 use crate::plan::Inputs;
 use crate::spec::StrategyKind;
@@ -166,6 +166,8 @@ impl Step for GateStep {
                     let all = BTreeMap::from([(context.to.clone(), 100)]);
                     let shares = BTreeMap::from([(service.name.clone(), all)]);
                     context.target.set_traffic(&shares).await?;
+                    // Services that are started next may ask this one.
+                    shift::settled(context).await;
                 } else if context.goes_back() {
                     relief::serve_if_ill(context, service).await?;
                 }
