@@ -24,6 +24,7 @@ mod objects;
 mod overlay;
 mod pod;
 mod prepared;
+mod quota;
 mod refusal;
 mod route;
 mod routes;

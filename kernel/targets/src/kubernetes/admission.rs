@@ -39,11 +39,13 @@ impl KubernetesTarget {
     /// Refuses names that others have, and all that the cluster would refuse of what a run states.
     ///
     /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
-    /// schema, its admission policies and its quotas of objects. What it judges only later, such as a quota of
-    /// pods, and several objects that a quota takes one by one and not together, is refused when it comes to that.
+    /// schema, its admission policies and its quotas of objects. It judges pods only later: what its quotas and limit
+    /// ranges leave for those is counted here (`quota.rs`). Several other objects that a quota takes one by one and not
+    /// together are refused when it comes to that.
     ///
     /// # Errors
-    /// All that is refused, as one: `CD0539`, `CD0533` for fields of others, `CD0526` for names; what the cluster says.
+    /// All that is refused, as one: `CD0539`, `CD0536` for quotas, `CD0533` for fields of others, `CD0526` for names;
+    /// what the cluster says.
     pub(super) async fn admits(
         &self,
         release: &Release,
@@ -64,6 +66,13 @@ impl KubernetesTarget {
             .map(|one| self.refused(connection, one))
             .collect();
         refused.extend(side_by_side(tried).await.into_iter().flatten());
+        let deployments = stated
+            .iter()
+            .filter(|one| matches!(one.what, What::Deployment));
+        let deployments: Vec<(&str, &Manifest)> = deployments
+            .map(|one| (one.service.as_str(), &one.manifest))
+            .collect();
+        refused.extend(self.refused_pods(connection, &deployments).await?);
         match as_one(refused) {
             Some(error) => Err(error),
             None => Ok(()),

@@ -116,6 +116,33 @@ async fn a_quota_of_objects_that_is_used_up_is_told_before_a_run() {
 }
 
 #[tokio::test]
+async fn quotas_that_leave_no_room_for_pods_are_told_before_a_run_with_the_tightest_first() {
+    let stage = Stage::new().await;
+    for (name, allowed) in [("few", "1"), ("none", "0"), ("many", "9")] {
+        let hard = json!({ "pods": allowed });
+        let _: ResourceQuota = stage
+            .create(json!({ "metadata": { "name": name }, "spec": { "hard": hard } }))
+            .await;
+        let quotas = stage.all::<ResourceQuota>();
+        eventually("the quota is counted", || async {
+            quotas.get(name).await.ok()?.status?.used
+        })
+        .await;
+    }
+    let refused = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each())
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, "CD0536", "{}", text(&refused));
+    let words = "the quota none allows 0 of pods, 0 are used, and 2 more are needed; less tight are: the quota few";
+    assert!(refused.what.contains(words), "{}", text(&refused));
+    assert!(!refused.what.contains("many"), "{}", text(&refused));
+    nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn fields_that_somebody_else_manages_are_told_before_a_run_and_stay() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
