@@ -112,6 +112,16 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the digest of the image that each running instance of a service's release was started from, by the
+    /// instance's id, as the place itself knows it now. A target that starts programs has none.
+    async fn running_images(
+        &self,
+        _service: &str,
+        _release: &Release,
+    ) -> Result<BTreeMap<String, String>, TargetError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
     /// Returns in words what that was, if there was anything; what was stopped on purpose stays
     /// stopped. A target that somebody else looks after has nothing to do here.
