@@ -29,6 +29,7 @@ mod refusal;
 mod route;
 mod routes;
 mod sampling;
+mod scalers;
 mod settling;
 mod start;
 mod stated;

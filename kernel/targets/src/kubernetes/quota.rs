@@ -19,7 +19,7 @@ use kube::{Resource, ResourceExt as _};
 use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::manifest::Manifest;
-use super::names::{self, selecting};
+use super::names;
 use super::objects::Object;
 use super::refusal::LARGER_QUOTA;
 use super::stop::asked_for;
@@ -40,18 +40,20 @@ impl KubernetesTarget {
     /// its limit ranges, and by all of its quotas together.
     ///
     /// What others start meanwhile, and what later waves of a rolling update need, is not foreseen. A quota or a limit
-    /// range that the account may not list is not judged; then the cluster refuses when it comes to that.
+    /// range that the account may not list is not judged; then the cluster refuses when it comes to that. `running` are
+    /// the Deployments of all releases that are there.
     pub(super) async fn refused_pods(
         &self,
         connection: &Connection,
         deployments: &[(&str, &Manifest)],
+        running: &[Deployment],
     ) -> Result<Vec<TargetError>, TargetError> {
         let quotas = listed::<ResourceQuota>(connection, "list resource quotas").await?;
         let ranges = listed::<LimitRange>(connection, "list limit ranges").await?;
         if quotas.is_empty() && ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let starting = self.starting(connection, deployments, &ranges).await?;
+        let starting = self.starting(deployments, running, &ranges);
         let outside = starting
             .iter()
             .filter_map(|one| out_of_bounds(one, &ranges));
@@ -60,16 +62,12 @@ impl KubernetesTarget {
         Ok(refused)
     }
 
-    async fn starting(
+    fn starting(
         &self,
-        connection: &Connection,
         deployments: &[(&str, &Manifest)],
+        running: &[Deployment],
         ranges: &[LimitRange],
-    ) -> Result<Vec<Starting>, TargetError> {
-        let params = ListParams::default().labels(&selecting(&self.names.everything()));
-        let all = connection.all::<Deployment>();
-        let list = || all.list(&params);
-        let running = connection.ask("list deployments", None, list).await?.items;
+    ) -> Vec<Starting> {
         let strategy = &self.settings.spec.strategy;
         let starting = deployments.iter().filter_map(|(service, manifest)| {
             let stated: Deployment = serde_json::from_value(manifest.value.clone()).ok()?;
@@ -92,7 +90,7 @@ impl KubernetesTarget {
                 pod: AskedPod::of(pod, ranges),
             })
         });
-        Ok(starting.filter(|one| one.count > 0).collect())
+        starting.filter(|one| one.count > 0).collect()
     }
 }
 
@@ -107,7 +105,7 @@ fn first_wave(strategy: &Strategy, replicas: u32, others: u32) -> u32 {
 }
 
 /// Lists all objects of a kind in the namespace; none where the account may not.
-async fn listed<K>(connection: &Connection, action: &str) -> Result<Vec<K>, TargetError>
+pub(super) async fn listed<K>(connection: &Connection, action: &str) -> Result<Vec<K>, TargetError>
 where
     K: Object + Resource<Scope = NamespaceResourceScope>,
     K::DynamicType: Default,
