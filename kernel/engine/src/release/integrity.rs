@@ -135,7 +135,9 @@ mod tests {
     use super::*;
 
     fn sides(running: &[(&str, &str)], registered: &[&str], known: &[&str]) -> Sides {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let texts = |texts: &[&str]| -> Vec<String> {
+            texts.iter().map(|text| (*text).to_owned()).collect()
+        };
         let running = running.iter();
         Sides {
             service: "api".to_owned(),
