@@ -263,6 +263,15 @@ impl Target for LeasedTarget {
         answer("looking at an image", self.inner.image(service, release)).await
     }
 
+    async fn running_images(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<BTreeMap<String, String>, TargetError> {
+        let asked = self.inner.running_images(service, release);
+        answer("looking at what instances run", asked).await
+    }
+
     async fn recover(&self) -> Result<Option<String>, TargetError> {
         self.may_act.check().await?;
         answer("looking after the place", self.inner.recover()).await
@@ -309,6 +318,10 @@ impl Target for LeasedTarget {
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         self.may_act.check().await?;
         self.inner.set_traffic(shares).await
+    }
+
+    fn unsettled(&self) -> Duration {
+        self.inner.unsettled()
     }
 
     async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {

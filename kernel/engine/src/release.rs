@@ -12,6 +12,7 @@ pub mod client;
 mod endpoints;
 mod gates;
 mod green;
+mod integrity;
 mod items;
 mod old;
 mod outside;

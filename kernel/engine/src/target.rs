@@ -112,6 +112,16 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the digest of the image that each running instance of a service's release was started from, by the
+    /// instance's id, as the place itself knows it now. A target that starts programs has none.
+    async fn running_images(
+        &self,
+        _service: &str,
+        _release: &Release,
+    ) -> Result<BTreeMap<String, String>, TargetError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Starts again what of the place itself ended on its own and traffic depends on, as it was.
     /// Returns in words what that was, if there was anything; what was stopped on purpose stays
     /// stopped. A target that somebody else looks after has nothing to do here.
@@ -166,8 +176,17 @@ pub trait Target: Send + Sync {
     }
 
     /// Sets the shares of traffic of all named services at once, in percent, and returns when
-    /// they are served so. A release with a share must have a healthy instance.
+    /// they are served so, as far as the place can tell: see [`unsettled`](Self::unsettled). A release with a share
+    /// must have a healthy instance.
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError>;
+
+    /// Returns for how long yet somebody may be led as before the last move of traffic, where parts of the place
+    /// follow a move a while later and do not say when. Who judges requests, or tells how long a move took, waits for
+    /// that long first; [`stop`](Self::stop) and [`scale_down`](Self::scale_down) do so by themselves. A target that
+    /// moves traffic in one place has nothing to wait for.
+    fn unsettled(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Reads the shares where they are served.
     async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError>;

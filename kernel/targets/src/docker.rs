@@ -275,6 +275,16 @@ impl Target for DockerTarget {
         self.provided(service, release).await
     }
 
+    async fn running_images(
+        &self,
+        service: &str,
+        release: &Release,
+    ) -> Result<BTreeMap<String, String>, TargetError> {
+        let known = self.of_release(service, release).await?;
+        let running = known.into_iter().filter(|one| one.running);
+        Ok(running.map(|one| (one.name, one.image)).collect())
+    }
+
     async fn recover(&self) -> Result<Option<String>, TargetError> {
         let started = self.recover_routers().await?;
         Ok((!started.is_empty()).then(|| {

@@ -24,10 +24,13 @@ mod objects;
 mod overlay;
 mod pod;
 mod prepared;
+mod quota;
 mod refusal;
 mod route;
 mod routes;
 mod sampling;
+mod scalers;
+mod settling;
 mod start;
 mod stated;
 mod stop;
@@ -67,6 +70,7 @@ use manifest::Leads;
 use names::{Names, Part};
 use route::Routed;
 use sampling::Sampling;
+use settling::Moves;
 use store::release_of;
 
 /// A namespace of a Kubernetes cluster: each release of a service is a Deployment, and the Service
@@ -90,6 +94,7 @@ pub struct KubernetesTarget {
     root: PathBuf,
     /// When this value was made.
     made: Instant,
+    moves: Moves,
     happenings: Happenings,
     sampling: Sampling,
     tasks: TaskTracker,
@@ -124,6 +129,7 @@ impl KubernetesTarget {
             place,
             settings: Arc::new(settings),
             made: Instant::now(),
+            moves: Moves::default(),
             happenings: Happenings::default(),
             sampling: Sampling::default(),
             tasks: TaskTracker::new(),
@@ -303,7 +309,7 @@ impl Target for KubernetesTarget {
         release: &Release,
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
-        self.stop_release(service, release, grace).await
+        self.stop_left(service, release, grace).await
     }
 
     async fn scale_down(
@@ -319,6 +325,10 @@ impl Target for KubernetesTarget {
 
     async fn set_traffic(&self, shares: &BTreeMap<String, Shares>) -> Result<(), TargetError> {
         self.lead(shares).await
+    }
+
+    fn unsettled(&self) -> Duration {
+        self.still_following()
     }
 
     async fn traffic(&self) -> Result<BTreeMap<String, Shares>, TargetError> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
 use super::planned::{Draft, step_name};
-use super::{endpoints, green, items, relief, report};
+use super::{endpoints, green, integrity, items, relief, report, shift};
 use crate::gate::{health, monitoring, smoke};
 use crate::plan::Inputs;
 use crate::spec::StrategyKind;
@@ -70,7 +70,7 @@ pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
         ),
     )
     .after(&health_names)
-    .items(&["5.1.1", "5.1.2", endpoints::ITEM, "5.2.4", "6.1.1", "6.1.2"])
+    .items(&smoke_items(inputs))
     .verified(
         "the gate's answer in the record",
         "each service asked for the release on purpose",
@@ -97,6 +97,15 @@ pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
         kind: Kind::Monitoring,
     }));
     steps
+}
+
+fn smoke_items(inputs: &Inputs) -> Vec<&'static str> {
+    let own = ["5.1.1", "5.1.2", endpoints::ITEM, "5.2.4", "6.1.1", "6.1.2"];
+    let mut items = own.to_vec();
+    if inputs.spec.in_containers() {
+        items.push(integrity::ITEM);
+    }
+    items
 }
 
 fn health_step(inputs: &Inputs, service: &crate::spec::Service) -> GateStep {
@@ -166,6 +175,8 @@ impl Step for GateStep {
                     let all = BTreeMap::from([(context.to.clone(), 100)]);
                     let shares = BTreeMap::from([(service.name.clone(), all)]);
                     context.target.set_traffic(&shares).await?;
+                    // Services that are started next may ask this one.
+                    shift::settled(context).await;
                 } else if context.goes_back() {
                     relief::serve_if_ill(context, service).await?;
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use code_deploy_record::{Check, Release, Vantage};
 
+use super::shift;
 use crate::http::Request;
 use crate::phases::look::counted;
 use crate::step::StepError;
@@ -17,6 +18,9 @@ const RELEASE: &str = "x-release";
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long after answers that do not show a move of traffic yet it is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Requests to each service when all have to be answered by one release.
 const SOME: u32 = 20;
@@ -46,6 +50,7 @@ pub(super) async fn answers(context: &Context, expected: Expected<'_>) -> Result
     for service in &context.spec.services {
         let Some(path) = path_of(&service.file.probes) else {
             texts.push(format!("{} has no path to ask", service.name));
+            shift::settled(context).await;
             continue;
         };
         let Some(base) = urls.get(&service.name) else {
@@ -54,7 +59,7 @@ pub(super) async fn answers(context: &Context, expected: Expected<'_>) -> Result
             continue;
         };
         let url = format!("{base}{path}");
-        let seen = ask(context, client.as_ref(), &url, &expected).await;
+        let seen = ask_until_settled(context, client.as_ref(), &url, &expected).await;
         passed &= seen.holds(&expected);
         texts.push(format!("{}: {}", service.name, seen.text()));
     }
@@ -101,6 +106,11 @@ impl Seen {
         }
     }
 
+    /// Returns whether the answers say by themselves that traffic has moved: all name their release.
+    fn shows(&self, expected: &Expected<'_>) -> bool {
+        self.silent == 0 && self.holds(expected)
+    }
+
     fn text(&self) -> String {
         let mut parts: Vec<_> = self
             .releases
@@ -117,6 +127,25 @@ impl Seen {
             parts.push(format!("{} failed, the first: {first}", self.failed));
         }
         parts.join(", ")
+    }
+}
+
+/// Asks again for as long as parts of the place may not have followed the last move of traffic. What is seen when
+/// they have is what counts; before that only what shows the move does.
+async fn ask_until_settled(
+    context: &Context,
+    client: &dyn Client,
+    url: &str,
+    expected: &Expected<'_>,
+) -> Seen {
+    loop {
+        let moves = !matches!(expected, Expected::OnPurpose(_));
+        let left = context.target.unsettled();
+        let seen = ask(context, client, url, expected).await;
+        if !moves || left.is_zero() || seen.shows(expected) {
+            return seen;
+        }
+        tokio::time::sleep(AGAIN.min(left)).await;
     }
 }
 

@@ -78,6 +78,7 @@ impl Step for Rehearsal {
         let before = client::totals(context).await?;
         let began = Instant::now();
         shift::to(context, 0, "rehearsal").await?;
+        shift::settled(context).await;
         let took = began.elapsed();
         let back_at = context.clock.now();
         let after = client::totals_after(context, back_at).await?;

@@ -154,6 +154,7 @@ impl Step for Wave {
             self.lower(context, &from).await?;
         }
         if !self.soak.is_zero() {
+            shift::settled(context).await;
             let is_whole = self.percent == 100;
             let look_back = || Soak::look_back(context, &self.planned.step, self.soak);
             let soak = Soak {

@@ -53,8 +53,16 @@ pub(super) async fn to(context: &Context, percent: u16, reason: &str) -> Result<
     Ok(())
 }
 
-/// Gives one service's traffic to a release, whole, and returns when that is read back. No lease is
-/// needed: no service is split.
+/// Waits until nobody is led as before the last move any more, where the target cannot tell when that is.
+pub(super) async fn settled(context: &Context) {
+    let left = context.target.unsettled();
+    if !left.is_zero() {
+        tokio::time::sleep(left).await;
+    }
+}
+
+/// Gives one service's traffic to a release, whole, and returns when that is read back and nobody is led elsewhere
+/// any more: services that are started next may ask it. No lease is needed: no service is split.
 pub(super) async fn one(
     context: &Context,
     service: &str,
@@ -64,6 +72,7 @@ pub(super) async fn one(
     let all = Shares::from([(release.clone(), 100)]);
     let wanted = BTreeMap::from([(service.to_owned(), all)]);
     context.target.set_traffic(&wanted).await?;
+    settled(context).await;
     let mut read_back = served(context).await?;
     read_back.retain(|name, _| name == service);
     refuse_other(&wanted, &read_back)?;

@@ -146,6 +146,9 @@ impl Step for Traffic {
             (false, _) => format!("{} {} %", self.word, self.percent),
         };
         shift::to(context, self.percent, &reason).await?;
+        if !self.soak.is_zero() {
+            shift::settled(context).await;
+        }
         // The second of the shift itself holds requests of both splits.
         let since = context.clock.now().timestamp() + 1;
         if !self.soak.is_zero() {

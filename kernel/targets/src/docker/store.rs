@@ -34,6 +34,8 @@ pub struct Known {
     /// The release; routers have none.
     pub release: Option<Release>,
     pub index: u32,
+    /// The digest of the image that it was made from.
+    pub image: String,
     pub run: Option<RunId>,
     pub running: bool,
     /// Whether it has ended and the engine is about to start it again.
@@ -345,6 +347,7 @@ fn known(found: ContainerInspectResponse) -> Known {
         service: label(SERVICE).unwrap_or_default(),
         release: label(RELEASE).and_then(|text| text.parse().ok()),
         index: label(INDEX).and_then(|text| text.parse().ok()).unwrap_or(0),
+        image: found.image.unwrap_or_default(),
         run: label(RUN).and_then(|text| text.parse().ok()),
         running,
         restarting,

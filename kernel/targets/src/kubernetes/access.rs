@@ -51,7 +51,10 @@ const ROUTES: (&str, &str, &[&str]) = (
 
 /// What a run works without, so that nobody is asked for it; so it does without what the inventory lists.
 #[cfg(test)]
-const WITHOUT: (&str, &str, &[&str]) = ("events.k8s.io", "events", &["create", "patch"]);
+const WITHOUT: [(&str, &str, &[&str]); 2] = [
+    ("events.k8s.io", "events", &["create", "patch"]),
+    ("", "limitranges", &["list"]),
+];
 
 /// What is needed only where a deployment asks for it.
 #[derive(Debug)]
@@ -181,7 +184,8 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING, &ROUTES, &WITHOUT])
+            .chain([&ROLLING, &ROUTES])
+            .chain(&WITHOUT)
             .flat_map(|(group, resource, verbs)| {
                 verbs
                     .iter()

@@ -6,14 +6,18 @@ use code_deploy_engine::target::{TargetError, Wanted};
 use code_deploy_record::{InvalidId, Release};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
 
 use super::KubernetesTarget;
 use super::brought::Brought;
 use super::cluster::{Connection, side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
+use super::names::{self, selecting};
 use super::objects::Tried;
-use super::overlay;
+use super::store::labelled;
+use super::{overlay, scalers};
 use crate::failure::{code, failed};
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
@@ -39,11 +43,13 @@ impl KubernetesTarget {
     /// Refuses names that others have, and all that the cluster would refuse of what a run states.
     ///
     /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
-    /// schema, its admission policies and its quotas of objects. What it judges only later, such as a quota of
-    /// pods, and several objects that a quota takes one by one and not together, is refused when it comes to that.
+    /// schema, its admission policies and its quotas of objects. It judges pods only later: what its quotas and limit
+    /// ranges leave for those is counted here (`quota.rs`). Several other objects that a quota takes one by one and not
+    /// together are refused when it comes to that.
     ///
     /// # Errors
-    /// All that is refused, as one: `CD0539`, `CD0533` for fields of others, `CD0526` for names; what the cluster says.
+    /// All that is refused, as one: `CD0539`, `CD0536` for quotas, `CD0533` for fields of others and for autoscalers,
+    /// `CD0526` for names; what the cluster says.
     pub(super) async fn admits(
         &self,
         release: &Release,
@@ -64,10 +70,49 @@ impl KubernetesTarget {
             .map(|one| self.refused(connection, one))
             .collect();
         refused.extend(side_by_side(tried).await.into_iter().flatten());
+        refused.extend(self.refused_by_place(connection, &stated).await?);
         match as_one(refused) {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers.
+    async fn refused_by_place(
+        &self,
+        connection: &Connection,
+        stated: &[Stated],
+    ) -> Result<Vec<TargetError>, TargetError> {
+        let deployments = stated
+            .iter()
+            .filter(|one| matches!(one.what, What::Deployment));
+        let deployments: Vec<(&str, &Manifest)> = deployments
+            .map(|one| (one.service.as_str(), &one.manifest))
+            .collect();
+        let running = self.running_deployments(connection).await?;
+        let refused = self.refused_pods(connection, &deployments, &running);
+        let mut refused = refused.await?;
+        let there = running
+            .iter()
+            .filter_map(|one| Some((one.name_any(), labelled(&one.metadata, names::SERVICE)?)));
+        let coming = deployments
+            .iter()
+            .map(|(service, manifest)| (manifest.name.clone(), (*service).to_owned()));
+        let releases: BTreeMap<String, String> = there.chain(coming).collect();
+        refused.extend(scalers::refused(connection, &releases).await?);
+        Ok(refused)
+    }
+
+    /// Returns the Deployments of all releases that are there.
+    async fn running_deployments(
+        &self,
+        connection: &Connection,
+    ) -> Result<Vec<Deployment>, TargetError> {
+        let params = ListParams::default().labels(&selecting(&self.names.everything()));
+        let all = connection.all::<Deployment>();
+        let list = || all.list(&params);
+        let listed = connection.ask("list deployments", None, list).await?;
+        Ok(listed.items)
     }
 
     /// Returns why the cluster would not take what the user's own manifests bring.

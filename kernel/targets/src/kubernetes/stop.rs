@@ -43,8 +43,22 @@ impl KubernetesTarget {
         self.end_release(service, release, grace).await
     }
 
-    /// Ends pods of a release until so many are left. Nobody is led to those that go before they are
-    /// asked to end.
+    /// Stops a release that no Service leads to any more, once every node has followed that.
+    pub(super) async fn stop_left(
+        &self,
+        service: &str,
+        release: &Release,
+        grace: Duration,
+    ) -> Result<Stopped, TargetError> {
+        let going = self.pods_of(service, release).await?;
+        self.until_followed(&going).await;
+        let stopped = self.stop_release(service, release, grace).await?;
+        self.clear_marks().await;
+        Ok(stopped)
+    }
+
+    /// Ends pods of a release until so many are left. Nobody is led to those that go by the time that their
+    /// processes are asked to end.
     ///
     /// Which pods go when a Deployment is asked for fewer its controller alone decides, and may
     /// decide for those that serve. So they are removed by name, and fewer are asked for at once: what
@@ -57,7 +71,7 @@ impl KubernetesTarget {
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
         if replicas == 0 {
-            return self.stop_release(service, release, grace).await;
+            return self.stop_left(service, release, grace).await;
         }
         let _change = ChangeLock::of_service(&self.root, service).await?;
         let connection = self.cluster.connect().await?;
@@ -72,8 +86,9 @@ impl KubernetesTarget {
         let kept = self.lead_to_fewer(service, release, replicas).await?;
         let mut going = self.pods_of(service, release).await?;
         going.retain(|pod| !pod.ending && !kept.contains(&pod.name));
-        self.happenings.are_asked_to_end(&going);
         self.keep_logs_of(service, release, &going).await;
+        self.until_followed(&going).await;
+        self.happenings.are_asked_to_end(&going);
         let removals = going
             .iter()
             .map(|pod| connection.remove::<Pod>(service, &pod.name));

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use code_deploy_engine::target::{Instance, Shares, TargetError};
 use code_deploy_record::Release;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -28,6 +29,8 @@ pub struct Known {
     /// Whether it was asked to end.
     pub ending: bool,
     pub restarts: u32,
+    /// How long its processes go on after it was asked to end, at least.
+    pub pause: Duration,
     /// Whether it is among those that split traffic goes to.
     pub marked: bool,
     /// How its process ended last.
@@ -68,6 +71,7 @@ impl Known {
             ready,
             ending: meta.deletion_timestamp.is_some(),
             restarts: u32::try_from(restarts).unwrap_or(0),
+            pause: pause_of(pod),
             marked: labelled(meta, names::SPLIT).is_some(),
             end: ended.map(|end| {
                 let reason = end.reason.clone().unwrap_or_default();
@@ -89,6 +93,25 @@ impl Known {
             restarts: self.restarts,
         })
     }
+}
+
+/// Returns how long each process of a pod goes on after it was asked to end, as its `preStop` says. A cluster cuts
+/// that short where the pod's own grace is shorter.
+fn pause_of(pod: &Pod) -> Duration {
+    let Some(spec) = &pod.spec else {
+        return Duration::ZERO;
+    };
+    let of_container = |one: &Container| {
+        let before = one.lifecycle.as_ref()?.pre_stop.as_ref()?;
+        Some(before.sleep.as_ref()?.seconds)
+    };
+    let pauses = spec
+        .containers
+        .iter()
+        .map(|one| of_container(one).unwrap_or(0));
+    let grace = spec.termination_grace_period_seconds.unwrap_or(0);
+    let seconds = pauses.min().unwrap_or(0).min(grace);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Returns the release that an object belongs to, as it was written.
@@ -221,7 +244,31 @@ pub fn shares(counts: &BTreeMap<Release, u32>) -> Shares {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn a_pod_pauses_for_as_long_as_each_of_its_containers_and_its_grace_let_it() {
+        let sleep = |seconds: u64| json!({ "preStop": { "sleep": { "seconds": seconds } } });
+        let pause = |grace: u64, lifecycles: &[Value]| {
+            let containers = lifecycles.iter();
+            let containers: Vec<Value> = containers
+                .map(|lifecycle| json!({ "name": "one", "lifecycle": lifecycle }))
+                .collect();
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "one" },
+                "spec": { "terminationGracePeriodSeconds": grace, "containers": containers },
+            });
+            pause_of(&serde_json::from_value(pod).unwrap()).as_secs()
+        };
+        let by_a_program = json!({ "preStop": { "exec": { "command": ["sleep", "5"] } } });
+        assert_eq!(pause(30, &[sleep(5)]), 5);
+        assert_eq!(pause(2, &[sleep(5)]), 2);
+        assert_eq!(pause(30, &[sleep(5), json!({})]), 0);
+        assert_eq!(pause(30, &[by_a_program]), 0);
+        assert_eq!(pause_of(&Pod::default()), Duration::ZERO);
+    }
 
     #[test]
     fn shares_follow_the_number_of_pods_and_sum_to_a_hundred() {

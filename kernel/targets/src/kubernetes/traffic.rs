@@ -23,14 +23,10 @@ use crate::lock::ChangeLock;
 /// How long the endpoints of a Service may take to follow its selector.
 const FOLLOWED: Duration = Duration::from_secs(60);
 
-/// How long every node may take to follow the endpoints: the API says nothing of that. Nodes
-/// gather changes for up to a second.
-const NODES: Duration = Duration::from_secs(3);
-
 impl KubernetesTarget {
     /// Leads the Services to the releases that have shares, and returns when their endpoints are
-    /// those pods and nodes had time to follow. What cannot be done is refused before any is
-    /// changed.
+    /// those pods. Nodes follow a while later (`settling.rs`). What cannot be done is refused before any
+    /// is changed.
     ///
     /// A whole share is a matter of the Service's selector. A split is one of the number of pods: as
     /// many of each release are marked as give the shares, and the Service selects what is marked. Where
@@ -82,21 +78,22 @@ impl KubernetesTarget {
             let manifest = manifest.map_err(|what| self.cannot(service, &what))?;
             connection.apply::<Service>(service, &manifest).await?;
         }
+        let waits: Vec<_> = wanted
+            .iter()
+            .map(|(service, aim)| self.followed(service, aim))
+            .collect();
+        let followed = futures::future::try_join_all(waits).await;
         for (service, aim) in wanted {
-            self.followed(service, aim).await?;
+            let is_marked = pods.iter().any(|pod| pod.service == *service && pod.marked);
+            let is_over = is_marked && !matches!(aim, Aim::Split(_));
+            self.moves.now(service, is_over);
         }
-        tokio::time::sleep(NODES).await;
-        for (service, aim) in wanted {
-            if !matches!(aim, Aim::Split(_)) {
-                mark(connection, service, &BTreeSet::new(), pods).await?;
-            }
-        }
-        Ok(())
+        followed.map(drop)
     }
 
     /// Leads the Service to no more than so many pods of a release, with the shares that it has,
-    /// and returns the pods to keep: nobody is led to the others of the release any more, and nodes
-    /// had time to follow. Shares that so many pods cannot give are refused before anything is changed.
+    /// and returns the pods to keep: the Service leads to none of the others of the release any more, which nodes
+    /// follow a while later. Shares that so many pods cannot give are refused before anything is changed.
     pub(super) async fn lead_to_fewer(
         &self,
         service: &str,
@@ -122,8 +119,6 @@ impl KubernetesTarget {
                 self.carry_out(&[(service, aim)], &pods).await?;
             }
         }
-        // What another process moved it moved before this value was made.
-        tokio::time::sleep_until(self.made + NODES).await;
         Ok(kept(service, (release, replicas), &serving, &pods))
     }
 
@@ -326,7 +321,7 @@ fn kept(
 
 /// Marks these pods of a service and no others. Pods come in before others go, so that there is
 /// always somebody to answer.
-async fn mark(
+pub(super) async fn mark(
     connection: &Connection,
     service: &str,
     chosen: &BTreeSet<String>,

@@ -34,10 +34,7 @@ async fn a_release_gets_traffic_and_gives_way_to_the_next() {
     let asked = get(&started[0].address.to_string(), "/env/RELEASE").await;
     assert_eq!(asked, "1.0.0");
     assert!(target.traffic().await.unwrap()["api"].is_empty());
-    target
-        .set_traffic(&shares("api", &[("1.0.0", 100)]))
-        .await
-        .unwrap();
+    stage.lead(&target, &shares("api", &[("1.0.0", 100)])).await;
     let observed = target.observe().await.unwrap();
     let api = address(&observed, "api");
     assert_eq!(get(&api, "/env/RELEASE").await, "1.0.0");
@@ -59,10 +56,7 @@ async fn a_release_gets_traffic_and_gives_way_to_the_next() {
     assert_eq!(get(&on_purpose, "/env/RELEASE").await, "1.1.0");
     assert_eq!(get(&api, "/env/RELEASE").await, "1.0.0");
 
-    target
-        .set_traffic(&shares("api", &[("1.1.0", 100)]))
-        .await
-        .unwrap();
+    stage.lead(&target, &shares("api", &[("1.1.0", 100)])).await;
     assert_eq!(
         stage.told_of("api").await,
         [
@@ -309,7 +303,7 @@ async fn traffic_is_split_by_the_number_of_pods_and_ends_with_one_release() {
     let whole = |number| shares("api", &[(number, 100)]);
     target.set_traffic(&whole("1.0.0")).await.unwrap();
     let third = shares("api", &[("1.0.0", 67), ("1.1.0", 33)]);
-    target.set_traffic(&third).await.unwrap();
+    stage.lead(&target, &third).await;
     let served = || async { target.traffic().await.unwrap().remove("api").unwrap() };
     assert_eq!(served().await, third["api"]);
     // Another process, which opens it again, does not move it.
@@ -325,6 +319,9 @@ async fn traffic_is_split_by_the_number_of_pods_and_ends_with_one_release() {
     target.set_traffic(&half).await.unwrap();
     assert_eq!(served().await, half["api"]);
     target.set_traffic(&whole("1.1.0")).await.unwrap();
+    // Nodes that have not followed still lead to the pods that are stopped here.
+    target.stop("api", &release("1.0.0"), GRACE).await.unwrap();
+    assert!(target.unsettled().is_zero());
     for _ in 0..20 {
         assert_eq!(get(&api, "/env/RELEASE").await, "1.1.0");
     }
@@ -364,7 +361,7 @@ async fn a_release_loses_pods_that_nobody_is_led_to_and_gets_them_back() {
     target.start(&wanted("api", "1.0.0", 3)).await.unwrap();
     target.start(&wanted("api", "1.1.0", 1)).await.unwrap();
     let third = shares("api", &[("1.0.0", 67), ("1.1.0", 33)]);
-    target.set_traffic(&third).await.unwrap();
+    stage.lead(&target, &third).await;
     let marked = ListParams::default().labels("code-deploy.split,code-deploy.release=1.0.0");
     let marked = stage.all::<Pod>().list(&marked).await.unwrap();
     let marked: BTreeSet<String> = marked.iter().map(ResourceExt::name_any).collect();

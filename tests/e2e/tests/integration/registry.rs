@@ -101,6 +101,11 @@ fn an_image_is_pushed_and_its_digest_read_back_where_the_registry_answers() {
     let mut images = images.as_array().unwrap().iter().map(|one| &one["image"]);
     let catalog = images.find(|one| one["service"] == "catalog").unwrap();
     let read = catalog["pushed"][0].as_str().unwrap();
+    let agree = &state.items[&"2.2.7".parse().unwrap()];
+    assert_eq!(agree.verdict, Verdict::Open, "{agree:?}");
+    let others = "in no registry that the engine knows of";
+    assert!(agree.reason.contains(others), "{agree:?}");
+    assert!(!agree.reason.contains("catalog"), "{agree:?}");
     docker(&["pull", "--quiet", read]);
     let id = docker(&["image", "inspect", "--format", "{{.Id}}", read]);
     assert_eq!(catalog["id"], id.as_str());

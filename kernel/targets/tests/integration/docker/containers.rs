@@ -47,6 +47,9 @@ async fn a_container_is_what_the_compose_file_says() {
     let name = stage.container("api", "1.0.0", 1);
     assert_eq!(started[0].id, name);
     let seen = |format: &str| inspect(&name, format);
+    let running = target.running_images("api", &release("1.0.0")).await;
+    let running: Vec<(String, String)> = running.unwrap().into_iter().collect();
+    assert_eq!(running, [(name.clone(), seen("{{.Image}}"))]);
     assert_eq!(
         seen("{{.Config.Hostname}} {{.Config.StopTimeout}}"),
         "somebody 5"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_engine::target::Target as _;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret, Service};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -111,6 +112,61 @@ async fn a_quota_of_objects_that_is_used_up_is_told_before_a_run() {
         text(&refused)
     );
     assert!(refused.next.contains("larger quota"), "{}", text(&refused));
+    nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn quotas_that_leave_no_room_for_pods_are_told_before_a_run_with_the_tightest_first() {
+    let stage = Stage::new().await;
+    for (name, allowed) in [("few", "1"), ("none", "0"), ("many", "9")] {
+        let hard = json!({ "pods": allowed });
+        let _: ResourceQuota = stage
+            .create(json!({ "metadata": { "name": name }, "spec": { "hard": hard } }))
+            .await;
+        let quotas = stage.all::<ResourceQuota>();
+        eventually("the quota is counted", || async {
+            quotas.get(name).await.ok()?.status?.used
+        })
+        .await;
+    }
+    let refused = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each())
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, "CD0536", "{}", text(&refused));
+    let words = "the quota none allows 0 of pods, 0 are used, and 2 more are needed; less tight are: the quota few";
+    assert!(refused.what.contains(words), "{}", text(&refused));
+    assert!(!refused.what.contains("many"), "{}", text(&refused));
+    nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_of_a_release_is_told_before_a_run_and_stays() {
+    let stage = Stage::new().await;
+    let scaled = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "api-1-0-0" });
+    let _: HorizontalPodAutoscaler = stage
+        .create(json!({
+            "metadata": { "name": "more" },
+            "spec": { "scaleTargetRef": scaled, "minReplicas": 2, "maxReplicas": 5 },
+        }))
+        .await;
+    let refused = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each())
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, "CD0533", "{}", text(&refused));
+    assert!(refused.what.contains("scales the Deployment api-1-0-0"));
+    let other = stage
+        .target()
+        .admit(&release("1.1.0"), &one_of_each())
+        .await;
+    other.unwrap();
+    let scalers = stage.all::<HorizontalPodAutoscaler>();
+    assert!(scalers.get_opt("more").await.unwrap().is_some());
     nothing_is_there(&stage).await;
     stage.end().await;
 }

@@ -1,5 +1,6 @@
 //! The stage's cluster: a namespace for each test, with a project beside it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use code_deploy_engine::Spec;
-use code_deploy_engine::target::{ServiceAddress, Target as _};
+use code_deploy_engine::target::{ServiceAddress, Shares, Target as _};
 use code_deploy_record::Redactor;
 use code_deploy_targets::{DockerTarget, KubernetesTarget, Settings};
 use k8s_openapi::api::core::v1::Namespace;
@@ -170,6 +171,12 @@ impl Stage {
 
     pub fn target(&self) -> KubernetesTarget {
         KubernetesTarget::new(self.settings("k8s"))
+    }
+
+    /// Moves traffic, and waits until every node has followed.
+    pub async fn lead(&self, target: &KubernetesTarget, shares: &BTreeMap<String, Shares>) {
+        target.set_traffic(shares).await.unwrap();
+        tokio::time::sleep(target.unsettled()).await;
     }
 
     pub fn services(&self) -> Vec<ServiceAddress> {

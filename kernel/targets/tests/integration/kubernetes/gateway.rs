@@ -78,7 +78,7 @@ async fn requests_are_split_by_weight_and_the_service_follows_as_far_as_pods_can
     target.set_traffic(&split(50, 50)).await.unwrap();
     assert_eq!(selected(&stage).await, None);
     assert_eq!(target.traffic().await.unwrap()["api"], split(50, 50)["api"]);
-    target.set_traffic(&whole("1.1.0")).await.unwrap();
+    stage.lead(&target, &whole("1.1.0")).await;
     assert_eq!(
         target.traffic().await.unwrap()["api"],
         whole("1.1.0")["api"]

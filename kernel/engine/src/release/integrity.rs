@@ -1,0 +1,199 @@
+//! Whether the image that was made ready, what registries have of it and what runs are the same.
+
+use std::collections::BTreeMap;
+
+use code_deploy_record::{Basis, EvidenceRef, ItemId, Verdict};
+
+use super::planned::step_name;
+use crate::Context;
+use crate::phases::look::{counted, list};
+use crate::step::StepError;
+use crate::target::Image;
+
+/// The item on image integrity.
+pub(super) const ITEM: &str = "2.2.7";
+
+/// What is known of a service's image from each side.
+struct Sides {
+    service: String,
+    /// Its digest as it was recorded when it was made ready.
+    recorded: String,
+    /// The digests by which registries had it then.
+    registered: Vec<String>,
+    /// The digests by which the target knows it now.
+    known: Vec<String>,
+    /// The digest that each instance runs, by the instance.
+    running: BTreeMap<String, String>,
+}
+
+/// Compares the digests that the record has of each image with those that run, and settles the item on that.
+pub(super) async fn settle(context: &Context, event: u64) -> Result<(), StepError> {
+    let (images, Ok(item)) = (recorded(context), ITEM.parse::<ItemId>()) else {
+        return Ok(());
+    };
+    if !context.spec.in_containers() || images.is_empty() {
+        return Ok(());
+    }
+    let mut sides = Vec::new();
+    for image in images {
+        let (service, to) = (image.service.clone(), &context.to);
+        let running = context.target.running_images(&service, to).await?;
+        let now = context.target.image(&service, to).await?;
+        sides.push(Sides {
+            service,
+            recorded: image.id,
+            registered: match image.pushed.is_empty() {
+                true => image.registry_digests,
+                false => image.pushed,
+            },
+            known: now.map(|now| now.registry_digests).unwrap_or_default(),
+            running,
+        });
+    }
+    let (verdict, reason) = judged(&sides);
+    let evidence = vec![EvidenceRef::Event(event)];
+    context.settle(&item, verdict, reason, evidence).await
+}
+
+/// Returns the images that phase 3 made ready.
+fn recorded(context: &Context) -> Vec<Image> {
+    let state = context.state();
+    let step = state.steps.get(&step_name("build.images"));
+    let images = step.and_then(|step| step.result.get("images")?.as_array());
+    let images = images.into_iter().flatten();
+    images
+        .filter_map(|one| serde_json::from_value(one.get("image")?.clone()).ok())
+        .collect()
+}
+
+fn judged(sides: &[Sides]) -> (Verdict, String) {
+    let wrong: Vec<String> = sides.iter().flat_map(disagreements).collect();
+    if !wrong.is_empty() {
+        return (Verdict::Failed, wrong.join("; "));
+    }
+    let instances: usize = sides.iter().map(|one| one.running.len()).sum();
+    let mut reason = format!(
+        "{} run the recorded image, of {}",
+        counted(instances, "instance"),
+        counted(sides.len(), "service")
+    );
+    let named = |lacks: fn(&Sides) -> bool| {
+        let lacking = sides.iter().filter(|one| lacks(one));
+        lacking.map(|one| &one.service).collect::<Vec<_>>()
+    };
+    let idle = named(|one| one.running.is_empty());
+    if !idle.is_empty() {
+        reason.push_str(&format!("; of these no instance was seen: {}", list(idle)));
+        return (Verdict::Open, reason);
+    }
+    let nowhere = named(|one| one.registered.is_empty());
+    if !nowhere.is_empty() {
+        let nowhere = list(nowhere);
+        reason.push_str(&format!(
+            "; in no registry that the engine knows of, so that no digest there was compared: {nowhere}"
+        ));
+        return (Verdict::Open, reason);
+    }
+    reason.push_str("; each has the digest by which its registry has it");
+    let basis = Basis::Observed;
+    (Verdict::Met { basis }, reason)
+}
+
+/// Returns in words where the sides of an image differ.
+fn disagreements(one: &Sides) -> Vec<String> {
+    let others = one.running.iter().filter(|(_, id)| **id != one.recorded);
+    let running = others.map(|(instance, id)| {
+        format!(
+            "{instance} runs the image {}, and {} was recorded",
+            short(id),
+            short(&one.recorded)
+        )
+    });
+    let lost = one.registered.iter().filter(|digest| {
+        let mut known = one.known.iter();
+        !known.any(|known| of_registry(known) == of_registry(digest))
+    });
+    let lost = lost.map(|digest| {
+        let service = &one.service;
+        format!("the image of {service} is no longer the one that its registry has as {digest}")
+    });
+    running.chain(lost).collect()
+}
+
+/// Returns the digest of `NAME@sha256:...`: one image may have it under several names.
+fn of_registry(digest: &str) -> &str {
+    digest.rsplit('@').next().unwrap_or(digest)
+}
+
+fn short(id: &str) -> String {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    digits.chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sides(running: &[(&str, &str)], registered: &[&str], known: &[&str]) -> Sides {
+        let texts = |texts: &[&str]| -> Vec<String> {
+            texts.iter().map(|text| (*text).to_owned()).collect()
+        };
+        let running = running.iter();
+        Sides {
+            service: "api".to_owned(),
+            recorded: "sha256:aaaa".to_owned(),
+            registered: texts(registered),
+            known: texts(known),
+            running: running
+                .map(|(name, id)| ((*name).to_owned(), (*id).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_runs_and_stands_in_a_registry() {
+        let all = sides(
+            &[("api-1", "sha256:aaaa"), ("api-2", "sha256:aaaa")],
+            &["registry/api@sha256:bbbb"],
+            &["mirror/api@sha256:bbbb"],
+        );
+        let (verdict, reason) = judged(&[all]);
+        let basis = Basis::Observed;
+        assert_eq!(verdict, Verdict::Met { basis }, "{reason}");
+        assert!(
+            reason.starts_with("2 instances run the recorded image, of 1 service;"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn another_image_that_runs_is_named_with_its_instance() {
+        let other = sides(
+            &[("api-1", "sha256:aaaa"), ("api-2", "sha256:cccc")],
+            &[],
+            &[],
+        );
+        let (verdict, reason) = judged(&[other]);
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(reason, "api-2 runs the image cccc, and aaaa was recorded");
+    }
+
+    #[test]
+    fn another_image_under_the_digest_of_the_registry_is_told() {
+        let running = [("api-1", "sha256:aaaa")];
+        let moved = sides(&running, &["r/api@sha256:bbbb"], &["r/api@sha256:dddd"]);
+        let (verdict, reason) = judged(&[moved]);
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(reason.contains("r/api@sha256:bbbb"), "{reason}");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_stays_open() {
+        let nowhere = sides(&[("api-1", "sha256:aaaa")], &[], &[]);
+        let (verdict, reason) = judged(&[nowhere]);
+        assert_eq!(verdict, Verdict::Open);
+        assert!(reason.ends_with("compared: api"), "{reason}");
+        let idle = sides(&[], &["r/api@sha256:bbbb"], &["r/api@sha256:bbbb"]);
+        assert_eq!(judged(&[idle]).0, Verdict::Open);
+    }
+}

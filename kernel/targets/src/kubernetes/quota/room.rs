@@ -1,0 +1,144 @@
+//! What a quota has left, and what pods would take of it.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::ResourceExt as _;
+
+use super::Starting;
+use super::asked::{Asked, AskedPod};
+use crate::kubernetes::capacity::amount;
+
+/// What a quota counts that each container has to say.
+const SAID: [&str; 6] = [
+    "cpu",
+    "memory",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
+
+/// Amounts that differ by less are the same: they were read from decimals.
+const SAME: f64 = 1e-9;
+
+/// Something of which a quota has less left than is needed.
+#[derive(Debug)]
+pub(super) struct Short {
+    quota: String,
+    what: String,
+    allowed: String,
+    used: String,
+    needed: f64,
+    /// Which share of what is needed is left, from 0.
+    pub fits: f64,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the quota {} allows {} of {}, {} are used, and {} more are needed",
+            self.quota,
+            self.allowed,
+            self.what,
+            self.used,
+            in_words(&self.what, self.needed)
+        )
+    }
+}
+
+/// Returns what a quota has too little of. What the cluster has not counted yet, and what is not of pods, is not judged.
+pub(super) fn short(quota: &ResourceQuota, starting: &[Starting]) -> Vec<Short> {
+    let status = quota.status.clone().unwrap_or_default();
+    let (hard, used) = (
+        status.hard.unwrap_or_default(),
+        status.used.unwrap_or_default(),
+    );
+    let mut short = Vec::new();
+    for (what, allowed) in &hard {
+        let Some(taken) = used.get(what) else {
+            continue;
+        };
+        let needs = starting.iter().filter(|one| is_of(quota, &one.pod));
+        let needs = needs.filter_map(|one| Some(f64::from(one.count) * each(what, &one.pod)?));
+        let needed: f64 = needs.sum();
+        let left = (amount(allowed) - amount(taken)).max(0.0);
+        if needed > left * (1.0 + SAME) + SAME {
+            short.push(Short {
+                quota: quota.name_any(),
+                what: what.clone(),
+                allowed: allowed.0.clone(),
+                used: taken.0.clone(),
+                needed,
+                fits: left / needed,
+            });
+        }
+    }
+    short
+}
+
+/// Returns in words what containers would have to say because a quota counts it, and do not.
+pub(super) fn unsaid(quota: &ResourceQuota, starting: &[Starting]) -> Vec<String> {
+    let hard = quota.spec.clone().unwrap_or_default().hard;
+    let hard = hard.unwrap_or_default();
+    let counted = SAID.iter().filter(|what| hard.contains_key(**what));
+    let mut unsaid = Vec::new();
+    for what in counted {
+        for one in starting.iter().filter(|one| is_of(quota, &one.pod)) {
+            let silent = |of: &&(String, Asked)| said(what, &of.1).is_none();
+            let names = one.pod.containers.iter().filter(silent);
+            unsaid.extend(names.map(|(name, _)| {
+                format!(
+                    "the quota {} counts {what}, and the container {name} of {} does not say it",
+                    quota.name_any(),
+                    one.service
+                )
+            }));
+        }
+    }
+    unsaid
+}
+
+/// Returns how much of what a quota counts one pod takes; nothing of what is not of pods.
+fn each(what: &str, pod: &AskedPod) -> Option<f64> {
+    match what {
+        "pods" | "count/pods" => Some(1.0),
+        // Claims of volumes ask for that, not pods.
+        "requests.storage" => None,
+        _ => said(what, &pod.whole),
+    }
+}
+
+fn said(what: &str, asked: &Asked) -> Option<f64> {
+    let amounts = match what.split_once('.') {
+        Some(("requests", rest)) => asked.requests.get(rest),
+        Some(("limits", rest)) => asked.limits.get(rest),
+        _ => asked.requests.get(what),
+    };
+    amounts.copied()
+}
+
+/// Returns whether a quota counts such a pod. One that counts by priority or by a selector of scopes is not judged.
+fn is_of(quota: &ResourceQuota, pod: &AskedPod) -> bool {
+    let spec = quota.spec.clone().unwrap_or_default();
+    let scopes = spec.scopes.unwrap_or_default();
+    let counts = |scope: &String| match scope.as_str() {
+        // A pod of a Deployment never has an end.
+        "NotTerminating" => true,
+        "BestEffort" => pod.is_best_effort(),
+        "NotBestEffort" => !pod.is_best_effort(),
+        _ => false,
+    };
+    spec.scope_selector.is_none() && scopes.iter().all(counts)
+}
+
+/// Returns an amount as the cluster writes it: `384Mi`, `0.5`.
+pub(super) fn in_words(what: &str, amount: f64) -> String {
+    const MEBI: f64 = 1_048_576.0;
+    if what.contains("memory") || what.contains("storage") {
+        return format!("{:.0}Mi", (amount / MEBI).ceil());
+    }
+    let text = format!("{amount:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

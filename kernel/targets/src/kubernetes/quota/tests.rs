@@ -1,0 +1,213 @@
+#![allow(clippy::unwrap_used)]
+
+use code_deploy_engine::spec::TrafficStep;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pods_with(count: u32, spec: Value, ranges: &[LimitRange]) -> Starting {
+    let pod: PodSpec = serde_json::from_value(spec).unwrap();
+    Starting {
+        service: "api".to_owned(),
+        count,
+        pod: AskedPod::of(&pod, ranges),
+    }
+}
+
+/// Returns pods of one container with those resources.
+fn pods(count: u32, resources: Value) -> Starting {
+    let spec = json!({ "containers": [{ "name": "api", "resources": resources }] });
+    pods_with(count, spec, &[])
+}
+
+fn quota(name: &str, hard: Value, used: Value) -> ResourceQuota {
+    scoped(name, hard, used, json!([]))
+}
+
+fn scoped(name: &str, hard: Value, used: Value, scopes: Value) -> ResourceQuota {
+    serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": name },
+        "spec": { "hard": hard, "scopes": scopes },
+        "status": { "hard": hard, "used": used },
+    }))
+    .unwrap()
+}
+
+fn range(item: Value) -> LimitRange {
+    serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "bounds" },
+        "spec": { "limits": [item] },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn of_several_quotas_the_tightest_is_told_first() {
+    let starting = [pods(
+        2,
+        json!({ "limits": { "cpu": "500m", "memory": "256Mi" } }),
+    )];
+    let wide = quota("wide", json!({ "pods": "9" }), json!({ "pods": "2" }));
+    let few = quota("few", json!({ "pods": "3" }), json!({ "pods": "2" }));
+    let memory = quota(
+        "memory",
+        json!({ "limits.memory": "640Mi", "requests.cpu": "2" }),
+        json!({ "limits.memory": "512Mi", "requests.cpu": "1" }),
+    );
+    assert!(no_room(std::slice::from_ref(&wide), &starting).is_none());
+    let refused = no_room(&[wide, few, memory], &starting).unwrap();
+    assert_eq!(refused.code, code::QUOTA);
+    assert_eq!(
+        refused.what,
+        "the namespace has no room for the pods of this run beside what is there: the quota memory allows 640Mi of \
+         limits.memory, 512Mi are used, and 512Mi more are needed; less tight are: the quota few allows 3 of pods, 2 \
+         are used, and 2 more are needed; nothing was changed"
+    );
+}
+
+#[test]
+fn pods_of_all_services_count_together() {
+    let each = || pods(1, json!({ "requests": { "cpu": "300m" } }));
+    let hard = json!({ "cpu": "1" });
+    let quota = quota("cpu", hard, json!({ "cpu": "500m" }));
+    assert!(no_room(std::slice::from_ref(&quota), &[each()]).is_none());
+    let refused = no_room(&[quota], &[each(), each()]).unwrap();
+    assert!(refused.what.contains("0.6 more"), "{}", refused.what);
+}
+
+#[test]
+fn what_fits_to_the_last_is_taken() {
+    let starting = [pods(3, json!({ "requests": { "cpu": "100m" } }))];
+    let quota = quota(
+        "cpu",
+        json!({ "requests.cpu": "1" }),
+        json!({ "requests.cpu": "700m" }),
+    );
+    assert!(no_room(&[quota], &starting).is_none());
+}
+
+#[test]
+fn what_a_quota_counts_has_to_be_said_by_each_container() {
+    let memory = || {
+        quota(
+            "memory",
+            json!({ "limits.memory": "9Gi" }),
+            json!({ "limits.memory": "0" }),
+        )
+    };
+    let silent = pods(1, json!({ "limits": { "cpu": "1" } }));
+    let refused = no_room(&[memory()], &[silent]).unwrap();
+    assert_eq!(refused.code, code::QUOTA);
+    assert!(
+        refused.what.contains("counts limits.memory"),
+        "{}",
+        refused.what
+    );
+    // A limit range says it in its place.
+    let defaults = [range(
+        json!({ "type": "Container", "default": { "memory": "1Gi" } }),
+    )];
+    let spec = json!({ "containers": [{ "name": "api" }] });
+    assert!(no_room(&[memory()], &[pods_with(1, spec, &defaults)]).is_none());
+}
+
+#[test]
+fn a_quota_of_other_pods_or_of_other_objects_refuses_none() {
+    let none = |scopes: Value| {
+        scoped(
+            "none",
+            json!({ "pods": "0" }),
+            json!({ "pods": "0" }),
+            scopes,
+        )
+    };
+    let starting = [pods(1, json!({ "limits": { "cpu": "1" } }))];
+    for scopes in [
+        json!(["BestEffort"]),
+        json!(["Terminating"]),
+        json!(["PriorityClass"]),
+    ] {
+        assert!(no_room(&[none(scopes)], &starting).is_none());
+    }
+    for scopes in [json!(["NotBestEffort"]), json!(["NotTerminating"])] {
+        assert!(no_room(&[none(scopes)], &starting).is_some());
+    }
+    let others = json!({ "services": "0", "requests.storage": "0" });
+    assert!(no_room(&[quota("others", others.clone(), others)], &starting).is_none());
+    let uncounted = quota("new", json!({ "pods": "0" }), json!({}));
+    assert!(no_room(&[uncounted], &starting).is_none());
+}
+
+#[test]
+fn containers_that_run_before_others_count_as_the_cluster_counts_them() {
+    let cpu = |name: &str, cpu: &str| json!({ "name": name, "resources": { "requests": { "cpu": cpu } } });
+    let mut beside = cpu("beside", "100m");
+    beside["restartPolicy"] = "Always".into();
+    let spec = json!({
+        "containers": [cpu("api", "200m"), cpu("more", "200m")],
+        "initContainers": [cpu("first", "700m"), beside],
+    });
+    let pod = pods_with(1, spec, &[]).pod;
+    let requested = pod.whole.requests.get("cpu").copied().unwrap();
+    assert!((requested - 0.7).abs() < 1e-9, "{requested}");
+    assert_eq!(pod.containers.len(), 4);
+}
+
+#[test]
+fn what_a_limit_range_does_not_let_pass_is_told_with_what_it_wants() {
+    let asked = pods(
+        1,
+        json!({ "requests": { "cpu": "50m" }, "limits": { "cpu": "2" } }),
+    );
+    let refused = |item: Value| out_of_bounds(&asked, &[range(item)]);
+    for (item, word) in [
+        (
+            json!({ "type": "Container", "min": { "cpu": "100m" } }),
+            "wants 0.1 of cpu at least",
+        ),
+        (
+            json!({ "type": "Container", "max": { "cpu": "1" } }),
+            "allows 1 of cpu at most",
+        ),
+        (
+            json!({ "type": "Pod", "max": { "memory": "1Gi" } }),
+            "1024Mi of memory at most",
+        ),
+        (
+            json!({ "type": "Container", "maxLimitRequestRatio": { "cpu": "4" } }),
+            "a limit of cpu of 4 times",
+        ),
+    ] {
+        let error = refused(item).unwrap();
+        assert_eq!(error.code, code::NOT_ADMITTED);
+        assert!(error.what.contains(word), "{word}: {}", error.what);
+        assert!(
+            error.what.contains("the limit range bounds"),
+            "{}",
+            error.what
+        );
+    }
+    for item in [
+        json!({ "type": "Container", "min": { "cpu": "50m" }, "max": { "cpu": "2" } }),
+        json!({ "type": "PersistentVolumeClaim", "max": { "storage": "1Gi" } }),
+    ] {
+        assert!(refused(item).is_none());
+    }
+}
+
+#[test]
+fn a_rolling_update_starts_its_first_wave_beside_the_others() {
+    let steps = |percent| TrafficStep {
+        percent,
+        soak: code_deploy_engine::duration::Span::from_secs(0),
+    };
+    let strategy = |kind| Strategy {
+        kind,
+        steps: vec![steps(25), steps(100)],
+        ..Strategy::default()
+    };
+    assert_eq!(first_wave(&strategy(StrategyKind::Rolling), 4, 4), 1);
+    assert_eq!(first_wave(&strategy(StrategyKind::Rolling), 4, 0), 4);
+    assert_eq!(first_wave(&strategy(StrategyKind::Canary), 4, 4), 4);
+}
