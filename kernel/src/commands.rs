@@ -380,8 +380,8 @@ pub struct ChartArgs {
 /// Entries of a record.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RecordArgs {
-    /// View: gates, traffic, items, findings, client, events and more; `export` writes the whole
-    /// record with its notebooks into one file; entries when not given
+    /// View: gates, traffic, items, findings, client, events, checkpoints and more; `export` writes
+    /// the whole record with its notebooks into one file; entries when not given
     pub view: Vec<String>,
     /// File that `export` writes [default: RUN.tar]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -478,6 +478,9 @@ pub struct VerifyArgs {
     /// File with a public key that may have signed: PEM, OpenSSH or of a signed note
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Vec<PathBuf>,
+    /// File with a checkpoint of the record that was kept elsewhere: the record has to go on from it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub checkpoint: Vec<PathBuf>,
 }
 
 /// What of this machine is looked at.

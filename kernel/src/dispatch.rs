@@ -471,6 +471,11 @@ impl Dispatcher {
         if arguments.view == ["export"] {
             return self.export(&run, arguments.out.as_deref());
         }
+        let is_told =
+            arguments.view == ["checkpoints"] && show::checkpoints::to_machines(&run, &*self.face)?;
+        if is_told {
+            return Ok(Exit::Done);
+        }
         if !arguments.view.is_empty() {
             let words = arguments.view.join(" ");
             let report = pages::view(self.project().ok().as_ref(), &run, &words)?;

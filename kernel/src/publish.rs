@@ -135,6 +135,15 @@ pub fn is_beside(path: &Path) -> bool {
     path == Path::new(VERIFY_FILE) || path.starts_with(SealFolder::NAME)
 }
 
+/// Returns the names of the files that [`beside`] gives.
+pub fn beside_names() -> Vec<PathBuf> {
+    let files = SignedStatement::FILES.iter();
+    let files = files.map(|name| Path::new(SealFolder::NAME).join(name));
+    std::iter::once(PathBuf::from(VERIFY_FILE))
+        .chain(files)
+        .collect()
+}
+
 /// Returns the files that stand beside the notebooks once they are signed: `VERIFY.md`, and those of
 /// the folder `seal`.
 pub fn beside(keys: &PublicKeys, signed: &SignedStatement) -> Vec<(PathBuf, Vec<u8>)> {

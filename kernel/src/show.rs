@@ -1,5 +1,6 @@
 //! Commands that only read: status, record, runs, show, verify, doctor.
 
+pub mod checkpoints;
 pub mod doctor;
 pub mod follow;
 pub mod live;

@@ -23,6 +23,7 @@ mod narrow;
 mod origin;
 mod outcome;
 mod page;
+mod place;
 mod proof;
 mod reader;
 mod runbook;
@@ -45,6 +46,7 @@ pub use narrow::{lines_within, report_within};
 pub use origin::Origin;
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, handover, names, ready};
+pub use place::{CellPlace, place_of};
 pub use proof::{OutputCheck, check_outputs, outputs_head, outputs_origin, put_note};
 pub use reader::notebook_to_text;
 pub use series::{Bins, Key, Point, Quantiles, Series};
@@ -52,6 +54,6 @@ pub use statement::{PREDICATE, Statement, statement};
 pub use template::{has_cell, sections};
 pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
-    tally, verdict, verdict_word, view, went_back_with,
+    signed_at, tally, verdict, verdict_word, view, went_back_with,
 };
 pub use write::{files, into_files, others, write, write_files};

@@ -4,6 +4,7 @@
 mod acts;
 mod answers;
 mod approvals;
+mod checkpoints;
 mod criteria;
 mod dora;
 mod drift;
@@ -33,6 +34,7 @@ use crate::{Error, Result};
 
 pub(crate) use acts::who_acts;
 pub(crate) use answers::answer;
+pub use checkpoints::signed_at;
 pub use criteria::{Criterion, criteria};
 pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};
@@ -84,6 +86,8 @@ pub enum View {
     Migrations,
     /// Approvals.
     Approvals,
+    /// Checkpoints that were signed over the record.
+    Checkpoints,
     /// Files of the evidence.
     Evidence,
     /// The journal as text, of one phase or all.
@@ -115,7 +119,7 @@ pub enum View {
 }
 
 /// The views' words with what each shows, for help and completion.
-pub const VIEWS: [(&str, &str); 31] = [
+pub const VIEWS: [(&str, &str); 32] = [
     ("run", "how the run began and ended"),
     (
         "items",
@@ -147,6 +151,10 @@ pub const VIEWS: [(&str, &str); 31] = [
     (
         "approvals",
         "who said go or no-go, why, with which key, and until when it counts",
+    ),
+    (
+        "checkpoints",
+        "what was signed over the record, when, and whether each extends the one before",
     ),
     ("evidence", "files kept as evidence, with their digests"),
     ("events", "the journal; a phase's number may follow"),
@@ -205,6 +213,7 @@ impl View {
             Self::Comparison => "comparison",
             Self::Migrations => "migrations",
             Self::Approvals => "approvals",
+            Self::Checkpoints => "checkpoints",
             Self::Evidence => "evidence",
             Self::Events(_) => "events",
             Self::Criteria => "criteria",
@@ -302,6 +311,7 @@ impl FromStr for View {
             "comparison" => Self::Comparison,
             "migrations" => Self::Migrations,
             "approvals" => Self::Approvals,
+            "checkpoints" => Self::Checkpoints,
             "evidence" => Self::Evidence,
             "events" => Self::Events(phase),
             "criteria" => Self::Criteria,
@@ -355,6 +365,7 @@ impl Material<'_> {
             View::Comparison => lists::comparison(facts, self.bins),
             View::Migrations => lists::migrations(facts),
             View::Approvals => approvals::approvals(facts),
+            View::Checkpoints => checkpoints::checkpoints(facts)?,
             View::Evidence => lists::evidence(facts),
             View::Events(phase) => events::events(facts, *phase)?,
             View::Criteria => criteria::report(facts)?,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -172,6 +174,12 @@ impl Digest {
             };
             hasher.update(part);
         }
+    }
+
+    /// Returns the digest in base64, as signed notes and proofs of transparency logs have it.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        STANDARD.encode(self.0)
     }
 
     /// Returns the first twelve hexadecimal digits, enough to recognise a digest by eye.

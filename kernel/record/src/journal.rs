@@ -317,6 +317,8 @@ pub struct JournalReader {
     next: u64,
     last_time: Option<chrono::DateTime<chrono::Utc>>,
     tree: Tree,
+    /// The leaves of the tree, where they are kept.
+    leaves: Option<Vec<Digest>>,
     /// The memory of the last line.
     line: Vec<u8>,
 }
@@ -338,8 +340,20 @@ impl JournalReader {
             next: 0,
             last_time: None,
             tree: Tree::default(),
+            leaves: None,
             line: Vec::new(),
         })
+    }
+
+    /// Has the reader keep the leaves of the tree, 32 bytes each, from which proofs are made.
+    pub(crate) fn keeping_leaves(mut self) -> Self {
+        self.leaves = Some(Vec::new());
+        self
+    }
+
+    /// Returns the leaves of what was read; none where they are not kept.
+    pub(crate) fn leaves(&self) -> &[Digest] {
+        self.leaves.as_deref().unwrap_or_default()
     }
 
     /// Returns the next event, or nothing when there is none (yet).
@@ -378,7 +392,10 @@ impl JournalReader {
         self.head = Digest::of(line);
         self.next += 1;
         self.last_time = Some(event.time);
-        leaves_of(line, &event.body).for_each(|leaf| self.tree.push(leaf));
+        for leaf in leaves_of(line, &event.body) {
+            self.tree.push(leaf);
+            self.leaves.iter_mut().for_each(|kept| kept.push(leaf));
+        }
         Ok(Some(event))
     }
 
@@ -426,7 +443,7 @@ impl JournalReader {
             .map_err(|error| self.broken(format!("it is not an event: {error}")))?;
         if event.seq != self.next {
             let what = format!(
-                "its sequence number is {}, expected {}",
+                "its sequence number is {}, expected {}: lines are missing or out of order",
                 event.seq, self.next
             );
             return Err(self.broken(what));

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use latency::Latency;
-pub(crate) use reader::samples_files;
 pub use reader::{SampleFollower, SampleLines, SampleReader};
 pub use writer::SampleWriter;
 

@@ -1,11 +1,12 @@
 //! Whether a record is what was written.
 
+mod beside;
 mod consents;
+mod order;
 mod seal;
 
 use std::collections::BTreeSet;
 
-use crate::samples::samples_files;
 use crate::{
     Digest, Error, Event, EventBody, JournalReader, PreviousRun, PublicKey, Result, RunFolder,
     RunState, SealFolder,
@@ -41,6 +42,10 @@ pub struct VerifyReport {
     pub approved: Vec<Approved>,
     /// The run before, as the first event names it.
     pub previous: Option<PreviousRun>,
+    /// Files and folders (with a `/` behind their names) in the record's folder that are no part of it:
+    /// what the program keeps there while it works, and signatures that were not looked at. Nothing shows
+    /// whether they were changed.
+    pub not_part: Vec<String>,
     /// What does not verify; empty when all does.
     pub findings: Vec<Finding>,
 }
@@ -112,6 +117,7 @@ pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(Error::Broken { line, what, .. }) => {
+                let what = order::told(run, line, &reader.head(), what)?;
                 report.changed(format!("{}:{line}", RunFolder::JOURNAL), what);
                 report.broken = Some(line);
                 break;
@@ -127,9 +133,7 @@ pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport
     if report.broken.is_none() {
         check_end(&reader, &state, &mut report)?;
     }
-    if state.sealed {
-        find_unnamed(run, &named, &mut report)?;
-    };
+    beside::find(run, &named, state.sealed, &mut report)?;
     report.sealed = state.sealed;
     report.head = (report.events > 0).then(|| reader.head());
     report.previous = state.started.and_then(|started| started.previous);
@@ -171,12 +175,15 @@ impl VerifyReport {
     pub fn is_whole(&self) -> bool {
         let signed = format!("{}/", SealFolder::NAME);
         let of_files = |finding: &Finding| {
-            let kinds = [
-                FindingKind::Changed,
-                FindingKind::NotHere,
-                FindingKind::NotNamed,
-            ];
-            kinds.contains(&finding.kind) && !finding.place.starts_with(&signed)
+            let place = &finding.place;
+            match finding.kind {
+                FindingKind::Changed | FindingKind::NotHere => !place.starts_with(&signed),
+                // What stands elsewhere is not read when notebooks are made.
+                FindingKind::NotNamed => {
+                    place.starts_with("samples/") || place.starts_with("evidence/")
+                }
+                FindingKind::Signature | FindingKind::Approval => false,
+            }
         };
         !self.findings.iter().any(of_files)
     }
@@ -268,28 +275,6 @@ fn check_samples(
             report.found(FindingKind::NotHere, place, "not here");
         }
         Err(error) => return Err(Error::io("read", &path)(error)),
-    }
-    Ok(())
-}
-
-/// In a sealed record every file of samples and evidence is named; one that is not was added later,
-/// or left behind by a process that was killed before it could name it.
-fn find_unnamed(run: &RunFolder, named: &Named, report: &mut VerifyReport) -> Result<()> {
-    const WHAT: &str = "the journal does not name it";
-    for path in samples_files(run.disk().as_ref(), &run.samples_path(), "")? {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if !named.samples.contains(name) {
-            report.found(FindingKind::NotNamed, format!("samples/{name}"), WHAT);
-        }
-    }
-    let expected: BTreeSet<String> = named.evidence.iter().map(Digest::to_string).collect();
-    for name in run.evidence().names()? {
-        if !expected.contains(&name) {
-            report.found(FindingKind::NotNamed, format!("evidence/{name}"), WHAT);
-        }
     }
     Ok(())
 }

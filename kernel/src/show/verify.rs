@@ -1,5 +1,8 @@
 //! `verify`: whether records, and notebooks made from them, are what was written, and who signed them.
 
+mod alone;
+mod foreign;
+mod kept;
 mod notebooks;
 mod over;
 mod paths;
@@ -13,7 +16,8 @@ use crate::commands::VerifyArgs;
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
-use notebooks::{Given, Notebooks, Why};
+use alone::Why;
+use notebooks::{Given, Notebooks};
 use over::Over;
 use paths::Subjects;
 
@@ -101,7 +105,9 @@ fn check_all(
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
     let trust = trust(arguments)?;
+    let kept = kept::read(arguments)?;
     let subjects = paths::read(project, arguments)?;
+    kept::refuse_others(&kept, project, &subjects)?;
     let mut checked = Checked::default();
     for record in &subjects.records {
         records::check(record, &trust, face, &mut checked)?;
@@ -109,6 +115,7 @@ fn check_all(
     for notebooks in &subjects.notebooks {
         check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
+    kept::hold_all(&kept, &trust, face, &mut checked)?;
     for folder in &subjects.left_out {
         let folder = folder.display();
         face.text(&format!(
@@ -142,12 +149,10 @@ fn check_notebooks(
     checked: &mut Checked,
 ) -> Result<(), Failure> {
     let Some(record) = notebooks.record(project, subjects)? else {
-        let rows = notebooks::alone(notebooks, Why::NotHere, trust, face)?;
+        let rows = alone::alone(notebooks, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
-        checked
-            .vouched
-            .extend(notebooks::asserted(notebooks, trust)?);
+        checked.vouched.extend(alone::asserted(notebooks, trust)?);
         return Ok(());
     };
     if checked.of(&record).is_none() {
@@ -158,7 +163,7 @@ fn check_notebooks(
         .map(|known| why_alone(known, &record, notebooks))
     {
         Some(why) => match why? {
-            Some(why) => notebooks::alone(notebooks, why, trust, face)?,
+            Some(why) => alone::alone(notebooks, why, trust, face)?,
             None => notebooks::compare(&Given::by(project, &record, notebooks)?, notebooks, face)?,
         },
         None => Vec::new(),

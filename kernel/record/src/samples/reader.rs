@@ -270,7 +270,7 @@ impl Iterator for SampleReader {
 }
 
 /// Returns the samples files of a folder whose names begin with `prefix`, in order.
-pub(crate) fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in entries_or_none(disk, folder)? {
         let name = path

@@ -1,12 +1,12 @@
 //! Whether the checkpoints of a record hold, and what they show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{FindingKind, Trust, VerifyReport};
 use crate::note::Checkpoint;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
-use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, origin};
+use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, is_sealed_after, origin};
 
 /// How the name of a second signature over a checkpoint ends, as `ssh-keygen -Y sign` names it.
 const SECOND: &str = ".sig";
@@ -47,11 +47,24 @@ impl SealReport {
 #[derive(Default)]
 pub(super) struct Seals {
     checkpoints: Vec<(String, Checkpoint)>,
+    /// The files of checkpoints that are here, whether they can be read or not.
+    here: BTreeSet<String>,
+    /// Where the journal says that a checkpoint was signed, but for its end.
+    due: Vec<Due>,
+    /// One that may have been cut off before it was signed, which the next event tells.
+    last_due: Option<Due>,
     /// The events up to each size that a checkpoint names, and the root there.
     reached: BTreeMap<u64, (u64, TreeHead)>,
     keys: Vec<(u64, u64, PublicKeys)>,
     origin: Option<String>,
     tree: Option<TreeHead>,
+}
+
+/// A checkpoint that was signed with an event.
+struct Due {
+    size: u64,
+    /// The line of the event, counted from 1.
+    line: u64,
 }
 
 impl Seals {
@@ -61,6 +74,7 @@ impl Seals {
         for path in run.seal().checkpoints()? {
             let place = place(&path);
             let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            seals.here.insert(place.clone());
             match String::from_utf8_lossy(&text).parse() {
                 Ok(checkpoint) => seals.checkpoints.push((place, checkpoint)),
                 Err(error @ Error::BadNote { .. }) => report.changed(place, error.to_string()),
@@ -79,10 +93,27 @@ impl Seals {
             }
             _ => {}
         }
+        self.note_due(event, tree.size);
         self.tree = Some(tree);
         let wanted = |(_, checkpoint): &(String, Checkpoint)| checkpoint.head.size == tree.size;
         if self.checkpoints.iter().any(wanted) {
             self.reached.insert(tree.size, (event.seq + 1, tree));
+        }
+    }
+
+    /// Takes note of what has to be signed with an event. A process that was killed between the two has
+    /// left no checkpoint; the next one then takes the lock, names its key, or ends the record.
+    fn note_due(&mut self, event: &Event, size: u64) {
+        let is_another = matches!(
+            event.body,
+            EventBody::LockTaken { .. } | EventBody::KeyNamed(_) | EventBody::Sealed { .. }
+        );
+        let last = self.last_due.take().filter(|_| !is_another);
+        self.due.extend(last);
+        let ends = matches!(event.body, EventBody::Sealed { .. });
+        if !ends && !self.keys.is_empty() && is_sealed_after(&event.body) {
+            let line = event.seq + 1;
+            self.last_due = Some(Due { size, line });
         }
     }
 
@@ -114,23 +145,38 @@ impl Seals {
         if report.broken.is_none() {
             self.judge_outputs(run, report)?;
         }
-        if report.sealed {
-            self.find_unnamed(run, report)?;
-        }
         let last = self
             .checkpoints
             .iter()
             .rfind(|(_, one)| one.head.size <= size);
+        if report.sealed {
+            self.find_unnamed(run, last.map(|(place, _)| place.as_str()), report)?;
+        }
         if let Some((place, checkpoint)) = last {
             self.find_witnesses(run, place, checkpoint, trust, report)?;
         }
         let ends = last.is_some_and(|(_, one)| one.head.size == size);
         if report.sealed && !self.keys.is_empty() && !ends {
             let what = "not here: the checkpoint over the whole record, signed at its end";
-            let place = format!("{}/{size:012}.checkpoint", SealFolder::NAME);
-            report.found(FindingKind::NotHere, place, what);
+            report.found(FindingKind::NotHere, file_of(size), what);
+        }
+        if report.sealed {
+            self.find_missing(report);
         }
         Ok(())
+    }
+
+    /// Says which checkpoints are not here that were signed before the end of the record.
+    fn find_missing(&self, report: &mut VerifyReport) {
+        for Due { size, line } in &self.due {
+            let place = file_of(*size);
+            if !self.here.contains(&place) {
+                let journal = RunFolder::JOURNAL;
+                let what =
+                    format!("not here: the checkpoint that was signed with {journal}:{line}");
+                report.found(FindingKind::NotHere, place, what);
+            }
+        }
     }
 
     fn judge_keys(&self, trust: &Trust, report: &mut VerifyReport) {
@@ -172,7 +218,7 @@ impl Seals {
             report.changed(place, what);
             return None;
         }
-        if !place.ends_with(&format!("/{size:012}.checkpoint")) {
+        if place != file_of(size) {
             report.changed(
                 place,
                 format!("its name is not that of a checkpoint of size {size}"),
@@ -243,22 +289,34 @@ impl Seals {
         Ok(())
     }
 
-    fn find_unnamed(&self, run: &RunFolder, report: &mut VerifyReport) -> Result<()> {
+    /// Says what nothing in the folder is written as. Second signatures are looked at over the last
+    /// checkpoint alone.
+    fn find_unnamed(
+        &self,
+        run: &RunFolder,
+        last: Option<&str>,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
         for path in run.seal().files()? {
             let name = path
                 .file_name()
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let of_checkpoint = self.checkpoints.iter().any(|(checkpoint, _)| {
-                let name = format!("{}/{name}", SealFolder::NAME);
-                name == *checkpoint || name == format!("{checkpoint}{SECOND}")
-            });
+            let place = place(&path);
+            let of_checkpoint = self.here.contains(&place);
+            if let Some(signed) = place.strip_suffix(SECOND)
+                && self.here.contains(signed)
+            {
+                if last != Some(signed) {
+                    report.not_part.push(place);
+                }
+                continue;
+            }
             let known = SignedStatement::FILES.contains(&name.as_str()) || name == OUTPUTS_NOTE;
-            let broken = report.findings.iter().any(|one| one.place == place(&path));
-            if !of_checkpoint && !known && !broken {
+            if !of_checkpoint && !known {
                 let what = "nothing of this name is written by this program";
-                report.found(FindingKind::NotNamed, place(&path), what);
+                report.found(FindingKind::NotNamed, place, what);
             }
         }
         Ok(())
@@ -317,6 +375,11 @@ fn read(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
     }
+}
+
+/// Returns the file of a checkpoint of that size as findings name it.
+fn file_of(size: u64) -> String {
+    format!("{}/{size:012}.checkpoint", SealFolder::NAME)
 }
 
 /// Returns a file of the folder as findings name it.

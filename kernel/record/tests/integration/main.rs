@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod evidence;
+mod extension;
 mod journal;
 mod lock;
+mod missing;
 mod samples;
 mod seal;
 mod state;

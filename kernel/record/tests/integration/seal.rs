@@ -17,7 +17,7 @@ pub fn key(seed: u8) -> Arc<SealKey> {
     Arc::new(SealKey::from_seed(&[seed; 32]).unwrap())
 }
 
-fn finished(number: u8) -> EventBody {
+pub fn finished(number: u8) -> EventBody {
     EventBody::PhaseFinished {
         phase: phase(number),
         outcome: Outcome::Done,
@@ -80,11 +80,11 @@ fn trusting(keys: &[PublicKey]) -> Trust {
     }
 }
 
-fn checked(place: &Place, keys: &[PublicKey]) -> VerifyReport {
+pub fn checked(place: &Place, keys: &[PublicKey]) -> VerifyReport {
     verify_folder_with(&place.run, &trusting(keys)).unwrap()
 }
 
-fn found(place: &Place, keys: &[PublicKey]) -> Vec<(FindingKind, String, String)> {
+pub fn found(place: &Place, keys: &[PublicKey]) -> Vec<(FindingKind, String, String)> {
     let report = checked(place, keys);
     report
         .findings
@@ -93,7 +93,7 @@ fn found(place: &Place, keys: &[PublicKey]) -> Vec<(FindingKind, String, String)
         .collect()
 }
 
-fn checkpoints(run: &RunFolder) -> Vec<PathBuf> {
+pub fn checkpoints(run: &RunFolder) -> Vec<PathBuf> {
     run.seal().checkpoints().unwrap()
 }
 
@@ -185,7 +185,7 @@ fn a_last_line_that_was_changed_is_named() {
 }
 
 /// Writes the journal anew with another text in a line, each line following from the one before.
-fn rewritten(journal: &[u8], from: &str, to: &str) -> String {
+pub fn rewritten(journal: &[u8], from: &str, to: &str) -> String {
     let (mut head, mut lines) = (Digest::ZERO, String::new());
     for line in String::from_utf8(journal.to_vec()).unwrap().lines() {
         let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -311,6 +311,10 @@ fn a_seal_that_is_not_here_is_told_as_that() {
         (kind, at.as_str()),
         (FindingKind::NotHere, "seal/000000000012.checkpoint")
     );
+    // Those over phases, too: the journal says where they were signed.
+    let missing: Vec<_> = found(&place, &[]).into_iter().map(|one| one.1).collect();
+    let sizes = ["12", "04", "06"].map(|size| format!("seal/0000000000{size}.checkpoint"));
+    assert_eq!(missing, sizes);
 }
 
 #[test]

@@ -154,3 +154,149 @@ fn only_journal_samples_and_evidence_make_a_record_whole() {
     std::fs::remove_file(place.run.samples_path().join("router.jsonl")).unwrap();
     assert!(!whole(&place));
 }
+
+/// Adds a file to a sealed record; returns what is found, and what is said to be no part of it.
+fn with(name: &str) -> (Vec<(FindingKind, String)>, Vec<String>) {
+    let place = sealed();
+    let path = place.run.path().join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "added later").unwrap();
+    let report = verify_folder(&place.run).unwrap();
+    let findings = report.findings.into_iter();
+    let found = findings.map(|one| (one.kind, one.place));
+    (found.collect(), report.not_part)
+}
+
+#[test]
+fn a_foreign_file_in_any_folder_of_a_sealed_record_is_named() {
+    for name in [
+        "approval.txt",
+        "samples/approval.txt",
+        "samples/client-9-failures.jsonl",
+        "evidence/approval.txt",
+        "seal/approval.txt",
+    ] {
+        let named = (FindingKind::NotNamed, name.to_owned());
+        assert_eq!(with(name), (vec![named], Vec::new()));
+    }
+    let folder = (FindingKind::NotNamed, "more/".to_owned());
+    assert_eq!(with("more/file"), (vec![folder], Vec::new()));
+}
+
+#[test]
+fn what_the_program_keeps_beside_a_record_is_listed_as_no_part_of_it() {
+    for name in [
+        "samples/client-1.status.json",
+        "client-1.json",
+        "control",
+        ".tmpAbCdEf",
+    ] {
+        assert_eq!(with(name), (Vec::new(), vec![name.to_owned()]));
+    }
+    for name in ["logs", "backups", "scratch"] {
+        let listed = vec![format!("{name}/")];
+        assert_eq!(with(&format!("{name}/file")), (Vec::new(), listed));
+    }
+}
+
+#[test]
+fn a_foreign_file_beside_the_folders_keeps_nobody_from_making_the_notebooks() {
+    let place = sealed();
+    std::fs::write(place.run.path().join("approval.txt"), "").unwrap();
+    assert!(verify_folder(&place.run).unwrap().is_whole());
+    std::fs::write(place.run.samples_path().join("more.jsonl"), "").unwrap();
+    assert!(!verify_folder(&place.run).unwrap().is_whole());
+}
+
+#[test]
+fn lines_out_of_order_are_told_as_that_with_their_numbers() {
+    let whole = String::from_utf8(Place::with_notes(5).journal()).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let told = |order: &[usize]| {
+        let place = Place::new();
+        let text: Vec<&str> = order.iter().map(|line| lines[line - 1]).collect();
+        place.write_journal((text.join("\n") + "\n").as_bytes());
+        let one = verify_folder(&place.run).unwrap().findings.remove(0);
+        (one.place, one.what)
+    };
+    let cases: [(&[usize], &str, &str); 8] = [
+        (
+            &[1, 2, 4, 3, 5, 6],
+            "journal.jsonl:3",
+            "lines 3 and 4 have changed places",
+        ),
+        (
+            &[1, 5, 3, 4, 2, 6],
+            "journal.jsonl:2",
+            "lines 2 and 5 have changed places",
+        ),
+        (
+            &[1, 2, 5, 3, 4, 6],
+            "journal.jsonl:3",
+            "what follows from line 2 stands in line 4, and what stands here is line 5",
+        ),
+        (
+            &[2, 1, 3],
+            "journal.jsonl:1",
+            "lines 1 and 2 have changed places",
+        ),
+        (
+            &[1, 2, 3, 2, 4],
+            "journal.jsonl:4",
+            "what follows from line 3 stands in line 5",
+        ),
+        (
+            &[1, 2, 3, 6],
+            "journal.jsonl:4",
+            "it is line 6, and lines 4 to 5 are nowhere",
+        ),
+        (
+            &[1, 2, 4, 5],
+            "journal.jsonl:3",
+            "it is line 4, and line 3 is nowhere",
+        ),
+        (
+            &[1, 2, 3, 2],
+            "journal.jsonl:4",
+            "it is line 2, and what follows from line 3 is nowhere",
+        ),
+    ];
+    for (order, place, words) in cases {
+        let (at, what) = told(order);
+        assert!(
+            at == place && what.contains(words),
+            "{order:?}: {at}: {what}"
+        );
+    }
+}
+
+#[test]
+fn swapped_lines_whose_numbers_were_put_right_are_out_of_order_still() {
+    let place = Place::with_notes(5);
+    let whole = String::from_utf8(place.journal()).unwrap();
+    let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+    lines.swap(2, 3);
+    lines[2] = lines[2].replace("\"seq\":3", "\"seq\":2");
+    lines[3] = lines[3].replace("\"seq\":2", "\"seq\":3");
+    place.write_journal((lines.join("\n") + "\n").as_bytes());
+    let one = verify_folder(&place.run).unwrap().findings.remove(0);
+    assert_eq!(one.place, "journal.jsonl:3");
+    assert_eq!(
+        one.what,
+        "out of order: what follows from line 2 stands in line 4"
+    );
+}
+
+#[test]
+fn a_line_that_was_changed_is_not_said_to_be_out_of_order() {
+    let place = Place::with_notes(4);
+    let changed = String::from_utf8(place.journal()).unwrap();
+    place.write_journal(changed.replace("note 1", "note X").as_bytes());
+    let one = verify_folder(&place.run).unwrap().findings.remove(0);
+    assert!(!one.what.contains("out of order"), "{}", one.what);
+    assert!(
+        one.what.contains("one of the two was changed"),
+        "{}",
+        one.what
+    );
+}

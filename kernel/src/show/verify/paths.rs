@@ -9,6 +9,7 @@ use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
+use crate::publish;
 
 /// What is to be checked.
 #[derive(Default)]
@@ -102,8 +103,19 @@ impl Subjects {
             return Ok(());
         };
         let folder = project.notebooks_of(&started.run);
-        if folder.join(SealFolder::NAME).is_dir() {
-            return self.add_folder(&folder, false);
+        // What was signed over them may have been taken away; the record keeps a copy.
+        let is_signed = folder.join(SealFolder::NAME).is_dir() || publish::kept(record)?.is_some();
+        if folder.is_dir() && is_signed {
+            let before = self.notebooks.len();
+            self.add_folder(&folder, false)?;
+            // All of them may have been taken away.
+            if self.notebooks.len() == before && folder.join(SealFolder::NAME).is_dir() {
+                self.notebooks.push(Notebooks {
+                    of: Some(record.clone()),
+                    ..Notebooks::whole(&folder)
+                });
+            }
+            return Ok(());
         }
         if folder.is_dir() {
             self.left_out.push(folder);
@@ -287,6 +299,14 @@ impl Notebooks {
             .and_then(of_project)
             .or_else(|| of_project(around.as_ref()?));
         Ok(found.filter(|folder| folder.journal_path().is_file()))
+    }
+
+    /// Returns whether this is the folder in which the run of the notebooks has left them in its project.
+    pub(super) fn is_of_run(&self) -> Result<bool, Failure> {
+        let (project, run) = (self.project_around(), self.run()?);
+        let path = std::path::absolute(&self.folder).ok();
+        let name = path.as_ref().and_then(|path| path.file_name()?.to_str());
+        Ok(project.is_some() && run.is_some() && run.as_deref() == name)
     }
 
     /// Returns the project of whose folder for notebooks this one is.

@@ -1,10 +1,11 @@
 //! `verify` of a record.
 
 use code_deploy_record::{
-    Approved, FindingKind, RunFolder, SealFolder, SealReport, SignedStatement, Trust, VerifyReport,
-    verify_folder_with,
+    Approved, FindingKind, OUTPUTS_NOTE, RunFolder, SealFolder, SealReport, SignedStatement, Trust,
+    VerifyReport, verify_folder_with,
 };
 
+use super::foreign::listed;
 use super::over::{Over, over};
 use super::{Checked, Kind, Record, Row};
 use crate::face::Face;
@@ -41,18 +42,9 @@ pub(super) fn check(
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
-    if let Some(signed) = publish::kept(record)? {
-        let over = over(record, &signed, &report)?;
-        if let (Over::Earlier(events), false) = (&over, report.sealed) {
-            face.text(&format!(
-                "{name}: the statement that is kept with it was signed over its first {events} events"
-            ));
-        }
-        for (kind, file, what) in judge_signed(record, &signed, &over, &report) {
-            checked
-                .rows
-                .push(row(kind, format!("{}/{file}", SealFolder::NAME), what));
-        }
+    for (kind, file, what) in statement(record, &name, &report, face)? {
+        let place = format!("{}/{file}", SealFolder::NAME);
+        checked.rows.push(row(kind, place, what));
     }
     checked.records.push(Record {
         path: record.path().to_owned(),
@@ -67,14 +59,59 @@ pub(super) fn check(
     Ok(())
 }
 
+/// The statement over the notebooks, in the folder of the seal.
+const STATEMENT: &str = "statement.json";
+
+/// What does not hold of a file in the folder of the seal.
+type OfFile = (Kind, &'static str, String);
+
+/// Checks the statement that is kept with a record.
+fn statement(
+    record: &RunFolder,
+    name: &str,
+    report: &VerifyReport,
+    face: &dyn Face,
+) -> Result<Vec<OfFile>, Failure> {
+    let Some(signed) = publish::kept(record)? else {
+        let missing = statement_not_here(record, report);
+        if missing.is_none() && report.sealed && !report.seal.keys.is_empty() {
+            face.text(&format!(
+                "{name}: no statement over its notebooks is kept with it: `code-deploy notebooks` signs one"
+            ));
+        }
+        return Ok(missing.into_iter().collect());
+    };
+    let over = over(record, &signed, report)?;
+    if let (Over::Earlier(events), false) = (&over, report.sealed) {
+        face.text(&format!(
+            "{name}: the statement that is kept with it was signed over its first {events} events"
+        ));
+    }
+    let mut rows = judge_signed(record, &signed, &over, report);
+    if !record.seal().path().join(OUTPUTS_NOTE).exists() {
+        let what = "not here: the signed root over the outputs of the notebooks".to_owned();
+        rows.push((Kind::NotHere, OUTPUTS_NOTE, what));
+    }
+    Ok(rows)
+}
+
+/// Says that a statement is not here beside which something of it stands: nothing writes that without it.
+fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFile> {
+    let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
+    let is_here = |name: &&str| record.seal().path().join(name).exists();
+    let beside = beside.find(is_here).filter(|_| report.sealed)?;
+    let what = format!("not here: the statement over the notebooks of the run; {beside} is");
+    Some((Kind::NotHere, STATEMENT, what))
+}
+
 /// Says what does not hold of the statement that is kept with a record.
 fn judge_signed(
     record: &RunFolder,
     signed: &SignedStatement,
     over: &Over,
     report: &VerifyReport,
-) -> Vec<(Kind, &'static str, String)> {
-    const STATEMENT: &str = "statement.json";
+) -> Vec<OfFile> {
+    const CHANGED: &str = "changed: not what the signed statement gives";
     let Some(keys) = over.keys(report) else {
         return Vec::new();
     };
@@ -101,9 +138,11 @@ fn judge_signed(
     rows.extend(broken.map(|(file, what)| (Kind::Signature, file, what.to_owned())));
     for (file, content) in signed.files(keys) {
         let found = std::fs::read(record.seal().path().join(file));
-        if !found.is_ok_and(|found| found == content) {
-            let what = "changed: not what the signed statement gives".to_owned();
-            rows.push((Kind::Different, file, what));
+        let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        if found.as_ref().is_err_and(is_gone) {
+            rows.push((Kind::NotHere, file, "not here".to_owned()));
+        } else if !found.is_ok_and(|found| found == content) {
+            rows.push((Kind::Different, file, CHANGED.to_owned()));
         }
     }
     rows
@@ -131,6 +170,12 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         report.samples,
         signed(report)
     ));
+    if !report.not_part.is_empty() {
+        face.text(&format!(
+            "{name}: not part of the record, and not checked: {}",
+            listed(&report.not_part)
+        ));
+    }
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -147,7 +192,7 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
             "sealed": report.sealed, "broken_at": report.broken, "head": report.head, "findings": findings,
             "tree": report.seal.tree, "checkpoints": report.seal.checkpoints,
             "signed_events": report.seal.covered, "keys": keys, "witnesses": witnesses,
-            "self_asserted": report.seal.is_self_asserted(),
+            "self_asserted": report.seal.is_self_asserted(), "not_part": report.not_part,
         }),
     );
 }

@@ -1,6 +1,7 @@
 //! Damage of every kind, done to a sealed record and to the notebooks made from it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod forged;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -116,8 +117,8 @@ impl Stage {
         }
         let arguments = VerifyArgs {
             paths: paths.to_vec(),
-            notebooks: None,
             key: files,
+            ..VerifyArgs::default()
         };
         verify(None, &arguments, &Blind)
     }
@@ -348,7 +349,12 @@ fn an_edited_output_a_moved_and_a_removed_cell_are_named_with_their_cell() {
         let rows = stage.notebook_rows(&given, PAGE);
         let row = rows.iter().find(|row| row.kind == Kind::Different).unwrap();
         assert!(row.place.starts_with(&format!("{PAGE}#")), "{}", row.place);
-        assert_eq!(row.what, what);
+        assert!(
+            row.what.starts_with(&format!("{what} (cell ")),
+            "{}",
+            row.what
+        );
+        assert!(row.what.contains(", under \""), "{}", row.what);
         assert_eq!(exit(stage.verify(&[], &stage.both())), 10, "{what}");
         std::fs::write(&path, &whole).unwrap();
     }

@@ -204,3 +204,48 @@ fn a_folder_without_record_and_notebooks_is_told_with_what_to_name() {
     ];
     place.run(&["verify", "none"]).refused(1, "CD0303", &words);
 }
+
+#[test]
+fn a_record_is_held_against_a_checkpoint_that_was_kept_of_it() {
+    let place = verified();
+    let listed = place.run(&["--json", "record", "checkpoints", "--run", "record"]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    let values: Vec<serde_json::Value> = listed
+        .out
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| line.get("checkpoint").cloned())
+        .collect();
+    let [first, .., last] = values.as_slice() else {
+        panic!("{listed:?}");
+    };
+    assert!(first["consistency"].is_null(), "{first}");
+    assert_eq!(last["consistency"]["holds"], true, "{last}");
+    let told = place.run(&["record", "checkpoints", "--run", "record"]);
+    for words in [
+        "the end of phase 01",
+        "the end of the record",
+        "proved, from",
+    ] {
+        assert!(told.out.contains(words), "{words}: {told:?}");
+    }
+    let file = first["file"].as_str().unwrap();
+    fs::copy(
+        place.path().join("record").join(file),
+        place.path().join("kept"),
+    )
+    .unwrap();
+    let held = ["verify", "record", "--checkpoint", "kept"];
+    let said = place.run(&held);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let size = &first["size"];
+    let words = format!("is an extension of the checkpoint of size {size} in kept");
+    assert!(said.out.contains(&words), "{said:?}");
+    let kept = fs::read_to_string(place.path().join("kept")).unwrap();
+    place.write(
+        "kept",
+        kept.replacen("code-deploy/", "code-deploy/other-", 1),
+    );
+    let words = ["kept is a checkpoint of code-deploy/other-"];
+    place.run(&held).refused(2, "CD0001", &words);
+}

@@ -26,14 +26,18 @@ impl Face for Told {
 }
 
 /// Verifies paths; returns the exit code, what was said, and the failure's lines.
-fn told(paths: &[PathBuf]) -> (u8, String) {
-    let face = Told::default();
+pub(super) fn told(paths: &[PathBuf]) -> (u8, String) {
     let arguments = VerifyArgs {
         paths: paths.to_vec(),
-        notebooks: None,
-        key: Vec::new(),
+        ..VerifyArgs::default()
     };
-    let result = verify(None, &arguments, &face);
+    told_of(None, &arguments)
+}
+
+/// Verifies what is named; returns as [`told`] does.
+pub(super) fn told_of(project: Option<&Project>, arguments: &VerifyArgs) -> (u8, String) {
+    let face = Told::default();
+    let result = verify(project, arguments, &face);
     let mut said = face.0.into_inner().unwrap();
     if let Err(failure) = &result {
         said.extend(failure.lines());
@@ -254,7 +258,10 @@ fn a_record_that_is_named_counts_before_the_one_that_came_with_the_notebooks() {
 }
 
 /// Writes the first lines of the stage's record into a new one, which goes on being written.
-fn unfinished(stage: &Stage, lines: usize) -> (RunFolder, code_deploy_record::JournalWriter) {
+pub(super) fn unfinished(
+    stage: &Stage,
+    lines: usize,
+) -> (RunFolder, code_deploy_record::JournalWriter) {
     let runs = RunsFolder::of_project(&stage.folder.path().join("other"));
     let id = stage.record.started().unwrap().run;
     let begun = runs.create_run(&id).unwrap();

@@ -1,0 +1,216 @@
+//! That a record only grew: its checkpoints one after the other, and one that was kept elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::{
+    Checkpoint, Digest, Error, Event, EventBody, PublicKeys, Result, RunFolder, SealFolder,
+    TreeHead, consistency_proof, is_consistent, origin, root_of,
+};
+
+/// A checkpoint in the folder of a record, and how it stands to the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptCheckpoint {
+    /// Its file, relative to the run's folder.
+    pub file: String,
+    /// The checkpoint, or why its file is none.
+    pub checkpoint: std::result::Result<Checkpoint, String>,
+    /// The last event that it covers; nothing where no line of the journal ends at its size.
+    pub last: Option<Event>,
+    /// Whether it is signed by the key that the journal names before its end.
+    pub is_signed: bool,
+    /// Whether it is one of this run, with the root of the journal at its size.
+    pub is_of_journal: bool,
+    /// How it follows from the one before; nothing for the first.
+    pub extension: Option<Extension>,
+}
+
+/// That a tree only grew from one size to another, with the proof of RFC 6962 (section 2.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// The tree before.
+    pub from: TreeHead,
+    /// The hashes of the proof; none also where the journal is too short to make one.
+    pub proof: Vec<Digest>,
+    /// Whether the proof shows that the tree only grew.
+    pub holds: bool,
+}
+
+/// How a record stands to a checkpoint of it that was kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Against {
+    /// It goes on from there: the first leaves are those that were signed.
+    Extension {
+        /// The tree as it is here.
+        here: TreeHead,
+        /// The proof that it only grew from the checkpoint's.
+        proof: Vec<Digest>,
+    },
+    /// It has fewer leaves.
+    Shorter {
+        /// How many.
+        here: u64,
+    },
+    /// Its first leaves are others.
+    Other {
+        /// The root over them.
+        root: Digest,
+    },
+    /// Its journal cannot be followed so far.
+    Unread {
+        /// The line, counted from 1, from which on it cannot be followed.
+        line: u64,
+    },
+}
+
+impl Extension {
+    fn between(leaves: &[Digest], from: TreeHead, to: &TreeHead) -> Self {
+        let proof = proof_between(leaves, from.size, to.size);
+        let holds = proof
+            .as_ref()
+            .is_some_and(|proof| is_consistent(&from, to, proof));
+        Self {
+            from,
+            proof: proof.unwrap_or_default(),
+            holds,
+        }
+    }
+}
+
+/// Returns the first `size` leaves; nothing where there are not so many.
+fn first(leaves: &[Digest], size: u64) -> Option<&[Digest]> {
+    leaves.get(..usize::try_from(size).ok()?)
+}
+
+fn proof_between(leaves: &[Digest], from: u64, to: u64) -> Option<Vec<Digest>> {
+    consistency_proof(first(leaves, to)?, usize::try_from(from).ok()?)
+}
+
+/// Holds a record against a checkpoint of it, as far as its journal can be followed: the root over its
+/// first leaves is made anew, and so is the proof that it only grew since. Whose checkpoint it is, and
+/// who signed it, is not looked at.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn hold(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Against> {
+    let mut reader = run.events()?.keeping_leaves();
+    let broken = loop {
+        match reader.next_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => break None,
+            Err(Error::Broken { line, .. }) => break Some(line),
+            Err(error) => return Err(error),
+        }
+    };
+    let (before, here) = (checkpoint.head, reader.tree());
+    let Some(leaves) = first(reader.leaves(), before.size) else {
+        return Ok(match broken {
+            Some(line) => Against::Unread { line },
+            None => Against::Shorter { here: here.size },
+        });
+    };
+    let root = root_of(leaves);
+    let extension = Extension::between(reader.leaves(), before, &here);
+    Ok(match extension {
+        Extension {
+            proof, holds: true, ..
+        } if root == before.root => Against::Extension { here, proof },
+        _ => Against::Other { root },
+    })
+}
+
+/// Returns the checkpoints in the folder of a record, smallest first, each with the proof that it
+/// extends the one before.
+///
+/// # Errors
+/// [`Error::Broken`] when a line of the journal does not verify; [`Error::Io`].
+pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
+    let mut notes = Vec::new();
+    for path in run.seal().checkpoints()? {
+        let note = read(run, &path)?.parse::<Checkpoint>();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let file = format!("{}/{name}", SealFolder::NAME);
+        notes.push((file, note.map_err(|error| error.to_string())));
+    }
+    let read = notes.iter().filter_map(|(_, note)| note.as_ref().ok());
+    let sizes: BTreeSet<u64> = read.map(|note| note.head.size).collect();
+    let journal = Journal::read(run, &sizes)?;
+    let mut before: Option<TreeHead> = None;
+    let kept = notes.into_iter().map(|(file, note)| {
+        let head = note.as_ref().ok().map(|note| note.head);
+        let kept = journal.judge(file, note, before);
+        before = head.or(before);
+        kept
+    });
+    Ok(kept.collect())
+}
+
+fn read(run: &RunFolder, path: &Path) -> Result<String> {
+    let mut note = Vec::new();
+    let opened = run.disk().read(path);
+    let read = opened.and_then(|mut file| file.read_to_end(&mut note));
+    read.map_err(Error::io("read", path))?;
+    Ok(String::from_utf8_lossy(&note).into_owned())
+}
+
+/// What of a journal checkpoints are held against.
+#[derive(Default)]
+struct Journal {
+    origin: Option<String>,
+    leaves: Vec<Digest>,
+    /// The events that end at the sizes that were asked for, and the trees there.
+    reached: BTreeMap<u64, (Event, TreeHead)>,
+    /// The keys that the journal names, each with the size from which on it seals.
+    keys: Vec<(u64, PublicKeys)>,
+}
+
+impl Journal {
+    fn read(run: &RunFolder, sizes: &BTreeSet<u64>) -> Result<Self> {
+        let mut journal = Self::default();
+        let mut reader = run.events()?.keeping_leaves();
+        while let Some(event) = reader.next_event()? {
+            let size = reader.leaves().len() as u64;
+            match &event.body {
+                EventBody::RunStarted(started) => journal.origin = Some(origin(started)),
+                EventBody::KeyNamed(keys) => journal.keys.push((size, (**keys).clone())),
+                _ => {}
+            }
+            if sizes.contains(&size) {
+                journal.reached.insert(size, (event, reader.tree()));
+            }
+        }
+        journal.leaves = reader.leaves().to_vec();
+        Ok(journal)
+    }
+
+    fn judge(
+        &self,
+        file: String,
+        note: std::result::Result<Checkpoint, String>,
+        before: Option<TreeHead>,
+    ) -> KeptCheckpoint {
+        let Ok(checkpoint) = &note else {
+            return KeptCheckpoint {
+                file,
+                checkpoint: note,
+                last: None,
+                is_signed: false,
+                is_of_journal: false,
+                extension: None,
+            };
+        };
+        let head = checkpoint.head;
+        let keys = self.keys.iter().rfind(|(from, _)| *from <= head.size);
+        let reached = self.reached.get(&head.size);
+        let is_own = self.origin.as_ref() == Some(&checkpoint.origin);
+        KeptCheckpoint {
+            file,
+            last: reached.map(|(event, _)| event.clone()),
+            is_signed: keys.is_some_and(|(_, keys)| checkpoint.is_signed_by(&keys.ed25519())),
+            is_of_journal: is_own && reached.is_some_and(|(_, tree)| *tree == head),
+            extension: before.map(|from| Extension::between(&self.leaves, from, &head)),
+            checkpoint: note,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! `verify` of notebooks that their record does not show: against what was signed over them, or what they
+//! carry themselves.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use code_deploy_notebook_gen::{self as notebook_gen, OutputCheck};
+use code_deploy_record::{Digest, PublicKey, SealFolder, SignedStatement, Trust};
+use serde_json::Value;
+
+use super::foreign::foreign;
+use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs};
+use super::{Kind, Row};
+use crate::face::Face;
+use crate::failure::Failure;
+use crate::publish;
+
+/// Why notebooks are not held against what their record gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why {
+    /// It is not here.
+    NotHere,
+    /// It is not what was written: what it would give now says nothing of the notebooks.
+    Damaged,
+    /// They were signed over so many events at its beginning, and the run went on.
+    Earlier {
+        events: u64,
+        /// Whether the run has come to its end since.
+        is_ended: bool,
+    },
+}
+
+impl Why {
+    /// Says what was not checked of files that are as they were signed.
+    fn of_signed(self) -> String {
+        match self {
+            Self::NotHere => {
+                "Their record is not here: that they follow from it was not checked".to_owned()
+            }
+            Self::Damaged => {
+                "Their record is not what was written, or not all of it is here: that they follow from it was not \
+                 checked"
+                    .to_owned()
+            }
+            Self::Earlier { events, .. } => format!(
+                "They are of the first {events} events of their run, which went on then: that they \
+                 follow from these was not checked"
+            ),
+        }
+    }
+
+    /// Says why a notebook is not compared with what its record gives.
+    fn of_one(self) -> &'static str {
+        match self {
+            Self::NotHere => "its record is not here",
+            Self::Damaged => "its record is not what was written, or not all of it is here",
+            Self::Earlier { .. } => "its run went on",
+        }
+    }
+}
+
+/// Checks notebooks that their record does not show: against the list of files that was signed, where
+/// it stands beside them, otherwise by what they carry themselves, each output against its leaf and the
+/// signature over the root against the keys that are given.
+pub(super) fn alone(
+    notebooks: &Notebooks,
+    why: Why,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    if let Some(signed) = publish::read_signed(&notebooks.seal())? {
+        let mut rows = as_listed(notebooks, &signed, why, trust, face)?;
+        if let Why::Earlier {
+            events,
+            is_ended: true,
+        } = why
+        {
+            let what = format!("not here: what is here was signed over the first {events} events");
+            let place = Path::new("the notebooks of the whole run");
+            rows.push(notebooks.row(Kind::NotHere, place, None, what));
+        }
+        return Ok(rows);
+    }
+    let names = match &notebooks.only {
+        Some(name) => vec![name.clone()],
+        None => crate::pages::others(&[], &notebooks.folder)?,
+    };
+    let mut rows = Vec::new();
+    if notebooks.only.is_none() {
+        let known = names.iter().map(PathBuf::as_path);
+        let known: BTreeSet<&Path> = known.collect();
+        rows.extend(foreign(notebooks, &known, false, face)?);
+    }
+    for path in names
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "ipynb"))
+    {
+        let file = notebooks.folder.join(path);
+        let content = std::fs::read(&file).map_err(code_deploy_record::Error::io("read", &file))?;
+        rows.extend(one_alone(notebooks, path, &content, why, trust, face));
+    }
+    Ok(rows)
+}
+
+/// Says that nobody who was named stands for signed notebooks whose record is not here.
+pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<String>, Failure> {
+    let signed = publish::read_signed(&notebooks.seal())?;
+    let key = signed.and_then(|signed| signed.signer().ok());
+    Ok(key.filter(|_| trust.keys.is_empty()).map(|key| {
+        format!(
+            "{} is self-asserted: whoever holds key {} could have made all of it. Give the public key of who should \
+             have signed with `--key`.",
+            notebooks.folder.display(),
+            key.name()
+        )
+    }))
+}
+
+/// Holds files against the list that was signed.
+fn as_listed(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    why: Why,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let listed = publish::listed(signed);
+    let key = signed.signer();
+    let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
+    let there = match &notebooks.only {
+        Some(only) => vec![only.clone()],
+        None => crate::pages::others(&[], &notebooks.folder)?,
+    };
+    let not_listed = there.iter().filter(|path| !listed.contains_key(*path));
+    let mut rows: Vec<Row> = not_listed
+        .map(|path| {
+            notebooks.row(
+                Kind::Different,
+                path,
+                None,
+                "nothing of this name was signed",
+            )
+        })
+        .collect();
+    let mut same = 0;
+    for (path, digest) in listed.iter().filter(|(path, _)| meant(path)) {
+        let file = notebooks.folder.join(path);
+        match std::fs::read(&file) {
+            Ok(found) if Digest::of(&found).to_string() == *digest => {
+                same += 1;
+                let key = key.as_ref().ok();
+                rows.extend(key.and_then(|key| signed_by_another(notebooks, path, &found, key)));
+            }
+            Ok(found) => {
+                rows.push(notebooks.row(Kind::Different, path, None, NOT_AS_SIGNED));
+                let notebook = serde_json::from_slice(&found).ok();
+                rows.extend(notebook.map_or_else(Vec::new, |one| outputs(notebooks, path, &one)));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
+            }
+            Err(error) => return Err(code_deploy_record::Error::io("read", &file)(error).into()),
+        }
+    }
+    if let (Ok(key), None) = (&key, &notebooks.only) {
+        rows.extend(not_as_beside(notebooks, signed, key));
+    }
+    if notebooks.only.is_none() {
+        let beside = publish::beside_names();
+        let known = listed.keys().chain(&beside).map(PathBuf::as_path);
+        let known: BTreeSet<&Path> = known.collect();
+        rows.extend(foreign(notebooks, &known, true, face)?);
+    }
+    let by = match key {
+        Ok(key) if trust.keys.is_empty() => {
+            format!(
+                "what {} signed, whose key was not given (`--key`)",
+                key.name()
+            )
+        }
+        Ok(key) if trust.knows(&key) => format!("what {} signed", key.name()),
+        Ok(key) => {
+            let what = format!("signed by {}, which is none of the given keys", key.name());
+            let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
+            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            return Ok(rows);
+        }
+        Err((name, what)) => {
+            let place = Path::new(SealFolder::NAME).join(name);
+            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            return Ok(rows);
+        }
+    };
+    face.text(&format!(
+        "{}: {}, byte for byte, {by}. {}",
+        notebooks.folder.display(),
+        match same {
+            1 => "1 file is".to_owned(),
+            more => format!("{more} files are"),
+        },
+        why.of_signed()
+    ));
+    Ok(rows)
+}
+
+/// Says that the outputs of a notebook are signed with another key than the list that names it.
+fn signed_by_another(
+    notebooks: &Notebooks,
+    path: &Path,
+    content: &[u8],
+    key: &PublicKey,
+) -> Option<Row> {
+    let notebook = serde_json::from_slice(content).ok()?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let note = notebook_gen::check_outputs(&name, &notebook)?.note?;
+    if note.is_signed_by(key) {
+        return None;
+    }
+    let by = note.signers().collect::<Vec<_>>().join(", ");
+    let what = format!(
+        "its outputs are said to be signed by {by}, the list of files by {}",
+        key.name()
+    );
+    Some(notebooks.row(Kind::Signature, path, None, what))
+}
+
+/// Says which of the files that stand beside signed notebooks are not what follows from the list and its key.
+fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKey) -> Vec<Row> {
+    let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
+        let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
+        let is_there = notebooks.folder.join(&place).exists();
+        let (kind, what) = match is_there {
+            true => (Kind::Signature, "it is no P-256 key"),
+            false => (Kind::NotHere, "not here"),
+        };
+        return vec![notebooks.row(kind, &place, None, what)];
+    };
+    let broken = signed.broken(&keys).into_iter().map(|(name, what)| {
+        let place = Path::new(SealFolder::NAME).join(name);
+        notebooks.row(Kind::Signature, &place, None, what)
+    });
+    let beside = publish::beside(&keys, signed).into_iter();
+    let unlike = beside.filter_map(|(path, expected)| {
+        let (kind, what) = match std::fs::read(notebooks.folder.join(&path)) {
+            Ok(found) if found == expected => return None,
+            // Nothing that was signed says what another version wrote there.
+            Ok(_) if path == Path::new(publish::VERIFY_FILE) => (
+                Kind::NotComparable,
+                "not the text that this version writes: do not run commands from it".to_owned(),
+            ),
+            Ok(_) => (
+                Kind::Different,
+                "changed: not what follows from what was signed".to_owned(),
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                (Kind::NotHere, "not here".to_owned())
+            }
+            Err(error) => (Kind::Different, error.to_string()),
+        };
+        Some(notebooks.row(kind, &path, None, what))
+    });
+    broken.chain(unlike).collect()
+}
+
+fn one_alone(
+    notebooks: &Notebooks,
+    path: &Path,
+    content: &[u8],
+    why: Why,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Vec<Row> {
+    let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
+    let Ok(notebook) = serde_json::from_slice::<Value>(content) else {
+        return row(
+            Kind::Different,
+            "changed: it is no notebook any more".to_owned(),
+        );
+    };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let Some(check) = notebook_gen::check_outputs(&name, &notebook) else {
+        let why = why.of_one();
+        let what =
+            format!("nothing of it was checked: {why}, and it carries no proof of its outputs");
+        return row(Kind::Unread, what);
+    };
+    let signed = match signer(&check, trust) {
+        Ok(signed) => signed,
+        Err(what) => return row(Kind::Signature, what),
+    };
+    let (why, proved) = (why.of_one(), check.proved);
+    face.text(&format!(
+        "{}: {proved} outputs are the leaves that they are said to be; {signed}. Its text was not \
+         checked: {why}",
+        notebooks.folder.join(path).display(),
+    ));
+    let what = format!(
+        "only its {proved} outputs were checked, not its text: {why}, nor is what was signed over it"
+    );
+    let mut rows = row(Kind::Unread, what);
+    rows.extend(outputs(notebooks, path, &notebook));
+    rows
+}
+
+/// Says who signed the root over the outputs of a notebook.
+///
+/// # Errors
+/// That it is none of the keys that are given, in words.
+fn signer(check: &OutputCheck, trust: &Trust) -> Result<String, String> {
+    let Some(note) = &check.note else {
+        return match trust.keys.is_empty() {
+            true => Ok("nobody signed their root".to_owned()),
+            false => Err("nobody signed the root of its outputs".to_owned()),
+        };
+    };
+    let by = note.signers().collect::<Vec<_>>().join(", ");
+    if trust.keys.iter().any(|key| note.is_signed_by(key)) {
+        return Ok(format!("their root is signed by {by}"));
+    }
+    if trust.keys.is_empty() {
+        return Ok(format!(
+            "their root is said to be signed by {by}, whose key was not given (`--key`)"
+        ));
+    }
+    Err(format!(
+        "its outputs are signed by {by}, which is none of the given keys"
+    ))
+}

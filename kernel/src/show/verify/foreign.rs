@@ -1,0 +1,93 @@
+//! What lies in a folder of notebooks and is none of what was made or signed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
+
+use super::notebooks::Notebooks;
+use super::{Kind, Row};
+use crate::face::Face;
+use crate::failure::Failure;
+
+/// The folder of the charts beside notebooks.
+const CHARTS: &str = "charts";
+
+/// The most names that are told of what nothing covers.
+const MOST: usize = 20;
+
+/// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
+/// `known`. In a folder that was signed that is a finding; elsewhere, and where a name is hidden as those are
+/// in which Jupyter keeps older states, it is said that nothing covers it. Notebooks and pictures are judged
+/// as such.
+pub(super) fn foreign(
+    notebooks: &Notebooks,
+    known: &BTreeSet<&Path>,
+    is_signed: bool,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let is_project = notebooks.folder.join(RunsFolder::NAME).is_dir();
+    let (mut rows, mut not_covered) = (Vec::new(), Vec::new());
+    for path in entries(notebooks)? {
+        if known.contains(path.as_path()) || is_judged(notebooks, &path) {
+            continue;
+        }
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if is_signed && !is_hidden && !is_project {
+            let what = "nothing of this name is made of the run, or signed";
+            rows.push(notebooks.row(Kind::Different, &path, None, what));
+        } else {
+            not_covered.push(path.display().to_string());
+        }
+    }
+    if !not_covered.is_empty() && !is_project {
+        let folder = notebooks.folder.display();
+        let names = listed(&not_covered);
+        face.text(&format!(
+            "{folder}: not of the run, and not checked: {names}"
+        ));
+    }
+    Ok(rows)
+}
+
+/// Returns names as one line.
+pub(super) fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(MOST).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Returns whether that is looked at elsewhere: notebooks and pictures, the folders in which files are
+/// named by themselves, and an exported record.
+fn is_judged(notebooks: &Notebooks, path: &Path) -> bool {
+    let whole = notebooks.folder.join(path);
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let is_page = matches!(extension, Some("ipynb" | "svg" | "png"));
+    let is_in_seal = path.starts_with(SealFolder::NAME);
+    let is_part = [CHARTS, SealFolder::NAME].map(Path::new).contains(&path) && whole.is_dir();
+    let is_record = path == Path::new(EXPORTED_RECORD) && whole.join(RunFolder::JOURNAL).is_file();
+    is_part || is_record || (is_page && !is_in_seal)
+}
+
+/// Returns what is in the folder, in `charts/` and in `seal/`, as paths within it, in order.
+fn entries(notebooks: &Notebooks) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for part in ["", CHARTS, SealFolder::NAME] {
+        let folder = notebooks.folder.join(part);
+        if !folder.is_dir() {
+            continue;
+        }
+        let failed = |error| code_deploy_record::Error::io("read", &folder)(error);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            found.push(Path::new(part).join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,206 @@
+//! `verify --checkpoint`: records held against checkpoints of them that were kept elsewhere.
+
+use std::path::PathBuf;
+
+use code_deploy_record::{
+    Against, Checkpoint, Digest, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
+};
+
+use super::paths::Subjects;
+use super::{Checked, Kind, Record, Row};
+use crate::commands::VerifyArgs;
+use crate::face::Face;
+use crate::failure::Failure;
+use crate::project::Project;
+
+/// A checkpoint that was given.
+pub(super) struct Kept {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+}
+
+/// Reads the checkpoints that are given.
+///
+/// # Errors
+/// When a file cannot be read or holds none.
+pub(super) fn read(arguments: &VerifyArgs) -> Result<Vec<Kept>, Failure> {
+    let read = arguments.checkpoint.iter().map(|path| {
+        let next = "Give a checkpoint as it stands in `seal/` of a run's record: a signed note with size \
+                    and root of the tree.";
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
+        })?;
+        let checkpoint = text
+            .parse::<Checkpoint>()
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))?;
+        let path = path.clone();
+        Ok::<_, Failure>(Kept { path, checkpoint })
+    });
+    read.collect()
+}
+
+/// Refuses checkpoints of runs none of whose records is verified. A record that does not say of which run it
+/// is has other findings.
+///
+/// # Errors
+/// When there is such a checkpoint.
+pub(super) fn refuse_others(
+    kept: &[Kept],
+    project: Option<&Project>,
+    subjects: &Subjects,
+) -> Result<(), Failure> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let mut records = subjects.records.clone();
+    for notebooks in &subjects.notebooks {
+        records.extend(notebooks.record(project, subjects)?);
+    }
+    let origins: Vec<Option<String>> = records.iter().map(origin_of).collect();
+    let is_known = |kept: &&Kept| {
+        let own = &kept.checkpoint.origin;
+        origins
+            .iter()
+            .any(|one| one.as_ref().is_none_or(|one| one == own))
+    };
+    let Some(other) = kept.iter().find(|kept| !is_known(kept)) else {
+        return Ok(());
+    };
+    let mut here: Vec<String> = origins.into_iter().flatten().collect();
+    here.sort();
+    here.dedup();
+    let here = match here.as_slice() {
+        [] => "no record is verified".to_owned(),
+        origins => format!("what is verified is of {}", origins.join(", ")),
+    };
+    let what = format!(
+        "{} is a checkpoint of {}, and {here}",
+        other.path.display(),
+        other.checkpoint.origin
+    );
+    let next = "Name the run that the checkpoint is of, or the folder of its record, beside `--checkpoint`. The \
+                first line of a record's checkpoint ends with the run.";
+    Err(Failure::usage(what, next))
+}
+
+fn origin_of(record: &RunFolder) -> Option<String> {
+    record.started().ok().map(|started| origin(&started))
+}
+
+/// Holds the records that were checked against the checkpoints of them.
+pub(super) fn hold_all(
+    kept: &[Kept],
+    trust: &Trust,
+    face: &dyn Face,
+    checked: &mut Checked,
+) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for kept in kept {
+        let mut is_held = false;
+        for record in &checked.records {
+            let folder = RunFolder::at(&record.path)?;
+            if origin_of(&folder).as_ref() == Some(&kept.checkpoint.origin) {
+                rows.extend(hold_one(kept, record, &folder, trust, face)?);
+                is_held = true;
+            }
+        }
+        if !is_held {
+            face.text(&format!(
+                "{}: no record here says that it is of {}, so that none was held against it",
+                kept.path.display(),
+                kept.checkpoint.origin
+            ));
+        }
+    }
+    checked.rows.extend(rows);
+    Ok(())
+}
+
+fn hold_one(
+    kept: &Kept,
+    record: &Record,
+    folder: &RunFolder,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let (file, name) = (kept.path.display(), record.path.display().to_string());
+    let row = |kind, what: String| Row {
+        kind,
+        record: name.clone(),
+        place: RunFolder::JOURNAL.to_owned(),
+        what,
+    };
+    let mut rows = Vec::new();
+    if let Some(what) = unsigned(kept, &record.report, trust) {
+        rows.push(row(Kind::Signature, format!("held against {file}: {what}")));
+    }
+    let TreeHead { size, root } = kept.checkpoint.head;
+    match hold(folder, &kept.checkpoint)? {
+        Against::Extension { here, proof } => {
+            let signed = rows.is_empty();
+            tell(face, kept, &name, signed, &here, &proof);
+        }
+        Against::Shorter { here } => rows.push(row(
+            Kind::Different,
+            format!(
+                "cut at its end: {file}, kept elsewhere, was signed over {size} lines and files, and {here} \
+                 are here"
+            ),
+        )),
+        Against::Other { root: found } => rows.push(row(
+            Kind::Different,
+            format!(
+                "changed, or written anew: the root over the first {size} lines and files is {}, and {file}, \
+                 kept elsewhere, has {}",
+                found.short(),
+                root.short()
+            ),
+        )),
+        Against::Unread { line } => rows.push(row(
+            Kind::Unread,
+            format!(
+                "it cannot be followed from line {line} on, so that it was not held against {file}, which is \
+                 over {size} lines and files"
+            ),
+        )),
+    }
+    Ok(rows)
+}
+
+/// Says why the signature of a checkpoint does not count: it is neither of a key that the journal names nor
+/// of one that was given.
+fn unsigned(kept: &Kept, report: &VerifyReport, trust: &Trust) -> Option<String> {
+    let named = report.seal.keys.iter().map(|(_, keys)| keys.ed25519());
+    let mut keys = named.chain(trust.keys.iter().cloned());
+    if keys.any(|key| kept.checkpoint.is_signed_by(&key)) {
+        return None;
+    }
+    let by: Vec<_> = kept.checkpoint.signers().collect();
+    let by = by.join(", ");
+    Some(format!(
+        "that checkpoint is signed by {by}, which is no key that the journal names or that was given"
+    ))
+}
+
+fn tell(face: &dyn Face, kept: &Kept, name: &str, signed: bool, here: &TreeHead, proof: &[Digest]) {
+    let size = kept.checkpoint.head.size;
+    let value = serde_json::json!({
+        "run": name, "checkpoint": kept.path.display().to_string(), "signature_holds": signed,
+        "from": { "size": size, "root": kept.checkpoint.head.root.to_base64() },
+        "to": { "size": here.size, "root": here.root.to_base64() },
+        "proof": proof.iter().map(Digest::to_base64).collect::<Vec<_>>(),
+    });
+    if face.value("extension", &value) {
+        return;
+    }
+    let hashes = match proof.len() {
+        1 => "1 hash".to_owned(),
+        more => format!("{more} hashes"),
+    };
+    face.text(&format!(
+        "{name} is an extension of the checkpoint of size {size} in {}: the root over its first {size} lines \
+         and files is the one that was signed, and a proof of {hashes} shows that it only grew to {}.",
+        kept.path.display(),
+        here.size
+    ));
+}

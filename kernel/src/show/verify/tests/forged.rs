@@ -1,0 +1,240 @@
+//! What somebody who forges a finished record does beside changing a byte of it.
+
+use code_deploy_record::{Checkpoint, RunId};
+
+use super::told::{told, told_of, unfinished};
+use super::*;
+
+/// The stage's run in a project that has its notebooks where a run leaves them.
+fn left(stage: &Stage) -> (Project, PathBuf) {
+    let project = Project {
+        file: stage.folder.path().join("deploy.yaml"),
+        folder: stage.folder.path().to_owned(),
+    };
+    let left = project.notebooks_of(&run_of(stage));
+    std::fs::create_dir(stage.folder.path().join("deployments")).unwrap();
+    std::fs::rename(stage.pages(), &left).unwrap();
+    (project, left)
+}
+
+fn run_of(stage: &Stage) -> RunId {
+    stage.record.started().unwrap().run
+}
+
+#[test]
+fn a_file_that_was_put_into_a_folder_of_a_record_is_named() {
+    let stage = Stage::new(1);
+    let record = stage.record.path().to_owned();
+    for name in [
+        "approval.txt",
+        "samples/approval.txt",
+        "evidence/approval.txt",
+        "seal/approval.txt",
+    ] {
+        std::fs::write(record.join(name), "go").unwrap();
+        let (code, said) = told(std::slice::from_ref(&record));
+        assert!(code == 10 && said.contains(name), "{name}: {said}");
+        assert!(said.contains("CD0301"), "{said}");
+        std::fs::remove_file(record.join(name)).unwrap();
+    }
+    assert_eq!(told(&[record]).0, 0);
+}
+
+#[test]
+fn what_a_client_last_said_of_itself_is_told_to_be_no_part_of_the_record() {
+    let stage = Stage::new(1);
+    let status = stage.record.samples_path().join("client-1.status.json");
+    assert!(status.is_file());
+    std::fs::write(&status, "{\"sent\":1,\"failed\":0}").unwrap();
+    let (code, said) = told(&[stage.record.path().to_owned()]);
+    assert_eq!(code, 0, "{said}");
+    let listed = said
+        .lines()
+        .find(|line| line.contains("not part of the record"));
+    let listed = listed.unwrap();
+    assert!(listed.contains("samples/client-1.status.json"), "{listed}");
+}
+
+#[test]
+fn a_file_that_was_put_beside_signed_notebooks_is_named() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let all = VerifyArgs::default();
+    for name in ["approval.pdf", "charts/more.txt", "seal/approval.sig"] {
+        std::fs::write(left.join(name), "go").unwrap();
+        let (code, said) = told_of(Some(&project), &all);
+        assert!(code == 10 && said.contains(name), "{name}: {said}");
+        // Without their record, too.
+        let moved = stage.folder.path().join("moved");
+        std::fs::rename(&left, &moved).unwrap();
+        let (code, said) = told(std::slice::from_ref(&moved));
+        assert!(code == 10 && said.contains(name), "{name}: {said}");
+        std::fs::rename(&moved, &left).unwrap();
+        std::fs::remove_file(left.join(name)).unwrap();
+    }
+    std::fs::write(left.join(".approval"), "go").unwrap();
+    let (code, said) = told_of(Some(&project), &all);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("not of the run, and not checked: .approval"),
+        "{said}"
+    );
+}
+
+#[test]
+fn seals_that_were_taken_away_are_not_here() {
+    let stage = Stage::new(1);
+    let record = stage.record.path().to_owned();
+    let seal = stage.record.seal();
+    let first = seal.checkpoints().unwrap().remove(0);
+    let files = ["statement.json", "outputs.note", "p256.pem"].map(|name| seal.path().join(name));
+    for path in std::iter::once(first).chain(files) {
+        let content = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (code, said) = told(std::slice::from_ref(&record));
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(code == 13 && said.contains(&*name), "{name}: {said}");
+        std::fs::write(&path, content).unwrap();
+    }
+    let all = seal.checkpoints().unwrap();
+    std::fs::remove_dir_all(seal.path()).unwrap();
+    let (code, said) = told(&[record]);
+    assert!(code == 13 && said.contains("CD0308"), "{said}");
+    for path in all {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(said.contains(&name), "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_seal_of_a_runs_own_notebooks_that_was_taken_away_is_not_here() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let run = VerifyArgs {
+        paths: vec![run_of(&stage).as_str().into()],
+        ..VerifyArgs::default()
+    };
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    for arguments in [&VerifyArgs::default(), &run] {
+        let (code, said) = told_of(Some(&project), arguments);
+        assert_eq!(code, 13, "{said}");
+        assert!(
+            said.contains("what was signed over these notebooks"),
+            "{said}"
+        );
+    }
+    let page = left.join(PAGE);
+    let text = std::fs::read_to_string(&page).unwrap();
+    std::fs::write(&page, text.replacen("canary", "Canary", 1)).unwrap();
+    assert_eq!(told_of(Some(&project), &run).0, 10);
+}
+
+#[test]
+fn lines_that_have_changed_places_are_told_with_their_numbers() {
+    let stage = Stage::new(1);
+    let journal = stage.record.journal_path();
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.swap(299, 300);
+    std::fs::write(&journal, lines.join("\n") + "\n").unwrap();
+    let (code, said) = told(&[stage.record.path().to_owned()]);
+    assert_eq!(code, 10, "{said}");
+    assert!(said.contains("journal.jsonl:300"), "{said}");
+    assert!(
+        said.contains("lines 300 and 301 have changed places"),
+        "{said}"
+    );
+}
+
+/// Writes a checkpoint to a file that was kept elsewhere, and verifies a record against it.
+fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, String) {
+    let file = stage.folder.path().join("kept.checkpoint");
+    std::fs::write(&file, checkpoint.to_string()).unwrap();
+    let arguments = VerifyArgs {
+        paths: vec![record.path().to_owned()],
+        checkpoint: vec![file],
+        ..VerifyArgs::default()
+    };
+    told_of(None, &arguments)
+}
+
+/// The checkpoints of the stage's record.
+fn checkpoints_of(stage: &Stage) -> Vec<Checkpoint> {
+    let files = stage.record.seal().checkpoints().unwrap().into_iter();
+    let notes = files.map(|path| {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .parse::<Checkpoint>()
+            .unwrap()
+    });
+    notes.collect()
+}
+
+#[test]
+fn a_record_is_an_extension_of_every_checkpoint_that_was_kept_of_it() {
+    let stage = Stage::new(1);
+    for checkpoint in checkpoints_of(&stage) {
+        let (code, said) = held(&stage, &stage.record, &checkpoint);
+        let size = checkpoint.head.size;
+        let words = format!("is an extension of the checkpoint of size {size} in ");
+        assert!(code == 0 && said.contains(&words), "{size}: {said}");
+    }
+}
+
+#[test]
+fn a_record_that_was_written_anew_with_its_own_key_is_none_of_the_checkpoint_that_was_kept() {
+    let stage = Stage::new(1);
+    let kept = checkpoints_of(&stage).remove(2);
+    let runs = RunsFolder::of_project(&stage.folder.path().join("anew"));
+    let anew = runs.create_run(&run_of(&stage)).unwrap();
+    replay(&stage.record, &anew, &stage.key, |body| match body {
+        EventBody::RunStarted(mut started) => {
+            started.user = "otto".to_owned();
+            EventBody::RunStarted(started)
+        }
+        body => body,
+    });
+    assert_eq!(told(&[anew.path().to_owned()]).0, 0);
+    let (code, said) = held(&stage, &anew, &kept);
+    assert_eq!(code, 10, "{said}");
+    assert!(said.contains("changed, or written anew"), "{said}");
+    assert!(!said.contains("is an extension of"), "{said}");
+
+    let (begun, _writer) = unfinished(&stage, 200);
+    let last = checkpoints_of(&stage).pop().unwrap();
+    let (code, said) = held(&stage, &begun, &last);
+    assert!(code == 10 && said.contains("cut at its end"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_key_is_not_taken_for_one_of_this() {
+    let stage = Stage::new(1);
+    let own = checkpoints_of(&stage).remove(1);
+    let origin = "code-deploy/shop/dev/another";
+    let other = Checkpoint::sign(origin, own.head, &stage.key);
+    let (code, said) = held(&stage, &stage.record, &other);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains(&format!("is a checkpoint of {origin}")),
+        "{said}"
+    );
+    let forger = SealKey::from_seed(&[9; 32]).unwrap();
+    let signed = Checkpoint::sign(&own.origin, own.head, &forger);
+    let (code, said) = held(&stage, &stage.record, &signed);
+    assert!(
+        code == 11 && said.contains(&forger.public().ed25519().name()),
+        "{said}"
+    );
+    let file = stage.folder.path().join("none");
+    std::fs::write(&file, "no note").unwrap();
+    let arguments = VerifyArgs {
+        paths: vec![stage.record.path().to_owned()],
+        checkpoint: vec![file],
+        ..VerifyArgs::default()
+    };
+    let (code, said) = told_of(None, &arguments);
+    assert!(
+        code == 2 && said.contains("this is not a checkpoint"),
+        "{said}"
+    );
+}
