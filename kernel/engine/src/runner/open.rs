@@ -158,7 +158,8 @@ async fn begin(
     let recovered = answer("looking after the place", options.target.recover()).await?;
     let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options, last.as_ref())?;
-    let inputs = inputs_from(&options, runs, from).map_err(|error| also(error, recovered))?;
+    let inputs =
+        inputs_from(&options, runs, &observed, from).map_err(|error| also(error, recovered))?;
     admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
