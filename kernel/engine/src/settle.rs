@@ -11,7 +11,7 @@ use crate::spec::Reaction;
 use crate::step::StepError;
 use crate::{Context, Result, policy};
 
-/// Settles what no step settled, and lets waivers count: of one phase, or of all.
+/// Settles what no step settled, and lets waivers count: what is due at the end of one phase, or all.
 ///
 /// # Errors
 /// When the journal cannot be written.
@@ -23,14 +23,11 @@ pub(crate) async fn settle_rest(
     phase: Option<PhaseNumber>,
 ) -> Result<()> {
     for (group, item) in catalog.items() {
-        if phase.is_some_and(|phase| phase != group.notebook) {
+        let state = context.state();
+        if phase.is_some_and(|phase| phase != policy::due(&state, group.notebook, item)) {
             continue;
         }
-        let settled = context
-            .state()
-            .items
-            .get(&item.id)
-            .map(|item| item.verdict.clone());
+        let settled = state.items.get(&item.id).map(|item| item.verdict.clone());
         let verdict = match settled {
             None => Some(without_step(context, inputs, facts, item)),
             Some(Verdict::Open) => attested(context, item).or_else(|| waived(context, item)),
