@@ -63,11 +63,12 @@ pub trait Target: Send + Sync {
     /// Refuses what stands in the way of starting those instances of the release and only a person
     /// can settle: a name that somebody else's thing has, a state that the platform would not take.
     /// Asked before a run begins; changes nothing. A target where no name can be taken has nothing to
-    /// refuse.
+    /// refuse. Who goes back is not kept from it by what only may go wrong.
     async fn admit(
         &self,
         _release: &Release,
         _replicas: &BTreeMap<String, u32>,
+        _heading: Heading,
     ) -> Result<(), TargetError> {
         Ok(())
     }
@@ -314,6 +315,15 @@ impl Observed {
 
 /// The share of each release in percent; they sum to 100.
 pub type Shares = BTreeMap<Release, u16>;
+
+/// Which way a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heading {
+    /// To a release that is wanted.
+    Forward,
+    /// Back from what another run deployed.
+    Back,
+}
 
 /// For whom a place is held.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::{OpenOptions, Purpose, Runner};
 use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
-use crate::target::Observed;
+use crate::target::{Heading, Observed};
 use crate::{Context, Error, Interruption, Journal, Result, Target};
 
 impl Runner {
@@ -195,7 +195,11 @@ pub(super) async fn admit(options: &OpenOptions, to: &Release) -> Result<()> {
     let services = options.spec.services.iter();
     let replicas = services.map(|service| (service.name.clone(), service.replicas));
     let replicas = replicas.collect();
-    let asked = options.target.admit(to, &replicas);
+    let heading = match options.reverts {
+        Some(_) => Heading::Back,
+        None => Heading::Forward,
+    };
+    let asked = options.target.admit(to, &replicas, heading);
     let admitted = answer("looking for what stands in the way", asked).await;
     admitted.map_err(|error| Error::refused(error.code, error.to_string(), error.next.clone()))
 }
