@@ -208,7 +208,7 @@ fn measured(
     check: &GateCheck,
     promise: Promise,
 ) -> Result<Measured, &'static str> {
-    if check.measured == "none" {
+    if !check.is_measured() {
         return Err("nothing was measured of it");
     }
     let load = facts

@@ -206,7 +206,7 @@ fn check(name: String, figure: Option<Figure>, limit: String) -> GateCheck {
         unshown,
     };
     let Some(figure) = figure else {
-        return check("none".to_owned(), false, None);
+        return check(GateCheck::NOT_MEASURED.to_owned(), false, None);
     };
     let share = figure.share.filter(|_| figure.holds);
     let unshown = share.and_then(|(sampled, allowed)| sampled.unshown(allowed));
@@ -287,7 +287,7 @@ fn fast(measure: &Measure, percent: f64, below: Duration) -> Option<Figure> {
 /// Returns what becomes of the item on objectives: one that was missed fails it, whatever the others are; one that
 /// was not measured, or by too few requests to show it, leaves it open.
 pub(super) fn verdict(objectives: &[GateCheck]) -> (Verdict, String) {
-    let missed = |check: &GateCheck| !check.passed && check.measured != "none";
+    let missed = |check: &GateCheck| !check.passed && check.is_measured();
     let verdict = if objectives.iter().any(missed) {
         Verdict::Failed
     } else if objectives.iter().all(GateCheck::is_met) {
