@@ -415,6 +415,19 @@ pub struct Image {
     pub pushed: Vec<String>,
 }
 
+impl Image {
+    /// Returns the digests by which registries have it: those that were read back once it was pushed, otherwise those by
+    /// which the engine knows it. What an engine has built it may give a digest that no registry has.
+    #[must_use]
+    pub fn in_registries(&self) -> &[String] {
+        match (self.pushed.is_empty(), &self.source) {
+            (false, _) => &self.pushed,
+            (true, ImageSource::Built { .. }) => &[],
+            (true, _) => &self.registry_digests,
+        }
+    }
+}
+
 /// How an image was come by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

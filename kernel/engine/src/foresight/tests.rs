@@ -176,9 +176,9 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn digests_that_no_registry_can_have_are_told_before_a_run() {
-    let told = |build: &str, push: &str| {
+    let told = |image: &str, push: &str| {
         let folder = tempfile::tempdir().unwrap();
-        let compose = COMPOSE.replace("image: web:1\n", &format!("image: web:1\n{build}"));
+        let compose = COMPOSE.replace("    image: web:1\n", image);
         std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
         std::fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").unwrap();
         let path = folder.path().join("deploy.yaml");
@@ -188,7 +188,8 @@ fn digests_that_no_registry_can_have_are_told_before_a_run() {
         let mut stopping = found.iter().filter(|one| one.stops);
         stopping.any(|one| one.items.iter().any(|item| item.as_str() == "2.2.7"))
     };
-    assert!(told("    build: .\n", ""));
-    assert!(!told("    build: .\n", "push_images: true, "));
-    assert!(!told("", ""));
+    let (named, built) = ("    image: web:1\n", "    image: web:1\n    build: .\n");
+    assert!(told(built, ""));
+    assert!(!told(built, "push_images: true, "));
+    assert!(!told(named, ""));
 }

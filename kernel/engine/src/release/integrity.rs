@@ -7,9 +7,9 @@ use code_deploy_record::{Basis, EvidenceRef, ItemId, Verdict};
 use super::planned::step_name;
 use crate::Context;
 use crate::phases::look::{counted, list};
-use crate::spec::Spec;
+use crate::spec::{Service, Spec};
 use crate::step::StepError;
-use crate::target::{Image, ImageSource, TargetError};
+use crate::target::{Image, TargetError};
 
 /// The item on image integrity.
 pub(super) const ITEM: &str = "2.2.7";
@@ -29,15 +29,16 @@ struct Sides {
     unasked: Option<String>,
 }
 
-/// Returns whether a run would have what it takes to compare all images: every one of them runs in a container, and
-/// none that is built stays in no registry. Of images that are not built only the engine knows where they are from.
+/// Returns whether a run may have what it takes to compare all images: each has a name by which a registry can have it,
+/// and those that are built are pushed. Where the others are from only the engine knows: phase 3 asks it.
 pub(super) fn is_foreseen(spec: &Spec) -> bool {
     let is_built = |name: &str| {
         let service = spec.compose.services.get(name);
         service.is_some_and(|service| service.build)
     };
-    let mut services = spec.services.iter();
-    spec.in_containers() && (spec.pushes_images() || !services.any(|one| is_built(&one.name)))
+    let may_have =
+        |one: &Service| one.image.is_some() && (spec.pushes_images() || !is_built(&one.name));
+    spec.in_containers() && spec.services.iter().all(may_have)
 }
 
 /// What was found when digests were compared.
@@ -98,13 +99,8 @@ async fn sides_of(context: &Context, image: Image) -> Sides {
     let unasked = running.as_ref().err().or(now.as_ref().err()).map(told);
     let now = now.ok().flatten();
     Sides {
+        registered: image.in_registries().to_vec(),
         recorded: image.id,
-        registered: match (image.pushed.is_empty(), &image.source) {
-            (false, _) => image.pushed,
-            // An engine may give what it has built a digest that no registry has.
-            (true, ImageSource::Built { .. }) => Vec::new(),
-            (true, _) => image.registry_digests,
-        },
         known: now.map(|now| now.registry_digests).unwrap_or_default(),
         running: running.unwrap_or_default(),
         service: image.service,
