@@ -202,6 +202,8 @@ fn short(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn sides(running: &[(&str, &str)], registered: &[&str], known: &[&str]) -> Sides {
@@ -279,5 +281,25 @@ mod tests {
             reason,
             "digests could not be compared: of api, because the engine does not answer"
         );
+    }
+
+    #[test]
+    fn what_was_built_is_in_a_registry_once_it_was_pushed() {
+        let image = |source: serde_json::Value, pushed: &[&str]| -> Image {
+            let image = serde_json::json!({
+                "service": "api", "reference": "r/api:1", "id": "sha256:aaaa", "tags": [],
+                "registry_digests": ["r/api@sha256:bbbb"], "bytes": 1, "revision": null, "source": source,
+                "pushed": pushed,
+            });
+            serde_json::from_value(image).unwrap()
+        };
+        let built = serde_json::json!({ "built": { "stages": 2 } });
+        assert!(image(built.clone(), &[]).in_registries().is_empty());
+        assert_eq!(
+            image(built, &["r/api@sha256:cccc"]).in_registries().len(),
+            1
+        );
+        let pulled = image(serde_json::json!("pulled"), &[]);
+        assert_eq!(pulled.in_registries(), ["r/api@sha256:bbbb"]);
     }
 }
