@@ -20,12 +20,9 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     if let Some(section) = section.filter(|section| *section != "steps") {
         return show_section(session, section);
     }
-    let (plan, foreseen) = match session.foresee(wish).await {
-        Ok(foreseen) => foreseen,
-        Err(refusal) => {
-            return crate::run::nothing_to_do(session, wish, refusal).map(|(exit, _)| exit);
-        }
-    };
+    let foreseen = session.foresee(wish).await;
+    let (plan, foreseen) =
+        foreseen.map_err(|refusal| crate::run::with_changes(session, wish, refusal))?;
     if let Some((_, state)) = session.open_run()?
         && let Some(open) = open_in_words(&state)
     {

@@ -38,51 +38,54 @@ pub async fn whole(
     interrupt: &CancellationToken,
 ) -> Result<(Exit, RunId), Failure> {
     if wish.reverts.is_none() && session.open_run()?.is_none() {
-        let (_, foreseen) = match session.foresee(wish).await {
-            Ok(foreseen) => foreseen,
-            Err(refusal) => return nothing_to_do(session, wish, refusal),
-        };
+        let foreseen = session.foresee(wish).await;
+        let (_, foreseen) = foreseen.map_err(|refusal| with_changes(session, wish, refusal))?;
         foresight::refuse(&foreseen, &session.spec.environment)?;
     }
     let work = async |runner: &mut code_deploy_engine::Runner| runner.run_all().await;
     let worked = session.with_runner(Purpose::Deploy, wish, interrupt, work);
-    let (ended, run) = match worked.await {
-        Ok(worked) => worked,
-        Err(refusal) => return nothing_to_do(session, wish, refusal),
-    };
+    let worked = worked.await;
+    let (ended, run) = worked.map_err(|refusal| with_changes(session, wish, refusal))?;
     let folder = close_up(session, &run, out).await?;
     exit_of(ended, &folder).map(|exit| (exit, run))
 }
 
-/// Says that nothing is to be done where that is why a run was refused: the last run has deployed that release, from
-/// the files as they are now. Returns that run.
-///
-/// # Errors
-/// Any other refusal. Where files changed since, their change was asked for and is not deployed.
-pub fn nothing_to_do(
-    session: &Session,
-    wish: &Wish,
-    mut refusal: Failure,
-) -> Result<(Exit, RunId), Failure> {
-    if refusal.problem.code != DEPLOYED_ALREADY {
-        return Err(refusal);
+/// Adds to the refusal of a release that is deployed already which files are not as they were when it was deployed:
+/// what changed in them is not deployed. Any other refusal stays as it is.
+#[must_use]
+pub fn with_changes(session: &Session, wish: &Wish, mut refusal: Failure) -> Failure {
+    if refusal.problem.code == DEPLOYED_ALREADY
+        && let Ok(Some(changed)) = changed_since(session, wish)
+    {
+        refusal.problem.next = format!("{changed} {}", refusal.problem.next);
     }
+    refusal
+}
+
+/// Says among which files something is not as it was when the last run deployed the release that is wanted; nothing
+/// where they are the same but for `release:`, or no run tells.
+fn changed_since(session: &Session, wish: &Wish) -> Result<Option<String>, Failure> {
     let Some((_, state)) = ended_run(session, wish)? else {
-        return Err(refusal);
+        return Ok(None);
     };
     let started = state.started.ok_or_else(no_beginning)?;
     let runs = session.runs_here()?;
-    if way_back::changes(&session.spec, &runs, &started)? == Changes::Other {
-        refusal.problem.next = format!(
-            "The deployment file, or a file that it names, is not as it was when run {} deployed {}: give what changed a \
-             release of its own, and name that by `--to RELEASE`.",
-            started.run, started.to
-        );
-        return Err(refusal);
+    if way_back::changes(&session.spec, &runs, &started)? != Changes::Other {
+        return Ok(None);
     }
-    let text = format!("Nothing is to be done: {}.", refusal.problem.what);
-    session.face.text(&text);
-    Ok((Exit::Done, started.run))
+    let project = &session.spec.project;
+    let named = |path: &PathBuf| {
+        let path = path.strip_prefix(project).unwrap_or(path);
+        path.display().to_string()
+    };
+    let mut files: Vec<String> = session.spec.files.iter().map(named).collect();
+    files.dedup();
+    Ok(Some(format!(
+        "Not all files are as they were when run {} deployed {}, and what changed is not deployed; those compared are {}.",
+        started.run,
+        started.to,
+        files.join(", ")
+    )))
 }
 
 /// Writes the notebooks of a run and shows its summary. Returns its record.

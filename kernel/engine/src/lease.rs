@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::Spec;
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Balancing, Capacity, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing, Observed,
-    OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing,
+    Observed, OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -230,10 +230,11 @@ impl Target for LeasedTarget {
         &self,
         release: &Release,
         replicas: &BTreeMap<String, u32>,
+        heading: Heading,
     ) -> Result<(), TargetError> {
         answer(
             "looking for what stands in the way",
-            self.inner.admit(release, replicas),
+            self.inner.admit(release, replicas, heading),
         )
         .await
     }

@@ -52,7 +52,7 @@ impl Stops {
 pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseNumber) -> Stops {
     let mut stops = Stops::default();
     for (group, item) in catalog.items() {
-        if group.notebook != phase {
+        if group.notebook != phase && due(state, group.notebook, item) != phase {
             continue;
         }
         let Some(settled) = state.items.get(&item.id) else {
@@ -71,6 +71,16 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
         }
     }
     stops
+}
+
+/// Returns the phase by whose end an item is to be settled: that of its notebook, or where all steps that look at it are
+/// of later ones, the first of these. What is known of it earlier is judged earlier, too; that nothing is known then
+/// says nothing.
+pub(crate) fn due(state: &RunState, notebook: PhaseNumber, item: &Item) -> PhaseNumber {
+    let steps = state.plan.iter().flat_map(|plan| &plan.steps);
+    let looks = steps.filter(|step| step.items.contains(&item.id));
+    let first = looks.map(|step| step.phase).min();
+    first.map_or(notebook, |first| first.max(notebook))
 }
 
 /// Returns whether objectives are open only because requests were too few to show what was measured. The item says so,
@@ -114,7 +124,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use chrono::DateTime;
-    use code_deploy_record::{GateState, ItemState};
+    use code_deploy_record::{Digest, GateState, ItemState, Planned};
 
     use super::*;
     use crate::spec::{ApprovalRule, PolicyKind};
@@ -157,6 +167,40 @@ mod tests {
         });
         let phase = PhaseNumber::new(8).unwrap();
         stops(&strict(), Catalog::shipped().unwrap(), &state, phase)
+    }
+
+    #[test]
+    fn what_a_later_phase_looks_at_is_not_missed_before() {
+        let catalog = Catalog::shipped().unwrap();
+        let find = |id: &str| {
+            let mut items = catalog.items();
+            items.find(|(_, item)| item.id.as_str() == id).unwrap().1
+        };
+        let (build, release) = (PhaseNumber::new(3).unwrap(), PhaseNumber::new(6).unwrap());
+        let mut state = RunState::default();
+        assert_eq!(due(&state, build, find("2.2.7")), build);
+        let smoke = serde_json::json!({
+            "step": "release.smoke", "title": "walk", "phase": 6, "items": ["2.2.7"], "changes": false,
+            "inside": "", "outside": "", "expected_ms": 1,
+        });
+        state.plan = Some(Planned {
+            digest: Digest::of(b"plan"),
+            evidence: Digest::of(b"whole"),
+            steps: vec![serde_json::from_value(smoke).unwrap()],
+        });
+        assert_eq!(due(&state, build, find("2.2.7")), release);
+        assert_eq!(due(&state, build, find("2.2.1")), build);
+        let item = ItemState {
+            verdict: Verdict::Open,
+            reason: "in no registry".to_owned(),
+            evidence: Vec::new(),
+            seq: 1,
+        };
+        assert!(stops(&strict(), catalog, &state, build).is_empty());
+        state.items.insert("2.2.7".parse().unwrap(), item);
+        for phase in [build, release] {
+            assert_eq!(stops(&strict(), catalog, &state, phase).open.len(), 1);
+        }
     }
 
     #[test]

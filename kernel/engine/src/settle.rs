@@ -11,7 +11,7 @@ use crate::spec::Reaction;
 use crate::step::StepError;
 use crate::{Context, Result, policy};
 
-/// Settles what no step settled, and lets waivers count: of one phase, or of all.
+/// Settles what no step settled, and lets waivers count: what is due at the end of one phase, or all.
 ///
 /// # Errors
 /// When the journal cannot be written.
@@ -23,15 +23,15 @@ pub(crate) async fn settle_rest(
     phase: Option<PhaseNumber>,
 ) -> Result<()> {
     for (group, item) in catalog.items() {
-        if phase.is_some_and(|phase| phase != group.notebook) {
+        let state = context.state();
+        let due = policy::due(&state, group.notebook, item);
+        if phase.is_some_and(|phase| phase != group.notebook && phase != due) {
             continue;
         }
-        let settled = context
-            .state()
-            .items
-            .get(&item.id)
-            .map(|item| item.verdict.clone());
+        let settled = state.items.get(&item.id).map(|item| item.verdict.clone());
         let verdict = match settled {
+            // A step of a later phase looks at it.
+            None if phase.is_some_and(|phase| phase < due) => None,
             None => Some(without_step(context, inputs, facts, item)),
             Some(Verdict::Open) => attested(context, item).or_else(|| waived(context, item)),
             Some(Verdict::Failed) => waived(context, item),

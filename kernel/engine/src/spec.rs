@@ -9,6 +9,7 @@ mod manifests;
 mod model;
 mod nearest;
 mod node;
+mod not_honoured;
 mod placeholder;
 mod policy;
 mod role;
@@ -26,6 +27,7 @@ pub use error::{CODES, Excerpt, SpecError};
 pub use limits::{database_limits, local_limits};
 pub use manifests::UserManifest;
 pub use model::*;
+pub use not_honoured::{MEANT, NotHonoured};
 pub(crate) use role::guess as guess_role;
 
 use compose::Compose;

@@ -63,11 +63,12 @@ pub trait Target: Send + Sync {
     /// Refuses what stands in the way of starting those instances of the release and only a person
     /// can settle: a name that somebody else's thing has, a state that the platform would not take.
     /// Asked before a run begins; changes nothing. A target where no name can be taken has nothing to
-    /// refuse.
+    /// refuse. Who goes back is not kept from it by what only may go wrong.
     async fn admit(
         &self,
         _release: &Release,
         _replicas: &BTreeMap<String, u32>,
+        _heading: Heading,
     ) -> Result<(), TargetError> {
         Ok(())
     }
@@ -315,6 +316,15 @@ impl Observed {
 /// The share of each release in percent; they sum to 100.
 pub type Shares = BTreeMap<Release, u16>;
 
+/// Which way a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heading {
+    /// To a release that is wanted.
+    Forward,
+    /// Back from what another run deployed.
+    Back,
+}
+
 /// For whom a place is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
@@ -403,6 +413,19 @@ pub struct Image {
     /// `NAME@sha256:...`.
     #[serde(default)]
     pub pushed: Vec<String>,
+}
+
+impl Image {
+    /// Returns the digests by which registries have it: those that were read back once it was pushed, otherwise those by
+    /// which the engine knows it. What an engine has built it may give a digest that no registry has.
+    #[must_use]
+    pub fn in_registries(&self) -> &[String] {
+        match (self.pushed.is_empty(), &self.source) {
+            (false, _) => &self.pushed,
+            (true, ImageSource::Built { .. }) => &[],
+            (true, _) => &self.registry_digests,
+        }
+    }
 }
 
 /// How an image was come by.

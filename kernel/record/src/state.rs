@@ -372,7 +372,7 @@ impl RunState {
             passed: gate.passed,
             word: gate.word(),
             unshown: gate.checks.iter().any(|check| check.unshown.is_some())
-                && gate.checks.iter().all(|check| check.measured != "none"),
+                && gate.checks.iter().all(crate::GateCheck::is_measured),
             reason: gate.reason.clone(),
             time,
         };

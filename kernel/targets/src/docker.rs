@@ -32,8 +32,8 @@ use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::listening;
 use code_deploy_engine::spec::{ComposeService, Service};
 use code_deploy_engine::target::{
-    Capacity, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine, ServiceAddress,
-    Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
+    Capacity, Heading, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
+    ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, Release, RunsFolder, Secret};
 use tokio::sync::OnceCell;
@@ -259,6 +259,7 @@ impl Target for DockerTarget {
         &self,
         release: &Release,
         replicas: &BTreeMap<String, u32>,
+        _: Heading,
     ) -> Result<(), TargetError> {
         self.admits(release, replicas).await
     }

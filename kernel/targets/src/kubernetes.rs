@@ -51,8 +51,8 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{KubernetesFile, Service};
 use code_deploy_engine::target::{
-    Balancing, Capacity, Hold, Instance, InstanceLog, Lease, Listing, Observed, ServiceAddress,
-    Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Heading, Hold, Instance, InstanceLog, Lease, Listing, Observed,
+    ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
@@ -211,9 +211,10 @@ impl Target for KubernetesTarget {
         &self,
         release: &Release,
         replicas: &BTreeMap<String, u32>,
+        heading: Heading,
     ) -> Result<(), TargetError> {
         self.fit.get_or_try_init(|| self.check_fit()).await?;
-        self.admits(release, replicas).await
+        self.admits(release, replicas, heading).await
     }
 
     async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {

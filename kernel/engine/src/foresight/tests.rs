@@ -33,7 +33,11 @@ fn foresee(deploy: &str, environment: &str) -> Vec<Foreseen> {
 }
 
 fn of_file(path: &Path, environment: &str) -> Vec<Foreseen> {
-    let spec = Arc::new(Spec::load(path, environment, "local", &|_| None).unwrap());
+    of_target(path, environment, "local")
+}
+
+fn of_target(path: &Path, environment: &str, target: &str) -> Vec<Foreseen> {
+    let spec = Arc::new(Spec::load(path, environment, target, &|_| None).unwrap());
     let taken = crate::inventory::take(&spec, None).unwrap();
     let inventory = Arc::new(Found {
         components: taken.components(),
@@ -168,4 +172,24 @@ fn copy(from: &Path, to: &Path) {
             false => drop(std::fs::copy(&source, &target).unwrap()),
         }
     }
+}
+
+#[test]
+fn digests_that_no_registry_can_have_are_told_before_a_run() {
+    let told = |image: &str, push: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let compose = COMPOSE.replace("    image: web:1\n", image);
+        std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+        std::fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+        let path = folder.path().join("deploy.yaml");
+        let staging = format!("staging: {{ {push}replicas:");
+        std::fs::write(&path, WHOLE.replace("staging: { replicas:", &staging)).unwrap();
+        let found = of_target(&path, "staging", "docker-desktop");
+        let mut stopping = found.iter().filter(|one| one.stops);
+        stopping.any(|one| one.items.iter().any(|item| item.as_str() == "2.2.7"))
+    };
+    let (named, built) = ("    image: web:1\n", "    image: web:1\n    build: .\n");
+    assert!(told(built, ""));
+    assert!(!told(built, "push_images: true, "));
+    assert!(!told(named, ""));
 }

@@ -120,7 +120,7 @@ fn errors(
         let limit = "some requests".to_owned();
         return Some(GateCheck {
             name,
-            measured: "none".to_owned(),
+            measured: GateCheck::NOT_MEASURED.to_owned(),
             limit,
             passed: false,
             used: None,
@@ -193,7 +193,7 @@ fn latency(
         let limit = "answers of both releases".to_owned();
         return GateCheck {
             name,
-            measured: "none".to_owned(),
+            measured: GateCheck::NOT_MEASURED.to_owned(),
             limit,
             passed: false,
             used: None,

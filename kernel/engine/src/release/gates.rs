@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Check, Gate, PlannedStep, Vantage};
+use code_deploy_record::{Check, EvidenceRef, Gate, PlannedStep, Vantage};
 use serde_json::{Value, json};
 
 use super::outside::{self, Expected};
@@ -43,7 +43,8 @@ enum Kind {
 /// out again.
 ///
 /// # Caveats
-/// A gate that could look at nothing has not passed.
+/// A gate that could look at nothing has not passed. Where instances run another image than the recorded one, the smoke
+/// gate does not pass, and no path is walked.
 ///
 /// # Errors
 /// `CD0450` health, `CD0451` smoke, `CD0452` monitoring: the gate did not pass; what the target
@@ -102,7 +103,7 @@ pub(super) fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
 fn smoke_items(inputs: &Inputs) -> Vec<&'static str> {
     let own = ["5.1.1", "5.1.2", endpoints::ITEM, "5.2.4", "6.1.1", "6.1.2"];
     let mut items = own.to_vec();
-    if inputs.spec.in_containers() {
+    if integrity::is_foreseen(&inputs.spec) {
         items.push(integrity::ITEM);
     }
     items
@@ -181,14 +182,7 @@ impl Step for GateStep {
                     relief::serve_if_ill(context, service).await?;
                 }
             }
-            Kind::Smoke => {
-                smoke::pass(context, &context.to).await?;
-                report::green(context).await?;
-                report::gate(context, Gate::Health, "health", "Health of the new release").await?;
-                let event = report::gate(context, Gate::Smoke, "smoke", "Critical paths").await?;
-                items::settle_started(context, event).await?;
-                endpoints::validate(context, event).await?;
-            }
+            Kind::Smoke => pass_smoke(context).await?,
             Kind::Monitoring => {
                 monitoring::pass(context, &context.to).await?;
                 let title = "Every service is seen";
@@ -215,6 +209,29 @@ impl Step for GateStep {
         }
         outside::answers(context, Expected::OnPurpose(&context.to)).await
     }
+}
+
+/// Walks the critical paths, where what runs is what was made ready. A run that goes back is kept by no other image:
+/// its items say so.
+async fn pass_smoke(context: &Context) -> Result<(), StepError> {
+    let images = integrity::compare(context).await;
+    let other = images.as_ref().and_then(integrity::Compared::differs);
+    let other = other.filter(|_| !context.goes_back()).map(str::to_owned);
+    let is_other = other.is_some();
+    if let Err(error) = smoke::pass(context, &context.to, other).await {
+        if let Some(images) = images.filter(|_| is_other) {
+            integrity::settle(context, images, Vec::new()).await?;
+        }
+        return Err(error);
+    }
+    report::green(context).await?;
+    report::gate(context, Gate::Health, "health", "Health of the new release").await?;
+    let event = report::gate(context, Gate::Smoke, "smoke", "Critical paths").await?;
+    items::settle_started(context, event).await?;
+    if let Some(images) = images {
+        integrity::settle(context, images, vec![EvidenceRef::Event(event)]).await?;
+    }
+    endpoints::validate(context, event).await
 }
 
 fn recorded_health(context: &Context, service: &str) -> Check {

@@ -7,8 +7,9 @@ use code_deploy_record::{Basis, EvidenceRef, ItemId, Verdict};
 use super::planned::step_name;
 use crate::Context;
 use crate::phases::look::{counted, list};
+use crate::spec::{Service, Spec};
 use crate::step::StepError;
-use crate::target::Image;
+use crate::target::{Image, TargetError};
 
 /// The item on image integrity.
 pub(super) const ITEM: &str = "2.2.7";
@@ -20,39 +21,91 @@ struct Sides {
     recorded: String,
     /// The digests by which registries had it then.
     registered: Vec<String>,
-    /// The digests by which the target knows it now.
+    /// The digests by which the target knows it now; none where it does not say.
     known: Vec<String>,
     /// The digest that each instance runs, by the instance.
     running: BTreeMap<String, String>,
+    /// Why the target could not be asked for what it runs or knows now, where it could not.
+    unasked: Option<String>,
 }
 
-/// Compares the digests that the record has of each image with those that run, and settles the item on that.
-pub(super) async fn settle(context: &Context, event: u64) -> Result<(), StepError> {
-    let (images, Ok(item)) = (recorded(context), ITEM.parse::<ItemId>()) else {
-        return Ok(());
+/// Returns whether a run may have what it takes to compare all images: each has a name by which a registry can have it,
+/// and those that are built are pushed. Where the others are from only the engine knows: phase 3 asks it.
+pub(super) fn is_foreseen(spec: &Spec) -> bool {
+    let is_built = |name: &str| {
+        let service = spec.compose.services.get(name);
+        service.is_some_and(|service| service.build)
     };
+    let may_have =
+        |one: &Service| one.image.is_some() && (spec.pushes_images() || !is_built(&one.name));
+    spec.in_containers() && spec.services.iter().all(may_have)
+}
+
+/// What was found when digests were compared.
+pub(super) struct Compared {
+    verdict: Verdict,
+    reason: String,
+}
+
+impl Compared {
+    /// Returns in words what differs, if anything does.
+    pub(super) fn differs(&self) -> Option<&str> {
+        (self.verdict == Verdict::Failed).then_some(self.reason.as_str())
+    }
+}
+
+/// Compares the digests that the record has of each image with those that run; nothing where no image was made ready.
+pub(super) async fn compare(context: &Context) -> Option<Compared> {
+    let images = recorded(context);
     if !context.spec.in_containers() || images.is_empty() {
-        return Ok(());
+        return None;
     }
     let mut sides = Vec::new();
     for image in images {
-        let (service, to) = (image.service.clone(), &context.to);
-        let running = context.target.running_images(&service, to).await?;
-        let now = context.target.image(&service, to).await?;
-        sides.push(Sides {
-            service,
-            recorded: image.id,
-            registered: match image.pushed.is_empty() {
-                true => image.registry_digests,
-                false => image.pushed,
-            },
-            known: now.map(|now| now.registry_digests).unwrap_or_default(),
-            running,
-        });
+        sides.push(sides_of(context, image).await);
     }
     let (verdict, reason) = judged(&sides);
-    let evidence = vec![EvidenceRef::Event(event)];
-    context.settle(&item, verdict, reason, evidence).await
+    Some(Compared { verdict, reason })
+}
+
+/// Settles the item on what was found. What somebody accepts that it stays open is left at that.
+pub(super) async fn settle(
+    context: &Context,
+    found: Compared,
+    evidence: Vec<EvidenceRef>,
+) -> Result<(), StepError> {
+    let Ok(item) = ITEM.parse::<ItemId>() else {
+        return Ok(());
+    };
+    let before = context
+        .state()
+        .items
+        .get(&item)
+        .map(|one| one.verdict.clone());
+    if found.verdict == Verdict::Open && matches!(before, Some(Verdict::Waived { .. })) {
+        return Ok(());
+    }
+    context
+        .settle(&item, found.verdict, found.reason, evidence)
+        .await
+}
+
+/// Looks at an image from each side. That the target cannot be asked is no reason to stop: then nothing is compared.
+async fn sides_of(context: &Context, image: Image) -> Sides {
+    let (target, to) = (&context.target, &context.to);
+    let running = target.running_images(&image.service, to).await;
+    let now = target.image(&image.service, to).await;
+    let told = |error: &TargetError| error.what.clone();
+    let unasked = running.as_ref().err().or(now.as_ref().err()).map(told);
+    let now = now.ok().flatten();
+    Sides {
+        registered: image.in_registries().to_vec(),
+        recorded: image.id,
+        known: now.map(|now| now.registry_digests).unwrap_or_default(),
+        running: running.unwrap_or_default(),
+        service: image.service,
+        unasked,
+    }
 }
 
 /// Returns the images that phase 3 made ready.
@@ -70,6 +123,15 @@ fn judged(sides: &[Sides]) -> (Verdict, String) {
     let wrong: Vec<String> = sides.iter().flat_map(disagreements).collect();
     if !wrong.is_empty() {
         return (Verdict::Failed, wrong.join("; "));
+    }
+    let unasked = sides.iter().filter_map(|one| {
+        let why = one.unasked.as_ref()?;
+        Some(format!("of {}, because {why}", one.service))
+    });
+    let unasked: Vec<String> = unasked.collect();
+    if !unasked.is_empty() {
+        let reason = format!("digests could not be compared: {}", unasked.join("; "));
+        return (Verdict::Open, reason);
     }
     let instances: usize = sides.iter().map(|one| one.running.len()).sum();
     let mut reason = format!(
@@ -94,6 +156,14 @@ fn judged(sides: &[Sides]) -> (Verdict, String) {
         ));
         return (Verdict::Open, reason);
     }
+    let unknown = named(|one| one.known.is_empty());
+    if !unknown.is_empty() {
+        reason.push_str(&format!(
+            "; the engine no longer says by which digest registries have them, so that this was not compared: {}",
+            list(unknown)
+        ));
+        return (Verdict::Open, reason);
+    }
     reason.push_str("; each has the digest by which its registry has it");
     let basis = Basis::Observed;
     (Verdict::Met { basis }, reason)
@@ -111,7 +181,7 @@ fn disagreements(one: &Sides) -> Vec<String> {
     });
     let lost = one.registered.iter().filter(|digest| {
         let mut known = one.known.iter();
-        !known.any(|known| of_registry(known) == of_registry(digest))
+        !one.known.is_empty() && !known.any(|known| of_registry(known) == of_registry(digest))
     });
     let lost = lost.map(|digest| {
         let service = &one.service;
@@ -132,6 +202,8 @@ fn short(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn sides(running: &[(&str, &str)], registered: &[&str], known: &[&str]) -> Sides {
@@ -147,6 +219,7 @@ mod tests {
             running: running
                 .map(|(name, id)| ((*name).to_owned(), (*id).to_owned()))
                 .collect(),
+            unasked: None,
         }
     }
 
@@ -195,5 +268,38 @@ mod tests {
         assert!(reason.ends_with("compared: api"), "{reason}");
         let idle = sides(&[], &["r/api@sha256:bbbb"], &["r/api@sha256:bbbb"]);
         assert_eq!(judged(&[idle]).0, Verdict::Open);
+        let running = [("api-1", "sha256:aaaa")];
+        let unknown = sides(&running, &["r/api@sha256:bbbb"], &[]);
+        let (verdict, reason) = judged(&[unknown]);
+        assert_eq!(verdict, Verdict::Open);
+        assert!(reason.ends_with("not compared: api"), "{reason}");
+        let mut unasked = sides(&[], &[], &[]);
+        unasked.unasked = Some("the engine does not answer".to_owned());
+        let (verdict, reason) = judged(&[unasked]);
+        assert_eq!(verdict, Verdict::Open);
+        assert_eq!(
+            reason,
+            "digests could not be compared: of api, because the engine does not answer"
+        );
+    }
+
+    #[test]
+    fn what_was_built_is_in_a_registry_once_it_was_pushed() {
+        let image = |source: serde_json::Value, pushed: &[&str]| -> Image {
+            let image = serde_json::json!({
+                "service": "api", "reference": "r/api:1", "id": "sha256:aaaa", "tags": [],
+                "registry_digests": ["r/api@sha256:bbbb"], "bytes": 1, "revision": null, "source": source,
+                "pushed": pushed,
+            });
+            serde_json::from_value(image).unwrap()
+        };
+        let built = serde_json::json!({ "built": { "stages": 2 } });
+        assert!(image(built.clone(), &[]).in_registries().is_empty());
+        assert_eq!(
+            image(built, &["r/api@sha256:cccc"]).in_registries().len(),
+            1
+        );
+        let pulled = image(serde_json::json!("pulled"), &[]);
+        assert_eq!(pulled.in_registries(), ["r/api@sha256:bbbb"]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_deploy_record::{Basis, EvidenceRef, ItemId, Probe, Verdict};
 
-use super::{green, integrity, relief};
+use super::{green, relief};
 use crate::Context;
 use crate::gate::probe::probes_of;
 use crate::spec::StrategyKind;
@@ -63,7 +63,6 @@ pub(super) async fn settle_started(context: &Context, event: u64) -> Result<(), 
     if context.target.name() != "local" {
         settle(context, "5.4.1", performed.clone(), started, event).await?;
     }
-    integrity::settle(context, event).await?;
     let observed = context.target.observe().await?;
     let known = |name: &str| observed.addresses.iter().any(|place| place.service == name);
     let missing: Vec<_> = services.iter().filter(|s| !known(&s.name)).collect();

@@ -19,7 +19,7 @@ use super::{OpenOptions, Purpose, Runner};
 use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
-use crate::target::Observed;
+use crate::target::{Heading, Observed};
 use crate::{Context, Error, Interruption, Journal, Result, Target};
 
 impl Runner {
@@ -158,7 +158,8 @@ async fn begin(
     let recovered = answer("looking after the place", options.target.recover()).await?;
     let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options, last.as_ref())?;
-    let inputs = inputs_from(&options, runs, from).map_err(|error| also(error, recovered))?;
+    let inputs =
+        inputs_from(&options, runs, &observed, from).map_err(|error| also(error, recovered))?;
     admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;
@@ -194,7 +195,11 @@ pub(super) async fn admit(options: &OpenOptions, to: &Release) -> Result<()> {
     let services = options.spec.services.iter();
     let replicas = services.map(|service| (service.name.clone(), service.replicas));
     let replicas = replicas.collect();
-    let asked = options.target.admit(to, &replicas);
+    let heading = match options.reverts {
+        Some(_) => Heading::Back,
+        None => Heading::Forward,
+    };
+    let asked = options.target.admit(to, &replicas, heading);
     let admitted = answer("looking for what stands in the way", asked).await;
     admitted.map_err(|error| Error::refused(error.code, error.to_string(), error.next.clone()))
 }

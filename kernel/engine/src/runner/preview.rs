@@ -11,6 +11,7 @@ use super::{OpenOptions, Runner};
 use crate::foresight::{self, Foreseen};
 use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
+use crate::target::Observed;
 use crate::{Error, Result};
 
 impl Runner {
@@ -63,25 +64,22 @@ async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
         Some(from) => Some(from),
         None => stable(&observed, options, last.as_ref())?,
     };
-    let inputs = inputs_from(options, &runs, from)?;
+    let inputs = inputs_from(options, &runs, &observed, from)?;
     admit(options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     Ok((inputs, plan))
 }
 
-/// Returns what a run that begins now rests on.
+/// Returns what a run that begins now rests on: the release `from` that is there, by what was observed or by the record.
 pub(super) fn inputs_from(
     options: &OpenOptions,
     runs: &RunsFolder,
+    observed: &Observed,
     from: Option<Release>,
 ) -> Result<Inputs> {
     let to = wanted_release(options)?;
     if from.as_ref() == Some(&to) {
-        return Err(Error::refused(
-            crate::code::DEPLOYED_ALREADY,
-            format!("release {to} is deployed already and has all traffic"),
-            "Name another release, or see what runs with `code-deploy status`.",
-        ));
+        return Err(deployed_already(options, observed, &to));
     }
     refuse_unlisted(options, &to)?;
     require_earlier(options, runs, &to)?;
@@ -93,6 +91,24 @@ pub(super) fn inputs_from(
         to,
         reverts: options.reverts.clone(),
     })
+}
+
+/// Returns the refusal of a release that is there. That it has all traffic is said only where that was seen.
+fn deployed_already(options: &OpenOptions, observed: &Observed, to: &Release) -> Error {
+    let what = if observed.stable.as_ref() == Some(to) {
+        format!("release {to} is deployed already and has all traffic")
+    } else {
+        format!(
+            "release {to} is deployed already by the record of the last run; that it has all traffic was not seen"
+        )
+    };
+    let (environment, target) = (&options.spec.environment, &options.spec.target);
+    let next = format!(
+        "What changed is deployed as a release of its own: name it as `release:` of the deployment file or by `--to RELEASE`. \
+         To start {to} anew, `code-deploy {environment} {target} --stop`, then deploy it again. `code-deploy status` shows what \
+         serves now."
+    );
+    Error::refused(crate::code::DEPLOYED_ALREADY, what, next)
 }
 
 /// Refuses a release that the deployment file does not list, where it lists them. Nobody is kept

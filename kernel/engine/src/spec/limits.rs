@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use code_deploy_record::{Finding, Severity};
 
 use super::model::{DatabaseUrl, Service, Spec};
+use super::not_honoured::{MEANT, NotHonoured};
 
 /// Returns what of a deployment the local target, which runs processes of this machine, does not
 /// honour: one finding each, with service and line. Critical ones refuse a run.
@@ -22,10 +23,13 @@ pub fn local_limits(spec: &Spec) -> Vec<Finding> {
                 rule: format!("compose/{}", feature.key),
                 severity,
                 place: format!("{name}:{} {}", feature.line, feature.service),
-                message: format!(
-                    "`{}` of `{}` is not honoured by the local target: {}",
-                    feature.key, feature.service, feature.why
-                ),
+                message: NotHonoured {
+                    key: &feature.key,
+                    service: &feature.service,
+                    place: "by the local target",
+                    why: &feature.why,
+                }
+                .to_string(),
                 cure: cure(severity, &feature.key),
             })
         })
@@ -65,7 +69,7 @@ fn cure(severity: Severity, key: &str) -> String {
             "Take `{key}` out of the Compose file: where there are no containers, nothing honours it."
         )
     } else {
-        "Nothing, if that is meant; processes of the machine have no containers.".to_owned()
+        format!("{MEANT}; processes of the machine have no containers.")
     }
 }
 

@@ -58,10 +58,13 @@ async fn a_runner_changes_nothing_more_when_another_machine_has_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_deployed_already_is_refused_and_leaves_no_run() {
     let stage = Stage::canary().await;
-    assert_eq!(
-        code(stage.try_open("1.0.0", Purpose::Deploy).await),
-        "CD0411"
-    );
+    let refused = stage.try_open("1.0.0", Purpose::Deploy).await;
+    let problem = refused.err().unwrap().problem();
+    assert_eq!(problem.code, "CD0411");
+    assert!(problem.what.contains("has all traffic"), "{}", problem.what);
+    for words in ["`release:`", "--stop`", "`code-deploy status`"] {
+        assert!(problem.next.contains(words), "{}", problem.next);
+    }
     assert!(stage.runs().list().unwrap().is_empty());
 }
 

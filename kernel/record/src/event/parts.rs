@@ -359,6 +359,15 @@ impl std::fmt::Display for Unshown {
 }
 
 impl GateCheck {
+    /// What stands as [`measured`](Self::measured) where nothing was measured.
+    pub const NOT_MEASURED: &'static str = "none";
+
+    /// Returns whether anything was measured. What was not neither holds nor is missed.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.measured != Self::NOT_MEASURED
+    }
+
     /// Returns how it stands, in words: `met`, `not met`, or that the sample is too small to show it, with how many
     /// requests would. The gate itself decides by [`GateCheck::passed`].
     #[must_use]

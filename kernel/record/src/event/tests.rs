@@ -51,6 +51,10 @@ fn a_sample_that_is_too_small_is_neither_met_nor_missed() {
         "not shown by 1 request; no number of them would do, because no miss is allowed"
     );
     assert!(check(true, None).is_met());
+    let mut none = check(false, None);
+    assert!(none.is_measured());
+    none.measured = GateCheck::NOT_MEASURED.to_owned();
+    assert!(!none.is_measured());
     assert!(!check(true, few(500, Some(2_995))).is_met());
 }
 

@@ -1,7 +1,7 @@
 //! What of a deployment a Docker engine does not honour when this program deploys to it.
 
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{ComposeService, Service};
+use code_deploy_engine::spec::{ComposeService, MEANT, NotHonoured, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
 use crate::keys::Keys;
@@ -122,14 +122,17 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
                 rule: format!("compose/{}", feature.key),
                 severity: found.1,
                 place: format!("{file}:{} {}", feature.line, feature.service),
-                message: format!(
-                    "`{}` of `{}` is not honoured on Docker: {}",
-                    feature.key, feature.service, found.2
-                ),
+                message: NotHonoured {
+                    key: &feature.key,
+                    service: &feature.service,
+                    place: "on Docker",
+                    why: found.2,
+                }
+                .to_string(),
                 cure: if found.1 == Severity::Critical {
                     format!("Take `{}` out of the Compose file.", feature.key)
                 } else {
-                    "Nothing, if that is meant.".to_owned()
+                    format!("{MEANT}.")
                 },
             })
         })

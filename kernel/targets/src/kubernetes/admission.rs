@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_engine::target::{TargetError, Wanted};
+use code_deploy_engine::spec::StrategyKind;
+use code_deploy_engine::target::{Heading, TargetError, Wanted};
 use code_deploy_record::{InvalidId, Release};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -54,6 +55,7 @@ impl KubernetesTarget {
         &self,
         release: &Release,
         replicas: &BTreeMap<String, u32>,
+        heading: Heading,
     ) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         let made: Vec<_> = replicas
@@ -70,18 +72,20 @@ impl KubernetesTarget {
             .map(|one| self.refused(connection, one))
             .collect();
         refused.extend(side_by_side(tried).await.into_iter().flatten());
-        refused.extend(self.refused_by_place(connection, &stated).await?);
+        refused.extend(self.refused_by_place(connection, &stated, heading).await?);
         match as_one(refused) {
             Some(error) => Err(error),
             None => Ok(()),
         }
     }
 
-    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers.
+    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers. An
+    /// autoscaler keeps nobody from going back: it is noted then.
     async fn refused_by_place(
         &self,
         connection: &Connection,
         stated: &[Stated],
+        heading: Heading,
     ) -> Result<Vec<TargetError>, TargetError> {
         let deployments = stated
             .iter()
@@ -90,16 +94,27 @@ impl KubernetesTarget {
             .map(|one| (one.service.as_str(), &one.manifest))
             .collect();
         let running = self.running_deployments(connection).await?;
-        let refused = self.refused_pods(connection, &deployments, &running);
+        let refused = self.refused_pods(connection, &deployments, &running, heading);
         let mut refused = refused.await?;
+        // Of what is there only a rolling update changes the number of pods, wave by wave.
+        let rolls = self.settings.spec.strategy.kind == StrategyKind::Rolling;
         let there = running
             .iter()
+            .filter(|_| rolls)
             .filter_map(|one| Some((one.name_any(), labelled(&one.metadata, names::SERVICE)?)));
         let coming = deployments
             .iter()
             .map(|(service, manifest)| (manifest.name.clone(), (*service).to_owned()));
         let releases: BTreeMap<String, String> = there.chain(coming).collect();
-        refused.extend(scalers::refused(connection, &releases).await?);
+        let scaled = scalers::refused(connection, &releases).await?;
+        match heading {
+            Heading::Forward => refused.extend(scaled),
+            Heading::Back => {
+                for scaler in scaled {
+                    tracing::warn!(%scaler, "an autoscaler keeps nobody from going back");
+                }
+            }
+        }
         Ok(refused)
     }
 

@@ -42,6 +42,8 @@ impl KubernetesTarget {
                 }
             }
             if self.write(found, holder).await? {
+                // Until now another process may have moved traffic.
+                self.moves.noted();
                 return Ok(Hold::Ours);
             }
         }

@@ -3,7 +3,7 @@
 mod shares;
 
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{ComposeService, Restart, Service};
+use code_deploy_engine::spec::{ComposeService, MEANT, NotHonoured, Restart, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
 use super::{judged, names, pod};
@@ -163,14 +163,17 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
             rule: format!("compose/{}", feature.key),
             severity: found.1,
             place: format!("{file}:{} {}", feature.line, feature.service),
-            message: format!(
-                "`{}` of `{}` is not honoured on Kubernetes: {}",
-                feature.key, feature.service, found.2
-            ),
+            message: NotHonoured {
+                key: &feature.key,
+                service: &feature.service,
+                place: "on Kubernetes",
+                why: found.2,
+            }
+            .to_string(),
             cure: if found.1 == Severity::Critical {
                 format!("Take `{}` out of the Compose file.", feature.key)
             } else {
-                "Nothing, if that is meant.".to_owned()
+                format!("{MEANT}.")
             },
         })
     }));
@@ -273,7 +276,13 @@ fn of_service(
         findings.push(finding(
             "restart",
             Severity::Medium,
-            format!("`restart` of `{name}` is not honoured: a Deployment always starts pods again"),
+            NotHonoured {
+                key: "restart",
+                service: name,
+                place: "",
+                why: "a Deployment always starts pods again",
+            }
+            .to_string(),
             "Nothing, if that is meant.",
         ));
     }

@@ -80,6 +80,21 @@ impl Connection {
         self.of::<K>().change(Some(service), name, patch).await
     }
 
+    /// As [`Objects::change_if_there`].
+    pub async fn change_if_there<K>(
+        &self,
+        service: &str,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<(), TargetError>
+    where
+        K: Object + Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        let objects = self.of::<K>();
+        objects.change_if_there(Some(service), name, patch).await
+    }
+
     /// As [`Objects::remove`].
     pub async fn remove<K>(&self, service: &str, name: &str) -> Result<(), TargetError>
     where
@@ -206,6 +221,27 @@ impl<K: Object> Objects<'_, K> {
         let change = || self.all.patch(name, &params, &merge);
         let changed = self.connection.ask(&action, service, change);
         changed.await.map(drop)
+    }
+
+    /// As [`change`](Self::change); an object that is not there is no error.
+    ///
+    /// # Errors
+    /// What the cluster says.
+    pub async fn change_if_there(
+        &self,
+        service: Option<&str>,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<(), TargetError> {
+        let action = format!("change the {} {name}", self.kind);
+        let (params, merge) = (PatchParams::default(), Patch::Merge(patch));
+        let change = || async {
+            match self.all.patch(name, &params, &merge).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                changed => changed.map(drop),
+            }
+        };
+        self.connection.ask(&action, service, change).await
     }
 
     /// Removes an object; its pods are asked to end. One that is not there is no error.

@@ -9,7 +9,7 @@ mod room;
 
 use code_deploy_engine::release::instances_at;
 use code_deploy_engine::spec::{Strategy, StrategyKind};
-use code_deploy_engine::target::TargetError;
+use code_deploy_engine::target::{Heading, TargetError};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use kube::api::ListParams;
@@ -47,13 +47,14 @@ impl KubernetesTarget {
         connection: &Connection,
         deployments: &[(&str, &Manifest)],
         running: &[Deployment],
+        heading: Heading,
     ) -> Result<Vec<TargetError>, TargetError> {
         let quotas = listed::<ResourceQuota>(connection, "list resource quotas").await?;
         let ranges = listed::<LimitRange>(connection, "list limit ranges").await?;
         if quotas.is_empty() && ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let starting = self.starting(deployments, running, &ranges);
+        let starting = self.starting(deployments, running, &ranges, heading);
         let outside = starting
             .iter()
             .filter_map(|one| out_of_bounds(one, &ranges));
@@ -67,6 +68,7 @@ impl KubernetesTarget {
         deployments: &[(&str, &Manifest)],
         running: &[Deployment],
         ranges: &[LimitRange],
+        heading: Heading,
     ) -> Vec<Starting> {
         let strategy = &self.settings.spec.strategy;
         let starting = deployments.iter().filter_map(|(service, manifest)| {
@@ -83,7 +85,7 @@ impl KubernetesTarget {
                 };
                 *count = count.saturating_add(asked_for(one));
             }
-            let first = first_wave(strategy, asked_for(&stated), others);
+            let first = first_wave(strategy, heading, asked_for(&stated), others);
             Some(Starting {
                 service: (*service).to_owned(),
                 count: first.saturating_sub(own),
@@ -94,10 +96,11 @@ impl KubernetesTarget {
     }
 }
 
-/// Returns how many pods of the new release a run starts before any of another one goes.
-fn first_wave(strategy: &Strategy, replicas: u32, others: u32) -> u32 {
+/// Returns how many pods of the new release a run starts before any of another one goes. One that goes back starts all
+/// at once.
+fn first_wave(strategy: &Strategy, heading: Heading, replicas: u32, others: u32) -> u32 {
     match (strategy.kind, strategy.steps.first()) {
-        (StrategyKind::Rolling, Some(step)) if others > 0 => {
+        (StrategyKind::Rolling, Some(step)) if others > 0 && heading == Heading::Forward => {
             instances_at(replicas, step.percent).0.min(replicas)
         }
         _ => replicas,

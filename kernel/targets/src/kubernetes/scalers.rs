@@ -41,8 +41,8 @@ fn scales(
     let service = service.filter(|_| target.kind == "Deployment")?;
     let name = scaler.name_any();
     let what = format!(
-        "the HorizontalPodAutoscaler {name} scales the Deployment {}, which is a release of this application: shares of \
-         traffic are numbers of pods, and nobody else may change them; nothing was changed",
+        "the HorizontalPodAutoscaler {name} scales the Deployment {}, which is a release of this application: this run \
+         sets its number of pods, and nobody else may change it meanwhile; nothing was changed",
         target.name
     );
     let next = format!(

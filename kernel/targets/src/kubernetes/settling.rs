@@ -5,10 +5,13 @@
 //! still leads to answer. So a move does not wait for nodes; what would hurt does:
 //!
 //! - Pods are asked to end only when nodes had time to follow, counted from when the endpoints were seen to have
-//!   changed, or when each of their processes goes on for as long by itself (`preStop`). Either way a process is asked
+//!   changed, or when each of their processes goes on for as long by itself (`preStop`) and no route of a Gateway leads
+//!   to them: a proxy may keep to an old route for longer than to old endpoints. Either way a process is asked
 //!   to end no earlier than [`NODES`] after nobody was to be led to it any more, however the time between was spent.
 //! - Marks of a split that is over are taken off no earlier than that either: what holds a Service's selector from
-//!   before would find no pod.
+//!   before would find no pod. Whether it is over the Service itself says then: a runner of another machine may have
+//!   begun the next one.
+//! - Another process may have moved traffic until this one got hold of the place, so that counts as a move.
 //! - Who judges requests, or measures a move, asks for how long to wait (`Target::unsettled`).
 
 use std::collections::BTreeSet;
@@ -16,9 +19,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use code_deploy_engine::target::TargetError;
+use k8s_openapi::api::core::v1::Service;
 use tokio::time::Instant;
 
 use super::KubernetesTarget;
+use super::manifest::Leads;
 use super::store::Known;
 use super::traffic::mark;
 use crate::lock::ChangeLock;
@@ -50,17 +55,29 @@ impl Moves {
         }
     }
 
+    /// Notes that traffic may have been moved until now: by a route, or by another process.
+    pub(super) fn noted(&self) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.at = Some(Instant::now());
+    }
+
     /// Returns for how long yet nodes may lead as before the last move. What another process moved it moved before
-    /// `made`.
+    /// `made`, where the place was never held.
     fn left(&self, made: Instant) -> Duration {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = last.at.map_or(made, |at| at.max(made));
         (since + NODES).saturating_duration_since(Instant::now())
     }
 
-    fn take_marked(&self) -> BTreeSet<String> {
+    fn marked(&self) -> BTreeSet<String> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.marked.clone()
+    }
+
+    /// Notes that nothing is left to do about the marks of a service's pods.
+    fn are_settled(&self, service: &str) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut last.marked)
+        last.marked.remove(service);
     }
 }
 
@@ -70,9 +87,9 @@ impl KubernetesTarget {
         self.moves.left(self.made)
     }
 
-    /// Waits until pods can be asked to end that no Service leads to any more.
-    pub(super) async fn until_followed(&self, going: &[Known]) {
-        if !go_on_long_enough(going) {
+    /// Waits until pods of a service can be asked to end that no Service leads to any more.
+    pub(super) async fn until_followed(&self, service: &str, going: &[Known]) {
+        if self.route_is_wanted(service) || !go_on_long_enough(going) {
             tokio::time::sleep(self.still_following()).await;
         }
     }
@@ -90,17 +107,30 @@ impl KubernetesTarget {
     }
 
     async fn take_marks_off(&self) -> Result<(), TargetError> {
-        let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
-        let over = self.moves.take_marked();
-        if over.is_empty() {
+        if self.moves.marked().is_empty() {
             return Ok(());
         }
+        let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
+        let mut failed = None;
+        for service in self.moves.marked() {
+            match self.unmark(&service).await {
+                Ok(()) => self.moves.are_settled(&service),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes the marks from the pods of a service, unless its Service leads to what is marked now.
+    async fn unmark(&self, service: &str) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         let pods = self.pods().await?;
-        for service in &over {
-            mark(connection, service, &BTreeSet::new(), &pods).await?;
+        let found = connection.ours::<Service>(&self.names, service, service);
+        let found = found.await?;
+        if found.is_some_and(|found| Leads::of(&found) == Leads::Split) {
+            return Ok(());
         }
-        Ok(())
+        mark(connection, service, &BTreeSet::new(), &pods).await
     }
 }
 
@@ -147,6 +177,9 @@ mod tests {
         assert_eq!(moves.left(before), Duration::ZERO);
         moves.now("api", false);
         assert!(!moves.left(before).is_zero());
+        let held = Moves::default();
+        held.noted();
+        assert!(!held.left(before).is_zero());
     }
 
     #[test]
@@ -155,8 +188,9 @@ mod tests {
         moves.now("api", true);
         moves.now("web", true);
         moves.now("web", false);
-        assert_eq!(moves.take_marked(), BTreeSet::from(["api".to_owned()]));
-        assert!(moves.take_marked().is_empty());
+        assert_eq!(moves.marked(), BTreeSet::from(["api".to_owned()]));
+        moves.are_settled("api");
+        assert!(moves.marked().is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::names::{self, Part, selecting};
 use super::stated;
 use super::store::{labelled, release_of};
 use super::told::Told;
+use super::traffic::kept;
 use super::wait::{Waited, until};
 use super::{overlay, pod};
 use crate::failure::{code, transient};
@@ -51,7 +52,7 @@ impl KubernetesTarget {
         grace: Duration,
     ) -> Result<Stopped, TargetError> {
         let going = self.pods_of(service, release).await?;
-        self.until_followed(&going).await;
+        self.until_followed(service, &going).await;
         let stopped = self.stop_release(service, release, grace).await?;
         self.clear_marks().await;
         Ok(stopped)
@@ -83,11 +84,14 @@ impl KubernetesTarget {
             return self.ended(service, release, replicas, grace, 0).await;
         };
         let manifest = stated::with_replicas(service, &deployment, replicas)?;
-        let kept = self.lead_to_fewer(service, release, replicas).await?;
+        let serving = self.lead_to_fewer(service, release, replicas).await?;
+        let known = self.pods_of(service, release).await?;
+        self.until_followed(service, &known).await;
+        // Looked at only now: none that is well goes for one that ended meanwhile.
         let mut going = self.pods_of(service, release).await?;
-        going.retain(|pod| !pod.ending && !kept.contains(&pod.name));
+        let staying = kept(service, (release, replicas), &serving, &going);
+        going.retain(|pod| !pod.ending && !staying.contains(&pod.name));
         self.keep_logs_of(service, release, &going).await;
-        self.until_followed(&going).await;
         self.happenings.are_asked_to_end(&going);
         let removals = going
             .iter()
@@ -142,10 +146,11 @@ impl KubernetesTarget {
         if deployment.is_some() {
             connection.remove::<Deployment>(service, &name).await?;
         }
+        let stopped = self.ended(service, release, 0, grace, known.len()).await?;
+        // What a proxy still leads to by an old route is there for as long as its pods are.
         if way.is_some() {
             connection.remove::<Service>(service, &name).await?;
         }
-        let stopped = self.ended(service, release, 0, grace, known.len()).await?;
         self.remove_hidden(connection, service, &name).await?;
         if deployment.is_some() {
             let note = format!("release {release} was stopped");

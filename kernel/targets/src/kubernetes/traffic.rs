@@ -69,6 +69,12 @@ impl KubernetesTarget {
                 .ours::<Service>(&self.names, service, service)
                 .await?;
         }
+        // Noted also where this is cut off: whom it leads to is not known then.
+        let note = |service: &str, aim: &Aim| {
+            let is_marked = pods.iter().any(|pod| pod.service == service && pod.marked);
+            let is_over = is_marked && !matches!(aim, Aim::Split(_));
+            self.moves.now(service, is_over);
+        };
         for (service, aim) in wanted {
             if let Aim::Split(counts) = aim {
                 mark(connection, service, &chosen(service, counts, pods), pods).await?;
@@ -76,7 +82,9 @@ impl KubernetesTarget {
             let declared = self.service(service)?;
             let manifest = manifest::stable(&self.names, declared, &aim.leads());
             let manifest = manifest.map_err(|what| self.cannot(service, &what))?;
+            note(service, aim);
             connection.apply::<Service>(service, &manifest).await?;
+            note(service, aim);
         }
         let waits: Vec<_> = wanted
             .iter()
@@ -84,15 +92,13 @@ impl KubernetesTarget {
             .collect();
         let followed = futures::future::try_join_all(waits).await;
         for (service, aim) in wanted {
-            let is_marked = pods.iter().any(|pod| pod.service == *service && pod.marked);
-            let is_over = is_marked && !matches!(aim, Aim::Split(_));
-            self.moves.now(service, is_over);
+            note(service, aim);
         }
         followed.map(drop)
     }
 
     /// Leads the Service to no more than so many pods of a release, with the shares that it has,
-    /// and returns the pods to keep: the Service leads to none of the others of the release any more, which nodes
+    /// and returns the pods that it leads to where it led to some of the release: to no others any more, which nodes
     /// follow a while later. Shares that so many pods cannot give are refused before anything is changed.
     pub(super) async fn lead_to_fewer(
         &self,
@@ -119,7 +125,7 @@ impl KubernetesTarget {
                 self.carry_out(&[(service, aim)], &pods).await?;
             }
         }
-        Ok(kept(service, (release, replicas), &serving, &pods))
+        Ok(serving)
     }
 
     /// Leads the Service to all pods of a release again, where it led to some of them and to no
@@ -303,9 +309,9 @@ fn chosen(service: &str, counts: &BTreeMap<Release, u32>, pods: &[Known]) -> BTr
     of_each.map(|pod| pod.name.clone()).collect()
 }
 
-/// Returns the pods of a release to keep: those that get traffic, then those that are ready, then
+/// Returns the pods of a release to keep: those that are ready, of these first those that get traffic, then
 /// those that have run the longest.
-fn kept(
+pub(super) fn kept(
     service: &str,
     (release, replicas): (&Release, u32),
     serving: &BTreeSet<String>,
@@ -314,13 +320,13 @@ fn kept(
     let own = pods.iter().filter(|pod| pod.service == service);
     let own = own.filter(|pod| pod.release == *release && !pod.ending);
     let mut own: Vec<&Known> = own.collect();
-    own.sort_by_key(|pod| (!serving.contains(&pod.name), !pod.ready, pod.started));
+    own.sort_by_key(|pod| (!pod.ready, !serving.contains(&pod.name), pod.started));
     let own = own.into_iter().take(replicas as usize);
     own.map(|pod| pod.name.clone()).collect()
 }
 
 /// Marks these pods of a service and no others. Pods come in before others go, so that there is
-/// always somebody to answer.
+/// always somebody to answer. One that is gone meanwhile has no mark to take off.
 pub(super) async fn mark(
     connection: &Connection,
     service: &str,
@@ -330,10 +336,18 @@ pub(super) async fn mark(
     let own = || pods.iter().filter(|pod| pod.service == service);
     let come = own().filter(|pod| !pod.marked && chosen.contains(&pod.name));
     let go = own().filter(|pod| pod.marked && !chosen.contains(&pod.name));
-    let come = come.map(|pod| (pod, json!(names::MARKED)));
-    for (pod, value) in come.chain(go.map(|pod| (pod, Value::Null))) {
-        let patch = json!({ "metadata": { "labels": { names::SPLIT: value } } });
-        connection.change::<Pod>(service, &pod.name, &patch).await?;
+    let labelled = |value: Value| json!({ "metadata": { "labels": { names::SPLIT: value } } });
+    let (marked, unmarked) = (labelled(json!(names::MARKED)), labelled(Value::Null));
+    for pod in come {
+        connection
+            .change::<Pod>(service, &pod.name, &marked)
+            .await?;
+    }
+    for pod in go {
+        let name = &pod.name;
+        connection
+            .change_if_there::<Pod>(service, name, &unmarked)
+            .await?;
     }
     Ok(())
 }
@@ -390,6 +404,33 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn no_pod_that_is_well_goes_for_one_that_is_not() {
+        let release: Release = "1.0.0".parse().unwrap();
+        let pod = |name: &str, ready: bool| Known {
+            name: name.to_owned(),
+            service: "api".to_owned(),
+            release: release.clone(),
+            address: None,
+            started: chrono::DateTime::UNIX_EPOCH,
+            running: true,
+            ready,
+            ending: false,
+            restarts: 0,
+            pause: Duration::ZERO,
+            marked: false,
+            end: None,
+        };
+        let names = |names: &[&str]| -> BTreeSet<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let staying = |pods: &[Known]| kept("api", (&release, 2), &names(&["a", "b"]), pods);
+        let well = [pod("c", true), pod("b", true), pod("a", true)];
+        assert_eq!(staying(&well), names(&["a", "b"]));
+        let ill = [pod("a", false), pod("b", true), pod("c", true)];
+        assert_eq!(staying(&ill), names(&["b", "c"]));
+    }
 
     #[test]
     fn what_is_given_is_what_is_read_back() {

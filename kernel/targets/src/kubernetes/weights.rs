@@ -127,10 +127,14 @@ impl KubernetesTarget {
             .ours(&self.names, Some(service), service)
             .await?;
         let manifest = self.route_manifest(routes, service, leads)?;
+        // Proxies follow a route as nodes follow endpoints: on their own, and without saying when.
+        self.moves.noted();
         let applied = routes.objects.apply(Some(service), &manifest).await?;
+        self.moves.noted();
         let generation = applied.metadata.generation.unwrap_or_default();
-        let refused = self.unaccepted(routes, service, leads, generation);
-        let Some(why) = refused.await? else {
+        let refused = self.unaccepted(routes, service, leads, generation).await;
+        self.moves.noted();
+        let Some(why) = refused? else {
             return Ok(before);
         };
         let done = match unserved {
@@ -218,6 +222,7 @@ impl KubernetesTarget {
                 (applied.map(drop), "is as it was before")
             }
         };
+        self.moves.noted();
         match done {
             Ok(()) => said.to_owned(),
             Err(error) => format!("could not be put back: {error}"),

@@ -83,10 +83,12 @@ fn a_run_is_told_as_it_stands_while_it_is_open_when_it_has_ended_and_when_all_is
     run(&["pause"]).refused(1, "CD0417", &[&id, "is ended"]);
     let planned = run(&["plan"]);
     let deployed = run(&["dev", "local"]);
-    assert_eq!((planned.code, deployed.code), (Some(0), Some(0)));
-    let nothing = "Nothing is to be done: release 1.0.0 is deployed already";
-    says(&planned, &[nothing]);
-    assert_eq!(planned.out, deployed.out);
+    let words = [
+        "1.0.0 is deployed already",
+        "`code-deploy dev local --stop`",
+    ];
+    planned.refused(1, "CD0411", &words);
+    assert_eq!(planned.err, deployed.err);
     run(&["record", "--kind", "gate"]).refused(2, "CD0001", &["gate_evaluated", "sealed"]);
     says(
         &run(&["record", "--kind", "evidence_kept"]),

@@ -154,8 +154,11 @@ fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
     );
 
     let again = place.run_in(&place.demo(), &["dev", "local"]);
-    assert_eq!(again.code, Some(0), "{}\n{}", again.out, again.err);
-    assert!(again.out.contains("1.1.0 is deployed already"), "{again:?}");
+    again.refused(
+        1,
+        "CD0411",
+        &["1.1.0 is deployed already", "Nothing was changed"],
+    );
     assert_eq!(place.demo_runs().len(), 2);
 
     let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);

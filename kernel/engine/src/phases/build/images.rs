@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report};
+use code_deploy_record::{Basis, Column, EvidenceRef, ItemId, Report, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -278,6 +278,7 @@ async fn settle(
     evidence: &[EvidenceRef],
 ) -> Result<(), StepError> {
     settle_names(section, provided, evidence).await?;
+    open_without_registry(section, provided).await?;
     if !builds(&section.context.spec) {
         return Ok(());
     }
@@ -328,6 +329,32 @@ async fn settle(
     section
         .judge("2.2.6", single.is_empty(), Basis::Observed, text, evidence)
         .await
+}
+
+/// Leaves image integrity open where it is known by now that no digest of a registry can be compared: before anything
+/// is changed.
+async fn open_without_registry(
+    section: &Section<'_>,
+    provided: &[Provided],
+) -> Result<(), StepError> {
+    let nowhere: Vec<_> = provided
+        .iter()
+        .filter(|one| one.image.in_registries().is_empty())
+        .map(|one| &one.image.service)
+        .collect();
+    if nowhere.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "in no registry that the engine knows of, so that no digest there can be compared: {}",
+        list(&nowhere)
+    );
+    let Ok(item) = "2.2.7".parse::<ItemId>() else {
+        return Ok(());
+    };
+    // It is no item of this step, which does not see what runs.
+    let context = section.context;
+    context.settle(&item, Verdict::Open, text, Vec::new()).await
 }
 
 async fn settle_names(

@@ -2,15 +2,14 @@
 
 use code_deploy_record::{Finding, Report};
 
-/// How the cure of a finding begins that asks nothing of anybody who meant what it is about.
-const MEANT: &str = "Nothing, if that is meant";
+use crate::spec::NotHonoured;
 
-/// Findings with one cure whose messages end alike but for their reasons.
+/// Keys that are not honoured at one place, whose findings have one cure.
 struct Alike<'a> {
     cure: &'a str,
-    /// What is said of each: `is not honoured by the local target`.
-    what: &'a str,
-    /// Keys with the reason and the places of each.
+    /// One of what is said.
+    said: NotHonoured<'a>,
+    /// Keys with the reason and the places of each in files.
     keys: Vec<(&'a str, &'a str, Vec<&'a str>)>,
 }
 
@@ -23,12 +22,12 @@ impl Alike<'_> {
         let keys = self
             .keys
             .iter()
-            .map(|(key, why, places)| format!("{key} ({}): {why}", places.join(", ")));
+            .map(|(key, why, places)| format!("`{key}` ({}): {why}", places.join(", ")));
         let keys: Vec<String> = keys.collect();
         format!(
-            "{} entries, of which each {}: {}. {}",
+            "{} entries, of which each is not honoured{}: {}. {}",
             self.places(),
-            self.what,
+            self.said.where_not(),
             keys.join("; "),
             self.cure
         )
@@ -39,15 +38,16 @@ impl Alike<'_> {
 pub(super) fn told(mut report: Report, findings: &[Finding]) -> Report {
     let mut all: Vec<Alike<'_>> = Vec::new();
     for finding in findings {
-        if let Some((key, what, why)) = parts(finding) {
-            let place = finding.place.as_str();
-            add(&mut all, &finding.cure, what, (key, why, place));
+        if let Some(said) = NotHonoured::meant(finding) {
+            add(&mut all, finding, said);
         }
     }
     all.retain(|alike| alike.places() > 1);
     let folded = |finding: &Finding| {
-        let what = parts(finding).map(|(_, what, _)| what);
-        let same = |alike: &Alike<'_>| alike.cure == finding.cure && Some(alike.what) == what;
+        let said = NotHonoured::meant(finding);
+        let place = said.map(|said| said.place);
+        let same =
+            |alike: &Alike<'_>| alike.cure == finding.cure && Some(alike.said.place) == place;
         all.iter().any(same)
     };
     for alike in &all {
@@ -65,36 +65,22 @@ pub(super) fn told(mut report: Report, findings: &[Finding]) -> Report {
     report
 }
 
-fn add<'a>(
-    all: &mut Vec<Alike<'a>>,
-    cure: &'a str,
-    what: &'a str,
-    (key, why, place): (&'a str, &'a str, &'a str),
-) {
-    let keys = vec![(key, why, vec![place])];
+fn add<'a>(all: &mut Vec<Alike<'a>>, finding: &'a Finding, said: NotHonoured<'a>) {
+    let NotHonoured {
+        key, place, why, ..
+    } = said;
+    let (cure, file) = (finding.cure.as_str(), finding.place.as_str());
+    let keys = vec![(key, why, vec![file])];
     let mut known = all.iter_mut();
-    let Some(alike) = known.find(|one| one.cure == cure && one.what == what) else {
-        all.push(Alike { cure, what, keys });
+    let Some(alike) = known.find(|one| one.cure == cure && one.said.place == place) else {
+        all.push(Alike { cure, said, keys });
         return;
     };
     let mut known = alike.keys.iter_mut();
     match known.find(|(other, reason, _)| *other == key && *reason == why) {
-        Some((.., places)) => places.push(place),
+        Some((.., places)) => places.push(file),
         None => alike.keys.extend(keys),
     }
-}
-
-/// Returns the key that a finding is about, what is said of it, and why: the parts of `KEY of SERVICE is not honoured
-/// HERE: REASON`. Nothing for a finding that asks for something or says it otherwise.
-fn parts(finding: &Finding) -> Option<(&str, &str, &str)> {
-    if !finding.cure.starts_with(MEANT) {
-        return None;
-    }
-    let (key, rest) = finding.message.split_once(" of ")?;
-    let (_, rest) = rest.split_once(' ')?;
-    let (what, why) = rest.split_once(": ")?;
-    what.starts_with("is not honoured")
-        .then_some((key, what, why))
 }
 
 #[cfg(test)]

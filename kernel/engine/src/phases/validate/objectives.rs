@@ -206,7 +206,7 @@ fn check(name: String, figure: Option<Figure>, limit: String) -> GateCheck {
         unshown,
     };
     let Some(figure) = figure else {
-        return check("none".to_owned(), false, None);
+        return check(GateCheck::NOT_MEASURED.to_owned(), false, None);
     };
     let share = figure.share.filter(|_| figure.holds);
     let unshown = share.and_then(|(sampled, allowed)| sampled.unshown(allowed));
@@ -225,15 +225,13 @@ fn available(measure: &Measure, promised: f64) -> Figure {
     let says = match holds {
         true => {
             let bound = 100.0 - sampled.at_most_missed() * 100.0;
-            format!("with 95 % confidence at least {bound:.3} %")
+            format!("with 95 % confidence at least {:.3} %", down(bound))
         }
         false => {
             let bound = 100.0 - sampled.at_least_missed() * 100.0;
-            let few = match sampled.shows(allowed) {
-                Shows::Missed => String::new(),
-                _ => format!(", so few requests do not exclude that {promised} % is kept"),
-            };
-            format!("with 95 % confidence at most {bound:.3} %{few}")
+            let few = few(sampled, allowed, &format!("{promised} % is kept"));
+            let few = few.map_or_else(String::new, |few| format!(", {few}"));
+            format!("with 95 % confidence at most {:.3} %{few}", up(bound))
         }
     };
     Figure {
@@ -242,6 +240,23 @@ fn available(measure: &Measure, promised: f64) -> Figure {
         used: [100.0 - good, 100.0 - promised],
         share: Some((sampled, allowed)),
     }
+}
+
+/// Returns a lower bound in the thousandths that are told, of which none is more than was shown.
+fn down(bound: f64) -> f64 {
+    (bound * 1000.0).floor() / 1000.0
+}
+
+/// Returns an upper bound in the thousandths that are told, of which none is less than was shown.
+fn up(bound: f64) -> f64 {
+    (bound * 1000.0).ceil() / 1000.0
+}
+
+/// Says of a promise that was measured to be missed that so few requests do not exclude that it is kept, where they do
+/// not.
+fn few(sampled: Sampled, allowed: f64, kept: &str) -> Option<String> {
+    (sampled.shows(allowed) != Shows::Missed)
+        .then(|| format!("so few requests do not exclude that {kept}"))
 }
 
 /// Returns the latency below which the share of good answers lies that was promised.
@@ -255,18 +270,24 @@ fn fast(measure: &Measure, percent: f64, below: Duration) -> Option<Figure> {
         all: measure.latency.len(),
         missed: measure.latency.longer_than_us(us),
     };
+    let (holds, allowed) = (ms <= most, (100.0 - percent) / 100.0);
+    let few = match holds {
+        true => None,
+        false => few(sampled, allowed, &format!("{percent} % are as fast")),
+    };
+    let few = few.map_or_else(String::new, |few| format!(" ({few})"));
     Some(Figure {
-        text: format!("{ms:.1} ms"),
-        holds: ms <= most,
+        text: format!("{ms:.1} ms{few}"),
+        holds,
         used: [ms, most],
-        share: Some((sampled, (100.0 - percent) / 100.0)),
+        share: Some((sampled, allowed)),
     })
 }
 
 /// Returns what becomes of the item on objectives: one that was missed fails it, whatever the others are; one that
 /// was not measured, or by too few requests to show it, leaves it open.
 pub(super) fn verdict(objectives: &[GateCheck]) -> (Verdict, String) {
-    let missed = |check: &GateCheck| !check.passed && check.measured != "none";
+    let missed = |check: &GateCheck| !check.passed && check.is_measured();
     let verdict = if objectives.iter().any(missed) {
         Verdict::Failed
     } else if objectives.iter().all(GateCheck::is_met) {
@@ -388,7 +409,7 @@ mod tests {
         );
         assert_eq!(
             check.measured,
-            "100.000 % of 500 (with 95 % confidence at least 99.403 %)"
+            "100.000 % of 500 (with 95 % confidence at least 99.402 %)"
         );
     }
 
@@ -411,7 +432,7 @@ mod tests {
         );
         assert_eq!(
             check.measured,
-            "99.558 % of 2038 (with 95 % confidence at most 99.769 %)"
+            "99.558 % of 2038 (with 95 % confidence at most 99.770 %)"
         );
         let check = available(2, 1_000);
         assert_eq!((check.passed, check.unshown), (false, None));
@@ -441,6 +462,43 @@ mod tests {
             "not shown by 200 requests; 299 with no further miss would do"
         );
         assert_eq!(standing(299), "met");
+    }
+
+    #[test]
+    fn a_quantile_that_few_answers_missed_says_that_they_do_not_exclude_it() {
+        let objective: Objective = serde_json::from_value(serde_json::json!({
+            "name": "fast", "service": "web", "latency": { "percent": 99, "below": "10ms" } }))
+        .unwrap();
+        let measured = |slow: u64| {
+            let mut latency = Latency::new();
+            (0..100 - slow).for_each(|_| latency.count(5_000));
+            (0..slow).for_each(|_| latency.count(20_000));
+            let measure = Measure {
+                count: 100,
+                failed: 0,
+                latency,
+                throughput: None,
+            };
+            against(&objective, Some(&measure)).pop().unwrap()
+        };
+        let few = measured(2);
+        assert!(!few.passed);
+        let words = " ms (so few requests do not exclude that 99 % are as fast)";
+        assert!(few.measured.ends_with(words), "{}", few.measured);
+        let many = measured(6);
+        assert!(!many.passed);
+        assert!(many.measured.ends_with(" ms"), "{}", many.measured);
+    }
+
+    #[test]
+    fn a_bound_is_told_as_no_better_than_it_was_shown() {
+        let check = available(0, 2_994);
+        assert!(check.unshown.is_some());
+        assert!(
+            check.measured.ends_with("at least 99.899 %)"),
+            "{}",
+            check.measured
+        );
     }
 
     fn sample(second: i64, release: &str, count: u64, us: u64) -> Sample {
@@ -510,7 +568,7 @@ mod tests {
         assert_eq!(
             reason,
             "2 of 2 hold by what was measured, which is too little to show: shop is available (availability): 100.000 % \
-             of 500 (with 95 % confidence at least 99.403 %) (at least 99.9 %), not shown by 500 requests; 2995 with no \
+             of 500 (with 95 % confidence at least 99.402 %) (at least 99.9 %), not shown by 500 requests; 2995 with no \
              further miss would do"
         );
         assert_eq!(judged(&[met, not_measured()]).0, "open");

@@ -207,7 +207,10 @@ fn a_rolling_update_starts_its_first_wave_beside_the_others() {
         steps: vec![steps(25), steps(100)],
         ..Strategy::default()
     };
-    assert_eq!(first_wave(&strategy(StrategyKind::Rolling), 4, 4), 1);
-    assert_eq!(first_wave(&strategy(StrategyKind::Rolling), 4, 0), 4);
-    assert_eq!(first_wave(&strategy(StrategyKind::Canary), 4, 4), 4);
+    let first = |kind, heading, others| first_wave(&strategy(kind), heading, 4, others);
+    let (rolling, forward) = (StrategyKind::Rolling, Heading::Forward);
+    assert_eq!(first(rolling, forward, 4), 1);
+    assert_eq!(first(rolling, forward, 0), 4);
+    assert_eq!(first(rolling, Heading::Back, 4), 4);
+    assert_eq!(first(StrategyKind::Canary, forward, 4), 4);
 }

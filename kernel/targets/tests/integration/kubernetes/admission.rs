@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_engine::target::Target as _;
+use code_deploy_engine::target::{Heading, Target as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret, Service};
@@ -48,7 +48,10 @@ async fn what_can_be_deployed_is_admitted_and_nothing_is_left_of_trying() {
     let stage = Stage::with(&format!("{compose}secrets: {{ key: {{ file: ./key }} }}\n")).await;
     std::fs::write(stage.folder.path().join("key"), "k3y").unwrap();
     let (target, first) = (stage.target(), release("1.0.0"));
-    target.admit(&first, &one_of_each()).await.unwrap();
+    target
+        .admit(&first, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap();
     nothing_is_there(&stage).await;
 
     let target = stage.opened().await;
@@ -58,7 +61,10 @@ async fn what_can_be_deployed_is_admitted_and_nothing_is_left_of_trying() {
         deployment.metadata.generation
     };
     let before = version().await;
-    target.admit(&first, &one_of_each()).await.unwrap();
+    target
+        .admit(&first, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap();
     assert_eq!(version().await, before);
     target.remove_all(GRACE).await.unwrap();
     stage.end().await;
@@ -72,7 +78,7 @@ async fn a_manifest_that_the_server_finds_invalid_is_refused_with_its_fields() {
     let stage = Stage::with(&compose).await;
     let refused = stage
         .target()
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0539", "{}", text(&refused));
@@ -102,7 +108,7 @@ async fn a_quota_of_objects_that_is_used_up_is_told_before_a_run() {
     .await;
     let refused = stage
         .target()
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0539", "{}", text(&refused));
@@ -132,7 +138,7 @@ async fn quotas_that_leave_no_room_for_pods_are_told_before_a_run_with_the_tight
     }
     let refused = stage
         .target()
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0536", "{}", text(&refused));
@@ -155,16 +161,22 @@ async fn an_autoscaler_of_a_release_is_told_before_a_run_and_stays() {
         .await;
     let refused = stage
         .target()
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0533", "{}", text(&refused));
     assert!(refused.what.contains("scales the Deployment api-1-0-0"));
     let other = stage
         .target()
-        .admit(&release("1.1.0"), &one_of_each())
+        .admit(&release("1.1.0"), &one_of_each(), Heading::Forward)
         .await;
     other.unwrap();
+    // Nobody is kept from going back.
+    let back = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Back)
+        .await;
+    back.unwrap();
     let scalers = stage.all::<HorizontalPodAutoscaler>();
     assert!(scalers.get_opt("more").await.unwrap().is_some());
     nothing_is_there(&stage).await;
@@ -180,7 +192,9 @@ async fn fields_that_somebody_else_manages_are_told_before_a_run_and_stay() {
         "metadata": { "name": "api", "labels": { "app.kubernetes.io/part-of": "theirs" } },
     });
     apply_as::<Service>(&stage, "theirs", "api", theirs).await;
-    let refused = target.admit(&release("1.0.0"), &one_of_each()).await;
+    let refused = target
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0533", "{}", text(&refused));
     for part in ["theirs", "app.kubernetes.io/part-of", "the service api"] {
@@ -205,7 +219,9 @@ async fn a_secret_that_cannot_be_changed_is_told_without_a_value() {
         "metadata": { "name": "api-1-0-0", "labels": service.metadata.labels },
     });
     apply_as::<Secret>(&stage, "code-deploy", "api-1-0-0", kept).await;
-    let refused = target.admit(&release("1.0.0"), &one_of_each()).await;
+    let refused = target
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0539", "{}", text(&refused));
     assert!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use code_deploy_engine::target::Target as _;
+use code_deploy_engine::target::{Heading, Target as _};
 use code_deploy_targets::KubernetesTarget;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
@@ -116,7 +116,7 @@ async fn manifests_are_applied_and_laid_over_releases_and_go_but_for_claims() {
     stage.bring(&own.replace("VOLUME", &application));
     let target = stage.target();
     target
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await
         .unwrap();
     let policies = stage.all::<NetworkPolicy>();
@@ -193,7 +193,7 @@ async fn what_the_cluster_refuses_of_a_manifest_is_told_with_file_and_line() {
     stage.bring(&[overlay.as_str(), ACCOUNT, &policy].join("---\n"));
     let refused = stage
         .target()
-        .admit(&release("1.0.0"), &one_of_each())
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0539", "{}", text(&refused));
@@ -229,7 +229,9 @@ async fn an_object_that_others_have_is_refused_and_stays() {
         .await;
     stage.bring(&[ACCOUNT, POLICY].join("---\n"));
     let target = stage.target();
-    let refused = target.admit(&release("1.0.0"), &one_of_each()).await;
+    let refused = target
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0526", "{}", text(&refused));
     assert!(refused.what.contains("own.yaml:5"), "{}", text(&refused));
@@ -252,7 +254,9 @@ async fn an_object_that_others_have_is_refused_and_stays() {
         "metadata": { "name": "open" }, "spec": { "podSelector": {}, "policyTypes": ["Egress"] },
     });
     apply_as::<NetworkPolicy>(&stage, "theirs", "open", theirs).await;
-    let refused = target.admit(&release("1.0.0"), &one_of_each()).await;
+    let refused = target
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0533", "{}", text(&refused));
     for part in ["own.yaml:5", "theirs", "spec.policyTypes"] {

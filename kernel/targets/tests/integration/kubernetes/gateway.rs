@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-use code_deploy_engine::target::Target as _;
+use code_deploy_engine::target::{Heading, Target as _};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use serde_json::json;
@@ -54,7 +54,11 @@ async fn requests_are_split_by_weight_and_the_service_follows_as_far_as_pods_can
     let _front = with_gateway(&stage, "section: http, ");
     let played = Played::begin(&stage).await;
     let (old, new) = (release("1.0.0"), release("1.1.0"));
-    stage.target().admit(&old, &one_of_each()).await.unwrap();
+    stage
+        .target()
+        .admit(&old, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap();
     assert!(routes(&stage).get_opt("api").await.unwrap().is_none());
     let target = stage.opened().await;
     assert!(target.observe().await.unwrap().fronts.is_empty());
@@ -184,7 +188,10 @@ async fn what_a_gateway_lacks_is_told_before_anything_changes() {
     let refused = |words: &'static [&'static str]| {
         let (target, first) = (stage.target(), first.clone());
         async move {
-            let refused = target.admit(&first, &one_of_each()).await.unwrap_err();
+            let refused = target
+                .admit(&first, &one_of_each(), Heading::Forward)
+                .await
+                .unwrap_err();
             assert_eq!(refused.code, "CD0540", "{}", text(&refused));
             for word in words {
                 assert!(text(&refused).contains(word), "{word}: {}", text(&refused));
@@ -219,7 +226,9 @@ async fn routes_of_others_are_refused_and_not_touched_and_own_ones_are_not_forgo
     played::make(&routes(&stage), theirs).await;
     let spec = routes(&stage).get("api").await.unwrap().data["spec"].clone();
     let target = stage.target();
-    let refused = target.admit(&release("1.0.0"), &one_of_each()).await;
+    let refused = target
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, "CD0526", "{}", text(&refused));
     let refused = target.open(&stage.services()).await.unwrap_err();
