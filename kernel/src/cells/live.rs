@@ -44,6 +44,8 @@ pub struct Live {
     not_of: Option<RunId>,
     /// Whether the run that is shown has ended.
     is_run_over: bool,
+    /// That run, as far as a look told which one it is.
+    over: Option<RunId>,
     /// Whether a person is asked something.
     is_asking: bool,
     /// Whether somebody wants it to stop.
@@ -67,6 +69,7 @@ impl Live {
             look: None,
             not_of: None,
             is_run_over: false,
+            over: None,
             is_asking: false,
             is_stopping: false,
             moved: false,
@@ -88,6 +91,7 @@ impl Live {
             EventBody::GateEvaluated(gate) => self.gate(gate),
             EventBody::RunFinished { outcome, summary } => {
                 self.is_run_over = true;
+                self.over = self.look.as_ref().map(|look| look.run.clone());
                 if let Some(look) = &mut self.look {
                     look.stands = as_magics(&format!("{}: {summary}", outcome.words()));
                 }
@@ -118,7 +122,7 @@ impl Live {
     pub fn next_run(&self, event: &Event) -> Option<Self> {
         let begins = matches!(&event.body, EventBody::PhaseStarted { phase } if phase.get() == 1);
         (begins && self.is_run_over).then(|| Self {
-            not_of: self.look.as_ref().map(|look| look.run.clone()),
+            not_of: self.over.clone(),
             is_stopping: self.is_stopping,
             ..Self::new()
         })
@@ -154,8 +158,13 @@ impl Live {
 
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
-        if self.not_of.as_ref() == Some(&look.run) {
+        // The next run is in the record before its first phase begins, and is not what is shown here.
+        let is_of_next = self.over.as_ref().is_some_and(|over| *over != look.run);
+        if is_of_next || self.not_of.as_ref() == Some(&look.run) {
             return;
+        }
+        if self.is_run_over {
+            self.over = Some(look.run.clone());
         }
         if look.nothing_serves {
             self.traffic.clear();
@@ -356,6 +365,11 @@ mod tests {
             outcome: RunOutcome::Succeeded,
             summary: "all services run 1.0.0".to_owned(),
         }));
+        // The run after it is in the record already, and has not begun its first phase.
+        live.look(Look {
+            stands: "0 of 9 phases done".to_owned(),
+            ..look(two)
+        });
         let mut next = live.next_run(&begins).unwrap();
         live.settle();
         let text = shown(&mut live);
