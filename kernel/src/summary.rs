@@ -65,13 +65,13 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
 }
 
-/// Says how long the run took without its pauses, and how long those were.
+/// Says how long the run took without what it stood still, and how long that was.
 fn took(folder: &RunFolder, state: &RunState) -> Option<String> {
     let (since, last) = (state.since?, state.last?);
     let pauses = Pauses::of(folder).unwrap_or_default();
-    let took = last - since - pauses.until(last);
-    let paused = pauses.in_words(last);
-    Some(format!("{:.1} s{paused}", took.as_seconds_f64()))
+    let took = last - since - pauses.stood_still(last);
+    let stood = pauses.in_words(last);
+    Some(format!("{:.1} s{stood}", took.as_seconds_f64()))
 }
 
 /// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run

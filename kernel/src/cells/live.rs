@@ -288,9 +288,10 @@ impl Live {
     fn time(&self) -> String {
         let now = || (Instant::now(), SystemClock.now());
         let (until, moment) = self.ended.unwrap_or_else(now);
-        let paused = self.pauses.until(moment).to_std().unwrap_or_default();
+        let stood = self.pauses.stood_still(moment);
+        let stood = stood.to_std().unwrap_or_default();
         let spent = until.saturating_duration_since(self.began);
-        let spent = spent.saturating_sub(paused);
+        let spent = spent.saturating_sub(stood);
         let word = if self.ended.is_some() {
             "took"
         } else {
@@ -300,8 +301,8 @@ impl Live {
         let expected = expected.map_or(String::new(), |expected| {
             format!(", planned for {}", seconds(expected))
         });
-        let paused = self.pauses.in_words(moment);
-        format!("time {word} {}{expected}{paused}", seconds(spent))
+        let stood = self.pauses.in_words(moment);
+        format!("time {word} {}{expected}{stood}", seconds(spent))
     }
 }
 
@@ -325,19 +326,13 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use code_deploy_record::{Digest, Direction, Outcome, PhaseNumber, RunOutcome};
+    use code_deploy_record::{Direction, Outcome, PhaseNumber, RunOutcome};
 
     use super::*;
-    use crate::pauses::tests as pauses;
+    use crate::fixtures;
 
     fn event(body: EventBody) -> Event {
-        Event {
-            seq: 1,
-            time: chrono::DateTime::UNIX_EPOCH,
-            actor: "engine".to_owned(),
-            prev: Digest::ZERO,
-            body,
-        }
+        fixtures::event(0, body)
     }
 
     #[test]
@@ -385,8 +380,8 @@ mod tests {
     #[test]
     fn a_pause_is_told_apart_from_the_time_that_is_spent() {
         let mut live = Live::new();
-        live.event(&pauses::event(100, pauses::paused()));
-        live.event(&pauses::event(130, pauses::resumed()));
+        live.event(&fixtures::event(100, fixtures::paused()));
+        live.event(&fixtures::event(130, fixtures::resumed()));
         let text = shown(&mut live);
         assert!(text.contains("time spent 0 s; paused for 30 s"), "{text}");
     }
