@@ -229,14 +229,7 @@ mod tests {
 
     #[test]
     fn a_gate_that_did_not_pass_is_told_once_and_with_its_figures() {
-        let check = GateCheck {
-            name: "web p99".to_owned(),
-            measured: "90 ms".to_owned(),
-            limit: "at most 60 ms".to_owned(),
-            passed: false,
-            used: None,
-            unshown: None,
-        };
+        let check = GateCheck::new("web p99", "90 ms", "at most 60 ms", false);
         let gate = |reason: &str| GateEvaluated {
             gate: Gate::Analysis,
             subject: "canary at 5 %".to_owned(),
