@@ -10,6 +10,8 @@ mod dispatch;
 mod face;
 mod failure;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod hints;
 mod html;
 mod internal;

@@ -65,13 +65,13 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
 }
 
-/// Says how long the run took without its pauses, and how long those were.
+/// Says how long the run took without what it stood still, and how long that was.
 fn took(folder: &RunFolder, state: &RunState) -> Option<String> {
     let (since, last) = (state.since?, state.last?);
     let pauses = Pauses::of(folder).unwrap_or_default();
-    let took = last - since - pauses.until(last);
-    let paused = pauses.in_words(last);
-    Some(format!("{:.1} s{paused}", took.as_seconds_f64()))
+    let took = last - since - pauses.stood_still(last);
+    let stood = pauses.in_words(last);
+    Some(format!("{:.1} s{stood}", took.as_seconds_f64()))
 }
 
 /// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run
@@ -229,14 +229,7 @@ mod tests {
 
     #[test]
     fn a_gate_that_did_not_pass_is_told_once_and_with_its_figures() {
-        let check = GateCheck {
-            name: "web p99".to_owned(),
-            measured: "90 ms".to_owned(),
-            limit: "at most 60 ms".to_owned(),
-            passed: false,
-            used: None,
-            unshown: None,
-        };
+        let check = GateCheck::new("web p99", "90 ms", "at most 60 ms", false);
         let gate = |reason: &str| GateEvaluated {
             gate: Gate::Analysis,
             subject: "canary at 5 %".to_owned(),

@@ -1,7 +1,7 @@
 //! What the commands of procedures say when all goes well, and how long they took where the record tells: a procedure
 //! whose reader does not know what to expect cannot be followed at night.
 
-use code_deploy_record::{Outcome, RunOutcome, Steering, said};
+use code_deploy_record::{Outcome, Steering, said};
 use serde::Serialize;
 
 use crate::facts::{Facts, Halt};
@@ -21,17 +21,12 @@ pub(crate) struct Expected {
     now: String,
 }
 
-/// Returns what a line begins with that ends a run so.
-fn end(outcome: RunOutcome) -> String {
-    said::ended(outcome, "").trim_end().to_owned()
-}
-
 impl Expected {
     /// Returns what is known before there is a run.
     pub(crate) fn ready() -> Self {
         Self {
             pause: pause(),
-            during: during(),
+            during: said::expected_back_during(),
             ..Self::default()
         }
     }
@@ -51,7 +46,7 @@ impl Expected {
 
 fn pause() -> String {
     format!(
-        "Expected, while a process carries the run out: `{}`.",
+        "Expected while a process carries the run out: `{}`.",
         said::steered(Steering::Pause)
     )
 }
@@ -66,15 +61,6 @@ fn paused_in(facts: &Facts) -> String {
         ),
         None => "This run was not paused, so its record has no time for it.".to_owned(),
     }
-}
-
-fn during() -> String {
-    format!(
-        "Expected, while a process carries the run out: `{}`, then a line for each step that is undone, and at the \
-         end one that begins with `{}`.",
-        said::steered(Steering::Rollback),
-        end(RunOutcome::RolledBack)
-    )
 }
 
 fn during_in(facts: &Facts) -> String {
@@ -92,29 +78,23 @@ fn during_in(facts: &Facts) -> String {
             None => "It was not rehearsed in this run.".to_owned(),
         },
     };
-    format!("{} {took}", during())
+    format!("{} {took}", said::expected_back_during())
 }
 
 fn after(facts: &Facts) -> String {
     let started = &facts.started;
     let from = started.from.as_ref().filter(|_| view::leads_back(facts));
-    let Some(from) = from else {
-        return "Expected: the command is refused, and nothing is changed.".to_owned();
-    };
-    let first = said::goes_back_from(&started.run, &started.to, from, true);
+    let expected = said::expected_back_after(&started.run, &started.to, from);
     let took = view::going_back_now(facts);
-    let took = match took.trim_start_matches("; ") {
-        "" => String::new(),
-        took => format!(" How long it takes: {took}."),
-    };
-    format!(
-        "Expected first: `{first}` At the end stands a line that begins with `{}`.{took}",
-        end(RunOutcome::Succeeded)
-    )
+    match took.trim_start_matches("; ") {
+        "" => expected,
+        took => format!("{expected} How long it takes: {took}."),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use code_deploy_record::RunOutcome;
     use code_deploy_synthetic::{self as synthetic, Story};
 
     use super::*;
@@ -132,6 +112,8 @@ mod tests {
             "Run run-1 has ended, so going back is a run of its own: it deploys 1.0.0 over 1.1.0";
         assert!(whole.after.contains(first), "{}", whole.after);
         assert!(whole.after.contains("`run succeeded:`"), "{}", whole.after);
+        let stopped = "nothing of 1.1.0 runs any more, so it deploys 1.0.0 where nothing runs";
+        assert!(whole.after.contains(stopped), "{}", whole.after);
         assert!(whole.after.contains("How long it takes: going back now"));
         assert_eq!(whole.now, whole.after);
         assert!(
@@ -151,6 +133,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_needs_a_person_can_be_taken_back_as_long_as_it_has_not_ended() {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::Initial);
+        let mut facts = Facts::read(&run).unwrap();
+        if let Some((outcome, ..)) = &mut facts.state.finished {
+            *outcome = RunOutcome::NeedsPerson;
+        }
+        let expected = Expected::of(&facts);
+        assert_eq!(expected.now, expected.during);
+        assert!(!expected.now.contains("CD0418"), "{}", expected.now);
+        let after = "Expected once the run has ended: the command is refused (CD0418), and nothing is changed.";
+        assert_eq!(expected.after, after);
+    }
+
+    #[test]
     fn what_happened_in_the_run_is_told_with_its_time_and_what_cannot_be_done_is_refused() {
         let back = expected(Story::RolledBack);
         assert!(
@@ -161,6 +158,7 @@ mod tests {
         assert!(back.after.contains("is refused"), "{}", back.after);
         let first = expected(Story::Initial);
         assert!(first.after.contains("is refused"), "{}", first.after);
+        assert_eq!(first.now, first.after);
         let halted = expected(Story::Halted);
         assert!(
             halted.pause.contains("stood still from 14:00:26 UTC"),

@@ -17,6 +17,7 @@
 mod catalog;
 mod clock;
 mod consent;
+pub mod contacts;
 pub mod disk;
 mod envelope;
 mod error;

@@ -44,6 +44,8 @@ pub struct Live {
     not_of: Option<RunId>,
     /// Whether the run that is shown has ended.
     is_run_over: bool,
+    /// That run, as far as a look told which one it is.
+    over: Option<RunId>,
     /// Whether a person is asked something.
     is_asking: bool,
     /// Whether somebody wants it to stop.
@@ -67,6 +69,7 @@ impl Live {
             look: None,
             not_of: None,
             is_run_over: false,
+            over: None,
             is_asking: false,
             is_stopping: false,
             moved: false,
@@ -88,6 +91,7 @@ impl Live {
             EventBody::GateEvaluated(gate) => self.gate(gate),
             EventBody::RunFinished { outcome, summary } => {
                 self.is_run_over = true;
+                self.over = self.look.as_ref().map(|look| look.run.clone());
                 if let Some(look) = &mut self.look {
                     look.stands = as_magics(&format!("{}: {summary}", outcome.words()));
                 }
@@ -118,7 +122,7 @@ impl Live {
     pub fn next_run(&self, event: &Event) -> Option<Self> {
         let begins = matches!(&event.body, EventBody::PhaseStarted { phase } if phase.get() == 1);
         (begins && self.is_run_over).then(|| Self {
-            not_of: self.look.as_ref().map(|look| look.run.clone()),
+            not_of: self.over.clone(),
             is_stopping: self.is_stopping,
             ..Self::new()
         })
@@ -154,8 +158,13 @@ impl Live {
 
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
-        if self.not_of.as_ref() == Some(&look.run) {
+        // The next run is in the record before its first phase begins, and is not what is shown here.
+        let is_of_next = self.over.as_ref().is_some_and(|over| *over != look.run);
+        if is_of_next || self.not_of.as_ref() == Some(&look.run) {
             return;
+        }
+        if self.is_run_over {
+            self.over = Some(look.run.clone());
         }
         if look.nothing_serves {
             self.traffic.clear();
@@ -279,9 +288,10 @@ impl Live {
     fn time(&self) -> String {
         let now = || (Instant::now(), SystemClock.now());
         let (until, moment) = self.ended.unwrap_or_else(now);
-        let paused = self.pauses.until(moment).to_std().unwrap_or_default();
+        let stood = self.pauses.stood_still(moment);
+        let stood = stood.to_std().unwrap_or_default();
         let spent = until.saturating_duration_since(self.began);
-        let spent = spent.saturating_sub(paused);
+        let spent = spent.saturating_sub(stood);
         let word = if self.ended.is_some() {
             "took"
         } else {
@@ -291,8 +301,8 @@ impl Live {
         let expected = expected.map_or(String::new(), |expected| {
             format!(", planned for {}", seconds(expected))
         });
-        let paused = self.pauses.in_words(moment);
-        format!("time {word} {}{expected}{paused}", seconds(spent))
+        let stood = self.pauses.in_words(moment);
+        format!("time {word} {}{expected}{stood}", seconds(spent))
     }
 }
 
@@ -316,19 +326,13 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use code_deploy_record::{Digest, Direction, Outcome, PhaseNumber, RunOutcome};
+    use code_deploy_record::{Direction, Outcome, PhaseNumber, RunOutcome};
 
     use super::*;
-    use crate::pauses::tests as pauses;
+    use crate::fixtures;
 
     fn event(body: EventBody) -> Event {
-        Event {
-            seq: 1,
-            time: chrono::DateTime::UNIX_EPOCH,
-            actor: "engine".to_owned(),
-            prev: Digest::ZERO,
-            body,
-        }
+        fixtures::event(0, body)
     }
 
     #[test]
@@ -356,6 +360,11 @@ mod tests {
             outcome: RunOutcome::Succeeded,
             summary: "all services run 1.0.0".to_owned(),
         }));
+        // The run after it is in the record already, and has not begun its first phase.
+        live.look(Look {
+            stands: "0 of 9 phases done".to_owned(),
+            ..look(two)
+        });
         let mut next = live.next_run(&begins).unwrap();
         live.settle();
         let text = shown(&mut live);
@@ -371,8 +380,8 @@ mod tests {
     #[test]
     fn a_pause_is_told_apart_from_the_time_that_is_spent() {
         let mut live = Live::new();
-        live.event(&pauses::event(100, pauses::paused()));
-        live.event(&pauses::event(130, pauses::resumed()));
+        live.event(&fixtures::event(100, fixtures::paused()));
+        live.event(&fixtures::event(130, fixtures::resumed()));
         let text = shown(&mut live);
         assert!(text.contains("time spent 0 s; paused for 30 s"), "{text}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use code_deploy_engine::plan::{section_of, verb_of};
 use code_deploy_notebook_gen::{Facts, went_back_with};
-use code_deploy_record::{EventBody, Report, RunFolder};
+use code_deploy_record::{EventBody, Report, RunFolder, RunState};
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
@@ -23,8 +23,9 @@ pub fn show_sections(
     verb: &str,
     section: Option<&str>,
 ) -> Result<(), Failure> {
-    let sections = sections_of(folder, verb, section)?;
-    if !sections.is_empty() && folder.state()?.rollback.is_some() {
+    let state = folder.state()?;
+    let sections = sections_of(folder, &state, verb, section)?;
+    if !sections.is_empty() && state.rollback.is_some() {
         let facts = match verb {
             "release" => Facts::read(folder).ok(),
             _ => None,
@@ -52,8 +53,8 @@ pub fn show_ended(
     section: Option<&str>,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let sections = sections_of(folder, verb, section)?;
     let state = folder.state()?;
+    let sections = sections_of(folder, &state, verb, section)?;
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let of_verb = planned.filter(|step| verb_of(&step.step) == verb);
     let mut known: Vec<String> = of_verb
@@ -96,10 +97,10 @@ struct Said {
 /// Returns the last report of each section that the steps of a verb made, in order.
 fn sections_of(
     folder: &RunFolder,
+    state: &RunState,
     verb: &str,
     section: Option<&str>,
 ) -> Result<Vec<Said>, Failure> {
-    let state = folder.state()?;
     let prefix = format!("{verb}.");
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let mut wanted: Vec<String> = planned

@@ -20,6 +20,19 @@ enum NeededFor {
     Other,
 }
 
+impl NeededFor {
+    /// Returns the word that machines read; that of a part is how it is asked about.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Deployments => "deployments",
+            Self::Part(DoctorPart::Kernel) => "kernel",
+            Self::Part(DoctorPart::Rust) => "rust",
+            Self::Part(DoctorPart::Docker) => "docker",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Finding {
     what: &'static str,
@@ -47,6 +60,13 @@ impl Finding {
             is_missing: true,
             ..self
         }
+    }
+
+    fn as_value(&self) -> serde_json::Value {
+        serde_json::json!({
+            "what": self.what, "found": self.found, "cure": self.cure,
+            "needed_for": self.needed_for.word(), "missing": self.is_missing,
+        })
     }
 }
 
@@ -89,10 +109,7 @@ async fn findings(machine: &Machine, part: Option<DoctorPart>) -> Vec<Finding> {
 fn show(findings: &[Finding], face: &dyn Face) {
     let mut machines_look_on = false;
     for finding in findings {
-        let value = serde_json::json!({
-            "what": finding.what, "found": finding.found, "cure": finding.cure,
-        });
-        machines_look_on = face.value("finding", &value);
+        machines_look_on = face.value("finding", &finding.as_value());
     }
     if machines_look_on {
         return;
@@ -274,7 +291,17 @@ fn process_handles() -> Finding {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+    use clap::ValueEnum as _;
+
     use super::*;
+
+    #[test]
+    fn machines_read_the_names_by_which_a_part_is_asked_about() {
+        for part in DoctorPart::value_variants() {
+            let name = part.to_possible_value().unwrap();
+            assert_eq!(NeededFor::Part(*part).word(), name.get_name());
+        }
+    }
 
     #[test]
     fn only_what_was_asked_about_decides_how_it_ends() {
@@ -292,6 +319,11 @@ mod tests {
         assert_eq!(failure.exit, Exit::Refused);
         let what = "something is missing that docker-desktop needs: Docker engine (no answer)";
         assert_eq!(failure.problem.what, what);
+
+        let value = found[1].as_value();
+        assert_eq!(value["needed_for"], "docker");
+        assert_eq!(value["missing"], true);
+        assert_eq!(found[0].as_value()["missing"], false);
 
         let [folder, _] = found;
         let found = [folder.missing("Set it.".to_owned())];

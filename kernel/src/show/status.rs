@@ -229,13 +229,14 @@ fn until(state: &RunState, live: Option<&Live>) -> Option<DateTime<Utc>> {
     last.or(now.map(|live| live.time)).or(state.last)
 }
 
-/// Says how long the run has taken without its pauses, beside what its plan says of all steps, and how long those were.
+/// Says how long the run has taken without what it stood still, beside what its plan says of all steps, and how long that
+/// was.
 fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String> {
     let until = until(state, live)?;
-    let spent = until - state.since? - pauses.until(until);
+    let spent = until - state.since? - pauses.stood_still(until);
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let planned: u64 = planned.map(|step| step.expected_ms).sum();
-    let paused = pauses.in_words(until);
+    let stood = pauses.in_words(until);
     let word = if state.finished.is_some() {
         "took"
     } else {
@@ -246,7 +247,7 @@ fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String
         planned => format!(", planned for at most {:.0} s", planned as f64 / 1e3),
     };
     let spent = spent.num_seconds();
-    Some(format!("{word} {spent} s{planned}{paused}"))
+    Some(format!("{word} {spent} s{planned}{stood}"))
 }
 
 /// Returns what a person is to approve before the run goes on.
@@ -327,6 +328,7 @@ fn as_value(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> serde_jso
         }),
         "paused": state.paused,
         "paused_seconds": paused.map(|paused| paused.as_seconds_f64()),
+        "unattended_seconds": pauses.unattended().as_seconds_f64(),
         "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
@@ -350,7 +352,7 @@ mod tests {
     use code_deploy_record::{PhaseNumber, PhaseState, Trigger};
 
     use super::*;
-    use crate::pauses::tests::{at, event, paused, resumed};
+    use crate::fixtures::{at, event, lock_taken, paused, resumed};
     use crate::show::live::Seen;
 
     fn step(status: StepStatus, seconds: i64) -> StepState {
@@ -466,5 +468,24 @@ mod tests {
         assert_eq!(told.as_deref(), Some("spent 32 s; paused for 7203 s"));
         let value = as_value(&state, &pauses, Some(&live));
         assert_eq!(value["paused_seconds"], 7203.0);
+        assert_eq!(value["unattended_seconds"], 0.0);
+    }
+
+    #[test]
+    fn the_time_in_which_a_killed_process_was_not_replaced_is_no_time_that_was_spent() {
+        let mut pauses = Pauses::default();
+        pauses.take(&event(0, lock_taken(1)));
+        pauses.take(&event(3600, lock_taken(2)));
+        pauses.take(&event(3600, resumed()));
+        let state = RunState {
+            since: Some(at(0)),
+            last: Some(at(3608)),
+            ..RunState::default()
+        };
+        let told = time(&state, &pauses, None);
+        let expected = "spent 8 s; no process carried it out for up to 3600 s";
+        assert_eq!(told.as_deref(), Some(expected));
+        let value = as_value(&state, &pauses, None);
+        assert_eq!(value["unattended_seconds"], 3600.0);
     }
 }

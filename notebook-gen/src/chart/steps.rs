@@ -153,13 +153,22 @@ fn draw_step(
     }
     let text = duration(step.what.duration_us);
     let wide = text_width(&text, TIME);
-    let left = match after + wide < panel.right {
-        true => after,
-        false => from - 5.0 - wide,
-    };
-    // A mark's line that would run through the text is broken there.
+    let left = beside((panel.left, panel.right), (from, after), wide);
+    // A mark's line, or a bar of the whole width, that would run through the text is broken there.
     canvas.clear((left - 2.0, y - 5.0, left + wide + 2.0, y + 5.0))?;
     canvas.text(&text, (left, y), TIME, INK, Anchor::Left)
+}
+
+/// Returns where the time of a step begins that is so wide: behind its bar, before it where there is no room, and inside
+/// at its end where there is none on either side. The names of the steps stand left of the plot.
+fn beside((left, right): (f64, f64), (from, after): (f64, f64), wide: f64) -> f64 {
+    if after + wide < right {
+        return after;
+    }
+    match from - 5.0 - wide {
+        before if before >= left + 2.0 => before,
+        _ => (right - wide - 4.0).max(left + 2.0),
+    }
 }
 
 fn sentence(facts: &Facts) -> String {
@@ -183,4 +192,21 @@ fn sentence(facts: &Facts) -> String {
         of(Outcome::Failed),
         slowest.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_step_stays_within_the_plot_also_where_its_bar_fills_it() {
+        let plot = (200.0, 800.0);
+        assert_eq!(beside(plot, (300.0, 405.0), 40.0), 405.0);
+        assert_eq!(beside(plot, (600.0, 798.0), 40.0), 555.0);
+        let inside = beside(plot, (210.0, 805.0), 40.0);
+        assert!(
+            inside > 202.0 && inside + 40.0 < 800.0,
+            "at {inside} it would stand on a name"
+        );
+    }
 }

@@ -338,12 +338,8 @@ mod tests {
         let mut gates = facts.gates.iter_mut();
         let smoke = gates.find(|gate| gate.what.gate.word() == "smoke").unwrap();
         smoke.what.checks = vec![GateCheck {
-            name: "time of a journey".to_owned(),
-            measured: "930 ms".to_owned(),
-            limit: "at most 1 s".to_owned(),
-            passed: true,
             used,
-            unshown: None,
+            ..GateCheck::new("time of a journey", "930 ms", "at most 1 s", true)
         }];
         crate::report_to_text(&nearest(&facts, Report::new()))
     }

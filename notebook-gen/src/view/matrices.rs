@@ -8,6 +8,7 @@ use code_deploy_record::{
 
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
+use crate::view::readiness::owner;
 use crate::view::steps::belongs;
 use crate::view::{columns, row};
 
@@ -396,10 +397,7 @@ pub(super) fn components(facts: &Facts) -> Report {
         vec![
             component.name.clone(),
             format!("{:?}", component.role).to_lowercase(),
-            component
-                .owner
-                .clone()
-                .unwrap_or_else(|| "nobody is named".to_owned()),
+            owner(component),
             component.needs.join(", "),
             ports.join(", "),
             component.replicas.to_string(),

@@ -87,8 +87,7 @@ pub(super) fn readiness(facts: &Facts) -> Result<Report> {
             _ => store(facts, component)?,
         };
         let role = format!("{:?}", component.role).to_lowercase();
-        let owner = component.owner.as_deref().unwrap_or("nobody is named");
-        let mut row = vec![component.name.clone(), role, owner.to_owned()];
+        let mut row = vec![component.name.clone(), role, owner(component)];
         row.extend(entries.iter().map(Entry::text));
         row.push(status(&entries).to_owned());
         rows.push(row);
@@ -101,6 +100,15 @@ pub(super) fn readiness(facts: &Facts) -> Result<Report> {
         .with_text(rule()))
 }
 
+/// Returns who answers for a component. Only of services is an owner asked for: a store that has none lacks nothing.
+pub(super) fn owner(component: &Component) -> String {
+    let none = match component.role {
+        Role::Frontend | Role::Backend => "nobody is named",
+        Role::Database | Role::Cache | Role::Queue => "not asked for",
+    };
+    component.owner.as_deref().unwrap_or(none).to_owned()
+}
+
 fn rule() -> String {
     let shared = SHARED.map(|(name, groups, items)| {
         let all: Vec<&str> = groups.iter().chain(items).copied().collect();
@@ -111,7 +119,9 @@ fn rule() -> String {
          catalogue's items ({}); an entry gives how many are met. Deployed is the share of traffic \
          as read back where it is served, verified the last answer of the health gate with the \
          probes that were asked last; for a store of data they are the items of its migrations. A \
-         component is ready when every stage is met or cannot apply.",
+         component is ready when every stage is met or cannot apply. Owners are those whom the \
+         deployment file, or the label `code-deploy.owner` of the Compose file, names for services; \
+         of a store of data none is asked for.",
         shared.join("; ")
     )
 }
@@ -248,5 +258,27 @@ fn verified(facts: &Facts, service: &str) -> Entry {
             Entry(Word::Failed, format!("the health gate passed; {seen}"))
         }
         Some(true) => Entry(Word::Met, format!("the health gate passed; {seen}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_service_lacks_an_owner_that_nobody_named() {
+        let component = |role, owner: Option<&str>| Component {
+            name: "orders".to_owned(),
+            role,
+            owner: owner.map(str::to_owned),
+            needs: Vec::new(),
+            ports: Vec::new(),
+            replicas: 1,
+            endpoints: None,
+        };
+        assert_eq!(owner(&component(Role::Backend, None)), "nobody is named");
+        assert_eq!(owner(&component(Role::Database, None)), "not asked for");
+        let known = component(Role::Database, Some("team shop"));
+        assert_eq!(owner(&known), "team shop");
     }
 }

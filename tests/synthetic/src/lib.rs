@@ -319,14 +319,12 @@ impl Synthetic {
             subject: subject.to_owned(),
             passed,
             since,
-            checks: vec![GateCheck {
-                name: "error share of 1.1.0".to_owned(),
-                measured: if passed { "0 %" } else { "7.9 %" }.to_owned(),
-                limit: "at most 1 %".to_owned(),
+            checks: vec![GateCheck::new(
+                "error share of 1.1.0",
+                if passed { "0 %" } else { "7.9 %" },
+                "at most 1 %",
                 passed,
-                used: None,
-                unshown: None,
-            }],
+            )],
             compared: gate == Gate::Baseline && self.story != Story::Initial,
             reason: reason.to_owned(),
         }));

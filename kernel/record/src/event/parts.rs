@@ -368,6 +368,24 @@ impl GateCheck {
         self.measured != Self::NOT_MEASURED
     }
 
+    /// Returns a check of which no figure tells how near it came to its limit, and whose sample is large enough.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        measured: impl Into<String>,
+        limit: impl Into<String>,
+        passed: bool,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            measured: measured.into(),
+            limit: limit.into(),
+            passed,
+            used: None,
+            unshown: None,
+        }
+    }
+
     /// Returns how it stands, in words: `met`, `not met`, or that the sample is too small to show it, with how many
     /// requests would. The gate itself decides by [`GateCheck::passed`].
     #[must_use]

@@ -5,14 +5,7 @@ use super::*;
 
 #[test]
 fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
-    let check = |name: &str| GateCheck {
-        name: name.to_owned(),
-        measured: "1 ms".to_owned(),
-        limit: "at most 2 ms".to_owned(),
-        passed: true,
-        used: None,
-        unshown: None,
-    };
+    let check = |name: &str| GateCheck::new(name, "1 ms", "at most 2 ms", true);
     let gate = |gate, passed, compared| GateEvaluated {
         gate,
         subject: "shop 1.1.0".to_owned(),
@@ -31,13 +24,10 @@ fn a_baseline_that_nothing_was_compared_with_has_not_passed() {
 
 #[test]
 fn a_sample_that_is_too_small_is_neither_met_nor_missed() {
+    let name = "shop is available (availability)";
     let check = |passed, unshown| GateCheck {
-        name: "shop is available (availability)".to_owned(),
-        measured: "100.000 % of 500".to_owned(),
-        limit: "at least 99.9 %".to_owned(),
-        passed,
-        used: None,
         unshown,
+        ..GateCheck::new(name, "100.000 % of 500", "at least 99.9 %", passed)
     };
     let few = |requests, enough| Some(Unshown { requests, enough });
     assert_eq!(check(true, None).standing(), "met");

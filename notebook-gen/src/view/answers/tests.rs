@@ -111,12 +111,8 @@ fn the_answers_of_a_run_that_succeeded_hold_its_figures() {
 fn objectives_are_counted_with_the_one_nearest_to_its_limit() {
     let mut facts = facts(Story::Succeeded);
     let check = |name: &str, passed: bool, used: f64| GateCheck {
-        name: name.to_owned(),
-        measured: "12.5 ms".to_owned(),
-        limit: "at most 500 ms".to_owned(),
-        passed,
         used: Some(used),
-        unshown: None,
+        ..GateCheck::new(name, "12.5 ms", "at most 500 ms", passed)
     };
     let gates = facts.gates.iter_mut();
     for gate in gates.filter(|gate| gate.what.gate == Gate::Baseline) {

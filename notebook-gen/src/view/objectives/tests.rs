@@ -8,14 +8,7 @@ use crate::facts::Facts;
 use crate::series::Bins;
 
 fn check(name: &str, measured: &str, limit: &str, passed: bool) -> GateCheck {
-    GateCheck {
-        name: name.to_owned(),
-        measured: measured.to_owned(),
-        limit: limit.to_owned(),
-        passed,
-        used: None,
-        unshown: None,
-    }
+    GateCheck::new(name, measured, limit, passed)
 }
 
 /// Returns what is said of a run whose baseline gate made these checks.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use code_deploy_record::{RunOutcome, RunStarted, RunState, Steering, said};
 
-use crate::code::NOTHING_TO_GO_BACK;
 use crate::phases::fill;
 use crate::phases::look::{counted, instances};
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
@@ -72,22 +71,20 @@ fn rehearsal(state: &RunState) -> String {
 
 /// Says what `rollback` says while the run is under way, and once it has ended.
 fn expected_back(started: Option<&RunStarted>) -> String {
-    let begins = |outcome| said::ended(outcome, "").trim_end().to_owned();
-    let during = format!(
-        "Expected while a process carries the run out: `{}`, and at the end a line that begins with `{}`.",
-        said::steered(Steering::Rollback),
-        begins(RunOutcome::RolledBack)
-    );
-    let back = started.filter(|started| started.reverts.is_none());
-    let back = back.and_then(|started| Some((started, started.from.as_ref()?)));
-    match back {
-        Some((started, from)) => format!(
-            "{during} Expected after it has ended: `{}` first, and at the end a line that begins with `{}`.",
-            said::goes_back_from(&started.run, &started.to, from, true),
-            begins(RunOutcome::Succeeded)
-        ),
-        None => format!("{during} After it has ended it is refused ({NOTHING_TO_GO_BACK})."),
-    }
+    let during = said::expected_back_during();
+    let Some(RunStarted {
+        run,
+        to,
+        from,
+        reverts,
+        ..
+    }) = started
+    else {
+        return during;
+    };
+    let back = from.as_ref().filter(|_| reverts.is_none());
+    let after = said::expected_back_after(run, to, back);
+    format!("{during} {after}")
 }
 
 impl<'a> Books<'a> {
@@ -136,7 +133,7 @@ impl<'a> Books<'a> {
             ("stands", RunOutcome::Succeeded.words().to_owned()),
             ("paused", said::steered(Steering::Pause).to_owned()),
             ("goes_on", said::steered(Steering::Resume).to_owned()),
-            ("resumed", said::resumed("").trim_end().to_owned()),
+            ("resumed", said::resumed_begins()),
             ("escalation", escalation(spec)),
             (
                 "windows",
@@ -355,6 +352,7 @@ impl<'a> Books<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::NOTHING_TO_GO_BACK;
 
     #[test]
     fn what_is_expected_of_going_back_is_what_the_command_says() {
@@ -376,6 +374,7 @@ mod tests {
             ..started
         };
         let text = expected_back(Some(&first));
-        assert!(text.ends_with("it is refused (CD0418)."), "{text}");
+        let refused = format!("is refused ({NOTHING_TO_GO_BACK}), and nothing is changed.");
+        assert!(text.ends_with(&refused), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Basis, Column, EvidenceRef, Report, Severity};
+use code_deploy_record::{Basis, Column, EvidenceRef, Report, Severity, contacts};
 use serde_json::{Value, json};
 
 use super::VERB;
@@ -64,7 +64,7 @@ impl People {
 
     fn columns(&self) -> Vec<Column> {
         let columns: &[&str] = match self.0 {
-            Part::Contacts => &["name", "answers for", "reached by", "services"],
+            Part::Contacts => &contacts::COLUMNS,
             Part::Escalation => &["after", "who", "reached by"],
             Part::Maintenance => &["when", "what for"],
             Part::KnownIssues => &["what", "whom it affects", "meanwhile", "tracked at"],
@@ -76,7 +76,7 @@ impl People {
         match self.0 {
             Part::Contacts => {
                 let row = |one: &crate::spec::Contact| {
-                    let all = "all".to_owned();
+                    let all = contacts::ALL_SERVICES.to_owned();
                     let services = if one.services.is_empty() {
                         all
                     } else {
