@@ -149,7 +149,7 @@ fn check_notebooks(
     checked: &mut Checked,
 ) -> Result<(), Failure> {
     let Some(record) = notebooks.record(project, subjects)? else {
-        let rows = alone::alone(notebooks, Why::NotHere, trust, face)?;
+        let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
         checked.vouched.extend(alone::asserted(notebooks, trust)?);
@@ -163,7 +163,7 @@ fn check_notebooks(
         .map(|known| why_alone(known, &record, notebooks))
     {
         Some(why) => match why? {
-            Some(why) => alone::alone(notebooks, why, trust, face)?,
+            Some(why) => alone::alone(notebooks, Some(&record), why, trust, face)?,
             None => notebooks::compare(&Given::by(project, &record, notebooks)?, notebooks, face)?,
         },
         None => Vec::new(),

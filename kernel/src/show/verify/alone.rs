@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, OutputCheck};
-use code_deploy_record::{Digest, PublicKey, SealFolder, SignedStatement, Trust};
+use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStatement, Trust};
 use serde_json::Value;
 
 use super::foreign::foreign;
@@ -64,12 +64,13 @@ impl Why {
 /// signature over the root against the keys that are given.
 pub(super) fn alone(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     why: Why,
     trust: &Trust,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
     if let Some(signed) = publish::read_signed(&notebooks.seal())? {
-        let mut rows = as_listed(notebooks, &signed, why, trust, face)?;
+        let mut rows = as_listed(notebooks, record, &signed, why, trust, face)?;
         if let Why::Earlier {
             events,
             is_ended: true,
@@ -89,7 +90,7 @@ pub(super) fn alone(
     if notebooks.only.is_none() {
         let known = names.iter().map(PathBuf::as_path);
         let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, false, face)?);
+        rows.extend(foreign(notebooks, record, &known, false, face)?);
     }
     for path in names
         .iter()
@@ -119,6 +120,7 @@ pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<St
 /// Holds files against the list that was signed.
 fn as_listed(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     signed: &SignedStatement,
     why: Why,
     trust: &Trust,
@@ -169,7 +171,7 @@ fn as_listed(
         let beside = publish::beside_names();
         let known = listed.keys().chain(&beside).map(PathBuf::as_path);
         let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, true, face)?);
+        rows.extend(foreign(notebooks, record, &known, true, face)?);
     }
     let by = match key {
         Ok(key) if trust.keys.is_empty() => {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
 
 use super::notebooks::Notebooks;
+use super::paths::is_same;
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -19,9 +20,10 @@ const MOST: usize = 20;
 /// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
 /// `known`. In a folder that was signed that is a finding; elsewhere, and where a name is hidden as those are
 /// in which Jupyter keeps older states, it is said that nothing covers it. Notebooks and pictures are judged
-/// as such.
+/// as such, and so is the record that they are held against.
 pub(super) fn foreign(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     known: &BTreeSet<&Path>,
     is_signed: bool,
     face: &dyn Face,
@@ -29,7 +31,7 @@ pub(super) fn foreign(
     let is_project = notebooks.folder.join(RunsFolder::NAME).is_dir();
     let (mut rows, mut not_covered) = (Vec::new(), Vec::new());
     for path in entries(notebooks)? {
-        if known.contains(path.as_path()) || is_judged(notebooks, &path) {
+        if known.contains(path.as_path()) || is_judged(notebooks, record, &path) {
             continue;
         }
         let is_hidden = path
@@ -63,14 +65,15 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 /// Returns whether that is looked at elsewhere: notebooks and pictures, the folders in which files are
-/// named by themselves, and an exported record.
-fn is_judged(notebooks: &Notebooks, path: &Path) -> bool {
+/// named by themselves, and an exported record where it is the one that counts.
+fn is_judged(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> bool {
     let whole = notebooks.folder.join(path);
     let extension = path.extension().and_then(|extension| extension.to_str());
     let is_page = matches!(extension, Some("ipynb" | "svg" | "png"));
     let is_in_seal = path.starts_with(SealFolder::NAME);
     let is_part = [CHARTS, SealFolder::NAME].map(Path::new).contains(&path) && whole.is_dir();
-    let is_record = path == Path::new(EXPORTED_RECORD) && whole.join(RunFolder::JOURNAL).is_file();
+    let is_record = path == Path::new(EXPORTED_RECORD)
+        && record.is_some_and(|record| is_same(record.path(), &whole));
     is_part || is_record || (is_page && !is_in_seal)
 }
 

@@ -62,6 +62,7 @@ impl Notebooks {
 
 /// What the record gives, against which notebooks are held.
 pub(super) struct Given {
+    pub(super) record: RunFolder,
     pub(super) pages: Vec<Page>,
     pub(super) files: Vec<(PathBuf, Vec<u8>)>,
     /// The files that the key of the record signed, with their digests.
@@ -94,6 +95,7 @@ impl Given {
             files.extend(publish::beside(keys, signed));
         }
         Ok(Self {
+            record: record.clone(),
             pages: published.pages,
             files,
             listed: listed.unwrap_or_default(),
@@ -141,10 +143,16 @@ pub(super) fn compare(
     if notebooks.only.is_none() {
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
-        rows.extend(seal_not_here(notebooks, given)?);
+        rows.extend(seal_not_here(notebooks, given));
         let known = given.files.iter().map(|(path, _)| path.as_path());
         let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, given.is_signed, face)?);
+        rows.extend(foreign(
+            notebooks,
+            Some(&given.record),
+            &known,
+            given.is_signed,
+            face,
+        )?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
         rows.push(notebooks.row(
@@ -310,9 +318,9 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
 
 /// What was signed over the notebooks that a run has left in its project, and is not beside them any more.
 /// Notebooks that were written elsewhere, or by another program, have none.
-fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Result<Option<Row>, Failure> {
-    if !given.signed_elsewhere || !notebooks.is_of_run()? {
-        return Ok(None);
+fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
+    if !given.signed_elsewhere || notebooks.own_record().is_none() {
+        return None;
     }
     let is_listed = |(path, digest): (&PathBuf, &String)| {
         let found = std::fs::read(notebooks.folder.join(path));
@@ -321,7 +329,7 @@ fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Result<Option<Row>, Fa
     let place = format!("{}/", SealFolder::NAME);
     let what = "not here: what was signed over these notebooks, of which the record keeps a copy";
     let row = || notebooks.row(Kind::NotHere, Path::new(&place), None, what);
-    Ok(given.listed.iter().any(is_listed).then(row))
+    given.listed.iter().any(is_listed).then(row)
 }
 
 /// A statement beside notebooks, where the record gives none over them.

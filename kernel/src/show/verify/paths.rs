@@ -135,10 +135,13 @@ impl Subjects {
     /// Takes a folder that holds a record or notebooks. Notebooks that nobody has run are meant only
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
-        self.add_record(path)?;
-        self.add_record(&path.join(EXPORTED_RECORD))?;
-        if is_named && path.join(RunFolder::JOURNAL).is_file() {
-            self.named.push(RunFolder::at(path)?);
+        // Where a project keeps the record, what lies beside the notebooks is none.
+        if Notebooks::whole(path).own_record().is_none() {
+            self.add_record(path)?;
+            self.add_record(&path.join(EXPORTED_RECORD))?;
+            if is_named && path.join(RunFolder::JOURNAL).is_file() {
+                self.named.push(RunFolder::at(path)?);
+            }
         }
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
@@ -220,9 +223,27 @@ fn nothing(path: &Path) -> Failure {
 }
 
 /// Returns whether two paths lead to the same folder.
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
+/// Returns whether a path leads into a folder, or to it.
+fn is_within(path: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(path).is_some_and(|path| real(folder).is_some_and(|folder| path.starts_with(folder)))
+}
+
+/// Returns where a folder lies, whose name and parents are those of the path: links are followed only where
+/// the path itself goes up.
+fn place(folder: &Path) -> Option<PathBuf> {
+    let goes_up = folder
+        .components()
+        .any(|part| part == std::path::Component::ParentDir);
+    match goes_up {
+        true => folder.canonicalize().ok(),
+        false => std::path::absolute(folder).ok(),
+    }
 }
 
 fn is_shown_folder(path: &Path) -> bool {
@@ -252,9 +273,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Notebooks {
-    /// Returns the record that the notebooks are of: the one that was named with them, or that lies beside them, or
-    /// one of the records that are checked, or a run of the project. One that was named counts before the one beside,
-    /// which came from where the notebooks came from.
+    /// Returns the record that the notebooks are of: the one that was named with them, or that their project keeps
+    /// where they lie in the run's own folder, or that lies beside them, or one of the records that are checked, or
+    /// a run of the project. One that was named counts before the one beside, which came from where the notebooks
+    /// came from; in the run's own folder one beside is of whoever put it there.
     pub(super) fn record(
         &self,
         project: Option<&Project>,
@@ -269,8 +291,14 @@ impl Notebooks {
             let started = record.started();
             started.is_ok_and(|started| run.as_deref() == Some(started.run.as_str()))
         };
-        if let Some(named) = subjects.named.iter().find(same) {
+        let own = self.own_record();
+        let is_beside = |record: &RunFolder| is_within(record.path(), &self.folder);
+        let mut named = subjects.named.iter();
+        if let Some(named) = named.find(|one| same(one) && !(own.is_some() && is_beside(one))) {
             return Ok(Some(named.clone()));
+        }
+        if own.is_some() {
+            return Ok(own);
         }
         let beside = self.folder.join(EXPORTED_RECORD);
         if beside.join(RunFolder::JOURNAL).is_file() {
@@ -301,17 +329,17 @@ impl Notebooks {
         Ok(found.filter(|folder| folder.journal_path().is_file()))
     }
 
-    /// Returns whether this is the folder in which the run of the notebooks has left them in its project.
-    pub(super) fn is_of_run(&self) -> Result<bool, Failure> {
-        let (project, run) = (self.project_around(), self.run()?);
-        let path = std::path::absolute(&self.folder).ok();
-        let name = path.as_ref().and_then(|path| path.file_name()?.to_str());
-        Ok(project.is_some() && run.is_some() && run.as_deref() == name)
+    /// Returns the record that a project keeps of the run in whose own folder these notebooks lie
+    /// (`deployments/RUN`). What was put into that folder has no say in it.
+    pub(super) fn own_record(&self) -> Option<RunFolder> {
+        let name = place(&self.folder)?.file_name()?.to_str()?.to_owned();
+        let id: RunId = name.parse().ok()?;
+        self.project_around()?.runs().run(&id).ok()
     }
 
     /// Returns the project of whose folder for notebooks this one is.
     fn project_around(&self) -> Option<Project> {
-        let path = std::path::absolute(&self.folder).ok()?;
+        let path = place(&self.folder)?;
         let of_runs = path.parent()?;
         let is_of_runs = of_runs.file_name().is_some_and(|name| name == DEPLOYMENTS);
         is_of_runs.then(|| of_runs.parent().map(project_at))?

@@ -238,3 +238,58 @@ fn a_checkpoint_of_another_run_or_key_is_not_taken_for_one_of_this() {
         "{said}"
     );
 }
+
+#[test]
+fn a_record_that_was_planted_beside_a_runs_own_notebooks_is_not_the_one_that_counts() {
+    let (stage, forged) = (Stage::new(1), Stage::new(2));
+    let (project, left) = left(&stage);
+    let named = |paths: &[PathBuf]| VerifyArgs {
+        paths: paths.to_vec(),
+        ..VerifyArgs::default()
+    };
+    let all = [
+        VerifyArgs::default(),
+        named(&[run_of(&stage).as_str().into()]),
+        named(std::slice::from_ref(&project.folder)),
+        named(std::slice::from_ref(&left)),
+        named(&[left.join("..").join(left.file_name().unwrap())]),
+    ];
+    for arguments in &all {
+        assert_eq!(told_of(Some(&project), arguments).0, 0);
+    }
+    // Beside honest notebooks it is a folder that nobody made.
+    let planted = left.join("record");
+    std::fs::rename(forged.record.path(), &planted).unwrap();
+    for arguments in &all {
+        let (code, said) = told_of(Some(&project), arguments);
+        assert_eq!(code, 10, "{said}");
+        assert!(
+            said.contains("nothing of this name is made of the run"),
+            "{said}"
+        );
+    }
+    // With the notebooks that follow from it, those are found.
+    for entry in std::fs::read_dir(&left).unwrap().map(Result::unwrap) {
+        if entry.path() != planted && entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        } else if entry.path() != planted {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    for entry in std::fs::read_dir(forged.pages())
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        std::fs::rename(entry.path(), left.join(entry.file_name())).unwrap();
+    }
+    for arguments in all.iter().chain([&named(&[left.join(PAGE)])]) {
+        let (code, said) = told_of(Some(&project), arguments);
+        assert_eq!(code, 10, "{said}");
+        assert!(said.contains(PAGE), "{said}");
+    }
+    let (code, said) = told_of(
+        Some(&project),
+        &named(&[stage.folder.path().join("deployments")]),
+    );
+    assert_eq!(code, 10, "{said}");
+}
