@@ -70,6 +70,9 @@ pub(super) struct Given {
     pub(super) is_signed: bool,
     /// Whether notebooks of the record were signed, and nothing of that is beside those here.
     pub(super) signed_elsewhere: bool,
+    /// Whether these are in the folder in which the run has left them, and a key seals its record: what is
+    /// signed is then the record's to say, also where nothing of it is beside them.
+    pub(super) is_own: bool,
 }
 
 impl Given {
@@ -90,10 +93,12 @@ impl Given {
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
-        let signed = signed.filter(|_| notebooks.seal().exists());
+        let is_here = notebooks.seal().exists();
         if let Some((keys, signed)) = &signed {
-            files.extend(publish::beside(keys, signed));
+            let beside = publish::beside(keys, signed).into_iter();
+            files.extend(beside.filter(|(path, _)| is_here || is_guide_of(notebooks, path)));
         }
+        let signed = signed.filter(|_| is_here);
         Ok(Self {
             record: record.clone(),
             pages: published.pages,
@@ -101,8 +106,16 @@ impl Given {
             listed: listed.unwrap_or_default(),
             is_signed: signed.is_some(),
             signed_elsewhere: was_signed && signed.is_none(),
+            is_own: notebooks.own_record().is_some() && publish::key_of(record)?.is_some(),
         })
     }
+}
+
+/// Returns whether that is the guide to verifying which a run has left beside its notebooks: it says what to run, and
+/// is looked at also where what was signed is gone.
+fn is_guide_of(notebooks: &Notebooks, path: &Path) -> bool {
+    let is_guide = path == Path::new(publish::VERIFY_FILE);
+    is_guide && notebooks.folder.join(path).exists() && notebooks.own_record().is_some()
 }
 
 /// Holds notebooks and charts against those that the record gives.
@@ -141,6 +154,7 @@ pub(super) fn compare(
         }
     }
     if notebooks.only.is_none() {
+        gather_gone(notebooks, given, &mut rows);
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
         rows.extend(seal_not_here(notebooks, given));
@@ -150,7 +164,7 @@ pub(super) fn compare(
             notebooks,
             Some(&given.record),
             &known,
-            given.is_signed,
+            given.is_signed || given.is_own,
             face,
         )?);
     } else if files.is_empty() {
@@ -316,13 +330,41 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
     Ok(rows)
 }
 
+/// Says once that no notebook is here, instead of each by itself. Charts and what was signed are judged one by one.
+fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
+    let names = given.files.iter().map(|(path, _)| path);
+    let names: Vec<String> = names
+        .filter(|path| paths::is_notebook(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    let is_gone = |row: &Row| row.kind == Kind::NotHere && names.contains(&row.place);
+    if names.is_empty() || rows.iter().filter(|row| is_gone(row)).count() < names.len() {
+        return;
+    }
+    rows.retain(|row| !is_gone(row));
+    let signed = if given.is_signed || given.signed_elsewhere {
+        "signed "
+    } else {
+        ""
+    };
+    let what = format!(
+        "not here: the {} {signed}notebooks of the run; `code-deploy notebooks --run RUN` writes them again          from its record",
+        names.len()
+    );
+    rows.push(notebooks.row(Kind::NotHere, Path::new("*.ipynb"), None, what));
+}
+
 /// What was signed over the notebooks that a run has left in its project, and is not beside them any more.
 /// Notebooks that were written elsewhere, or by another program, have none.
 fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
-    if !given.signed_elsewhere || notebooks.own_record().is_none() {
+    if !given.signed_elsewhere || !given.is_own {
         return None;
     }
+    // A chart does not say which version drew it, so that it may be the same in notebooks that another one made.
     let is_listed = |(path, digest): (&PathBuf, &String)| {
+        if !paths::is_notebook(path) {
+            return false;
+        }
         let found = std::fs::read(notebooks.folder.join(path));
         found.is_ok_and(|found| Digest::of(&found).to_string() == *digest)
     };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::Origin;
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunState, RunsFolder, SealFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
 
 use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
@@ -18,8 +18,6 @@ pub(super) struct Subjects {
     /// Those of them that were named themselves, and not found in a folder that was.
     named: Vec<RunFolder>,
     pub notebooks: Vec<Notebooks>,
-    /// Folders of notebooks that are not checked, because nobody has signed them.
-    pub left_out: Vec<PathBuf>,
 }
 
 /// Finds out what each path is.
@@ -31,7 +29,7 @@ pub(super) fn read(project: Option<&Project>, arguments: &VerifyArgs) -> Result<
         })?;
         let record = project.run(None)?;
         subjects.records.push(record.clone());
-        subjects.add_notebooks_of(project, &record, arguments)?;
+        subjects.add_left(project, &record, arguments)?;
     }
     for path in &arguments.paths {
         subjects.add(project, path, arguments)?;
@@ -71,7 +69,7 @@ impl Subjects {
             let record = project.run(path.to_str())?;
             self.named.push(record.clone());
             self.records.push(record.clone());
-            return self.add_notebooks_of(project, &record, arguments);
+            return self.add_left(project, &record, arguments);
         }
         let before = self.count();
         self.add_folder(path, true)?;
@@ -82,15 +80,17 @@ impl Subjects {
         {
             self.add_below(&folder)?;
         }
+        if Self::runs_of(path).is_dir() {
+            self.add_gone(path)?;
+        }
         if self.count() > before {
             return Ok(());
         }
         Err(holds_nothing(path))
     }
 
-    /// Takes the notebooks that a run has left in its project, where nothing is named by a path and its record is
-    /// sealed. Those of a run that goes on, and those that nobody signed, may be of another moment or version.
-    fn add_notebooks_of(
+    /// Takes the notebooks that a run has left in its project, where nothing is named by a path.
+    fn add_left(
         &mut self,
         project: &Project,
         record: &RunFolder,
@@ -98,27 +98,25 @@ impl Subjects {
     ) -> Result<(), Failure> {
         let is_named =
             arguments.notebooks.is_some() || arguments.paths.iter().any(|path| path.exists());
-        let state = record.state().ok().filter(|state: &RunState| state.sealed);
-        let Some(started) = state.and_then(|state| state.started).filter(|_| !is_named) else {
-            return Ok(());
-        };
-        let folder = project.notebooks_of(&started.run);
-        // What was signed over them may have been taken away; the record keeps a copy.
-        let is_signed = folder.join(SealFolder::NAME).is_dir() || publish::kept(record)?.is_some();
-        if folder.is_dir() && is_signed {
-            let before = self.notebooks.len();
-            self.add_folder(&folder, false)?;
-            // All of them may have been taken away.
-            if self.notebooks.len() == before && folder.join(SealFolder::NAME).is_dir() {
-                self.notebooks.push(Notebooks {
-                    of: Some(record.clone()),
-                    ..Notebooks::whole(&folder)
-                });
-            }
-            return Ok(());
+        if !is_named {
+            self.notebooks.extend(left_by(project, record)?);
         }
-        if folder.is_dir() {
-            self.left_out.push(folder);
+        Ok(())
+    }
+
+    /// Takes the notebooks of the runs of a project whose folders are not there any more.
+    fn add_gone(&mut self, project: &Path) -> Result<(), Failure> {
+        let runs = Self::runs_of(project);
+        let is_of = |record: &&RunFolder| {
+            record
+                .path()
+                .parent()
+                .is_some_and(|one| is_same(one, &runs))
+        };
+        for record in self.records.iter().filter(is_of) {
+            let left = left_by(&project_at(project), record)?;
+            self.notebooks
+                .extend(left.filter(|left| !left.folder.is_dir()));
         }
         Ok(())
     }
@@ -135,8 +133,9 @@ impl Subjects {
     /// Takes a folder that holds a record or notebooks. Notebooks that nobody has run are meant only
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
+        let own = Notebooks::whole(path).own_record();
         // Where a project keeps the record, what lies beside the notebooks is none.
-        if Notebooks::whole(path).own_record().is_none() {
+        if own.is_none() {
             self.add_record(path)?;
             self.add_record(&path.join(EXPORTED_RECORD))?;
             if is_named && path.join(RunFolder::JOURNAL).is_file() {
@@ -145,7 +144,9 @@ impl Subjects {
         }
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
-        if entries(path)?.iter().any(is_meant) {
+        // All notebooks may have been taken away.
+        let is_left = own.as_ref().is_some_and(is_sealed);
+        if is_left || entries(path)?.iter().any(is_meant) {
             self.notebooks.push(Notebooks::whole(path));
         }
         Ok(())
@@ -188,6 +189,29 @@ pub(super) fn project_of(record: &RunFolder) -> Option<Project> {
     let runs = path.parent()?;
     let folder = runs.parent()?.parent()?;
     (Subjects::runs_of(folder) == runs).then(|| project_at(folder))
+}
+
+/// Returns the notebooks that a run has left in its project, where its record is sealed and their folder is there, or
+/// what the record keeps says that they were signed. Those of a run that goes on may be of another moment.
+fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, Failure> {
+    let name = record.path().file_name().and_then(|name| name.to_str());
+    let Some(run) = name.and_then(|name| name.parse::<RunId>().ok()) else {
+        return Ok(None);
+    };
+    let folder = project.notebooks_of(&run);
+    if !is_sealed(record) || !(folder.is_dir() || publish::kept(record)?.is_some()) {
+        return Ok(None);
+    }
+    let of = Some(record.clone());
+    Ok(Some(Notebooks {
+        of,
+        ..Notebooks::whole(&folder)
+    }))
+}
+
+/// Returns whether a record has its end, as far as it can be read.
+fn is_sealed(record: &RunFolder) -> bool {
+    record.state().is_ok_and(|state| state.sealed)
 }
 
 /// Returns the project in a folder, whatever its deployment file is called.
@@ -251,7 +275,7 @@ fn is_shown_folder(path: &Path) -> bool {
     !name.starts_with('.') && path.is_dir()
 }
 
-fn is_notebook(path: &Path) -> bool {
+pub(super) fn is_notebook(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "ipynb")
 }
@@ -261,11 +285,15 @@ fn run_of(notebook: &Path) -> Option<String> {
     Origin::of(&std::fs::read(notebook).ok()?)?.run
 }
 
-/// Returns what is in a folder, in order.
+/// Returns what is in a folder, in order; nothing where there is none.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| code_deploy_record::Error::io("read", folder)(error);
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
+    let found = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(entries),
+        found => found.map_err(failed)?,
+    };
+    for entry in found {
         entries.push(entry.map_err(failed)?.path());
     }
     entries.sort();

@@ -293,3 +293,67 @@ fn a_record_that_was_planted_beside_a_runs_own_notebooks_is_not_the_one_that_cou
     );
     assert_eq!(code, 10, "{said}");
 }
+
+/// Removes the notebooks of a folder, but for charts and what was signed.
+fn without_notebooks(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|end| end == "ipynb") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn to_take_away_more_of_signed_notebooks_is_no_way_to_a_better_answer() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let of = |path: PathBuf| VerifyArgs {
+        paths: vec![path],
+        ..VerifyArgs::default()
+    };
+    let all = [
+        VerifyArgs::default(),
+        of(run_of(&stage).as_str().into()),
+        of(project.folder.clone()),
+    ];
+    let judged = |expected: u8, words: &str| {
+        for arguments in &all {
+            let (code, said) = told_of(Some(&project), arguments);
+            assert!(code == expected && said.contains(words), "{words}: {said}");
+        }
+    };
+    without_notebooks(&left);
+    judged(13, "signed notebooks of the run");
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    judged(13, "signed notebooks of the run");
+    let charts = std::fs::read_dir(left.join("charts")).unwrap();
+    let chart = charts.map(|entry| entry.unwrap().path()).next().unwrap();
+    let drawn = std::fs::read(&chart).unwrap();
+    std::fs::write(&chart, "<svg/>").unwrap();
+    judged(10, "charts/");
+    std::fs::write(&chart, drawn).unwrap();
+    std::fs::write(left.join("VERIFY.md"), "Run this, too.").unwrap();
+    judged(10, "VERIFY.md");
+    std::fs::remove_dir_all(&left).unwrap();
+    judged(13, "signed notebooks of the run");
+}
+
+#[test]
+fn notebooks_are_held_against_a_sealed_record_also_where_nothing_says_that_they_were_signed() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let seal = stage.record.seal();
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    std::fs::remove_file(left.join("VERIFY.md")).unwrap();
+    let page = left.join(PAGE);
+    let text = std::fs::read_to_string(&page).unwrap();
+    std::fs::write(&page, text.replacen("canary", "Canary", 1)).unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains(PAGE), "{said}");
+    std::fs::write(left.join("approval.pdf"), "go").unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+}
