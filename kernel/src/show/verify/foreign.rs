@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, SealFolder};
 
 use super::notebooks::Notebooks;
-use super::paths::is_same;
+use super::paths::{is_same, project_of};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -18,9 +18,10 @@ const CHARTS: &str = "charts";
 const MOST: usize = 20;
 
 /// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
-/// `known`. In a folder that was signed that is a finding; elsewhere, and where a name is hidden as those are
-/// in which Jupyter keeps older states, it is said that nothing covers it. Notebooks and pictures are judged
-/// as such, and so is the record that they are held against.
+/// `known`. In a folder that was signed that is a finding. In the folder of the project whose record this is (what
+/// lies in a folder does not make it one), and where a name is hidden as those are in which Jupyter keeps older
+/// states, it is said that nothing covers it. Notebooks and pictures are judged as such, and so is the record that
+/// they are held against.
 pub(super) fn foreign(
     notebooks: &Notebooks,
     record: Option<&RunFolder>,
@@ -28,7 +29,8 @@ pub(super) fn foreign(
     is_signed: bool,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
-    let is_project = notebooks.folder.join(RunsFolder::NAME).is_dir();
+    let project = record.and_then(project_of);
+    let is_project = project.is_some_and(|project| is_same(&project.folder, &notebooks.folder));
     let (mut rows, mut not_covered) = (Vec::new(), Vec::new());
     for path in entries(notebooks)? {
         if known.contains(path.as_path()) || is_judged(notebooks, record, &path) {
@@ -44,7 +46,7 @@ pub(super) fn foreign(
             not_covered.push(path.display().to_string());
         }
     }
-    if !not_covered.is_empty() && !is_project {
+    if !not_covered.is_empty() {
         let folder = notebooks.folder.display();
         let names = listed(&not_covered);
         face.text(&format!(

@@ -357,3 +357,41 @@ fn notebooks_are_held_against_a_sealed_record_also_where_nothing_says_that_they_
     let (code, said) = told_of(Some(&project), &VerifyArgs::default());
     assert!(code == 10 && said.contains("approval.pdf"), "{said}");
 }
+
+#[test]
+fn a_folder_is_no_project_because_of_what_was_put_into_it() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    std::fs::create_dir(left.join(".code-deploy")).unwrap();
+    std::fs::write(left.join("approval.pdf"), "go").unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+    // Without their record, too.
+    let moved = stage.folder.path().join("moved");
+    std::fs::rename(&left, &moved).unwrap();
+    let (code, said) = told(&[moved]);
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+}
+
+#[test]
+fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked() {
+    let stage = Stage::new(1);
+    let project = stage.folder.path();
+    for entry in std::fs::read_dir(stage.pages())
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        std::fs::rename(entry.path(), project.join(entry.file_name())).unwrap();
+    }
+    std::fs::remove_dir(stage.pages()).unwrap();
+    std::fs::write(project.join("deploy.yaml"), "").unwrap();
+    let arguments = VerifyArgs {
+        paths: vec![stage.record.path().to_owned()],
+        notebooks: Some(project.to_owned()),
+        ..VerifyArgs::default()
+    };
+    let (code, said) = told_of(None, &arguments);
+    assert_eq!(code, 0, "{said}");
+    let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
+    assert!(said.contains(words), "{said}");
+}
