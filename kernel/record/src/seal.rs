@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::folder::{create_private, entries_or_none};
 use crate::note::Checkpoint;
 use crate::tree::{Tree, leaf_hash};
-use crate::{Digest, Error, EventBody, Result, RunOutcome, RunStarted, SealKey};
+use crate::{Digest, Error, EventBody, Result, RunOutcome, RunStarted, SealKey, TreeHead};
 
 /// How the name of a checkpoint's file ends.
 const CHECKPOINT: &str = ".checkpoint";
@@ -92,8 +92,13 @@ impl SealFolder {
     /// # Errors
     /// [`Error::Io`].
     pub fn keep(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let name = format!("{:012}{CHECKPOINT}", checkpoint.head.size);
+        let name = name_of(checkpoint.head.size);
         self.write(&name, checkpoint.to_string().as_bytes())
+    }
+
+    /// Returns whether there is a checkpoint of that size, whatever it says.
+    fn has(&self, size: u64) -> bool {
+        self.disk.is_file(&self.path.join(name_of(size)))
     }
 
     /// Writes a file, whole or not at all.
@@ -139,6 +144,11 @@ impl SealFolder {
     }
 }
 
+/// Returns the name of a checkpoint's file.
+fn name_of(size: u64) -> String {
+    format!("{size:012}{CHECKPOINT}")
+}
+
 /// Signs checkpoints of a journal while it is written.
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -155,6 +165,15 @@ impl Sealer {
             folder,
             origin,
         })
+    }
+
+    /// Signs a tree that the journal had, where no checkpoint of its size is kept.
+    pub(crate) fn seal_missing(&self, head: TreeHead) -> Result<()> {
+        if self.folder.has(head.size) {
+            return Ok(());
+        }
+        self.folder
+            .keep(&Checkpoint::sign(&self.origin, head, &self.key))
     }
 
     /// Signs the tree as it is now.
