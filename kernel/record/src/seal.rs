@@ -112,6 +112,15 @@ impl SealFolder {
         written.map_err(Error::io("write", &target))
     }
 
+    /// Removes a file. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        self.disk.remove(&path).map_err(Error::io("remove", &path))
+    }
+
     /// Removes what a process left behind that was killed while it wrote.
     pub(crate) fn clear(&self) -> Result<()> {
         for path in self.files()? {
@@ -123,13 +132,17 @@ impl SealFolder {
         Ok(())
     }
 
-    /// Returns the files of the checkpoints, smallest first; none where there is no folder.
+    /// Returns the files of the checkpoints, smallest first; none where there is no folder. Hidden names are
+    /// of none.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
         let mut files = self.files()?;
-        files.retain(|path| path.to_str().is_some_and(|name| name.ends_with(CHECKPOINT)));
+        let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        files.retain(|path| {
+            name(path).is_some_and(|name| name.ends_with(CHECKPOINT) && !name.starts_with('.'))
+        });
         Ok(files)
     }
 

@@ -309,7 +309,8 @@ fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
             let what = format!(
                 "{files} not here: what is here is as it was written, the rest cannot be checked"
             );
-            let next = "Put them back from a copy of the whole folder, and verify again.";
+            let next = "Put them back from a copy of the whole folder, and verify again. Notebooks and what is signed \
+                        over them are written again from a record by `code-deploy notebooks --run RUN`.";
             found(Exit::NotHere, NOT_HERE, what, next)
         }
         Kind::Unread => {

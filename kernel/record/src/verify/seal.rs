@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{FindingKind, Trust, VerifyReport};
+use crate::disk::is_incidental;
 use crate::note::Checkpoint;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
 use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, is_sealed_after, origin};
@@ -311,6 +312,10 @@ impl Seals {
                 if last != Some(signed) {
                     report.not_part.push(place);
                 }
+                continue;
+            }
+            if is_incidental(&name) {
+                report.not_part.push(place);
                 continue;
             }
             let known = SignedStatement::FILES.contains(&name.as_str()) || name == OUTPUTS_NOTE;

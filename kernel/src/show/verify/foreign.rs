@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use code_deploy_notebook_gen::{CHARTS, is_page};
+use code_deploy_record::disk::is_incidental;
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, SealFolder};
 
 use super::notebooks::Notebooks;
@@ -11,8 +13,9 @@ use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
 
-/// The folder of the charts beside notebooks.
-const CHARTS: &str = "charts";
+/// What is said of a file that nobody made or signed.
+const NOT_MADE: &str =
+    "nothing of this name is made of the run, or signed: what is yours, keep elsewhere";
 
 /// The most names that are told of what nothing covers.
 const MOST: usize = 20;
@@ -20,7 +23,7 @@ const MOST: usize = 20;
 /// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
 /// `known`. In a folder that was signed that is a finding. In the folder of the project whose record this is (what
 /// lies in a folder does not make it one), and where a name is hidden as those are in which Jupyter keeps older
-/// states, it is said that nothing covers it. Notebooks and pictures are judged as such, and so is the record that
+/// states, or is left of a process that was killed while it wrote, it is said that nothing covers it. Notebooks and pictures are judged as such, and so is the record that
 /// they are held against.
 pub(super) fn foreign(
     notebooks: &Notebooks,
@@ -33,15 +36,13 @@ pub(super) fn foreign(
     let is_project = project.is_some_and(|project| is_same(&project.folder, &notebooks.folder));
     let (mut rows, mut not_covered) = (Vec::new(), Vec::new());
     for path in entries(notebooks)? {
-        if known.contains(path.as_path()) || is_judged(notebooks, record, &path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_hidden = name.starts_with('.') || is_incidental(&name);
+        if known.contains(path.as_path()) || (!is_hidden && is_judged(notebooks, record, &path)) {
             continue;
         }
-        let is_hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if is_signed && !is_hidden && !is_project {
-            let what = "nothing of this name is made of the run, or signed";
-            rows.push(notebooks.row(Kind::Different, &path, None, what));
+            rows.push(notebooks.row(Kind::Different, &path, None, NOT_MADE));
         } else {
             not_covered.push(path.display().to_string());
         }
@@ -70,13 +71,11 @@ pub(super) fn listed(names: &[String]) -> String {
 /// named by themselves, and an exported record where it is the one that counts.
 fn is_judged(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> bool {
     let whole = notebooks.folder.join(path);
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let is_page = matches!(extension, Some("ipynb" | "svg" | "png"));
     let is_in_seal = path.starts_with(SealFolder::NAME);
     let is_part = [CHARTS, SealFolder::NAME].map(Path::new).contains(&path) && whole.is_dir();
     let is_record = path == Path::new(EXPORTED_RECORD)
         && record.is_some_and(|record| is_same(record.path(), &whole));
-    is_part || is_record || (is_page && !is_in_seal)
+    is_part || is_record || (is_page(path) && !is_in_seal)
 }
 
 /// Returns what is in the folder, in `charts/` and in `seal/`, as paths within it, in order.

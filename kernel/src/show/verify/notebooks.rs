@@ -230,7 +230,10 @@ fn unlike(
     };
     let Some(origin) = Origin::of(expected) else {
         return match beside {
-            Some(why) if path.starts_with("charts") || path == Path::new(publish::VERIFY_FILE) => {
+            Some(why)
+                if path.starts_with(notebook_gen::CHARTS)
+                    || path == Path::new(publish::VERIFY_FILE) =>
+            {
                 row(Kind::NotComparable, format!("beside notebooks {why}"))
             }
             _ => changed(),

@@ -276,8 +276,8 @@ fn is_shown_folder(path: &Path) -> bool {
 }
 
 pub(super) fn is_notebook(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "ipynb")
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".ipynb") && !name.starts_with('.')
 }
 
 /// Returns the run that a notebook says it is of.

@@ -60,7 +60,7 @@ pub(super) fn check(
 }
 
 /// The statement over the notebooks, in the folder of the seal.
-const STATEMENT: &str = "statement.json";
+const STATEMENT: &str = SignedStatement::STATEMENT;
 
 /// What does not hold of a file in the folder of the seal.
 type OfFile = (Kind, &'static str, String);
@@ -100,7 +100,10 @@ fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFil
     let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
     let is_here = |name: &&str| record.seal().path().join(name).exists();
     let beside = beside.find(is_here).filter(|_| report.sealed)?;
-    let what = format!("not here: the statement over the notebooks of the run; {beside} is");
+    let what = format!(
+        "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
+         signs it was killed: `code-deploy notebooks --run RUN` signs it again"
+    );
     Some((Kind::NotHere, STATEMENT, what))
 }
 

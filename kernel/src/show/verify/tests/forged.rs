@@ -395,3 +395,78 @@ fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked(
     let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
     assert!(said.contains(words), "{said}");
 }
+
+#[test]
+fn what_a_killed_process_or_a_system_left_is_told_and_is_no_finding() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let names = [
+        "06_Application_Deployment.4294967294.part",
+        "charts/health.4294967294.part",
+        "seal/statement.4294967294.part",
+        "._06_Application_Deployment.ipynb",
+        ".~07.ipynb",
+        "charts/._health.svg",
+        ".DS_Store",
+        "Thumbs.db",
+        ".nfs0001",
+    ];
+    for name in names {
+        std::fs::write(left.join(name), "left").unwrap();
+    }
+    let part = stage
+        .record
+        .seal()
+        .path()
+        .join("SHA256SUMS.4294967294.part");
+    std::fs::write(&part, "left").unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert_eq!(code, 0, "{said}");
+    for name in names.into_iter().chain(["SHA256SUMS.4294967294.part"]) {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    // Who writes there again removes what was being written, and nothing else.
+    publish::write(Some(&project), &stage.record, Some(&stage.key), &left).unwrap();
+    assert!(!part.exists());
+    for name in names {
+        let is_part = name.ends_with(".part");
+        assert_eq!(left.join(name).exists(), !is_part, "{name}");
+    }
+    assert_eq!(told_of(Some(&project), &VerifyArgs::default()).0, 0);
+}
+
+#[test]
+fn a_process_that_was_killed_while_it_signed_leaves_what_is_not_here_and_no_damage() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    std::fs::remove_dir_all(&left).unwrap();
+    let seal = stage.record.seal();
+    // In the order in which they are written, the statement is the last.
+    let mut files: Vec<&str> = SignedStatement::FILES.to_vec();
+    files.retain(|name| *name != SignedStatement::STATEMENT);
+    files.insert(0, SignedStatement::STATEMENT);
+    for name in files {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+        let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+        assert_eq!(code, 13, "{name}: {said}");
+        assert!(
+            said.contains("`code-deploy notebooks --run RUN` signs it again"),
+            "{said}"
+        );
+    }
+    publish::write(Some(&project), &stage.record, Some(&stage.key), &left).unwrap();
+    assert_eq!(told_of(Some(&project), &VerifyArgs::default()).0, 0);
+}
+
+#[test]
+fn notebooks_that_nobody_signed_leave_no_empty_folder_of_what_was_signed() {
+    let stage = Stage::new(1);
+    let other = SealKey::from_seed(&[2; 32]).unwrap();
+    let signed = publish::kept(&stage.record).unwrap().unwrap();
+    let anew = SignedStatement::sign(b"{}".to_vec(), signed.sums().to_owned(), &other).unwrap();
+    for (name, content) in anew.files(&other.public()) {
+        stage.record.seal().write(name, &content).unwrap();
+    }
+    publish::write(None, &stage.record, None, &stage.pages()).unwrap();
+    assert!(!stage.pages().join("seal").exists());
+}
