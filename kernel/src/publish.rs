@@ -126,6 +126,9 @@ pub fn listed(signed: &SignedStatement) -> BTreeMap<PathBuf, String> {
 pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
     SignedStatement::read(|name| {
         let path = folder.join(name);
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Ok(None);
+        }
         match std::fs::read(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -6,6 +6,7 @@ mod kept;
 mod notebooks;
 mod over;
 mod paths;
+mod plain;
 mod records;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use alone::Why;
 use notebooks::{Given, Notebooks};
 use over::Over;
 use paths::Subjects;
+use plain::{Plain, plain};
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +88,11 @@ pub fn verify(
     arguments: &VerifyArgs,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    check_all(project, arguments, face).map_err(without_circle)
+    check_all(project, arguments, &Plain(face)).map_err(|failure| {
+        let mut failure = without_circle(failure);
+        failure.problem.what = plain(&failure.problem.what);
+        failure
+    })
 }
 
 /// Takes back the advice to verify, which errors of records give: that is what was done.
@@ -355,10 +361,11 @@ fn found(exit: Exit, code: &str, what: String, next: &str) -> Failure {
 fn findings(rows: Vec<Row>) -> Report {
     let mut of_record: Vec<(String, Vec<Vec<String>>)> = Vec::new();
     for row in rows {
-        let line = vec![row.place, row.what];
-        match of_record.iter_mut().find(|(name, _)| *name == row.record) {
+        let line = vec![plain(&row.place), plain(&row.what)];
+        let record = plain(&row.record);
+        match of_record.iter_mut().find(|(name, _)| *name == record) {
             Some((_, lines)) => lines.push(line),
-            None => of_record.push((row.record, vec![line])),
+            None => of_record.push((record, vec![line])),
         }
     }
     let mut report = Report::new();

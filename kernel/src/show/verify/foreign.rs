@@ -1,6 +1,6 @@
 //! What lies in a folder of notebooks and is none of what was made or signed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{CHARTS, is_page};
@@ -54,7 +54,38 @@ pub(super) fn foreign(
             "{folder}: not of the run, and not checked: {names}"
         ));
     }
-    Ok(rows)
+    Ok(capped(rows))
+}
+
+/// The most files of a folder that are told one by one where nobody made them.
+const MOST_ROWS: usize = 40;
+
+/// Leaves out, of the files of each folder, those that are too many to be told one by one, and says how many.
+pub(super) fn capped(rows: Vec<Row>) -> Vec<Row> {
+    let mut told: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut kept: Vec<Row> = Vec::new();
+    let mut last: BTreeMap<PathBuf, Row> = BTreeMap::new();
+    for row in rows {
+        let folder = Path::new(&row.place).parent().unwrap_or(Path::new(""));
+        let folder = folder.to_owned();
+        let count = told.entry(folder.clone()).or_default();
+        *count += 1;
+        if *count <= MOST_ROWS {
+            kept.push(row);
+        } else {
+            last.insert(folder, row);
+        }
+    }
+    for (folder, row) in last {
+        let more = told.get(&folder).map_or(0, |count| count - MOST_ROWS);
+        let place = match folder.as_os_str().is_empty() {
+            true => ".".to_owned(),
+            false => format!("{}/", folder.display()),
+        };
+        let what = format!("and {more} more: {}", row.what);
+        kept.push(Row { place, what, ..row });
+    }
+    kept
 }
 
 /// Returns names as one line.

@@ -1,13 +1,13 @@
 //! `verify` of notebooks against the rendering that their record gives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, place_of};
 use code_deploy_record::{Digest, RunFolder, SealFolder};
 use serde_json::Value;
 
-use super::foreign::foreign;
+use super::foreign::{capped, foreign};
 use super::{Kind, Row, paths};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -33,6 +33,24 @@ impl Notebooks {
             only: None,
             of: None,
         }
+    }
+
+    /// Reads a file of the folder. A list that came with it may name anything: what lies elsewhere, and what is no
+    /// file of its own, is not read.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` for what is not read.
+    pub(super) fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+        let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if !path.components().all(is_normal) {
+            return Err(refused("it names a file outside of its folder"));
+        }
+        let file = self.folder.join(path);
+        if !std::fs::symlink_metadata(&file)?.is_file() {
+            return Err(refused("it is a link, a folder or a device, and no file"));
+        }
+        std::fs::read(file)
     }
 
     /// The folder with what is signed over them, where something is.
@@ -130,7 +148,7 @@ pub(super) fn compare(
     let mut reason: Option<String> = None;
     let mut as_signed = 0;
     for (path, expected) in &files {
-        match std::fs::read(notebooks.folder.join(path)) {
+        match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
                 let unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
@@ -158,15 +176,7 @@ pub(super) fn compare(
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
         rows.extend(seal_not_here(notebooks, given));
-        let known = given.files.iter().map(|(path, _)| path.as_path());
-        let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(
-            notebooks,
-            Some(&given.record),
-            &known,
-            given.is_signed || given.is_own,
-            face,
-        )?);
+        rows.extend(foreign_to(given, notebooks, face)?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
         rows.push(notebooks.row(
@@ -176,8 +186,36 @@ pub(super) fn compare(
             "nothing of this name is made of the run",
         ));
     }
+    tell(given, notebooks, &files, as_signed, face);
+    Ok(rows)
+}
+
+/// Returns what lies in the folder and is none of what the record gives.
+fn foreign_to(given: &Given, notebooks: &Notebooks, face: &dyn Face) -> Result<Vec<Row>, Failure> {
+    // What was signed over notebooks of which the record keeps no statement is judged as a whole.
+    let is_judged = !given.is_signed && notebooks.seal().exists();
+    let beside = if is_judged {
+        publish::beside_names()
+    } else {
+        Vec::new()
+    };
+    let given_paths = given.files.iter().map(|(path, _)| path);
+    let known = given_paths.chain(&beside).map(PathBuf::as_path);
+    let known: BTreeSet<&Path> = known.collect();
+    let is_signed = given.is_signed || given.is_own;
+    foreign(notebooks, Some(&given.record), &known, is_signed, face)
+}
+
+/// Says what notebooks were compared with.
+fn tell(
+    given: &Given,
+    notebooks: &Notebooks,
+    files: &[&(PathBuf, Vec<u8>)],
+    as_signed: usize,
+    face: &dyn Face,
+) {
     let name = notebooks.folder.display();
-    face.text(&format!("{name}: compared with {}", counted(given, &files)));
+    face.text(&format!("{name}: compared with {}", counted(given, files)));
     if given.signed_elsewhere {
         face.text(&format!(
             "{name}: the run's notebooks were signed, and what was signed (`{}/`) is not here: these \
@@ -191,7 +229,6 @@ pub(super) fn compare(
              this program, or the runs that are at hand here, would give others"
         ));
     }
-    Ok(rows)
 }
 
 /// Says what was compared: what the record gives, and the files that say who signed that.
@@ -319,7 +356,7 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
     let own = first.and_then(|text| Origin::of(text)?.run);
     let mut rows = Vec::new();
     for path in crate::pages::others(pages, &notebooks.folder)? {
-        let origin = std::fs::read(notebooks.folder.join(&path)).ok();
+        let origin = notebooks.read(&path).ok();
         let run = origin.and_then(|found| Origin::of(&found)?.run);
         let what = match run {
             Some(run) if own.as_ref() == Some(&run) => {
@@ -330,7 +367,7 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
         };
         rows.push(notebooks.row(Kind::Different, &path, None, what));
     }
-    Ok(rows)
+    Ok(capped(rows))
 }
 
 /// Says once that no notebook is here, instead of each by itself. Charts and what was signed are judged one by one.
@@ -368,7 +405,7 @@ fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
         if !paths::is_notebook(path) {
             return false;
         }
-        let found = std::fs::read(notebooks.folder.join(path));
+        let found = notebooks.read(path);
         found.is_ok_and(|found| Digest::of(&found).to_string() == *digest)
     };
     let place = format!("{}/", SealFolder::NAME);

@@ -282,7 +282,9 @@ pub(super) fn is_notebook(path: &Path) -> bool {
 
 /// Returns the run that a notebook says it is of.
 fn run_of(notebook: &Path) -> Option<String> {
-    Origin::of(&std::fs::read(notebook).ok()?)?.run
+    // A device that is called so has no end.
+    let content = notebook.is_file().then(|| std::fs::read(notebook).ok())??;
+    Origin::of(&content)?.run
 }
 
 /// Returns what is in a folder, in order; nothing where there is none.

@@ -5,7 +5,7 @@ use code_deploy_record::{
     VerifyReport, verify_folder_with,
 };
 
-use super::foreign::listed;
+use super::foreign::{capped, listed};
 use super::over::{Over, over};
 use super::{Checked, Kind, Record, Row};
 use crate::face::Face;
@@ -28,6 +28,7 @@ pub(super) fn check(
         place,
         what,
     };
+    let mut unnamed = Vec::new();
     for finding in &report.findings {
         let kind = match finding.kind {
             FindingKind::NotHere => Kind::NotHere,
@@ -35,10 +36,14 @@ pub(super) fn check(
             FindingKind::Approval => Kind::Approval,
             FindingKind::Changed | FindingKind::NotNamed => Kind::Different,
         };
-        checked
-            .rows
-            .push(row(kind, finding.place.clone(), finding.what.clone()));
+        let row = row(kind, finding.place.clone(), finding.what.clone());
+        if finding.kind == FindingKind::NotNamed {
+            unnamed.push(row);
+        } else {
+            checked.rows.push(row);
+        }
     }
+    checked.rows.extend(capped(unnamed));
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }

@@ -6,7 +6,7 @@ use super::told::{told, told_of, unfinished};
 use super::*;
 
 /// The stage's run in a project that has its notebooks where a run leaves them.
-fn left(stage: &Stage) -> (Project, PathBuf) {
+pub(super) fn left(stage: &Stage) -> (Project, PathBuf) {
     let project = Project {
         file: stage.folder.path().join("deploy.yaml"),
         folder: stage.folder.path().to_owned(),
@@ -17,7 +17,7 @@ fn left(stage: &Stage) -> (Project, PathBuf) {
     (project, left)
 }
 
-fn run_of(stage: &Stage) -> RunId {
+pub(super) fn run_of(stage: &Stage) -> RunId {
     stage.record.started().unwrap().run
 }
 
@@ -147,7 +147,7 @@ fn lines_that_have_changed_places_are_told_with_their_numbers() {
 }
 
 /// Writes a checkpoint to a file that was kept elsewhere, and verifies a record against it.
-fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, String) {
+pub(super) fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, String) {
     let file = stage.folder.path().join("kept.checkpoint");
     std::fs::write(&file, checkpoint.to_string()).unwrap();
     let arguments = VerifyArgs {
@@ -159,7 +159,7 @@ fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, Stri
 }
 
 /// The checkpoints of the stage's record.
-fn checkpoints_of(stage: &Stage) -> Vec<Checkpoint> {
+pub(super) fn checkpoints_of(stage: &Stage) -> Vec<Checkpoint> {
     let files = stage.record.seal().checkpoints().unwrap().into_iter();
     let notes = files.map(|path| {
         std::fs::read_to_string(path)
@@ -394,79 +394,4 @@ fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked(
     assert_eq!(code, 0, "{said}");
     let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
     assert!(said.contains(words), "{said}");
-}
-
-#[test]
-fn what_a_killed_process_or_a_system_left_is_told_and_is_no_finding() {
-    let stage = Stage::new(1);
-    let (project, left) = left(&stage);
-    let names = [
-        "06_Application_Deployment.4294967294.part",
-        "charts/health.4294967294.part",
-        "seal/statement.4294967294.part",
-        "._06_Application_Deployment.ipynb",
-        ".~07.ipynb",
-        "charts/._health.svg",
-        ".DS_Store",
-        "Thumbs.db",
-        ".nfs0001",
-    ];
-    for name in names {
-        std::fs::write(left.join(name), "left").unwrap();
-    }
-    let part = stage
-        .record
-        .seal()
-        .path()
-        .join("SHA256SUMS.4294967294.part");
-    std::fs::write(&part, "left").unwrap();
-    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
-    assert_eq!(code, 0, "{said}");
-    for name in names.into_iter().chain(["SHA256SUMS.4294967294.part"]) {
-        assert!(said.contains(name), "{name}: {said}");
-    }
-    // Who writes there again removes what was being written, and nothing else.
-    publish::write(Some(&project), &stage.record, Some(&stage.key), &left).unwrap();
-    assert!(!part.exists());
-    for name in names {
-        let is_part = name.ends_with(".part");
-        assert_eq!(left.join(name).exists(), !is_part, "{name}");
-    }
-    assert_eq!(told_of(Some(&project), &VerifyArgs::default()).0, 0);
-}
-
-#[test]
-fn a_process_that_was_killed_while_it_signed_leaves_what_is_not_here_and_no_damage() {
-    let stage = Stage::new(1);
-    let (project, left) = left(&stage);
-    std::fs::remove_dir_all(&left).unwrap();
-    let seal = stage.record.seal();
-    // In the order in which they are written, the statement is the last.
-    let mut files: Vec<&str> = SignedStatement::FILES.to_vec();
-    files.retain(|name| *name != SignedStatement::STATEMENT);
-    files.insert(0, SignedStatement::STATEMENT);
-    for name in files {
-        std::fs::remove_file(seal.path().join(name)).unwrap();
-        let (code, said) = told_of(Some(&project), &VerifyArgs::default());
-        assert_eq!(code, 13, "{name}: {said}");
-        assert!(
-            said.contains("`code-deploy notebooks --run RUN` signs it again"),
-            "{said}"
-        );
-    }
-    publish::write(Some(&project), &stage.record, Some(&stage.key), &left).unwrap();
-    assert_eq!(told_of(Some(&project), &VerifyArgs::default()).0, 0);
-}
-
-#[test]
-fn notebooks_that_nobody_signed_leave_no_empty_folder_of_what_was_signed() {
-    let stage = Stage::new(1);
-    let other = SealKey::from_seed(&[2; 32]).unwrap();
-    let signed = publish::kept(&stage.record).unwrap().unwrap();
-    let anew = SignedStatement::sign(b"{}".to_vec(), signed.sums().to_owned(), &other).unwrap();
-    for (name, content) in anew.files(&other.public()) {
-        stage.record.seal().write(name, &content).unwrap();
-    }
-    publish::write(None, &stage.record, None, &stage.pages()).unwrap();
-    assert!(!stage.pages().join("seal").exists());
 }
