@@ -23,8 +23,8 @@ const MOST: usize = 20;
 /// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
 /// `known`. In a folder that was signed that is a finding. In the folder of the project whose record this is (what
 /// lies in a folder does not make it one), and where a name is hidden as those are in which Jupyter keeps older
-/// states, or is left of a process that was killed while it wrote, it is said that nothing covers it. Notebooks and pictures are judged as such, and so is the record that
-/// they are held against.
+/// states, or is left of a process that was killed while it wrote, it is said that nothing covers it. Notebooks and
+/// pictures are judged as such, and so is the record that they are held against.
 pub(super) fn foreign(
     notebooks: &Notebooks,
     record: Option<&RunFolder>,

@@ -199,7 +199,8 @@ fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, F
         return Ok(None);
     };
     let folder = project.notebooks_of(&run);
-    if !is_sealed(record) || !(folder.is_dir() || publish::kept(record)?.is_some()) {
+    let is_left = folder.is_dir() || publish::kept(record)?.is_some();
+    if !is_left || !is_sealed(record) {
         return Ok(None);
     }
     let of = Some(record.clone());
@@ -324,7 +325,7 @@ impl Notebooks {
         let own = self.own_record();
         let is_beside = |record: &RunFolder| is_within(record.path(), &self.folder);
         let mut named = subjects.named.iter();
-        if let Some(named) = named.find(|one| same(one) && !(own.is_some() && is_beside(one))) {
+        if let Some(named) = named.find(|one| same(one) && (own.is_none() || !is_beside(one))) {
             return Ok(Some(named.clone()));
         }
         if own.is_some() {
