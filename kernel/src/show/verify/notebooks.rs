@@ -388,7 +388,9 @@ fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
         ""
     };
     let what = format!(
-        "not here: the {} {signed}notebooks of the run; `code-deploy notebooks --run RUN` writes them again          from its record",
+        "not here: the {} {signed}notebooks of the run; they were taken away, or written elsewhere (`--out`), where \
+         `code-deploy verify RUN --notebooks FOLDER` looks. `code-deploy notebooks --run RUN` writes them again from \
+         the record",
         names.len()
     );
     rows.push(notebooks.row(Kind::NotHere, Path::new("*.ipynb"), None, what));
