@@ -25,6 +25,11 @@ pub trait Face: Send + Sync {
         None
     }
 
+    /// Returns whether machines look on, so that words are left out where values say the same.
+    fn is_for_machines(&self) -> bool {
+        false
+    }
+
     /// Shows a value of that kind to machines. Returns whether machines look on: the same in words
     /// is then left out.
     fn value(&self, kind: &str, value: &serde_json::Value) -> bool;

@@ -50,16 +50,14 @@ pub fn publish(
     };
     let own = key.filter(|key| key.public() == named);
     if let Some(key) = own {
+        notebook_gen::remove_left(run.seal().path()).map_err(failed)?;
         sign_outputs(run, &mut pages, key)?;
     }
     let statement = notebook_gen::statement(run, &pages).map_err(failed)?;
     let signed = match own {
         Some(key) => {
             let signed = SignedStatement::sign(statement.text, statement.sums, key)?;
-            let folder = run.seal();
-            for (name, content) in signed.files(&named) {
-                folder.write(name, &content)?;
-            }
+            keep(run, &named, &signed)?;
             Some(signed)
         }
         None => kept(run)?
@@ -67,6 +65,22 @@ pub fn publish(
     };
     let signed = signed.map(|signed| (named, signed));
     Ok(Published { pages, signed })
+}
+
+/// Keeps a statement in the folder of a run's seal. The statement itself is the last of its files, and one over
+/// other notebooks goes first: at any moment the files that are beside a statement are its own.
+fn keep(run: &RunFolder, keys: &PublicKeys, signed: &SignedStatement) -> Result<(), Failure> {
+    let folder = run.seal();
+    if kept(run)?.is_some_and(|before| before != *signed) {
+        folder.remove(SignedStatement::STATEMENT)?;
+    }
+    let files = signed.files(keys);
+    let is_last = |(name, _): &(&str, Vec<u8>)| *name == SignedStatement::STATEMENT;
+    let (last, first): (Vec<_>, Vec<_>) = files.into_iter().partition(is_last);
+    for (name, content) in first.into_iter().chain(last) {
+        folder.write(name, &content)?;
+    }
+    Ok(())
 }
 
 /// Returns the key that seals a record, as its journal names it last.
@@ -112,6 +126,9 @@ pub fn listed(signed: &SignedStatement) -> BTreeMap<PathBuf, String> {
 pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
     SignedStatement::read(|name| {
         let path = folder.join(name);
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Ok(None);
+        }
         match std::fs::read(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -243,5 +260,7 @@ fn remove_signed(out: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
+    // What else lies in it keeps the folder, and is not this program's.
+    drop(std::fs::remove_dir(&folder));
     Ok(())
 }

@@ -184,6 +184,10 @@ impl Face for Terminal {
         self.wraps_at().or(beside.filter(|_| !self.json))
     }
 
+    fn is_for_machines(&self) -> bool {
+        self.json
+    }
+
     fn value(&self, kind: &str, value: &serde_json::Value) -> bool {
         if self.json {
             self.json(kind, value);

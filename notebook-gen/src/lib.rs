@@ -56,4 +56,4 @@ pub use view::{
     Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
     signed_at, tally, verdict, verdict_word, view, went_back_with,
 };
-pub use write::{files, into_files, others, write, write_files};
+pub use write::{CHARTS, files, into_files, is_page, others, remove_left, write, write_files};

@@ -7,11 +7,20 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use code_deploy_record::disk::writer_of;
+
 use crate::page::Page;
 use crate::{Error, Result};
 
 /// The folder of the charts beside the notebooks.
-const CHARTS: &str = "charts";
+pub const CHARTS: &str = "charts";
+
+/// Returns whether a file is a notebook or a picture by its name.
+#[must_use]
+pub fn is_page(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("ipynb" | "svg" | "png"))
+}
 
 /// Returns the files that [`write`] gives, as paths within its folder with their content: the
 /// notebooks in order, then the charts.
@@ -38,7 +47,8 @@ pub fn into_files(pages: Vec<Page>) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Returns the paths of the notebooks and pictures in a folder and in the one of charts within it
-/// that [`write`] would not give for `pages`: they are of another run, or were put there.
+/// that [`write`] would not give for `pages`: they are of another run, or were put there. Hidden ones are left
+/// out: systems and editors keep what is their own under such names.
 ///
 /// # Errors
 /// [`Error::Io`] when a folder cannot be read.
@@ -47,10 +57,9 @@ pub fn others(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut others = Vec::new();
     for part in ["", CHARTS] {
         for name in names(&folder.join(part))? {
+            let is_hidden = name.to_string_lossy().starts_with('.');
             let path = Path::new(part).join(name);
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            let is_ours = matches!(extension, Some("ipynb" | "svg" | "png"));
-            if is_ours && !own.contains(&path) {
+            if !is_hidden && is_page(&path) && !own.contains(&path) {
                 others.push(path);
             }
         }
@@ -84,12 +93,14 @@ pub fn write(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Writes files, named by their paths within a folder, which is made where it is not there. Each file
 /// is written under another name, flushed and then named, so that at any moment the old or the new one
-/// is there, whole. Returns their paths.
+/// is there, whole. What processes left there that were killed while they wrote is removed first. Returns their
+/// paths.
 ///
 /// # Errors
 /// [`Error::Io`]. Files that were written before it are whole.
 pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<PathBuf>> {
     create(folder)?;
+    remove_left(folder)?;
     let mut folders = BTreeSet::from([folder.to_owned()]);
     let mut written = Vec::new();
     for (name, content) in files {
@@ -97,6 +108,7 @@ pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<Pa
         let beside = path.parent().unwrap_or(folder).to_owned();
         if !folders.contains(&beside) {
             create(&beside)?;
+            remove_left(&beside)?;
             folders.insert(beside);
         }
         replace(&path, content)?;
@@ -104,6 +116,27 @@ pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<Pa
     }
     folders.iter().rev().try_for_each(|folder| flush(folder))?;
     Ok(written)
+}
+
+/// Removes from a folder what processes were writing there that live no more.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_left(folder: &Path) -> Result<()> {
+    for name in names(folder)? {
+        let writer = name.to_str().and_then(writer_of);
+        let lives = |writer: u32| Path::new("/proc").join(writer.to_string()).exists();
+        if writer.is_some_and(|writer| !lives(writer)) {
+            let path = folder.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn create(folder: &Path) -> Result<()> {

@@ -78,6 +78,29 @@ pub trait Disk: Debug + Send + Sync {
     fn remove(&self, path: &Path) -> Result<()>;
 }
 
+/// Returns whether a file of that name comes about by itself and says nothing of a run: one that a process was
+/// writing (`NAME.PID.part`) when it was killed, or one in which a system keeps what is its own.
+#[must_use]
+pub fn is_incidental(name: &str) -> bool {
+    const BEGINNINGS: [&str; 3] = ["._", ".~", ".nfs"];
+    const NAMES: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+    let is_of_system =
+        NAMES.contains(&name) || BEGINNINGS.iter().any(|begin| name.starts_with(begin));
+    is_of_system || writer_of(name).is_some()
+}
+
+/// Returns the process that writes, or wrote, a file under that name, before it is named as it should be:
+/// `NAME.PID.part`.
+#[must_use]
+pub fn writer_of(name: &str) -> Option<u32> {
+    let (before, process) = name.strip_suffix(".part")?.rsplit_once('.')?;
+    let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
+    process
+        .parse()
+        .ok()
+        .filter(|_| is_number && !before.is_empty())
+}
+
 /// Whether a file is created when it is opened for appending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {

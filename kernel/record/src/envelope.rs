@@ -67,6 +67,9 @@ impl SignedStatement {
         file::SIGSTORE,
     ];
 
+    /// The name of the statement itself.
+    pub const STATEMENT: &'static str = file::STATEMENT;
+
     /// The name of the public key that checks its P-256 signature.
     pub const P256: &'static str = file::P256;
 

@@ -22,7 +22,7 @@ pub struct KeptCheckpoint {
     pub is_signed: bool,
     /// Whether it is one of this run, with the root of the journal at its size.
     pub is_of_journal: bool,
-    /// How it follows from the one before; nothing for the first.
+    /// How it follows from the last before it that is signed and of the journal; nothing for the first.
     pub extension: Option<Extension>,
 }
 
@@ -121,7 +121,7 @@ pub fn hold(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Against> {
 }
 
 /// Returns the checkpoints in the folder of a record, smallest first, each with the proof that it
-/// extends the one before.
+/// extends the last one before it that holds.
 ///
 /// # Errors
 /// [`Error::Broken`] when a line of the journal does not verify; [`Error::Io`].
@@ -140,7 +140,10 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     let kept = notes.into_iter().map(|(file, note)| {
         let head = note.as_ref().ok().map(|note| note.head);
         let kept = journal.judge(file, note, before);
-        before = head.or(before);
+        // What does not hold itself is nothing that the next one could go on from.
+        if kept.is_signed && kept.is_of_journal {
+            before = head;
+        }
         kept
     });
     Ok(kept.collect())

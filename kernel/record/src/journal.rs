@@ -107,6 +107,9 @@ impl JournalWriter {
         while let Some(event) = reader.next_event()? {
             last_time = Some(event.time);
             known.note(&event.body);
+            if is_sealed_after(&event.body) {
+                known.due.push(reader.tree());
+            }
             each(&event);
         }
         let opened = disk.append(path, Create::No);
@@ -199,14 +202,15 @@ impl JournalWriter {
         leaves.into_iter().for_each(|leaf| self.tree.push(leaf));
         self.known.note(&event.body);
         if is_sealed_after(&event.body) {
-            self.seal()?;
+            self.seal_or_note()?;
         }
         Ok(event)
     }
 
     /// Seals the record from now on with a key: a checkpoint is signed at the end of each phase, at
-    /// every pause and at the end. Returns the event that names the key, unless the record names it
-    /// already.
+    /// every pause and at the end. Where the record names the key already, those are signed now that a
+    /// process left out because it was killed before it signed, or because it had not the key. Returns the
+    /// event that names the key, unless the record names it already.
     ///
     /// # Errors
     /// [`Error::NotARecord`] before the first event; otherwise as [`append`](Self::append).
@@ -225,6 +229,7 @@ impl JournalWriter {
             origin,
         )?);
         if self.known.key.as_ref() == Some(&public) {
+            self.seal_what_is_due()?;
             return Ok(None);
         }
         let named = EventBody::KeyNamed(Box::new(public));
@@ -258,6 +263,23 @@ impl JournalWriter {
         sealer.seal(&self.tree).inspect_err(|_| self.broken = true)
     }
 
+    fn seal_or_note(&mut self) -> Result<()> {
+        if self.sealer.is_none() {
+            self.known.due.push(self.tree.head());
+        }
+        self.seal()
+    }
+
+    fn seal_what_is_due(&mut self) -> Result<()> {
+        let due = std::mem::take(&mut self.known.due);
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        let mut due = due.into_iter();
+        due.try_for_each(|head| sealer.seal_missing(head))
+            .inspect_err(|_| self.broken = true)
+    }
+
     fn write(&mut self, line: &[u8]) -> Result<()> {
         self.file
             .append(line)
@@ -283,6 +305,8 @@ impl JournalWriter {
 struct Known {
     origin: Option<String>,
     key: Option<PublicKeys>,
+    /// The trees that the key named last has to sign, or has signed.
+    due: Vec<TreeHead>,
     ended: bool,
 }
 
@@ -290,7 +314,10 @@ impl Known {
     fn note(&mut self, body: &EventBody) {
         match body {
             EventBody::RunStarted(started) => self.origin = Some(origin(started)),
-            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
+            EventBody::KeyNamed(key) => {
+                self.key = Some((**key).clone());
+                self.due.clear();
+            }
             EventBody::Sealed { .. } => self.ended = true,
             _ => {}
         }

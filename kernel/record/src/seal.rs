@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::folder::{create_private, entries_or_none};
 use crate::note::Checkpoint;
 use crate::tree::{Tree, leaf_hash};
-use crate::{Digest, Error, EventBody, Result, RunOutcome, RunStarted, SealKey};
+use crate::{Digest, Error, EventBody, Result, RunOutcome, RunStarted, SealKey, TreeHead};
 
 /// How the name of a checkpoint's file ends.
 const CHECKPOINT: &str = ".checkpoint";
@@ -92,8 +92,13 @@ impl SealFolder {
     /// # Errors
     /// [`Error::Io`].
     pub fn keep(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let name = format!("{:012}{CHECKPOINT}", checkpoint.head.size);
+        let name = name_of(checkpoint.head.size);
         self.write(&name, checkpoint.to_string().as_bytes())
+    }
+
+    /// Returns whether there is a checkpoint of that size, whatever it says.
+    fn has(&self, size: u64) -> bool {
+        self.disk.is_file(&self.path.join(name_of(size)))
     }
 
     /// Writes a file, whole or not at all.
@@ -107,6 +112,15 @@ impl SealFolder {
         written.map_err(Error::io("write", &target))
     }
 
+    /// Removes a file. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        self.disk.remove(&path).map_err(Error::io("remove", &path))
+    }
+
     /// Removes what a process left behind that was killed while it wrote.
     pub(crate) fn clear(&self) -> Result<()> {
         for path in self.files()? {
@@ -118,13 +132,17 @@ impl SealFolder {
         Ok(())
     }
 
-    /// Returns the files of the checkpoints, smallest first; none where there is no folder.
+    /// Returns the files of the checkpoints, smallest first; none where there is no folder. Hidden names are
+    /// of none.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
         let mut files = self.files()?;
-        files.retain(|path| path.to_str().is_some_and(|name| name.ends_with(CHECKPOINT)));
+        let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        files.retain(|path| {
+            name(path).is_some_and(|name| name.ends_with(CHECKPOINT) && !name.starts_with('.'))
+        });
         Ok(files)
     }
 
@@ -137,6 +155,11 @@ impl SealFolder {
         files.sort();
         Ok(files)
     }
+}
+
+/// Returns the name of a checkpoint's file.
+fn name_of(size: u64) -> String {
+    format!("{size:012}{CHECKPOINT}")
 }
 
 /// Signs checkpoints of a journal while it is written.
@@ -155,6 +178,15 @@ impl Sealer {
             folder,
             origin,
         })
+    }
+
+    /// Signs a tree that the journal had, where no checkpoint of its size is kept.
+    pub(crate) fn seal_missing(&self, head: TreeHead) -> Result<()> {
+        if self.folder.has(head.size) {
+            return Ok(());
+        }
+        self.folder
+            .keep(&Checkpoint::sign(&self.origin, head, &self.key))
     }
 
     /// Signs the tree as it is now.

@@ -6,6 +6,7 @@ mod order;
 mod seal;
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 
 use crate::{
     Digest, Error, Event, EventBody, JournalReader, PreviousRun, PublicKey, Result, RunFolder,
@@ -179,9 +180,7 @@ impl VerifyReport {
             match finding.kind {
                 FindingKind::Changed | FindingKind::NotHere => !place.starts_with(&signed),
                 // What stands elsewhere is not read when notebooks are made.
-                FindingKind::NotNamed => {
-                    place.starts_with("samples/") || place.starts_with("evidence/")
-                }
+                FindingKind::NotNamed => place.starts_with("samples/") && place.ends_with(".jsonl"),
                 FindingKind::Signature | FindingKind::Approval => false,
             }
         };
@@ -251,6 +250,13 @@ fn check_evidence(
     Ok(())
 }
 
+/// Returns whether a path is the name of something in a folder, and leads nowhere else.
+fn is_one_name(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    let is_normal = matches!(parts.next(), Some(Component::Normal(name)) if name == path);
+    is_normal && parts.next().is_none()
+}
+
 fn check_samples(
     run: &RunFolder,
     file: &str,
@@ -259,6 +265,14 @@ fn check_samples(
 ) -> Result<()> {
     let path = run.samples_path().join(file);
     let place = format!("samples/{file}");
+    if !is_one_name(file) {
+        report.changed(place, "the journal names a file outside of its folder");
+        return Ok(());
+    }
+    if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+        report.changed(place, "it is a link, a folder or a device, and no file");
+        return Ok(());
+    }
     match run.disk().read(&path) {
         Ok(mut content) => {
             let found = Digest::of_reader(&mut content).map_err(Error::io("read", &path))?;

@@ -6,6 +6,7 @@ mod kept;
 mod notebooks;
 mod over;
 mod paths;
+mod plain;
 mod records;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use alone::Why;
 use notebooks::{Given, Notebooks};
 use over::Over;
 use paths::Subjects;
+use plain::{Plain, plain};
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +88,11 @@ pub fn verify(
     arguments: &VerifyArgs,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    check_all(project, arguments, face).map_err(without_circle)
+    check_all(project, arguments, &Plain(face)).map_err(|failure| {
+        let mut failure = without_circle(failure);
+        failure.problem.what = plain(&failure.problem.what);
+        failure
+    })
 }
 
 /// Takes back the advice to verify, which errors of records give: that is what was done.
@@ -116,12 +122,6 @@ fn check_all(
         check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
     kept::hold_all(&kept, &trust, face, &mut checked)?;
-    for folder in &subjects.left_out {
-        let folder = folder.display();
-        face.text(&format!(
-            "The notebooks in {folder} are not signed and were not checked: `code-deploy verify {folder}` does."
-        ));
-    }
     judge(checked, face)
 }
 
@@ -149,7 +149,7 @@ fn check_notebooks(
     checked: &mut Checked,
 ) -> Result<(), Failure> {
     let Some(record) = notebooks.record(project, subjects)? else {
-        let rows = alone::alone(notebooks, Why::NotHere, trust, face)?;
+        let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
         checked.vouched.extend(alone::asserted(notebooks, trust)?);
@@ -163,7 +163,7 @@ fn check_notebooks(
         .map(|known| why_alone(known, &record, notebooks))
     {
         Some(why) => match why? {
-            Some(why) => alone::alone(notebooks, why, trust, face)?,
+            Some(why) => alone::alone(notebooks, Some(&record), why, trust, face)?,
             None => notebooks::compare(&Given::by(project, &record, notebooks)?, notebooks, face)?,
         },
         None => Vec::new(),
@@ -315,7 +315,8 @@ fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
             let what = format!(
                 "{files} not here: what is here is as it was written, the rest cannot be checked"
             );
-            let next = "Put them back from a copy of the whole folder, and verify again.";
+            let next = "Put them back from a copy of the whole folder, and verify again. Notebooks and what is signed \
+                        over them are written again from a record by `code-deploy notebooks --run RUN`.";
             found(Exit::NotHere, NOT_HERE, what, next)
         }
         Kind::Unread => {
@@ -360,10 +361,11 @@ fn found(exit: Exit, code: &str, what: String, next: &str) -> Failure {
 fn findings(rows: Vec<Row>) -> Report {
     let mut of_record: Vec<(String, Vec<Vec<String>>)> = Vec::new();
     for row in rows {
-        let line = vec![row.place, row.what];
-        match of_record.iter_mut().find(|(name, _)| *name == row.record) {
+        let line = vec![plain(&row.place), plain(&row.what)];
+        let record = plain(&row.record);
+        match of_record.iter_mut().find(|(name, _)| *name == record) {
             Some((_, lines)) => lines.push(line),
-            None => of_record.push((row.record, vec![line])),
+            None => of_record.push((record, vec![line])),
         }
     }
     let mut report = Report::new();

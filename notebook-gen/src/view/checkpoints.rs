@@ -76,11 +76,11 @@ fn grown(kept: &KeptCheckpoint) -> String {
     match &kept.extension {
         None => "the first".to_owned(),
         Some(one) if one.holds => {
-            format!(
-                "proved, from {} by {} hashes",
-                one.from.size,
-                one.proof.len()
-            )
+            let hashes = match one.proof.len() {
+                1 => "1 hash".to_owned(),
+                number => format!("{number} hashes"),
+            };
+            format!("proved, from {} by {hashes}", one.from.size)
         }
         Some(one) => format!("not an extension of that of size {}", one.from.size),
     }

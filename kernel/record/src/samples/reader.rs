@@ -269,7 +269,8 @@ impl Iterator for SampleReader {
     }
 }
 
-/// Returns the samples files of a folder whose names begin with `prefix`, in order.
+/// Returns the samples files of a folder whose names begin with `prefix`, in order. A hidden one is none: a
+/// process may have been writing it when it was killed.
 fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in entries_or_none(disk, folder)? {
@@ -277,6 +278,9 @@ fn samples_files(disk: &dyn Disk, folder: &Path, prefix: &str) -> Result<Vec<Pat
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
+        if name.starts_with('.') {
+            continue;
+        }
         if name.starts_with(prefix) && name.ends_with(".jsonl") && !name.contains("failures") {
             files.push(path);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{FindingKind, Named, VerifyReport};
+use crate::disk::is_incidental;
 use crate::folder::entries_or_none;
 use crate::{Digest, Result, RunFolder, SealFolder};
 
@@ -33,7 +34,7 @@ pub(super) fn find(
         let place = format!("samples/{name}");
         if named.samples.contains(&name) {
             continue;
-        } else if name.ends_with(STATUS) || name.starts_with(TEMPORARY) {
+        } else if name.ends_with(STATUS) || is_temporary(&name) || is_incidental(&name) {
             report.not_part.push(place);
         } else if is_sealed {
             not_named(report, place);
@@ -41,8 +42,11 @@ pub(super) fn find(
     }
     let expected: BTreeSet<String> = named.evidence.iter().map(Digest::to_string).collect();
     for name in run.evidence().names()? {
-        if is_sealed && !expected.contains(&name) {
-            not_named(report, format!("evidence/{name}"));
+        let place = format!("evidence/{name}");
+        if is_incidental(&name) {
+            report.not_part.push(place);
+        } else if is_sealed && !expected.contains(&name) {
+            not_named(report, place);
         }
     }
     for name in names(run, run.path())? {
@@ -74,7 +78,12 @@ fn is_beside(name: &str) -> bool {
         .strip_prefix("client-")
         .and_then(|rest| rest.strip_suffix(".json"));
     let is_configuration = number.is_some_and(|number| number.parse::<u32>().is_ok());
-    is_configuration || FILES.contains(&name) || name.starts_with(TEMPORARY)
+    is_configuration || FILES.contains(&name) || is_temporary(name) || is_incidental(name)
+}
+
+/// Returns whether a client was writing that when it was killed. What ends as samples do is never taken for that.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY) && !name.ends_with(".jsonl")
 }
 
 fn names(run: &RunFolder, folder: &Path) -> Result<Vec<String>> {

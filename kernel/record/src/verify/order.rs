@@ -26,20 +26,18 @@ struct Line {
 /// Says of a line that does not follow from the one before, whose digest is `head`, what stands in its
 /// place and where the line is that belongs there; returns `what` where the lines are in order.
 pub(super) fn told(run: &RunFolder, line: u64, head: &Digest, what: String) -> Result<String> {
-    let lines = lines_from(run, line)?;
-    let Some(here) = lines.first().filter(|one| one.number == line) else {
+    // As lines are counted, the number of an event is that of the line before it.
+    let wanted = line.saturating_sub(1);
+    let found = search(run, line, head, wanted)?;
+    let Some(here) = found.here else {
         return Ok(what);
     };
     // It follows: something else is wrong with it.
-    if here.place.prev == *head {
+    if here.prev == *head {
         return Ok(what);
     }
-    // As lines are counted, the number of an event is that of the line before it.
-    let (own, wanted) = (here.place.seq.saturating_add(1), line.saturating_sub(1));
-    let behind = || lines.iter().skip(1);
-    let belongs = behind()
-        .find(|one| one.place.prev == *head)
-        .or_else(|| behind().find(|one| one.place.seq == wanted));
+    let own = here.seq.saturating_add(1);
+    let belongs = found.following.or(found.numbered);
     Ok(match belongs {
         Some(other) if own == other.number && other.place.seq == wanted => format!(
             "out of order: lines {line} and {} have changed places",
@@ -75,25 +73,46 @@ fn missing(line: u64, own: u64) -> String {
     format!("removed: by its number it is line {own}, and {lines} nowhere")
 }
 
-/// Returns the lines from that one on that say where they belong.
-fn lines_from(run: &RunFolder, from: u64) -> Result<Vec<Line>> {
+/// What is found of the lines from one on. However many there are, no more is kept of them.
+#[derive(Default)]
+struct Found {
+    /// What stands in that line.
+    here: Option<Place>,
+    /// The first behind it that follows from what stands before it.
+    following: Option<Line>,
+    /// The first behind it that has its number.
+    numbered: Option<Line>,
+}
+
+/// Looks through the lines from that one on for what stands there, and for what belongs there.
+fn search(run: &RunFolder, from: u64, head: &Digest, wanted: u64) -> Result<Found> {
     let path = run.journal_path();
     let failed = || Error::io("read", &path);
     let mut file = BufReader::new(run.disk().read(&path).map_err(failed())?);
-    let (mut lines, mut text) = (Vec::new(), Vec::new());
+    let (mut found, mut text) = (Found::default(), Vec::new());
     for number in 1.. {
         text.clear();
         let mut part = (&mut file).take(LONGEST);
         part.read_until(b'\n', &mut text).map_err(failed())?;
-        if text.last() != Some(&b'\n') {
+        if text.last() != Some(&b'\n') || found.following.is_some() {
             break;
         }
-        let place = serde_json::from_slice(&text).ok();
-        lines.extend(
-            place
-                .filter(|_| number >= from)
-                .map(|place| Line { number, place }),
-        );
+        if number < from {
+            continue;
+        }
+        let place: Option<Place> = serde_json::from_slice(&text).ok();
+        if number == from {
+            found.here = place;
+            continue;
+        }
+        let Some(place) = place else { continue };
+        let (follows, is_numbered) = (place.prev == *head, place.seq == wanted);
+        let line = Line { number, place };
+        if follows {
+            found.following = Some(line);
+        } else if is_numbered && found.numbered.is_none() {
+            found.numbered = Some(line);
+        }
     }
-    Ok(lines)
+    Ok(found)
 }

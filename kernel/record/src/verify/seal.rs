@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{FindingKind, Trust, VerifyReport};
+use crate::disk::is_incidental;
 use crate::note::Checkpoint;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
 use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, is_sealed_after, origin};
@@ -51,7 +52,7 @@ pub(super) struct Seals {
     here: BTreeSet<String>,
     /// Where the journal says that a checkpoint was signed, but for its end.
     due: Vec<Due>,
-    /// One that may have been cut off before it was signed, which the next event tells.
+    /// One that may have been cut off before it was signed, which the next event tells: another key.
     last_due: Option<Due>,
     /// The events up to each size that a checkpoint names, and the root there.
     reached: BTreeMap<u64, (u64, TreeHead)>,
@@ -102,12 +103,9 @@ impl Seals {
     }
 
     /// Takes note of what has to be signed with an event. A process that was killed between the two has
-    /// left no checkpoint; the next one then takes the lock, names its key, or ends the record.
+    /// left no checkpoint; whoever goes on with the same key signs it first, and another key cannot.
     fn note_due(&mut self, event: &Event, size: u64) {
-        let is_another = matches!(
-            event.body,
-            EventBody::LockTaken { .. } | EventBody::KeyNamed(_) | EventBody::Sealed { .. }
-        );
+        let is_another = matches!(event.body, EventBody::KeyNamed(_));
         let last = self.last_due.take().filter(|_| !is_another);
         self.due.extend(last);
         let ends = matches!(event.body, EventBody::Sealed { .. });
@@ -172,8 +170,11 @@ impl Seals {
             let place = file_of(*size);
             if !self.here.contains(&place) {
                 let journal = RunFolder::JOURNAL;
-                let what =
-                    format!("not here: the checkpoint that was signed with {journal}:{line}");
+                let what = format!(
+                    "not here: the checkpoint that is signed with {journal}:{line}; it was taken away, or the process \
+                     was killed before it signed and the run went on without its key, or in a version that did not \
+                     sign it then"
+                );
                 report.found(FindingKind::NotHere, place, what);
             }
         }
@@ -311,6 +312,10 @@ impl Seals {
                 if last != Some(signed) {
                     report.not_part.push(place);
                 }
+                continue;
+            }
+            if is_incidental(&name) {
+                report.not_part.push(place);
                 continue;
             }
             let known = SignedStatement::FILES.contains(&name.as_str()) || name == OUTPUTS_NOTE;

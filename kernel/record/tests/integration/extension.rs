@@ -57,6 +57,11 @@ fn a_checkpoint_that_does_not_hold_is_told_from_those_that_do() {
     };
     let forged = Checkpoint::sign(&own.origin, head, &key(1));
     std::fs::write(&files[1], forged.to_string()).unwrap();
+    // The one after it goes on from the last one that holds.
+    let all = checkpoints(&place.run).unwrap();
+    let after = all[2].extension.as_ref().unwrap();
+    assert_eq!(after.from, note(&all[0]).head);
+    assert!(after.holds);
     std::fs::write(&files[2], "no note").unwrap();
     let all = checkpoints(&place.run).unwrap();
     assert!(all[1].is_signed && !all[1].is_of_journal);

@@ -19,8 +19,9 @@ fn a_checkpoint_over_a_phase_that_is_not_here_is_named_with_its_line() {
     assert!(what.contains("journal.jsonl:4"), "{what}");
 }
 
-#[test]
-fn a_process_that_was_killed_before_it_signed_has_left_nothing_that_is_missing() {
+/// A run that was killed before it signed the end of its phase, and gone on with by a process that has the
+/// key or not, or another.
+fn killed_and_gone_on_with(resumed_with: Option<u8>) -> Place {
     let place = Place::new();
     let mut writer = place.writer();
     writer.append("engine", started()).unwrap();
@@ -32,7 +33,9 @@ fn a_process_that_was_killed_before_it_signed_has_left_nothing_that_is_missing()
         .run
         .open_journal(place.clock.clone(), Redactor::default())
         .unwrap();
-    writer.seal_with(key(1)).unwrap();
+    if let Some(seed) = resumed_with {
+        writer.seal_with(key(seed)).unwrap();
+    }
     let (host, program) = ("host".to_owned(), "0.1.0".to_owned());
     let taken = EventBody::LockTaken {
         fencing: 2,
@@ -45,7 +48,53 @@ fn a_process_that_was_killed_before_it_signed_has_left_nothing_that_is_missing()
     writer
         .append("engine", EventBody::Sealed { events })
         .unwrap();
-    assert_eq!(found(&place, &[]), []);
+    place
+}
+
+#[test]
+fn what_a_killed_process_did_not_sign_is_signed_by_the_one_that_goes_on() {
+    let place = killed_and_gone_on_with(Some(1));
+    let report = checked(&place, &[key(1).public().ed25519()]);
+    assert_eq!(report.findings, []);
+    let signed = checkpoints(&place.run);
+    assert_eq!((signed.len(), report.seal.checkpoints), (2, 2));
+    // To take it away is found, though the lock was taken behind it.
+    std::fs::remove_file(&signed[0]).unwrap();
+    let [(kind, at, what)] = &found(&place, &[])[..] else {
+        panic!("{:?}", found(&place, &[]));
+    };
+    assert_eq!(
+        (*kind, at.as_str()),
+        (FindingKind::NotHere, "seal/000000000003.checkpoint")
+    );
+    assert!(what.contains("journal.jsonl:3"), "{what}");
+}
+
+#[test]
+fn a_run_that_went_on_without_its_key_has_no_checkpoint_and_that_is_said() {
+    let place = killed_and_gone_on_with(None);
+    let found = found(&place, &[]);
+    assert!(found.iter().all(|(kind, ..)| *kind == FindingKind::NotHere));
+    let phase = found
+        .iter()
+        .find(|one| one.1 == "seal/000000000003.checkpoint");
+    let (.., what) = phase.unwrap();
+    assert!(what.contains("the run went on without its key"), "{what}");
+    // Whoever has the key signs it later, with the end.
+    let (mut writer, ..) = place
+        .run
+        .open_journal(place.clock.clone(), Redactor::default())
+        .unwrap();
+    writer.sign_with(Some(&key(1))).unwrap();
+    assert_eq!(checked(&place, &[]).findings, []);
+}
+
+#[test]
+fn another_key_that_goes_on_signs_nothing_for_the_one_before() {
+    let place = killed_and_gone_on_with(Some(2));
+    let keys = [1, 2].map(|seed| key(seed).public().ed25519());
+    assert_eq!(checked(&place, &keys).findings, []);
+    assert_eq!(checkpoints(&place.run).len(), 1);
 }
 
 #[test]

@@ -165,3 +165,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_hidden_file_among_the_samples_is_not_read() {
+    let place = Place::new();
+    let mut writer = SampleWriter::open(&place.run.samples_path(), "router").unwrap();
+    writer.append(&[sample(1)]).unwrap();
+    let hidden = place.run.samples_path().join(".tmpAbCdEf.jsonl");
+    std::fs::copy(writer.path(), hidden).unwrap();
+    let read = SampleReader::open_folder(&place.run.samples_path(), "").unwrap();
+    assert_eq!(read.count(), 1);
+}

@@ -173,6 +173,8 @@ fn a_foreign_file_in_any_folder_of_a_sealed_record_is_named() {
         "approval.txt",
         "samples/approval.txt",
         "samples/client-9-failures.jsonl",
+        "samples/.tmpAbCdEf.jsonl",
+        "samples/router.jsonl.part",
         "evidence/approval.txt",
         "seal/approval.txt",
     ] {
@@ -190,6 +192,13 @@ fn what_the_program_keeps_beside_a_record_is_listed_as_no_part_of_it() {
         "client-1.json",
         "control",
         ".tmpAbCdEf",
+        "samples/.tmpAbCdEf",
+        "samples/._router.jsonl",
+        "seal/statement.json.4294967294.part",
+        "seal/._000000000004.checkpoint",
+        "evidence/.DS_Store",
+        "client-1.4294967294.part",
+        "Thumbs.db",
     ] {
         assert_eq!(with(name), (Vec::new(), vec![name.to_owned()]));
     }
@@ -203,6 +212,9 @@ fn what_the_program_keeps_beside_a_record_is_listed_as_no_part_of_it() {
 fn a_foreign_file_beside_the_folders_keeps_nobody_from_making_the_notebooks() {
     let place = sealed();
     std::fs::write(place.run.path().join("approval.txt"), "").unwrap();
+    assert!(verify_folder(&place.run).unwrap().is_whole());
+    std::fs::write(place.run.samples_path().join("approval.txt"), "").unwrap();
+    std::fs::write(place.run.path().join("evidence/approval.txt"), "").unwrap();
     assert!(verify_folder(&place.run).unwrap().is_whole());
     std::fs::write(place.run.samples_path().join("more.jsonl"), "").unwrap();
     assert!(!verify_folder(&place.run).unwrap().is_whole());
@@ -299,4 +311,28 @@ fn a_line_that_was_changed_is_not_said_to_be_out_of_order() {
         "{}",
         one.what
     );
+}
+
+#[test]
+fn a_samples_file_outside_of_its_folder_or_that_is_none_is_not_read() {
+    for file in ["../outside.jsonl", "/etc/hostname", "a/b.jsonl", "."] {
+        let place = Place::new();
+        let mut writer = place.writer();
+        writer.append("engine", started()).unwrap();
+        let closed = EventBody::SamplesClosed {
+            file: file.to_owned(),
+            digest: Digest::of(b""),
+            samples: 0,
+        };
+        writer.append("engine", closed).unwrap();
+        std::fs::write(place.run.path().join("outside.jsonl"), b"").unwrap();
+        let what = "the journal names a file outside of its folder".to_owned();
+        assert_eq!(kinds(&place), [(FindingKind::Changed, what)], "{file}");
+    }
+    let place = sealed();
+    let samples = place.run.samples_path().join("router.jsonl");
+    std::fs::remove_file(&samples).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &samples).unwrap();
+    let what = "it is a link, a folder or a device, and no file".to_owned();
+    assert_eq!(kinds(&place), [(FindingKind::Changed, what)]);
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, OutputCheck};
-use code_deploy_record::{Digest, PublicKey, SealFolder, SignedStatement, Trust};
+use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStatement, Trust};
 use serde_json::Value;
 
-use super::foreign::foreign;
+use super::foreign::{capped, foreign};
 use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs};
 use super::{Kind, Row};
 use crate::face::Face;
@@ -64,12 +64,13 @@ impl Why {
 /// signature over the root against the keys that are given.
 pub(super) fn alone(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     why: Why,
     trust: &Trust,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
     if let Some(signed) = publish::read_signed(&notebooks.seal())? {
-        let mut rows = as_listed(notebooks, &signed, why, trust, face)?;
+        let mut rows = as_listed(notebooks, record, &signed, why, trust, face)?;
         if let Why::Earlier {
             events,
             is_ended: true,
@@ -89,15 +90,16 @@ pub(super) fn alone(
     if notebooks.only.is_none() {
         let known = names.iter().map(PathBuf::as_path);
         let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, false, face)?);
+        rows.extend(foreign(notebooks, record, &known, false, face)?);
     }
     for path in names
         .iter()
         .filter(|path| path.extension().is_some_and(|e| e == "ipynb"))
     {
-        let file = notebooks.folder.join(path);
-        let content = std::fs::read(&file).map_err(code_deploy_record::Error::io("read", &file))?;
-        rows.extend(one_alone(notebooks, path, &content, why, trust, face));
+        match notebooks.read(path) {
+            Ok(content) => rows.extend(one_alone(notebooks, path, &content, why, trust, face)),
+            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
+        }
     }
     Ok(rows)
 }
@@ -119,6 +121,7 @@ pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<St
 /// Holds files against the list that was signed.
 fn as_listed(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     signed: &SignedStatement,
     why: Why,
     trust: &Trust,
@@ -132,20 +135,14 @@ fn as_listed(
         None => crate::pages::others(&[], &notebooks.folder)?,
     };
     let not_listed = there.iter().filter(|path| !listed.contains_key(*path));
-    let mut rows: Vec<Row> = not_listed
-        .map(|path| {
-            notebooks.row(
-                Kind::Different,
-                path,
-                None,
-                "nothing of this name was signed",
-            )
-        })
-        .collect();
+    let rows = not_listed.map(|path| {
+        let what = "nothing of this name was signed";
+        notebooks.row(Kind::Different, path, None, what)
+    });
+    let mut rows = capped(rows.collect());
     let mut same = 0;
     for (path, digest) in listed.iter().filter(|(path, _)| meant(path)) {
-        let file = notebooks.folder.join(path);
-        match std::fs::read(&file) {
+        match notebooks.read(path) {
             Ok(found) if Digest::of(&found).to_string() == *digest => {
                 same += 1;
                 let key = key.as_ref().ok();
@@ -159,7 +156,7 @@ fn as_listed(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
             }
-            Err(error) => return Err(code_deploy_record::Error::io("read", &file)(error).into()),
+            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
         }
     }
     if let (Ok(key), None) = (&key, &notebooks.only) {
@@ -169,7 +166,7 @@ fn as_listed(
         let beside = publish::beside_names();
         let known = listed.keys().chain(&beside).map(PathBuf::as_path);
         let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, true, face)?);
+        rows.extend(foreign(notebooks, record, &known, true, face)?);
     }
     let by = match key {
         Ok(key) if trust.keys.is_empty() => {
@@ -241,7 +238,7 @@ fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKe
     });
     let beside = publish::beside(&keys, signed).into_iter();
     let unlike = beside.filter_map(|(path, expected)| {
-        let (kind, what) = match std::fs::read(notebooks.folder.join(&path)) {
+        let (kind, what) = match notebooks.read(&path) {
             Ok(found) if found == expected => return None,
             // Nothing that was signed says what another version wrote there.
             Ok(_) if path == Path::new(publish::VERIFY_FILE) => (

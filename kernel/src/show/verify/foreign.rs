@@ -1,55 +1,91 @@
 //! What lies in a folder of notebooks and is none of what was made or signed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
+use code_deploy_notebook_gen::{CHARTS, is_page};
+use code_deploy_record::disk::is_incidental;
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, SealFolder};
 
 use super::notebooks::Notebooks;
+use super::paths::{is_same, project_of};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
 
-/// The folder of the charts beside notebooks.
-const CHARTS: &str = "charts";
+/// What is said of a file that nobody made or signed.
+const NOT_MADE: &str =
+    "nothing of this name is made of the run, or signed: what is yours, keep elsewhere";
 
 /// The most names that are told of what nothing covers.
 const MOST: usize = 20;
 
 /// Names what stands in a folder of notebooks, in `charts/` or in `seal/`, and is none of the files that are
-/// `known`. In a folder that was signed that is a finding; elsewhere, and where a name is hidden as those are
-/// in which Jupyter keeps older states, it is said that nothing covers it. Notebooks and pictures are judged
-/// as such.
+/// `known`. In a folder that was signed that is a finding. In the folder of the project whose record this is (what
+/// lies in a folder does not make it one), and where a name is hidden as those are in which Jupyter keeps older
+/// states, or is left of a process that was killed while it wrote, it is said that nothing covers it. Notebooks and
+/// pictures are judged as such, and so is the record that they are held against.
 pub(super) fn foreign(
     notebooks: &Notebooks,
+    record: Option<&RunFolder>,
     known: &BTreeSet<&Path>,
     is_signed: bool,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
-    let is_project = notebooks.folder.join(RunsFolder::NAME).is_dir();
+    let project = record.and_then(project_of);
+    let is_project = project.is_some_and(|project| is_same(&project.folder, &notebooks.folder));
     let (mut rows, mut not_covered) = (Vec::new(), Vec::new());
     for path in entries(notebooks)? {
-        if known.contains(path.as_path()) || is_judged(notebooks, &path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_hidden = name.starts_with('.') || is_incidental(&name);
+        if known.contains(path.as_path()) || (!is_hidden && is_judged(notebooks, record, &path)) {
             continue;
         }
-        let is_hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if is_signed && !is_hidden && !is_project {
-            let what = "nothing of this name is made of the run, or signed";
-            rows.push(notebooks.row(Kind::Different, &path, None, what));
+            rows.push(notebooks.row(Kind::Different, &path, None, NOT_MADE));
         } else {
             not_covered.push(path.display().to_string());
         }
     }
-    if !not_covered.is_empty() && !is_project {
+    if !not_covered.is_empty() {
         let folder = notebooks.folder.display();
         let names = listed(&not_covered);
         face.text(&format!(
             "{folder}: not of the run, and not checked: {names}"
         ));
     }
-    Ok(rows)
+    Ok(capped(rows))
+}
+
+/// The most files of a folder that are told one by one where nobody made them.
+const MOST_ROWS: usize = 40;
+
+/// Leaves out, of the files of each folder, those that are too many to be told one by one, and says how many.
+pub(super) fn capped(rows: Vec<Row>) -> Vec<Row> {
+    let mut told: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut kept: Vec<Row> = Vec::new();
+    let mut last: BTreeMap<PathBuf, Row> = BTreeMap::new();
+    for row in rows {
+        let folder = Path::new(&row.place).parent().unwrap_or(Path::new(""));
+        let folder = folder.to_owned();
+        let count = told.entry(folder.clone()).or_default();
+        *count += 1;
+        if *count <= MOST_ROWS {
+            kept.push(row);
+        } else {
+            last.insert(folder, row);
+        }
+    }
+    for (folder, row) in last {
+        let more = told.get(&folder).map_or(0, |count| count - MOST_ROWS);
+        let place = match folder.as_os_str().is_empty() {
+            true => ".".to_owned(),
+            false => format!("{}/", folder.display()),
+        };
+        let what = format!("and {more} more: {}", row.what);
+        kept.push(Row { place, what, ..row });
+    }
+    kept
 }
 
 /// Returns names as one line.
@@ -63,15 +99,14 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 /// Returns whether that is looked at elsewhere: notebooks and pictures, the folders in which files are
-/// named by themselves, and an exported record.
-fn is_judged(notebooks: &Notebooks, path: &Path) -> bool {
+/// named by themselves, and an exported record where it is the one that counts.
+fn is_judged(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> bool {
     let whole = notebooks.folder.join(path);
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let is_page = matches!(extension, Some("ipynb" | "svg" | "png"));
     let is_in_seal = path.starts_with(SealFolder::NAME);
     let is_part = [CHARTS, SealFolder::NAME].map(Path::new).contains(&path) && whole.is_dir();
-    let is_record = path == Path::new(EXPORTED_RECORD) && whole.join(RunFolder::JOURNAL).is_file();
-    is_part || is_record || (is_page && !is_in_seal)
+    let is_record = path == Path::new(EXPORTED_RECORD)
+        && record.is_some_and(|record| is_same(record.path(), &whole));
+    is_part || is_record || (is_page(path) && !is_in_seal)
 }
 
 /// Returns what is in the folder, in `charts/` and in `seal/`, as paths within it, in order.

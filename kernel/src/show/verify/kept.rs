@@ -193,14 +193,29 @@ fn tell(face: &dyn Face, kept: &Kept, name: &str, signed: bool, here: &TreeHead,
     if face.value("extension", &value) {
         return;
     }
-    let hashes = match proof.len() {
-        1 => "1 hash".to_owned(),
-        more => format!("{more} hashes"),
+    face.text(&words(kept, name, signed, here, proof));
+}
+
+/// Says that a record goes on from a checkpoint. Where who signed that is not known, it is no more than a root in a
+/// file.
+fn words(kept: &Kept, name: &str, signed: bool, here: &TreeHead, proof: &[Digest]) -> String {
+    let (size, file) = (kept.checkpoint.head.size, kept.path.display());
+    let grew = match proof.len() {
+        0 if size == here.size => "nothing was added since".to_owned(),
+        1 => format!("a proof of 1 hash shows that it only grew to {}", here.size),
+        more => format!(
+            "a proof of {more} hashes shows that it only grew to {}",
+            here.size
+        ),
     };
-    face.text(&format!(
-        "{name} is an extension of the checkpoint of size {size} in {}: the root over its first {size} lines \
-         and files is the one that was signed, and a proof of {hashes} shows that it only grew to {}.",
-        kept.path.display(),
-        here.size
-    ));
+    if signed {
+        return format!(
+            "{name} is an extension of the checkpoint of size {size} in {file}: the root over its first {size} lines \
+             and files is the one that was signed, and {grew}."
+        );
+    }
+    format!(
+        "{name} has over its first {size} lines and files the root that stands in {file}, and {grew}; who signed that \
+         is not known, so that it shows nothing of who wrote either."
+    )
 }

@@ -1,13 +1,13 @@
 //! `verify` of notebooks against the rendering that their record gives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, place_of};
 use code_deploy_record::{Digest, RunFolder, SealFolder};
 use serde_json::Value;
 
-use super::foreign::foreign;
+use super::foreign::{capped, foreign};
 use super::{Kind, Row, paths};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -33,6 +33,24 @@ impl Notebooks {
             only: None,
             of: None,
         }
+    }
+
+    /// Reads a file of the folder. A list that came with it may name anything: what lies elsewhere, and what is no
+    /// file of its own, is not read.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` for what is not read.
+    pub(super) fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+        let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if !path.components().all(is_normal) {
+            return Err(refused("it names a file outside of its folder"));
+        }
+        let file = self.folder.join(path);
+        if !std::fs::symlink_metadata(&file)?.is_file() {
+            return Err(refused("it is a link, a folder or a device, and no file"));
+        }
+        std::fs::read(file)
     }
 
     /// The folder with what is signed over them, where something is.
@@ -62,6 +80,7 @@ impl Notebooks {
 
 /// What the record gives, against which notebooks are held.
 pub(super) struct Given {
+    pub(super) record: RunFolder,
     pub(super) pages: Vec<Page>,
     pub(super) files: Vec<(PathBuf, Vec<u8>)>,
     /// The files that the key of the record signed, with their digests.
@@ -69,6 +88,9 @@ pub(super) struct Given {
     pub(super) is_signed: bool,
     /// Whether notebooks of the record were signed, and nothing of that is beside those here.
     pub(super) signed_elsewhere: bool,
+    /// Whether these are in the folder in which the run has left them, and a key seals its record: what is
+    /// signed is then the record's to say, also where nothing of it is beside them.
+    pub(super) is_own: bool,
 }
 
 impl Given {
@@ -89,18 +111,29 @@ impl Given {
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
-        let signed = signed.filter(|_| notebooks.seal().exists());
+        let is_here = notebooks.seal().exists();
         if let Some((keys, signed)) = &signed {
-            files.extend(publish::beside(keys, signed));
+            let beside = publish::beside(keys, signed).into_iter();
+            files.extend(beside.filter(|(path, _)| is_here || is_guide_of(notebooks, path)));
         }
+        let signed = signed.filter(|_| is_here);
         Ok(Self {
+            record: record.clone(),
             pages: published.pages,
             files,
             listed: listed.unwrap_or_default(),
             is_signed: signed.is_some(),
             signed_elsewhere: was_signed && signed.is_none(),
+            is_own: notebooks.own_record().is_some() && publish::key_of(record)?.is_some(),
         })
     }
+}
+
+/// Returns whether that is the guide to verifying which a run has left beside its notebooks: it says what to run, and
+/// is looked at also where what was signed is gone.
+fn is_guide_of(notebooks: &Notebooks, path: &Path) -> bool {
+    let is_guide = path == Path::new(publish::VERIFY_FILE);
+    is_guide && notebooks.folder.join(path).exists() && notebooks.own_record().is_some()
 }
 
 /// Holds notebooks and charts against those that the record gives.
@@ -115,7 +148,7 @@ pub(super) fn compare(
     let mut reason: Option<String> = None;
     let mut as_signed = 0;
     for (path, expected) in &files {
-        match std::fs::read(notebooks.folder.join(path)) {
+        match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
                 let unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
@@ -139,12 +172,11 @@ pub(super) fn compare(
         }
     }
     if notebooks.only.is_none() {
+        gather_gone(notebooks, given, &mut rows);
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
-        rows.extend(seal_not_here(notebooks, given)?);
-        let known = given.files.iter().map(|(path, _)| path.as_path());
-        let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, &known, given.is_signed, face)?);
+        rows.extend(seal_not_here(notebooks, given));
+        rows.extend(foreign_to(given, notebooks, face)?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
         rows.push(notebooks.row(
@@ -154,8 +186,36 @@ pub(super) fn compare(
             "nothing of this name is made of the run",
         ));
     }
+    tell(given, notebooks, &files, as_signed, face);
+    Ok(rows)
+}
+
+/// Returns what lies in the folder and is none of what the record gives.
+fn foreign_to(given: &Given, notebooks: &Notebooks, face: &dyn Face) -> Result<Vec<Row>, Failure> {
+    // What was signed over notebooks of which the record keeps no statement is judged as a whole.
+    let is_judged = !given.is_signed && notebooks.seal().exists();
+    let beside = if is_judged {
+        publish::beside_names()
+    } else {
+        Vec::new()
+    };
+    let given_paths = given.files.iter().map(|(path, _)| path);
+    let known = given_paths.chain(&beside).map(PathBuf::as_path);
+    let known: BTreeSet<&Path> = known.collect();
+    let is_signed = given.is_signed || given.is_own;
+    foreign(notebooks, Some(&given.record), &known, is_signed, face)
+}
+
+/// Says what notebooks were compared with.
+fn tell(
+    given: &Given,
+    notebooks: &Notebooks,
+    files: &[&(PathBuf, Vec<u8>)],
+    as_signed: usize,
+    face: &dyn Face,
+) {
     let name = notebooks.folder.display();
-    face.text(&format!("{name}: compared with {}", counted(given, &files)));
+    face.text(&format!("{name}: compared with {}", counted(given, files)));
     if given.signed_elsewhere {
         face.text(&format!(
             "{name}: the run's notebooks were signed, and what was signed (`{}/`) is not here: these \
@@ -169,7 +229,6 @@ pub(super) fn compare(
              this program, or the runs that are at hand here, would give others"
         ));
     }
-    Ok(rows)
 }
 
 /// Says what was compared: what the record gives, and the files that say who signed that.
@@ -208,7 +267,10 @@ fn unlike(
     };
     let Some(origin) = Origin::of(expected) else {
         return match beside {
-            Some(why) if path.starts_with("charts") || path == Path::new(publish::VERIFY_FILE) => {
+            Some(why)
+                if path.starts_with(notebook_gen::CHARTS)
+                    || path == Path::new(publish::VERIFY_FILE) =>
+            {
                 row(Kind::NotComparable, format!("beside notebooks {why}"))
             }
             _ => changed(),
@@ -294,7 +356,7 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
     let own = first.and_then(|text| Origin::of(text)?.run);
     let mut rows = Vec::new();
     for path in crate::pages::others(pages, &notebooks.folder)? {
-        let origin = std::fs::read(notebooks.folder.join(&path)).ok();
+        let origin = notebooks.read(&path).ok();
         let run = origin.and_then(|found| Origin::of(&found)?.run);
         let what = match run {
             Some(run) if own.as_ref() == Some(&run) => {
@@ -305,23 +367,53 @@ fn others(notebooks: &Notebooks, pages: &[notebook_gen::Page]) -> Result<Vec<Row
         };
         rows.push(notebooks.row(Kind::Different, &path, None, what));
     }
-    Ok(rows)
+    Ok(capped(rows))
+}
+
+/// Says once that no notebook is here, instead of each by itself. Charts and what was signed are judged one by one.
+fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
+    let names = given.files.iter().map(|(path, _)| path);
+    let names: Vec<String> = names
+        .filter(|path| paths::is_notebook(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    let is_gone = |row: &Row| row.kind == Kind::NotHere && names.contains(&row.place);
+    if names.is_empty() || rows.iter().filter(|row| is_gone(row)).count() < names.len() {
+        return;
+    }
+    rows.retain(|row| !is_gone(row));
+    let signed = if given.is_signed || given.signed_elsewhere {
+        "signed "
+    } else {
+        ""
+    };
+    let what = format!(
+        "not here: the {} {signed}notebooks of the run; they were taken away, or written elsewhere (`--out`), where \
+         `code-deploy verify RUN --notebooks FOLDER` looks. `code-deploy notebooks --run RUN` writes them again from \
+         the record",
+        names.len()
+    );
+    rows.push(notebooks.row(Kind::NotHere, Path::new("*.ipynb"), None, what));
 }
 
 /// What was signed over the notebooks that a run has left in its project, and is not beside them any more.
 /// Notebooks that were written elsewhere, or by another program, have none.
-fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Result<Option<Row>, Failure> {
-    if !given.signed_elsewhere || !notebooks.is_of_run()? {
-        return Ok(None);
+fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
+    if !given.signed_elsewhere || !given.is_own {
+        return None;
     }
+    // A chart does not say which version drew it, so that it may be the same in notebooks that another one made.
     let is_listed = |(path, digest): (&PathBuf, &String)| {
-        let found = std::fs::read(notebooks.folder.join(path));
+        if !paths::is_notebook(path) {
+            return false;
+        }
+        let found = notebooks.read(path);
         found.is_ok_and(|found| Digest::of(&found).to_string() == *digest)
     };
     let place = format!("{}/", SealFolder::NAME);
     let what = "not here: what was signed over these notebooks, of which the record keeps a copy";
     let row = || notebooks.row(Kind::NotHere, Path::new(&place), None, what);
-    Ok(given.listed.iter().any(is_listed).then(row))
+    given.listed.iter().any(is_listed).then(row)
 }
 
 /// A statement beside notebooks, where the record gives none over them.

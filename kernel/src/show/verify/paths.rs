@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::Origin;
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunState, RunsFolder, SealFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
 
 use super::notebooks::Notebooks;
 use crate::commands::VerifyArgs;
@@ -18,8 +18,6 @@ pub(super) struct Subjects {
     /// Those of them that were named themselves, and not found in a folder that was.
     named: Vec<RunFolder>,
     pub notebooks: Vec<Notebooks>,
-    /// Folders of notebooks that are not checked, because nobody has signed them.
-    pub left_out: Vec<PathBuf>,
 }
 
 /// Finds out what each path is.
@@ -31,7 +29,7 @@ pub(super) fn read(project: Option<&Project>, arguments: &VerifyArgs) -> Result<
         })?;
         let record = project.run(None)?;
         subjects.records.push(record.clone());
-        subjects.add_notebooks_of(project, &record, arguments)?;
+        subjects.add_left(project, &record, arguments)?;
     }
     for path in &arguments.paths {
         subjects.add(project, path, arguments)?;
@@ -71,7 +69,7 @@ impl Subjects {
             let record = project.run(path.to_str())?;
             self.named.push(record.clone());
             self.records.push(record.clone());
-            return self.add_notebooks_of(project, &record, arguments);
+            return self.add_left(project, &record, arguments);
         }
         let before = self.count();
         self.add_folder(path, true)?;
@@ -82,15 +80,17 @@ impl Subjects {
         {
             self.add_below(&folder)?;
         }
+        if Self::runs_of(path).is_dir() {
+            self.add_gone(path)?;
+        }
         if self.count() > before {
             return Ok(());
         }
         Err(holds_nothing(path))
     }
 
-    /// Takes the notebooks that a run has left in its project, where nothing is named by a path and its record is
-    /// sealed. Those of a run that goes on, and those that nobody signed, may be of another moment or version.
-    fn add_notebooks_of(
+    /// Takes the notebooks that a run has left in its project, where nothing is named by a path.
+    fn add_left(
         &mut self,
         project: &Project,
         record: &RunFolder,
@@ -98,27 +98,25 @@ impl Subjects {
     ) -> Result<(), Failure> {
         let is_named =
             arguments.notebooks.is_some() || arguments.paths.iter().any(|path| path.exists());
-        let state = record.state().ok().filter(|state: &RunState| state.sealed);
-        let Some(started) = state.and_then(|state| state.started).filter(|_| !is_named) else {
-            return Ok(());
-        };
-        let folder = project.notebooks_of(&started.run);
-        // What was signed over them may have been taken away; the record keeps a copy.
-        let is_signed = folder.join(SealFolder::NAME).is_dir() || publish::kept(record)?.is_some();
-        if folder.is_dir() && is_signed {
-            let before = self.notebooks.len();
-            self.add_folder(&folder, false)?;
-            // All of them may have been taken away.
-            if self.notebooks.len() == before && folder.join(SealFolder::NAME).is_dir() {
-                self.notebooks.push(Notebooks {
-                    of: Some(record.clone()),
-                    ..Notebooks::whole(&folder)
-                });
-            }
-            return Ok(());
+        if !is_named {
+            self.notebooks.extend(left_by(project, record)?);
         }
-        if folder.is_dir() {
-            self.left_out.push(folder);
+        Ok(())
+    }
+
+    /// Takes the notebooks of the runs of a project whose folders are not there any more.
+    fn add_gone(&mut self, project: &Path) -> Result<(), Failure> {
+        let runs = Self::runs_of(project);
+        let is_of = |record: &&RunFolder| {
+            record
+                .path()
+                .parent()
+                .is_some_and(|one| is_same(one, &runs))
+        };
+        for record in self.records.iter().filter(is_of) {
+            let left = left_by(&project_at(project), record)?;
+            self.notebooks
+                .extend(left.filter(|left| !left.folder.is_dir()));
         }
         Ok(())
     }
@@ -135,14 +133,20 @@ impl Subjects {
     /// Takes a folder that holds a record or notebooks. Notebooks that nobody has run are meant only
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
-        self.add_record(path)?;
-        self.add_record(&path.join(EXPORTED_RECORD))?;
-        if is_named && path.join(RunFolder::JOURNAL).is_file() {
-            self.named.push(RunFolder::at(path)?);
+        let own = Notebooks::whole(path).own_record();
+        // Where a project keeps the record, what lies beside the notebooks is none.
+        if own.is_none() {
+            self.add_record(path)?;
+            self.add_record(&path.join(EXPORTED_RECORD))?;
+            if is_named && path.join(RunFolder::JOURNAL).is_file() {
+                self.named.push(RunFolder::at(path)?);
+            }
         }
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
-        if entries(path)?.iter().any(is_meant) {
+        // All notebooks may have been taken away.
+        let is_left = own.as_ref().is_some_and(is_sealed);
+        if is_left || entries(path)?.iter().any(is_meant) {
             self.notebooks.push(Notebooks::whole(path));
         }
         Ok(())
@@ -187,6 +191,30 @@ pub(super) fn project_of(record: &RunFolder) -> Option<Project> {
     (Subjects::runs_of(folder) == runs).then(|| project_at(folder))
 }
 
+/// Returns the notebooks that a run has left in its project, where its record is sealed and their folder is there, or
+/// what the record keeps says that they were signed. Those of a run that goes on may be of another moment.
+fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, Failure> {
+    let name = record.path().file_name().and_then(|name| name.to_str());
+    let Some(run) = name.and_then(|name| name.parse::<RunId>().ok()) else {
+        return Ok(None);
+    };
+    let folder = project.notebooks_of(&run);
+    let is_left = folder.is_dir() || publish::kept(record)?.is_some();
+    if !is_left || !is_sealed(record) {
+        return Ok(None);
+    }
+    let of = Some(record.clone());
+    Ok(Some(Notebooks {
+        of,
+        ..Notebooks::whole(&folder)
+    }))
+}
+
+/// Returns whether a record has its end, as far as it can be read.
+fn is_sealed(record: &RunFolder) -> bool {
+    record.state().is_ok_and(|state| state.sealed)
+}
+
 /// Returns the project in a folder, whatever its deployment file is called.
 fn project_at(folder: &Path) -> Project {
     Project {
@@ -220,9 +248,27 @@ fn nothing(path: &Path) -> Failure {
 }
 
 /// Returns whether two paths lead to the same folder.
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
+/// Returns whether a path leads into a folder, or to it.
+fn is_within(path: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(path).is_some_and(|path| real(folder).is_some_and(|folder| path.starts_with(folder)))
+}
+
+/// Returns where a folder lies, whose name and parents are those of the path: links are followed only where
+/// the path itself goes up.
+fn place(folder: &Path) -> Option<PathBuf> {
+    let goes_up = folder
+        .components()
+        .any(|part| part == std::path::Component::ParentDir);
+    match goes_up {
+        true => folder.canonicalize().ok(),
+        false => std::path::absolute(folder).ok(),
+    }
 }
 
 fn is_shown_folder(path: &Path) -> bool {
@@ -230,21 +276,27 @@ fn is_shown_folder(path: &Path) -> bool {
     !name.starts_with('.') && path.is_dir()
 }
 
-fn is_notebook(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "ipynb")
+pub(super) fn is_notebook(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".ipynb") && !name.starts_with('.')
 }
 
 /// Returns the run that a notebook says it is of.
 fn run_of(notebook: &Path) -> Option<String> {
-    Origin::of(&std::fs::read(notebook).ok()?)?.run
+    // A device that is called so has no end.
+    let content = notebook.is_file().then(|| std::fs::read(notebook).ok())??;
+    Origin::of(&content)?.run
 }
 
-/// Returns what is in a folder, in order.
+/// Returns what is in a folder, in order; nothing where there is none.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| code_deploy_record::Error::io("read", folder)(error);
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
+    let found = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(entries),
+        found => found.map_err(failed)?,
+    };
+    for entry in found {
         entries.push(entry.map_err(failed)?.path());
     }
     entries.sort();
@@ -252,9 +304,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Notebooks {
-    /// Returns the record that the notebooks are of: the one that was named with them, or that lies beside them, or
-    /// one of the records that are checked, or a run of the project. One that was named counts before the one beside,
-    /// which came from where the notebooks came from.
+    /// Returns the record that the notebooks are of: the one that was named with them, or that their project keeps
+    /// where they lie in the run's own folder, or that lies beside them, or one of the records that are checked, or
+    /// a run of the project. One that was named counts before the one beside, which came from where the notebooks
+    /// came from; in the run's own folder one beside is of whoever put it there.
     pub(super) fn record(
         &self,
         project: Option<&Project>,
@@ -269,8 +322,14 @@ impl Notebooks {
             let started = record.started();
             started.is_ok_and(|started| run.as_deref() == Some(started.run.as_str()))
         };
-        if let Some(named) = subjects.named.iter().find(same) {
+        let own = self.own_record();
+        let is_beside = |record: &RunFolder| is_within(record.path(), &self.folder);
+        let mut named = subjects.named.iter();
+        if let Some(named) = named.find(|one| same(one) && (own.is_none() || !is_beside(one))) {
             return Ok(Some(named.clone()));
+        }
+        if own.is_some() {
+            return Ok(own);
         }
         let beside = self.folder.join(EXPORTED_RECORD);
         if beside.join(RunFolder::JOURNAL).is_file() {
@@ -301,17 +360,17 @@ impl Notebooks {
         Ok(found.filter(|folder| folder.journal_path().is_file()))
     }
 
-    /// Returns whether this is the folder in which the run of the notebooks has left them in its project.
-    pub(super) fn is_of_run(&self) -> Result<bool, Failure> {
-        let (project, run) = (self.project_around(), self.run()?);
-        let path = std::path::absolute(&self.folder).ok();
-        let name = path.as_ref().and_then(|path| path.file_name()?.to_str());
-        Ok(project.is_some() && run.is_some() && run.as_deref() == name)
+    /// Returns the record that a project keeps of the run in whose own folder these notebooks lie
+    /// (`deployments/RUN`). What was put into that folder has no say in it.
+    pub(super) fn own_record(&self) -> Option<RunFolder> {
+        let name = place(&self.folder)?.file_name()?.to_str()?.to_owned();
+        let id: RunId = name.parse().ok()?;
+        self.project_around()?.runs().run(&id).ok()
     }
 
     /// Returns the project of whose folder for notebooks this one is.
     fn project_around(&self) -> Option<Project> {
-        let path = std::path::absolute(&self.folder).ok()?;
+        let path = place(&self.folder)?;
         let of_runs = path.parent()?;
         let is_of_runs = of_runs.file_name().is_some_and(|name| name == DEPLOYMENTS);
         is_of_runs.then(|| of_runs.parent().map(project_at))?

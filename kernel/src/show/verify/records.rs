@@ -5,7 +5,7 @@ use code_deploy_record::{
     VerifyReport, verify_folder_with,
 };
 
-use super::foreign::listed;
+use super::foreign::{capped, listed};
 use super::over::{Over, over};
 use super::{Checked, Kind, Record, Row};
 use crate::face::Face;
@@ -28,6 +28,7 @@ pub(super) fn check(
         place,
         what,
     };
+    let mut unnamed = Vec::new();
     for finding in &report.findings {
         let kind = match finding.kind {
             FindingKind::NotHere => Kind::NotHere,
@@ -35,10 +36,14 @@ pub(super) fn check(
             FindingKind::Approval => Kind::Approval,
             FindingKind::Changed | FindingKind::NotNamed => Kind::Different,
         };
-        checked
-            .rows
-            .push(row(kind, finding.place.clone(), finding.what.clone()));
+        let row = row(kind, finding.place.clone(), finding.what.clone());
+        if finding.kind == FindingKind::NotNamed {
+            unnamed.push(row);
+        } else {
+            checked.rows.push(row);
+        }
     }
+    checked.rows.extend(capped(unnamed));
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
@@ -60,7 +65,7 @@ pub(super) fn check(
 }
 
 /// The statement over the notebooks, in the folder of the seal.
-const STATEMENT: &str = "statement.json";
+const STATEMENT: &str = SignedStatement::STATEMENT;
 
 /// What does not hold of a file in the folder of the seal.
 type OfFile = (Kind, &'static str, String);
@@ -100,7 +105,10 @@ fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFil
     let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
     let is_here = |name: &&str| record.seal().path().join(name).exists();
     let beside = beside.find(is_here).filter(|_| report.sealed)?;
-    let what = format!("not here: the statement over the notebooks of the run; {beside} is");
+    let what = format!(
+        "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
+         signs it was killed: `code-deploy notebooks --run RUN` signs it again"
+    );
     Some((Kind::NotHere, STATEMENT, what))
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod forged;
+mod hostile;
 mod told;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use super::told::{told, told_of, unfinished};
 use super::*;
 
 /// The stage's run in a project that has its notebooks where a run leaves them.
-fn left(stage: &Stage) -> (Project, PathBuf) {
+pub(super) fn left(stage: &Stage) -> (Project, PathBuf) {
     let project = Project {
         file: stage.folder.path().join("deploy.yaml"),
         folder: stage.folder.path().to_owned(),
@@ -17,7 +17,7 @@ fn left(stage: &Stage) -> (Project, PathBuf) {
     (project, left)
 }
 
-fn run_of(stage: &Stage) -> RunId {
+pub(super) fn run_of(stage: &Stage) -> RunId {
     stage.record.started().unwrap().run
 }
 
@@ -147,7 +147,7 @@ fn lines_that_have_changed_places_are_told_with_their_numbers() {
 }
 
 /// Writes a checkpoint to a file that was kept elsewhere, and verifies a record against it.
-fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, String) {
+pub(super) fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, String) {
     let file = stage.folder.path().join("kept.checkpoint");
     std::fs::write(&file, checkpoint.to_string()).unwrap();
     let arguments = VerifyArgs {
@@ -159,7 +159,7 @@ fn held(stage: &Stage, record: &RunFolder, checkpoint: &Checkpoint) -> (u8, Stri
 }
 
 /// The checkpoints of the stage's record.
-fn checkpoints_of(stage: &Stage) -> Vec<Checkpoint> {
+pub(super) fn checkpoints_of(stage: &Stage) -> Vec<Checkpoint> {
     let files = stage.record.seal().checkpoints().unwrap().into_iter();
     let notes = files.map(|path| {
         std::fs::read_to_string(path)
@@ -237,4 +237,161 @@ fn a_checkpoint_of_another_run_or_key_is_not_taken_for_one_of_this() {
         code == 2 && said.contains("this is not a checkpoint"),
         "{said}"
     );
+}
+
+#[test]
+fn a_record_that_was_planted_beside_a_runs_own_notebooks_is_not_the_one_that_counts() {
+    let (stage, forged) = (Stage::new(1), Stage::new(2));
+    let (project, left) = left(&stage);
+    let named = |paths: &[PathBuf]| VerifyArgs {
+        paths: paths.to_vec(),
+        ..VerifyArgs::default()
+    };
+    let all = [
+        VerifyArgs::default(),
+        named(&[run_of(&stage).as_str().into()]),
+        named(std::slice::from_ref(&project.folder)),
+        named(std::slice::from_ref(&left)),
+        named(&[left.join("..").join(left.file_name().unwrap())]),
+    ];
+    for arguments in &all {
+        assert_eq!(told_of(Some(&project), arguments).0, 0);
+    }
+    // Beside honest notebooks it is a folder that nobody made.
+    let planted = left.join("record");
+    std::fs::rename(forged.record.path(), &planted).unwrap();
+    for arguments in &all {
+        let (code, said) = told_of(Some(&project), arguments);
+        assert_eq!(code, 10, "{said}");
+        assert!(
+            said.contains("nothing of this name is made of the run"),
+            "{said}"
+        );
+    }
+    // With the notebooks that follow from it, those are found.
+    for entry in std::fs::read_dir(&left).unwrap().map(Result::unwrap) {
+        if entry.path() != planted && entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        } else if entry.path() != planted {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    for entry in std::fs::read_dir(forged.pages())
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        std::fs::rename(entry.path(), left.join(entry.file_name())).unwrap();
+    }
+    for arguments in all.iter().chain([&named(&[left.join(PAGE)])]) {
+        let (code, said) = told_of(Some(&project), arguments);
+        assert_eq!(code, 10, "{said}");
+        assert!(said.contains(PAGE), "{said}");
+    }
+    let (code, said) = told_of(
+        Some(&project),
+        &named(&[stage.folder.path().join("deployments")]),
+    );
+    assert_eq!(code, 10, "{said}");
+}
+
+/// Removes the notebooks of a folder, but for charts and what was signed.
+fn without_notebooks(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|end| end == "ipynb") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn to_take_away_more_of_signed_notebooks_is_no_way_to_a_better_answer() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let of = |path: PathBuf| VerifyArgs {
+        paths: vec![path],
+        ..VerifyArgs::default()
+    };
+    let all = [
+        VerifyArgs::default(),
+        of(run_of(&stage).as_str().into()),
+        of(project.folder.clone()),
+    ];
+    let judged = |expected: u8, words: &str| {
+        for arguments in &all {
+            let (code, said) = told_of(Some(&project), arguments);
+            assert!(code == expected && said.contains(words), "{words}: {said}");
+        }
+    };
+    without_notebooks(&left);
+    judged(13, "signed notebooks of the run");
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    judged(13, "signed notebooks of the run");
+    let charts = std::fs::read_dir(left.join("charts")).unwrap();
+    let chart = charts.map(|entry| entry.unwrap().path()).next().unwrap();
+    let drawn = std::fs::read(&chart).unwrap();
+    std::fs::write(&chart, "<svg/>").unwrap();
+    judged(10, "charts/");
+    std::fs::write(&chart, drawn).unwrap();
+    std::fs::write(left.join("VERIFY.md"), "Run this, too.").unwrap();
+    judged(10, "VERIFY.md");
+    std::fs::remove_dir_all(&left).unwrap();
+    judged(13, "signed notebooks of the run");
+}
+
+#[test]
+fn notebooks_are_held_against_a_sealed_record_also_where_nothing_says_that_they_were_signed() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let seal = stage.record.seal();
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    std::fs::remove_file(left.join("VERIFY.md")).unwrap();
+    let page = left.join(PAGE);
+    let text = std::fs::read_to_string(&page).unwrap();
+    std::fs::write(&page, text.replacen("canary", "Canary", 1)).unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains(PAGE), "{said}");
+    std::fs::write(left.join("approval.pdf"), "go").unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+}
+
+#[test]
+fn a_folder_is_no_project_because_of_what_was_put_into_it() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    std::fs::create_dir(left.join(".code-deploy")).unwrap();
+    std::fs::write(left.join("approval.pdf"), "go").unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+    // Without their record, too.
+    let moved = stage.folder.path().join("moved");
+    std::fs::rename(&left, &moved).unwrap();
+    let (code, said) = told(&[moved]);
+    assert!(code == 10 && said.contains("approval.pdf"), "{said}");
+}
+
+#[test]
+fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked() {
+    let stage = Stage::new(1);
+    let project = stage.folder.path();
+    for entry in std::fs::read_dir(stage.pages())
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        std::fs::rename(entry.path(), project.join(entry.file_name())).unwrap();
+    }
+    std::fs::remove_dir(stage.pages()).unwrap();
+    std::fs::write(project.join("deploy.yaml"), "").unwrap();
+    let arguments = VerifyArgs {
+        paths: vec![stage.record.path().to_owned()],
+        notebooks: Some(project.to_owned()),
+        ..VerifyArgs::default()
+    };
+    let (code, said) = told_of(None, &arguments);
+    assert_eq!(code, 0, "{said}");
+    let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
+    assert!(said.contains(words), "{said}");
 }
