@@ -208,9 +208,8 @@ impl JournalWriter {
     }
 
     /// Seals the record from now on with a key: a checkpoint is signed at the end of each phase, at
-    /// every pause and at the end. Where the record names the key already, those are signed now that a
-    /// process left out because it was killed before it signed, or because it had not the key. Returns the
-    /// event that names the key, unless the record names it already.
+    /// every pause and at the end. Where the record names the key already and ends where a process was killed just
+    /// before it signed, that is signed now. Returns the event that names the key, unless the record names it already.
     ///
     /// # Errors
     /// [`Error::NotARecord`] before the first event; otherwise as [`append`](Self::append).
@@ -229,24 +228,21 @@ impl JournalWriter {
             origin,
         )?);
         if self.known.key.as_ref() == Some(&public) {
-            self.seal_what_is_due()?;
+            self.seal_what_was_cut_off()?;
             return Ok(None);
         }
         let named = EventBody::KeyNamed(Box::new(public));
         self.append("engine", named).map(Some)
     }
 
-    /// Signs a checkpoint over all that stands in the journal now, where the record names that key.
-    /// Appends nothing.
+    /// Signs the end of a record that was cut off before it was signed, where the record names that key and its
+    /// earlier checkpoints hold. Appends nothing.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn sign_with(&mut self, key: Option<&Arc<SealKey>>) -> Result<()> {
         match key.filter(|key| self.known.key.as_ref() == Some(&key.public())) {
-            Some(key) => {
-                self.seal_with(Arc::clone(key))?;
-                self.seal()
-            }
+            Some(key) => self.seal_with(Arc::clone(key)).map(drop),
             None => Ok(()),
         }
     }
@@ -270,13 +266,21 @@ impl JournalWriter {
         self.seal()
     }
 
-    fn seal_what_is_due(&mut self) -> Result<()> {
+    /// Signs what a process did not that was killed between a line and the signature over it: nothing stands behind
+    /// that line then. What is missing further up was never signed or was taken away, and is left to be told.
+    fn seal_what_was_cut_off(&mut self) -> Result<()> {
         let due = std::mem::take(&mut self.known.due);
-        let Some(sealer) = &self.sealer else {
+        let (Some(sealer), Some((last, before))) = (&self.sealer, due.split_last()) else {
             return Ok(());
         };
-        let mut due = due.into_iter();
-        due.try_for_each(|head| sealer.seal_missing(head))
+        if *last != self.tree.head() {
+            return Ok(());
+        }
+        // What is signed has to be on disk first, also where the process that wrote it did not wait for that.
+        self.file
+            .flush()
+            .map_err(Error::io("flush", &self.path))
+            .and_then(|()| sealer.seal_cut_off(*last, before))
             .inspect_err(|_| self.broken = true)
     }
 

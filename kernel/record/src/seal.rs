@@ -1,5 +1,6 @@
 //! What seals a record: the leaves of its tree, and the checkpoints signed over them.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ pub const OUTPUTS_NOTE: &str = "outputs.note";
 
 /// How the name of a file ends that is being written.
 const PART: &str = ".part";
+
+/// How much of a checkpoint's file is read, in bytes: more than any checkpoint of ours has.
+const LONGEST: u64 = 64 * 1024;
 
 /// Returns the leaves that a line of the journal gives: the line itself without its line end, then,
 /// for each file that it names by its digest, the line that `sha256sum` prints for that file in the
@@ -96,9 +100,17 @@ impl SealFolder {
         self.write(&name, checkpoint.to_string().as_bytes())
     }
 
-    /// Returns whether there is a checkpoint of that size, whatever it says.
-    fn has(&self, size: u64) -> bool {
-        self.disk.is_file(&self.path.join(name_of(size)))
+    /// Returns the checkpoint of that size; nothing where none is there that can be read as one.
+    fn checkpoint(&self, size: u64) -> Result<Option<Checkpoint>> {
+        let path = self.path.join(name_of(size));
+        if !self.disk.is_file(&path) {
+            return Ok(None);
+        }
+        let mut note = Vec::new();
+        let opened = self.disk.read(&path);
+        let read = opened.and_then(|file| file.take(LONGEST).read_to_end(&mut note));
+        read.map_err(Error::io("read", &path))?;
+        Ok(String::from_utf8_lossy(&note).parse().ok())
     }
 
     /// Writes a file, whole or not at all.
@@ -180,13 +192,28 @@ impl Sealer {
         })
     }
 
-    /// Signs a tree that the journal had, where no checkpoint of its size is kept.
-    pub(crate) fn seal_missing(&self, head: TreeHead) -> Result<()> {
-        if self.folder.has(head.size) {
+    /// Signs a tree that the journal had when it had to be signed last, where it was not. Does nothing unless the
+    /// checkpoints over the trees that had to be signed before are there and hold: to sign what should have been signed
+    /// earlier would vouch for lines that may have been changed since.
+    pub(crate) fn seal_cut_off(&self, last: TreeHead, before: &[TreeHead]) -> Result<()> {
+        if self.holds(last)? {
             return Ok(());
         }
+        for head in before {
+            if !self.holds(*head)? {
+                return Ok(());
+            }
+        }
         self.folder
-            .keep(&Checkpoint::sign(&self.origin, head, &self.key))
+            .keep(&Checkpoint::sign(&self.origin, last, &self.key))
+    }
+
+    /// Returns whether a checkpoint over that tree is kept which this key signed.
+    fn holds(&self, head: TreeHead) -> Result<bool> {
+        let kept = self.folder.checkpoint(head.size)?;
+        let key = self.key.public().ed25519();
+        let is_own = |kept: &Checkpoint| kept.origin == self.origin && kept.head == head;
+        Ok(kept.is_some_and(|kept| is_own(&kept) && kept.is_signed_by(&key)))
     }
 
     /// Signs the tree as it is now.

@@ -1,6 +1,6 @@
 //! Checkpoints that are not here, and signatures that nobody looks at.
 
-use code_deploy_record::{EventBody, FindingKind, Redactor};
+use code_deploy_record::{EventBody, FindingKind, JournalWriter, Redactor};
 
 use crate::seal::{checked, checkpoints, finished, found, key, sealed_with};
 use crate::{Place, started};
@@ -80,13 +80,58 @@ fn a_run_that_went_on_without_its_key_has_no_checkpoint_and_that_is_said() {
         .find(|one| one.1 == "seal/000000000003.checkpoint");
     let (.., what) = phase.unwrap();
     assert!(what.contains("the run went on without its key"), "{what}");
-    // Whoever has the key signs it later, with the end.
-    let (mut writer, ..) = place
-        .run
-        .open_journal(place.clock.clone(), Redactor::default())
-        .unwrap();
-    writer.sign_with(Some(&key(1))).unwrap();
-    assert_eq!(checked(&place, &[]).findings, []);
+    // Whoever has the key later vouches for none of it.
+    let before = checkpoints(&place.run);
+    reopened(&place).sign_with(Some(&key(1))).unwrap();
+    assert_eq!(checkpoints(&place.run), before);
+}
+
+fn reopened(place: &Place) -> JournalWriter {
+    let redactor = Redactor::default();
+    let opened = place.run.open_journal(place.clock.clone(), redactor);
+    opened.unwrap().0
+}
+
+#[test]
+fn who_goes_on_signs_nothing_anew_of_which_the_signature_was_taken_away() {
+    let place = Place::new();
+    let mut writer = place.writer();
+    writer.append("engine", started()).unwrap();
+    writer.seal_with(key(1)).unwrap();
+    for phase in [1, 2, 3] {
+        writer.append("engine", finished(phase)).unwrap();
+    }
+    drop(writer);
+    let signed = checkpoints(&place.run);
+    assert_eq!(signed.len(), 3);
+    // All but the last: its signature is there, and nothing is cut off.
+    std::fs::remove_file(&signed[0]).unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(checkpoints(&place.run), signed[1..]);
+    // The last too, as if a process had been killed before it signed: those before it do not hold.
+    std::fs::remove_file(&signed[2]).unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(checkpoints(&place.run), signed[1..2]);
+    // A file of that name is no signature.
+    std::fs::write(&signed[0], "signed").unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(checkpoints(&place.run), signed[..2]);
+}
+
+#[test]
+fn a_signature_that_was_cut_off_is_made_behind_those_that_hold() {
+    let place = Place::new();
+    let mut writer = place.writer();
+    writer.append("engine", started()).unwrap();
+    writer.seal_with(key(1)).unwrap();
+    for phase in [1, 2] {
+        writer.append("engine", finished(phase)).unwrap();
+    }
+    drop(writer);
+    let signed = checkpoints(&place.run);
+    std::fs::remove_file(&signed[1]).unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(checkpoints(&place.run), signed);
 }
 
 #[test]
