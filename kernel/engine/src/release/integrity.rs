@@ -45,12 +45,24 @@ pub(super) fn is_foreseen(spec: &Spec) -> bool {
 pub(super) struct Compared {
     verdict: Verdict,
     reason: String,
+    /// The instances that run another image than the recorded one, in words.
+    others: Vec<String>,
 }
 
 impl Compared {
-    /// Returns in words what differs, if anything does.
-    pub(super) fn differs(&self) -> Option<&str> {
-        (self.verdict == Verdict::Failed).then_some(self.reason.as_str())
+    fn of(sides: &[Sides]) -> Self {
+        let (verdict, reason) = judged(sides);
+        Self {
+            verdict,
+            reason,
+            others: sides.iter().flat_map(running).collect(),
+        }
+    }
+
+    /// Returns in words which instances run another image than the recorded one, if any does. That a registry no longer
+    /// has an image that runs fails the item and is nothing that users could meet.
+    pub(super) fn differs(&self) -> Option<String> {
+        (!self.others.is_empty()).then(|| self.others.join("; "))
     }
 }
 
@@ -64,8 +76,7 @@ pub(super) async fn compare(context: &Context) -> Option<Compared> {
     for image in images {
         sides.push(sides_of(context, image).await);
     }
-    let (verdict, reason) = judged(&sides);
-    Some(Compared { verdict, reason })
+    Some(Compared::of(&sides))
 }
 
 /// Settles the item on what was found. What somebody accepts that it stays open is left at that.
@@ -120,7 +131,8 @@ fn recorded(context: &Context) -> Vec<Image> {
 }
 
 fn judged(sides: &[Sides]) -> (Verdict, String) {
-    let wrong: Vec<String> = sides.iter().flat_map(disagreements).collect();
+    let wrong = sides.iter().flat_map(|one| [running(one), lost(one)]);
+    let wrong: Vec<String> = wrong.flatten().collect();
     if !wrong.is_empty() {
         return (Verdict::Failed, wrong.join("; "));
     }
@@ -169,16 +181,21 @@ fn judged(sides: &[Sides]) -> (Verdict, String) {
     (Verdict::Met { basis }, reason)
 }
 
-/// Returns in words where the sides of an image differ.
-fn disagreements(one: &Sides) -> Vec<String> {
+/// Returns in words which instances run another image than the recorded one.
+fn running(one: &Sides) -> Vec<String> {
     let others = one.running.iter().filter(|(_, id)| **id != one.recorded);
-    let running = others.map(|(instance, id)| {
+    let others = others.map(|(instance, id)| {
         format!(
             "{instance} runs the image {}, and {} was recorded",
             short(id),
             short(&one.recorded)
         )
     });
+    others.collect()
+}
+
+/// Returns in words which digests of a registry are no longer those of the image.
+fn lost(one: &Sides) -> Vec<String> {
     let lost = one.registered.iter().filter(|digest| {
         let mut known = one.known.iter();
         !one.known.is_empty() && !known.any(|known| of_registry(known) == of_registry(digest))
@@ -187,7 +204,7 @@ fn disagreements(one: &Sides) -> Vec<String> {
         let service = &one.service;
         format!("the image of {service} is no longer the one that its registry has as {digest}")
     });
-    running.chain(lost).collect()
+    lost.collect()
 }
 
 /// Returns the digest of `NAME@sha256:...`: one image may have it under several names.
@@ -255,8 +272,22 @@ mod tests {
     fn another_image_under_the_digest_of_the_registry_is_told() {
         let running = [("api-1", "sha256:aaaa")];
         let moved = sides(&running, &["r/api@sha256:bbbb"], &["r/api@sha256:dddd"]);
-        let (verdict, reason) = judged(&[moved]);
-        assert_eq!(verdict, Verdict::Failed);
+        let found = Compared::of(&[moved]);
+        assert_eq!(found.verdict, Verdict::Failed);
+        let reason = &found.reason;
+        assert!(reason.contains("r/api@sha256:bbbb"), "{reason}");
+        assert_eq!(found.differs(), None);
+    }
+
+    #[test]
+    fn only_what_runs_is_told_to_the_gate() {
+        let running = [("api-1", "sha256:cccc")];
+        let both = sides(&running, &["r/api@sha256:bbbb"], &["r/api@sha256:dddd"]);
+        let found = Compared::of(&[both]);
+        let others = "api-1 runs the image cccc, and aaaa was recorded";
+        assert_eq!(found.differs().as_deref(), Some(others));
+        let reason = &found.reason;
+        assert!(reason.starts_with(&format!("{others}; ")), "{reason}");
         assert!(reason.contains("r/api@sha256:bbbb"), "{reason}");
     }
 
