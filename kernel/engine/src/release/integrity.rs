@@ -1,6 +1,7 @@
 //! Whether the image that was made ready, what registries have of it and what runs are the same.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use code_deploy_record::{Basis, EvidenceRef, ItemId, Verdict};
 
@@ -13,6 +14,12 @@ use crate::target::{Image, TargetError};
 
 /// The item on image integrity.
 pub(super) const ITEM: &str = "2.2.7";
+
+/// How often the target is asked for what may be there when it is asked again.
+const TRIES: u32 = 3;
+
+/// How long after the first try it is asked again; after each further one twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a service's image from each side.
 struct Sides {
@@ -101,11 +108,12 @@ pub(super) async fn settle(
         .await
 }
 
-/// Looks at an image from each side. That the target cannot be asked is no reason to stop: then nothing is compared.
+/// Looks at an image from each side. That the target cannot be asked is no reason to stop: then nothing is compared. One
+/// request that fails is no reason for that either.
 async fn sides_of(context: &Context, image: Image) -> Sides {
     let (target, to) = (&context.target, &context.to);
-    let running = target.running_images(&image.service, to).await;
-    let now = target.image(&image.service, to).await;
+    let running = asked(|| target.running_images(&image.service, to)).await;
+    let now = asked(|| target.image(&image.service, to)).await;
     let told = |error: &TargetError| error.what.clone();
     let unasked = running.as_ref().err().or(now.as_ref().err()).map(told);
     let now = now.ok().flatten();
@@ -117,6 +125,22 @@ async fn sides_of(context: &Context, image: Image) -> Sides {
         service: image.service,
         unasked,
     }
+}
+
+/// Asks up to [`TRIES`] times, for as long as asking again may help.
+async fn asked<T, F>(ask: impl Fn() -> F) -> Result<T, TargetError>
+where
+    F: Future<Output = Result<T, TargetError>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(error) if error.transient => tokio::time::sleep(pause).await,
+            answered => return answered,
+        }
+        pause *= 2;
+    }
+    ask().await
 }
 
 /// Returns the images that phase 3 made ready.
@@ -221,6 +245,8 @@ fn short(id: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::cell::Cell;
+
     use super::*;
 
     fn sides(running: &[(&str, &str)], registered: &[&str], known: &[&str]) -> Sides {
@@ -238,6 +264,33 @@ mod tests {
                 .collect(),
             unasked: None,
         }
+    }
+
+    /// Asks a target that fails so many times before it answers; returns whether it answered, and how often it was asked.
+    async fn asked_where(failures: u32, transient: bool) -> (bool, u32) {
+        let times = Cell::new(0);
+        let ask = || {
+            times.set(times.get() + 1);
+            let fails = times.get() <= failures;
+            let error = TargetError {
+                code: "",
+                service: None,
+                what: "the engine does not answer".to_owned(),
+                next: String::new(),
+                transient,
+            };
+            async move { if fails { Err(error) } else { Ok(()) } }
+        };
+        let answered = asked(ask).await.is_ok();
+        (answered, times.get())
+    }
+
+    #[tokio::test]
+    async fn one_request_that_fails_does_not_leave_images_uncompared() {
+        assert_eq!(asked_where(0, true).await, (true, 1));
+        assert_eq!(asked_where(1, true).await, (true, 2));
+        assert_eq!(asked_where(TRIES, true).await, (false, TRIES));
+        assert_eq!(asked_where(1, false).await, (false, 1));
     }
 
     #[test]
