@@ -15,7 +15,7 @@ use crate::gate::{health, monitoring, smoke};
 use crate::plan::Inputs;
 use crate::spec::StrategyKind;
 use crate::step::StepError;
-use crate::{Context, Step};
+use crate::{Context, Step, settle};
 
 /// What walking the critical paths is expected to take.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -43,8 +43,8 @@ enum Kind {
 /// out again.
 ///
 /// # Caveats
-/// A gate that could look at nothing has not passed. Where instances run another image than the recorded one, the smoke
-/// gate does not pass, and no path is walked.
+/// A gate that could look at nothing has not passed. Where instances run another image than the recorded one, and neither
+/// the policy nor a waiver accepts that 2.2.7 does not hold, the smoke gate does not pass, and no path is walked.
 ///
 /// # Errors
 /// `CD0450` health, `CD0451` smoke, `CD0452` monitoring: the gate did not pass; what the target
@@ -211,16 +211,20 @@ impl Step for GateStep {
     }
 }
 
-/// Walks the critical paths, where what runs is what was made ready. A run that goes back is kept by no other image:
-/// its items say so.
+/// Walks the critical paths, where what runs is what was made ready or somebody accepts that it is not. A run that goes
+/// back is kept by no other image: its items say so.
 async fn pass_smoke(context: &Context) -> Result<(), StepError> {
     let images = integrity::compare(context).await;
     let other = images.as_ref().and_then(integrity::Compared::differs);
-    let other = other.filter(|_| !context.goes_back()).map(str::to_owned);
+    let is_accepted = context.goes_back() || settle::accepts_failed(context, integrity::ITEM)?;
+    let other = other.filter(|_| !is_accepted);
     let is_other = other.is_some();
     if let Err(error) = smoke::pass(context, &context.to, other).await {
-        if let Some(images) = images.filter(|_| is_other) {
-            integrity::settle(context, images, Vec::new()).await?;
+        if let Some(images) = images.filter(|_| is_other)
+            && let Err(unsettled) = integrity::settle(context, images, Vec::new()).await
+        {
+            // Why the gate did not pass is what the person needs to read.
+            tracing::warn!(error = %unsettled, "the item on images was not settled");
         }
         return Err(error);
     }

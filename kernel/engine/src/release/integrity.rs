@@ -1,6 +1,7 @@
 //! Whether the image that was made ready, what registries have of it and what runs are the same.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use code_deploy_record::{Basis, EvidenceRef, ItemId, Verdict};
 
@@ -13,6 +14,12 @@ use crate::target::{Image, TargetError};
 
 /// The item on image integrity.
 pub(super) const ITEM: &str = "2.2.7";
+
+/// How often the target is asked for what may be there when it is asked again.
+const TRIES: u32 = 3;
+
+/// How long after the first try it is asked again; after each further one twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a service's image from each side.
 struct Sides {
@@ -45,12 +52,24 @@ pub(super) fn is_foreseen(spec: &Spec) -> bool {
 pub(super) struct Compared {
     verdict: Verdict,
     reason: String,
+    /// The instances that run another image than the recorded one, in words.
+    others: Vec<String>,
 }
 
 impl Compared {
-    /// Returns in words what differs, if anything does.
-    pub(super) fn differs(&self) -> Option<&str> {
-        (self.verdict == Verdict::Failed).then_some(self.reason.as_str())
+    fn of(sides: &[Sides]) -> Self {
+        let (verdict, reason) = judged(sides);
+        Self {
+            verdict,
+            reason,
+            others: sides.iter().flat_map(running).collect(),
+        }
+    }
+
+    /// Returns in words which instances run another image than the recorded one, if any does. That a registry no longer
+    /// has an image that runs fails the item and is nothing that users could meet.
+    pub(super) fn differs(&self) -> Option<String> {
+        (!self.others.is_empty()).then(|| self.others.join("; "))
     }
 }
 
@@ -64,8 +83,7 @@ pub(super) async fn compare(context: &Context) -> Option<Compared> {
     for image in images {
         sides.push(sides_of(context, image).await);
     }
-    let (verdict, reason) = judged(&sides);
-    Some(Compared { verdict, reason })
+    Some(Compared::of(&sides))
 }
 
 /// Settles the item on what was found. What somebody accepts that it stays open is left at that.
@@ -90,11 +108,12 @@ pub(super) async fn settle(
         .await
 }
 
-/// Looks at an image from each side. That the target cannot be asked is no reason to stop: then nothing is compared.
+/// Looks at an image from each side. That the target cannot be asked is no reason to stop: then nothing is compared. One
+/// request that fails is no reason for that either.
 async fn sides_of(context: &Context, image: Image) -> Sides {
     let (target, to) = (&context.target, &context.to);
-    let running = target.running_images(&image.service, to).await;
-    let now = target.image(&image.service, to).await;
+    let running = asked(|| target.running_images(&image.service, to)).await;
+    let now = asked(|| target.image(&image.service, to)).await;
     let told = |error: &TargetError| error.what.clone();
     let unasked = running.as_ref().err().or(now.as_ref().err()).map(told);
     let now = now.ok().flatten();
@@ -106,6 +125,22 @@ async fn sides_of(context: &Context, image: Image) -> Sides {
         service: image.service,
         unasked,
     }
+}
+
+/// Asks up to [`TRIES`] times, for as long as asking again may help.
+async fn asked<T, F>(ask: impl Fn() -> F) -> Result<T, TargetError>
+where
+    F: Future<Output = Result<T, TargetError>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(error) if error.transient => tokio::time::sleep(pause).await,
+            answered => return answered,
+        }
+        pause *= 2;
+    }
+    ask().await
 }
 
 /// Returns the images that phase 3 made ready.
@@ -120,7 +155,8 @@ fn recorded(context: &Context) -> Vec<Image> {
 }
 
 fn judged(sides: &[Sides]) -> (Verdict, String) {
-    let wrong: Vec<String> = sides.iter().flat_map(disagreements).collect();
+    let wrong = sides.iter().flat_map(|one| [running(one), lost(one)]);
+    let wrong: Vec<String> = wrong.flatten().collect();
     if !wrong.is_empty() {
         return (Verdict::Failed, wrong.join("; "));
     }
@@ -169,16 +205,21 @@ fn judged(sides: &[Sides]) -> (Verdict, String) {
     (Verdict::Met { basis }, reason)
 }
 
-/// Returns in words where the sides of an image differ.
-fn disagreements(one: &Sides) -> Vec<String> {
+/// Returns in words which instances run another image than the recorded one.
+fn running(one: &Sides) -> Vec<String> {
     let others = one.running.iter().filter(|(_, id)| **id != one.recorded);
-    let running = others.map(|(instance, id)| {
+    let others = others.map(|(instance, id)| {
         format!(
             "{instance} runs the image {}, and {} was recorded",
             short(id),
             short(&one.recorded)
         )
     });
+    others.collect()
+}
+
+/// Returns in words which digests of a registry are no longer those of the image.
+fn lost(one: &Sides) -> Vec<String> {
     let lost = one.registered.iter().filter(|digest| {
         let mut known = one.known.iter();
         !one.known.is_empty() && !known.any(|known| of_registry(known) == of_registry(digest))
@@ -187,7 +228,7 @@ fn disagreements(one: &Sides) -> Vec<String> {
         let service = &one.service;
         format!("the image of {service} is no longer the one that its registry has as {digest}")
     });
-    running.chain(lost).collect()
+    lost.collect()
 }
 
 /// Returns the digest of `NAME@sha256:...`: one image may have it under several names.
@@ -203,6 +244,8 @@ fn short(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::cell::Cell;
 
     use super::*;
 
@@ -221,6 +264,33 @@ mod tests {
                 .collect(),
             unasked: None,
         }
+    }
+
+    /// Asks a target that fails so many times before it answers; returns whether it answered, and how often it was asked.
+    async fn asked_where(failures: u32, transient: bool) -> (bool, u32) {
+        let times = Cell::new(0);
+        let ask = || {
+            times.set(times.get() + 1);
+            let fails = times.get() <= failures;
+            let error = TargetError {
+                code: "",
+                service: None,
+                what: "the engine does not answer".to_owned(),
+                next: String::new(),
+                transient,
+            };
+            async move { if fails { Err(error) } else { Ok(()) } }
+        };
+        let answered = asked(ask).await.is_ok();
+        (answered, times.get())
+    }
+
+    #[tokio::test]
+    async fn one_request_that_fails_does_not_leave_images_uncompared() {
+        assert_eq!(asked_where(0, true).await, (true, 1));
+        assert_eq!(asked_where(1, true).await, (true, 2));
+        assert_eq!(asked_where(TRIES, true).await, (false, TRIES));
+        assert_eq!(asked_where(1, false).await, (false, 1));
     }
 
     #[test]
@@ -255,8 +325,22 @@ mod tests {
     fn another_image_under_the_digest_of_the_registry_is_told() {
         let running = [("api-1", "sha256:aaaa")];
         let moved = sides(&running, &["r/api@sha256:bbbb"], &["r/api@sha256:dddd"]);
-        let (verdict, reason) = judged(&[moved]);
-        assert_eq!(verdict, Verdict::Failed);
+        let found = Compared::of(&[moved]);
+        assert_eq!(found.verdict, Verdict::Failed);
+        let reason = &found.reason;
+        assert!(reason.contains("r/api@sha256:bbbb"), "{reason}");
+        assert_eq!(found.differs(), None);
+    }
+
+    #[test]
+    fn only_what_runs_is_told_to_the_gate() {
+        let running = [("api-1", "sha256:cccc")];
+        let both = sides(&running, &["r/api@sha256:bbbb"], &["r/api@sha256:dddd"]);
+        let found = Compared::of(&[both]);
+        let others = "api-1 runs the image cccc, and aaaa was recorded";
+        assert_eq!(found.differs().as_deref(), Some(others));
+        let reason = &found.reason;
+        assert!(reason.starts_with(&format!("{others}; ")), "{reason}");
         assert!(reason.contains("r/api@sha256:bbbb"), "{reason}");
     }
 

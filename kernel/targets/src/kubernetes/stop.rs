@@ -15,9 +15,9 @@ use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::names::{self, Part, selecting};
 use super::stated;
-use super::store::{labelled, release_of};
+use super::store::{Known, labelled, release_of};
 use super::told::Told;
-use super::traffic::kept;
+use super::traffic::{Serving, kept};
 use super::wait::{Waited, until};
 use super::{overlay, pod};
 use crate::failure::{code, transient};
@@ -84,12 +84,8 @@ impl KubernetesTarget {
             return self.ended(service, release, replicas, grace, 0).await;
         };
         let manifest = stated::with_replicas(service, &deployment, replicas)?;
-        let serving = self.lead_to_fewer(service, release, replicas).await?;
-        let known = self.pods_of(service, release).await?;
-        self.until_followed(service, &known).await;
-        // Looked at only now: none that is well goes for one that ended meanwhile.
-        let mut going = self.pods_of(service, release).await?;
-        let staying = kept(service, (release, replicas), &serving, &going);
+        let (serving, mut going) = self.followed_by_all(service, release, replicas).await?;
+        let staying = kept(service, (release, replicas), &serving.pods, &going);
         going.retain(|pod| !pod.ending && !staying.contains(&pod.name));
         self.keep_logs_of(service, release, &going).await;
         self.happenings.are_asked_to_end(&going);
@@ -102,6 +98,29 @@ impl KubernetesTarget {
         let stopped = stopped.await?;
         self.lead_to_all(service, release).await?;
         Ok(stopped)
+    }
+
+    /// Leads the Service to no more than so many pods of a release, and returns these with all pods of the release, as
+    /// they are once nodes have followed.
+    ///
+    /// One that serves may end or fall ill while nodes follow. Then another that is ready is led to once more, before any
+    /// is removed: else what is left may be nobody whom the Service leads to.
+    async fn followed_by_all(
+        &self,
+        service: &str,
+        release: &Release,
+        replicas: u32,
+    ) -> Result<(Serving, Vec<Known>), TargetError> {
+        let serving = self.lead_to_fewer(service, release, replicas).await?;
+        let known = self.pods_of(service, release).await?;
+        self.until_followed(service, &known).await;
+        let others = self.lead_past_ill(service, &serving, (release, replicas));
+        let others = others.await?;
+        if others.is_some() {
+            self.until_followed(service, &known).await;
+        }
+        let known = self.pods_of(service, release).await?;
+        Ok((others.unwrap_or(serving), known))
     }
 
     /// Waits until no more than so many pods of a release are left.

@@ -105,7 +105,7 @@ impl KubernetesTarget {
         service: &str,
         release: &Release,
         replicas: u32,
-    ) -> Result<BTreeSet<String>, TargetError> {
+    ) -> Result<Serving, TargetError> {
         let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
         let connection = self.cluster.connect().await?;
         let pods = self.pods().await?;
@@ -115,17 +115,45 @@ impl KubernetesTarget {
         let found = found.await?;
         let led = found.map(|one| led_to(&one, &pods)).unwrap_or_default();
         let counts = count(&led, &pods);
-        let mut serving = BTreeSet::new();
+        let mut serving = Serving::default();
         if counts.contains_key(release) {
             let aim = Aim::fewer(service, &counts, (release, replicas), &pods)?;
             if let Aim::Split(counts) = &aim {
-                serving = chosen(service, counts, &pods);
+                serving = Serving::of(service, counts.clone(), &pods);
             }
-            if serving != led {
+            if serving.pods != led {
                 self.carry_out(&[(service, aim)], &pods).await?;
             }
         }
         Ok(serving)
+    }
+
+    /// Leads the Service to other ready pods in place of those of `serving` that are gone or not ready, and returns the
+    /// pods that it leads to then. Nothing where all are well, where no other is ready, or where the Service was led
+    /// elsewhere meanwhile.
+    pub(super) async fn lead_past_ill(
+        &self,
+        service: &str,
+        serving: &Serving,
+        (release, replicas): (&Release, u32),
+    ) -> Result<Option<Serving>, TargetError> {
+        let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
+        let connection = self.cluster.connect().await?;
+        let pods = self.pods().await?;
+        let Some(others) = serving.past_ill(service, (release, replicas), &pods) else {
+            return Ok(None);
+        };
+        let found = connection.ours::<Service>(&self.names, service, service);
+        match found.await?.as_ref().map(Leads::of) {
+            Some(Leads::Split) => {
+                let aim = Aim::Split(others.counts.clone());
+                self.carry_out(&[(service, aim)], &pods).await?;
+            }
+            // It leads to whichever pod of the release is ready.
+            Some(Leads::Release(whole)) if whole == *release => {}
+            _ => return Ok(None),
+        }
+        Ok(Some(others))
     }
 
     /// Leads the Service to all pods of a release again, where it led to some of them and to no
@@ -177,6 +205,48 @@ impl KubernetesTarget {
                 Err(transient(code::NOT_SERVED, Some(service), what, next))
             }
         }
+    }
+}
+
+/// The pods that a Service leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// Their names.
+    pub(super) pods: BTreeSet<String>,
+    /// How many they are of each release.
+    counts: BTreeMap<Release, u32>,
+}
+
+impl Serving {
+    fn of(service: &str, counts: BTreeMap<Release, u32>, pods: &[Known]) -> Self {
+        let chosen = chosen(service, &counts, pods);
+        Self {
+            pods: chosen,
+            counts,
+        }
+    }
+
+    /// Returns who is to serve in place of those that are gone or not ready, with the same shares; nothing where all are
+    /// well or nobody can take a place.
+    fn past_ill(
+        &self,
+        service: &str,
+        (release, replicas): (&Release, u32),
+        pods: &[Known],
+    ) -> Option<Self> {
+        let is_well = |name: &String| {
+            let mut well = pods.iter().filter(|pod| pod.ready && !pod.ending);
+            well.any(|pod| pod.name == *name)
+        };
+        if self.pods.iter().all(is_well) || ready_of(service, release, pods) == 0 {
+            return None;
+        }
+        let aim = Aim::fewer(service, &self.counts, (release, replicas), pods);
+        let Ok(Aim::Split(counts)) = aim else {
+            return None;
+        };
+        let others = Self::of(service, counts, pods);
+        (!others.pods.is_subset(&self.pods)).then_some(others)
     }
 }
 
@@ -309,8 +379,8 @@ fn chosen(service: &str, counts: &BTreeMap<Release, u32>, pods: &[Known]) -> BTr
     of_each.map(|pod| pod.name.clone()).collect()
 }
 
-/// Returns the pods of a release to keep: those that are ready, of these first those that get traffic, then
-/// those that have run the longest.
+/// Returns the pods of a release to keep: those that get traffic, whatever one probe says of them, because the Service
+/// leads to no others; then those that are ready, and of these first those that have run the longest.
 pub(super) fn kept(
     service: &str,
     (release, replicas): (&Release, u32),
@@ -320,7 +390,7 @@ pub(super) fn kept(
     let own = pods.iter().filter(|pod| pod.service == service);
     let own = own.filter(|pod| pod.release == *release && !pod.ending);
     let mut own: Vec<&Known> = own.collect();
-    own.sort_by_key(|pod| (!pod.ready, !serving.contains(&pod.name), pod.started));
+    own.sort_by_key(|pod| (!serving.contains(&pod.name), !pod.ready, pod.started));
     let own = own.into_iter().take(replicas as usize);
     own.map(|pod| pod.name.clone()).collect()
 }
@@ -405,13 +475,11 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn no_pod_that_is_well_goes_for_one_that_is_not() {
-        let release: Release = "1.0.0".parse().unwrap();
-        let pod = |name: &str, ready: bool| Known {
+    fn pod(name: &str, ready: bool) -> Known {
+        Known {
             name: name.to_owned(),
             service: "api".to_owned(),
-            release: release.clone(),
+            release: "1.0.0".parse().unwrap(),
             address: None,
             started: chrono::DateTime::UNIX_EPOCH,
             running: true,
@@ -419,17 +487,66 @@ mod tests {
             ending: false,
             restarts: 0,
             pause: Duration::ZERO,
-            marked: false,
+            marked: ["a", "b"].contains(&name),
             end: None,
-        };
-        let names = |names: &[&str]| -> BTreeSet<String> {
-            names.iter().map(|name| (*name).to_owned()).collect()
-        };
+        }
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_is_led_to_is_kept_whatever_one_probe_says() {
+        let release: Release = "1.0.0".parse().unwrap();
         let staying = |pods: &[Known]| kept("api", (&release, 2), &names(&["a", "b"]), pods);
         let well = [pod("c", true), pod("b", true), pod("a", true)];
         assert_eq!(staying(&well), names(&["a", "b"]));
-        let ill = [pod("a", false), pod("b", true), pod("c", true)];
-        assert_eq!(staying(&ill), names(&["b", "c"]));
+        let ill = [pod("c", true), pod("a", false), pod("b", true)];
+        assert_eq!(staying(&ill), names(&["a", "b"]));
+        let gone = [pod("d", false), pod("c", true), pod("b", true)];
+        assert_eq!(staying(&gone), names(&["b", "c"]));
+    }
+
+    #[test]
+    fn a_ready_pod_takes_the_place_of_one_that_serves_no_more() {
+        let release: Release = "1.0.0".parse().unwrap();
+        let all = [pod("a", true), pod("b", true), pod("c", true)];
+        let serving = |count: u32| {
+            let counts = BTreeMap::from([(release.clone(), count)]);
+            Serving::of("api", counts, &all)
+        };
+        let past = |count: u32, pods: &[Known]| {
+            let past = serving(count).past_ill("api", (&release, count), pods);
+            past.map(|others| others.pods)
+        };
+        assert_eq!(serving(2).pods, names(&["a", "b"]));
+        assert_eq!(past(2, &all), None);
+        let gone = [pod("b", true), pod("c", true)];
+        assert_eq!(past(2, &gone), Some(names(&["b", "c"])));
+        let ill = [pod("a", false), pod("c", true)];
+        assert_eq!(past(1, &ill), Some(names(&["c"])));
+        let nobody = [pod("a", false), pod("c", false)];
+        assert_eq!(past(1, &nobody), None);
+        let fewer = [pod("b", true), pod("c", false)];
+        assert_eq!(past(2, &fewer), None);
+    }
+
+    #[test]
+    fn shares_that_the_others_cannot_give_are_left_as_they_are() {
+        let (release, other): (Release, Release) =
+            ("1.0.0".parse().unwrap(), "1.1.0".parse().unwrap());
+        let mut new = pod("n", true);
+        new.release = other.clone();
+        let counts = BTreeMap::from([(release.clone(), 1), (other, 1)]);
+        let all = [pod("a", true), pod("c", true), new.clone()];
+        let serving = Serving::of("api", counts, &all);
+        assert_eq!(serving.pods, names(&["a", "n"]));
+        let past = |pods: &[Known]| serving.past_ill("api", (&release, 1), pods);
+        let others = past(&[pod("c", true), new.clone()]).unwrap();
+        assert_eq!(others.pods, names(&["c", "n"]));
+        new.ready = false;
+        assert_eq!(past(&[pod("c", true), new]), None);
     }
 
     #[test]
