@@ -90,7 +90,7 @@ pub(super) fn objectives(facts: &Facts) -> String {
     let few = checks.iter().filter(|check| check.unshown.is_some());
     let few = match few.count() {
         0 => String::new(),
-        number => format!(", {number} not shown by so few requests"),
+        number => format!(", {number} not shown (too few requests)"),
     };
     let told = checks
         .iter()
@@ -98,7 +98,7 @@ pub(super) fn objectives(facts: &Facts) -> String {
     let nearest = told.max_by(|one, other| one.0.total_cmp(&other.0));
     let nearest = nearest.map_or_else(String::new, |(_, check)| {
         format!(
-            ", nearest to its limit {} ({} measured, {} asked for)",
+            ", nearest to its limit \"{}\" ({} measured, {} asked for)",
             check.name, check.measured, check.limit
         )
     });
@@ -278,7 +278,7 @@ fn lessons(facts: &Facts) -> String {
         || "no check of a passed gate has a figure".to_owned(),
         |(used, _, check)| {
             let share = of_limit(Some(*used));
-            format!("nearest to its limit came {}, at {share} of it", check.name)
+            format!("nearest to its limit came \"{}\", at {share} of it", check.name)
         },
     );
     format!(

@@ -122,7 +122,7 @@ fn objectives_are_counted_with_the_one_nearest_to_its_limit() {
             check("catalog: p99 latency while both served", true, 9.0),
         ];
     }
-    let words = "1 of 2 objectives met, nearest to its limit orders (p50) (12.5 ms measured, at most 500 ms asked for)";
+    let words = "1 of 2 objectives met, nearest to its limit \"orders (p50)\" (12.5 ms measured, at most 500 ms asked for)";
     says(&facts, "Performance_Validation", &[words]);
     let checks = facts
         .gates
@@ -137,7 +137,7 @@ fn objectives_are_counted_with_the_one_nearest_to_its_limit() {
     says(
         &facts,
         "Performance_Validation",
-        &["0 of 2 objectives met, 1 not shown by so few requests, nearest to its limit orders"],
+        &["0 of 2 objectives met, 1 not shown (too few requests), nearest to its limit \"orders"],
     );
     for gate in &mut facts.gates {
         gate.what.checks.clear();
