@@ -23,6 +23,8 @@ pub(super) struct Notebooks {
     pub only: Option<PathBuf>,
     /// The record that was named with them.
     pub of: Option<RunFolder>,
+    /// Whether nobody named them: a run has left them, whose record is checked.
+    pub is_left: bool,
 }
 
 impl Notebooks {
@@ -32,6 +34,7 @@ impl Notebooks {
             folder: folder.to_owned(),
             only: None,
             of: None,
+            is_left: false,
         }
     }
 

@@ -206,6 +206,7 @@ fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, F
     let of = Some(record.clone());
     Ok(Some(Notebooks {
         of,
+        is_left: true,
         ..Notebooks::whole(&folder)
     }))
 }
