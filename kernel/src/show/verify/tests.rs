@@ -4,7 +4,6 @@
 mod forged;
 mod hostile;
 mod left;
-
 mod told;
 
 use std::path::{Path, PathBuf};
