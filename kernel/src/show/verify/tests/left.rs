@@ -53,3 +53,15 @@ fn unsigned_notebooks_are_compared_as_far_as_this_version_made_them() {
     std::fs::write(&page, text.replacen("canary", "Canary", 1)).unwrap();
     judged(10, PAGE);
 }
+
+#[test]
+fn a_folder_of_a_run_without_a_journal_is_no_record() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    std::fs::remove_file(stage.record.journal_path()).unwrap();
+    for path in [left.clone(), left.join(PAGE)] {
+        let (code, said) = told_of(Some(&project), &of(path));
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("Their record is not here"), "{said}");
+    }
+}
