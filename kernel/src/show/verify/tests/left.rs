@@ -65,3 +65,24 @@ fn a_folder_of_a_run_without_a_journal_is_no_record() {
         assert!(said.contains("Their record is not here"), "{said}");
     }
 }
+
+#[test]
+fn a_notebook_that_is_a_link_is_not_read_and_no_damage() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let page = left.join(PAGE);
+    let elsewhere = stage.folder.path().join("elsewhere.ipynb");
+    std::fs::rename(&page, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &page).unwrap();
+    let judged = |project: Option<&Project>, arguments: &VerifyArgs| {
+        let (code, said) = told_of(project, arguments);
+        assert_eq!(code, 13, "{said}");
+        assert!(said.contains("is a link, which is not followed"), "{said}");
+    };
+    judged(Some(&project), &VerifyArgs::default());
+    judged(Some(&project), &of(page));
+    // Without their record, too.
+    let moved = stage.folder.path().join("moved");
+    std::fs::rename(&left, &moved).unwrap();
+    judged(None, &of(moved));
+}
