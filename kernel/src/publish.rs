@@ -50,7 +50,8 @@ pub fn publish(
     };
     let own = key.filter(|key| key.public() == named);
     if let Some(key) = own {
-        notebook_gen::remove_left(run.seal().path()).map_err(failed)?;
+        let written = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
+        notebook_gen::remove_left(run.seal().path(), &written.collect::<Vec<_>>());
         sign_outputs(run, &mut pages, key)?;
     }
     let statement = notebook_gen::statement(run, &pages).map_err(failed)?;

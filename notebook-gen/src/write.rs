@@ -93,24 +93,30 @@ pub fn write(pages: &[Page], folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Writes files, named by their paths within a folder, which is made where it is not there. Each file
 /// is written under another name, flushed and then named, so that at any moment the old or the new one
-/// is there, whole. What processes left there that were killed while they wrote is removed first. Returns their
-/// paths.
+/// is there, whole. What processes left there that were killed while they wrote these files is removed first.
+/// Returns their paths.
 ///
 /// # Errors
 /// [`Error::Io`]. Files that were written before it are whole.
 pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<PathBuf>> {
     create(folder)?;
-    remove_left(folder)?;
     let mut folders = BTreeSet::from([folder.to_owned()]);
+    for (name, _) in files {
+        folders.insert(beside(&folder.join(name), folder));
+    }
+    for one in &folders {
+        create(one)?;
+        let paths = files.iter().map(|(name, _)| folder.join(name));
+        let here = paths.filter(|path| beside(path, folder) == *one);
+        let stems: BTreeSet<String> = here.filter_map(|path| stem(&path)).collect();
+        // Where a link leads, nothing is removed; the folder itself was named.
+        if one == folder || !is_link(one) {
+            clear(one, &stems);
+        }
+    }
     let mut written = Vec::new();
     for (name, content) in files {
         let path = folder.join(name);
-        let beside = path.parent().unwrap_or(folder).to_owned();
-        if !folders.contains(&beside) {
-            create(&beside)?;
-            remove_left(&beside)?;
-            folders.insert(beside);
-        }
         replace(&path, content)?;
         written.push(path);
     }
@@ -118,25 +124,56 @@ pub fn write_files(files: &[(PathBuf, Vec<u8>)], folder: &Path) -> Result<Vec<Pa
     Ok(written)
 }
 
-/// Removes from a folder what processes were writing there that live no more.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn remove_left(folder: &Path) -> Result<()> {
-    for name in names(folder)? {
+/// Returns the folder in which a file is to be written.
+fn beside(path: &Path, folder: &Path) -> PathBuf {
+    path.parent().unwrap_or(folder).to_owned()
+}
+
+fn stem(path: &Path) -> Option<String> {
+    Some(path.file_stem()?.to_str()?.to_owned())
+}
+
+fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
+/// Removes from a folder what processes that live no more were writing there as one of these files
+/// (`NAME.PID.part`). What cannot be removed stays: nothing depends on it. A folder that is a link is left alone.
+pub fn remove_left(folder: &Path, names: &[&str]) {
+    if !is_link(folder) {
+        clear(
+            folder,
+            &names.iter().map(|name| (*name).to_owned()).collect(),
+        );
+    }
+}
+
+/// Removes what is left of files whose names begin so; all else in the folder may be somebody's own.
+fn clear(folder: &Path, beginnings: &BTreeSet<String>) {
+    let found = match names(folder) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "what was left there is not looked for");
+            return;
+        }
+    };
+    for name in found {
         let writer = name.to_str().and_then(writer_of);
-        let lives = |writer: u32| Path::new("/proc").join(writer.to_string()).exists();
-        if writer.is_some_and(|writer| !lives(writer)) {
-            let path = folder.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(error));
-                }
-                _ => {}
+        let Some((_, process)) = writer.filter(|(of, _)| beginnings.contains(*of)) else {
+            continue;
+        };
+        let path = folder.join(&name);
+        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|one| one.is_file());
+        if !is_file || Path::new("/proc").join(process.to_string()).exists() {
+            continue;
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "what a killed process left stays");
             }
+            _ => {}
         }
     }
-    Ok(())
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -145,6 +182,7 @@ fn create(folder: &Path) -> Result<()> {
     builder.create(folder).map_err(Error::io("create", folder))
 }
 
+/// Writes a file as `STEM.PID.part` and names it then.
 fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("{}.part", std::process::id()));
     let mut options = OpenOptions::new();

@@ -89,16 +89,14 @@ pub fn is_incidental(name: &str) -> bool {
     is_of_system || writer_of(name).is_some()
 }
 
-/// Returns the process that writes, or wrote, a file under that name, before it is named as it should be:
-/// `NAME.PID.part`.
+/// Returns what stands before the number of a process in the name of a file that it writes, or wrote, before the file
+/// is named as it should be (`NAME.PID.part`), with that number.
 #[must_use]
-pub fn writer_of(name: &str) -> Option<u32> {
+pub fn writer_of(name: &str) -> Option<(&str, u32)> {
     let (before, process) = name.strip_suffix(".part")?.rsplit_once('.')?;
     let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
-    process
-        .parse()
-        .ok()
-        .filter(|_| is_number && !before.is_empty())
+    let process = process.parse().ok()?;
+    (is_number && !before.is_empty()).then_some((before, process))
 }
 
 /// Whether a file is created when it is opened for appending.

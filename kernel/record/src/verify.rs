@@ -179,8 +179,10 @@ impl VerifyReport {
             let place = &finding.place;
             match finding.kind {
                 FindingKind::Changed | FindingKind::NotHere => !place.starts_with(&signed),
-                // What stands elsewhere is not read when notebooks are made.
-                FindingKind::NotNamed => place.starts_with("samples/") && place.ends_with(".jsonl"),
+                // What stands elsewhere, or is hidden, is not read when notebooks are made.
+                FindingKind::NotNamed => place
+                    .strip_prefix("samples/")
+                    .is_some_and(|name| name.ends_with(".jsonl") && !name.starts_with('.')),
                 FindingKind::Signature | FindingKind::Approval => false,
             }
         };

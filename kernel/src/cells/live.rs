@@ -159,7 +159,11 @@ impl Live {
     /// Takes what the record says meanwhile.
     pub fn look(&mut self, look: Look) {
         // The next run is in the record before its first phase begins, and is not what is shown here.
-        let is_of_next = self.over.as_ref().is_some_and(|over| *over != look.run);
+        let is_of_next = match &self.over {
+            Some(over) => *over != look.run,
+            // No event tells which run ends: what goes on is not known to be that one.
+            None => self.is_run_over && !look.is_ended,
+        };
         if is_of_next || self.not_of.as_ref() == Some(&look.run) {
             return;
         }
@@ -335,31 +339,70 @@ mod tests {
         fixtures::event(0, body)
     }
 
-    #[test]
-    fn a_run_after_another_one_is_shown_by_itself_and_the_first_one_as_ended() {
-        let look = |run: &str| Look {
+    const ONE: &str = "20261130T143333676Z-dev-local-d92c";
+    const TWO: &str = "20261130T143433676Z-dev-local-d92d";
+
+    fn look(run: &str) -> Look {
+        Look {
             run: run.parse().unwrap(),
+            is_ended: false,
             what: "1.0.0 to dev on local".to_owned(),
             stands: "in handover (09)".to_owned(),
             nothing_serves: false,
             expected: None,
             chart: None,
-        };
-        let (one, two) = (
-            "20261130T143333676Z-dev-local-d92c",
-            "20261130T143433676Z-dev-local-d92d",
-        );
+        }
+    }
+
+    fn begins() -> Event {
         let phase = PhaseNumber::new(1).unwrap();
-        let begins = event(EventBody::PhaseStarted { phase });
+        event(EventBody::PhaseStarted { phase })
+    }
+
+    fn finished() -> Event {
+        event(EventBody::RunFinished {
+            outcome: RunOutcome::Succeeded,
+            summary: "all services run 1.0.0".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_run_that_ended_before_anybody_looked_is_not_taken_for_the_one_after_it() {
+        let mut live = Live::new();
+        live.event(&begins());
+        live.event(&finished());
+        let of_two = || Look {
+            what: "2.0.0 to dev on local".to_owned(),
+            ..look(TWO)
+        };
+        live.look(of_two());
+        assert!(!shown(&mut live).contains("2.0.0 to dev"));
+        let mut next = live.next_run(&begins()).unwrap();
+        next.event(&begins());
+        next.look(of_two());
+        assert!(shown(&mut next).contains("2.0.0 to dev"));
+        // A later look at the one that ended is still shown with it.
+        live.look(Look {
+            is_ended: true,
+            ..look(ONE)
+        });
+        live.look(of_two());
+        let text = shown(&mut live);
+        assert!(
+            text.contains("1.0.0 to dev") && !text.contains("2.0.0 to dev"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_run_after_another_one_is_shown_by_itself_and_the_first_one_as_ended() {
+        let (one, two, begins) = (ONE, TWO, begins());
         let mut live = Live::new();
         assert!(live.next_run(&begins).is_none());
         live.event(&begins);
         assert!(live.next_run(&begins).is_none());
         live.look(look(one));
-        live.event(&event(EventBody::RunFinished {
-            outcome: RunOutcome::Succeeded,
-            summary: "all services run 1.0.0".to_owned(),
-        }));
+        live.event(&finished());
         // The run after it is in the record already, and has not begun its first phase.
         live.look(Look {
             stands: "0 of 9 phases done".to_owned(),

@@ -16,6 +16,8 @@ use crate::show::status::standing;
 pub struct Look {
     /// The run.
     pub run: RunId,
+    /// Whether it has ended.
+    pub is_ended: bool,
     /// What it deploys, and where to.
     pub what: String,
     /// Where the run stands, and how many of its steps are done.
@@ -117,6 +119,7 @@ pub fn look(project: &Project, steps: &Steps, before: Option<&RunId>, draw: Draw
     let chart = steps.chart.then(|| draw(&run, ChartKind::Latency).ok());
     Some(Look {
         run: id,
+        is_ended: state.finished.is_some(),
         what: format!(
             "{} to {} on {}",
             started.to, started.environment, started.target

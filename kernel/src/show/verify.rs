@@ -8,6 +8,7 @@ mod over;
 mod paths;
 mod plain;
 mod records;
+mod unsigned;
 
 use std::path::PathBuf;
 
@@ -164,7 +165,10 @@ fn check_notebooks(
     {
         Some(why) => match why? {
             Some(why) => alone::alone(notebooks, Some(&record), why, trust, face)?,
-            None => notebooks::compare(&Given::by(project, &record, notebooks)?, notebooks, face)?,
+            None => {
+                let given = Given::by(project, &record, notebooks)?;
+                unsigned::compare_left(&given, notebooks, face)?
+            }
         },
         None => Vec::new(),
     };

@@ -21,6 +21,7 @@ mod pages;
 mod python;
 mod reports;
 mod shipped;
+mod write;
 
 use std::path::Path;
 

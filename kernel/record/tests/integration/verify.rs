@@ -216,6 +216,12 @@ fn a_foreign_file_beside_the_folders_keeps_nobody_from_making_the_notebooks() {
     std::fs::write(place.run.samples_path().join("approval.txt"), "").unwrap();
     std::fs::write(place.run.path().join("evidence/approval.txt"), "").unwrap();
     assert!(verify_folder(&place.run).unwrap().is_whole());
+    // Nobody reads samples under a hidden name, and it is named by nothing.
+    std::fs::write(place.run.samples_path().join(".tmpAbCdEf.jsonl"), "").unwrap();
+    let report = verify_folder(&place.run).unwrap();
+    let mut places = report.findings.iter().map(|one| one.place.as_str());
+    assert!(places.any(|place| place == "samples/.tmpAbCdEf.jsonl"));
+    assert!(report.is_whole());
     std::fs::write(place.run.samples_path().join("more.jsonl"), "").unwrap();
     assert!(!verify_folder(&place.run).unwrap().is_whole());
 }

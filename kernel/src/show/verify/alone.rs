@@ -98,7 +98,7 @@ pub(super) fn alone(
     {
         match notebooks.read(path) {
             Ok(content) => rows.extend(one_alone(notebooks, path, &content, why, trust, face)),
-            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
+            Err(error) => rows.push(notebooks.unread(path, &error)),
         }
     }
     Ok(rows)
@@ -153,10 +153,7 @@ fn as_listed(
                 let notebook = serde_json::from_slice(&found).ok();
                 rows.extend(notebook.map_or_else(Vec::new, |one| outputs(notebooks, path, &one)));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
-            }
-            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
+            Err(error) => rows.push(notebooks.unread(path, &error)),
         }
     }
     if let (Ok(key), None) = (&key, &notebooks.only) {
@@ -249,10 +246,7 @@ fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKe
                 Kind::Different,
                 "changed: not what follows from what was signed".to_owned(),
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                (Kind::NotHere, "not here".to_owned())
-            }
-            Err(error) => (Kind::Different, error.to_string()),
+            Err(error) => return Some(notebooks.unread(&path, &error)),
         };
         Some(notebooks.row(kind, &path, None, what))
     });

@@ -1,6 +1,7 @@
 //! `verify` of notebooks against the rendering that their record gives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, place_of};
@@ -16,6 +17,11 @@ use crate::publish;
 
 pub(super) const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed";
 
+/// What is said of a file that is not there.
+const GONE: &str = "not here";
+
+const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
+
 /// Notebooks in a folder.
 pub(super) struct Notebooks {
     pub folder: PathBuf,
@@ -23,6 +29,8 @@ pub(super) struct Notebooks {
     pub only: Option<PathBuf>,
     /// The record that was named with them.
     pub of: Option<RunFolder>,
+    /// Whether nobody named them: a run has left them, whose record is checked.
+    pub is_left: bool,
 }
 
 impl Notebooks {
@@ -32,6 +40,7 @@ impl Notebooks {
             folder: folder.to_owned(),
             only: None,
             of: None,
+            is_left: false,
         }
     }
 
@@ -39,18 +48,32 @@ impl Notebooks {
     /// file of its own, is not read.
     ///
     /// # Errors
-    /// What the system says; `InvalidInput` for what is not read.
+    /// What the system says; `InvalidInput` for what is not read, `Unsupported` for a link.
     pub(super) fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+        let refused = |what: &str| Error::new(ErrorKind::InvalidInput, what);
         let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
         if !path.components().all(is_normal) {
             return Err(refused("it names a file outside of its folder"));
         }
         let file = self.folder.join(path);
-        if !std::fs::symlink_metadata(&file)?.is_file() {
-            return Err(refused("it is a link, a folder or a device, and no file"));
+        let found = std::fs::symlink_metadata(&file)?;
+        if found.is_symlink() {
+            return Err(Error::new(ErrorKind::Unsupported, LINK));
+        }
+        if !found.is_file() {
+            return Err(refused("it is a folder or a device, and no file"));
         }
         std::fs::read(file)
+    }
+
+    /// Says why a file was not read. What a link leads to may be another thing tomorrow, and is as good as not here.
+    pub(super) fn unread(&self, path: &Path, error: &Error) -> Row {
+        let (kind, what) = match error.kind() {
+            ErrorKind::NotFound => (Kind::NotHere, GONE.to_owned()),
+            ErrorKind::Unsupported => (Kind::NotHere, error.to_string()),
+            _ => (Kind::Different, error.to_string()),
+        };
+        self.row(kind, path, None, what)
     }
 
     /// The folder with what is signed over them, where something is.
@@ -165,10 +188,7 @@ pub(super) fn compare(
                     rows.extend(unlike);
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                rows.push(notebooks.row(Kind::NotHere, path, None, "not here"));
-            }
-            Err(error) => rows.push(notebooks.row(Kind::Different, path, None, error.to_string())),
+            Err(error) => rows.push(notebooks.unread(path, &error)),
         }
     }
     if notebooks.only.is_none() {
@@ -377,7 +397,8 @@ fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
         .filter(|path| paths::is_notebook(path))
         .map(|path| path.display().to_string())
         .collect();
-    let is_gone = |row: &Row| row.kind == Kind::NotHere && names.contains(&row.place);
+    let is_gone =
+        |row: &Row| row.kind == Kind::NotHere && row.what == GONE && names.contains(&row.place);
     if names.is_empty() || rows.iter().filter(|row| is_gone(row)).count() < names.len() {
         return;
     }

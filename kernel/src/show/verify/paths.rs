@@ -206,8 +206,15 @@ fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, F
     let of = Some(record.clone());
     Ok(Some(Notebooks {
         of,
+        is_left: true,
         ..Notebooks::whole(&folder)
     }))
+}
+
+/// Returns the record that a project keeps of a run; nothing where its folder holds no journal.
+fn kept_by(project: &Project, run: &RunId) -> Option<RunFolder> {
+    let record = project.runs().run(run).ok()?;
+    record.journal_path().is_file().then_some(record)
 }
 
 /// Returns whether a record has its end, as far as it can be read.
@@ -352,12 +359,10 @@ impl Notebooks {
             return Ok(Some(only.clone()));
         }
         let id: Option<RunId> = run.parse().ok();
-        let of_project = |project: &Project| project.runs().run(id.as_ref()?).ok();
+        let of_project = |project: &Project| kept_by(project, id.as_ref()?);
         let around = self.project_around();
-        let found = project
-            .and_then(of_project)
-            .or_else(|| of_project(around.as_ref()?));
-        Ok(found.filter(|folder| folder.journal_path().is_file()))
+        let found = project.and_then(of_project);
+        Ok(found.or_else(|| of_project(around.as_ref()?)))
     }
 
     /// Returns the record that a project keeps of the run in whose own folder these notebooks lie
@@ -365,7 +370,7 @@ impl Notebooks {
     pub(super) fn own_record(&self) -> Option<RunFolder> {
         let name = place(&self.folder)?.file_name()?.to_str()?.to_owned();
         let id: RunId = name.parse().ok()?;
-        self.project_around()?.runs().run(&id).ok()
+        kept_by(&self.project_around()?, &id)
     }
 
     /// Returns the project of whose folder for notebooks this one is.

@@ -3,6 +3,7 @@
 
 mod forged;
 mod hostile;
+mod left;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +58,16 @@ fn replay(
     key: &Arc<SealKey>,
     change: impl Fn(EventBody) -> EventBody,
 ) {
+    replay_with(shown, record, Some(key), change);
+}
+
+/// As [`replay`], without a signature where there is no key.
+fn replay_with(
+    shown: &RunFolder,
+    record: &RunFolder,
+    key: Option<&Arc<SealKey>>,
+    change: impl Fn(EventBody) -> EventBody,
+) {
     for part in ["samples", "evidence"] {
         for entry in std::fs::read_dir(shown.path().join(part)).unwrap() {
             let entry = entry.unwrap();
@@ -75,7 +86,7 @@ fn replay(
         }
         *clock.0.lock().unwrap() = event.time;
         writer.append(&event.actor, change(event.body)).unwrap();
-        if event.seq == 0 {
+        if let (0, Some(key)) = (event.seq, key) {
             writer.seal_with(Arc::clone(key)).unwrap();
         }
     }
@@ -83,6 +94,15 @@ fn replay(
 
 impl Stage {
     fn new(seed: u8) -> Self {
+        Self::with(seed, true)
+    }
+
+    /// The same record without a key: nothing of it is signed.
+    fn unsigned() -> Self {
+        Self::with(1, false)
+    }
+
+    fn with(seed: u8, is_sealed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks/record");
         let shown = RunFolder::at(&shown).unwrap();
@@ -91,7 +111,7 @@ impl Stage {
             .create_run(&id)
             .unwrap();
         let key = Arc::new(SealKey::from_seed(&[seed; 32]).unwrap());
-        replay(&shown, &record, &key, |body| body);
+        replay_with(&shown, &record, is_sealed.then_some(&key), |body| body);
         let stage = Self {
             folder,
             record,

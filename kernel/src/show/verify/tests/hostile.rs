@@ -157,10 +157,7 @@ fn a_list_that_names_files_elsewhere_has_none_of_them_read() {
         2,
         "{said}"
     );
-    assert!(
-        said.contains("it is a link, a folder or a device"),
-        "{said}"
-    );
+    assert!(said.contains("is a link, which is not followed"), "{said}");
 }
 
 #[test]
