@@ -278,7 +278,10 @@ fn lessons(facts: &Facts) -> String {
         || "no check of a passed gate has a figure".to_owned(),
         |(used, _, check)| {
             let share = of_limit(Some(*used));
-            format!("nearest to its limit came \"{}\", at {share} of it", check.name)
+            format!(
+                "nearest to its limit came \"{}\", at {share} of it",
+                check.name
+            )
         },
     );
     format!(
