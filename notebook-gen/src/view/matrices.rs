@@ -131,10 +131,13 @@ fn alerts(facts: &Facts) -> BTreeMap<&str, &str> {
     watched
 }
 
+/// Where a line of the metrics stands: whether it holds, whether that is shown, and the rank of its kind.
+type Place = (bool, bool, u8);
+
 /// Operational metrics: figure by target, from the last checks of the gates that measure. What is not met or not shown
 /// stands first, then what the users saw, objectives, the comparison of releases, and signals.
 pub(super) fn metrics(facts: &Facts) -> Report {
-    let mut rows: Vec<(String, (bool, bool, u8), Vec<String>)> = Vec::new();
+    let mut rows: Vec<(String, Place, Vec<String>)> = Vec::new();
     let alerts = alerts(facts);
     for gate in &facts.gates {
         let answer = &gate.what;
