@@ -41,7 +41,7 @@ pub(super) async fn changes(context: &Context) -> Result<Vec<Vec<String>>, StepE
         let is_same = |started: &RunStarted| {
             started.application == spec.application && started.environment == spec.environment
         };
-        let mut found = others.filter_map(|other| finished(&runs, other, &is_same));
+        let mut found = others.filter_map(|other| finished(&runs, other, is_same));
         (found.next(), inventory_of(&run))
     });
     let (last, inventory) = looked.await?;
@@ -144,13 +144,12 @@ fn of_files(then: &Told, now: &Told) -> Vec<Vec<String>> {
         });
         Some(components.collect())
     };
-    let of =
-        |told: &Told, names: fn(&Inventory) -> BTreeSet<String>| told.inventory.as_ref().map(names);
+    let of = |told: &Told, names: Names| told.inventory.as_ref().map(names);
     let mut rows = vec![
         compared("plan", "step", steps(then), steps(now)),
         compared("components", "component", components(then), components(now)),
     ];
-    let kinds: [(&str, &str, fn(&Inventory) -> BTreeSet<String>); 3] = [
+    let kinds: [(&str, &str, Names); 3] = [
         ("configuration, by name", "name", configuration),
         ("endpoints", "endpoint", endpoints),
         ("packages of lock files", "package", packages),
@@ -160,6 +159,9 @@ fn of_files(then: &Told, now: &Told) -> Vec<Vec<String>> {
     }
     rows
 }
+
+/// What of an inventory is compared, by name.
+type Names = fn(&Inventory) -> BTreeSet<String>;
 
 /// Values are in no record.
 fn configuration(inventory: &Inventory) -> BTreeSet<String> {
