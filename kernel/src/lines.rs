@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use code_deploy_notebook_gen::format::duration;
 use code_deploy_record::{Direction, Event, EventBody, Outcome, Release, Severity, Vantage, said};
 
 /// Tells of a run's events as they come. Traffic of a service is told of when its shares are other
@@ -109,9 +110,9 @@ pub fn line_of(event: &Event) -> Option<String> {
             failed,
             answered,
         } => {
-            let ms = *duration_us as f64 / 1e3;
+            let took = duration(*duration_us);
             Some(format!(
-                "  rollback rehearsed: traffic led back in {ms:.1} ms while both releases ran; in the seconds \
+                "  rollback rehearsed: traffic led back in {took} while both releases ran; in the seconds \
                  around it {answered} requests were answered, {failed} failed"
             ))
         }

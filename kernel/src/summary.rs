@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use code_deploy_engine::spec::{Service, Spec};
+use code_deploy_notebook_gen::format::duration;
 use code_deploy_record::{
     Column, EventBody, GateEvaluated, Outcome, Report, Role, RunFolder, RunOutcome, RunState,
     Verdict,
@@ -29,10 +30,10 @@ pub async fn show(
     rows.extend(went_back.map(|seconds| row("Going back took", format!("{seconds:.1} s"))));
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
-        let ms = us as f64 / 1e3;
+        let took = duration(us);
         let asked = failed + answered;
         let text = format!(
-            "traffic led back in {ms:.1} ms while both releases ran; {failed} of {asked} requests in the seconds around it failed"
+            "traffic led back in {took} while both releases ran; {failed} of {asked} requests in the seconds around it failed"
         );
         rows.push(row("Rollback rehearsal", text));
     }

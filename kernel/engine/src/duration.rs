@@ -143,9 +143,45 @@ pub(crate) fn milliseconds(us: f64) -> String {
     format!("{ms:.decimals$}")
 }
 
+/// Returns microseconds in words, in the form that notebooks have: `6.55 ms`, `412 ms`, `2 min 05 s`.
+pub(crate) fn lasted(us: u64) -> String {
+    let ms = us as f64 / 1e3;
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..10_000 => format!("{ms:.2} ms"),
+        10_000..100_000 => format!("{ms:.1} ms"),
+        100_000..1_000_000 => format!("{ms:.0} ms"),
+        1_000_000..60_000_000 => format!("{:.1} s", ms / 1e3),
+        60_000_000..3_600_000_000 => {
+            let seconds = (us + 500_000) / 1_000_000;
+            format!("{} min {:02} s", seconds / 60, seconds % 60)
+        }
+        _ => {
+            let minutes = us.saturating_add(30_000_000) / 60_000_000;
+            format!("{} h {:02} min", minutes / 60, minutes % 60)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_time_are_in_the_unit_that_people_read() {
+        let told = [
+            (950, "950 µs"),
+            (6_547, "6.55 ms"),
+            (22_940, "22.9 ms"),
+            (412_300, "412 ms"),
+            (1_240_000, "1.2 s"),
+            (125_000_000, "2 min 05 s"),
+            (3_900_000_000, "1 h 05 min"),
+        ];
+        for (us, words) in told {
+            assert_eq!(lasted(us), words);
+        }
+    }
 
     #[test]
     fn short_times_are_told_apart() {

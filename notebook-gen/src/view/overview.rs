@@ -122,7 +122,7 @@ pub(crate) fn fact_lines(facts: &Facts) -> Vec<[String; 3]> {
         ("Release", releases(started), begin.clone()),
         ("Where", place, begin.clone()),
         ("Outcome", outcome(facts), end),
-        ("Live", live(facts), last_shifts(facts)),
+        ("Live", live_at_end(facts), last_shifts(facts)),
         (
             "Outside client",
             client(facts),
@@ -253,6 +253,15 @@ pub(super) fn live(facts: &Facts) -> String {
     match texts.is_empty() {
         true => "this run moved no traffic".to_owned(),
         false => texts.join("; "),
+    }
+}
+
+/// Returns what is live, for a table that is read long after: of a run that has ended, the record tells no more.
+fn live_at_end(facts: &Facts) -> String {
+    let live = live(facts);
+    match facts.finished.is_some() && !facts.state.traffic.is_empty() {
+        true => format!("{live}, as of the end of the record"),
+        false => live,
     }
 }
 

@@ -424,6 +424,10 @@ fn every_notebook_says_which_release_is_live_since_when() {
             text.contains("| Live | 1.1.0 has all traffic of "),
             "{name}"
         );
+        assert!(
+            text.contains(" UTC, as of the end of the record |"),
+            "{name}"
+        );
     }
     let (_project, pages) = pages_of(Story::RolledBack);
     let text = text_of(page(&pages, "Post_Deployment_Report"));

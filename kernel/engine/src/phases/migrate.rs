@@ -22,12 +22,11 @@ mod validation;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::database::Database;
 use crate::plan::Inputs;
 use crate::step::StepError;
 use crate::{Context, Step};
 
-pub(crate) use database::path_of;
+pub(crate) use database::{Database, path_of};
 pub(crate) use sqlite::Sqlite;
 
 /// The name of the step that takes the backups.

@@ -352,7 +352,7 @@ impl std::fmt::Display for Unshown {
         };
         write!(f, "not shown by {} {noun}; ", self.requests)?;
         match self.enough {
-            Some(enough) => write!(f, "{enough} with no further miss would do"),
+            Some(enough) => write!(f, "{enough} without a further miss would do"),
             None => f.write_str("no number of them would do, because no miss is allowed"),
         }
     }

@@ -34,7 +34,7 @@ fn a_sample_that_is_too_small_is_neither_met_nor_missed() {
     assert_eq!(check(false, None).standing(), "not met");
     assert_eq!(
         check(true, few(500, Some(2_995))).standing(),
-        "not shown by 500 requests; 2995 with no further miss would do"
+        "not shown by 500 requests; 2995 without a further miss would do"
     );
     assert_eq!(
         check(true, few(1, None)).standing(),

@@ -166,7 +166,7 @@ fn an_objective_that_few_requests_do_not_show_is_neither_met_nor_missed() {
     );
     let text = told(vec![met.clone(), few]);
     let pages = line(&text, "pages are available");
-    let words = "not shown by 500 requests; 2995 with no further miss would do";
+    let words = "not shown by 500 requests; 2995 without a further miss would do";
     assert!(pages.contains(words), "{text}");
     assert!(
         line(&text, "orders are available").contains(" met "),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::kit::Place;
 
@@ -248,4 +249,37 @@ fn a_record_is_held_against_a_checkpoint_that_was_kept_of_it() {
     );
     let words = ["kept is a checkpoint of code-deploy/other-"];
     place.run(&held).refused(2, "CD0001", &words);
+}
+
+#[test]
+fn evidence_and_samples_are_checked_with_tools_of_other_people() {
+    let place = Place::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let record = place.path().join("record");
+    copy(&sources.join("notebooks/record"), &record);
+    let guide = fs::read_to_string(sources.join("templates/VERIFY.md")).unwrap();
+    let mut recipes = guide.split("```sh\n").skip(1);
+    let recipe = recipes.find(|rest| rest.starts_with("for file in record/evidence/*"));
+    let recipe = recipe.and_then(|rest| rest.split("```").next()).unwrap();
+    let told = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", recipe]).current_dir(place.path());
+        let done = shell.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    assert_eq!(told(), "");
+    let samples = record.join("samples/client-1.jsonl");
+    let whole = fs::read(&samples).unwrap();
+    fs::write(&samples, &whole[1..]).unwrap();
+    let other = "record/samples/client-1.jsonl: the journal has another digest\n";
+    assert_eq!(told(), other);
+    fs::remove_file(&samples).unwrap();
+    assert_eq!(told(), other);
+    fs::write(&samples, whole).unwrap();
+    let name = "0".repeat(64);
+    fs::write(record.join("evidence").join(&name), "added later").unwrap();
+    let both = told();
+    assert!(both.contains(&format!("{name}: its name is not its digest")));
+    assert!(both.contains(&format!("{name}: the journal does not name it")));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use code_deploy_record::{RunOutcome, RunStarted, RunState, Steering, said};
 
+use crate::duration::lasted;
 use crate::phases::fill;
 use crate::phases::look::{counted, instances};
 use crate::phases::observe::{Alert, Threshold, alerts_with_rules};
@@ -59,9 +60,9 @@ fn rehearsal(state: &RunState) -> String {
     state.rehearsed.map_or_else(
         || "It was not rehearsed in this run.".to_owned(),
         |(us, failed, answered)| {
-            let ms = us as f64 / 1_000.0;
+            let took = lasted(us);
             format!(
-                "In the rehearsal of this run traffic was led back in {ms:.1} ms; {failed} of {} requests in the \
+                "In the rehearsal of this run traffic was led back in {took}; {failed} of {} requests in the \
                  seconds around it failed.",
                 failed + answered
             )

@@ -109,11 +109,15 @@ impl People {
                 .collect(),
             Part::KnownIssues => {
                 let row = |one: &crate::spec::KnownIssue| {
+                    let tracked = match one.reference.is_empty() {
+                        true => "nowhere named".to_owned(),
+                        false => one.reference.clone(),
+                    };
                     vec![
                         one.title.clone(),
                         one.impact.clone(),
                         one.workaround.clone(),
-                        one.reference.clone(),
+                        tracked,
                     ]
                 };
                 file.known_issues.iter().map(row).collect()

@@ -13,6 +13,7 @@ use super::effects::Effects;
 use super::execution::unguarded;
 use super::sqlite::{Sqlite, Tables, quoted};
 use crate::Step;
+use crate::phases::look::counted;
 use crate::section::{Outline, Section, Seen, Work, step as section_step};
 use crate::step::StepError;
 
@@ -102,11 +103,7 @@ impl Work for Validation {
             }
             live.close().await?;
         }
-        let text = format!(
-            "{agree} tables agree with the backup by checksum; {written} that live services write to \
-             agreed under the lock of each migration"
-        );
-        Ok(Seen::new(true, text))
+        Ok(Seen::new(true, agreed(agree, written)))
     }
 
     async fn outside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -140,6 +137,19 @@ fn backup_of(section: &Section<'_>, database: &Database<'_>) -> Option<(Backup, 
 /// what differs from the backup was written by somebody else.
 fn is_guarded(section: &Section<'_>, database: &Database<'_>) -> bool {
     !unguarded(section).contains(database.name)
+}
+
+/// Says how many tables are as they were backed up, and how many others live services went on writing to.
+fn agreed(agree: usize, written: usize) -> String {
+    let same = format!("as in the backup, by checksum: {}", counted(agree, "table"));
+    if written == 0 {
+        return same;
+    }
+    format!(
+        "{same}; written to meanwhile by live services: {}, whose data each migration compared under its lock and found \
+         the same",
+        counted(written, "table")
+    )
 }
 
 /// Returns the tables that no migration destroys on purpose.
@@ -426,4 +436,19 @@ async fn settle(
             &evidence,
         )
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agreed;
+
+    #[test]
+    fn tables_that_services_went_on_writing_to_are_named_only_where_there_are_some() {
+        assert_eq!(agreed(2, 0), "as in the backup, by checksum: 2 tables");
+        assert_eq!(
+            agreed(1, 2),
+            "as in the backup, by checksum: 1 table; written to meanwhile by live services: 2 tables, whose data each \
+             migration compared under its lock and found the same"
+        );
+    }
 }

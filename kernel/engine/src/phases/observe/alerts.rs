@@ -98,7 +98,7 @@ pub(crate) fn alerts(spec: &Spec) -> Vec<Alert> {
             // Enough digits for any availability, and none that only the arithmetic gave.
             let share = (FAST_BURN * (100.0 - availability) * 1e7).round() / 1e9;
             let meaning = format!(
-                "the objective `{}` is missed soon: more than {:.2} % of all requests fail, those of probes and metrics \
+                "the objective `{}` will soon be missed: more than {:.2} % of all requests fail, those of probes and metrics \
                  among them, {FAST_BURN} times what {availability} % allows",
                 objective.name,
                 share * 100.0

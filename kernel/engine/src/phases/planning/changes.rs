@@ -1,15 +1,17 @@
-//! What changed since the last finished run, in words: releases, steps, components, names of configuration, packages.
+//! What changed since the last finished run, in words: releases, steps, components, names of configuration, packages,
+//! migrations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use code_deploy_record::{
-    EventBody, Release, RunFolder, RunId, RunOutcome, RunStarted, RunState, RunsFolder,
+    Direction, EventBody, Release, RunFolder, RunId, RunOutcome, RunStarted, RunState, RunsFolder,
 };
 
 use crate::Context;
 use crate::inventory::Inventory;
 use crate::phases::look::{counted, list};
+use crate::phases::migrate::Database;
 use crate::section::blocking;
 use crate::step::StepError;
 
@@ -24,6 +26,9 @@ struct Told {
     state: Arc<RunState>,
     inventory: Option<Inventory>,
 }
+
+/// The migrations that a run carried out and did not take back, by database.
+type Migrated = BTreeMap<String, BTreeSet<i64>>;
 
 /// Returns the rows of a table: what, then, now.
 pub(super) async fn changes(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
@@ -49,11 +54,12 @@ pub(super) async fn changes(context: &Context) -> Result<Vec<Vec<String>>, StepE
         state: own,
         inventory,
     };
-    let Some((name, then)) = last else {
+    let Some((name, then, migrated)) = last else {
         return Ok(vec![none_before(&now.state)]);
     };
     let mut rows = of_run(context, &name, &then.state);
     rows.extend(of_files(&then, &now));
+    rows.extend(of_databases(context, &migrated).await);
     Ok(rows)
 }
 
@@ -62,7 +68,7 @@ fn finished(
     runs: &RunsFolder,
     name: RunId,
     is_same: impl Fn(&RunStarted) -> bool,
-) -> Option<(RunId, Told)> {
+) -> Option<(RunId, Told, Migrated)> {
     let folder = runs.run(&name).ok()?;
     let state = folder.state().ok()?;
     let same = is_same(state.started.as_ref()?);
@@ -70,8 +76,9 @@ fn finished(
         return None;
     }
     let inventory = inventory_of(&folder);
+    let migrated = migrated_in(&folder);
     let state = Arc::new(state);
-    Some((name, Told { state, inventory }))
+    Some((name, Told { state, inventory }, migrated))
 }
 
 /// Returns the inventory that a run has taken; nothing where it has none that can be read.
@@ -83,6 +90,28 @@ fn inventory_of(run: &RunFolder) -> Option<Inventory> {
     })?;
     let content = run.evidence().read(&taken).ok()?;
     serde_json::from_slice(&content).ok()
+}
+
+/// Returns the migrations that a run left in its databases.
+fn migrated_in(run: &RunFolder) -> Migrated {
+    let mut left = Migrated::new();
+    for event in run.events().into_iter().flatten().map_while(Result::ok) {
+        let EventBody::Migrated {
+            database,
+            version,
+            direction,
+            ..
+        } = event.body
+        else {
+            continue;
+        };
+        let own = left.entry(database).or_default();
+        match direction {
+            Direction::Apply => own.insert(version),
+            Direction::Undo => own.remove(&version),
+        };
+    }
+    left
 }
 
 fn row(what: &str, then: impl Into<String>, now: impl Into<String>) -> Vec<String> {
@@ -151,17 +180,57 @@ fn of_files(then: &Told, now: &Told) -> Vec<Vec<String>> {
     ];
     let kinds: [(&str, &str, Names); 3] = [
         ("configuration, by name", "name", configuration),
-        ("endpoints", "endpoint", endpoints),
+        ("endpoints that files declare", "endpoint", endpoints),
         ("packages of lock files", "package", packages),
     ];
     for (what, noun, names) in kinds {
-        rows.push(compared(what, noun, of(then, names), of(now, names)));
+        let (then, now) = (of(then, names), of(now, names));
+        if is_told(then.as_ref()) || is_told(now.as_ref()) {
+            rows.push(compared(what, noun, then, now));
+        }
     }
     rows
 }
 
 /// What of an inventory is compared, by name.
 type Names = fn(&Inventory) -> BTreeSet<String>;
+
+/// Where files name none, the run may still find some: a count of 0 would say that there are none.
+fn is_told(names: Option<&BTreeSet<String>>) -> bool {
+    names.is_some_and(|names| !names.is_empty())
+}
+
+/// Returns a row for each database that is migrated: what the last run left, and what the release now wants. What the
+/// database itself holds is looked at before it is migrated, which is later.
+async fn of_databases(context: &Context, migrated: &Migrated) -> Vec<Vec<String>> {
+    // Migrations that cannot be read are told by the steps that need them.
+    let databases = Database::all(context).await.unwrap_or_default();
+    let rows = databases.iter().filter(|one| one.wanted > 0).map(|one| {
+        let what = format!("migrations of database {}", one.name);
+        let left = migrated.get(one.name).and_then(BTreeSet::last).copied();
+        let after = left.map_or_else(Vec::new, |left| {
+            let pending = one.pending(left).into_iter();
+            let names = pending.map(|new| format!("{} {}", new.version, new.description));
+            names.collect()
+        });
+        let (then, now) = schemas(left, one.wanted, &after);
+        row(&what, then, now)
+    });
+    rows.collect()
+}
+
+/// Says to which version a run has migrated, and which one is wanted with the migrations after that.
+fn schemas(left: Option<i64>, wanted: i64, after: &[String]) -> (String, String) {
+    let then = left.map_or_else(
+        || "that run left no migration of its own".to_owned(),
+        |left| format!("migrated to version {left} by that run"),
+    );
+    let now = format!("version {wanted} is wanted");
+    match after.is_empty() {
+        true => (then, now),
+        false => (then, format!("{now}; new: {}", list(after.iter()))),
+    }
+}
 
 /// Values are in no record.
 fn configuration(inventory: &Inventory) -> BTreeSet<String> {
@@ -252,6 +321,22 @@ mod tests {
         assert_eq!(same, ["plan", "1 step", "1 step"]);
         let unknown = compared("plan", "step", None, names(&["a", "b"]));
         assert_eq!(unknown, ["plan", UNKNOWN, "2 steps"]);
+    }
+
+    #[test]
+    fn names_that_no_file_tells_are_not_counted_as_none() {
+        assert!(!is_told(names(&[]).as_ref()) && !is_told(None));
+        assert!(is_told(names(&["GET /orders of orders"]).as_ref()));
+    }
+
+    #[test]
+    fn of_a_database_it_is_said_what_is_new_only_where_the_last_run_migrated_it() {
+        let (then, now) = schemas(Some(1), 2, &["2 gift notes".to_owned()]);
+        assert_eq!(then, "migrated to version 1 by that run");
+        assert_eq!(now, "version 2 is wanted; new: 2 gift notes");
+        let (then, now) = schemas(None, 2, &[]);
+        assert_eq!(then, "that run left no migration of its own");
+        assert_eq!(now, "version 2 is wanted");
     }
 
     #[test]

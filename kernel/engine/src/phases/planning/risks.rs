@@ -29,6 +29,12 @@ pub(super) fn step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
     section_step(&outline, Risks(inputs.clone()))
 }
 
+/// When the comparison was made and what it knows: pages that are made later may have other records beside them.
+const COMPARED: &str = "What changed was compared while the run planned, with the last finished run whose record lay in \
+                        this project then. Where these pages are made later or elsewhere, that record need not lie beside \
+                        them. Of endpoints and packages only what files declare is known at this point; where the \
+                        files of neither run declare any, there is no row.";
+
 struct Risks(Inputs);
 
 /// A risk, how serious it is, and what is done about it.
@@ -49,6 +55,7 @@ impl Work for Risks {
         let changes = changes(context).await?;
         let report = foresight::tell(Report::new(), &self.foreseen(context).await?)
             .with_table("Risks", columns, rows.collect())
+            .with_text(COMPARED)
             .with_table(
                 "What changed since the last finished run",
                 ["What", "Then", "Now"].map(Column::text).to_vec(),

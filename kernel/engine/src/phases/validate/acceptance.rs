@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Catalog, Column, Gate, ItemId, Report, RunState, SCANS, Verdict};
+use code_deploy_record::{
+    Catalog, Column, EventBody, Gate, ItemId, Report, RunState, SCANS, Severity, Verdict,
+};
 use serde_json::{Value, json};
 
 use super::VERB;
+use crate::Context;
+use crate::duration::lasted;
 use crate::http::HttpClient;
 use crate::load::ClientTotals;
 use crate::phases::look::{REQUEST_LIMIT, instances};
-use crate::section::{Outline, Section, Seen, Work};
+use crate::section::{Outline, Section, Seen, Work, blocking};
 use crate::step::StepError;
 
 pub(super) const OUTLINE: Outline = Outline {
@@ -105,6 +109,43 @@ impl Verdicts {
     }
 }
 
+/// Returns how serious each finding is that the record holds up to now, those of the phases before among them.
+async fn found(context: &Context) -> Result<Vec<Severity>, StepError> {
+    let run = context.run.clone();
+    let read = blocking("reading the findings", move || {
+        let mut found = Vec::new();
+        for event in run.events()? {
+            if let EventBody::FindingRaised(finding) = event?.body {
+                found.push(finding.severity);
+            }
+        }
+        Ok::<_, code_deploy_record::Error>(found)
+    });
+    Ok(read.await??)
+}
+
+/// Joins what was shown of the scans with the findings; one of medium severity or above breaks the criterion.
+fn with_findings(
+    (shown, holds): (String, Option<bool>),
+    found: &[Severity],
+) -> (String, Option<bool>) {
+    let severities = [
+        ("critical", Severity::Critical),
+        ("high", Severity::High),
+        ("medium", Severity::Medium),
+    ];
+    let texts = severities.map(|(word, severity)| {
+        let number = found.iter().filter(|own| **own == severity).count();
+        format!("{number} {word}")
+    });
+    let serious = found.iter().any(|own| *own >= Severity::Medium);
+    let holds = if serious { Some(false) } else { holds };
+    (
+        format!("{shown}; findings up to now: {}", texts.join(", ")),
+        holds,
+    )
+}
+
 /// Returns requests, failures and longest gap of the outside client: as journaled, or as its
 /// status file has it while it still sends.
 fn client(section: &Section<'_>, state: &RunState) -> Option<(u64, u64, u64)> {
@@ -157,8 +198,8 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     let (shown, holds) = match client(section, &state) {
         Some((sent, failed, gap)) => (
             format!(
-                "{sent} requests from outside, {failed} failed, longest gap {:.1} ms",
-                gap as f64 / 1000.0
+                "{sent} requests from outside, {failed} failed, longest gap {}",
+                lasted(gap)
             ),
             Some(failed == 0 && sent > 0),
         ),
@@ -182,7 +223,8 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     let (shown, holds) = Verdicts::of(&state, &performance).with(gate(&state, Gate::Baseline));
     criteria.push(("objectives met or exceeded", shown, holds));
     let scans = about(SCANS.0, SCANS.1)?;
-    let (shown, holds) = Verdicts::of(&state, &scans).with(gate(&state, Gate::Security));
+    let scans = Verdicts::of(&state, &scans).with(gate(&state, Gate::Security));
+    let (shown, holds) = with_findings(scans, &found(context).await?);
     criteria.push(("all scans clean", shown, holds));
     let covered = about(&["8.1", "8.2", "8.3"], &[])?;
     let (shown, holds) = Verdicts::of(&state, &covered).with(gate(&state, Gate::Monitoring));
@@ -191,10 +233,10 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     criteria.push(("runbooks complete", shown, None));
     let (shown, holds) = match (state.rehearsed, &context.from) {
         (Some((us, failed, answered)), _) => {
-            let ms = us as f64 / 1_000.0;
+            let took = lasted(us);
             (
                 format!(
-                    "rehearsed: traffic led back in {ms:.1} ms while both releases ran, {failed} of {} requests in \
+                    "rehearsed: traffic led back in {took} while both releases ran, {failed} of {} requests in \
                      the seconds around it failed",
                     failed + answered
                 ),
@@ -270,5 +312,24 @@ impl Work for Acceptance {
             ready == asked,
             format!("{ready} of {asked} services are ready at their address"),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_of_any_phase_before_breaks_the_criterion_of_scans() {
+        let open = || ("1 of 2 items met".to_owned(), None);
+        let (shown, holds) = with_findings(open(), &[Severity::Info, Severity::Medium]);
+        assert_eq!(
+            shown,
+            "1 of 2 items met; findings up to now: 0 critical, 0 high, 1 medium"
+        );
+        assert_eq!(holds, Some(false));
+        assert_eq!(with_findings(open(), &[Severity::Low]).1, None);
+        let all = ("2 of 2 items met".to_owned(), Some(true));
+        assert_eq!(with_findings(all, &[]).1, Some(true));
     }
 }

@@ -405,7 +405,7 @@ mod tests {
         assert!(check.passed);
         assert_eq!(
             check.standing(),
-            "not shown by 500 requests; 2995 with no further miss would do"
+            "not shown by 500 requests; 2995 without a further miss would do"
         );
         assert_eq!(
             check.measured,
@@ -459,7 +459,7 @@ mod tests {
         };
         assert_eq!(
             standing(200),
-            "not shown by 200 requests; 299 with no further miss would do"
+            "not shown by 200 requests; 299 without a further miss would do"
         );
         assert_eq!(standing(299), "met");
     }
@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(
             reason,
             "2 of 2 hold by what was measured, which is too little to show: shop is available (availability): 100.000 % \
-             of 500 (with 95 % confidence at least 99.402 %) (at least 99.9 %), not shown by 500 requests; 2995 with no \
+             of 500 (with 95 % confidence at least 99.402 %) (at least 99.9 %), not shown by 500 requests; 2995 without a \
              further miss would do"
         );
         assert_eq!(judged(&[met, not_measured()]).0, "open");

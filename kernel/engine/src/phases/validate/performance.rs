@@ -455,7 +455,7 @@ async fn settle_baseline(
     let unshown = objectives.iter().filter(|check| check.unshown.is_some());
     let unshown = match unshown.count() {
         0 => String::new(),
-        number => format!(", {number} of them not shown by so few requests"),
+        number => format!(", {number} of them not shown (too few requests)"),
     };
     let objectives = format!("{held} of {} objectives hold{unshown}", objectives.len());
     let Some(from) = &section.context.from else {
