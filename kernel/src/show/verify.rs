@@ -3,6 +3,7 @@
 mod alone;
 mod foreign;
 mod kept;
+mod keys;
 mod notebooks;
 mod over;
 mod paths;
@@ -76,6 +77,8 @@ struct Checked {
     vouched: Vec<String>,
     /// Whether notebooks were held against nothing but what was signed over them.
     by_signature: bool,
+    /// The given keys by which something of what was checked is signed.
+    signed_by: Vec<PublicKey>,
 }
 
 /// Checks records, notebooks and folders of both, given by path or, for a run, by name; the last run
@@ -111,7 +114,7 @@ fn check_all(
     arguments: &VerifyArgs,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let trust = trust(arguments)?;
+    let trust = keys::read(arguments)?;
     let kept = kept::read(arguments)?;
     let subjects = paths::read(project, arguments)?;
     kept::refuse_others(&kept, project, &subjects)?;
@@ -123,22 +126,9 @@ fn check_all(
         check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
     kept::hold_all(&kept, &trust, face, &mut checked)?;
+    let unused = keys::unused(&trust, &kept, &checked.signed_by);
+    checked.rows.extend(unused);
     judge(checked, face)
-}
-
-/// Reads the public keys that are given.
-fn trust(arguments: &VerifyArgs) -> Result<Trust, Failure> {
-    let mut keys = Vec::new();
-    for path in &arguments.key {
-        let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
-        })?;
-        let key = PublicKey::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))?;
-        keys.push(key);
-    }
-    Ok(Trust { keys })
 }
 
 fn check_notebooks(
@@ -153,6 +143,9 @@ fn check_notebooks(
         let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
+        checked
+            .signed_by
+            .extend(keys::of_notebooks(notebooks, trust)?);
         checked.vouched.extend(alone::asserted(notebooks, trust)?);
         return Ok(());
     };
@@ -164,7 +157,12 @@ fn check_notebooks(
         .map(|known| why_alone(known, &record, notebooks))
     {
         Some(why) => match why? {
-            Some(why) => alone::alone(notebooks, Some(&record), why, trust, face)?,
+            Some(why) => {
+                let rows = alone::alone(notebooks, Some(&record), why, trust, face)?;
+                let keys = keys::of_notebooks(notebooks, trust)?;
+                checked.signed_by.extend(keys);
+                rows
+            }
             None => {
                 let given = Given::by(project, &record, notebooks)?;
                 unsigned::compare_left(&given, notebooks, face)?
@@ -218,6 +216,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         records,
         vouched,
         by_signature,
+        ..
     } = checked;
     let unsealed = records.iter().filter(|record| record.is_endless).count();
     let records = records.len();

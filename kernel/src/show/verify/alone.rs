@@ -174,7 +174,14 @@ fn as_listed(
         }
         Ok(key) if trust.knows(&key) => format!("what {} signed", key.name()),
         Ok(key) => {
-            let what = format!("signed by {}, which is none of the given keys", key.name());
+            let what = match trust.keys.iter().any(|given| signed.is_signed_by(given)) {
+                true => format!(
+                    "signed by {}, which is not given: a P-256 key that signed the statement is, and did not sign this \
+                     list; give the Ed25519 key of its owner, too, as you have it from them",
+                    key.name()
+                ),
+                false => format!("signed by {}, which is none of the given keys", key.name()),
+            };
             let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
             rows.push(notebooks.row(Kind::Signature, &place, None, what));
             return Ok(rows);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use code_deploy_record::{
-    Against, Checkpoint, Digest, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
+    Against, Checkpoint, Digest, PublicKey, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
 };
 
 use super::paths::Subjects;
@@ -17,6 +17,13 @@ use crate::project::Project;
 pub(super) struct Kept {
     path: PathBuf,
     checkpoint: Checkpoint,
+}
+
+impl Kept {
+    /// Returns whether it is signed by a key.
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        self.checkpoint.is_signed_by(key)
+    }
 }
 
 /// Reads the checkpoints that are given.

@@ -7,7 +7,7 @@ use code_deploy_record::{
 
 use super::foreign::{capped, listed};
 use super::over::{Over, over};
-use super::{Checked, Kind, Record, Row};
+use super::{Checked, Kind, Record, Row, keys};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -51,6 +51,10 @@ pub(super) fn check(
         let place = format!("{}/{file}", SealFolder::NAME);
         checked.rows.push(row(kind, place, what));
     }
+    let sealing = report.seal.signed_by.iter().cloned();
+    let approvers = report.approved.iter().filter_map(|one| one.key.clone());
+    checked.signed_by.extend(sealing.chain(approvers));
+    checked.signed_by.extend(keys::of_statement(record, trust)?);
     checked.records.push(Record {
         path: record.path().to_owned(),
         is_whole: report.is_whole(),

@@ -1,6 +1,6 @@
 //! What somebody who forges a finished record does beside changing a byte of it.
 
-use code_deploy_record::{Checkpoint, RunId};
+use code_deploy_record::{Checkpoint, Digest, RunId};
 
 use super::told::{told, told_of, unfinished};
 use super::*;
@@ -394,4 +394,75 @@ fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked(
     assert_eq!(code, 0, "{said}");
     let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
     assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn a_record_whose_forger_names_the_genuine_p256_key_beside_his_own_is_not_trusted() {
+    let (honest, forged) = (Stage::new(1), Stage::new(9));
+    let (first, p256) = (honest.public(), honest.key.public().p256());
+    let seal = forged.record.seal();
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    let half = |stage: &Stage| {
+        let written = serde_json::to_value(stage.key.public()).unwrap();
+        written["p256"].as_str().unwrap().to_owned()
+    };
+    let (own, genuine) = (half(&forged), half(&honest));
+    let text = std::fs::read_to_string(forged.record.journal_path()).unwrap();
+    let (mut head, mut journal) = (Digest::ZERO, String::new());
+    for line in text.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line = line
+            .replace(event["prev"].as_str().unwrap(), &head.to_string())
+            .replace(&own, &genuine);
+        head = Digest::of(line.as_bytes());
+        journal += &format!("{line}\n");
+    }
+    std::fs::write(forged.record.journal_path(), journal).unwrap();
+    let mut events = forged.record.events().unwrap();
+    while events.next_event().unwrap().is_some() {
+        let tree = events.tree();
+        let path = seal.path().join(format!("{:012}.checkpoint", tree.size));
+        if path.is_file() {
+            let origin = code_deploy_record::origin(&forged.record.started().unwrap());
+            let anew = Checkpoint::sign(&origin, tree, &forged.key);
+            std::fs::write(path, anew.to_string()).unwrap();
+        }
+    }
+    let paths = [forged.record.path().to_owned()];
+    for keys in [vec![p256.clone()], vec![first, p256]] {
+        assert_eq!(exit(forged.verify(&keys, &paths)), 11);
+    }
+}
+
+#[test]
+fn each_key_that_is_given_has_to_have_signed_something() {
+    let stage = Stage::new(1);
+    let (own, p256) = (stage.public(), stage.key.public().p256());
+    let another = SealKey::from_seed(&[9; 32]).unwrap().public().ed25519();
+    let (record, pages) = ([stage.record.path().to_owned()], [stage.pages()]);
+    for paths in [&record, &pages] {
+        assert_eq!(exit(stage.verify(std::slice::from_ref(&own), paths)), 0);
+        assert_eq!(exit(stage.verify(&[own.clone(), p256.clone()], paths)), 0);
+        assert_eq!(exit(stage.verify(std::slice::from_ref(&p256), paths)), 11);
+        let more = [own.clone(), another.clone()];
+        assert_eq!(exit(stage.verify(&more, paths)), 11);
+    }
+    // The record alone is enough for both.
+    std::fs::remove_dir_all(stage.pages()).unwrap();
+    let both = [own, p256];
+    assert_eq!(exit(stage.verify(&both, &record)), 0);
+    let file = stage.folder.path().join("key.pem");
+    std::fs::write(&file, another.to_pem()).unwrap();
+    let arguments = VerifyArgs {
+        paths: record.to_vec(),
+        key: vec![stage.folder.path().join("0.pem"), file],
+        ..VerifyArgs::default()
+    };
+    let (code, said) = told_of(None, &arguments);
+    assert!(
+        code == 11 && said.contains("no signature that was checked is of this key"),
+        "{said}"
+    );
 }
