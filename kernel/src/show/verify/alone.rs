@@ -9,7 +9,7 @@ use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStateme
 use serde_json::Value;
 
 use super::foreign::{capped, foreign};
-use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs};
+use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs, repeated};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -275,6 +275,10 @@ fn one_alone(
             "changed: it is no notebook any more".to_owned(),
         );
     };
+    let repeated = repeated(notebooks, path, content);
+    if !repeated.is_empty() {
+        return repeated;
+    }
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let Some(check) = notebook_gen::check_outputs(&name, &notebook) else {
         let why = why.of_one();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, place_of};
+use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, RepeatedKey, place_of};
 use code_deploy_record::{Digest, RunFolder, SealFolder};
 use serde_json::Value;
 
@@ -174,7 +174,8 @@ pub(super) fn compare(
         match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
-                let unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
+                let mut unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
+                add_repeated(notebooks, path, &found, &mut unlike);
                 let apart = unlike.iter().find(|row| row.kind == Kind::NotComparable);
                 let digest = Digest::of(&found).to_string();
                 if let Some(row) = apart {
@@ -315,6 +316,37 @@ fn unlike(
         Ok(expected) => cell_by_cell(notebooks, path, &found, &expected),
         Err(_) => changed(),
     }
+}
+
+/// Adds that keys of a notebook stand there more than once. That is no work of a program that saved it.
+fn add_repeated(notebooks: &Notebooks, path: &Path, found: &[u8], rows: &mut Vec<Row>) {
+    let repeated = repeated(notebooks, path, found);
+    if repeated.is_empty() {
+        return;
+    }
+    let place = path.display().to_string();
+    rows.retain(|row| row.kind != Kind::Added || row.place != place);
+    rows.extend(repeated);
+}
+
+/// Says which keys of a notebook stand there more than once. Which of the values a reader sees, no comparison tells.
+pub(super) fn repeated(notebooks: &Notebooks, path: &Path, content: &[u8]) -> Vec<Row> {
+    if !paths::is_notebook(path) {
+        return Vec::new();
+    }
+    let keys = notebook_gen::repeated_keys(content).into_iter();
+    let rows = keys.map(|RepeatedKey { key, cell }| {
+        let within = match cell {
+            Some(number) => format!("cell {number}"),
+            None => "the notebook".to_owned(),
+        };
+        let what = format!(
+            "changed: the key {key:?} stands more than once in an object of {within}: what a reader sees there may be \
+             another text than the one that was compared"
+        );
+        notebooks.row(Kind::Different, path, None, what)
+    });
+    rows.collect()
 }
 
 fn cell_by_cell(notebooks: &Notebooks, path: &Path, found: &Value, expected: &Value) -> Vec<Row> {

@@ -466,3 +466,27 @@ fn each_key_that_is_given_has_to_have_signed_something() {
         "{said}"
     );
 }
+
+#[test]
+fn a_key_that_stands_twice_in_a_notebook_hides_no_text() {
+    let stage = Stage::new(1);
+    let path = stage.pages().join(PAGE);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let forged = [
+        whole.replacen("\"source\":", "\"source\": \"all is well\", \"source\":", 1),
+        whole.replacen("\"cells\":", "\"cells\": [], \"cells\":", 1),
+    ];
+    for (text, key) in forged.iter().zip(["source", "cells"]) {
+        assert_ne!(*text, whole);
+        std::fs::write(&path, text).unwrap();
+        let (code, said) = told(&stage.both());
+        let words = format!("the key \"{key}\" stands more than once");
+        assert!(code == 10 && said.contains(&words), "{said}");
+        assert!(!said.contains("another program saved it"), "{said}");
+        // Alone, without anything that was signed over its text.
+        let moved = stage.folder.path().join(PAGE);
+        std::fs::copy(&path, &moved).unwrap();
+        let (code, said) = told(&[moved]);
+        assert!(code == 10 && said.contains(&words), "{said}");
+    }
+}
