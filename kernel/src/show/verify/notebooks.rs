@@ -20,6 +20,9 @@ pub(super) const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed"
 /// What is said of a file that is not there.
 const GONE: &str = "not here";
 
+/// What is said of a guide to verifying that is not the one that was written.
+const NO_GUIDE: &str = "do not run commands from it";
+
 const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
 
 /// Notebooks in a folder.
@@ -135,9 +138,10 @@ impl Given {
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
         let is_here = notebooks.seal().exists();
-        if let Some((keys, signed)) = &signed {
-            let beside = publish::beside(keys, signed).into_iter();
-            files.extend(beside.filter(|(path, _)| is_here || is_guide_of(notebooks, path)));
+        if let Some((keys, signed)) = signed.as_ref().filter(|_| is_here) {
+            files.extend(publish::beside(keys, signed));
+        } else if has_guide(notebooks) {
+            files.extend(publish::key_of(record)?.map(|keys| publish::guide(&keys)));
         }
         let signed = signed.filter(|_| is_here);
         Ok(Self {
@@ -152,11 +156,10 @@ impl Given {
     }
 }
 
-/// Returns whether that is the guide to verifying which a run has left beside its notebooks: it says what to run, and
-/// is looked at also where what was signed is gone.
-fn is_guide_of(notebooks: &Notebooks, path: &Path) -> bool {
-    let is_guide = path == Path::new(publish::VERIFY_FILE);
-    is_guide && notebooks.folder.join(path).exists() && notebooks.own_record().is_some()
+/// Returns whether a guide to verifying stands beside notebooks: it says what to run, and is looked at also where what
+/// was signed is gone.
+fn has_guide(notebooks: &Notebooks) -> bool {
+    std::fs::symlink_metadata(notebooks.folder.join(publish::VERIFY_FILE)).is_ok()
 }
 
 /// Holds notebooks and charts against those that the record gives.
@@ -223,7 +226,8 @@ fn foreign_to(given: &Given, notebooks: &Notebooks, face: &dyn Face) -> Result<V
     let given_paths = given.files.iter().map(|(path, _)| path);
     let known = given_paths.chain(&beside).map(PathBuf::as_path);
     let known: BTreeSet<&Path> = known.collect();
-    let is_signed = given.is_signed || given.is_own;
+    let is_gone = seal_not_here(notebooks, given).is_some();
+    let is_signed = given.is_signed || given.is_own || is_gone;
     foreign(notebooks, Some(&given.record), &known, is_signed, face)
 }
 
@@ -287,11 +291,17 @@ fn unlike(
         )
     };
     let Some(origin) = Origin::of(expected) else {
+        let is_guide = path == Path::new(publish::VERIFY_FILE);
         return match beside {
-            Some(why)
-                if path.starts_with(notebook_gen::CHARTS)
-                    || path == Path::new(publish::VERIFY_FILE) =>
-            {
+            Some(why) if is_guide => row(
+                Kind::NotComparable,
+                format!("beside notebooks {why}: {NO_GUIDE}"),
+            ),
+            None if is_guide => {
+                let what = format!("changed: not the text that this program writes: {NO_GUIDE}");
+                row(Kind::Different, what)
+            }
+            Some(why) if path.starts_with(notebook_gen::CHARTS) => {
                 row(Kind::NotComparable, format!("beside notebooks {why}"))
             }
             _ => changed(),
@@ -449,24 +459,30 @@ fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
     rows.push(notebooks.row(Kind::NotHere, Path::new("*.ipynb"), None, what));
 }
 
-/// What was signed over the notebooks that a run has left in its project, and is not beside them any more.
-/// Notebooks that were written elsewhere, or by another program, have none.
+/// What was signed over notebooks, and is not beside them any more. Those that were written again elsewhere, by another
+/// program or beside other runs, have none.
 fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
-    if !given.signed_elsewhere || !given.is_own {
+    if !given.signed_elsewhere {
         return None;
     }
+    let found = |path: &PathBuf| notebooks.read(path).ok();
     // A chart does not say which version drew it, so that it may be the same in notebooks that another one made.
-    let is_listed = |(path, digest): (&PathBuf, &String)| {
-        if !paths::is_notebook(path) {
-            return false;
-        }
-        let found = notebooks.read(path);
-        found.is_ok_and(|found| Digest::of(&found).to_string() == *digest)
+    let is_signed = |(path, digest): (&PathBuf, &String)| {
+        let is_same = |found: Vec<u8>| Digest::of(&found).to_string() == *digest;
+        paths::is_notebook(path) && found(path).is_some_and(is_same)
     };
+    let is_anew = |(path, made): &(PathBuf, Vec<u8>)| {
+        let is_other = |digest: &String| Digest::of(made).to_string() != *digest;
+        given.listed.get(path).is_some_and(is_other)
+            && found(path).is_some_and(|found| found == *made)
+    };
+    let were_written_again = || !given.is_own && given.files.iter().any(is_anew);
+    if !given.listed.iter().any(is_signed) || were_written_again() {
+        return None;
+    }
     let place = format!("{}/", SealFolder::NAME);
     let what = "not here: what was signed over these notebooks, of which the record keeps a copy";
-    let row = || notebooks.row(Kind::NotHere, Path::new(&place), None, what);
-    given.listed.iter().any(is_listed).then(row)
+    Some(notebooks.row(Kind::NotHere, Path::new(&place), None, what))
 }
 
 /// A statement beside notebooks, where the record gives none over them.

@@ -5,6 +5,12 @@ use code_deploy_record::{Checkpoint, Digest, RunId};
 use super::told::{told, told_of, unfinished};
 use super::*;
 
+/// Returns what was said with its words one space apart: a table wraps them.
+pub(super) fn flat(said: &str) -> String {
+    let words: Vec<_> = said.split_whitespace().collect();
+    words.join(" ")
+}
+
 /// The stage's run in a project that has its notebooks where a run leaves them.
 pub(super) fn left(stage: &Stage) -> (Project, PathBuf) {
     let project = Project {
@@ -461,10 +467,8 @@ fn each_key_that_is_given_has_to_have_signed_something() {
         ..VerifyArgs::default()
     };
     let (code, said) = told_of(None, &arguments);
-    assert!(
-        code == 11 && said.contains("no signature that was checked is of this key"),
-        "{said}"
-    );
+    let words = "no signature that was checked is of this key";
+    assert!(code == 11 && flat(&said).contains(words), "{said}");
 }
 
 #[test]
@@ -481,12 +485,49 @@ fn a_key_that_stands_twice_in_a_notebook_hides_no_text() {
         std::fs::write(&path, text).unwrap();
         let (code, said) = told(&stage.both());
         let words = format!("the key \"{key}\" stands more than once");
-        assert!(code == 10 && said.contains(&words), "{said}");
-        assert!(!said.contains("another program saved it"), "{said}");
+        assert!(code == 10 && flat(&said).contains(&words), "{said}");
+        assert!(!flat(&said).contains("another program saved it"), "{said}");
         // Alone, without anything that was signed over its text.
         let moved = stage.folder.path().join(PAGE);
         std::fs::copy(&path, &moved).unwrap();
         let (code, said) = told(&[moved]);
-        assert!(code == 10 && said.contains(&words), "{said}");
+        assert!(code == 10 && flat(&said).contains(&words), "{said}");
     }
+}
+
+#[test]
+fn what_was_signed_over_notebooks_is_missed_in_every_folder() {
+    let stage = Stage::new(1);
+    let pages = stage.pages();
+    let record = pages.join("record");
+    std::fs::rename(stage.record.path(), &record).unwrap();
+    let named = VerifyArgs {
+        paths: vec![record],
+        notebooks: Some(pages.clone()),
+        ..VerifyArgs::default()
+    };
+    let beside = VerifyArgs {
+        paths: vec![pages.clone()],
+        ..VerifyArgs::default()
+    };
+    let judged = |expected: u8, words: &str| {
+        for arguments in [&named, &beside] {
+            let (code, said) = told_of(None, arguments);
+            assert!(
+                code == expected && flat(&said).contains(words),
+                "{words}: {said}"
+            );
+        }
+    };
+    judged(0, "signed");
+    let guide = pages.join("VERIFY.md");
+    let written = std::fs::read_to_string(&guide).unwrap();
+    std::fs::write(&guide, "Run this.").unwrap();
+    judged(10, "do not run commands from it");
+    std::fs::remove_dir_all(pages.join("seal")).unwrap();
+    judged(10, "do not run commands from it");
+    std::fs::write(&guide, written).unwrap();
+    judged(13, "what was signed over these notebooks");
+    std::fs::write(pages.join("approval.pdf"), "go").unwrap();
+    judged(10, "approval.pdf");
 }
