@@ -82,13 +82,7 @@ fn statement(
     face: &dyn Face,
 ) -> Result<Vec<OfFile>, Failure> {
     let Some(signed) = publish::kept(record)? else {
-        let missing = statement_not_here(record, report);
-        if missing.is_none() && report.sealed && !report.seal.keys.is_empty() {
-            face.text(&format!(
-                "{name}: no statement over its notebooks is kept with it: `code-deploy notebooks` signs one"
-            ));
-        }
-        return Ok(missing.into_iter().collect());
+        return Ok(statement_not_here(record, report).into_iter().collect());
     };
     let over = over(record, &signed, report)?;
     if let (Over::Earlier(events), false) = (&over, report.sealed) {
@@ -104,15 +98,24 @@ fn statement(
     Ok(rows)
 }
 
-/// Says that a statement is not here beside which something of it stands: nothing writes that without it.
+/// Says that a statement is not here: something of it is, which nothing writes without it, or the run has ended with
+/// its key named, which signs one whenever a run ends.
 fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFile> {
+    if !report.sealed {
+        return None;
+    }
     let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
     let is_here = |name: &&str| record.seal().path().join(name).exists();
-    let beside = beside.find(is_here).filter(|_| report.sealed)?;
-    let what = format!(
-        "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
-         signs it was killed: `code-deploy notebooks --run RUN` signs it again"
-    );
+    let what = match beside.find(is_here) {
+        Some(beside) => format!(
+            "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
+             signs it was killed: `code-deploy notebooks --run RUN` signs it again"
+        ),
+        None if report.seal.keys.is_empty() => return None,
+        None => "not here: no statement over its notebooks is kept with it. It was taken away, or the process ended \
+                 before it signed: `code-deploy notebooks --run RUN` signs one"
+            .to_owned(),
+    };
     Some((Kind::NotHere, STATEMENT, what))
 }
 

@@ -529,6 +529,7 @@ fn run_after(stage: &Stage, named: Option<PreviousRun>) -> RunFolder {
         }
         body => body,
     });
+    publish::publish(None, &later, Some(&stage.key)).unwrap();
     later
 }
 
@@ -570,6 +571,7 @@ fn a_run_that_was_written_anew_is_named_by_the_run_after_it() {
             body => body,
         },
     );
+    publish::publish(None, &again, Some(&stage.key)).unwrap();
     assert_eq!(exit(stage.verify(&[stage.public()], &both[..1])), 0);
     let mut checked = Checked::default();
     records::check(&later, &Trust::default(), &Blind, &mut checked).unwrap();

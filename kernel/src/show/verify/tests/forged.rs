@@ -103,6 +103,13 @@ fn seals_that_were_taken_away_are_not_here() {
         std::fs::write(&path, content).unwrap();
     }
     let all = seal.checkpoints().unwrap();
+    // Nothing of the statement is left: an ended run whose key is named signed one.
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    let (code, said) = told(std::slice::from_ref(&record));
+    let words = "no statement over its notebooks is kept with it";
+    assert!(code == 13 && flat(&said).contains(words), "{said}");
     std::fs::remove_dir_all(seal.path()).unwrap();
     let (code, said) = told(&[record]);
     assert!(code == 13 && said.contains("CD0308"), "{said}");
@@ -200,6 +207,7 @@ fn a_record_that_was_written_anew_with_its_own_key_is_none_of_the_checkpoint_tha
         }
         body => body,
     });
+    publish::publish(None, &anew, Some(&stage.key)).unwrap();
     assert_eq!(told(&[anew.path().to_owned()]).0, 0);
     let (code, said) = held(&stage, &anew, &kept);
     assert_eq!(code, 10, "{said}");
