@@ -9,6 +9,7 @@ mod over;
 mod paths;
 mod plain;
 mod records;
+mod twice;
 mod unsigned;
 
 use std::path::PathBuf;
@@ -126,6 +127,8 @@ fn check_all(
         check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
     kept::hold_all(&kept, &trust, face, &mut checked)?;
+    let others = twice::others(&checked.records)?;
+    checked.rows.extend(others);
     let unused = keys::unused(&trust, &kept, &checked.signed_by);
     checked.rows.extend(unused);
     judge(checked, face)

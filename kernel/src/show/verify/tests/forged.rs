@@ -539,3 +539,39 @@ fn what_was_signed_over_notebooks_is_missed_in_every_folder() {
     std::fs::write(pages.join("approval.pdf"), "go").unwrap();
     judged(10, "approval.pdf");
 }
+
+#[test]
+fn a_second_record_of_the_run_is_never_passed_over() {
+    let (stage, forged) = (Stage::new(1), Stage::new(2));
+    let paths = [
+        stage.record.path().to_owned(),
+        forged.record.path().to_owned(),
+    ];
+    let (code, said) = told(&paths);
+    let words = "another record of the same run than the one in";
+    assert!(code == 10 && flat(&said).contains(words), "{said}");
+    // The same record twice is one.
+    let copy = stage.folder.path().join("copy");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([stage.record.path(), &copy])
+        .status();
+    assert!(copied.unwrap().success());
+    assert_eq!(told(&[stage.record.path().to_owned(), copy.clone()]).0, 0);
+    // In a hidden folder beside notebooks that came with their record.
+    let pages = stage.pages();
+    std::fs::rename(&copy, pages.join("record")).unwrap();
+    let received = std::slice::from_ref(&pages);
+    assert_eq!(told(received).0, 0);
+    let hidden = pages.join(".code-deploy");
+    std::fs::rename(forged.folder.path().join(".code-deploy"), &hidden).unwrap();
+    let named = VerifyArgs {
+        paths: vec![pages.join("record")],
+        notebooks: Some(pages.clone()),
+        ..VerifyArgs::default()
+    };
+    for (code, said) in [told(received), told_of(None, &named)] {
+        assert!(code == 10 && said.contains(".code-deploy"), "{said}");
+        assert!(flat(&said).contains("it holds a record"), "{said}");
+    }
+}
