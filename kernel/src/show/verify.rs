@@ -142,7 +142,10 @@ fn check_notebooks(
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let Some(record) = notebooks.record(project, subjects)? else {
+    let record = notebooks.record(project, subjects)?;
+    // What is no file of the record's own was not read, and says nothing of the notebooks.
+    let record = record.filter(|record| paths::journal_unread(record.path()).is_none());
+    let Some(record) = record else {
         let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;

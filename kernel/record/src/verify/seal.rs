@@ -255,7 +255,13 @@ impl Seals {
                 |(line, _, key)| format!("line {line} of the journal names {}", key.name()),
             );
             let by: Vec<_> = checkpoint.signers().collect();
-            let what = format!("signed by {}, but {named}", by.join(", "));
+            let own = key.map(|(_, _, key)| key.name());
+            let what = match own.filter(|own| by.contains(&own.as_str())) {
+                Some(own) => format!(
+                    "the signature of {own} does not hold over its text: its name, size or root was changed"
+                ),
+                None => format!("signed by {}, but {named}", by.join(", ")),
+            };
             report.found(FindingKind::Signature, place, what);
             return None;
         }

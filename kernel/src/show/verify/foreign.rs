@@ -8,7 +8,7 @@ use code_deploy_record::disk::is_incidental;
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
 
 use super::notebooks::Notebooks;
-use super::paths::{is_same, project_of};
+use super::paths::{is_same, project_of, why_unread};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -45,7 +45,10 @@ pub(super) fn foreign(
         if known.contains(path.as_path()) || (!is_hidden && is_judged(notebooks, record, &path)) {
             continue;
         }
-        if !is_project && hides_record(notebooks, record, &path, is_signed) {
+        let damaged = damaged_record(notebooks, record, &path);
+        if let Some(row) = damaged.filter(|_| is_signed) {
+            rows.push(row);
+        } else if !is_project && hides_record(notebooks, record, &path, is_signed) {
             rows.push(notebooks.row(Kind::Different, &path, None, HIDDEN));
         } else if is_signed && !is_hidden && !is_project {
             rows.push(notebooks.row(Kind::Different, &path, None, NOT_MADE));
@@ -61,6 +64,20 @@ pub(super) fn foreign(
         ));
     }
     Ok(capped(rows))
+}
+
+/// Says what is wrong with the folder of an exported record, where that is why there is none.
+fn damaged_record(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> Option<Row> {
+    if record.is_some() || path != Path::new(EXPORTED_RECORD) {
+        return None;
+    }
+    let whole = notebooks.folder.join(path);
+    let (kind, within, what) = why_unread(&whole).filter(|_| whole.is_dir())?;
+    let place = match within {
+        "" => path.to_owned(),
+        name => path.join(name),
+    };
+    Some(notebooks.row(kind, &place, None, what))
 }
 
 /// Returns whether that is a hidden folder in which a project keeps its records, and one lies in it: any where the

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, RepeatedKey, place_of};
-use code_deploy_record::{Digest, RunFolder, SealFolder};
+use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder};
 use serde_json::Value;
 
 use super::foreign::{capped, foreign};
@@ -18,12 +18,15 @@ use crate::publish;
 pub(super) const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed";
 
 /// What is said of a file that is not there.
-const GONE: &str = "not here";
+pub(super) const GONE: &str = "not here";
 
 /// What is said of a guide to verifying that is not the one that was written.
 const NO_GUIDE: &str = "do not run commands from it";
 
-const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
+/// What is said of what is called as a file is, and is none.
+pub(super) const NO_FILE: &str = "it is a folder or a device, and no file";
+
+pub(super) const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
 
 /// Notebooks in a folder.
 pub(super) struct Notebooks {
@@ -58,13 +61,16 @@ impl Notebooks {
         if !path.components().all(is_normal) {
             return Err(refused("it names a file outside of its folder"));
         }
-        let file = self.folder.join(path);
-        let found = std::fs::symlink_metadata(&file)?;
-        if found.is_symlink() {
-            return Err(Error::new(ErrorKind::Unsupported, LINK));
+        // The folder that was named may be a link; what is in it is not followed elsewhere.
+        let mut file = self.folder.clone();
+        for part in path.components() {
+            file.push(part);
+            if file.is_symlink() {
+                return Err(Error::new(ErrorKind::Unsupported, LINK));
+            }
         }
-        if !found.is_file() {
-            return Err(refused("it is a folder or a device, and no file"));
+        if !std::fs::symlink_metadata(&file)?.is_file() {
+            return Err(refused(NO_FILE));
         }
         std::fs::read(file)
     }
@@ -117,6 +123,8 @@ pub(super) struct Given {
     /// Whether these are in the folder in which the run has left them, and a key seals its record: what is
     /// signed is then the record's to say, also where nothing of it is beside them.
     pub(super) is_own: bool,
+    /// The key that seals the record, by the half that signs checkpoints.
+    pub(super) key: Option<PublicKey>,
 }
 
 impl Given {
@@ -137,11 +145,12 @@ impl Given {
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
+        let key = publish::key_of(record)?;
         let is_here = notebooks.seal().exists();
         if let Some((keys, signed)) = signed.as_ref().filter(|_| is_here) {
             files.extend(publish::beside(keys, signed));
         } else if has_guide(notebooks) {
-            files.extend(publish::key_of(record)?.map(|keys| publish::guide(&keys)));
+            files.extend(key.as_ref().map(publish::guide));
         }
         let signed = signed.filter(|_| is_here);
         Ok(Self {
@@ -151,7 +160,8 @@ impl Given {
             listed: listed.unwrap_or_default(),
             is_signed: signed.is_some(),
             signed_elsewhere: was_signed && signed.is_none(),
-            is_own: notebooks.own_record().is_some() && publish::key_of(record)?.is_some(),
+            is_own: notebooks.own_record().is_some() && key.is_some(),
+            key: key.map(|keys| keys.ed25519()),
         })
     }
 }
@@ -177,7 +187,13 @@ pub(super) fn compare(
         match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
-                let mut unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
+                let mut unlike = unlike(
+                    given,
+                    notebooks,
+                    path,
+                    (found.as_slice(), expected.as_slice()),
+                    reason.as_deref(),
+                );
                 add_repeated(notebooks, path, &found, &mut unlike);
                 let apart = unlike.iter().find(|row| row.kind == Kind::NotComparable);
                 let digest = Digest::of(&found).to_string();
@@ -277,10 +293,10 @@ fn counted(given: &Given, files: &[&(PathBuf, Vec<u8>)]) -> String {
 /// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
 /// it: it is judged as the notebooks beside it are.
 fn unlike(
+    given: &Given,
     notebooks: &Notebooks,
     path: &Path,
-    found: &[u8],
-    expected: &[u8],
+    (found, expected): (&[u8], &[u8]),
     beside: Option<&str>,
 ) -> Vec<Row> {
     let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
@@ -307,7 +323,8 @@ fn unlike(
             _ => changed(),
         };
     };
-    let (Some(found_origin), Ok(found)) = (Origin::of(found), serde_json::from_slice(found)) else {
+    let (Some(found_origin), Ok(mut found)) = (Origin::of(found), serde_json::from_slice(found))
+    else {
         return changed();
     };
     if found_origin.run != origin.run {
@@ -322,10 +339,16 @@ fn unlike(
         rows.extend(outputs(notebooks, path, &found));
         return rows;
     }
-    match serde_json::from_slice(expected) {
-        Ok(expected) => cell_by_cell(notebooks, path, &found, &expected),
-        Err(_) => changed(),
+    let Ok(mut expected) = serde_json::from_slice(expected) else {
+        return changed();
+    };
+    // Where the record lacks what it had signed, that is what is named, and not each notebook that bears it.
+    let key = given.key.as_ref();
+    let is_freed = key.is_some_and(|key| notebook_gen::take_note(&mut found, &mut expected, key));
+    if is_freed && found == expected {
+        return Vec::new();
     }
+    cell_by_cell(notebooks, path, &found, &expected)
 }
 
 /// Adds that keys of a notebook stand there more than once. That is no work of a program that saved it.

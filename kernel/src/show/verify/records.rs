@@ -7,6 +7,7 @@ use code_deploy_record::{
 
 use super::foreign::{capped, listed};
 use super::over::{Over, over};
+use super::paths::journal_unread;
 use super::{Checked, Kind, Record, Row, keys};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -19,8 +20,17 @@ pub(super) fn check(
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let report = verify_folder_with(record, trust)?;
     let name = record.path().display().to_string();
+    if let Some((kind, what)) = journal_unread(record.path()) {
+        checked.rows.push(Row {
+            kind,
+            record: name,
+            place: RunFolder::JOURNAL.to_owned(),
+            what: what.to_owned(),
+        });
+        return Ok(());
+    }
+    let report = verify_folder_with(record, trust)?;
     tell(face, &name, &report);
     let row = |kind, place: String, what: String| Row {
         kind,
