@@ -241,7 +241,8 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     if !rows.is_empty() {
         face.report("What does not verify", &findings(rows));
     }
-    if !added.is_empty() {
+    let is_added = !added.is_empty();
+    if is_added {
         face.report(
             "Added since by a person, beside what was made",
             &findings(added),
@@ -254,9 +255,16 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Some((kind, count)) => Err(failure_of(kind, count, records)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
-            face.text(match by_signature {
-                true => "What is here is as it was signed. Whether it is what happened, only the record tells.",
-                false => "Everything that was checked is as it was written.",
+            let added = if is_added {
+                ", but for what was added (listed above)"
+            } else {
+                ""
+            };
+            face.text(&match by_signature {
+                true => format!(
+                    "What is here is as it was signed{added}. Whether it is what happened, only the record tells."
+                ),
+                false => format!("Everything that was checked is as it was written{added}."),
             });
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)

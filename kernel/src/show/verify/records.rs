@@ -182,7 +182,7 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
     let head = report.head.map(|head| format!(", head {}", head.short()));
     let head = head.unwrap_or_default();
     let evidence = if report.evidence == report.evidence_named {
-        format!("{} evidence files", report.evidence)
+        counted(report.evidence, "evidence file")
     } else {
         format!(
             "{} of {} evidence files",
@@ -190,9 +190,9 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         )
     };
     face.text(&format!(
-        "{name}: {} events, {evidence}, {} samples files, {sealed}{head}{}",
-        report.events,
-        report.samples,
+        "{name}: {}, {evidence}, {}, {sealed}{head}{}",
+        counted(report.events, "event"),
+        counted(report.samples, "samples file"),
         signed(report)
     ));
     if !report.not_part.is_empty() {
@@ -232,12 +232,23 @@ fn signed(report: &VerifyReport) -> String {
     };
     let root = tree.root.short();
     format!(
-        ", root {root} of {} leaves; {} checkpoints of {}, the last over {} events",
-        tree.size,
-        seal.checkpoints,
+        ", root {root} of {}; {} of {}, the last over {}",
+        match tree.size {
+            1 => "1 leaf".to_owned(),
+            more => format!("{more} leaves"),
+        },
+        counted(seal.checkpoints, "checkpoint"),
         key.name(),
-        seal.covered
+        counted(seal.covered, "event")
     )
+}
+
+/// Returns a number with the word for what it counts.
+fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        more => format!("{more} {one}s"),
+    }
 }
 
 /// Says who stands for a record.

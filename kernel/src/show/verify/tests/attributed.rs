@@ -98,3 +98,20 @@ fn a_checkpoint_with_another_size_is_said_not_to_be_what_was_signed() {
     };
     assert_eq!(told_of(None, &arguments).0, 0);
 }
+
+#[test]
+fn what_a_person_added_is_said_in_the_closing_sentence() {
+    let stage = Stage::new(1);
+    let whole = "Everything that was checked is as it was written.";
+    let (code, said) = told(&stage.both());
+    assert!(code == 0 && said.contains(whole), "{said}");
+    stage.edit(PAGE, |notebook| {
+        let mine = serde_json::json!({
+            "cell_type": "markdown", "id": "mine", "metadata": {}, "source": "Looks good."
+        });
+        notebook["cells"].as_array_mut().unwrap().push(mine);
+    });
+    let (code, said) = told(&stage.both());
+    let words = "is as it was written, but for what was added (listed above).";
+    assert!(code == 0 && said.contains(words), "{said}");
+}
