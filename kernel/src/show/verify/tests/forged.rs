@@ -431,7 +431,8 @@ fn a_record_whose_forger_names_the_genuine_p256_key_beside_his_own_is_not_truste
             .replace(event["prev"].as_str().unwrap(), &head.to_string())
             .replace(&own, &genuine);
         head = Digest::of(line.as_bytes());
-        journal += &format!("{line}\n");
+        journal.push_str(&line);
+        journal.push('\n');
     }
     std::fs::write(forged.record.journal_path(), journal).unwrap();
     let mut events = forged.record.events().unwrap();
