@@ -165,11 +165,16 @@ pub fn beside_names() -> Vec<PathBuf> {
 /// Returns the files that stand beside the notebooks once they are signed: `VERIFY.md`, and those of
 /// the folder `seal`.
 pub fn beside(keys: &PublicKeys, signed: &SignedStatement) -> Vec<(PathBuf, Vec<u8>)> {
-    let text = VERIFY.replace("{{key}}", &keys.name());
-    let guide = (PathBuf::from(VERIFY_FILE), text.into_bytes());
+    let guide = guide(keys);
     let files = signed.files(keys).into_iter();
     let files = files.map(|(name, content)| (Path::new(SealFolder::NAME).join(name), content));
     std::iter::once(guide).chain(files).collect()
+}
+
+/// Returns the guide to verifying that stands beside notebooks which that key signs.
+pub fn guide(keys: &PublicKeys) -> (PathBuf, Vec<u8>) {
+    let text = VERIFY.replace("{{key}}", &keys.name());
+    (PathBuf::from(VERIFY_FILE), text.into_bytes())
 }
 
 /// Makes the notebooks of a run and writes them with their charts, and with what is signed over them;

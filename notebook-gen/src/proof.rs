@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use code_deploy_record::{
-    Checkpoint, Digest, Error as RecordError, OUTPUTS_NOTE, RunFolder, RunStarted, TreeHead,
-    includes, inclusion_proof, leaf_hash, origin, root_of,
+    Checkpoint, Digest, Error as RecordError, OUTPUTS_NOTE, PublicKey, RunFolder, RunStarted,
+    TreeHead, includes, inclusion_proof, leaf_hash, origin, root_of,
 };
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
@@ -21,6 +21,9 @@ use crate::{Error, Result};
 pub fn outputs_origin(started: &RunStarted) -> String {
     format!("{}/outputs", origin(started))
 }
+
+/// Where in a notebook the proofs of its outputs stand, as a JSON pointer.
+const OUTPUTS: &str = "/metadata/code-deploy/outputs";
 
 /// Where an output stands: notebook, cell, number.
 type Place = (usize, String, usize);
@@ -55,6 +58,31 @@ pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) 
         page.text = write(page, notebook)?;
     }
     Ok(())
+}
+
+/// Takes the signed root over the outputs out of two notebooks, where that in `found` is over the outputs of `made` and
+/// signed by `key`, and not the one that `made` has: the record's own copy of it may be gone or changed. Returns whether it did.
+pub fn take_note(found: &mut Value, made: &mut Value, key: &PublicKey) -> bool {
+    let at = |notebook: &Value, name: &str| notebook.pointer(&format!("{OUTPUTS}/{name}")).cloned();
+    if at(found, "note") == at(made, "note") {
+        return false;
+    }
+    let note = at(found, "note").and_then(|note| note.as_str()?.parse::<Checkpoint>().ok());
+    let is_of_made = |note: &Checkpoint| {
+        let (origin, size) = (json!(note.origin), json!(note.head.size));
+        let of_made = ["origin", "size", "root"].map(|name| at(made, name));
+        of_made == [Some(origin), Some(size), Some(json!(note.head.root))]
+    };
+    if !note.is_some_and(|note| note.is_signed_by(key) && is_of_made(&note)) {
+        return false;
+    }
+    for notebook in [found, made] {
+        let outputs = notebook.pointer_mut(OUTPUTS);
+        if let Some(outputs) = outputs.and_then(Value::as_object_mut) {
+            outputs.remove("note");
+        }
+    }
+    true
 }
 
 /// Returns the tree over the outputs of notebooks that were made together.

@@ -161,6 +161,15 @@ impl SignedStatement {
         broken
     }
 
+    /// Returns whether the statement bears a signature of that key, of either kind, that holds.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let signed = pre_authentication_encoding(&self.statement);
+        [&self.ed25519, &self.p256]
+            .into_iter()
+            .any(|signature| key.verifies(&signed, signature))
+    }
+
     /// Returns the key that signed the list of files and the statement that names each of them.
     ///
     /// # Errors

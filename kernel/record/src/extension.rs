@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::{
     Checkpoint, Digest, Error, Event, EventBody, PublicKeys, Result, RunFolder, SealFolder,
-    TreeHead, consistency_proof, is_consistent, origin, root_of,
+    TreeHead, consistency_proof, is_consistent, is_sealed_after, origin, root_of,
 };
 
 /// A checkpoint in the folder of a record, and how it stands to the journal.
@@ -14,9 +14,9 @@ use crate::{
 pub struct KeptCheckpoint {
     /// Its file, relative to the run's folder.
     pub file: String,
-    /// The checkpoint, or why its file is none.
+    /// The checkpoint, or why its file is none, or not here.
     pub checkpoint: std::result::Result<Checkpoint, String>,
-    /// The last event that it covers; nothing where no line of the journal ends at its size.
+    /// The last event that it covers, or with which it was signed where it cannot be read; nothing where no line of the journal ends at its size.
     pub last: Option<Event>,
     /// Whether it is signed by the key that the journal names before its end.
     pub is_signed: bool,
@@ -120,8 +120,11 @@ pub fn hold(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Against> {
     })
 }
 
-/// Returns the checkpoints in the folder of a record, smallest first, each with the proof that it
-/// extends the last one before it that holds.
+/// What is said of a checkpoint that the journal asks for.
+const NOT_HERE: &str = "not here: the journal says that it was signed";
+
+/// Returns the checkpoints of a record, smallest first, each with the proof that it extends the last one before it that
+/// holds. One that the journal says was signed, and that is not in the folder, stands among them as none.
 ///
 /// # Errors
 /// [`Error::Broken`] when a line of the journal does not verify; [`Error::Io`].
@@ -136,6 +139,12 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     let read = notes.iter().filter_map(|(_, note)| note.as_ref().ok());
     let sizes: BTreeSet<u64> = read.map(|note| note.head.size).collect();
     let journal = Journal::read(run, &sizes)?;
+    for file in journal.due.keys() {
+        if !notes.iter().any(|(known, _)| known == file) {
+            notes.push((file.clone(), Err(NOT_HERE.to_owned())));
+        }
+    }
+    notes.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut before: Option<TreeHead> = None;
     let kept = notes.into_iter().map(|(file, note)| {
         let head = note.as_ref().ok().map(|note| note.head);
@@ -166,14 +175,24 @@ struct Journal {
     reached: BTreeMap<u64, (Event, TreeHead)>,
     /// The keys that the journal names, each with the size from which on it seals.
     keys: Vec<(u64, PublicKeys)>,
+    /// The events with which a checkpoint was signed, by its file. Whether the last one of a journal without an end
+    /// was, nothing tells yet, nor one before another key is named.
+    due: BTreeMap<String, Event>,
 }
 
 impl Journal {
     fn read(run: &RunFolder, sizes: &BTreeSet<u64>) -> Result<Self> {
         let mut journal = Self::default();
         let mut reader = run.events()?.keeping_leaves();
+        let mut last_due: Option<(String, Event)> = None;
         while let Some(event) = reader.next_event()? {
             let size = reader.leaves().len() as u64;
+            let is_another = matches!(event.body, EventBody::KeyNamed(_));
+            journal.due.extend(last_due.take().filter(|_| !is_another));
+            if !journal.keys.is_empty() && is_sealed_after(&event.body) {
+                let file = format!("{}/{size:012}.checkpoint", SealFolder::NAME);
+                last_due = Some((file, event.clone()));
+            }
             match &event.body {
                 EventBody::RunStarted(started) => journal.origin = Some(origin(started)),
                 EventBody::KeyNamed(keys) => journal.keys.push((size, (**keys).clone())),
@@ -183,6 +202,8 @@ impl Journal {
                 journal.reached.insert(size, (event, reader.tree()));
             }
         }
+        let ends = |(_, event): &(String, Event)| matches!(event.body, EventBody::Sealed { .. });
+        journal.due.extend(last_due.filter(ends));
         journal.leaves = reader.leaves().to_vec();
         Ok(journal)
     }
@@ -195,9 +216,9 @@ impl Journal {
     ) -> KeptCheckpoint {
         let Ok(checkpoint) = &note else {
             return KeptCheckpoint {
+                last: self.due.get(&file).cloned(),
                 file,
                 checkpoint: note,
-                last: None,
                 is_signed: false,
                 is_of_journal: false,
                 extension: None,

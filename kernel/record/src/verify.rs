@@ -153,7 +153,10 @@ fn check_end(reader: &JournalReader, state: &RunState, report: &mut VerifyReport
     }
     let unread = reader.unread()?;
     if unread > 0 && state.finished.is_some() {
-        let what = format!("{unread} bytes of a torn line stand at its end");
+        let what = match unread {
+            1 => "1 byte of a torn line stands at its end".to_owned(),
+            more => format!("{more} bytes of a torn line stand at its end"),
+        };
         report.changed(RunFolder::JOURNAL, what);
     }
     Ok(())

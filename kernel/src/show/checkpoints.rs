@@ -58,6 +58,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn checkpoints_that_are_gone_or_unreadable_are_told_where_they_were() {
+        let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks/record");
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record");
+        std::fs::create_dir_all(record.join("seal")).unwrap();
+        std::fs::copy(
+            shown.join(RunFolder::JOURNAL),
+            record.join(RunFolder::JOURNAL),
+        )
+        .unwrap();
+        for path in RunFolder::at(&shown).unwrap().seal().checkpoints().unwrap() {
+            let name = path.file_name().unwrap();
+            std::fs::copy(&path, record.join("seal").join(name)).unwrap();
+        }
+        let run = RunFolder::at(&record).unwrap();
+        let files = run.seal().checkpoints().unwrap();
+        std::fs::write(&files[0], "no note").unwrap();
+        std::fs::remove_file(&files[2]).unwrap();
+        let all = checkpoints(&run).unwrap();
+        assert_eq!(all.len(), files.len());
+        let values: Vec<Value> = (1..).zip(&all).map(|(at, one)| value(at, one)).collect();
+        for at in [0, 2] {
+            assert!(values[at]["unreadable"].is_string(), "{}", values[at]);
+        }
+        assert_eq!(
+            values[2]["unreadable"],
+            "not here: the journal says that it was signed"
+        );
+        assert_eq!(values[3]["consistency"]["from_size"], values[1]["size"]);
+        assert_eq!(values[3]["consistency"]["holds"], true);
+        assert_eq!(values[1]["consistency"], Value::Null);
+    }
+
+    #[test]
     fn what_machines_get_proves_each_checkpoint_from_the_one_before() {
         let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks/record");
         let all = checkpoints(&RunFolder::at(&shown).unwrap()).unwrap();

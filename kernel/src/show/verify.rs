@@ -3,11 +3,13 @@
 mod alone;
 mod foreign;
 mod kept;
+mod keys;
 mod notebooks;
 mod over;
 mod paths;
 mod plain;
 mod records;
+mod twice;
 mod unsigned;
 
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ struct Checked {
     vouched: Vec<String>,
     /// Whether notebooks were held against nothing but what was signed over them.
     by_signature: bool,
+    /// The given keys by which something of what was checked is signed.
+    signed_by: Vec<PublicKey>,
 }
 
 /// Checks records, notebooks and folders of both, given by path or, for a run, by name; the last run
@@ -111,7 +115,7 @@ fn check_all(
     arguments: &VerifyArgs,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let trust = trust(arguments)?;
+    let trust = keys::read(arguments)?;
     let kept = kept::read(arguments)?;
     let subjects = paths::read(project, arguments)?;
     kept::refuse_others(&kept, project, &subjects)?;
@@ -123,22 +127,11 @@ fn check_all(
         check_notebooks(project, &subjects, notebooks, &trust, face, &mut checked)?;
     }
     kept::hold_all(&kept, &trust, face, &mut checked)?;
+    let others = twice::others(&checked.records)?;
+    checked.rows.extend(others);
+    let unused = keys::unused(&trust, &kept, &checked.signed_by);
+    checked.rows.extend(unused);
     judge(checked, face)
-}
-
-/// Reads the public keys that are given.
-fn trust(arguments: &VerifyArgs) -> Result<Trust, Failure> {
-    let mut keys = Vec::new();
-    for path in &arguments.key {
-        let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
-        })?;
-        let key = PublicKey::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))?;
-        keys.push(key);
-    }
-    Ok(Trust { keys })
 }
 
 fn check_notebooks(
@@ -149,10 +142,16 @@ fn check_notebooks(
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let Some(record) = notebooks.record(project, subjects)? else {
+    let record = notebooks.record(project, subjects)?;
+    // What is no file of the record's own was not read, and says nothing of the notebooks.
+    let record = record.filter(|record| paths::journal_unread(record.path()).is_none());
+    let Some(record) = record else {
         let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
+        checked
+            .signed_by
+            .extend(keys::of_notebooks(notebooks, trust)?);
         checked.vouched.extend(alone::asserted(notebooks, trust)?);
         return Ok(());
     };
@@ -164,7 +163,12 @@ fn check_notebooks(
         .map(|known| why_alone(known, &record, notebooks))
     {
         Some(why) => match why? {
-            Some(why) => alone::alone(notebooks, Some(&record), why, trust, face)?,
+            Some(why) => {
+                let rows = alone::alone(notebooks, Some(&record), why, trust, face)?;
+                let keys = keys::of_notebooks(notebooks, trust)?;
+                checked.signed_by.extend(keys);
+                rows
+            }
             None => {
                 let given = Given::by(project, &record, notebooks)?;
                 unsigned::compare_left(&given, notebooks, face)?
@@ -218,6 +222,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         records,
         vouched,
         by_signature,
+        ..
     } = checked;
     let unsealed = records.iter().filter(|record| record.is_endless).count();
     let records = records.len();
@@ -236,7 +241,8 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     if !rows.is_empty() {
         face.report("What does not verify", &findings(rows));
     }
-    if !added.is_empty() {
+    let is_added = !added.is_empty();
+    if is_added {
         face.report(
             "Added since by a person, beside what was made",
             &findings(added),
@@ -249,9 +255,16 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         Some((kind, count)) => Err(failure_of(kind, count, records)),
         None if unsealed > 0 => Err(endless(unsealed, records)),
         None => {
-            face.text(match by_signature {
-                true => "What is here is as it was signed. Whether it is what happened, only the record tells.",
-                false => "Everything that was checked is as it was written.",
+            let added = if is_added {
+                ", but for what was added (listed above)"
+            } else {
+                ""
+            };
+            face.text(&match by_signature {
+                true => format!(
+                    "What is here is as it was signed{added}. Whether it is what happened, only the record tells."
+                ),
+                false => format!("Everything that was checked is as it was written{added}."),
             });
             vouched.iter().for_each(|line| face.text(line));
             Ok(Exit::Done)

@@ -40,7 +40,7 @@ pub(super) fn checkpoints(facts: &Facts) -> Result<Report> {
 }
 
 fn line(number: u64, kept: &KeptCheckpoint) -> Vec<String> {
-    let number = number.to_string();
+    let (place, number) = (number, number.to_string());
     let last = kept.last.as_ref();
     let time = last.map_or_else(unknown, |event| moment(event.time));
     let at = last.map_or_else(unknown, |event| signed_at(&event.body));
@@ -49,7 +49,7 @@ fn line(number: u64, kept: &KeptCheckpoint) -> Vec<String> {
         Ok(one) => (one.head.size.to_string(), one.head.root.to_base64()),
         Err(_) => (unknown(), unknown()),
     };
-    let (signature, grown) = (signature(kept), grown(kept));
+    let (signature, grown) = (signature(kept), grown(place, kept));
     row([
         &number, &time, &at, &events, &size, &root, &signature, &grown, &kept.file,
     ])
@@ -72,9 +72,13 @@ fn signature(kept: &KeptCheckpoint) -> String {
     }
 }
 
-fn grown(kept: &KeptCheckpoint) -> String {
+fn grown(place: u64, kept: &KeptCheckpoint) -> String {
+    if kept.checkpoint.is_err() {
+        return "not read".to_owned();
+    }
     match &kept.extension {
-        None => "the first".to_owned(),
+        None if place == 1 => "the first".to_owned(),
+        None => "none before it holds".to_owned(),
         Some(one) if one.holds => {
             let hashes = match one.proof.len() {
                 1 => "1 hash".to_owned(),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use code_deploy_record::{
     Digest, EventBody, Latency, Redactor, RunFolder, RunOutcome, RunStarted, RunsFolder, Sample,
-    SealKey, Severity, Source, SystemClock,
+    Severity, Source, SystemClock,
 };
 
 use crate::Error;
@@ -20,7 +20,7 @@ const GOAL: f64 = 300.0;
 /// One line of the journal for so many bytes of samples: what a day of fifty services gives.
 const BYTES_AN_EVENT: u64 = 64 * 1024;
 
-/// Makes a synthetic record of that size, sealed, and verifies it so many times with the program.
+/// Makes a synthetic record of that size, with its end, and verifies it so many times with the program.
 ///
 /// # Errors
 /// [`Error::Answer`] when it cannot be made or does not verify.
@@ -138,10 +138,9 @@ fn make(folder: &Path, megabytes: u64) -> Result<RunFolder, Error> {
         outcome: RunOutcome::Succeeded,
         summary,
     })?;
-    let key = SealKey::from_seed(&[1; 32]).map_err(wrong)?;
-    writer.seal_with(Arc::new(key)).map_err(wrong)?;
+    // No key seals it: one that is sealed has notebooks that were signed, and the tree is made over this one, too.
     writer
-        .append("engine", EventBody::Sealed { events: events + 2 })
+        .append("engine", EventBody::Sealed { events: events + 1 })
         .map_err(wrong)?;
     Ok(place)
 }

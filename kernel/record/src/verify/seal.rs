@@ -25,6 +25,8 @@ pub struct SealReport {
     pub covered: u64,
     /// Who else signed the last of them.
     pub witnesses: Vec<Witness>,
+    /// The keys of those known to be right by which a checkpoint is signed that holds, or the last one a second time.
+    pub signed_by: Vec<PublicKey>,
 }
 
 /// A second signature over a checkpoint.
@@ -41,6 +43,12 @@ impl SealReport {
     #[must_use]
     pub fn is_self_asserted(&self) -> bool {
         !self.witnesses.iter().any(|witness| witness.known)
+    }
+
+    fn note_signed_by(&mut self, key: &PublicKey) {
+        if !self.signed_by.contains(key) {
+            self.signed_by.push(key.clone());
+        }
     }
 }
 
@@ -138,6 +146,10 @@ impl Seals {
             if let Some(events) = self.judge_one(place, checkpoint, report) {
                 report.seal.checkpoints += 1;
                 report.seal.covered = events;
+                let signs = |key: &&PublicKey| checkpoint.is_signed_by(key);
+                for key in trust.keys.iter().filter(signs) {
+                    report.seal.note_signed_by(key);
+                }
             }
         }
         if report.broken.is_none() {
@@ -188,9 +200,18 @@ impl Seals {
         for (index, (line, _, key)) in self.keys.iter().enumerate() {
             let place = format!("{}:{line}", RunFolder::JOURNAL);
             let name = key.name();
-            let known = trust.knows(&key.ed25519()) || trust.knows(&key.p256());
+            // Only this half signs checkpoints: anybody can name the other one of somebody else beside it.
+            let known = trust.knows(&key.ed25519());
             if !trust.keys.is_empty() && !known {
-                let what = format!("key {name}, which seals from here on, is none of those given");
+                let what = match trust.knows(&key.p256()) {
+                    true => format!(
+                        "key {name}, which seals from here on, is not given: a P-256 key that is named with it is, and \
+                         signs no checkpoint; give the Ed25519 key of its owner, too, as you have it from them"
+                    ),
+                    false => {
+                        format!("key {name}, which seals from here on, is none of those given")
+                    }
+                };
                 report.found(FindingKind::Signature, place, what);
             } else if index > 0 && trust.keys.is_empty() {
                 let what = format!(
@@ -234,7 +255,13 @@ impl Seals {
                 |(line, _, key)| format!("line {line} of the journal names {}", key.name()),
             );
             let by: Vec<_> = checkpoint.signers().collect();
-            let what = format!("signed by {}, but {named}", by.join(", "));
+            let own = key.map(|(_, _, key)| key.name());
+            let what = match own.filter(|own| by.contains(&own.as_str())) {
+                Some(own) => format!(
+                    "the signature of {own} does not hold over its text: its name, size or root was changed"
+                ),
+                None => format!("signed by {}, but {named}", by.join(", ")),
+            };
             report.found(FindingKind::Signature, place, what);
             return None;
         }
@@ -338,7 +365,7 @@ impl Seals {
         let own = |key: &PublicKey| {
             self.keys
                 .iter()
-                .any(|(_, _, named)| named.ed25519() == *key)
+                .any(|(_, _, named)| named.ed25519() == *key || named.p256() == *key)
         };
         for key in trust.keys.iter().filter(|key| !own(key)) {
             if checkpoint.is_signed_by(key) {
@@ -361,6 +388,9 @@ impl Seals {
                 if one.verifies(crate::seal::WITNESSED, checkpoint.to_string().as_bytes()) =>
             {
                 let known = trust.knows(&key);
+                if known {
+                    report.seal.note_signed_by(&key);
+                }
                 report.seal.witnesses.push(Witness { key, known });
             }
             Ok(_) => {

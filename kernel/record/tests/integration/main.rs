@@ -3,6 +3,7 @@
 
 mod evidence;
 mod extension;
+mod halves;
 mod journal;
 mod lock;
 mod missing;

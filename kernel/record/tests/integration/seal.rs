@@ -241,7 +241,7 @@ fn a_journal_that_was_cut_is_named() {
 }
 
 /// The journal cut after its second phase, then ended and sealed by somebody with another key.
-fn cut_and_sealed_again() -> Place {
+pub fn cut_and_sealed_again() -> Place {
     let place = sealed_with(1);
     let journal = place.journal();
     let lines: Vec<&[u8]> = journal.split_inclusive(|byte| *byte == b'\n').collect();

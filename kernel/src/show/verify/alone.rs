@@ -9,7 +9,7 @@ use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStateme
 use serde_json::Value;
 
 use super::foreign::{capped, foreign};
-use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs};
+use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs, repeated};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -174,7 +174,14 @@ fn as_listed(
         }
         Ok(key) if trust.knows(&key) => format!("what {} signed", key.name()),
         Ok(key) => {
-            let what = format!("signed by {}, which is none of the given keys", key.name());
+            let what = match trust.keys.iter().any(|given| signed.is_signed_by(given)) {
+                true => format!(
+                    "signed by {}, which is not given: a P-256 key that signed the statement is, and did not sign this \
+                     list; give the Ed25519 key of its owner, too, as you have it from them",
+                    key.name()
+                ),
+                false => format!("signed by {}, which is none of the given keys", key.name()),
+            };
             let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
             rows.push(notebooks.row(Kind::Signature, &place, None, what));
             return Ok(rows);
@@ -268,6 +275,10 @@ fn one_alone(
             "changed: it is no notebook any more".to_owned(),
         );
     };
+    let repeated = repeated(notebooks, path, content);
+    if !repeated.is_empty() {
+        return repeated;
+    }
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let Some(check) = notebook_gen::check_outputs(&name, &notebook) else {
         let why = why.of_one();

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen::{CHARTS, is_page};
 use code_deploy_record::disk::is_incidental;
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, SealFolder};
+use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunsFolder, SealFolder};
 
 use super::notebooks::Notebooks;
-use super::paths::{is_same, project_of};
+use super::paths::{is_same, project_of, why_unread};
 use super::{Kind, Row};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -16,6 +16,10 @@ use crate::failure::Failure;
 /// What is said of a file that nobody made or signed.
 const NOT_MADE: &str =
     "nothing of this name is made of the run, or signed: what is yours, keep elsewhere";
+
+/// What is said of a folder of the program that was put beside notebooks.
+const HIDDEN: &str = "it holds a record, and is not where the one is kept that these notebooks are held against: nothing \
+                      of it is made of the run, or signed";
 
 /// The most names that are told of what nothing covers.
 const MOST: usize = 20;
@@ -41,7 +45,12 @@ pub(super) fn foreign(
         if known.contains(path.as_path()) || (!is_hidden && is_judged(notebooks, record, &path)) {
             continue;
         }
-        if is_signed && !is_hidden && !is_project {
+        let damaged = damaged_record(notebooks, record, &path);
+        if let Some(row) = damaged.filter(|_| is_signed) {
+            rows.push(row);
+        } else if !is_project && hides_record(notebooks, record, &path, is_signed) {
+            rows.push(notebooks.row(Kind::Different, &path, None, HIDDEN));
+        } else if is_signed && !is_hidden && !is_project {
             rows.push(notebooks.row(Kind::Different, &path, None, NOT_MADE));
         } else {
             not_covered.push(path.display().to_string());
@@ -55,6 +64,46 @@ pub(super) fn foreign(
         ));
     }
     Ok(capped(rows))
+}
+
+/// Says what is wrong with the folder of an exported record, where that is why there is none.
+fn damaged_record(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> Option<Row> {
+    if record.is_some() || path != Path::new(EXPORTED_RECORD) {
+        return None;
+    }
+    let whole = notebooks.folder.join(path);
+    let (kind, within, what) = why_unread(&whole).filter(|_| whole.is_dir())?;
+    let place = match within {
+        "" => path.to_owned(),
+        name => path.join(name),
+    };
+    Some(notebooks.row(kind, &place, None, what))
+}
+
+/// Returns whether that is a hidden folder in which a project keeps its records, and one lies in it: any where the
+/// notebooks were signed, one of their run where they were not.
+fn hides_record(
+    notebooks: &Notebooks,
+    record: Option<&RunFolder>,
+    path: &Path,
+    is_signed: bool,
+) -> bool {
+    let runs = RunsFolder::of_project(&notebooks.folder).runs_path();
+    if runs.parent() != Some(notebooks.folder.join(path).as_path()) {
+        return false;
+    }
+    let run = record
+        .and_then(|record| record.started().ok())
+        .map(|started| started.run);
+    let found = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let mut records = found.filter_map(|entry| RunFolder::at(&entry.path()).ok());
+    records.any(|one| {
+        let is_of = || {
+            one.started()
+                .is_ok_and(|started| Some(&started.run) == run.as_ref())
+        };
+        is_signed || is_of()
+    })
 }
 
 /// The most files of a folder that are told one by one where nobody made them.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use code_deploy_record::{
-    Against, Checkpoint, Digest, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
+    Against, Checkpoint, Digest, PublicKey, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
 };
 
 use super::paths::Subjects;
@@ -17,6 +17,13 @@ use crate::project::Project;
 pub(super) struct Kept {
     path: PathBuf,
     checkpoint: Checkpoint,
+}
+
+impl Kept {
+    /// Returns whether it is signed by a key.
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        self.checkpoint.is_signed_by(key)
+    }
 }
 
 /// Reads the checkpoints that are given.
@@ -175,7 +182,14 @@ fn unsigned(kept: &Kept, report: &VerifyReport, trust: &Trust) -> Option<String>
     if keys.any(|key| kept.checkpoint.is_signed_by(&key)) {
         return None;
     }
+    let named = report.seal.keys.iter().map(|(_, keys)| keys.name());
+    let mut names = named.chain(trust.keys.iter().map(PublicKey::name));
     let by: Vec<_> = kept.checkpoint.signers().collect();
+    if let Some(name) = names.find(|name| by.contains(&name.as_str())) {
+        return Some(format!(
+            "the signature of {name} does not hold over the text of that checkpoint: its name, size or root was changed"
+        ));
+    }
     let by = by.join(", ");
     Some(format!(
         "that checkpoint is signed by {by}, which is no key that the journal names or that was given"

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, place_of};
-use code_deploy_record::{Digest, RunFolder, SealFolder};
+use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, RepeatedKey, place_of};
+use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder};
 use serde_json::Value;
 
 use super::foreign::{capped, foreign};
@@ -18,9 +18,15 @@ use crate::publish;
 pub(super) const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed";
 
 /// What is said of a file that is not there.
-const GONE: &str = "not here";
+pub(super) const GONE: &str = "not here";
 
-const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
+/// What is said of a guide to verifying that is not the one that was written.
+const NO_GUIDE: &str = "do not run commands from it";
+
+/// What is said of what is called as a file is, and is none.
+pub(super) const NO_FILE: &str = "it is a folder or a device, and no file";
+
+pub(super) const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
 
 /// Notebooks in a folder.
 pub(super) struct Notebooks {
@@ -55,13 +61,16 @@ impl Notebooks {
         if !path.components().all(is_normal) {
             return Err(refused("it names a file outside of its folder"));
         }
-        let file = self.folder.join(path);
-        let found = std::fs::symlink_metadata(&file)?;
-        if found.is_symlink() {
-            return Err(Error::new(ErrorKind::Unsupported, LINK));
+        // The folder that was named may be a link; what is in it is not followed elsewhere.
+        let mut file = self.folder.clone();
+        for part in path.components() {
+            file.push(part);
+            if file.is_symlink() {
+                return Err(Error::new(ErrorKind::Unsupported, LINK));
+            }
         }
-        if !found.is_file() {
-            return Err(refused("it is a folder or a device, and no file"));
+        if !std::fs::symlink_metadata(&file)?.is_file() {
+            return Err(refused(NO_FILE));
         }
         std::fs::read(file)
     }
@@ -114,6 +123,8 @@ pub(super) struct Given {
     /// Whether these are in the folder in which the run has left them, and a key seals its record: what is
     /// signed is then the record's to say, also where nothing of it is beside them.
     pub(super) is_own: bool,
+    /// The key that seals the record, by the half that signs checkpoints.
+    pub(super) key: Option<PublicKey>,
 }
 
 impl Given {
@@ -134,10 +145,12 @@ impl Given {
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
+        let key = publish::key_of(record)?;
         let is_here = notebooks.seal().exists();
-        if let Some((keys, signed)) = &signed {
-            let beside = publish::beside(keys, signed).into_iter();
-            files.extend(beside.filter(|(path, _)| is_here || is_guide_of(notebooks, path)));
+        if let Some((keys, signed)) = signed.as_ref().filter(|_| is_here) {
+            files.extend(publish::beside(keys, signed));
+        } else if has_guide(notebooks) {
+            files.extend(key.as_ref().map(publish::guide));
         }
         let signed = signed.filter(|_| is_here);
         Ok(Self {
@@ -147,16 +160,16 @@ impl Given {
             listed: listed.unwrap_or_default(),
             is_signed: signed.is_some(),
             signed_elsewhere: was_signed && signed.is_none(),
-            is_own: notebooks.own_record().is_some() && publish::key_of(record)?.is_some(),
+            is_own: notebooks.own_record().is_some() && key.is_some(),
+            key: key.map(|keys| keys.ed25519()),
         })
     }
 }
 
-/// Returns whether that is the guide to verifying which a run has left beside its notebooks: it says what to run, and
-/// is looked at also where what was signed is gone.
-fn is_guide_of(notebooks: &Notebooks, path: &Path) -> bool {
-    let is_guide = path == Path::new(publish::VERIFY_FILE);
-    is_guide && notebooks.folder.join(path).exists() && notebooks.own_record().is_some()
+/// Returns whether a guide to verifying stands beside notebooks: it says what to run, and is looked at also where what
+/// was signed is gone.
+fn has_guide(notebooks: &Notebooks) -> bool {
+    std::fs::symlink_metadata(notebooks.folder.join(publish::VERIFY_FILE)).is_ok()
 }
 
 /// Holds notebooks and charts against those that the record gives.
@@ -174,7 +187,14 @@ pub(super) fn compare(
         match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
-                let unlike = unlike(notebooks, path, &found, expected, reason.as_deref());
+                let mut unlike = unlike(
+                    given,
+                    notebooks,
+                    path,
+                    (found.as_slice(), expected.as_slice()),
+                    reason.as_deref(),
+                );
+                add_repeated(notebooks, path, &found, &mut unlike);
                 let apart = unlike.iter().find(|row| row.kind == Kind::NotComparable);
                 let digest = Digest::of(&found).to_string();
                 if let Some(row) = apart {
@@ -222,7 +242,8 @@ fn foreign_to(given: &Given, notebooks: &Notebooks, face: &dyn Face) -> Result<V
     let given_paths = given.files.iter().map(|(path, _)| path);
     let known = given_paths.chain(&beside).map(PathBuf::as_path);
     let known: BTreeSet<&Path> = known.collect();
-    let is_signed = given.is_signed || given.is_own;
+    let is_gone = seal_not_here(notebooks, given).is_some();
+    let is_signed = given.is_signed || given.is_own || is_gone;
     foreign(notebooks, Some(&given.record), &known, is_signed, face)
 }
 
@@ -272,10 +293,10 @@ fn counted(given: &Given, files: &[&(PathBuf, Vec<u8>)]) -> String {
 /// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
 /// it: it is judged as the notebooks beside it are.
 fn unlike(
+    given: &Given,
     notebooks: &Notebooks,
     path: &Path,
-    found: &[u8],
-    expected: &[u8],
+    (found, expected): (&[u8], &[u8]),
     beside: Option<&str>,
 ) -> Vec<Row> {
     let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
@@ -286,17 +307,24 @@ fn unlike(
         )
     };
     let Some(origin) = Origin::of(expected) else {
+        let is_guide = path == Path::new(publish::VERIFY_FILE);
         return match beside {
-            Some(why)
-                if path.starts_with(notebook_gen::CHARTS)
-                    || path == Path::new(publish::VERIFY_FILE) =>
-            {
+            Some(why) if is_guide => row(
+                Kind::NotComparable,
+                format!("beside notebooks {why}: {NO_GUIDE}"),
+            ),
+            None if is_guide => {
+                let what = format!("changed: not the text that this program writes: {NO_GUIDE}");
+                row(Kind::Different, what)
+            }
+            Some(why) if path.starts_with(notebook_gen::CHARTS) => {
                 row(Kind::NotComparable, format!("beside notebooks {why}"))
             }
             _ => changed(),
         };
     };
-    let (Some(found_origin), Ok(found)) = (Origin::of(found), serde_json::from_slice(found)) else {
+    let (Some(found_origin), Ok(mut found)) = (Origin::of(found), serde_json::from_slice(found))
+    else {
         return changed();
     };
     if found_origin.run != origin.run {
@@ -311,10 +339,47 @@ fn unlike(
         rows.extend(outputs(notebooks, path, &found));
         return rows;
     }
-    match serde_json::from_slice(expected) {
-        Ok(expected) => cell_by_cell(notebooks, path, &found, &expected),
-        Err(_) => changed(),
+    let Ok(mut expected) = serde_json::from_slice(expected) else {
+        return changed();
+    };
+    // Where the record lacks what it had signed, that is what is named, and not each notebook that bears it.
+    let key = given.key.as_ref();
+    let is_freed = key.is_some_and(|key| notebook_gen::take_note(&mut found, &mut expected, key));
+    if is_freed && found == expected {
+        return Vec::new();
     }
+    cell_by_cell(notebooks, path, &found, &expected)
+}
+
+/// Adds that keys of a notebook stand there more than once. That is no work of a program that saved it.
+fn add_repeated(notebooks: &Notebooks, path: &Path, found: &[u8], rows: &mut Vec<Row>) {
+    let repeated = repeated(notebooks, path, found);
+    if repeated.is_empty() {
+        return;
+    }
+    let place = path.display().to_string();
+    rows.retain(|row| row.kind != Kind::Added || row.place != place);
+    rows.extend(repeated);
+}
+
+/// Says which keys of a notebook stand there more than once. Which of the values a reader sees, no comparison tells.
+pub(super) fn repeated(notebooks: &Notebooks, path: &Path, content: &[u8]) -> Vec<Row> {
+    if !paths::is_notebook(path) {
+        return Vec::new();
+    }
+    let keys = notebook_gen::repeated_keys(content).into_iter();
+    let rows = keys.map(|RepeatedKey { key, cell }| {
+        let within = match cell {
+            Some(number) => format!("cell {number}"),
+            None => "the notebook".to_owned(),
+        };
+        let what = format!(
+            "changed: the key {key:?} stands more than once in an object of {within}: what a reader sees there may be \
+             another text than the one that was compared"
+        );
+        notebooks.row(Kind::Different, path, None, what)
+    });
+    rows.collect()
 }
 
 fn cell_by_cell(notebooks: &Notebooks, path: &Path, found: &Value, expected: &Value) -> Vec<Row> {
@@ -417,24 +482,30 @@ fn gather_gone(notebooks: &Notebooks, given: &Given, rows: &mut Vec<Row>) {
     rows.push(notebooks.row(Kind::NotHere, Path::new("*.ipynb"), None, what));
 }
 
-/// What was signed over the notebooks that a run has left in its project, and is not beside them any more.
-/// Notebooks that were written elsewhere, or by another program, have none.
+/// What was signed over notebooks, and is not beside them any more. Those that were written again elsewhere, by another
+/// program or beside other runs, have none.
 fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
-    if !given.signed_elsewhere || !given.is_own {
+    if !given.signed_elsewhere {
         return None;
     }
+    let found = |path: &PathBuf| notebooks.read(path).ok();
     // A chart does not say which version drew it, so that it may be the same in notebooks that another one made.
-    let is_listed = |(path, digest): (&PathBuf, &String)| {
-        if !paths::is_notebook(path) {
-            return false;
-        }
-        let found = notebooks.read(path);
-        found.is_ok_and(|found| Digest::of(&found).to_string() == *digest)
+    let is_signed = |(path, digest): (&PathBuf, &String)| {
+        let is_same = |found: Vec<u8>| Digest::of(&found).to_string() == *digest;
+        paths::is_notebook(path) && found(path).is_some_and(is_same)
     };
+    let is_anew = |(path, made): &(PathBuf, Vec<u8>)| {
+        let is_other = |digest: &String| Digest::of(made).to_string() != *digest;
+        given.listed.get(path).is_some_and(is_other)
+            && found(path).is_some_and(|found| found == *made)
+    };
+    let were_written_again = || !given.is_own && given.files.iter().any(is_anew);
+    if !given.listed.iter().any(is_signed) || were_written_again() {
+        return None;
+    }
     let place = format!("{}/", SealFolder::NAME);
     let what = "not here: what was signed over these notebooks, of which the record keeps a copy";
-    let row = || notebooks.row(Kind::NotHere, Path::new(&place), None, what);
-    given.listed.iter().any(is_listed).then(row)
+    Some(notebooks.row(Kind::NotHere, Path::new(&place), None, what))
 }
 
 /// A statement beside notebooks, where the record gives none over them.

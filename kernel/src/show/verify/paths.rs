@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use code_deploy_notebook_gen::Origin;
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
 
-use super::notebooks::Notebooks;
+use super::Kind;
+use super::notebooks::{GONE, LINK, NO_FILE, Notebooks};
 use crate::commands::VerifyArgs;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
@@ -137,7 +138,10 @@ impl Subjects {
         // Where a project keeps the record, what lies beside the notebooks is none.
         if own.is_none() {
             self.add_record(path)?;
-            self.add_record(&path.join(EXPORTED_RECORD))?;
+            let beside = path.join(EXPORTED_RECORD);
+            if why_unread(&beside).is_none() {
+                self.add_record(&beside)?;
+            }
             if is_named && path.join(RunFolder::JOURNAL).is_file() {
                 self.named.push(RunFolder::at(path)?);
             }
@@ -209,6 +213,26 @@ fn left_by(project: &Project, record: &RunFolder) -> Result<Option<Notebooks>, F
         is_left: true,
         ..Notebooks::whole(&folder)
     }))
+}
+
+/// Says why a folder beside notebooks is not read as their record: it is no folder, or its journal no file, of its own.
+/// The second is the name of what is missing, in that folder.
+pub(super) fn why_unread(record: &Path) -> Option<(Kind, &'static str, &'static str)> {
+    if record.is_symlink() {
+        return Some((Kind::NotHere, "", LINK));
+    }
+    let (kind, what) = journal_unread(record)?;
+    Some((kind, RunFolder::JOURNAL, what))
+}
+
+/// Says why the journal of a record is not read; nothing where it is a file.
+pub(super) fn journal_unread(record: &Path) -> Option<(Kind, &'static str)> {
+    match std::fs::symlink_metadata(record.join(RunFolder::JOURNAL)) {
+        Ok(found) if found.is_file() => None,
+        Ok(found) if found.is_symlink() => Some((Kind::NotHere, LINK)),
+        Ok(_) => Some((Kind::Different, NO_FILE)),
+        Err(_) => Some((Kind::NotHere, GONE)),
+    }
 }
 
 /// Returns the record that a project keeps of a run; nothing where its folder holds no journal.
@@ -339,7 +363,7 @@ impl Notebooks {
             return Ok(own);
         }
         let beside = self.folder.join(EXPORTED_RECORD);
-        if beside.join(RunFolder::JOURNAL).is_file() {
+        if why_unread(&beside).is_none() {
             let known = records.iter().find(|known| is_same(known.path(), &beside));
             return match known {
                 Some(known) => Ok(Some(known.clone())),

@@ -7,7 +7,8 @@ use code_deploy_record::{
 
 use super::foreign::{capped, listed};
 use super::over::{Over, over};
-use super::{Checked, Kind, Record, Row};
+use super::paths::journal_unread;
+use super::{Checked, Kind, Record, Row, keys};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -19,8 +20,17 @@ pub(super) fn check(
     face: &dyn Face,
     checked: &mut Checked,
 ) -> Result<(), Failure> {
-    let report = verify_folder_with(record, trust)?;
     let name = record.path().display().to_string();
+    if let Some((kind, what)) = journal_unread(record.path()) {
+        checked.rows.push(Row {
+            kind,
+            record: name,
+            place: RunFolder::JOURNAL.to_owned(),
+            what: what.to_owned(),
+        });
+        return Ok(());
+    }
+    let report = verify_folder_with(record, trust)?;
     tell(face, &name, &report);
     let row = |kind, place: String, what: String| Row {
         kind,
@@ -51,6 +61,10 @@ pub(super) fn check(
         let place = format!("{}/{file}", SealFolder::NAME);
         checked.rows.push(row(kind, place, what));
     }
+    let sealing = report.seal.signed_by.iter().cloned();
+    let approvers = report.approved.iter().filter_map(|one| one.key.clone());
+    checked.signed_by.extend(sealing.chain(approvers));
+    checked.signed_by.extend(keys::of_statement(record, trust)?);
     checked.records.push(Record {
         path: record.path().to_owned(),
         is_whole: report.is_whole(),
@@ -78,13 +92,7 @@ fn statement(
     face: &dyn Face,
 ) -> Result<Vec<OfFile>, Failure> {
     let Some(signed) = publish::kept(record)? else {
-        let missing = statement_not_here(record, report);
-        if missing.is_none() && report.sealed && !report.seal.keys.is_empty() {
-            face.text(&format!(
-                "{name}: no statement over its notebooks is kept with it: `code-deploy notebooks` signs one"
-            ));
-        }
-        return Ok(missing.into_iter().collect());
+        return Ok(statement_not_here(record, report).into_iter().collect());
     };
     let over = over(record, &signed, report)?;
     if let (Over::Earlier(events), false) = (&over, report.sealed) {
@@ -100,15 +108,24 @@ fn statement(
     Ok(rows)
 }
 
-/// Says that a statement is not here beside which something of it stands: nothing writes that without it.
+/// Says that a statement is not here: something of it is, which nothing writes without it, or the run has ended with
+/// its key named, which signs one whenever a run ends.
 fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFile> {
+    if !report.sealed {
+        return None;
+    }
     let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
     let is_here = |name: &&str| record.seal().path().join(name).exists();
-    let beside = beside.find(is_here).filter(|_| report.sealed)?;
-    let what = format!(
-        "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
-         signs it was killed: `code-deploy notebooks --run RUN` signs it again"
-    );
+    let what = match beside.find(is_here) {
+        Some(beside) => format!(
+            "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
+             signs it was killed: `code-deploy notebooks --run RUN` signs it again"
+        ),
+        None if report.seal.keys.is_empty() => return None,
+        None => "not here: no statement over its notebooks is kept with it. It was taken away, or the process ended \
+                 before it signed: `code-deploy notebooks --run RUN` signs one"
+            .to_owned(),
+    };
     Some((Kind::NotHere, STATEMENT, what))
 }
 
@@ -165,7 +182,7 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
     let head = report.head.map(|head| format!(", head {}", head.short()));
     let head = head.unwrap_or_default();
     let evidence = if report.evidence == report.evidence_named {
-        format!("{} evidence files", report.evidence)
+        counted(report.evidence, "evidence file")
     } else {
         format!(
             "{} of {} evidence files",
@@ -173,9 +190,9 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         )
     };
     face.text(&format!(
-        "{name}: {} events, {evidence}, {} samples files, {sealed}{head}{}",
-        report.events,
-        report.samples,
+        "{name}: {}, {evidence}, {}, {sealed}{head}{}",
+        counted(report.events, "event"),
+        counted(report.samples, "samples file"),
         signed(report)
     ));
     if !report.not_part.is_empty() {
@@ -215,12 +232,23 @@ fn signed(report: &VerifyReport) -> String {
     };
     let root = tree.root.short();
     format!(
-        ", root {root} of {} leaves; {} checkpoints of {}, the last over {} events",
-        tree.size,
-        seal.checkpoints,
+        ", root {root} of {}; {} of {}, the last over {}",
+        match tree.size {
+            1 => "1 leaf".to_owned(),
+            more => format!("{more} leaves"),
+        },
+        counted(seal.checkpoints, "checkpoint"),
         key.name(),
-        seal.covered
+        counted(seal.covered, "event")
     )
+}
+
+/// Returns a number with the word for what it counts.
+fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        more => format!("{more} {one}s"),
+    }
 }
 
 /// Says who stands for a record.

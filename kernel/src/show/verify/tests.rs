@@ -1,6 +1,7 @@
 //! Damage of every kind, done to a sealed record and to the notebooks made from it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod attributed;
 mod forged;
 mod hostile;
 mod left;
@@ -529,6 +530,7 @@ fn run_after(stage: &Stage, named: Option<PreviousRun>) -> RunFolder {
         }
         body => body,
     });
+    publish::publish(None, &later, Some(&stage.key)).unwrap();
     later
 }
 
@@ -570,6 +572,7 @@ fn a_run_that_was_written_anew_is_named_by_the_run_after_it() {
             body => body,
         },
     );
+    publish::publish(None, &again, Some(&stage.key)).unwrap();
     assert_eq!(exit(stage.verify(&[stage.public()], &both[..1])), 0);
     let mut checked = Checked::default();
     records::check(&later, &Trust::default(), &Blind, &mut checked).unwrap();

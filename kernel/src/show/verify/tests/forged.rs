@@ -1,9 +1,15 @@
 //! What somebody who forges a finished record does beside changing a byte of it.
 
-use code_deploy_record::{Checkpoint, RunId};
+use code_deploy_record::{Checkpoint, Digest, RunId};
 
 use super::told::{told, told_of, unfinished};
 use super::*;
+
+/// Returns what was said with its words one space apart: a table wraps them.
+pub(super) fn flat(said: &str) -> String {
+    let words: Vec<_> = said.split_whitespace().collect();
+    words.join(" ")
+}
 
 /// The stage's run in a project that has its notebooks where a run leaves them.
 pub(super) fn left(stage: &Stage) -> (Project, PathBuf) {
@@ -97,6 +103,13 @@ fn seals_that_were_taken_away_are_not_here() {
         std::fs::write(&path, content).unwrap();
     }
     let all = seal.checkpoints().unwrap();
+    // Nothing of the statement is left: an ended run whose key is named signed one.
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    let (code, said) = told(std::slice::from_ref(&record));
+    let words = "no statement over its notebooks is kept with it";
+    assert!(code == 13 && flat(&said).contains(words), "{said}");
     std::fs::remove_dir_all(seal.path()).unwrap();
     let (code, said) = told(&[record]);
     assert!(code == 13 && said.contains("CD0308"), "{said}");
@@ -194,6 +207,7 @@ fn a_record_that_was_written_anew_with_its_own_key_is_none_of_the_checkpoint_tha
         }
         body => body,
     });
+    publish::publish(None, &anew, Some(&stage.key)).unwrap();
     assert_eq!(told(&[anew.path().to_owned()]).0, 0);
     let (code, said) = held(&stage, &anew, &kept);
     assert_eq!(code, 10, "{said}");
@@ -394,4 +408,171 @@ fn what_lies_in_the_folder_of_a_project_beside_notebooks_is_told_as_not_checked(
     assert_eq!(code, 0, "{said}");
     let words = "not of the run, and not checked: .code-deploy, deploy.yaml";
     assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn a_record_whose_forger_names_the_genuine_p256_key_beside_his_own_is_not_trusted() {
+    let (honest, forged) = (Stage::new(1), Stage::new(9));
+    let (first, p256) = (honest.public(), honest.key.public().p256());
+    let seal = forged.record.seal();
+    for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+        std::fs::remove_file(seal.path().join(name)).unwrap();
+    }
+    let half = |stage: &Stage| {
+        let written = serde_json::to_value(stage.key.public()).unwrap();
+        written["p256"].as_str().unwrap().to_owned()
+    };
+    let (own, genuine) = (half(&forged), half(&honest));
+    let text = std::fs::read_to_string(forged.record.journal_path()).unwrap();
+    let (mut head, mut journal) = (Digest::ZERO, String::new());
+    for line in text.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line = line
+            .replace(event["prev"].as_str().unwrap(), &head.to_string())
+            .replace(&own, &genuine);
+        head = Digest::of(line.as_bytes());
+        journal.push_str(&line);
+        journal.push('\n');
+    }
+    std::fs::write(forged.record.journal_path(), journal).unwrap();
+    let mut events = forged.record.events().unwrap();
+    while events.next_event().unwrap().is_some() {
+        let tree = events.tree();
+        let path = seal.path().join(format!("{:012}.checkpoint", tree.size));
+        if path.is_file() {
+            let origin = code_deploy_record::origin(&forged.record.started().unwrap());
+            let anew = Checkpoint::sign(&origin, tree, &forged.key);
+            std::fs::write(path, anew.to_string()).unwrap();
+        }
+    }
+    let paths = [forged.record.path().to_owned()];
+    for keys in [vec![p256.clone()], vec![first, p256]] {
+        assert_eq!(exit(forged.verify(&keys, &paths)), 11);
+    }
+}
+
+#[test]
+fn each_key_that_is_given_has_to_have_signed_something() {
+    let stage = Stage::new(1);
+    let (own, p256) = (stage.public(), stage.key.public().p256());
+    let another = SealKey::from_seed(&[9; 32]).unwrap().public().ed25519();
+    let (record, pages) = ([stage.record.path().to_owned()], [stage.pages()]);
+    for paths in [&record, &pages] {
+        assert_eq!(exit(stage.verify(std::slice::from_ref(&own), paths)), 0);
+        assert_eq!(exit(stage.verify(&[own.clone(), p256.clone()], paths)), 0);
+        assert_eq!(exit(stage.verify(std::slice::from_ref(&p256), paths)), 11);
+        let more = [own.clone(), another.clone()];
+        assert_eq!(exit(stage.verify(&more, paths)), 11);
+    }
+    // The record alone is enough for both.
+    std::fs::remove_dir_all(stage.pages()).unwrap();
+    let both = [own, p256];
+    assert_eq!(exit(stage.verify(&both, &record)), 0);
+    let file = stage.folder.path().join("key.pem");
+    std::fs::write(&file, another.to_pem()).unwrap();
+    let arguments = VerifyArgs {
+        paths: record.to_vec(),
+        key: vec![stage.folder.path().join("0.pem"), file],
+        ..VerifyArgs::default()
+    };
+    let (code, said) = told_of(None, &arguments);
+    let words = "no signature that was checked is of this key";
+    assert!(code == 11 && flat(&said).contains(words), "{said}");
+}
+
+#[test]
+fn a_key_that_stands_twice_in_a_notebook_hides_no_text() {
+    let stage = Stage::new(1);
+    let path = stage.pages().join(PAGE);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let forged = [
+        whole.replacen("\"source\":", "\"source\": \"all is well\", \"source\":", 1),
+        whole.replacen("\"cells\":", "\"cells\": [], \"cells\":", 1),
+    ];
+    for (text, key) in forged.iter().zip(["source", "cells"]) {
+        assert_ne!(*text, whole);
+        std::fs::write(&path, text).unwrap();
+        let (code, said) = told(&stage.both());
+        let words = format!("the key \"{key}\" stands more than once");
+        assert!(code == 10 && flat(&said).contains(&words), "{said}");
+        assert!(!flat(&said).contains("another program saved it"), "{said}");
+        // Alone, without anything that was signed over its text.
+        let moved = stage.folder.path().join(PAGE);
+        std::fs::copy(&path, &moved).unwrap();
+        let (code, said) = told(&[moved]);
+        assert!(code == 10 && flat(&said).contains(&words), "{said}");
+    }
+}
+
+#[test]
+fn what_was_signed_over_notebooks_is_missed_in_every_folder() {
+    let stage = Stage::new(1);
+    let pages = stage.pages();
+    let record = pages.join("record");
+    std::fs::rename(stage.record.path(), &record).unwrap();
+    let named = VerifyArgs {
+        paths: vec![record],
+        notebooks: Some(pages.clone()),
+        ..VerifyArgs::default()
+    };
+    let beside = VerifyArgs {
+        paths: vec![pages.clone()],
+        ..VerifyArgs::default()
+    };
+    let judged = |expected: u8, words: &str| {
+        for arguments in [&named, &beside] {
+            let (code, said) = told_of(None, arguments);
+            assert!(
+                code == expected && flat(&said).contains(words),
+                "{words}: {said}"
+            );
+        }
+    };
+    judged(0, "signed");
+    let guide = pages.join("VERIFY.md");
+    let written = std::fs::read_to_string(&guide).unwrap();
+    std::fs::write(&guide, "Run this.").unwrap();
+    judged(10, "do not run commands from it");
+    std::fs::remove_dir_all(pages.join("seal")).unwrap();
+    judged(10, "do not run commands from it");
+    std::fs::write(&guide, written).unwrap();
+    judged(13, "what was signed over these notebooks");
+    std::fs::write(pages.join("approval.pdf"), "go").unwrap();
+    judged(10, "approval.pdf");
+}
+
+#[test]
+fn a_second_record_of_the_run_is_never_passed_over() {
+    let (stage, forged) = (Stage::new(1), Stage::new(2));
+    let paths = [
+        stage.record.path().to_owned(),
+        forged.record.path().to_owned(),
+    ];
+    let (code, said) = told(&paths);
+    let words = "another record of the same run than the one in";
+    assert!(code == 10 && flat(&said).contains(words), "{said}");
+    // The same record twice is one.
+    let copy = stage.folder.path().join("copy");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([stage.record.path(), &copy])
+        .status();
+    assert!(copied.unwrap().success());
+    assert_eq!(told(&[stage.record.path().to_owned(), copy.clone()]).0, 0);
+    // In a hidden folder beside notebooks that came with their record.
+    let pages = stage.pages();
+    std::fs::rename(&copy, pages.join("record")).unwrap();
+    let received = std::slice::from_ref(&pages);
+    assert_eq!(told(received).0, 0);
+    let hidden = pages.join(".code-deploy");
+    std::fs::rename(forged.folder.path().join(".code-deploy"), &hidden).unwrap();
+    let named = VerifyArgs {
+        paths: vec![pages.join("record")],
+        notebooks: Some(pages.clone()),
+        ..VerifyArgs::default()
+    };
+    for (code, said) in [told(received), told_of(None, &named)] {
+        assert!(code == 10 && said.contains(".code-deploy"), "{said}");
+        assert!(flat(&said).contains("it holds a record"), "{said}");
+    }
 }
