@@ -330,7 +330,7 @@ async fn traffic_is_split_by_the_number_of_pods_and_ends_with_one_release() {
     // What has ended stays listed for a while, and nobody is led to it.
     let staying = pods
         .iter()
-        .filter(|pod| pod.meta().deletion_timestamp.is_none());
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let staying: Vec<_> = staying.map(ResourceExt::name_any).collect();
     assert!(staying.is_empty(), "{staying:?}");
     target.remove_all(GRACE).await.unwrap();
