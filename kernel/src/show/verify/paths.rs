@@ -304,7 +304,9 @@ fn place(folder: &Path) -> Option<PathBuf> {
 
 fn is_shown_folder(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && path.is_dir()
+    // Of an exported record it is said that it is a link, and that is all.
+    let is_linked_record = name == EXPORTED_RECORD && path.is_symlink();
+    !name.starts_with('.') && !is_linked_record && path.is_dir()
 }
 
 pub(super) fn is_notebook(path: &Path) -> bool {
