@@ -57,6 +57,9 @@ impl Subjects {
         arguments: &VerifyArgs,
     ) -> Result<(), Failure> {
         if path.is_file() {
+            if !is_notebook(path) {
+                return Err(no_notebook(path));
+            }
             let folder = path.parent().unwrap_or(Path::new("."));
             let name = path.file_name().map(PathBuf::from).unwrap_or_default();
             self.notebooks.push(Notebooks {
@@ -135,12 +138,14 @@ impl Subjects {
     /// where their folder was named, and is not that of a project, in which they lie ready.
     fn add_folder(&mut self, path: &Path, is_named: bool) -> Result<(), Failure> {
         let own = Notebooks::whole(path).own_record();
+        let mut exported = None;
         // Where a project keeps the record, what lies beside the notebooks is none.
         if own.is_none() {
             self.add_record(path)?;
             let beside = path.join(EXPORTED_RECORD);
             if why_unread(&beside).is_none() {
                 self.add_record(&beside)?;
+                exported = Some(RunFolder::at(&beside)?);
             }
             if is_named && path.join(RunFolder::JOURNAL).is_file() {
                 self.named.push(RunFolder::at(path)?);
@@ -148,8 +153,8 @@ impl Subjects {
         }
         let all = is_named && !Self::runs_of(path).is_dir();
         let is_meant = |entry: &PathBuf| is_notebook(entry) && (all || run_of(entry).is_some());
-        // All notebooks may have been taken away.
-        let is_left = own.as_ref().is_some_and(is_sealed);
+        // All notebooks may have been taken away, or say of no run any more that they are of it.
+        let is_left = own.or(exported).as_ref().is_some_and(is_sealed);
         if is_left || entries(path)?.iter().any(is_meant) {
             self.notebooks.push(Notebooks::whole(path));
         }
@@ -300,6 +305,13 @@ fn place(folder: &Path) -> Option<PathBuf> {
         true => folder.canonicalize().ok(),
         false => std::path::absolute(folder).ok(),
     }
+}
+
+fn no_notebook(path: &Path) -> Failure {
+    Failure::usage(
+        format!("{} is no notebook", path.display()),
+        "Name a notebook, or the folder that holds the file: it is checked with what it lies beside.",
+    )
 }
 
 fn is_shown_folder(path: &Path) -> bool {

@@ -115,3 +115,35 @@ fn what_a_person_added_is_said_in_the_closing_sentence() {
     let words = "is as it was written, but for what was added (listed above).";
     assert!(code == 0 && said.contains(words), "{said}");
 }
+
+#[test]
+fn notebooks_that_say_of_no_run_or_are_gone_are_missed_beside_their_record() {
+    let stage = Stage::new(1);
+    let (pages, _) = exported(&stage);
+    let entries = std::fs::read_dir(&pages).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.ends_with(".ipynb")).collect();
+    assert_eq!(names.len(), 18);
+    for name in &names {
+        stage.edit(name, |notebook| {
+            notebook["metadata"]
+                .as_object_mut()
+                .unwrap()
+                .remove("code-deploy");
+        });
+    }
+    let above = stage.folder.path().to_owned();
+    for folder in [&pages, &above] {
+        let (code, said) = told(std::slice::from_ref(folder));
+        assert_eq!(code, 10, "{said}");
+    }
+    for name in &names {
+        std::fs::remove_file(pages.join(name)).unwrap();
+    }
+    for folder in [&pages, &above] {
+        let (code, said) = told(std::slice::from_ref(folder));
+        assert_eq!(code, 13, "{said}");
+    }
+    let (code, said) = told(&[pages.join("VERIFY.md")]);
+    assert!(code == 2 && said.contains("is no notebook"), "{said}");
+}
