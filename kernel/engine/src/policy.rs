@@ -47,13 +47,12 @@ impl Stops {
     }
 }
 
-/// Returns what of a phase's items stops the phase under a policy. An item that a step of a later phase looks at once more
-/// is an item of that phase, too, where it does not hold by then.
+/// Returns what of a phase's items stops the phase under a policy.
 #[must_use]
 pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseNumber) -> Stops {
     let mut stops = Stops::default();
     for (group, item) in catalog.items() {
-        if !is_judged(state, group.notebook, item, phase) {
+        if group.notebook != phase && due(state, group.notebook, item) != phase {
             continue;
         }
         let Some(settled) = state.items.get(&item.id) else {
@@ -82,25 +81,6 @@ pub(crate) fn due(state: &RunState, notebook: PhaseNumber, item: &Item) -> Phase
     let looks = steps.filter(|step| step.items.contains(&item.id));
     let first = looks.map(|step| step.phase).min();
     first.map_or(notebook, |first| first.max(notebook))
-}
-
-/// Returns whether an item is judged at the end of a phase: that of its notebook and the one by which it is due, and where
-/// it does not hold also each later one of which a planned step looks at it.
-pub(crate) fn is_judged(
-    state: &RunState,
-    notebook: PhaseNumber,
-    item: &Item,
-    phase: PhaseNumber,
-) -> bool {
-    if phase == notebook || phase == due(state, notebook, item) {
-        return true;
-    }
-    let settled = state.items.get(&item.id);
-    let failed = settled.is_some_and(|settled| settled.verdict == Verdict::Failed);
-    let mut steps = state.plan.iter().flat_map(|plan| &plan.steps);
-    failed
-        && phase > notebook
-        && steps.any(|step| step.phase == phase && step.items.contains(&item.id))
 }
 
 /// Returns whether objectives are open only because requests were too few to show what was measured. The item says so,
@@ -221,43 +201,6 @@ mod tests {
         for phase in [build, release] {
             assert_eq!(stops(&strict(), catalog, &state, phase).open.len(), 1);
         }
-    }
-
-    #[test]
-    fn what_a_later_phase_finds_not_to_hold_stops_that_phase() {
-        let catalog = Catalog::shipped().unwrap();
-        let [before, provision, between, release, after] =
-            [3, 4, 5, 6, 7].map(|number| PhaseNumber::new(number).unwrap());
-        let step = |name: &str, phase: u8| {
-            let step = serde_json::json!({
-                "step": name, "title": "look", "phase": phase, "items": ["3.4.5"], "changes": false,
-                "inside": "", "outside": "", "expected_ms": 1,
-            });
-            serde_json::from_value(step).unwrap()
-        };
-        let mut state = RunState {
-            plan: Some(Planned {
-                digest: Digest::of(b"plan"),
-                evidence: Digest::of(b"whole"),
-                steps: vec![step("provision.balancer", 4), step("release.traffic.25", 6)],
-            }),
-            ..RunState::default()
-        };
-        let mut settled = |verdict: Verdict| {
-            let item = ItemState {
-                verdict,
-                reason: "at 25 %: web 90.0 % of 1000 requests".to_owned(),
-                evidence: Vec::new(),
-                seq: 1,
-            };
-            state.items.insert("3.4.5".parse().unwrap(), item);
-            [before, provision, between, release, after]
-                .map(|phase| stops(&strict(), catalog, &state, phase))
-        };
-        let failed = settled(Verdict::Failed).map(|stops| stops.failed.len());
-        assert_eq!(failed, [0, 1, 0, 1, 0]);
-        let open = settled(Verdict::Open).map(|stops| stops.open.len());
-        assert_eq!(open, [0, 1, 0, 0, 0]);
     }
 
     #[test]

@@ -25,9 +25,7 @@ pub(crate) async fn settle_rest(
     for (group, item) in catalog.items() {
         let state = context.state();
         let due = policy::due(&state, group.notebook, item);
-        let judged = |phase| policy::is_judged(&state, group.notebook, item, phase);
-        let is_judged = phase.is_none_or(judged);
-        if !is_judged {
+        if phase.is_some_and(|phase| phase != group.notebook && phase != due) {
             continue;
         }
         let settled = state.items.get(&item.id).map(|item| item.verdict.clone());
