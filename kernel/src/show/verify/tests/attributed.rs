@@ -1,20 +1,13 @@
 //! The cause is what is named, and links are followed nowhere.
 
 use super::forged::{checkpoints_of, flat, held};
-use super::told::{told, told_of};
+use super::told::{side_by_side, told, told_of};
 use super::*;
-
-/// Notebooks with their record beside them, as an export has them.
-fn exported(stage: &Stage) -> (PathBuf, PathBuf) {
-    let record = stage.pages().join("record");
-    std::fs::rename(stage.record.path(), &record).unwrap();
-    (stage.pages(), record)
-}
 
 #[test]
 fn where_the_record_lacks_what_it_had_signed_no_notebook_is_accused() {
     let stage = Stage::new(1);
-    let (pages, record) = exported(&stage);
+    let (pages, record) = side_by_side(&stage);
     let note = record.join("seal/outputs.note");
     let whole = std::fs::read_to_string(&note).unwrap();
     std::fs::remove_file(&note).unwrap();
@@ -33,7 +26,7 @@ fn where_the_record_lacks_what_it_had_signed_no_notebook_is_accused() {
 #[test]
 fn a_journal_that_is_gone_or_no_file_is_told_as_that() {
     let stage = Stage::new(1);
-    let (pages, record) = exported(&stage);
+    let (pages, record) = side_by_side(&stage);
     let journal = record.join(RunFolder::JOURNAL);
     let elsewhere = stage.folder.path().join("elsewhere");
     std::fs::rename(&journal, &elsewhere).unwrap();
@@ -59,7 +52,7 @@ fn a_journal_that_is_gone_or_no_file_is_told_as_that() {
 fn linked_folders_beside_notebooks_are_not_followed() {
     for name in ["record", "charts", "seal"] {
         let stage = Stage::new(1);
-        let (pages, _) = exported(&stage);
+        let (pages, _) = side_by_side(&stage);
         let moved = stage.folder.path().join("moved");
         std::fs::rename(pages.join(name), &moved).unwrap();
         std::os::unix::fs::symlink(&moved, pages.join(name)).unwrap();
@@ -71,7 +64,7 @@ fn linked_folders_beside_notebooks_are_not_followed() {
     }
     // What is named may be a link itself.
     let stage = Stage::new(1);
-    let (pages, record) = exported(&stage);
+    let (pages, record) = side_by_side(&stage);
     for folder in [pages, record] {
         let link = stage.folder.path().join("link");
         std::os::unix::fs::symlink(&folder, &link).unwrap();
@@ -119,7 +112,7 @@ fn what_a_person_added_is_said_in_the_closing_sentence() {
 #[test]
 fn notebooks_that_say_of_no_run_or_are_gone_are_missed_beside_their_record() {
     let stage = Stage::new(1);
-    let (pages, _) = exported(&stage);
+    let (pages, _) = side_by_side(&stage);
     let entries = std::fs::read_dir(&pages).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.filter(|name| name.ends_with(".ipynb")).collect();

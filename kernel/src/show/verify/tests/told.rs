@@ -46,7 +46,7 @@ pub(super) fn told_of(project: Option<&Project>, arguments: &VerifyArgs) -> (u8,
 }
 
 /// Lays notebooks and record into one folder, as the repository shows them.
-fn side_by_side(stage: &Stage) -> (PathBuf, PathBuf) {
+pub(super) fn side_by_side(stage: &Stage) -> (PathBuf, PathBuf) {
     let record = stage.pages().join("record");
     std::fs::rename(stage.record.path(), &record).unwrap();
     (stage.pages(), record)
