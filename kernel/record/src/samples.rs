@@ -75,6 +75,9 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The figure of requests that a release answered in place of another one, which had no instance to answer them.
+    pub const TAKEN_OVER: &'static str = "taken_over";
+
     /// Returns a sample that has counted nothing yet.
     #[must_use]
     pub fn empty(second: i64, service: &str, release: &str, source: Source) -> Self {
@@ -108,5 +111,13 @@ impl Sample {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.errors.values().sum()
+    }
+
+    /// Returns how many of the requests were another release's, which had no instance to answer them; none where who
+    /// measured does not tell.
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        let figure = self.figures.get(Self::TAKEN_OVER);
+        figure.map_or(0, |requests| *requests as u64)
     }
 }

@@ -37,9 +37,10 @@
 //!
 //! Samples (`router.jsonl`, one a second for each release) tell failures by class: `5xx`, `connect`,
 //! `timeout`, `reset` and `unavailable` (no healthy instance); and as figures `weight_percent`,
-//! `in_flight`, `healthy_instances` and `status_NNN` for each status from 500 on. Latency is that of
-//! requests that a backend answered, to the last byte of the response (for tunnels and event streams
-//! to its head); a request that its client gives up counts with the time until then, and not as failed.
+//! `in_flight`, `healthy_instances`, `taken_over` (requests in place of another release, whose turn it
+//! was and which had no instance available) and `status_NNN` for each status from 500 on. Latency is that
+//! of requests that a backend answered, to the last byte of the response (for tunnels and event streams to
+//! its head); a request that its client gives up counts with the time until then, and not as failed.
 //!
 //! Not here: TLS, HTTP/2 towards backends, WebSocket over HTTP/2, and a limit on pauses within a
 //! response body (a body ends when the backend, the client, a drain limit or a shutdown ends it).

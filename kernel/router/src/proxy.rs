@@ -312,7 +312,11 @@ fn measure_of(pick: &Pick, started: Instant) -> Measure {
         pick.tally.was_asked_for();
         return Measure::none(started);
     }
-    Measure::begin(Arc::clone(&pick.tally), started)
+    let tally = Arc::clone(&pick.tally);
+    match pick.taken_over {
+        true => Measure::begin_in_place(tally, started),
+        false => Measure::begin(tally, started),
+    }
 }
 
 /// Adds what the router tells the client.

@@ -69,6 +69,8 @@ pub(crate) struct Pick {
     pub(crate) part: Option<Range<u32>>,
     /// Whether its release was asked for by name.
     pub(crate) named: bool,
+    /// Whether it was another release's turn, which had no instance available.
+    pub(crate) taken_over: bool,
 }
 
 impl Pick {
@@ -85,6 +87,7 @@ impl Pick {
             tally: Arc::clone(&release.tally),
             part,
             named,
+            taken_over: false,
         }
     }
 }
@@ -151,7 +154,9 @@ impl Service {
         let fixed = named || matches!(want, Want::Same(_));
         if !fixed && let Some((release, backend)) = self.stand_in(&first.name, tried, now) {
             release.tally.took_over();
-            return Ok(Pick::of(release, &backend, None, named, now));
+            let mut pick = Pick::of(release, &backend, None, named, now);
+            pick.taken_over = true;
+            return Ok(pick);
         }
         let last = |backend: &Backend| backend.last_resort(now);
         match balancer::less_loaded(&first.backends, tried, last) {

@@ -52,6 +52,7 @@ struct Window {
     count: u64,
     errors: BTreeMap<FailureClass, u64>,
     statuses: BTreeMap<u16, u64>,
+    taken_over: u64,
     latency: Option<Latency>,
 }
 
@@ -82,10 +83,17 @@ impl Tally {
         }
     }
 
-    fn ended(&self, class: Option<FailureClass>, status: Option<u16>, micros: Option<u64>) {
+    fn ended(
+        &self,
+        class: Option<FailureClass>,
+        status: Option<u16>,
+        micros: Option<u64>,
+        taken_over: bool,
+    ) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut window = lock(&self.window);
         window.count += 1;
+        window.taken_over += u64::from(taken_over);
         if let Some(micros) = micros {
             window
                 .latency
@@ -113,6 +121,15 @@ impl Tally {
             .collect();
         if let Some(latency) = window.latency {
             sample.latency = latency;
+        }
+        if window.taken_over > 0 {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a second has less than 2^53 requests"
+            )]
+            sample
+                .figures
+                .insert(Sample::TAKEN_OVER.to_owned(), window.taken_over as f64);
         }
         for (status, count) in window.statuses {
             #[expect(
@@ -170,6 +187,7 @@ pub(crate) struct Measure {
     class: Option<FailureClass>,
     status: Option<u16>,
     answered: bool,
+    taken_over: bool,
 }
 
 impl Measure {
@@ -181,7 +199,15 @@ impl Measure {
             class: None,
             status: None,
             answered: false,
+            taken_over: false,
         }
+    }
+
+    /// Begins at the arrival of a request that a release answers in place of another one.
+    pub(crate) fn begin_in_place(tally: Arc<Tally>, started: Instant) -> Self {
+        let mut measure = Self::begin(tally, started);
+        measure.taken_over = true;
+        measure
     }
 
     /// Measures nothing: requests that ask for a release by name say nothing about the split.
@@ -192,6 +218,7 @@ impl Measure {
             class: None,
             status: None,
             answered: false,
+            taken_over: false,
         }
     }
 
@@ -220,7 +247,8 @@ impl Measure {
             let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
             // A backend that refuses at once must not look fast.
             let counts = self.answered || self.class.is_none();
-            tally.ended(self.class, self.status, counts.then_some(micros));
+            let micros = counts.then_some(micros);
+            tally.ended(self.class, self.status, micros, self.taken_over);
         }
     }
 }

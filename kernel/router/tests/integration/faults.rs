@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use code_deploy_record::SampleReader;
 use code_deploy_router::BackendAddress;
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -279,7 +280,7 @@ async fn errors_of_the_application_pass_and_do_not_open_the_breaker() {
 }
 
 #[tokio::test]
-async fn when_a_release_has_no_instance_left_another_in_use_answers() {
+async fn when_a_release_has_no_instance_left_another_in_use_answers_and_the_samples_say_so() {
     let app = App::start("old").await;
     let router = Router::start().await;
     let service = router
@@ -297,6 +298,8 @@ async fn when_a_release_has_no_instance_left_another_in_use_answers() {
         .weights("web", &[("1.0.0", 50), ("1.1.0", 50)])
         .await
         .unwrap();
+    let folder = router.folder.as_ref().unwrap().path().join("samples");
+    router.control.record(Some(folder.clone())).await.unwrap();
     let mut failed = 0;
     for _ in 0..20 {
         failed += usize::from(router.get(service, "/id").await.status != 200);
@@ -308,4 +311,14 @@ async fn when_a_release_has_no_instance_left_another_in_use_answers() {
             .taken_over,
         9
     );
+    router.control.record(None).await.unwrap();
+    let samples = SampleReader::open(&folder.join("router.jsonl")).unwrap();
+    let samples: Vec<_> = samples.map(Result::unwrap).collect();
+    let of = |release: &str| {
+        let own = samples.iter().filter(|sample| sample.release == release);
+        own.fold((0, 0), |(all, taken), sample| {
+            (all + sample.count, taken + sample.taken_over())
+        })
+    };
+    assert_eq!((of("1.0.0"), of("1.1.0")), ((19, 9), (1, 0)));
 }
