@@ -5,6 +5,7 @@
 //! ([`code_deploy_record::RunState`]) and nothing else.
 
 pub mod code;
+mod confidence;
 pub mod context;
 pub mod contract;
 pub mod duration;

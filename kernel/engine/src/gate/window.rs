@@ -11,6 +11,8 @@ pub struct Sums {
     pub count: u64,
     /// The failed ones.
     pub failed: u64,
+    /// Those that were another release's, which had no instance to answer them.
+    pub taken_over: u64,
     /// Latency of the answered ones.
     pub latency: Latency,
 }
@@ -25,6 +27,7 @@ impl Sums {
     fn add(&mut self, sample: &Sample) {
         self.count += sample.count;
         self.failed += sample.failed();
+        self.taken_over += sample.taken_over();
         self.latency.add(&sample.latency);
     }
 }

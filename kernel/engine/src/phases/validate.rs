@@ -1,7 +1,6 @@
 //! Phase 8: whether the release does what it promises, through the address its users have.
 
 mod acceptance;
-mod confidence;
 mod functional;
 mod integration;
 mod objectives;

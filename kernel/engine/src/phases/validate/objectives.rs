@@ -7,8 +7,8 @@ use code_deploy_record::{
     Basis, Error, GateCheck, Latency, Release, Sample, SampleReader, Verdict,
 };
 
-use super::confidence::{Sampled, Shows};
 use crate::Context;
+use crate::confidence::{Sampled, Shows};
 use crate::gate::judge;
 use crate::gate::window::Sums;
 use crate::section::defect;
@@ -37,6 +37,7 @@ impl Measure {
             count: self.count,
             failed: self.failed,
             latency: self.latency.clone(),
+            ..Sums::default()
         }
     }
 

@@ -19,7 +19,7 @@ const HALVINGS: u32 = 32;
 
 /// What a sample says of a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shows {
+pub(crate) enum Shows {
     /// It excludes that the promise is missed.
     Kept,
     /// It excludes that the promise is kept.
@@ -30,14 +30,14 @@ pub(super) enum Shows {
 
 /// Requests, and how many of them missed what is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sampled {
+pub(crate) struct Sampled {
     pub all: u64,
     pub missed: u64,
 }
 
 impl Sampled {
     /// Returns what the requests say of a promise that allows this share of them, from 0 to 1, to miss it.
-    pub(super) fn shows(self, allowed: f64) -> Shows {
+    pub(crate) fn shows(self, allowed: f64) -> Shows {
         if allowed >= 1.0 || at_most(self.missed, self.all, allowed) <= DOUBT {
             return Shows::Kept;
         }
@@ -48,7 +48,7 @@ impl Sampled {
     }
 
     /// Returns why a promise that allows this share to miss it is not shown to be kept; nothing where it is.
-    pub(super) fn unshown(self, allowed: f64) -> Option<Unshown> {
+    pub(crate) fn unshown(self, allowed: f64) -> Option<Unshown> {
         (self.shows(allowed) != Shows::Kept).then(|| Unshown {
             requests: self.all,
             enough: self.enough(allowed),
@@ -81,7 +81,7 @@ impl Sampled {
     }
 
     /// Returns the largest share of misses, from 0 to 1, that the requests do not exclude.
-    pub(super) fn at_most_missed(self) -> f64 {
+    pub(crate) fn at_most_missed(self) -> f64 {
         if self.missed >= self.all {
             return 1.0;
         }
@@ -98,7 +98,7 @@ impl Sampled {
     }
 
     /// Returns the smallest share of misses, from 0 to 1, that the requests do not exclude.
-    pub(super) fn at_least_missed(self) -> f64 {
+    pub(crate) fn at_least_missed(self) -> f64 {
         if self.missed == 0 {
             return 0.0;
         }
@@ -116,6 +116,21 @@ impl Sampled {
 
     fn share(self) -> f64 {
         (self.missed as f64 / self.all.max(1) as f64).min(1.0)
+    }
+}
+
+/// Returns whether so many hits in so many independent trials exclude that each hits with this chance, from 0 to 1: whether
+/// it lies outside of their exact interval of Clopper and Pearson, of which each bound is wrong as often as `doubt` says.
+pub(crate) fn exclude(hits: u64, trials: u64, chance: f64, doubt: f64) -> bool {
+    if chance <= 0.0 {
+        return hits > 0;
+    }
+    if chance >= 1.0 {
+        return hits < trials;
+    }
+    match hits as f64 > trials as f64 * chance {
+        true => at_least(hits, trials, chance) <= doubt,
+        false => at_most(hits, trials, chance) <= doubt,
     }
 }
 
@@ -180,6 +195,27 @@ mod tests {
         assert_eq!(of(0, 3_000).unshown(ALLOWED), None);
         let never = of(0, 500).unshown(0.0).unwrap();
         assert_eq!((never.requests, never.enough), (500, None));
+    }
+
+    #[test]
+    fn a_chance_is_excluded_where_it_lies_outside_of_the_bounds() {
+        for (hits, trials) in [(10, 100), (1, 7), (60, 100)] {
+            let (low, high) = (
+                of(hits, trials).at_least_missed(),
+                of(hits, trials).at_most_missed(),
+            );
+            for (chance, expected) in [
+                (low - 1e-6, true),
+                (low + 1e-6, false),
+                (high - 1e-6, false),
+                (high + 1e-6, true),
+            ] {
+                let excluded = exclude(hits, trials, chance, DOUBT);
+                assert_eq!(excluded, expected, "{hits} of {trials}, {chance}");
+            }
+        }
+        assert!(exclude(999, 1_000, 1.0, DOUBT) && !exclude(1_000, 1_000, 1.0, DOUBT));
+        assert!(exclude(1, 1_000, 0.0, DOUBT) && !exclude(0, 1_000, 0.0, DOUBT));
     }
 
     #[test]
