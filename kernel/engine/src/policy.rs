@@ -1,6 +1,8 @@
 //! What an environment's policy makes of a phase's items. Policy is data; this reads it.
 
-use code_deploy_record::{Basis, Catalog, Gate, Item, ItemKind, PhaseNumber, RunState, Verdict};
+use code_deploy_record::{
+    Basis, Catalog, Gate, Item, ItemKind, ItemState, PhaseNumber, RunState, Verdict,
+};
 
 use crate::phases::look;
 use crate::spec::{Policy, Reaction, Waiver, WaiverRule};
@@ -47,18 +49,22 @@ impl Stops {
     }
 }
 
-/// Returns what of a phase's items stops the phase under a policy.
+/// Returns what of a phase's items stops the phase under a policy: also what the phase found not to hold of the items of
+/// earlier ones.
 #[must_use]
 pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseNumber) -> Stops {
     let mut stops = Stops::default();
     for (group, item) in catalog.items() {
-        if group.notebook != phase && due(state, group.notebook, item) != phase {
+        if !is_judged(state, group.notebook, item, phase) {
             continue;
         }
         let Some(settled) = state.items.get(&item.id) else {
             continue;
         };
-        let text = format!("{} {}", item.id, look::cut(&settled.reason, SHOWN));
+        let text = match group.notebook == phase {
+            true => format!("{} {}", item.id, shown(settled)),
+            false => of_phase(group.notebook, item, settled),
+        };
         match settled.verdict {
             Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
             Verdict::Open if item.by == Basis::Attested && policy.unattested == Reaction::Stop => {
@@ -71,6 +77,48 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
         }
     }
     stops
+}
+
+/// Returns the items of all phases that do not hold, where a policy stops at those: a run that succeeds has none.
+#[must_use]
+pub fn unaccepted(policy: &Policy, catalog: &Catalog, state: &RunState) -> Stops {
+    let mut stops = Stops::default();
+    if policy.failed != Reaction::Stop {
+        return stops;
+    }
+    let settled = catalog.items().filter_map(|(group, item)| {
+        let settled = state.items.get(&item.id)?;
+        Some((group.notebook, item, settled))
+    });
+    let failed = settled.filter(|(.., settled)| settled.verdict == Verdict::Failed);
+    let texts = failed.map(|(notebook, item, settled)| of_phase(notebook, item, settled));
+    stops.failed.extend(texts);
+    stops
+}
+
+/// Names an item that another phase than its own tells of.
+fn of_phase(notebook: PhaseNumber, item: &Item, settled: &ItemState) -> String {
+    format!("{} of phase {notebook}: {}", item.id, shown(settled))
+}
+
+fn shown(settled: &ItemState) -> String {
+    look::cut(&settled.reason, SHOWN)
+}
+
+/// Returns whether an item is judged at the end of a phase: that of its notebook, the one by which it is due, and a later
+/// one that found that it does not hold.
+pub(crate) fn is_judged(
+    state: &RunState,
+    notebook: PhaseNumber,
+    item: &Item,
+    phase: PhaseNumber,
+) -> bool {
+    if phase == notebook || phase == due(state, notebook, item) {
+        return true;
+    }
+    let settled = state.items.get(&item.id);
+    let failed = settled.filter(|settled| settled.verdict == Verdict::Failed);
+    phase > notebook && failed.is_some_and(|settled| settled.phase == Some(phase))
 }
 
 /// Returns the phase by whose end an item is to be settled: that of its notebook, or where all steps that look at it are
@@ -151,6 +199,7 @@ mod tests {
             reason: "2 of 2 hold by what was measured, which is too little to show".to_owned(),
             evidence: Vec::new(),
             seq: 1,
+            phase: None,
         };
         state
             .items
@@ -195,12 +244,78 @@ mod tests {
             reason: "in no registry".to_owned(),
             evidence: Vec::new(),
             seq: 1,
+            phase: None,
         };
         assert!(stops(&strict(), catalog, &state, build).is_empty());
         state.items.insert("2.2.7".parse().unwrap(), item);
         for phase in [build, release] {
             assert_eq!(stops(&strict(), catalog, &state, phase).open.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_a_later_phase_finds_not_to_hold_stops_that_phase_and_says_whose_item_it_is() {
+        let catalog = Catalog::shipped().unwrap();
+        let [before, provision, between, release, after] =
+            [3, 4, 5, 6, 7].map(|number| PhaseNumber::new(number).unwrap());
+        let mut state = RunState::default();
+        let mut settled = |verdict: Verdict, policy: &Policy| {
+            let item = ItemState {
+                verdict,
+                reason: "at 50 % for release 1.1.0: web 70.0 % of 1000 requests".to_owned(),
+                evidence: Vec::new(),
+                seq: 1,
+                phase: Some(release),
+            };
+            state.items.insert("3.4.5".parse().unwrap(), item);
+            [before, provision, between, release, after]
+                .map(|phase| stops(policy, catalog, &state, phase))
+        };
+        let failed = settled(Verdict::Failed, &strict());
+        assert_eq!(
+            failed.each_ref().map(|stops| stops.failed.len()),
+            [0, 1, 0, 1, 0]
+        );
+        let reason = "1 item looked at and found not to hold (3.4.5 of phase 04: at 50 % for release 1.1.0: web 70.0 % of \
+                      1000 requests)";
+        assert_eq!(failed[3].reason(), reason);
+        let open = settled(Verdict::Open, &strict()).map(|stops| stops.open.len());
+        assert_eq!(open, [0, 1, 0, 0, 0]);
+        let noting = Policy {
+            failed: Reaction::Note,
+            ..strict()
+        };
+        let waived = Verdict::Waived {
+            by: "anna".to_owned(),
+            expires: chrono::NaiveDate::MAX,
+        };
+        for stops in settled(Verdict::Failed, &noting)
+            .iter()
+            .chain(&settled(waived, &strict()))
+        {
+            assert!(stops.is_empty(), "{stops:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_succeeds_has_no_failed_item_that_its_policy_stops_at() {
+        let catalog = Catalog::shipped().unwrap();
+        let mut state = RunState::default();
+        let item = ItemState {
+            verdict: Verdict::Failed,
+            reason: "SHOP_TOKEN".to_owned(),
+            evidence: Vec::new(),
+            seq: 1,
+            phase: None,
+        };
+        state.items.insert("7.3.6".parse().unwrap(), item);
+        let noting = Policy {
+            failed: Reaction::Note,
+            ..strict()
+        };
+        assert!(unaccepted(&noting, catalog, &state).is_empty());
+        let stops = unaccepted(&strict(), catalog, &state);
+        assert_eq!(stops.failed, ["7.3.6 of phase 04: SHOP_TOKEN"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) async fn settle_rest(
     for (group, item) in catalog.items() {
         let state = context.state();
         let due = policy::due(&state, group.notebook, item);
-        if phase.is_some_and(|phase| phase != group.notebook && phase != due) {
+        if phase.is_some_and(|phase| !policy::is_judged(&state, group.notebook, item, phase)) {
             continue;
         }
         let settled = state.items.get(&item.id).map(|item| item.verdict.clone());
@@ -38,6 +38,24 @@ pub(crate) async fn settle_rest(
             Some(_) => None,
         };
         if let Some((verdict, reason)) = verdict {
+            context
+                .settle(&item.id, verdict, reason, Vec::new())
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets waivers count for all items that do not hold, whichever phase they are of.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub(crate) async fn waive_failed(context: &Context, catalog: &Catalog) -> Result<()> {
+    let state = context.state();
+    for (_, item) in catalog.items() {
+        let settled = state.items.get(&item.id);
+        let failed = settled.is_some_and(|settled| settled.verdict == Verdict::Failed);
+        if failed && let Some((verdict, reason)) = waived(context, item) {
             context
                 .settle(&item.id, verdict, reason, Vec::new())
                 .await?;

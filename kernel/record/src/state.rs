@@ -156,6 +156,8 @@ pub struct ItemState {
     pub evidence: Vec<EvidenceRef>,
     /// The event that settled it.
     pub seq: u64,
+    /// The phase that was under way then; nothing between phases.
+    pub phase: Option<PhaseNumber>,
 }
 
 impl RunState {
@@ -219,6 +221,7 @@ impl RunState {
             } => {
                 let (verdict, reason) = (verdict.clone(), reason.clone());
                 let (evidence, seq) = (evidence.clone(), event.seq);
+                let phase = self.present_phase();
                 self.items.insert(
                     item.clone(),
                     ItemState {
@@ -226,6 +229,7 @@ impl RunState {
                         reason,
                         evidence,
                         seq,
+                        phase,
                     },
                 );
             }

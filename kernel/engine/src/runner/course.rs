@@ -115,7 +115,10 @@ impl Runner {
                 ended => return Ok(ended),
             }
         }
-        self.finish().await
+        match self.finish().await? {
+            Ended::Failed(problem) => self.give_up(problem).await,
+            ended => Ok(ended),
+        }
     }
 
     /// Goes on with a rollback that was under way when the process before ended, or that a step
@@ -347,19 +350,12 @@ impl Runner {
             stops.reason()
         );
         self.finish_phase(phase, Outcome::Failed, &what).await?;
-        let go_back = !stops.failed.is_empty()
-            && policy::goes_back_on_failed_item(&self.context.spec.policy)
-            && self.traffic_moved();
-        if go_back {
-            return self.go_back(Trigger::Failure, &what).await;
-        }
         let verb = phase.verb();
-        let next = format!("Mend what is named and run {verb} again, or roll back.");
-        Ok(Ended::Failed(self.problem(
-            crate::code::STOPPED_BY_POLICY,
-            what,
-            next,
-        )))
+        let next = format!(
+            "Mend what is named and run {verb} again, or roll back; what is accepted stands under `waivers` of the \
+             deployment file before a run begins."
+        );
+        self.stopped_by_policy(&stops, what, next).await
     }
 
     /// A plan without steps of its own for `plan` ends its phase with `plan`, not before.
@@ -409,7 +405,7 @@ impl Runner {
         })
     }
 
-    fn traffic_moved(&self) -> bool {
+    pub(super) fn traffic_moved(&self) -> bool {
         let state = self.state();
         let moved = |served: &std::collections::BTreeMap<_, u16>| {
             served.get(&self.context.to).is_some_and(|share| *share > 0)

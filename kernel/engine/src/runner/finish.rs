@@ -15,7 +15,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Runner {
     /// Ends a run whose phases are all done: stops the old release and the outside client, looks
-    /// once more at what runs, settles what no step settled, and seals the record.
+    /// once more at what runs, settles what no step settled, and seals the record. A run does not succeed while an item
+    /// does not hold that its policy stops at.
     ///
     /// # Errors
     /// [`Error::Refused`]: `CD0420` a phase is not done; `CD0419` the run is ended; `CD0423` it is
@@ -42,6 +43,10 @@ impl Runner {
                 format!("Carry out `code-deploy {verb}` first."),
             ));
         }
+        // While going back is a matter of moving traffic.
+        if let Some(ended) = self.stopped_by_failed().await? {
+            return Ok(ended);
+        }
         if let Some(ended) = self.run_final_steps().await? {
             return Ok(ended);
         }
@@ -53,6 +58,10 @@ impl Runner {
         }
         if !self.context.interruption.close() {
             return self.go_back_as_asked().await;
+        }
+        settle::search_record_again(&self.context).await?;
+        if let Some(ended) = self.stopped_by_failed().await? {
+            return Ok(ended);
         }
         let summary = self.success_summary();
         self.conclude(RunOutcome::Succeeded, summary).await?;
@@ -165,7 +174,10 @@ impl Runner {
                 None,
             )
             .await?;
-            settle::search_record_again(&self.context).await?;
+            // A run that succeeds has been searched: it does so only where nothing was found.
+            if outcome != RunOutcome::Succeeded {
+                settle::search_record_again(&self.context).await?;
+            }
             self.end_open_phase().await?;
             self.close_samples().await?;
         }
@@ -276,7 +288,8 @@ fn ended_problem(
     problem.state = "What runs is as before the run, which is ended.".to_owned();
     if problem.code == crate::code::STOPPED_BY_POLICY {
         problem.next =
-            "Mend what is named, and deploy again; the notebooks of the run have the details."
+            "Mend what is named, or accept it under `waivers` of the deployment file, and deploy again; the notebooks of \
+             the run have the details."
                 .to_owned();
         if context.from.is_some() {
             let (environment, target) = (&context.spec.environment, &context.spec.target);

@@ -4,6 +4,7 @@
 mod builds;
 mod crashes;
 mod databases;
+mod later;
 mod plans;
 mod refusals;
 mod runs;

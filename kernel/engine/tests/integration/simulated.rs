@@ -36,6 +36,8 @@ pub struct Faults {
     pub ill: Option<Release>,
     /// A release of whose requests one in ten fails in the samples.
     pub failing: Option<Release>,
+    /// A release that gets twenty points more of the requests in the samples than its share, where traffic is split.
+    pub favoured: Option<Release>,
     /// A release whose instances cannot be stopped.
     pub unstoppable: Option<Release>,
     /// How long instances take to end that are stopped.
@@ -200,12 +202,18 @@ impl Simulated {
             return;
         };
         let (traffic, failing) = (world.traffic.clone(), world.faults.failing.clone());
+        let favoured = world.faults.favoured.clone();
         let mut samples = Vec::new();
         for (service, shares) in traffic {
             for (release, share) in shares.into_iter().filter(|(_, share)| *share > 0) {
                 let second = SystemClock.now().timestamp();
                 let mut sample = Sample::empty(second, &service, release.as_str(), Source::Router);
-                sample.count = u64::from(share) * 20;
+                let more = match &favoured {
+                    Some(favoured) if share < 100 && *favoured == release => 20,
+                    Some(_) if share < 100 => -20,
+                    _ => 0,
+                };
+                sample.count = u64::from(share.saturating_add_signed(more)) * 20;
                 for _ in 0..sample.count {
                     sample.latency.count(2_000);
                 }
