@@ -31,7 +31,8 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     }
     let steps = plan.planned();
     // What a target cannot do at all has refused the plan by now.
-    let told = session.target.cannot_honour(&session.spec);
+    let told = session.target.cannot_honour(&session.spec).into_iter();
+    let told: Vec<_> = told.map(|limit| limit.finding).collect();
     let value = serde_json::json!({
         "digest": plan.digest, "foreseen": foreseen, "told": told, "steps": steps,
     });

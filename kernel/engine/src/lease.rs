@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use code_deploy_record::{Fence, Finding, LockHolder, Release, Secret, Source};
+use code_deploy_record::{Fence, LockHolder, Release, Secret, Source};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::spec::Spec;
+use crate::spec::{Limit, Spec};
 use crate::surroundings::Sabotage;
 use crate::target::{
     Balancing, Capacity, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing,
@@ -206,7 +206,7 @@ impl Target for LeasedTarget {
         self.inner.name()
     }
 
-    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
         self.inner.cannot_honour(spec)
     }
 

@@ -27,7 +27,7 @@ pub use error::{CODES, Excerpt, SpecError};
 pub use limits::{database_limits, local_limits};
 pub use manifests::UserManifest;
 pub use model::*;
-pub use not_honoured::{MEANT, NotHonoured};
+pub use not_honoured::{Limit, MEANT, NotHonoured};
 pub(crate) use role::guess as guess_role;
 
 use compose::Compose;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Finding, LockHolder, Problem, Release, RunId, Secret, Severity, Source};
+use code_deploy_record::{LockHolder, Problem, Release, RunId, Secret, Severity, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Routing, Spec};
+use crate::spec::{Limit, Routing, Spec};
 
 mod listing;
 
@@ -26,9 +26,9 @@ pub trait Target: Send + Sync {
     /// Returns the name by which the command line knows it: `local`.
     fn name(&self) -> &'static str;
 
-    /// Returns what of the deployment file this target cannot honour, one finding each. A finding
-    /// of severity `Critical` refuses the run, others are shown.
-    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding>;
+    /// Returns what of the deployment file this target cannot honour. What is of severity `Critical` refuses the run,
+    /// others are shown.
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Limit>;
 
     /// Returns what traffic is balanced by.
     fn balancing(&self) -> Balancing {

@@ -30,12 +30,12 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::listening;
-use code_deploy_engine::spec::{ComposeService, Service};
+use code_deploy_engine::spec::{ComposeService, Limit, Service};
 use code_deploy_engine::target::{
     Capacity, Heading, Image, ImageWanted, Instance, InstanceLog, Lease, Observed, OnLine,
     ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, Release, RunsFolder, Secret};
+use code_deploy_record::{Release, RunsFolder, Secret};
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -222,7 +222,7 @@ impl Target for DockerTarget {
         "docker-desktop"
     }
 
-    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
         limits::limits(spec)
     }
 

@@ -49,12 +49,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{KubernetesFile, Service};
+use code_deploy_engine::spec::{KubernetesFile, Limit, Service};
 use code_deploy_engine::target::{
     Balancing, Capacity, Heading, Hold, Instance, InstanceLog, Lease, Listing, Observed,
     ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
+use code_deploy_record::{LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
@@ -194,7 +194,7 @@ impl Target for KubernetesTarget {
         "k8s"
     }
 
-    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
         limits::limits(spec)
     }
 

@@ -22,12 +22,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use code_deploy_engine::http::HttpClient;
 use code_deploy_engine::listening;
-use code_deploy_engine::spec::Spec;
+use code_deploy_engine::spec::{Limit, Spec};
 use code_deploy_engine::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, Target,
     TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{Finding, Release, Secret};
+use code_deploy_record::{Release, Secret};
 
 pub(crate) use environment::resolve;
 pub use keeper::{keep_keeper, keep_router};
@@ -111,7 +111,7 @@ impl Target for LocalTarget {
         "local"
     }
 
-    fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
         code_deploy_engine::spec::local_limits(spec)
     }
 

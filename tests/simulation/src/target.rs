@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use code_deploy_engine::Target;
-use code_deploy_engine::spec::{Routing, Spec};
+use code_deploy_engine::spec::{Limit, Routing, Spec};
 use code_deploy_engine::target::{
     Capacity, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped, TargetError,
     TargetEvent, Wanted,
 };
 use code_deploy_record::disk::Create;
-use code_deploy_record::{Disk as _, Finding, Release, Secret};
+use code_deploy_record::{Disk as _, Release, Secret};
 
 use crate::disk::{LOGS, SimulatedDisk};
 use crate::faults::{Fault, Point};
@@ -262,7 +262,7 @@ impl Target for Place {
         "simulated"
     }
 
-    fn cannot_honour(&self, _: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, _: &Spec) -> Vec<Limit> {
         Vec::new()
     }
 

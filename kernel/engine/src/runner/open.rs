@@ -93,11 +93,11 @@ fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
 }
 
 pub(super) fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
-    let of_target = options.target.cannot_honour(&options.spec);
+    let of_target = options.target.cannot_honour(&options.spec).into_iter();
     let of_databases = crate::spec::database_limits(&options.spec);
     let critical: Vec<_> = of_target
-        .iter()
-        .chain(&of_databases)
+        .map(|limit| limit.finding)
+        .chain(of_databases)
         .filter(|finding| finding.severity == Severity::Critical)
         .collect();
     if critical.is_empty() {

@@ -5,39 +5,34 @@ use std::collections::BTreeSet;
 use code_deploy_record::{Finding, Severity};
 
 use super::model::{DatabaseUrl, Service, Spec};
-use super::not_honoured::{MEANT, NotHonoured};
+use super::not_honoured::{Limit, MEANT, NotHonoured};
 
 /// Returns what of a deployment the local target, which runs processes of this machine, does not
-/// honour: one finding each, with service and line. Critical ones refuse a run.
+/// honour: one limit each, with service and line. Critical ones refuse a run.
 #[must_use]
-pub fn local_limits(spec: &Spec) -> Vec<Finding> {
+pub fn local_limits(spec: &Spec) -> Vec<Limit> {
     let name = spec.compose.path.file_name().unwrap_or_default();
     let name = name.to_string_lossy();
-    let mut findings: Vec<Finding> = spec
-        .compose
-        .features
-        .iter()
-        .filter_map(|feature| {
-            let severity = feature.local?;
-            Some(Finding {
-                rule: format!("compose/{}", feature.key),
-                severity,
-                place: format!("{name}:{} {}", feature.line, feature.service),
-                message: NotHonoured {
-                    key: &feature.key,
-                    service: &feature.service,
-                    place: "by the local target",
-                    why: &feature.why,
-                }
-                .to_string(),
-                cure: cure(severity, &feature.key),
-            })
-        })
-        .collect();
+    let keys = spec.compose.features.iter().filter_map(|feature| {
+        let severity = feature.local?;
+        let key = NotHonoured {
+            key: feature.key.clone(),
+            service: feature.service.clone(),
+            place: "by the local target".to_owned(),
+            why: feature.why.clone(),
+            meant: severity != Severity::Critical,
+        };
+        let rule = format!("compose/{}", feature.key);
+        let place = format!("{name}:{} {}", feature.line, feature.service);
+        let cure = cure(severity, &feature.key);
+        Some(Limit::of_key(key, rule, severity, place, cure))
+    });
+    let mut limits: Vec<Limit> = keys.collect();
     for service in &spec.services {
-        findings.extend(of_service(spec, service, &name));
+        let findings = of_service(spec, service, &name);
+        limits.extend(findings.into_iter().map(Limit::from));
     }
-    findings
+    limits
 }
 
 /// Returns what of a deployment this program does not honour on any target: one critical finding

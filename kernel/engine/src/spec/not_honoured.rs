@@ -1,119 +1,132 @@
-//! What is said of a key of a Compose file that a target does not honour: written and read in one place.
+//! What of the files a target does not honour: in words, and as data for who gathers what is alike.
 
 use std::fmt;
 
-use code_deploy_record::Finding;
+use code_deploy_record::{Finding, Severity};
 
-/// How the cure of a finding begins that asks nothing of anybody who meant what it is about.
+/// How the cure of a key begins that asks nothing of anybody who meant it.
 pub const MEANT: &str = "Nothing, if that is meant";
 
-/// What is said behind the service.
-const WORDS: &str = " is not honoured";
-
-/// What stands around a name.
-const MARK: char = '\u{60}';
-
-/// A key of a service in a Compose file that a target does not honour. Written out, it is the message of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotHonoured<'a> {
-    /// The key: `deploy.resources.limits`.
-    pub key: &'a str,
-    /// The service.
-    pub service: &'a str,
-    /// By whom not, or where: `by the local target`; empty where nobody does.
-    pub place: &'a str,
-    /// What that means.
-    pub why: &'a str,
+/// Something of the files that a target does not honour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What is told of it. One of severity `Critical` refuses the run.
+    pub finding: Finding,
+    /// The key of a Compose file that it is about; nothing where it is about something else.
+    pub key: Option<NotHonoured>,
 }
 
-impl<'a> NotHonoured<'a> {
-    /// Returns what a finding says that asks for nothing; nothing for one that asks for something, or is about
-    /// something else.
+impl Limit {
+    /// Returns that a key at a place of a file is not honoured.
     #[must_use]
-    pub fn meant(finding: &'a Finding) -> Option<Self> {
-        if !finding.cure.starts_with(MEANT) {
-            return None;
+    pub fn of_key(
+        key: NotHonoured,
+        rule: String,
+        severity: Severity,
+        place: String,
+        cure: String,
+    ) -> Self {
+        let finding = Finding {
+            rule,
+            severity,
+            place,
+            message: key.to_string(),
+            cure,
+        };
+        Self {
+            finding,
+            key: Some(key),
         }
-        let (about, rest) = finding.message.split_once(WORDS)?;
-        let (key, service) = about.split_once(" of ")?;
-        let (place, why) = rest.split_once(": ")?;
-        if !place.is_empty() && !place.starts_with(' ') {
-            return None;
-        }
-        Some(Self {
-            key: bare(key)?,
-            service: bare(service)?,
-            place: place.trim_start(),
-            why,
-        })
     }
 
+    /// Returns the key where it asks nothing of anybody who meant it.
+    #[must_use]
+    pub fn meant(&self) -> Option<&NotHonoured> {
+        self.key.as_ref().filter(|key| key.meant)
+    }
+}
+
+impl From<Finding> for Limit {
+    fn from(finding: Finding) -> Self {
+        Self { finding, key: None }
+    }
+}
+
+/// A key of a service in a Compose file that a target does not honour. Written out, it is the message of a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotHonoured {
+    /// The key: `deploy.resources.limits`.
+    pub key: String,
+    /// The service.
+    pub service: String,
+    /// By whom not, or where: `by the local target`; empty where nobody does.
+    pub place: String,
+    /// What that means.
+    pub why: String,
+    /// Whether that asks nothing of anybody who meant it.
+    pub meant: bool,
+}
+
+impl NotHonoured {
     /// Returns by whom it is not honoured, or where, as it stands behind `is not honoured`: with a space before it.
     #[must_use]
     pub fn where_not(&self) -> String {
-        match self.place {
+        match self.place.as_str() {
             "" => String::new(),
             place => format!(" {place}"),
         }
     }
 }
 
-impl fmt::Display for NotHonoured<'_> {
+impl fmt::Display for NotHonoured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             key, service, why, ..
         } = self;
-        write!(
-            f,
-            "`{key}` of `{service}`{WORDS}{}: {why}",
-            self.where_not()
-        )
+        let place = self.where_not();
+        write!(f, "`{key}` of `{service}` is not honoured{place}: {why}")
     }
-}
-
-/// Returns a name without the marks of code around it.
-fn bare(name: &str) -> Option<&str> {
-    name.strip_prefix(MARK)?.strip_suffix(MARK)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use code_deploy_record::Severity;
-
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
-        let said = NotHonoured {
-            key: "deploy.resources.limits",
-            service: "web",
-            place: "on Docker",
-            why: "one of: this, that",
+    fn a_key_is_told_with_its_place_where_it_has_one() {
+        let key = NotHonoured {
+            key: "deploy.resources.limits".to_owned(),
+            service: "web".to_owned(),
+            place: "on Docker".to_owned(),
+            why: "one of: this, that".to_owned(),
+            meant: true,
         };
-        let finding = |cure: &str| Finding {
-            rule: "compose/deploy".to_owned(),
-            severity: Severity::Info,
-            place: "compose.yaml:3 web".to_owned(),
-            message: said.to_string(),
-            cure: cure.to_owned(),
-        };
-        let meant = finding("Nothing, if that is meant.");
-        assert_eq!(NotHonoured::meant(&meant), Some(said));
-        assert_eq!(NotHonoured::meant(&finding("Take it out.")), None);
-        let other = Finding {
-            message: "one port is routed".to_owned(),
-            ..meant
-        };
-        assert_eq!(NotHonoured::meant(&other), None);
-        let nowhere = NotHonoured { place: "", ..said };
-        let finding = Finding {
-            message: nowhere.to_string(),
-            ..other
+        let words =
+            "`deploy.resources.limits` of `web` is not honoured on Docker: one of: this, that";
+        assert_eq!(key.to_string(), words);
+        let nowhere = NotHonoured {
+            place: String::new(),
+            ..key
         };
         let words = "`deploy.resources.limits` of `web` is not honoured: one of: this, that";
-        assert_eq!(finding.message, words);
-        assert_eq!(NotHonoured::meant(&finding), Some(nowhere));
+        assert_eq!(nowhere.to_string(), words);
+    }
+
+    #[test]
+    fn only_a_key_that_asks_nothing_is_meant() {
+        let key = |meant| NotHonoured {
+            key: "image".to_owned(),
+            service: "web".to_owned(),
+            place: "here".to_owned(),
+            why: "the command is run".to_owned(),
+            meant,
+        };
+        let limit = |meant| {
+            let (rule, place) = ("compose/image".to_owned(), "compose.yaml:3 web".to_owned());
+            Limit::of_key(key(meant), rule, Severity::Info, place, format!("{MEANT}."))
+        };
+        assert_eq!(limit(true).meant(), Some(&key(true)));
+        assert_eq!(limit(false).meant(), None);
+        assert_eq!(Limit::from(limit(true).finding).meant(), None);
     }
 }

@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use code_deploy_engine::Target;
-use code_deploy_engine::spec::Spec;
+use code_deploy_engine::spec::{Limit, Spec};
 use code_deploy_engine::target::{
     Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
     TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{
-    Clock as _, Finding, LockHolder, Release, Sample, SampleWriter, Secret, Source, SystemClock,
+    Clock as _, LockHolder, Release, Sample, SampleWriter, Secret, Source, SystemClock,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -286,7 +286,7 @@ impl Target for Simulated {
         "simulated"
     }
 
-    fn cannot_honour(&self, _: &Spec) -> Vec<Finding> {
+    fn cannot_honour(&self, _: &Spec) -> Vec<Limit> {
         Vec::new()
     }
 

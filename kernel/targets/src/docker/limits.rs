@@ -1,7 +1,7 @@
 //! What of a deployment a Docker engine does not honour when this program deploys to it.
 
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{ComposeService, MEANT, NotHonoured, Service};
+use code_deploy_engine::spec::{ComposeService, Limit, MEANT, NotHonoured, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
 use crate::keys::Keys;
@@ -107,42 +107,36 @@ const NOT_BUILT: &[(&str, Severity, &str)] = &[
     ("sbom", Severity::Low, "no attestation is made"),
 ];
 
-/// Returns what is not honoured: one finding each, with service and line. Critical ones refuse a
+/// Returns what is not honoured: one limit each, with service and line. Critical ones refuse a
 /// run.
-pub fn limits(spec: &Spec) -> Vec<Finding> {
+pub fn limits(spec: &Spec) -> Vec<Limit> {
     let file = spec.compose.path.file_name().unwrap_or_default();
     let file = file.to_string_lossy();
-    let mut findings: Vec<Finding> = spec
-        .compose
-        .features
-        .iter()
-        .filter_map(|feature| {
-            let found = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
-            Some(Finding {
-                rule: format!("compose/{}", feature.key),
-                severity: found.1,
-                place: format!("{file}:{} {}", feature.line, feature.service),
-                message: NotHonoured {
-                    key: &feature.key,
-                    service: &feature.service,
-                    place: "on Docker",
-                    why: found.2,
-                }
-                .to_string(),
-                cure: if found.1 == Severity::Critical {
-                    format!("Take `{}` out of the Compose file.", feature.key)
-                } else {
-                    format!("{MEANT}.")
-                },
-            })
-        })
-        .collect();
+    let keys = spec.compose.features.iter().filter_map(|feature| {
+        let (_, severity, why) = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
+        let key = NotHonoured {
+            key: feature.key.clone(),
+            service: feature.service.clone(),
+            place: "on Docker".to_owned(),
+            why: (*why).to_owned(),
+            meant: *severity != Severity::Critical,
+        };
+        let cure = match key.meant {
+            true => format!("{MEANT}."),
+            false => format!("Take `{}` out of the Compose file.", feature.key),
+        };
+        let rule = format!("compose/{}", feature.key);
+        let place = format!("{file}:{} {}", feature.line, feature.service);
+        Some(Limit::of_key(key, rule, *severity, place, cure))
+    });
+    let mut limits: Vec<Limit> = keys.collect();
     for service in &spec.services {
         if let Some(compose) = spec.compose.services.get(&service.name) {
             let place = format!("{file}:{} {}", compose.line, service.name);
-            findings.extend(of_service(service, compose, &place));
+            let findings = of_service(service, compose, &place);
+            limits.extend(findings.into_iter().map(Limit::from));
             if spec.pushes_images() && compose.build && service.image.is_none() {
-                findings.push(Finding {
+                limits.push(Limit::from(Finding {
                     rule: "docker/push".to_owned(),
                     severity: Severity::Critical,
                     place,
@@ -153,11 +147,11 @@ pub fn limits(spec: &Spec) -> Vec<Finding> {
                     cure:
                         "Write `image: REGISTRY/NAME:${CODE_DEPLOY_RELEASE}` beside its `build:`."
                             .to_owned(),
-                });
+                }));
             }
         }
     }
-    findings
+    limits
 }
 
 fn of_service(service: &Service, compose: &ComposeService, place: &str) -> Vec<Finding> {

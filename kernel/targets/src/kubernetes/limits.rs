@@ -3,7 +3,7 @@
 mod shares;
 
 use code_deploy_engine::Spec;
-use code_deploy_engine::spec::{ComposeService, MEANT, NotHonoured, Restart, Service};
+use code_deploy_engine::spec::{ComposeService, Limit, MEANT, NotHonoured, Restart, Service};
 use code_deploy_record::{Finding, Role, Severity};
 
 use super::{judged, names, pod};
@@ -151,40 +151,56 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
     ),
 ];
 
-/// Returns what is not honoured: one finding each, with service and line. Critical ones refuse a
+/// Returns what is not honoured: one limit each, with service and line. Critical ones refuse a
 /// run.
-pub fn limits(spec: &Spec) -> Vec<Finding> {
+pub fn limits(spec: &Spec) -> Vec<Limit> {
     let file = spec.compose.path.file_name().unwrap_or_default();
     let file = file.to_string_lossy();
-    let mut findings = shares::findings(spec);
-    findings.extend(spec.compose.features.iter().filter_map(|feature| {
-        let found = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
-        Some(Finding {
-            rule: format!("compose/{}", feature.key),
-            severity: found.1,
-            place: format!("{file}:{} {}", feature.line, feature.service),
-            message: NotHonoured {
-                key: &feature.key,
-                service: &feature.service,
-                place: "on Kubernetes",
-                why: found.2,
-            }
-            .to_string(),
-            cure: if found.1 == Severity::Critical {
-                format!("Take `{}` out of the Compose file.", feature.key)
-            } else {
-                format!("{MEANT}.")
-            },
-        })
+    let of_shares = shares::findings(spec).into_iter().map(Limit::from);
+    let mut limits: Vec<Limit> = of_shares.collect();
+    limits.extend(spec.compose.features.iter().filter_map(|feature| {
+        let (_, severity, why) = NOT_GIVEN.iter().find(|(key, ..)| *key == feature.key)?;
+        let key = NotHonoured {
+            key: feature.key.clone(),
+            service: feature.service.clone(),
+            place: "on Kubernetes".to_owned(),
+            why: (*why).to_owned(),
+            meant: *severity != Severity::Critical,
+        };
+        let cure = match key.meant {
+            true => format!("{MEANT}."),
+            false => format!("Take `{}` out of the Compose file.", feature.key),
+        };
+        let rule = format!("compose/{}", feature.key);
+        let place = format!("{file}:{} {}", feature.line, feature.service);
+        Some(Limit::of_key(key, rule, *severity, place, cure))
     }));
     for service in &spec.services {
         if let Some(compose) = spec.compose.services.get(&service.name) {
             let place = format!("{file}:{} {}", compose.line, service.name);
-            findings.extend(of_service(spec, service, compose, &place));
+            let findings = of_service(spec, service, compose, &place);
+            limits.extend(findings.into_iter().map(Limit::from));
+            limits.extend(of_restart(service, place));
         }
     }
-    findings.extend(judged::findings(spec));
-    findings
+    limits.extend(judged::findings(spec).into_iter().map(Limit::from));
+    limits
+}
+
+/// A policy of restarting that a Deployment does not have.
+fn of_restart(service: &Service, place: String) -> Option<Limit> {
+    if !matches!(service.restart, Restart::No | Restart::OnFailure(_)) {
+        return None;
+    }
+    let key = NotHonoured {
+        key: "restart".to_owned(),
+        service: service.name.clone(),
+        place: String::new(),
+        why: "a Deployment always starts pods again".to_owned(),
+        meant: true,
+    };
+    let (rule, cure) = ("kubernetes/restart".to_owned(), format!("{MEANT}."));
+    Some(Limit::of_key(key, rule, Severity::Medium, place, cure))
 }
 
 fn of_service(
@@ -270,20 +286,6 @@ fn of_service(
             Severity::Low,
             format!("`{name}` is not published at port {port} of anything: it gets a ClusterIP"),
             "Put an Ingress or a Gateway of the cluster in front of its Service.",
-        ));
-    }
-    if matches!(service.restart, Restart::No | Restart::OnFailure(_)) {
-        findings.push(finding(
-            "restart",
-            Severity::Medium,
-            NotHonoured {
-                key: "restart",
-                service: name,
-                place: "",
-                why: "a Deployment always starts pods again",
-            }
-            .to_string(),
-            "Nothing, if that is meant.",
         ));
     }
     if service.file.routing.sticky {

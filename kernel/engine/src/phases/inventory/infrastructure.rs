@@ -114,16 +114,13 @@ fn report(
     let columns = ["Service", "Key", "Line", &target];
     let limits = context.target.cannot_honour(&context.spec);
     let rows = context.spec.compose.features.iter().map(|one| {
-        let rule = format!("compose/{}", one.key);
-        let limit = limits.iter().find(|limit| {
-            limit.rule == rule && limit.place.rsplit(' ').next() == Some(one.service.as_str())
-        });
-        let meaning = limit.and_then(|limit| limit.message.split_once(": "));
+        let mut keys = limits.iter().filter_map(|limit| limit.key.as_ref());
+        let limit = keys.find(|limit| limit.key == one.key && limit.service == one.service);
         vec![
             one.service.clone(),
             one.key.clone(),
             one.line.to_string(),
-            meaning.map_or_else(|| "honoured".to_owned(), |(_, why)| why.to_owned()),
+            limit.map_or_else(|| "honoured".to_owned(), |limit| limit.why.clone()),
         ]
     });
     report = report.with_table(

@@ -359,6 +359,7 @@ fn what_the_local_target_does_not_honour_is_found_with_service_and_line() {
     let findings = local_limits(&project.load().unwrap());
     let lines: Vec<String> = findings
         .iter()
+        .map(|limit| &limit.finding)
         .map(|f| format!("{:?} {} {}: {}", f.severity, f.rule, f.place, f.message))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"

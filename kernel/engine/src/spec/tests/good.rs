@@ -19,7 +19,7 @@ fn the_shop_loads_in_every_environment() {
         assert_eq!(spec.journeys.len(), 3);
         let critical = local_limits(&spec)
             .into_iter()
-            .find(|finding| finding.severity == code_deploy_record::Severity::Critical);
+            .find(|limit| limit.finding.severity == code_deploy_record::Severity::Critical);
         assert_eq!(critical, None);
     }
     let spec = load(&path, "dev");

@@ -53,7 +53,7 @@ fn with(own: &str) -> (tempfile::TempDir, Spec) {
 /// Returns what refuses a run with those manifests: places and messages.
 fn refusals(own: &str) -> Vec<String> {
     let (_folder, spec) = with(own);
-    let critical = limits(&spec).into_iter();
+    let critical = limits(&spec).into_iter().map(|limit| limit.finding);
     let critical = critical.filter(|one| one.severity == Severity::Critical);
     critical
         .map(|one| format!("{}: {}", one.place, one.message))
@@ -62,7 +62,7 @@ fn refusals(own: &str) -> Vec<String> {
 
 fn told(own: &str, rule: &str) -> Vec<Finding> {
     let (_folder, spec) = with(own);
-    let all = limits(&spec).into_iter();
+    let all = limits(&spec).into_iter().map(|limit| limit.finding);
     all.filter(|one| one.rule == rule).collect()
 }
 
@@ -354,7 +354,7 @@ fn a_claim_that_one_node_has_is_told_and_one_that_one_pod_has_is_refused() {
         std::fs::write(&path, CLAIM.replace("ReadWriteMany", mode)).unwrap();
         let path = folder.path().join("deploy.yaml");
         let spec = Spec::load(&path, "staging", "k8s", &|_| None).unwrap();
-        let found = limits(&spec).into_iter();
+        let found = limits(&spec).into_iter().map(|limit| limit.finding);
         let mut found = found.filter(|one| one.rule == "kubernetes/claim");
         assert_eq!(found.next().map(|one| one.severity), severity, "{mode}");
     }

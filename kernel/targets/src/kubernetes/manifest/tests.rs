@@ -168,9 +168,10 @@ fn what_no_pod_can_be_given_is_refused() {
         let error = made(&spec, "api", true).unwrap_err();
         assert!(error.contains(word), "{error}");
         let found = crate::kubernetes::limits::limits(&spec);
-        let refused = |one: &&code_deploy_record::Finding| {
+        let refused = |one: &code_deploy_record::Finding| {
             one.severity == code_deploy_record::Severity::Critical && one.message.contains(word)
         };
-        assert!(found.iter().any(|one| refused(&one)), "{found:?}");
+        let is_refused = found.iter().any(|limit| refused(&limit.finding));
+        assert!(is_refused, "{found:?}");
     }
 }
