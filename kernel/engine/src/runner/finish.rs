@@ -174,7 +174,7 @@ impl Runner {
                 None,
             )
             .await?;
-            // A run that succeeds has been searched: it does so only where nothing was found.
+            // Before a run succeeds this is done while it can still be stopped.
             if outcome != RunOutcome::Succeeded {
                 settle::search_record_again(&self.context).await?;
             }
