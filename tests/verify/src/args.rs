@@ -25,8 +25,6 @@ pub struct Selection {
     pub kubernetes_context: Option<String>,
     /// Whether what was brought up stays until somebody interrupts.
     pub stay: bool,
-    /// Whether tests that could not run are no reason to fail.
-    pub incomplete_ok: bool,
     /// Words handed to the test runner as they are.
     pub runner_words: Vec<String>,
 }
@@ -71,7 +69,6 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, Error> 
         };
         match flag.as_str() {
             "-h" | "--help" => return Ok(Request::Help),
-            "--incomplete-ok" => selection.incomplete_ok = true,
             "--stay" => selection.stay = true,
             "--only" => {
                 let value = value_of("--only", inline.or_else(|| words.next()))?;
@@ -100,14 +97,14 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request, Error> 
 pub fn help() -> String {
     let mut text = String::from(
         "Verifies the whole tree: brings up what the tests need, then checks and tests everything.\n\n\
-         Usage: cargo verify [--only STAGE,...] [--without PART,...] [--incomplete-ok]\n\
+         Usage: cargo verify [--only STAGE,...] [--without PART,...]\n\
          \x20                   [--kubernetes-context NAME] [--stay] [-- WORDS]\n\n\
          Stages, in order (--only; what a stage requires runs with it):\n",
     );
     for stage in Stage::ALL {
         let _ = writeln!(text, "  {:<10} {}", stage.name(), stage.about());
     }
-    text.push_str("\nParts (--without; the tests that need the part are named and do not run,\nwhich is a failure unless --incomplete-ok is given):\n");
+    text.push_str("\nParts (--without; the tests that need the part are named and do not run. A part that\ncannot be had is a failure unless it is left out so; what does not need it runs):\n");
     for part in Part::ALL {
         let _ = writeln!(text, "  {:<10} {}", part.name(), part.about());
     }
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_left_out_is_not_brought_up() {
-        let selection = selection(&["--without", "chromium", "--incomplete-ok"]);
+        let selection = selection(&["--without", "chromium"]);
         assert_eq!(
             selection.parts(),
             [
@@ -192,7 +189,6 @@ mod tests {
                 Part::Engine
             ]
         );
-        assert!(selection.incomplete_ok);
     }
 
     #[test]

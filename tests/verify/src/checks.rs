@@ -4,7 +4,7 @@ use crate::args::Selection;
 use crate::closing::{Closing, tests_run};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::part::tests_that_need;
+use crate::part::{Part, tests_that_need};
 use crate::program::Program;
 use crate::report::Report;
 use crate::setup::Setup;
@@ -134,10 +134,9 @@ impl Checks<'_> {
     pub async fn tests(&self, closing: &mut Closing, report: &mut Report) -> Result<(), Error> {
         let nextest = brought_up(self.setup.nextest.as_deref(), "cargo-nextest")?;
         let mut words = vec!["run".to_owned(), "--no-tests=fail".to_owned()];
-        let left_out = tests_that_need(&self.selection.without);
-        if let Some(tests) = &left_out {
+        if let Some(tests) = tests_that_need(&self.left_out()) {
             words.extend(["-E".to_owned(), format!("not ({tests})")]);
-            self.name_left_out(nextest, tests, report).await?;
+            self.name_left_out(nextest, &tests, report).await?;
         }
         words.extend(self.selection.runner_words.iter().cloned());
         let (over, until) = Interrupt::channel();
@@ -169,23 +168,22 @@ impl Checks<'_> {
             .nextest(nextest, 60, &words)
             .read(self.interrupt)
             .await?;
-        let parts: Vec<&str> = self
-            .selection
-            .without
-            .iter()
-            .map(|part| part.name())
-            .collect();
+        let parts: Vec<&str> = self.left_out().iter().map(|part| part.name()).collect();
         let count = list.lines().count();
         let text = format!(
             "without {}: {count} tests did not run:\n{list}",
             parts.join(", ")
         );
-        if self.selection.incomplete_ok || count == 0 {
-            report.remark(text);
-        } else {
-            report.leave_unfinished(text + "(--incomplete-ok accepts this)");
-        }
+        report.remark(text);
         Ok(())
+    }
+
+    /// Returns the parts without which the tests run: those that were left out, and those that could not be had.
+    fn left_out(&self) -> Vec<Part> {
+        let lacking = self.setup.lacking.iter().map(|(part, _)| *part);
+        let mut parts = self.selection.without.clone();
+        parts.extend(lacking);
+        parts
     }
 
     fn nextest(&self, nextest: &Path, minutes: u64, words: &[String]) -> Program {

@@ -81,12 +81,12 @@ pub async fn install(packages: &[&str], interrupt: &Interrupt) -> Result<(), Err
     }
 }
 
-/// Makes sure that a C compiler, Python with its environments, a browser, a Docker engine, what a
-/// Kubernetes node needs, PostgreSQL, a registry of images, `openssl` and `ssh-keygen` are there, as
-/// needed.
+/// Installs what is missing of a C compiler, Python with its environments, a browser, a Docker engine, what a
+/// Kubernetes node needs, PostgreSQL, a registry of images, `openssl` and `ssh-keygen`, as needed. Whether it is there
+/// then, [`check`] says of each.
 ///
 /// # Errors
-/// As [`install`]; also if a program is still missing after its package was installed.
+/// As [`install`].
 pub async fn ensure(needs: &[Need], interrupt: &Interrupt) -> Result<(), Error> {
     let mut packages = Vec::new();
     for need in needs {
@@ -97,16 +97,24 @@ pub async fn ensure(needs: &[Need], interrupt: &Interrupt) -> Result<(), Error> 
     if packages.is_empty() {
         return Ok(());
     }
-    install(&packages, interrupt).await?;
-    for need in needs {
-        if !need.is_met(interrupt).await {
-            return Err(Error::Machine {
-                missing: format!("{need:?} is still missing after its packages were installed."),
-                remedy: format!("Look at the output of apt-get above: {:?}", need.packages()),
-            });
-        }
+    install(&packages, interrupt).await
+}
+
+/// Checks that what Debian brings is there.
+///
+/// # Errors
+/// [`Error::Machine`] where a program is missing, with the packages that bring it.
+pub async fn check(need: Need, interrupt: &Interrupt) -> Result<(), Error> {
+    if need.is_met(interrupt).await {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Machine {
+        missing: format!("{} is missing.", need.about()),
+        remedy: format!(
+            "Install what these Debian packages bring: {}",
+            need.packages().join(" ")
+        ),
+    })
 }
 
 /// Returns where Debian puts the program that makes the folder of a PostgreSQL server: each version
@@ -156,6 +164,21 @@ pub const ENGINE: &str = "dockerd";
 pub const CHROMIUM: &str = "/usr/bin/chromium";
 
 impl Need {
+    fn about(self) -> &'static str {
+        match self {
+            Self::CCompiler => "a C compiler",
+            Self::Python => "Python with `venv`",
+            Self::Chromium => "the browser",
+            Self::Disks => "what makes, checks and mounts disks",
+            Self::Signatures => "`openssl` or `ssh-keygen`",
+            Self::Docker => "the Docker engine or its client",
+            Self::Kubernetes => "what a Kubernetes node calls",
+            Self::Postgres => "PostgreSQL's `initdb`",
+            Self::Registry => "the registry of images",
+            Self::Engine => "the program of a Docker engine",
+        }
+    }
+
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::CCompiler => &["gcc", "libc6-dev"],

@@ -112,6 +112,15 @@ async fn stages(
             };
             run(stage, &checks, &mut closing, &mut report).await
         };
+        if stage == Stage::Setup {
+            for (part, why) in &setup.lacking {
+                let name = part.name();
+                let text = format!(
+                    "{name} could not be had: {why}\n(`--without {name}` leaves its tests out)"
+                );
+                report.leave_unfinished(text);
+            }
+        }
         let outcome = match result {
             Ok(()) => Outcome::Passed,
             Err(error @ Error::Interrupted { .. }) => return Err(error),

@@ -1,7 +1,7 @@
 //! Bringing up what the other stages need.
 
 use crate::args::Selection;
-use crate::cache::Cache;
+use crate::cache::{Cache, Hold};
 use crate::debian::{self, CHROMIUM, Need};
 use crate::docker;
 use crate::error::Error;
@@ -24,6 +24,8 @@ pub struct Setup {
     pub nextest: Option<PathBuf>,
     /// The parts that the tests are promised.
     pub parts: Vec<(Part, PathBuf)>,
+    /// The parts that could not be had, and why.
+    pub lacking: Vec<(Part, String)>,
     /// The Docker engine.
     pub docker: Option<docker::Engine>,
     /// The Kubernetes cluster.
@@ -92,10 +94,11 @@ impl Setup {
 }
 
 /// Brings up what the selected stages need, or everything if only this was asked for. What is up already when
-/// something else cannot be had stands in `setup` too: it has to be taken down.
+/// something else cannot be had stands in `setup` too: it has to be taken down. A part that cannot be had is no
+/// error: it stands among those that are lacking, and what does not need it goes on.
 ///
 /// # Errors
-/// What could not be brought up, and what a person can do about it.
+/// What could not be brought up that everything needs, and what a person can do about it.
 pub async fn bring_up(
     selection: &Selection,
     setup: &mut Setup,
@@ -113,18 +116,21 @@ pub async fn bring_up(
     let cache = Cache::from_variables(|name| std::env::var_os(name))?;
     let hold = Arc::new(cache.hold().await?);
     check_toolchain(&stages, interrupt).await?;
-    // A cluster that the user has is only asked.
-    let own = |part: &Part| *part != Part::Kubernetes || selection.kubernetes_context.is_none();
-    let own: Vec<Part> = parts.iter().copied().filter(own).collect();
-    debian::ensure(
-        &needs(
-            &own,
-            wanted(Stage::Clippy) || wanted(Stage::Build),
-            wanted(Stage::Tests),
-        ),
-        interrupt,
-    )
-    .await?;
+    let basics = basics(
+        wanted(Stage::Clippy) || wanted(Stage::Build),
+        wanted(Stage::Tests),
+    );
+    let of_parts = parts.iter().filter_map(|part| need_of(*part, selection));
+    let needs: Vec<Need> = basics.iter().copied().chain(of_parts).collect();
+    match debian::ensure(&needs, interrupt).await {
+        Err(error @ Error::Interrupted { .. }) => return Err(error),
+        // What is missing then is told where it is wanted.
+        Err(error) => crate::report::note(&error.chain()),
+        Ok(()) => {}
+    }
+    for need in basics {
+        debian::check(need, interrupt).await?;
+    }
 
     if wanted(Stage::Deny) {
         setup.deny = Some(DENY.ensure(&cache, interrupt).await?);
@@ -133,62 +139,86 @@ pub async fn bring_up(
         setup.nextest = Some(NEXTEST.ensure(&cache, interrupt).await?);
     }
     for part in parts {
-        let place = match part {
-            Part::Python => crate::python::ensure(&cache, interrupt).await?,
-            Part::Chromium => PathBuf::from(CHROMIUM),
-            Part::Mounts => of_root("mount", Part::Mounts, "some tests mount small disks")?,
-            Part::Engine => of_root(debian::ENGINE, Part::Engine, "some tests start an engine")?,
-            Part::Postgres => debian::initdb().ok_or_else(|| Error::Machine {
-                missing: "PostgreSQL's `initdb` is not where Debian puts it.".into(),
-                remedy: "Install the package `postgresql`, or leave the tests out with \
-                         `--without postgres`."
-                    .into(),
-            })?,
-            Part::Registry => debian::find(debian::REGISTRY).ok_or_else(|| Error::Machine {
-                missing: "the registry of images is not on the search path.".into(),
-                remedy: "Install the package `docker-registry`, or leave the tests out with \
-                         `--without registry`."
-                    .into(),
-            })?,
-            Part::Docker => {
-                let engine = docker::ensure(&cache, &hold, interrupt).await?;
-                let address = PathBuf::from(&engine.address);
-                setup.docker = Some(engine);
-                address
+        match bring_part(part, selection, setup, (&cache, &hold), interrupt).await {
+            Ok(place) => {
+                crate::report::note(&format!("{}: {}", part.name(), place.display()));
+                setup.parts.push((part, place));
             }
-            Part::Kubernetes => {
-                let context = selection.kubernetes_context.as_deref();
-                let cluster = kubernetes::ensure(&cache, context, interrupt).await?;
-                let kubeconfig = cluster.kubeconfig();
-                setup.kubernetes = Some(cluster);
-                kubeconfig
+            Err(error @ Error::Interrupted { .. }) => return Err(error),
+            Err(error) => {
+                let why = error.chain();
+                crate::report::note(&format!("{} cannot be had: {why}", part.name()));
+                setup.lacking.push((part, why));
             }
-        };
-        crate::report::note(&format!("{}: {}", part.name(), place.display()));
-        setup.parts.push((part, place));
+        }
     }
     Ok(())
 }
 
-fn needs(parts: &[Part], compiles: bool, tests: bool) -> Vec<Need> {
-    let mut needs = Vec::new();
-    if compiles {
-        needs.push(Need::CCompiler);
+/// Brings up a part; returns where it is.
+async fn bring_part(
+    part: Part,
+    selection: &Selection,
+    setup: &mut Setup,
+    (cache, hold): (&Cache, &Arc<Hold>),
+    interrupt: &Interrupt,
+) -> Result<PathBuf, Error> {
+    if let Some(need) = need_of(part, selection) {
+        debian::check(need, interrupt).await?;
     }
-    if tests {
-        needs.push(Need::Signatures);
+    match part {
+        Part::Python => crate::python::ensure(cache, interrupt).await,
+        Part::Chromium => Ok(PathBuf::from(CHROMIUM)),
+        Part::Mounts => of_root("mount", Part::Mounts, "some tests mount small disks"),
+        Part::Engine => of_root(debian::ENGINE, Part::Engine, "some tests start an engine"),
+        Part::Postgres => debian::initdb().ok_or_else(|| Error::Machine {
+            missing: "PostgreSQL's `initdb` is not where Debian puts it.".into(),
+            remedy: "Install the package `postgresql`, or leave the tests out with \
+                     `--without postgres`."
+                .into(),
+        }),
+        Part::Registry => debian::find(debian::REGISTRY).ok_or_else(|| Error::Machine {
+            missing: "the registry of images is not on the search path.".into(),
+            remedy: "Install the package `docker-registry`, or leave the tests out with \
+                     `--without registry`."
+                .into(),
+        }),
+        Part::Docker => {
+            let engine = docker::ensure(cache, hold, interrupt).await?;
+            let address = PathBuf::from(&engine.address);
+            setup.docker = Some(engine);
+            Ok(address)
+        }
+        Part::Kubernetes => {
+            let context = selection.kubernetes_context.as_deref();
+            let cluster = kubernetes::ensure(cache, context, interrupt).await?;
+            let kubeconfig = cluster.kubeconfig();
+            setup.kubernetes = Some(cluster);
+            Ok(kubeconfig)
+        }
     }
-    needs.extend(parts.iter().map(|part| match part {
+}
+
+/// Returns what the system has to bring whatever the parts are.
+fn basics(compiles: bool, tests: bool) -> Vec<Need> {
+    let compiler = compiles.then_some(Need::CCompiler);
+    let signatures = tests.then_some(Need::Signatures);
+    compiler.into_iter().chain(signatures).collect()
+}
+
+/// Returns what the system has to bring for a part; nothing for a cluster that the user has, which is only asked.
+fn need_of(part: Part, selection: &Selection) -> Option<Need> {
+    Some(match part {
         Part::Python => Need::Python,
         Part::Chromium => Need::Chromium,
         Part::Mounts => Need::Disks,
         Part::Docker => Need::Docker,
+        Part::Kubernetes if selection.kubernetes_context.is_some() => return None,
         Part::Kubernetes => Need::Kubernetes,
         Part::Postgres => Need::Postgres,
         Part::Registry => Need::Registry,
         Part::Engine => Need::Engine,
-    }));
-    needs
+    })
 }
 
 /// Returns a program that only root may use, where this user is; `why` says who uses it.
@@ -232,10 +262,14 @@ mod tests {
 
     #[test]
     fn without_parts_and_compiling_nothing_is_needed_of_the_system() {
-        assert_eq!(needs(&[], false, false), []);
-        assert_eq!(
-            needs(&[Part::Python], true, true),
-            [Need::CCompiler, Need::Signatures, Need::Python]
-        );
+        assert_eq!(basics(false, false), []);
+        assert_eq!(basics(true, true), [Need::CCompiler, Need::Signatures]);
+        let own = Selection::default();
+        assert_eq!(need_of(Part::Kubernetes, &own), Some(Need::Kubernetes));
+        let theirs = Selection {
+            kubernetes_context: Some("kind-test".into()),
+            ..Selection::default()
+        };
+        assert_eq!(need_of(Part::Kubernetes, &theirs), None);
     }
 }
