@@ -77,18 +77,32 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Whose signatures count.
+/// Whose signatures count, and for what.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// The public keys that are known to be the right ones; none where nobody said.
+    /// The public keys that are known to be the right ones to seal records and to sign notebooks; none where nobody
+    /// said.
     pub keys: Vec<PublicKey>,
+    /// The public keys of second persons who may stand for records: they seal none.
+    pub witnesses: Vec<PublicKey>,
 }
 
 impl Trust {
-    /// Returns whether a key is one of the known ones.
+    /// Returns whether a key is one of those that may seal.
     #[must_use]
     pub fn knows(&self, key: &PublicKey) -> bool {
         self.keys.contains(key)
+    }
+
+    /// Returns whether a key is that of a second person who may stand for a record.
+    #[must_use]
+    pub fn knows_witness(&self, key: &PublicKey) -> bool {
+        self.witnesses.contains(key)
+    }
+
+    /// Returns all known keys, whatever they may do.
+    pub fn all(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().chain(&self.witnesses)
     }
 }
 

@@ -315,16 +315,18 @@ fn signer(check: &OutputCheck, trust: &Trust) -> Result<String, String> {
             false => Err("nobody signed the root of its outputs".to_owned()),
         };
     };
-    let by = note.signers().collect::<Vec<_>>().join(", ");
-    if trust.keys.iter().any(|key| note.is_signed_by(key)) {
-        return Ok(format!("their root is signed by {by}"));
+    let signing = trust.keys.iter().filter(|key| note.is_signed_by(key));
+    let signing: Vec<String> = signing.map(PublicKey::name).collect();
+    if !signing.is_empty() {
+        return Ok(format!("their root is signed by {}", signing.join(", ")));
     }
+    let by = note.signers().collect::<Vec<_>>().join(", ");
     if trust.keys.is_empty() {
         return Ok(format!(
             "their root is said to be signed by {by}, whose key was not given (`--key`)"
         ));
     }
     Err(format!(
-        "its outputs are signed by {by}, which is none of the given keys"
+        "its outputs are said to be signed by {by}, which is none of the given keys"
     ))
 }

@@ -5,6 +5,7 @@ mod attributed;
 mod forged;
 mod hostile;
 mod left;
+mod roles;
 mod told;
 
 use std::path::{Path, PathBuf};
