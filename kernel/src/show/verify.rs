@@ -2,6 +2,7 @@
 
 mod alone;
 mod foreign;
+mod halves;
 mod kept;
 mod keys;
 mod notebooks;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::foreign::{capped, foreign};
 use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs, repeated};
-use super::{Kind, Row};
+use super::{Kind, Row, halves};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -157,7 +157,7 @@ fn as_listed(
         }
     }
     if let (Ok(key), None) = (&key, &notebooks.only) {
-        rows.extend(not_as_beside(notebooks, signed, key));
+        rows.extend(not_as_beside(notebooks, signed, key, trust, face));
     }
     if notebooks.only.is_none() {
         let beside = publish::beside_names();
@@ -226,7 +226,13 @@ fn signed_by_another(
 }
 
 /// Says which of the files that stand beside signed notebooks are not what follows from the list and its key.
-fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKey) -> Vec<Row> {
+fn not_as_beside(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    key: &PublicKey,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Vec<Row> {
     let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
         let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
         let is_there = notebooks.folder.join(&place).exists();
@@ -257,7 +263,8 @@ fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKe
         };
         Some(notebooks.row(kind, &path, None, what))
     });
-    broken.chain(unlike).collect()
+    let of_another = halves::judge(notebooks, signed, &keys, trust, face);
+    broken.chain(unlike).chain(of_another).collect()
 }
 
 fn one_alone(

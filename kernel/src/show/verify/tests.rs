@@ -3,6 +3,7 @@
 
 mod attributed;
 mod forged;
+mod halves;
 mod hostile;
 mod left;
 mod roles;
