@@ -386,6 +386,9 @@ pub struct RecordArgs {
     /// File that `export` writes [default: RUN.tar]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<PathBuf>,
+    /// With `export`, sign nothing, also where the key is at hand
+    #[arg(long)]
+    pub unsigned: bool,
     /// Entries of this kind only: gate_evaluated, step_finished and so on
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
@@ -453,6 +456,9 @@ pub struct NotebooksArgs {
     /// Folder to write to [default: deployments/RUN, or the present folder with --ready]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
+    /// Sign nothing, also where the key is at hand: for a record that is damaged
+    #[arg(long, conflicts_with = "ready")]
+    pub unsigned: bool,
 }
 
 /// Notebooks to read.

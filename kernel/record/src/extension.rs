@@ -132,6 +132,22 @@ impl KeptCheckpoint {
     pub fn holds(&self) -> bool {
         self.is_signed && self.is_of_journal
     }
+
+    /// Says why it does not hold.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.checkpoint {
+            Err(what) => Some(what.clone()),
+            Ok(_) if !self.is_signed => {
+                let what = "it is not signed by the key that the journal names there";
+                Some(what.to_owned())
+            }
+            Ok(_) if !self.is_of_journal => {
+                Some("the journal has another root there, or ends before".to_owned())
+            }
+            Ok(_) => None,
+        }
+    }
 }
 
 /// Returns the checkpoints of a record, smallest first, each with the proof that it extends the last one before it that

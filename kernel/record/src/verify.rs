@@ -191,11 +191,16 @@ impl VerifyReport {
     /// from them can be made again. What was signed over them does not count.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let signed = format!("{}/", SealFolder::NAME);
-        let of_files = |finding: &Finding| {
+        self.damage().next().is_none()
+    }
+
+    /// Returns what of journal, samples and evidence is not what was written, or not here. What was signed over
+    /// them does not count.
+    pub fn damage(&self) -> impl Iterator<Item = &Finding> {
+        let of_files = |finding: &&Finding| {
             let place = &finding.place;
             match finding.kind {
-                FindingKind::Changed | FindingKind::NotHere => !place.starts_with(&signed),
+                FindingKind::Changed | FindingKind::NotHere => !is_signed_part(place),
                 // What stands elsewhere, or is hidden, is not read when notebooks are made.
                 FindingKind::NotNamed => place
                     .strip_prefix("samples/")
@@ -203,7 +208,7 @@ impl VerifyReport {
                 FindingKind::Signature | FindingKind::Approval => false,
             }
         };
-        !self.findings.iter().any(of_files)
+        self.findings.iter().filter(of_files)
     }
 
     fn found(&mut self, kind: FindingKind, place: impl Into<String>, what: impl Into<String>) {
@@ -217,6 +222,13 @@ impl VerifyReport {
     fn changed(&mut self, place: impl Into<String>, what: impl Into<String>) {
         self.found(FindingKind::Changed, place, what);
     }
+}
+
+/// Returns whether a place is in the folder with what was signed.
+fn is_signed_part(place: &str) -> bool {
+    place
+        .strip_prefix(SealFolder::NAME)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The files that the journal names.

@@ -8,6 +8,7 @@ mod hostile;
 mod left;
 mod roles;
 mod told;
+mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

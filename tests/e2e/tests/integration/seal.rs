@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use code_deploy_record::{PublicKey, PublicKeys, SealKey, SignedStatement};
+use code_deploy_record::{PublicKey, PublicKeys, RunFolder, SealKey, SignedStatement};
 
 use crate::kit::Place;
 use crate::verify::copy;
@@ -109,6 +109,30 @@ pub fn exports_the_same_bytes_twice(place: &Place, run: &str) {
         said.out
     );
     assert!(said.out.contains("is self-asserted"), "{}", said.out);
+}
+
+/// Takes the last checkpoint of a run away: nothing is signed or written until it is back.
+#[track_caller]
+pub fn signs_nothing_over_a_damaged_record(place: &Place, record: &RunFolder, run: &str) {
+    let last = record.seal().checkpoints().unwrap().pop().unwrap();
+    let whole = std::fs::read(&last).unwrap();
+    let name = last.file_name().unwrap().to_str().unwrap();
+    std::fs::remove_file(&last).unwrap();
+    let demo = place.demo();
+    let notebooks = ["notebooks", "--run", run, "--out", "damaged"];
+    let export = ["record", "export", "--run", run, "--out", "damaged.tar"];
+    let words = [name, "Nothing was signed or written", "--unsigned"];
+    for command in [&notebooks[..], &export[..]] {
+        place.run_in(&demo, command).refused(1, "CD0318", &words);
+    }
+    assert!(!demo.join("damaged").exists() && !demo.join("damaged.tar").exists());
+    let unsigned = [&notebooks[..], &["--unsigned"]].concat();
+    let said = place.run_in(&demo, &unsigned);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    std::fs::write(&last, &whole).unwrap();
+    let said = place.run_in(&demo, &notebooks);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(std::fs::read(&last).unwrap(), whole);
 }
 
 /// Puts the P-256 key of somebody else beside notebooks without their record, with all that follows from it.

@@ -136,6 +136,10 @@ fn a_name_that_was_added_to_a_checkpoint_is_listed_and_told_as_unverified() {
     let words = format!("holds, of {own}; unverified: anna");
     assert!(listed.out.contains(&words), "{listed:?}");
     assert!(!listed.out.contains(&format!("{own}, anna")), "{listed:?}");
+    let unsigned = ["record", "checkpoints", "--run", "record", "--unsigned"];
+    place
+        .run(&unsigned)
+        .refused(2, "CD0001", &["goes with `export` alone"]);
     let said = verify(&place, &["--key", OWN]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let words = "nothing shows whose these further signatures are";
