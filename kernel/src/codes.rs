@@ -11,6 +11,8 @@ pub const NOTEBOOKS: &str = "CD0310";
 pub const SEAL_KEY: &str = "CD0313";
 /// An answer cannot be signed.
 pub const CANNOT_SIGN: &str = "CD0314";
+/// What a record gives is not signed, because the record is damaged.
+pub const NOT_VOUCHED_FOR: &str = "CD0318";
 /// The command was ended at once.
 pub const ENDED_AT_ONCE: &str = "CD0407";
 /// A command that changes nothing was stopped.

@@ -386,6 +386,9 @@ pub struct RecordArgs {
     /// File that `export` writes [default: RUN.tar]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<PathBuf>,
+    /// With `export`, sign nothing, also where the key is at hand
+    #[arg(long)]
+    pub unsigned: bool,
     /// Entries of this kind only: gate_evaluated, step_finished and so on
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
@@ -453,6 +456,9 @@ pub struct NotebooksArgs {
     /// Folder to write to [default: deployments/RUN, or the present folder with --ready]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
+    /// Sign nothing, also where the key is at hand: for a record that is damaged
+    #[arg(long, conflicts_with = "ready")]
+    pub unsigned: bool,
 }
 
 /// Notebooks to read.
@@ -475,9 +481,13 @@ pub struct VerifyArgs {
     /// Folder of notebooks to compare with what the first record gives
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub notebooks: Option<PathBuf>,
-    /// File with a public key that may have signed: PEM, OpenSSH or of a signed note
+    /// File with a public key that may seal: PEM, OpenSSH or of a signed note. It counts as no witness's
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Vec<PathBuf>,
+    /// File with the public key of a witness, in the same forms: a second person whose signature over the
+    /// last checkpoint stands for the record. It may seal nothing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub witness: Vec<PathBuf>,
     /// File with a checkpoint of the record that was kept elsewhere: the record has to go on from it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub checkpoint: Vec<PathBuf>,

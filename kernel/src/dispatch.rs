@@ -469,7 +469,15 @@ impl Dispatcher {
     async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
         let run = self.which(arguments.which.run.as_deref())?;
         if arguments.view == ["export"] {
-            return self.export(&run, arguments.out.as_deref());
+            return self.export(&run, arguments);
+        }
+        if arguments.unsigned {
+            let next =
+                "`code-deploy record export --unsigned` writes an archive without a signature.";
+            return Err(Failure::usage(
+                "`--unsigned` goes with `export` alone",
+                next,
+            ));
         }
         let is_told =
             arguments.view == ["checkpoints"] && show::checkpoints::to_machines(&run, &*self.face)?;

@@ -1,5 +1,7 @@
 //! Notebooks of a run with what was signed over them, as files.
 
+mod vouch;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -35,20 +37,25 @@ pub struct Published {
 /// these very notebooks.
 ///
 /// # Errors
-/// When the record cannot be read, or what was signed cannot be kept.
+/// `CD0318`, with nothing written, when the key is at hand and the record is damaged: what would be signed may not be
+/// what the run wrote. When the record cannot be read, or what was signed cannot be kept.
 pub fn publish(
     project: Option<&Project>,
     run: &RunFolder,
     key: Option<&SealKey>,
 ) -> Result<Published, Failure> {
+    let named = key_of(run)?;
+    let own = key.filter(|key| named.as_ref().is_some_and(|named| key.public() == *named));
+    if own.is_some() {
+        vouch::refuse_damaged(run)?;
+    }
     let mut pages = executed(project, run)?;
-    let Some(named) = key_of(run)? else {
+    let Some(named) = named else {
         return Ok(Published {
             pages,
             signed: None,
         });
     };
-    let own = key.filter(|key| key.public() == named);
     if let Some(key) = own {
         let written = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
         notebook_gen::remove_left(run.seal().path(), &written.collect::<Vec<_>>());

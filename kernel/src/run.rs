@@ -9,7 +9,7 @@ use code_deploy_engine::foresight;
 use code_deploy_engine::runner::{Ended, Purpose};
 use code_deploy_engine::steer::{self, Asking, SteerError, Told};
 use code_deploy_record::{
-    PhaseNumber, RunFolder, RunId, RunOutcome, RunState, Steering, StepName, said,
+    PhaseNumber, RunFolder, RunId, RunOutcome, RunState, SealKey, Steering, StepName, said,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,8 @@ async fn close_up(
     Ok(folder)
 }
 
-/// Writes the notebooks of a run; returns how many.
+/// Writes the notebooks of a run; returns how many. Over a record that is damaged nothing is signed, and that is said:
+/// how the run ended is another matter.
 ///
 /// # Errors
 /// When the record cannot be read or the folder cannot be written.
@@ -114,15 +115,29 @@ pub async fn write_notebooks(
     let key = seal_key(&session.machine, &session.spec, &session.redactor)?;
     // Drawing charts keeps a processor busy, which is not for the runtime's threads.
     let written = tokio::task::spawn_blocking(move || {
-        publish::write(Some(&project), &folder, key.as_deref(), &out)
+        let write = |key: Option<&SealKey>| publish::write(Some(&project), &folder, key, &out);
+        match write(key.as_deref()) {
+            Err(damaged) if damaged.problem.code == crate::codes::NOT_VOUCHED_FOR => {
+                write(None).map(|count| (count, Some(damaged)))
+            }
+            written => written.map(|count| (count, None)),
+        }
     });
-    written.await.map_err(|error| {
+    let written = written.await.map_err(|error| {
         Failure::refused(
             crate::codes::NOTEBOOKS,
             format!("writing the notebooks was cut off: {error}"),
             "`code-deploy notebooks` writes them from the record.",
         )
-    })?
+    })?;
+    let (count, damaged) = written?;
+    if let Some(damaged) = damaged {
+        session.face.text(&format!(
+            "The notebooks are not signed. {}: {}. {}",
+            damaged.problem.code, damaged.problem.what, damaged.problem.next
+        ));
+    }
+    Ok(count)
 }
 
 /// Opens or joins a run, and shows where it stands. A run of the same release that has ended well

@@ -55,7 +55,7 @@ pub use series::{Bins, Key, Point, Quantiles, Series};
 pub use statement::{PREDICATE, Statement, statement};
 pub use template::{has_cell, sections};
 pub use view::{
-    Criterion, ItemLine, Material, Tally, VIEWS, View, Way, criteria, describe, items_of, opening,
-    signed_at, tally, verdict, verdict_word, view, went_back_with,
+    Criterion, ItemLine, Material, SignedBy, Tally, VIEWS, View, Way, criteria, describe, items_of,
+    opening, signed_at, tally, verdict, verdict_word, view, went_back_with,
 };
 pub use write::{CHARTS, files, into_files, is_page, others, remove_left, write, write_files};

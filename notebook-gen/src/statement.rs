@@ -113,6 +113,8 @@ fn predicate(facts: &Facts, pages: &[Page]) -> Result<Value> {
         "plan": state.plan.as_ref().map(|plan| plan.digest),
         "record": { "origin": origin(started), "size": facts.tree.size, "root": facts.tree.root },
         "outputs": crate::proof::outputs_head(pages)?,
+        // Whoever knows one half of the key then knows the other one.
+        "key": state.key,
         "criteria": criteria,
         "approvals": approvals,
     }))

@@ -34,7 +34,7 @@ use crate::{Error, Result};
 
 pub(crate) use acts::who_acts;
 pub(crate) use answers::answer;
-pub use checkpoints::signed_at;
+pub use checkpoints::{SignedBy, signed_at};
 pub use criteria::{Criterion, criteria};
 pub use events::describe;
 pub use items::{ItemLine, Tally, items_of, tally};

@@ -73,6 +73,9 @@ impl SignedStatement {
     /// The name of the public key that checks its P-256 signature.
     pub const P256: &'static str = file::P256;
 
+    /// The name of its P-256 signature.
+    pub const P256_SIGNATURE: &'static str = file::P256_SIGNATURE;
+
     /// The name of the signature over the list of files.
     pub const SUMS_SIGNATURE: &'static str = file::SUMS_SIGNATURE;
 
@@ -194,6 +197,14 @@ impl SignedStatement {
             ));
         }
         Ok(key)
+    }
+
+    /// Returns the keys that the statement names as those that seal the record, so that who signed it with one half
+    /// shows whose the other is; nothing where it names none, as those of versions before.
+    #[must_use]
+    pub fn named_keys(&self) -> Option<PublicKeys> {
+        let statement: Value = serde_json::from_slice(&self.statement).ok()?;
+        serde_json::from_value(statement.pointer("/predicate/key")?.clone()).ok()
     }
 
     /// Returns the subjects of the statement with their SHA-256 digests.

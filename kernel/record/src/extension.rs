@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::{
-    Checkpoint, Digest, Error, Event, EventBody, PublicKeys, Result, RunFolder, SealFolder,
-    TreeHead, consistency_proof, is_consistent, is_sealed_after, origin, root_of,
+    Checkpoint, Digest, Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder,
+    SealFolder, SignatureLine, TreeHead, consistency_proof, is_consistent, is_sealed_after, origin,
+    root_of,
 };
 
 /// A checkpoint in the folder of a record, and how it stands to the journal.
@@ -20,6 +21,8 @@ pub struct KeptCheckpoint {
     pub last: Option<Event>,
     /// Whether it is signed by the key that the journal names before its end.
     pub is_signed: bool,
+    /// What each line of its signatures shows to somebody who knows the keys that the journal names, and no others.
+    pub lines: Vec<SignatureLine>,
     /// Whether it is one of this run, with the root of the journal at its size.
     pub is_of_journal: bool,
     /// How it follows from the last before it that is signed and of the journal; nothing for the first.
@@ -123,6 +126,30 @@ pub fn hold(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Against> {
 /// What is said of a checkpoint that the journal asks for.
 const NOT_HERE: &str = "not here: the journal says that it was signed";
 
+impl KeptCheckpoint {
+    /// Returns whether it is here, is signed as it has to be, and is over this journal.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.is_signed && self.is_of_journal
+    }
+
+    /// Says why it does not hold.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.checkpoint {
+            Err(what) => Some(what.clone()),
+            Ok(_) if !self.is_signed => {
+                let what = "it is not signed by the key that the journal names there";
+                Some(what.to_owned())
+            }
+            Ok(_) if !self.is_of_journal => {
+                Some("the journal has another root there, or ends before".to_owned())
+            }
+            Ok(_) => None,
+        }
+    }
+}
+
 /// Returns the checkpoints of a record, smallest first, each with the proof that it extends the last one before it that
 /// holds. One that the journal says was signed, and that is not in the folder, stands among them as none.
 ///
@@ -150,7 +177,7 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
         let head = note.as_ref().ok().map(|note| note.head);
         let kept = journal.judge(file, note, before);
         // What does not hold itself is nothing that the next one could go on from.
-        if kept.is_signed && kept.is_of_journal {
+        if kept.holds() {
             before = head;
         }
         kept
@@ -220,11 +247,14 @@ impl Journal {
                 file,
                 checkpoint: note,
                 is_signed: false,
+                lines: Vec::new(),
                 is_of_journal: false,
                 extension: None,
             };
         };
         let head = checkpoint.head;
+        let known = self.keys.iter().map(|(_, keys)| keys.ed25519());
+        let known: Vec<PublicKey> = known.collect();
         let keys = self.keys.iter().rfind(|(from, _)| *from <= head.size);
         let reached = self.reached.get(&head.size);
         let is_own = self.origin.as_ref() == Some(&checkpoint.origin);
@@ -232,6 +262,7 @@ impl Journal {
             file,
             last: reached.map(|(event, _)| event.clone()),
             is_signed: keys.is_some_and(|(_, keys)| checkpoint.is_signed_by(&keys.ed25519())),
+            lines: checkpoint.lines(&known),
             is_of_journal: is_own && reached.is_some_and(|(_, tree)| *tree == head),
             extension: before.map(|from| Extension::between(&self.leaves, from, &head)),
             checkpoint: note,

@@ -59,7 +59,7 @@ pub use journal::{JournalReader, JournalWriter, Recovered};
 pub use key::{PublicKey, PublicKeys, SealKey};
 pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
-pub use note::{Checkpoint, verifier};
+pub use note::{Checkpoint, SignatureLine, verifier};
 pub use report::{Block, Column, Report};
 pub use samples::{
     Latency, Sample, SampleFollower, SampleLines, SampleReader, SampleWriter, Source,

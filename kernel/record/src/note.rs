@@ -29,6 +29,17 @@ struct NoteSignature {
     signature: Vec<u8>,
 }
 
+/// What a line of the signatures of a note shows, where some keys are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignatureLine {
+    /// It is a signature of this key over the note.
+    Holds(PublicKey),
+    /// It says by name or id that it is of this key, and is not.
+    Broken(PublicKey),
+    /// It says that it is of a key of this name, which is none of those known: nothing shows whose it is.
+    Unknown(String),
+}
+
 impl Checkpoint {
     /// Signs the head of a tree.
     #[must_use]
@@ -41,7 +52,7 @@ impl Checkpoint {
         let public = key.public().ed25519();
         let name = public.name();
         checkpoint.signatures.push(NoteSignature {
-            hash: key_hash(&name, &public),
+            hash: key_hash(&name, &public).unwrap_or_default(),
             name,
             signature: key.sign(checkpoint.text().as_bytes()).to_vec(),
         });
@@ -59,6 +70,10 @@ impl Checkpoint {
         let wrong = |what: &str| Error::BadNote {
             what: what.to_owned(),
         };
+        // A note holds none, so that no name in it steers the terminal that shows it.
+        if note.chars().any(|one| one.is_control() && one != '\n') {
+            return Err(wrong("a control character stands in it"));
+        }
         let (text, signatures) = note
             .split_once("\n\n")
             .ok_or_else(|| wrong("no blank line stands between text and signatures"))?;
@@ -89,14 +104,28 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Returns whether a key signed it.
+    /// Returns whether a key signed it. A P-256 key signs no notes.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         let text = self.text();
-        let hash = |name: &str| key_hash(name, key);
-        self.signatures
-            .iter()
-            .any(|one| one.hash == hash(&one.name) && key.verifies(text.as_bytes(), &one.signature))
+        self.signatures.iter().any(|one| one.is_of(key, &text))
+    }
+
+    /// Returns what each line of its signatures shows to somebody who knows these keys. Whoever may write a note
+    /// may add lines to it, in any name.
+    #[must_use]
+    pub fn lines(&self, known: &[PublicKey]) -> Vec<SignatureLine> {
+        let text = self.text();
+        let judged = self.signatures.iter().map(|one| {
+            if let Some(key) = known.iter().find(|key| one.is_of(key, &text)) {
+                return SignatureLine::Holds(key.clone());
+            }
+            match known.iter().find(|key| one.names(key)) {
+                Some(key) => SignatureLine::Broken(key.clone()),
+                None => SignatureLine::Unknown(one.name.clone()),
+            }
+        });
+        judged.collect()
     }
 
     /// Returns how many signatures it bears.
@@ -105,7 +134,7 @@ impl Checkpoint {
         self.signatures.len()
     }
 
-    /// Returns the names under which it is signed.
+    /// Returns the names under which it is said to be signed: nothing shows yet that it is.
     pub fn signers(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|one| one.name.as_str())
     }
@@ -137,6 +166,10 @@ impl std::fmt::Display for Checkpoint {
 impl NoteSignature {
     fn parse(line: &str) -> Option<Self> {
         let (name, body) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+        // What C2SP keeps out of a key's name.
+        if name.is_empty() || name.contains(|one: char| one.is_whitespace() || one == '+') {
+            return None;
+        }
         let body = STANDARD.decode(body).ok()?;
         let (hash, signature) = body.split_first_chunk::<4>()?;
         Some(Self {
@@ -145,19 +178,31 @@ impl NoteSignature {
             signature: signature.to_vec(),
         })
     }
+
+    /// Returns whether it is a signature of that key over a text.
+    fn is_of(&self, key: &PublicKey, text: &str) -> bool {
+        self.bears_id_of(key) && key.verifies(text.as_bytes(), &self.signature)
+    }
+
+    /// Returns whether it says that it is of that key, by the key's own name or its id.
+    fn names(&self, key: &PublicKey) -> bool {
+        self.bears_id_of(key) || self.name == key.name()
+    }
+
+    fn bears_id_of(&self, key: &PublicKey) -> bool {
+        key_hash(&self.name, key) == Some(self.hash)
+    }
 }
 
-/// Returns the four bytes by which a note's signature says which key made it.
-fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
-    let Some(key) = key.as_ed25519() else {
-        return [0; 4];
-    };
+/// Returns the four bytes by which a note's signature says which key made it; nothing for a P-256 key.
+fn key_hash(name: &str, key: &PublicKey) -> Option<[u8; 4]> {
+    let key = key.as_ed25519()?;
     let mut hasher = Sha256::new();
     hasher.update(name);
     hasher.update([b'\n', ED25519]);
     hasher.update(key.as_bytes());
     let [a, b, c, d, ..]: [u8; 32] = hasher.finalize().into();
-    [a, b, c, d]
+    Some([a, b, c, d])
 }
 
 /// Returns a key as verifiers of signed notes take it: `NAME+HASH+KEY`; nothing for a P-256 key.
@@ -165,7 +210,7 @@ fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
 pub fn verifier(key: &PublicKey) -> Option<String> {
     let bytes = key.as_ed25519()?.as_bytes();
     let name = key.name();
-    let hash = hex::encode(key_hash(&name, key));
+    let hash = hex::encode(key_hash(&name, key)?);
     let body = STANDARD.encode([[ED25519].as_slice(), bytes].concat());
     Some(format!("{name}+{hash}+{body}"))
 }

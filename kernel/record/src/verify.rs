@@ -77,18 +77,32 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Whose signatures count.
+/// Whose signatures count, and for what.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// The public keys that are known to be the right ones; none where nobody said.
+    /// The public keys that are known to be the right ones to seal records and to sign notebooks; none where nobody
+    /// said.
     pub keys: Vec<PublicKey>,
+    /// The public keys of second persons who may stand for records: they seal none.
+    pub witnesses: Vec<PublicKey>,
 }
 
 impl Trust {
-    /// Returns whether a key is one of the known ones.
+    /// Returns whether a key is one of those that may seal.
     #[must_use]
     pub fn knows(&self, key: &PublicKey) -> bool {
         self.keys.contains(key)
+    }
+
+    /// Returns whether a key is that of a second person who may stand for a record.
+    #[must_use]
+    pub fn knows_witness(&self, key: &PublicKey) -> bool {
+        self.witnesses.contains(key)
+    }
+
+    /// Returns all known keys, whatever they may do.
+    pub fn all(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().chain(&self.witnesses)
     }
 }
 
@@ -177,11 +191,16 @@ impl VerifyReport {
     /// from them can be made again. What was signed over them does not count.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let signed = format!("{}/", SealFolder::NAME);
-        let of_files = |finding: &Finding| {
+        self.damage().next().is_none()
+    }
+
+    /// Returns what of journal, samples and evidence is not what was written, or not here. What was signed over
+    /// them does not count.
+    pub fn damage(&self) -> impl Iterator<Item = &Finding> {
+        let of_files = |finding: &&Finding| {
             let place = &finding.place;
             match finding.kind {
-                FindingKind::Changed | FindingKind::NotHere => !place.starts_with(&signed),
+                FindingKind::Changed | FindingKind::NotHere => !is_signed_part(place),
                 // What stands elsewhere, or is hidden, is not read when notebooks are made.
                 FindingKind::NotNamed => place
                     .strip_prefix("samples/")
@@ -189,7 +208,7 @@ impl VerifyReport {
                 FindingKind::Signature | FindingKind::Approval => false,
             }
         };
-        !self.findings.iter().any(of_files)
+        self.findings.iter().filter(of_files)
     }
 
     fn found(&mut self, kind: FindingKind, place: impl Into<String>, what: impl Into<String>) {
@@ -203,6 +222,13 @@ impl VerifyReport {
     fn changed(&mut self, place: impl Into<String>, what: impl Into<String>) {
         self.found(FindingKind::Changed, place, what);
     }
+}
+
+/// Returns whether a place is in the folder with what was signed.
+fn is_signed_part(place: &str) -> bool {
+    place
+        .strip_prefix(SealFolder::NAME)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The files that the journal names.

@@ -6,23 +6,22 @@ use std::sync::Arc;
 use code_deploy_record::{Redactor, RunFolder, SealKey};
 
 use super::{Dispatcher, wish};
-use crate::commands::{ChartArgs, InitArgs, NotebooksArgs, ShowArgs};
+use crate::commands::{ChartArgs, InitArgs, NotebooksArgs, RecordArgs, ShowArgs};
 use crate::failure::{Exit, Failure};
 use crate::project::{Project, To};
 use crate::{pages, publish, run, seal_key, show};
 
 impl Dispatcher {
     /// Writes a record with its notebooks into one file.
-    pub(super) fn export(&self, run: &RunFolder, out: Option<&Path>) -> Result<Exit, Failure> {
+    pub(super) fn export(&self, run: &RunFolder, arguments: &RecordArgs) -> Result<Exit, Failure> {
         let project = self.project().ok();
         let name = run.started()?.run;
-        let out = out.map_or_else(
+        let out = arguments.out.as_deref().map_or_else(
             || self.machine.folder.join(format!("{name}.tar")),
             Path::to_owned,
         );
-        let key = project
-            .as_ref()
-            .and_then(|project| self.key_of(project, run));
+        let signing = project.as_ref().filter(|_| !arguments.unsigned);
+        let key = signing.and_then(|project| self.key_of(project, run));
         publish::export(project.as_ref(), run, key.as_deref(), &out)?;
         self.face.text(&format!(
             "the record of {name} with its notebooks: {}",
@@ -71,9 +70,8 @@ impl Dispatcher {
             .clone()
             .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
-        let key = project
-            .as_ref()
-            .and_then(|project| self.key_of(project, &run));
+        let signing = project.as_ref().filter(|_| !arguments.unsigned);
+        let key = signing.and_then(|project| self.key_of(project, &run));
         let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
         self.face
             .text(&format!("{made} notebooks in {}", out.display()));

@@ -1,6 +1,6 @@
 //! `record checkpoints` for machines: each checkpoint with the proof that it extends the one before.
 
-use code_deploy_notebook_gen::signed_at;
+use code_deploy_notebook_gen::{SignedBy, signed_at};
 use code_deploy_record::{Digest, KeptCheckpoint, RunFolder, checkpoints};
 use serde_json::{Value, json};
 
@@ -38,12 +38,13 @@ fn value(number: u64, kept: &KeptCheckpoint) -> Value {
             "proof": one.proof.iter().map(Digest::to_base64).collect::<Vec<_>>(),
         })
     });
+    let by = SignedBy::of(kept);
     json!({
         "number": number, "file": kept.file, "origin": checkpoint.origin,
         "size": checkpoint.head.size, "root": checkpoint.head.root.to_base64(),
         "events": last.map(|event| event.seq + 1), "time": last.map(|event| event.time),
         "signed_at": last.map(|event| signed_at(&event.body)),
-        "signed_by": checkpoint.signers().collect::<Vec<_>>(),
+        "signed_by": by.verified, "not_valid": by.broken, "unverified": by.unverified,
         "signature_holds": kept.is_signed, "root_holds": kept.is_of_journal,
         "consistency": extension,
     })
@@ -54,6 +55,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
     use std::path::Path;
+
+    use code_deploy_record::{Checkpoint, PublicKey, SignatureLine};
 
     use super::*;
 
@@ -89,6 +92,35 @@ mod tests {
         assert_eq!(values[3]["consistency"]["from_size"], values[1]["size"]);
         assert_eq!(values[3]["consistency"]["holds"], true);
         assert_eq!(values[1]["consistency"], Value::Null);
+    }
+
+    #[test]
+    fn only_signatures_that_were_verified_are_said_to_be_somebodys() {
+        let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks/record");
+        let mut kept = checkpoints(&RunFolder::at(&shown).unwrap())
+            .unwrap()
+            .remove(0);
+        let own = value(1, &kept);
+        let note = kept.checkpoint.as_ref().unwrap().to_string();
+        let forged = "\u{2014} anna AAAAAGFubmEncyBzaWduYXR1cmU=\n";
+        let note: Checkpoint = (note + forged).parse().unwrap();
+        let known: Vec<PublicKey> = kept
+            .lines
+            .iter()
+            .map(|line| match line {
+                SignatureLine::Holds(key) => key.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        kept.lines = note.lines(&known);
+        kept.checkpoint = Ok(note);
+        let told = value(1, &kept);
+        assert_eq!(told["signed_by"], own["signed_by"]);
+        assert_eq!(told["unverified"], json!(["anna"]));
+        assert_eq!(
+            (&own["unverified"], &own["not_valid"]),
+            (&json!([]), &json!([]))
+        );
     }
 
     #[test]

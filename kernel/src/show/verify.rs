@@ -2,6 +2,7 @@
 
 mod alone;
 mod foreign;
+mod halves;
 mod kept;
 mod keys;
 mod notebooks;
@@ -9,6 +10,7 @@ mod over;
 mod paths;
 mod plain;
 mod records;
+mod signers;
 mod twice;
 mod unsigned;
 
@@ -309,8 +311,8 @@ fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
             };
             let what =
                 what + "; apart from that what stands there follows from what stands before it";
-            let next =
-                "Ask whose key that is. Give each public key that may have signed with `--key`.";
+            let next = "Ask whose key that is. Give each public key that may seal with `--key`, and that of a \
+                        second person with `--witness`.";
             found(Exit::Untrusted, "CD0315", what, next)
         }
         Kind::Approval => {

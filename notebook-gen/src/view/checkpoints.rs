@@ -1,6 +1,8 @@
 //! What was signed while the run was written, when, and whether it holds.
 
-use code_deploy_record::{EventBody, KeptCheckpoint, Report, checkpoints as kept_checkpoints};
+use code_deploy_record::{
+    EventBody, KeptCheckpoint, Report, SignatureLine, checkpoints as kept_checkpoints,
+};
 
 use crate::Result;
 use crate::facts::Facts;
@@ -59,16 +61,67 @@ fn unknown() -> String {
     "not known".to_owned()
 }
 
+/// Says who signed a checkpoint. Whoever may write its file may put names into it, so that only those count of which
+/// the journal has the key.
 fn signature(kept: &KeptCheckpoint) -> String {
-    let checkpoint = match &kept.checkpoint {
-        Ok(checkpoint) => checkpoint,
-        Err(what) => return what.clone(),
+    if let Err(what) = &kept.checkpoint {
+        return what.clone();
+    }
+    let SignedBy {
+        verified,
+        broken,
+        unverified,
+    } = SignedBy::of(kept);
+    let mut text = match (kept.is_signed, kept.is_of_journal) {
+        (true, true) => format!("holds, of {}", verified.join(", ")),
+        (true, false) => format!(
+            "holds, of {}; but the journal has another root there",
+            verified.join(", ")
+        ),
+        (false, _) => {
+            "does not hold: no valid signature of the key that the journal names there".to_owned()
+        }
     };
-    let by = checkpoint.signers().collect::<Vec<_>>().join(", ");
-    match (kept.is_signed, kept.is_of_journal) {
-        (true, true) => format!("holds, of {by}"),
-        (true, false) => format!("holds, of {by}; but the journal has another root there"),
-        (false, _) => format!("does not hold: {by} is not the key that the journal names there"),
+    let others: &[String] = if kept.is_signed { &[] } else { &verified };
+    for (what, names) in [
+        ("of another key of the journal", others),
+        ("not valid", broken.as_slice()),
+        ("unverified", unverified.as_slice()),
+    ] {
+        if !names.is_empty() {
+            text.push_str(&format!("; {what}: {}", names.join(", ")));
+        }
+    }
+    text
+}
+
+/// The names in the signatures of a checkpoint, by what is known of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignedBy {
+    /// Of keys that the journal names, whose signatures hold.
+    pub verified: Vec<String>,
+    /// Of keys that the journal names, whose signatures do not hold.
+    pub broken: Vec<String>,
+    /// Of keys that the journal does not name: nothing in the record shows whose they are.
+    pub unverified: Vec<String>,
+}
+
+impl SignedBy {
+    /// Returns the names in the signatures of a checkpoint.
+    #[must_use]
+    pub fn of(kept: &KeptCheckpoint) -> Self {
+        let mut by = Self::default();
+        for line in &kept.lines {
+            let (names, name) = match line {
+                SignatureLine::Holds(key) => (&mut by.verified, key.name()),
+                SignatureLine::Broken(key) => (&mut by.broken, key.name()),
+                SignatureLine::Unknown(name) => (&mut by.unverified, name.clone()),
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        by
     }
 }
 

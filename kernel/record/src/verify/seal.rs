@@ -1,5 +1,8 @@
 //! Whether the checkpoints of a record hold, and what they show.
 
+mod keys;
+mod second;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -7,7 +10,7 @@ use super::{FindingKind, Trust, VerifyReport};
 use crate::disk::is_incidental;
 use crate::note::Checkpoint;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
-use crate::{OUTPUTS_NOTE, SignedStatement, SshSignature, TreeHead, is_sealed_after, origin};
+use crate::{OUTPUTS_NOTE, SignedStatement, TreeHead, is_sealed_after, origin};
 
 /// How the name of a second signature over a checkpoint ends, as `ssh-keygen -Y sign` names it.
 const SECOND: &str = ".sig";
@@ -23,10 +26,14 @@ pub struct SealReport {
     pub checkpoints: u64,
     /// Events that the last of them covers.
     pub covered: u64,
+    /// Events that the last one of each key covers, in the order of `keys`; 0 where there is none.
+    pub covered_by: Vec<u64>,
     /// Who else signed the last of them.
     pub witnesses: Vec<Witness>,
-    /// The keys of those known to be right by which a checkpoint is signed that holds, or the last one a second time.
+    /// The known keys by which a checkpoint is signed that holds, or the last one a second time.
     pub signed_by: Vec<PublicKey>,
+    /// Lines of signatures of which nothing shows whose they are: the file, and the name that each gives.
+    pub unverified: Vec<(String, String)>,
 }
 
 /// A second signature over a checkpoint.
@@ -34,8 +41,10 @@ pub struct SealReport {
 pub struct Witness {
     /// Whose.
     pub key: PublicKey,
-    /// Whether that key is one of those known to be right.
+    /// Whether that key is known as one of a second person.
     pub known: bool,
+    /// Whether that key is known as one that may seal. It is then no second person's.
+    pub seals: bool,
 }
 
 impl SealReport {
@@ -50,6 +59,14 @@ impl SealReport {
             self.signed_by.push(key.clone());
         }
     }
+}
+
+/// A checkpoint that holds.
+struct Held {
+    /// The place of the key that signed it among those that the journal names.
+    key: usize,
+    /// The events that it covers.
+    events: u64,
 }
 
 /// The checkpoints of a record, and what of the journal they are held against.
@@ -136,6 +153,7 @@ impl Seals {
             .iter()
             .map(|(line, _, key)| (*line, key.clone()))
             .collect();
+        report.seal.covered_by = vec![0; self.keys.len()];
         self.judge_keys(trust, report);
         let size = self.tree.map_or(0, |tree| tree.size);
         for (place, checkpoint) in &self.checkpoints {
@@ -143,17 +161,17 @@ impl Seals {
             if report.broken.is_some() && checkpoint.head.size > size {
                 continue;
             }
-            if let Some(events) = self.judge_one(place, checkpoint, report) {
+            if let Some(Held { key, events }) = self.judge_one(place, checkpoint, report) {
                 report.seal.checkpoints += 1;
                 report.seal.covered = events;
-                let signs = |key: &&PublicKey| checkpoint.is_signed_by(key);
-                for key in trust.keys.iter().filter(signs) {
-                    report.seal.note_signed_by(key);
+                if let Some(covered) = report.seal.covered_by.get_mut(key) {
+                    *covered = events;
                 }
+                self.judge_lines(place, checkpoint, trust, report);
             }
         }
         if report.broken.is_none() {
-            self.judge_outputs(run, report)?;
+            self.judge_outputs(run, trust, report)?;
         }
         let last = self
             .checkpoints
@@ -192,44 +210,13 @@ impl Seals {
         }
     }
 
-    fn judge_keys(&self, trust: &Trust, report: &mut VerifyReport) {
-        if self.keys.is_empty() && !trust.keys.is_empty() && report.broken.is_none() {
-            let what = "no key seals this record, so that the given keys show nothing";
-            report.found(FindingKind::Signature, RunFolder::JOURNAL, what);
-        }
-        for (index, (line, _, key)) in self.keys.iter().enumerate() {
-            let place = format!("{}:{line}", RunFolder::JOURNAL);
-            let name = key.name();
-            // Only this half signs checkpoints: anybody can name the other one of somebody else beside it.
-            let known = trust.knows(&key.ed25519());
-            if !trust.keys.is_empty() && !known {
-                let what = match trust.knows(&key.p256()) {
-                    true => format!(
-                        "key {name}, which seals from here on, is not given: a P-256 key that is named with it is, and \
-                         signs no checkpoint; give the Ed25519 key of its owner, too, as you have it from them"
-                    ),
-                    false => {
-                        format!("key {name}, which seals from here on, is none of those given")
-                    }
-                };
-                report.found(FindingKind::Signature, place, what);
-            } else if index > 0 && trust.keys.is_empty() {
-                let what = format!(
-                    "another key seals from here on: {name}; where that is right, give the public \
-                     keys of both with `--key`"
-                );
-                report.found(FindingKind::Signature, place, what);
-            }
-        }
-    }
-
-    /// Returns the events that a checkpoint covers, if it holds.
+    /// Returns what a checkpoint shows, if it holds.
     fn judge_one(
         &self,
         place: &str,
         checkpoint: &Checkpoint,
         report: &mut VerifyReport,
-    ) -> Option<u64> {
+    ) -> Option<Held> {
         let TreeHead { size, root } = checkpoint.head;
         let here = self.tree.map_or(0, |tree| tree.size);
         if self.origin.as_ref() != Some(&checkpoint.origin) {
@@ -247,24 +234,14 @@ impl Seals {
             );
             return None;
         }
-        let key = self.keys.iter().rfind(|(_, from, _)| *from <= size);
-        let signed = key.is_some_and(|(_, _, key)| checkpoint.is_signed_by(&key.ed25519()));
-        if !signed {
-            let named = key.map_or_else(
-                || "the journal names no key before it".to_owned(),
-                |(line, _, key)| format!("line {line} of the journal names {}", key.name()),
-            );
-            let by: Vec<_> = checkpoint.signers().collect();
-            let own = key.map(|(_, _, key)| key.name());
-            let what = match own.filter(|own| by.contains(&own.as_str())) {
-                Some(own) => format!(
-                    "the signature of {own} does not hold over its text: its name, size or root was changed"
-                ),
-                None => format!("signed by {}, but {named}", by.join(", ")),
-            };
+        let part = self.keys.iter().rposition(|(_, from, _)| *from <= size);
+        let own = part.and_then(|part| self.keys.get(part));
+        let signed = own.is_some_and(|(_, _, key)| checkpoint.is_signed_by(&key.ed25519()));
+        let Some(key) = part.filter(|_| signed) else {
+            let what = keys::not_signed(checkpoint, own.map(|(line, _, key)| (*line, key)));
             report.found(FindingKind::Signature, place, what);
             return None;
-        }
+        };
         if size > here {
             let what = format!(
                 "cut at its end: {place} was signed over {size} lines and files, and {here} are here"
@@ -273,7 +250,10 @@ impl Seals {
             return None;
         }
         match self.reached.get(&size) {
-            Some((events, tree)) if tree.root == root => Some(*events),
+            Some((events, tree)) if tree.root == root => {
+                let events = *events;
+                Some(Held { key, events })
+            }
             Some((events, _)) => {
                 let (from, journal) = (report.seal.covered + 1, RunFolder::JOURNAL);
                 let lines = match *events {
@@ -292,7 +272,12 @@ impl Seals {
     }
 
     /// The root over the outputs of the notebooks, which has to be signed by the key named last.
-    fn judge_outputs(&self, run: &RunFolder, report: &mut VerifyReport) -> Result<()> {
+    fn judge_outputs(
+        &self,
+        run: &RunFolder,
+        trust: &Trust,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
         let path = run.seal().path().join(OUTPUTS_NOTE);
         let Some(text) = read(&path)? else {
             return Ok(());
@@ -311,7 +296,7 @@ impl Seals {
                 let what = "it is not signed by the key that seals the record";
                 report.found(FindingKind::Signature, place(&path), what);
             }
-            Ok(_) => {}
+            Ok(note) => self.judge_lines(&place(&path), &note, trust, report),
             Err(error) => report.changed(place(&path), error.to_string()),
         }
         Ok(())
@@ -353,54 +338,6 @@ impl Seals {
         }
         Ok(())
     }
-
-    fn find_witnesses(
-        &self,
-        run: &RunFolder,
-        place: &str,
-        checkpoint: &Checkpoint,
-        trust: &Trust,
-        report: &mut VerifyReport,
-    ) -> Result<()> {
-        let own = |key: &PublicKey| {
-            self.keys
-                .iter()
-                .any(|(_, _, named)| named.ed25519() == *key || named.p256() == *key)
-        };
-        for key in trust.keys.iter().filter(|key| !own(key)) {
-            if checkpoint.is_signed_by(key) {
-                let key = key.clone();
-                report.seal.witnesses.push(Witness { key, known: true });
-            }
-        }
-        let path = run.path().join(format!("{place}{SECOND}"));
-        let Some(text) = read(&path)? else {
-            return Ok(());
-        };
-        let place = format!("{place}{SECOND}");
-        let read = SshSignature::parse(&text).and_then(|one| Ok((one.key()?, one)));
-        match read {
-            Ok((key, _)) if own(&key) => {
-                let what = "the second signature is of the key that seals the record itself";
-                report.found(FindingKind::Signature, place, what);
-            }
-            Ok((key, one))
-                if one.verifies(crate::seal::WITNESSED, checkpoint.to_string().as_bytes()) =>
-            {
-                let known = trust.knows(&key);
-                if known {
-                    report.seal.note_signed_by(&key);
-                }
-                report.seal.witnesses.push(Witness { key, known });
-            }
-            Ok(_) => {
-                let what = "the second signature is not one over this checkpoint";
-                report.found(FindingKind::Signature, place, what);
-            }
-            Err(error) => report.found(FindingKind::Signature, place, error.to_string()),
-        }
-        Ok(())
-    }
 }
 
 /// Returns the text of a file, what is no text in it replaced; nothing where it is not here.
@@ -415,6 +352,11 @@ fn read(path: &Path) -> Result<Option<String>> {
 /// Returns the file of a checkpoint of that size as findings name it.
 fn file_of(size: u64) -> String {
     format!("{}/{size:012}.checkpoint", SealFolder::NAME)
+}
+
+/// Returns the second signature over a checkpoint as findings name it.
+fn place_of_second(checkpoint: &str) -> String {
+    format!("{checkpoint}{SECOND}")
 }
 
 /// Returns a file of the folder as findings name it.

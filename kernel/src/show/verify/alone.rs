@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::foreign::{capped, foreign};
 use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs, repeated};
-use super::{Kind, Row};
+use super::{Kind, Row, halves};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -157,7 +157,7 @@ fn as_listed(
         }
     }
     if let (Ok(key), None) = (&key, &notebooks.only) {
-        rows.extend(not_as_beside(notebooks, signed, key));
+        rows.extend(not_as_beside(notebooks, signed, key, trust, face));
     }
     if notebooks.only.is_none() {
         let beside = publish::beside_names();
@@ -226,7 +226,13 @@ fn signed_by_another(
 }
 
 /// Says which of the files that stand beside signed notebooks are not what follows from the list and its key.
-fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKey) -> Vec<Row> {
+fn not_as_beside(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    key: &PublicKey,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Vec<Row> {
     let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
         let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
         let is_there = notebooks.folder.join(&place).exists();
@@ -257,7 +263,8 @@ fn not_as_beside(notebooks: &Notebooks, signed: &SignedStatement, key: &PublicKe
         };
         Some(notebooks.row(kind, &path, None, what))
     });
-    broken.chain(unlike).collect()
+    let of_another = halves::judge(notebooks, signed, &keys, trust, face);
+    broken.chain(unlike).chain(of_another).collect()
 }
 
 fn one_alone(
@@ -315,16 +322,18 @@ fn signer(check: &OutputCheck, trust: &Trust) -> Result<String, String> {
             false => Err("nobody signed the root of its outputs".to_owned()),
         };
     };
-    let by = note.signers().collect::<Vec<_>>().join(", ");
-    if trust.keys.iter().any(|key| note.is_signed_by(key)) {
-        return Ok(format!("their root is signed by {by}"));
+    let signing = trust.keys.iter().filter(|key| note.is_signed_by(key));
+    let signing: Vec<String> = signing.map(PublicKey::name).collect();
+    if !signing.is_empty() {
+        return Ok(format!("their root is signed by {}", signing.join(", ")));
     }
+    let by = note.signers().collect::<Vec<_>>().join(", ");
     if trust.keys.is_empty() {
         return Ok(format!(
             "their root is said to be signed by {by}, whose key was not given (`--key`)"
         ));
     }
     Err(format!(
-        "its outputs are signed by {by}, which is none of the given keys"
+        "its outputs are said to be signed by {by}, which is none of the given keys"
     ))
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use code_deploy_record::{
-    Against, Checkpoint, Digest, PublicKey, RunFolder, TreeHead, Trust, VerifyReport, hold, origin,
+    Against, Checkpoint, Digest, PublicKey, RunFolder, SignatureLine, TreeHead, Trust,
+    VerifyReport, hold, origin,
 };
 
+use super::foreign::listed;
 use super::paths::Subjects;
 use super::{Checked, Kind, Record, Row};
 use crate::commands::VerifyArgs;
@@ -138,14 +140,20 @@ fn hold_one(
         what,
     };
     let mut rows = Vec::new();
-    if let Some(what) = unsigned(kept, &record.report, trust) {
+    let signed = signed(kept, &record.report, trust);
+    for what in signed.troubles {
         rows.push(row(Kind::Signature, format!("held against {file}: {what}")));
+    }
+    if !signed.unverified.is_empty() {
+        let names = listed(&signed.unverified);
+        face.text(&format!(
+            "{file}: nothing shows whose these further signatures are, and they do not count: {names}"
+        ));
     }
     let TreeHead { size, root } = kept.checkpoint.head;
     match hold(folder, &kept.checkpoint)? {
         Against::Extension { here, proof } => {
-            let signed = rows.is_empty();
-            tell(face, kept, &name, signed, &here, &proof);
+            tell(face, kept, &name, signed.holds, &here, &proof);
         }
         Against::Shorter { here } => rows.push(row(
             Kind::Different,
@@ -174,26 +182,52 @@ fn hold_one(
     Ok(rows)
 }
 
-/// Says why the signature of a checkpoint does not count: it is neither of a key that the journal names nor
-/// of one that was given.
-fn unsigned(kept: &Kept, report: &VerifyReport, trust: &Trust) -> Option<String> {
+/// What the signatures of a checkpoint show that was kept elsewhere.
+struct Signed {
+    /// Whether one is of a key that the journal names, or that was given. A witness's is one, too: it seals nothing
+    /// here, and says what they have seen.
+    holds: bool,
+    /// What does not hold of them.
+    troubles: Vec<String>,
+    /// The names in those of which nothing shows whose they are, where one holds.
+    unverified: Vec<String>,
+}
+
+fn signed(kept: &Kept, report: &VerifyReport, trust: &Trust) -> Signed {
     let named = report.seal.keys.iter().map(|(_, keys)| keys.ed25519());
-    let mut keys = named.chain(trust.keys.iter().cloned());
-    if keys.any(|key| kept.checkpoint.is_signed_by(&key)) {
-        return None;
+    let known: Vec<PublicKey> = named.chain(trust.all().cloned()).collect();
+    let lines = kept.checkpoint.lines(&known);
+    let holds = lines
+        .iter()
+        .any(|line| matches!(line, SignatureLine::Holds(_)));
+    let (mut troubles, mut unverified) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            SignatureLine::Holds(_) => {}
+            SignatureLine::Broken(key) if holds => troubles.push(format!(
+                "a line of its signatures says that it is of {}, and does not hold",
+                key.name()
+            )),
+            SignatureLine::Broken(key) => troubles.push(format!(
+                "the signature of {} does not hold over the text of that checkpoint: its name, size or root was \
+                 changed",
+                key.name()
+            )),
+            SignatureLine::Unknown(name) => unverified.push(name),
+        }
     }
-    let named = report.seal.keys.iter().map(|(_, keys)| keys.name());
-    let mut names = named.chain(trust.keys.iter().map(PublicKey::name));
-    let by: Vec<_> = kept.checkpoint.signers().collect();
-    if let Some(name) = names.find(|name| by.contains(&name.as_str())) {
-        return Some(format!(
-            "the signature of {name} does not hold over the text of that checkpoint: its name, size or root was changed"
+    if !holds && troubles.is_empty() {
+        troubles.push(format!(
+            "that checkpoint is said to be signed by {}, which is no key that the journal names or that was given",
+            listed(&unverified)
         ));
+        unverified.clear();
     }
-    let by = by.join(", ");
-    Some(format!(
-        "that checkpoint is signed by {by}, which is no key that the journal names or that was given"
-    ))
+    Signed {
+        holds,
+        troubles,
+        unverified,
+    }
 }
 
 fn tell(face: &dyn Face, kept: &Kept, name: &str, signed: bool, here: &TreeHead, proof: &[Digest]) {

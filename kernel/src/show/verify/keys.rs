@@ -15,22 +15,40 @@ use crate::publish;
 /// Reads the public keys that are given.
 ///
 /// # Errors
-/// When a file cannot be read or holds none.
+/// When a file cannot be read or holds none, or a key is given both as one that seals and as a witness's.
 pub(super) fn read(arguments: &VerifyArgs) -> Result<Trust, Failure> {
-    let mut keys = Vec::new();
-    for path in &arguments.key {
-        let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
-        })?;
-        let key = PublicKey::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))?;
-        keys.push(key);
+    let (keys, witnesses) = (all(&arguments.key)?, all(&arguments.witness)?);
+    for (path, key) in arguments.key.iter().zip(&keys) {
+        let mut as_witness = arguments.witness.iter().zip(&witnesses);
+        if let Some((other, _)) = as_witness.find(|(_, one)| *one == key) {
+            let what = format!(
+                "{} is given twice, with `--key` ({}) and with `--witness` ({})",
+                key.name(),
+                path.display(),
+                other.display()
+            );
+            let next = "Give it with `--key` where its holder may seal records, with `--witness` where they stand for \
+                        what others sealed: nobody is a second person to themselves.";
+            return Err(Failure::usage(what, next));
+        }
     }
-    Ok(Trust { keys })
+    Ok(Trust { keys, witnesses })
 }
 
-/// Returns the given keys that signed the statement which is kept with a record.
+fn all(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
+    paths.iter().map(|path| key_in(path)).collect()
+}
+
+fn key_in(path: &Path) -> Result<PublicKey, Failure> {
+    let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
+    })?;
+    PublicKey::parse(&text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))
+}
+
+/// Returns the given keys that signed the statement which is kept with a record: one of a witness signs none.
 pub(super) fn of_statement(record: &RunFolder, trust: &Trust) -> Result<Vec<PublicKey>, Failure> {
     let Some(signed) = publish::kept(record)? else {
         return Ok(Vec::new());
@@ -79,11 +97,15 @@ pub(super) fn unused(trust: &Trust, kept: &[Kept], signed_by: &[PublicKey]) -> V
     let is_unused = |key: &&PublicKey| {
         !signed_by.contains(key) && !kept.iter().any(|kept| kept.is_signed_by(key))
     };
-    let rows = trust.keys.iter().filter(is_unused).map(|key| Row {
+    let row = |option: &str, key: &PublicKey| Row {
         kind: Kind::Signature,
-        record: "the keys that are given (--key)".to_owned(),
+        record: format!("the keys that are given ({option})"),
         place: key.name(),
         what: "no signature that was checked is of this key".to_owned(),
-    });
-    rows.collect()
+    };
+    let keys = trust.keys.iter().filter(is_unused);
+    let witnesses = trust.witnesses.iter().filter(is_unused);
+    let rows = keys.map(|key| row("--key", key));
+    rows.chain(witnesses.map(|key| row("--witness", key)))
+        .collect()
 }

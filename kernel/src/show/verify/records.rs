@@ -1,13 +1,14 @@
 //! `verify` of a record.
 
 use code_deploy_record::{
-    Approved, FindingKind, OUTPUTS_NOTE, RunFolder, SealFolder, SealReport, SignedStatement, Trust,
+    Approved, FindingKind, OUTPUTS_NOTE, RunFolder, SealFolder, SignedStatement, Trust,
     VerifyReport, verify_folder_with,
 };
 
 use super::foreign::{capped, listed};
 use super::over::{Over, over};
 use super::paths::journal_unread;
+use super::signers::{self, counted};
 use super::{Checked, Kind, Record, Row, keys};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -31,7 +32,7 @@ pub(super) fn check(
         return Ok(());
     }
     let report = verify_folder_with(record, trust)?;
-    tell(face, &name, &report);
+    tell(face, &name, &report, trust);
     let row = |kind, place: String, what: String| Row {
         kind,
         record: name.clone(),
@@ -71,7 +72,7 @@ pub(super) fn check(
         is_endless: !report.sealed && report.broken.is_none(),
         report: report.clone(),
     });
-    checked.vouched.push(vouched(&name, &report));
+    checked.vouched.push(signers::vouched(&name, &report));
     checked
         .vouched
         .extend(report.approved.iter().map(|one| approved(&name, one)));
@@ -173,7 +174,7 @@ fn judge_signed(
     rows
 }
 
-fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
+fn tell(face: &dyn Face, name: &str, report: &VerifyReport, trust: &Trust) {
     let sealed = match (report.broken, report.sealed) {
         (Some(line), _) => format!("not followed from line {line} on"),
         (None, true) => "sealed".to_owned(),
@@ -193,92 +194,48 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport) {
         "{name}: {}, {evidence}, {}, {sealed}{head}{}",
         counted(report.events, "event"),
         counted(report.samples, "samples file"),
-        signed(report)
+        signers::sealed(report)
     ));
+    for line in signers::changes(name, report, trust)
+        .into_iter()
+        .chain(signers::unverified(name, report))
+    {
+        face.text(&line);
+    }
     if !report.not_part.is_empty() {
         face.text(&format!(
             "{name}: not part of the record, and not checked: {}",
             listed(&report.not_part)
         ));
     }
+    face.value("verified", &value(name, report));
+}
+
+/// Returns what came out for machines.
+fn value(name: &str, report: &VerifyReport) -> serde_json::Value {
     let findings: Vec<_> = report
         .findings
         .iter()
         .map(|f| [&f.place, &f.what])
         .collect();
-    let keys: Vec<String> = report.seal.keys.iter().map(|(_, key)| key.name()).collect();
-    let witnesses = report.seal.witnesses.iter();
-    let witnesses: Vec<String> = witnesses.map(|one| one.key.name()).collect();
-    face.value(
-        "verified",
-        &serde_json::json!({
-            "run": name, "events": report.events, "evidence": report.evidence,
-            "evidence_named": report.evidence_named, "samples": report.samples,
-            "sealed": report.sealed, "broken_at": report.broken, "head": report.head, "findings": findings,
-            "tree": report.seal.tree, "checkpoints": report.seal.checkpoints,
-            "signed_events": report.seal.covered, "keys": keys, "witnesses": witnesses,
-            "self_asserted": report.seal.is_self_asserted(), "not_part": report.not_part,
-        }),
-    );
-}
-
-fn signed(report: &VerifyReport) -> String {
-    let seal: &SealReport = &report.seal;
-    let (Some((_, key)), Some(tree)) = (seal.keys.last(), seal.tree) else {
-        return match report.broken {
-            Some(_) => String::new(),
-            None => ", no signature".to_owned(),
-        };
-    };
-    let root = tree.root.short();
-    format!(
-        ", root {root} of {}; {} of {}, the last over {}",
-        match tree.size {
-            1 => "1 leaf".to_owned(),
-            more => format!("{more} leaves"),
-        },
-        counted(seal.checkpoints, "checkpoint"),
-        key.name(),
-        counted(seal.covered, "event")
-    )
-}
-
-/// Returns a number with the word for what it counts.
-fn counted(number: u64, one: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        more => format!("{more} {one}s"),
-    }
-}
-
-/// Says who stands for a record.
-fn vouched(name: &str, report: &VerifyReport) -> String {
     let seal = &report.seal;
-    let known: Vec<String> = seal
-        .witnesses
-        .iter()
-        .filter(|witness| witness.known)
-        .map(|witness| witness.key.name())
+    let keys: Vec<String> = seal.keys.iter().map(|(_, key)| key.name()).collect();
+    let sealed_by = seal.keys.iter().zip(&seal.covered_by);
+    let sealed_by: Vec<_> = sealed_by
+        .map(|((line, key), events)| {
+            serde_json::json!({ "from_line": line, "key": key.name(), "signed_events": events })
+        })
         .collect();
-    if !known.is_empty() {
-        return format!(
-            "{name}: a second person vouches for it: {}.",
-            known.join(", ")
-        );
-    }
-    let unknown: Vec<String> = seal.witnesses.iter().map(|one| one.key.name()).collect();
-    let more = match unknown.as_slice() {
-        [] => String::new(),
-        names => format!(
-            " A second key signed it, too ({}): give it with `--key` if you know whose it is.",
-            names.join(", ")
-        ),
-    };
-    let holder = match seal.keys.last() {
-        Some((_, key)) => format!("whoever holds key {}", key.name()),
-        None => "whoever can write the folder".to_owned(),
-    };
-    format!("{name} is self-asserted: {holder} could have written all of it anew.{more}")
+    let witnesses: Vec<String> = seal.witnesses.iter().map(|one| one.key.name()).collect();
+    serde_json::json!({
+        "run": name, "events": report.events, "evidence": report.evidence,
+        "evidence_named": report.evidence_named, "samples": report.samples,
+        "sealed": report.sealed, "broken_at": report.broken, "head": report.head, "findings": findings,
+        "tree": seal.tree, "checkpoints": seal.checkpoints,
+        "signed_events": seal.covered, "keys": keys, "sealed_by": sealed_by, "witnesses": witnesses,
+        "self_asserted": seal.is_self_asserted(), "unverified_signatures": seal.unverified,
+        "not_part": report.not_part,
+    })
 }
 
 /// Says who stands for an approval.

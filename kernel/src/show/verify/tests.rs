@@ -3,9 +3,12 @@
 
 mod attributed;
 mod forged;
+mod halves;
 mod hostile;
 mod left;
+mod roles;
 mod told;
+mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -36,3 +36,4 @@ mod stage;
 mod standing;
 mod steering;
 mod verify;
+mod witness;

@@ -56,6 +56,8 @@ fn the_demonstration_upgrades_by_canary_and_loses_no_request() {
 
     seal::shows_with_tools_of_other_people(&notebooks);
     seal::exports_the_same_bytes_twice(&place, &id);
+    seal::names_a_p256_key_that_was_put_beside_notebooks(&place, &notebooks);
+    seal::signs_nothing_over_a_damaged_record(&place, &runs[1].0, &id);
 
     // The last line of the journal goes, and the checkpoint at the end says so.
     let journal = runs[1].0.journal_path();

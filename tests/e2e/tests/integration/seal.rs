@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use code_deploy_record::{PublicKey, PublicKeys, RunFolder, SealKey, SignedStatement};
+
 use crate::kit::Place;
+use crate::verify::copy;
 
 /// Carries out what `VERIFY.md` says, word by word, in the folder of the notebooks; then once more
 /// after a notebook and the statement were changed.
@@ -43,6 +46,18 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
     let said = shell(notebooks, named).stdout;
     assert!(String::from_utf8_lossy(&said).contains("has no such file with this digest"));
     std::fs::write(&list, whole).unwrap();
+    let p256 = notebooks.join("seal/p256.pem");
+    let whole = std::fs::read(&p256).unwrap();
+    std::fs::write(&p256, another().public().p256().to_pem()).unwrap();
+    let said = shell(notebooks, named).stdout;
+    let words = "seal/p256.pem: the signed statement names another key";
+    assert!(String::from_utf8_lossy(&said).contains(words));
+    std::fs::write(&p256, whole).unwrap();
+}
+
+/// The key of somebody who had no part in the run.
+fn another() -> SealKey {
+    SealKey::from_seed(&[9; 32]).unwrap()
 }
 
 /// Each command has to succeed: a recipe is what a person looks at line by line.
@@ -94,4 +109,66 @@ pub fn exports_the_same_bytes_twice(place: &Place, run: &str) {
         said.out
     );
     assert!(said.out.contains("is self-asserted"), "{}", said.out);
+}
+
+/// Takes the last checkpoint of a run away: nothing is signed or written until it is back.
+#[track_caller]
+pub fn signs_nothing_over_a_damaged_record(place: &Place, record: &RunFolder, run: &str) {
+    let last = record.seal().checkpoints().unwrap().pop().unwrap();
+    let whole = std::fs::read(&last).unwrap();
+    let name = last.file_name().unwrap().to_str().unwrap();
+    std::fs::remove_file(&last).unwrap();
+    let demo = place.demo();
+    let notebooks = ["notebooks", "--run", run, "--out", "damaged"];
+    let export = ["record", "export", "--run", run, "--out", "damaged.tar"];
+    let words = [name, "Nothing was signed or written", "--unsigned"];
+    for command in [&notebooks[..], &export[..]] {
+        place.run_in(&demo, command).refused(1, "CD0318", &words);
+    }
+    assert!(!demo.join("damaged").exists() && !demo.join("damaged.tar").exists());
+    let unsigned = [&notebooks[..], &["--unsigned"]].concat();
+    let said = place.run_in(&demo, &unsigned);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    std::fs::write(&last, &whole).unwrap();
+    let said = place.run_in(&demo, &notebooks);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(std::fs::read(&last).unwrap(), whole);
+}
+
+/// Puts the P-256 key of somebody else beside notebooks without their record, with all that follows from it.
+#[track_caller]
+pub fn names_a_p256_key_that_was_put_beside_notebooks(place: &Place, notebooks: &Path) {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let pages = elsewhere.path().join("pages");
+    copy(notebooks, &pages);
+    let plain = ["verify", "pages"];
+    let keyed = ["verify", "pages", "--key", "pages/seal/ed25519.pem"];
+    for command in [&plain[..], &keyed[..]] {
+        let said = place.run_in(elsewhere.path(), command);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    let seal = pages.join("seal");
+    let read = |name: &str| std::fs::read(seal.join(name)).unwrap();
+    let pem = String::from_utf8(read("ed25519.pem")).unwrap();
+    let (statement, sums) = (read("statement.json"), read("SHA256SUMS"));
+    let sums = String::from_utf8(sums).unwrap();
+    let theirs = SignedStatement::sign(statement, sums, &another()).unwrap();
+    let files = theirs.files(&another().public()).into_iter();
+    let signature = files.filter(|(name, _)| *name == SignedStatement::P256_SIGNATURE);
+    for (name, content) in signature {
+        std::fs::write(seal.join(name), content).unwrap();
+    }
+    let mixed = SignedStatement::read(|name| std::fs::read(seal.join(name)).map(Some));
+    let own = PublicKey::parse(&pem).unwrap();
+    let keys = PublicKeys::of(&own, &another().public().p256()).unwrap();
+    for (name, content) in mixed.unwrap().unwrap().files(&keys) {
+        std::fs::write(seal.join(name), content).unwrap();
+    }
+    for command in [&plain[..], &keyed[..]] {
+        place.run_in(elsewhere.path(), command).refused(
+            11,
+            "CD0315",
+            &["seal/p256.pem", "1 signature does not hold"],
+        );
+    }
 }

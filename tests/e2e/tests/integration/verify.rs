@@ -22,7 +22,7 @@ fn verify(place: &Place) -> crate::kit::Said {
     place.run(&["verify", "record", "--notebooks", "pages"])
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -291,7 +291,12 @@ pub(super) fn unfinished(
 }
 
 /// Goes on writing a record as the stage's goes on.
-fn go_on(stage: &Stage, writer: &mut code_deploy_record::JournalWriter, from: usize, to: usize) {
+pub(super) fn go_on(
+    stage: &Stage,
+    writer: &mut code_deploy_record::JournalWriter,
+    from: usize,
+    to: usize,
+) {
     for event in stage.record.events().unwrap().take(to).skip(from) {
         let event = event.unwrap();
         writer.append(&event.actor, event.body).unwrap();

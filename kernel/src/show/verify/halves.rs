@@ -1,0 +1,61 @@
+//! Whose the P-256 key is that lies beside signed notebooks: who gave the notebooks gave that file, too.
+
+use std::path::Path;
+
+use code_deploy_record::{PublicKeys, SealFolder, SignedStatement, Trust};
+
+use super::notebooks::Notebooks;
+use super::{Kind, Row};
+use crate::face::Face;
+
+/// Says what does not show whose the P-256 key is that is there with the key that signed the list of files. The signed
+/// statement names both; one of a version before names none, and then nothing here shows it.
+pub(super) fn judge(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    keys: &PublicKeys,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Option<Row> {
+    let row = |name: &str, what: String| {
+        let place = Path::new(SealFolder::NAME).join(name);
+        Some(notebooks.row(Kind::Signature, &place, None, what))
+    };
+    let (name, p256) = (keys.name(), keys.p256());
+    match signed.named_keys() {
+        Some(named) if named == *keys => None,
+        Some(named) if named.ed25519() != keys.ed25519() => {
+            let what = format!(
+                "it names {} as the key that seals the record, and {name} signed it",
+                named.name()
+            );
+            row(SignedStatement::STATEMENT, what)
+        }
+        Some(named) => {
+            let what = format!(
+                "it is {}, and the statement that {name} signed names {}: what it signed is not shown by {name}",
+                p256.name(),
+                named.p256().name()
+            );
+            row(SignedStatement::P256, what)
+        }
+        None if trust.knows(&p256) => None,
+        None if trust.keys.is_empty() => {
+            face.text(&format!(
+                "{}: a second signature of the statement, which is the one in the bundle, is of {}; nothing here shows \
+                 whose that is, as the statement does not name it",
+                notebooks.folder.display(),
+                p256.name()
+            ));
+            None
+        }
+        None => {
+            let what = format!(
+                "it is of {}, which is none of the given keys, and nothing that {name} signed names it: give that key \
+                 with `--key`, too, if you have it from its owner",
+                p256.name()
+            );
+            row(SignedStatement::P256_SIGNATURE, what)
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The P-256 key beside notebooks whose record is not here.
+
+use code_deploy_record::PublicKeys;
+
+use super::roles::with_keys;
+use super::*;
+
+/// Puts another P-256 key, its signature and all that follows from it beside the stage's notebooks.
+fn swapped(stage: &Stage, other: &SealKey) {
+    let seal = stage.pages().join("seal");
+    let signed = publish::read_signed(&seal).unwrap().unwrap();
+    let (statement, sums) = (signed.statement().to_vec(), signed.sums().to_owned());
+    let theirs = SignedStatement::sign(statement, sums, other).unwrap();
+    for (name, content) in theirs.files(&other.public()) {
+        if name == SignedStatement::P256_SIGNATURE {
+            std::fs::write(seal.join(name), content).unwrap();
+        }
+    }
+    let mixed = publish::read_signed(&seal).unwrap().unwrap();
+    let keys = PublicKeys::of(&stage.public(), &other.public().p256()).unwrap();
+    for (path, content) in publish::beside(&keys, &mixed) {
+        std::fs::write(stage.pages().join(path), content).unwrap();
+    }
+}
+
+#[test]
+fn a_p256_key_that_the_signed_statement_does_not_name_is_a_finding() {
+    let stage = Stage::new(1);
+    let pages = [stage.pages()];
+    let own = stage.public();
+    for keys in [vec![], vec![own.clone()]] {
+        assert_eq!(with_keys(&stage, &pages, &keys, &[]).0, 0);
+    }
+    let forger = SealKey::from_seed(&[9; 32]).unwrap();
+    swapped(&stage, &forger);
+    let p256 = forger.public().p256();
+    for keys in [vec![], vec![own.clone()], vec![own, p256.clone()]] {
+        let (code, said) = with_keys(&stage, &pages, &keys, &[]);
+        assert_eq!(code, 11, "{said}");
+        assert!(said.contains("seal/p256.pem"), "{said}");
+        let words = format!("it is {}, and the statement that", p256.name());
+        assert!(said.contains(&words), "{said}");
+    }
+}
+
+/// Signs the stage's notebooks anew, with a statement that names no keys, as those of versions before.
+fn without_names(stage: &Stage) {
+    let signed = publish::read_signed(&stage.pages().join("seal"));
+    let signed = signed.unwrap().unwrap();
+    assert_eq!(signed.named_keys(), Some(stage.key.public()));
+    let mut statement: serde_json::Value = serde_json::from_slice(signed.statement()).unwrap();
+    let predicate = statement["predicate"].as_object_mut().unwrap();
+    predicate.remove("key").unwrap();
+    let statement = statement.to_string().into_bytes();
+    let anew = SignedStatement::sign(statement, signed.sums().to_owned(), &stage.key).unwrap();
+    assert_eq!(anew.named_keys(), None);
+    for (path, content) in publish::beside(&stage.key.public(), &anew) {
+        std::fs::write(stage.pages().join(path), content).unwrap();
+    }
+}
+
+#[test]
+fn where_the_statement_names_no_keys_it_is_said_that_the_p256_key_may_be_anybodys() {
+    let stage = Stage::new(1);
+    without_names(&stage);
+    let pages = [stage.pages()];
+    let (own, p256) = (stage.public(), stage.key.public().p256());
+    let (code, said) = with_keys(&stage, &pages, &[], &[]);
+    let words = "nothing here shows whose that is, as the statement does not name it";
+    assert!(code == 0 && said.contains(words), "{said}");
+    assert!(said.contains(&p256.name()), "{said}");
+    let (code, said) = with_keys(&stage, &pages, std::slice::from_ref(&own), &[]);
+    assert!(
+        code == 11 && said.contains("seal/statement.p256.sig"),
+        "{said}"
+    );
+    assert!(said.contains("is none of the given keys"), "{said}");
+    assert_eq!(with_keys(&stage, &pages, &[own.clone(), p256], &[]).0, 0);
+    // The forger's own is not taken for one that was given.
+    let forger = SealKey::from_seed(&[9; 32]).unwrap();
+    swapped(&stage, &forger);
+    assert_eq!(with_keys(&stage, &pages, &[own], &[]).0, 11);
+}
