@@ -13,6 +13,7 @@ mod open;
 mod options;
 mod preview;
 mod ready;
+mod unfit;
 
 use std::sync::Arc;
 
