@@ -16,7 +16,8 @@ use crate::{Error, Result};
 
 impl Runner {
     /// Returns the plan that a run opened now would carry out. Makes the checks of
-    /// [`open`](Self::open) except that of the lock, and writes nothing.
+    /// [`open`](Self::open) except that of the lock and those of the policy, which
+    /// [`foresee`](Self::foresee) tells, and writes nothing.
     ///
     /// # Errors
     /// What `open` would refuse, with the same codes.
