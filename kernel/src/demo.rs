@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use code_deploy_targets::DockerTarget;
+use code_deploy_targets::docker::describe_engine;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{DemoFault, RunArgs};
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
-use crate::project::{DOCKER, KUBERNETES, Project, To, settings};
+use crate::project::{DOCKER, KUBERNETES, Project, To, lookup, settings};
 use crate::run;
 use crate::session::{Session, Wish};
 
@@ -44,6 +45,11 @@ pub async fn demo(
     if registry.is_some() && !has_images(target) {
         let what = format!("`--registry` is for the targets {DOCKER} and {KUBERNETES}");
         return Err(Failure::usage(what, "Leave `--registry` out."));
+    }
+    if target == DOCKER {
+        // Nothing is laid out for an engine that is not there.
+        let described = describe_engine(lookup(machine)).await;
+        described.map_err(|error| Failure::from(error).of_a_look())?;
     }
     let folder = folder(machine);
     lay_out(&folder).map_err(|error| {
@@ -231,7 +237,7 @@ async fn make_images(
         return Ok(());
     }
     let settings = settings(machine, &session.spec, &session.redactor);
-    let target = DockerTarget::to_look_at(settings);
+    let target = DockerTarget::new(settings);
     let under = registry.map(|registry| format!("{registry}/"));
     let under = under.unwrap_or_default();
     let references = [FIRST, SECOND].map(|release| format!("{under}shop:{release}"));

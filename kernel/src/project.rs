@@ -6,7 +6,7 @@ use std::sync::Arc;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{self, Spec};
 use code_deploy_record::{Redactor, RunFolder, RunId, RunOutcome, RunState, RunsFolder};
-use code_deploy_targets::{DockerTarget, KubernetesTarget, LocalTarget, Settings};
+use code_deploy_targets::{DockerTarget, KubernetesTarget, LocalTarget, Lookup, Settings};
 
 use crate::failure::Failure;
 use crate::machine::Machine;
@@ -227,8 +227,7 @@ pub fn target_of(
 ) -> Result<Arc<dyn Target>, Failure> {
     let settings = settings(machine, spec, redactor);
     Ok(match (spec.target.as_str(), to) {
-        (DOCKER, To::Change) => Arc::new(DockerTarget::new(settings)?),
-        (DOCKER, To::LookAt) => Arc::new(DockerTarget::to_look_at(settings)),
+        (DOCKER, _) => Arc::new(DockerTarget::new(settings)),
         (KUBERNETES, _) => Arc::new(KubernetesTarget::new(settings)),
         (_, To::Change) => Arc::new(LocalTarget::new(settings)?),
         (_, To::LookAt) => Arc::new(LocalTarget::to_look_at(settings)),
@@ -237,12 +236,17 @@ pub fn target_of(
 
 /// Returns what a target needs to know of this program.
 pub fn settings(machine: &Machine, spec: &Arc<Spec>, redactor: &Redactor) -> Settings {
-    let lookup_machine = machine.clone();
     Settings {
         spec: Arc::clone(spec),
         program: machine.program.clone(),
         runtime: machine.runtime.clone(),
-        lookup: Arc::new(move |name| lookup_machine.variable(name)),
+        lookup: lookup(machine),
         redactor: redactor.clone(),
     }
+}
+
+/// Returns what looks variables of this program's environment up.
+pub fn lookup(machine: &Machine) -> Lookup {
+    let machine = machine.clone();
+    Arc::new(move |name: &str| machine.variable(name))
 }

@@ -8,6 +8,7 @@ use code_deploy_engine::foresight::Foreseen;
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
+use code_deploy_engine::target::Observed;
 use code_deploy_engine::{Surroundings, Target, inventory};
 use code_deploy_record::{Redactor, Release, RunFolder, RunId, RunState, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
@@ -110,8 +111,14 @@ impl Session {
         })
     }
 
+    /// Asks the target what runs, which changes nothing.
+    async fn observe(&self) -> Result<Observed, Failure> {
+        let observed = self.target.observe().await;
+        observed.map_err(|error| Failure::from(error).of_a_look())
+    }
+
     async fn inventory(&self) -> Result<Arc<Found>, Failure> {
-        let observed = self.target.observe().await?;
+        let observed = self.observe().await?;
         let inventory = inventory::take(&self.spec, Some(&observed))?;
         let document = serde_json::to_value(&inventory).map_err(code_deploy_record::Error::from)?;
         Ok(Arc::new(Found {
@@ -121,6 +128,8 @@ impl Session {
     }
 
     async fn options(&self, purpose: Purpose, wish: &Wish) -> Result<OpenOptions, Failure> {
+        // What the files tell needs no target that answers.
+        Runner::refuse_unfit(self.target.as_ref(), &self.spec)?;
         let in_advance = wish.yes.then(|| Answer {
             by: self.machine.user.clone(),
             go: true,
@@ -166,7 +175,8 @@ impl Session {
     /// What keeps such a run from beginning; that the files cannot be read.
     pub async fn foresee(&self, wish: &Wish) -> Result<(Plan, Vec<Foreseen>), Failure> {
         let options = self.options(Purpose::Deploy, wish).await?;
-        Ok(Runner::foresee(&options).await?)
+        let foreseen = Runner::foresee(&options).await;
+        foreseen.map_err(|error| Failure::from(error).of_a_look())
     }
 
     /// Makes the plan without starting a run. Changes nothing.
@@ -174,7 +184,7 @@ impl Session {
     /// # Errors
     /// When there is no release to deploy, or the steps do not fit together.
     pub async fn plan(&self, wish: &Wish) -> Result<Plan, Failure> {
-        let observed = self.target.observe().await?;
+        let observed = self.observe().await?;
         let named = self
             .spec
             .release
@@ -304,10 +314,12 @@ impl Session {
         work: impl AsyncFnOnce(&mut Runner) -> Result<T, code_deploy_engine::Error>,
     ) -> Result<(T, RunId), Failure> {
         let open = self.open_run()?;
+        let options = self.options(purpose, wish).await?;
+        // No key is made for a run that is refused.
         let seal_key = seal_key(&self.machine, &self.spec, &self.redactor)?;
         let options = OpenOptions {
             seal_key,
-            ..self.options(purpose, wish).await?
+            ..options
         };
         let mut runner = Runner::open(options).await?;
         let run = runner.run_id().ok_or_else(no_beginning)?;

@@ -1,6 +1,7 @@
 //! What of a run is known before it begins: items that the files alone decide.
 
 mod causes;
+mod images;
 mod places;
 
 use std::collections::BTreeSet;
@@ -67,9 +68,19 @@ pub fn foreseen(
     };
     let causes = causes::of_files(inputs, program)?;
     let weighed = causes.into_iter().filter_map(|cause| view.weigh(cause));
+    let weighed = weighed.chain(ruled(inputs));
     let mut found: Vec<_> = weighed.chain(view.never_established()).collect();
     found.sort_by_key(|one| (!one.stops, one.phase));
     Ok(found)
+}
+
+/// Returns what of the files the policy alone decides: no step looks at it, so that it is known before a run begins or not
+/// at all. Nobody is kept from going back to a release that ran.
+pub(crate) fn ruled(inputs: &Inputs) -> Option<Foreseen> {
+    match inputs.reverts {
+        Some(_) => None,
+        None => images::unpinned(&inputs.spec, &inputs.to),
+    }
 }
 
 /// Refuses a run that what is foreseen would stop for sure.

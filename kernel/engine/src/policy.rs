@@ -185,6 +185,7 @@ mod tests {
             unattested: Reaction::Stop,
             open: Reaction::Stop,
             failed: Reaction::Stop,
+            unpinned_images: Reaction::Stop,
             waivers: WaiverRule::WithApprover,
             waive_mandatory: false,
             roll_back_on_failure: true,

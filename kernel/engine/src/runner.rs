@@ -14,6 +14,7 @@ mod options;
 mod preview;
 mod ready;
 mod stopped;
+mod unfit;
 
 use std::sync::Arc;
 

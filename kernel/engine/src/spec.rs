@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use code_deploy_record::Digest;
 
+pub(crate) use compose::is_unpinned;
 pub use compose::{ComposeFacts, ComposeService, Feature, bytes};
 pub(crate) use document::Document;
 pub(crate) use error::code;

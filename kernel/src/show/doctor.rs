@@ -8,6 +8,7 @@ use crate::commands::DoctorPart;
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::machine::Machine;
+use crate::project::lookup;
 
 /// What needs a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,12 +203,9 @@ fn linker(machine: &Machine) -> Finding {
 
 /// The Docker engine, for deployments to one.
 async fn engine(machine: &Machine) -> Finding {
-    let host = machine
-        .variable("DOCKER_HOST")
-        .filter(|host| !host.is_empty());
     let of_engine =
         |found: String| Finding::there("Docker engine", found, NeededFor::Part(DoctorPart::Docker));
-    match code_deploy_targets::docker::describe_engine(host).await {
+    match code_deploy_targets::docker::describe_engine(lookup(machine)).await {
         Ok(found) => of_engine(found),
         Err(error) => of_engine(error.what).missing(format!(
             "{} It is needed for docker-desktop only.",

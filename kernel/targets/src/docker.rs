@@ -5,6 +5,7 @@ mod admission;
 mod build;
 mod container;
 mod context;
+mod endpoint;
 mod engine;
 mod happenings;
 mod image;
@@ -13,6 +14,7 @@ mod logs;
 mod mounts;
 mod names;
 mod network;
+mod ports;
 mod program;
 mod registry;
 mod router;
@@ -23,7 +25,7 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,7 +43,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed, files};
-use crate::settings::Settings;
+use crate::settings::{Lookup, Settings};
 use crate::steering::{Steering, lease_on, reach};
 use crate::{capacity, token};
 use engine::Engine;
@@ -69,7 +71,8 @@ pub struct DockerTarget {
     /// The image of the program, once it is known to be there.
     own_image: OnceCell<String>,
     http: HttpClient,
-    token: Secret,
+    /// The token with which requests reach a release on purpose, once it is known.
+    token: OnceLock<Secret>,
     happenings: Happenings,
     steerings: Mutex<BTreeMap<String, Arc<Steering>>>,
     tasks: TaskTracker,
@@ -89,41 +92,49 @@ impl Drop for DockerTarget {
 }
 
 impl DockerTarget {
-    /// Returns the target. Makes the token with which requests reach a release on purpose, if
-    /// there is none yet; changes nothing else. The engine is that of `DOCKER_HOST`, or else the
-    /// machine's.
-    ///
-    /// # Errors
-    /// When the folder of the environment cannot be written.
-    pub fn new(settings: Settings) -> Result<Self, TargetError> {
-        let token = token::read_or_make(&root_of(&settings))?;
-        Ok(Self::of(settings, token))
-    }
-
-    /// Returns the target for looking at it: nothing is written, also where there is no token yet.
+    /// Returns the target. Nothing is written, and the engine is not asked yet: it is that of `DOCKER_HOST`, or else of
+    /// the context of Docker's client, or else the machine's.
     #[must_use]
-    pub fn to_look_at(settings: Settings) -> Self {
-        let token = token::read(&root_of(&settings)).unwrap_or_else(token::new);
-        Self::of(settings, token)
-    }
-
-    fn of(settings: Settings, token: Secret) -> Self {
-        settings.redactor.know("router token", token.clone());
+    pub fn new(settings: Settings) -> Self {
         let process = (rustix::process::getuid(), rustix::process::getgid());
-        Self {
+        let target = Self {
             names: Names::of(&settings.spec),
-            engine: Engine::new((settings.lookup)("DOCKER_HOST").filter(|host| !host.is_empty())),
+            engine: Engine::new(Arc::clone(&settings.lookup)),
             root: root_of(&settings),
             user: format!("{}:{}", process.0.as_raw(), process.1.as_raw()),
             settings: Arc::new(settings),
             own_image: OnceCell::new(),
             http: HttpClient::new(),
-            token,
+            token: OnceLock::new(),
             happenings: Happenings::default(),
             steerings: Mutex::default(),
             tasks: TaskTracker::new(),
             followed: Mutex::default(),
+        };
+        // Whatever the target is asked for, a token that is there must not leave.
+        target.known_token();
+        target
+    }
+
+    /// Returns the token with which requests reach a release on purpose, if one was made.
+    fn known_token(&self) -> Option<&Secret> {
+        match self.token.get() {
+            Some(token) => Some(token),
+            None => token::read(&self.root).map(|token| self.keep_token(token)),
         }
+    }
+
+    /// Returns the token, which is made when the first router is to know it: a run that is refused leaves nothing.
+    fn needed_token(&self) -> Result<&Secret, TargetError> {
+        match self.known_token() {
+            Some(token) => Ok(token),
+            None => token::read_or_make(&self.root).map(|token| self.keep_token(token)),
+        }
+    }
+
+    fn keep_token(&self, token: Secret) -> &Secret {
+        self.settings.redactor.know("router token", token.clone());
+        self.token.get_or_init(|| token)
     }
 
     /// Makes an image of the program under those names, for a demonstration whose services are
@@ -199,13 +210,13 @@ impl DockerTarget {
     }
 }
 
-/// Describes the engine at that address, the value of `DOCKER_HOST`, or else the machine's:
+/// Describes the engine that is meant where `lookup` gives the program's variables:
 /// `Docker 20.10.24 at unix:///var/run/docker.sock`.
 ///
 /// # Errors
 /// When it does not answer, or is one that this program cannot deploy to.
-pub async fn describe_engine(host: Option<String>) -> Result<String, TargetError> {
-    let engine = Engine::new(host);
+pub async fn describe_engine(lookup: Lookup) -> Result<String, TargetError> {
+    let engine = Engine::new(lookup);
     engine.check_here().await?;
     engine.describe().await
 }
@@ -398,7 +409,9 @@ impl Target for DockerTarget {
     }
 
     fn reach(&self, release: &Release) -> Vec<(String, Secret)> {
-        reach(release, &self.token)
+        // Before there is one, no router knows any, and none leads anybody.
+        let token = self.known_token().cloned();
+        reach(release, &token.unwrap_or_else(token::new))
     }
 
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {

@@ -14,7 +14,7 @@ pub(crate) mod code {
     pub const SECRET: &str = "CD0513";
     /// An instance ended, or did not become ready in time.
     pub const NOT_STARTED: &str = "CD0514";
-    /// The port chosen for an instance was taken by another program.
+    /// A port of this machine is taken by another program, or two services are to have it.
     pub const PORT_TAKEN: &str = "CD0515";
     /// A process did not end, or the system refused to end it.
     pub const NOT_STOPPED: &str = "CD0516";
@@ -32,7 +32,7 @@ pub(crate) mod code {
     pub const INTERRUPTED: &str = "CD0522";
     /// The Docker engine does not answer, or refuses.
     pub const ENGINE: &str = "CD0523";
-    /// The Docker engine is too old, or runs on another machine.
+    /// The Docker engine that is meant is too old, runs on another machine, or is not to be found.
     pub const ENGINE_UNFIT: &str = "CD0524";
     /// An image is missing and cannot be had.
     pub const IMAGE: &str = "CD0525";
@@ -92,7 +92,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         code::PORT_TAKEN,
-        "the port chosen for an instance was taken by another program",
+        "a port of this machine is taken by another program, or two services are to have it",
     ),
     (
         code::NOT_STOPPED,
@@ -119,7 +119,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         code::ENGINE_UNFIT,
-        "the Docker engine is too old, or runs on another machine",
+        "the Docker engine that is meant is too old, runs on another machine, or is not to be found",
     ),
     (code::IMAGE, "an image is missing and cannot be had"),
     (

@@ -173,6 +173,7 @@ impl Scene {
                 unattested: Reaction::Note,
                 open: Reaction::Note,
                 failed: Reaction::Stop,
+                unpinned_images: Reaction::Note,
                 waivers: WaiverRule::Allowed,
                 waive_mandatory: true,
                 roll_back_on_failure: false,

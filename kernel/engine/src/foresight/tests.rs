@@ -193,3 +193,49 @@ fn digests_that_no_registry_can_have_are_told_before_a_run() {
     assert!(!told(built, "push_images: true, "));
     assert!(!told(named, ""));
 }
+
+/// What is told of images that may change under their name, and whether it stops the run.
+fn unpinned(image: &str, environment: &str, target: &str) -> Option<Foreseen> {
+    let folder = tempfile::tempdir().unwrap();
+    let compose = COMPOSE.replace("    image: web:1\n", image);
+    std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let path = folder.path().join("deploy.yaml");
+    std::fs::write(&path, WHOLE).unwrap();
+    let mut found = of_target(&path, environment, target).into_iter();
+    found.find(|one| one.cure.contains("unpinned_images"))
+}
+
+#[test]
+fn an_image_that_may_change_under_its_name_is_noted_or_refused_by_the_policy_with_its_line() {
+    for image in ["web", "web:latest", "localhost:5000/web"] {
+        let line = format!("    image: {image}\n");
+        for target in ["docker-desktop", "k8s"] {
+            let told = unpinned(&line, "staging", target).unwrap();
+            let place = format!("{image} of web (compose.yaml:3)");
+            assert!(told.stops && told.what.contains(&place), "{told:?}");
+            let error = refuse(&[told], "staging").unwrap_err().problem();
+            assert_eq!(error.code, "CD0437");
+            assert!(error.what.contains(&place), "{}", error.what);
+            assert!(!unpinned(&line, "dev", target).unwrap().stops);
+        }
+        // Processes are started from no image.
+        assert_eq!(unpinned(&line, "staging", "local"), None);
+    }
+}
+
+#[test]
+fn an_image_that_is_pinned_or_that_the_engine_builds_is_not_told() {
+    for image in [
+        "web:1",
+        "web@sha256:00",
+        "localhost:5000/web:1",
+        "'web:${CODE_DEPLOY_RELEASE:-latest}'",
+    ] {
+        let line = format!("    image: {image}\n");
+        assert_eq!(unpinned(&line, "staging", "docker-desktop"), None);
+    }
+    let built = "    image: web\n    build: .\n";
+    assert_eq!(unpinned(built, "staging", "docker-desktop"), None);
+    // In a cluster nothing is built: nodes pull what the name leads to.
+    assert!(unpinned(built, "staging", "k8s").unwrap().stops);
+}

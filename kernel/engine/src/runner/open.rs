@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
     Catalog, Digest, EventBody, InventoryTaken, JournalWriter, Planned, Release, RunFolder, RunId,
-    RunLock, RunStarted, RunState, RunsFolder, Severity,
+    RunLock, RunStarted, RunState, RunsFolder,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::lease::{LeasedTarget, MayAct, answer};
 use crate::plan::{Inputs, Plan};
 use crate::surroundings::Sabotage;
 use crate::target::{Heading, Observed};
-use crate::{Context, Error, Interruption, Journal, Result, Target};
+use crate::{Context, Error, Interruption, Journal, Result, Target, foresight};
 
 impl Runner {
     /// Begins a run, or joins the one that is not ended.
@@ -31,9 +31,10 @@ impl Runner {
     /// `CD0412` another run is not ended; `CD0413` a record is damaged or foreign; `CD0414` what
     /// runs has no stable release; `CD0415` a required run in another environment is missing;
     /// `CD0416` the plan is not the one that the run began with; `CD0417` there is nothing to
-    /// resume; `CD0418` there is nothing to go back from; `CD0424` no release is named.
+    /// resume; `CD0418` there is nothing to go back from; `CD0424` no release is named; `CD0437` the policy refuses
+    /// what is deployed.
     pub async fn open(options: OpenOptions) -> Result<Self> {
-        refuse_what_cannot_be_honoured(&options)?;
+        Self::refuse_unfit(options.target.as_ref(), &options.spec)?;
         let runs = runs_of(&options);
         let seen = last_run(&runs, &options)?;
         let id = match &seen {
@@ -92,35 +93,6 @@ fn nothing(code: &str, what: &str, options: &OpenOptions) -> Error {
     )
 }
 
-pub(super) fn refuse_what_cannot_be_honoured(options: &OpenOptions) -> Result<()> {
-    let of_target = options.target.cannot_honour(&options.spec).into_iter();
-    let of_databases = crate::spec::database_limits(&options.spec);
-    let critical: Vec<_> = of_target
-        .map(|limit| limit.finding)
-        .chain(of_databases)
-        .filter(|finding| finding.severity == Severity::Critical)
-        .collect();
-    if critical.is_empty() {
-        return Ok(());
-    }
-    let texts: Vec<_> = critical
-        .iter()
-        .map(|f| format!("{}: {}", f.place, f.message))
-        .collect();
-    let what = format!(
-        "a run on target {} cannot do this: {}",
-        options.target.name(),
-        texts.join("; ")
-    );
-    let mut cures: Vec<&str> = Vec::new();
-    for finding in &critical {
-        if !cures.contains(&finding.cure.as_str()) {
-            cures.push(&finding.cure);
-        }
-    }
-    Err(Error::refused("CD0402", what, cures.join(" ")))
-}
-
 /// How the name of a run begins.
 const TIME: &str = "%Y%m%dT%H%M%S%3fZ";
 
@@ -158,8 +130,11 @@ async fn begin(
     let recovered = answer("looking after the place", options.target.recover()).await?;
     let observed = answer("finding out what runs", options.target.observe()).await?;
     let from = stable(&observed, &options, last.as_ref())?;
-    let inputs =
-        inputs_from(&options, runs, &observed, from).map_err(|error| also(error, recovered))?;
+    let inputs = inputs_from(&options, runs, &observed, from).and_then(|inputs| {
+        let ruled: Vec<_> = foresight::ruled(&inputs).into_iter().collect();
+        foresight::refuse(&ruled, &inputs.spec.environment).map(|()| inputs)
+    });
+    let inputs = inputs.map_err(|error| also(error, recovered))?;
     admit(&options, &inputs.to).await?;
     let plan = Plan::of(&inputs, options.steps)?;
     let folder = runs.create_run(&lock.holder().run)?;

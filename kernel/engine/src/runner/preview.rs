@@ -6,7 +6,7 @@ use code_deploy_record::{Release, RunsFolder};
 
 use super::join::plan_of_open_run;
 use super::last::{Last, last_run, require_earlier, runs_of};
-use super::open::{admit, refuse_what_cannot_be_honoured, stable, wanted_release};
+use super::open::{admit, stable, wanted_release};
 use super::{OpenOptions, Runner};
 use crate::foresight::{self, Foreseen};
 use crate::lease::answer;
@@ -16,7 +16,8 @@ use crate::{Error, Result};
 
 impl Runner {
     /// Returns the plan that a run opened now would carry out. Makes the checks of
-    /// [`open`](Self::open) except that of the lock, and writes nothing.
+    /// [`open`](Self::open) except that of the lock and those of the policy, which
+    /// [`foresee`](Self::foresee) tells, and writes nothing.
     ///
     /// # Errors
     /// What `open` would refuse, with the same codes.
@@ -45,7 +46,7 @@ impl Runner {
 }
 
 async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {
-    refuse_what_cannot_be_honoured(options)?;
+    Runner::refuse_unfit(options.target.as_ref(), &options.spec)?;
     let runs = runs_of(options);
     let last = last_run(&runs, options)?;
     if let Some(last) = last.as_ref().filter(|last| !last.is_ended()) {

@@ -1,14 +1,18 @@
 //! The Compose file: which services there are, and what of it no target or not the local one
 //! honours.
 
+mod depends;
 mod environment;
 mod features;
+mod image;
 mod interpolate;
 mod keys;
+mod ports;
 mod service;
 mod typed;
 mod units;
 
+pub(crate) use image::is_unpinned;
 pub use units::bytes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +54,12 @@ pub struct ComposeService {
     pub line: usize,
     /// The image, variables replaced.
     pub image: Option<String>,
+    /// The same with `{release}` where `CODE_DEPLOY_RELEASE` stands.
+    #[serde(skip)]
+    pub image_by_release: Option<String>,
+    /// The line on which the image is named; 0 where none is.
+    #[serde(skip)]
+    pub image_line: usize,
     /// The services it depends on.
     pub depends_on: Vec<String>,
     /// The ports inside its network, those published first.
@@ -163,7 +173,9 @@ impl Compose {
                 compose.facts.services.insert(entry.key.clone(), found);
             }
         }
+        depends::settle_optional(&mut compose, &root);
         compose.check_services(&root)?;
+        ports::check(&compose, &root)?;
         Ok(compose)
     }
 

@@ -1,5 +1,6 @@
 use code_deploy_engine::runner::VerbDone;
-use code_deploy_engine::{Ended, Error, Purpose};
+use code_deploy_engine::spec::{ComposeService, Reaction};
+use code_deploy_engine::{Ended, Error, Purpose, Runner};
 use code_deploy_record::Digest;
 
 use crate::simulated::Faults;
@@ -180,4 +181,42 @@ async fn verbs_run_in_order_and_what_is_done_stays_done() {
     };
     assert_eq!((done.len(), already.len()), (0, 2));
     runner.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_may_change_under_its_name_is_refused_where_the_policy_stops_at_it() {
+    let mut stage = Stage::canary().await;
+    let image = |image: &str| ComposeService {
+        image_by_release: Some(image.to_owned()),
+        image_line: 3,
+        ..ComposeService::default()
+    };
+    let compose = &mut stage.spec.compose;
+    compose.path = "compose.yaml".into();
+    compose
+        .services
+        .insert("shop".to_owned(), image("shop:{release}"));
+    stage.spec.policy.unpinned_images = Reaction::Stop;
+    // A release of that name leaves the image as open as none does.
+    let refused = stage.try_open("latest", Purpose::Deploy).await;
+    let problem = refused.err().unwrap().problem();
+    assert_eq!(problem.code, "CD0437");
+    let place = "shop:latest of shop (compose.yaml:3)";
+    assert!(problem.what.contains(place), "{}", problem.what);
+    assert!(stage.runs().list().unwrap().is_empty());
+    let mut back = stage.options("latest", Purpose::Deploy);
+    back.reverts = Some("20260101T000000Z-dev-1".parse().unwrap());
+    Runner::open(back).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_the_policy_only_notes_keeps_no_run_from_beginning() {
+    let mut stage = Stage::canary().await;
+    let image = ComposeService {
+        image_by_release: Some("shop".to_owned()),
+        ..ComposeService::default()
+    };
+    let services = &mut stage.spec.compose.services;
+    services.insert("shop".to_owned(), image);
+    stage.open("1.1.0").await.close().await;
 }

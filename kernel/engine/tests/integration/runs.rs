@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use code_deploy_engine::Ended;
-use code_deploy_engine::spec::StrategyKind;
+use code_deploy_engine::spec::{Service, Spec, StrategyKind};
 use code_deploy_engine::target::{Shares, Target as _};
 use code_deploy_record::{EventBody, RunOutcome, Verdict, verify_folder};
 
-use crate::simulated::Faults;
+use crate::simulated::{Faults, Simulated};
 use crate::stage::{Stage, place};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,4 +389,38 @@ async fn a_person_who_abandons_a_run_ends_it_and_another_can_begin() {
     assert_eq!(crate::stage::code(refused), "CD0470");
     assert!(next.run_all().await.unwrap().is_done());
     next.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_started_after_those_that_depends_on_names() {
+    let mut stage = Stage::with(StrategyKind::Canary, &[(5, 1), (100, 0)], None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = "application: app\nenvironments: {dev: {}}\n";
+    let compose = "services:
+  a: {image: 'a:1', expose: [80], depends_on: {b: {condition: service_healthy}}}
+  b: {image: 'b:1', expose: [80], depends_on: {d: {condition: service_started}}}
+  c: {image: 'c:1', expose: [80], depends_on: [a]}
+  d: {image: 'd:1', expose: [80]}
+";
+    std::fs::write(folder.path().join("deploy.yaml"), deploy).unwrap();
+    std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let path = folder.path().join("deploy.yaml");
+    let read = Spec::load(&path, "dev", "local", &|_| None).unwrap();
+    let like = stage.spec.services.remove(0);
+    let services = read.services.into_iter().map(|service| Service {
+        name: service.name,
+        needs: service.needs,
+        ..like.clone()
+    });
+    stage.spec.services = services.collect();
+    stage.target = Simulated::new(folder.path().join("simulated"));
+    stage.target.address_all(&stage.spec).await;
+    let mut runner = stage.open("1.0.0").await;
+    let ended = runner.run_all().await.unwrap();
+    runner.close().await;
+    assert!(ended.is_done(), "{ended:?}");
+    let asked = stage.target.asked().into_iter();
+    let starts: Vec<_> = asked.filter(|asked| asked.starts_with("start ")).collect();
+    let order = ["d", "b", "a", "c"].map(|name| format!("start {name} 1.0.0"));
+    assert_eq!(starts, order);
 }

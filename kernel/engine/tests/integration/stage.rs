@@ -203,6 +203,7 @@ fn spec(project: PathBuf, kind: StrategyKind, steps: &[(u16, u64)]) -> Spec {
             unattested: Reaction::Note,
             open: Reaction::Note,
             failed: Reaction::Stop,
+            unpinned_images: Reaction::Note,
             waivers: WaiverRule::Allowed,
             waive_mandatory: true,
             roll_back_on_failure: false,

@@ -11,17 +11,21 @@ use super::{DockerTarget, mounts};
 use crate::failure::{code, failed};
 
 impl DockerTarget {
-    /// Refuses names that others have, and networks and volumes that others were to make.
+    /// Refuses an engine of another machine, names and ports that others have, and networks and volumes that others were to
+    /// make.
     pub(super) async fn admits(
         &self,
         release: &Release,
         replicas: &BTreeMap<String, u32>,
     ) -> Result<(), TargetError> {
+        self.engine.check_here().await?;
         let spec = self.settings.spec_of(release)?;
         let services = replicas
             .iter()
             .map(|(service, count)| self.admits_service(&spec, release, service, *count));
-        try_join_all(services).await.map(|_| ())
+        try_join_all(services).await?;
+        let names: Vec<&str> = replicas.keys().map(String::as_str).collect();
+        self.admits_ports(&names).await
     }
 
     async fn admits_service(

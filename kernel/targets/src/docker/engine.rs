@@ -9,11 +9,10 @@ use code_deploy_record::{Clock as _, SystemClock};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use crate::failure::{code, failed, transient};
+use crate::settings::Lookup;
 use crate::silence::Silences;
-
-/// Where the engine of a machine listens when nothing else is said.
-const USUAL: &str = "unix:///var/run/docker.sock";
 
 /// The oldest interface of the engine that has all that is needed: that of Docker 20.10.
 const OLDEST: (usize, usize) = (1, 41);
@@ -27,12 +26,18 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How long one answer of the engine may take, in seconds. Stopping a container has its own limit.
 const ANSWER: u64 = 120;
 
-/// An engine that may be asked. It is connected to when it is first asked.
+/// An engine that may be asked. It is found and connected to when it is first asked.
 pub struct Engine {
-    host: String,
-    docker: OnceCell<Docker>,
+    lookup: Lookup,
+    connected: OnceCell<Connected>,
     /// Times in which it did not answer.
     pub silences: Silences,
+}
+
+/// An engine that has answered.
+struct Connected {
+    docker: Docker,
+    endpoint: Endpoint,
 }
 
 /// Why the engine did not do something.
@@ -89,8 +94,13 @@ impl Refusal {
             Self::Away(reason) => {
                 let what =
                     format!("the Docker engine does not answer when asked to {action}: {reason}");
-                let next = "Start the engine, or set DOCKER_HOST to where it listens; \
-                            `docker version` must answer. Then run again.";
+                let next = if reason.contains("ermission denied") {
+                    "Let this user use the engine's socket, which is usually that of the group docker; \
+                     `docker version` must answer. Then run again."
+                } else {
+                    "Start the engine, or set DOCKER_HOST or DOCKER_CONTEXT to where it listens; \
+                     `docker version` must answer. Then run again."
+                };
                 transient(code::ENGINE, service, what, next)
             }
         }
@@ -111,12 +121,12 @@ impl From<Error> for Refusal {
 }
 
 impl Engine {
-    /// Returns the engine at that address, the value of `DOCKER_HOST`; that of the machine when
-    /// there is none.
-    pub fn new(host: Option<String>) -> Self {
+    /// Returns the engine that the variables of the program and the configuration of Docker's client name; that of the
+    /// machine when they name none.
+    pub fn new(lookup: Lookup) -> Self {
         Self {
-            host: host.unwrap_or_else(|| USUAL.to_owned()),
-            docker: OnceCell::new(),
+            lookup,
+            connected: OnceCell::new(),
             silences: Silences::of("the Docker engine"),
         }
     }
@@ -124,38 +134,46 @@ impl Engine {
     /// Returns the connection; the version of the interface is agreed on when it is first asked
     /// for.
     pub async fn docker(&self) -> Result<&Docker, Refusal> {
-        self.docker.get_or_try_init(|| self.connect()).await
+        Ok(&self.connected().await?.docker)
     }
 
-    async fn connect(&self) -> Result<Docker, Refusal> {
-        let made = match self.host.split_once("://") {
-            Some(("unix", _)) => Docker::connect_with_unix(&self.host, ANSWER, API_DEFAULT_VERSION),
-            Some(("tcp" | "http", _)) => {
-                Docker::connect_with_http(&self.host, ANSWER, API_DEFAULT_VERSION)
-            }
-            _ => return Err(Refusal::Unfit(self.no_way())),
+    async fn connected(&self) -> Result<&Connected, Refusal> {
+        self.connected.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Connected, Refusal> {
+        let endpoint = Endpoint::find(&*self.lookup).map_err(Refusal::Unfit)?;
+        let address = &endpoint.address;
+        let away = |error: Error| match Refusal::from(error) {
+            Refusal::Away(reason) => Refusal::Away(format!("{reason}, at {endpoint}")),
+            other => other,
         };
-        let docker = made?.negotiate_version().await?;
+        let made = match address.split_once("://") {
+            Some(("unix", _)) => Docker::connect_with_unix(address, ANSWER, API_DEFAULT_VERSION),
+            Some(("tcp" | "http", _)) => {
+                Docker::connect_with_http(address, ANSWER, API_DEFAULT_VERSION)
+            }
+            _ => return Err(Refusal::Unfit(no_way(&endpoint))),
+        };
+        let docker = made.map_err(away)?.negotiate_version().await;
+        let docker = docker.map_err(away)?;
         let agreed = docker.client_version();
         if (agreed.major_version, agreed.minor_version) < OLDEST {
             let what = format!(
-                "the Docker engine at {} speaks version {}.{} of its interface; {}.{} is needed; \
+                "the Docker engine at {endpoint} speaks version {}.{} of its interface; {}.{} is needed; \
                  nothing was changed",
-                self.host, agreed.major_version, agreed.minor_version, OLDEST.0, OLDEST.1
+                agreed.major_version, agreed.minor_version, OLDEST.0, OLDEST.1
             );
             let next = "Use Docker 20.10 or later.";
             return Err(Refusal::Unfit(failed(code::ENGINE_UNFIT, None, what, next)));
         }
-        Ok(docker)
+        Ok(Connected { docker, endpoint })
     }
 
-    fn no_way(&self) -> TargetError {
-        let what = format!(
-            "DOCKER_HOST is {}; this program reaches an engine by unix:// or tcp:// only",
-            self.host
-        );
-        let next = "Set DOCKER_HOST to such an address of an engine on this machine.";
-        failed(code::ENGINE_UNFIT, None, what, next)
+    /// Returns where the engine that has answered listens, in words.
+    fn place(&self) -> String {
+        let connected = self.connected.get();
+        connected.map_or_else(String::new, |one| one.endpoint.to_string())
     }
 
     /// Asks the engine; one that is away is waited for, because it may be restarted.
@@ -191,7 +209,7 @@ impl Engine {
             .await;
         let version = version.map_err(|refusal| refusal.into_error(None, "tell its version"))?;
         let version = version.version.unwrap_or_default();
-        Ok(format!("Docker {version} at {}", self.host))
+        Ok(format!("Docker {version} at {}", self.place()))
     }
 
     /// Checks that the engine runs on this machine's kernel: services and routers share folders
@@ -214,10 +232,65 @@ impl Engine {
         let what = format!(
             "the Docker engine at {} runs on {} ({}), not on this machine, {} ({}); nothing was \
              changed",
-            self.host, its.1, its.0, own.1, own.0
+            self.place(),
+            its.1,
+            its.0,
+            own.1,
+            own.0
         );
         let next = "Use an engine of this machine itself: one in a virtual machine or elsewhere \
                     shares neither folders nor sockets with this program.";
         Err(failed(code::ENGINE_UNFIT, None, what, next))
+    }
+}
+
+fn no_way(endpoint: &Endpoint) -> TargetError {
+    let what = format!(
+        "the Docker engine is to be at {endpoint}; this program reaches an engine by unix:// or tcp:// only, and nothing was \
+         changed"
+    );
+    let next = "Set DOCKER_HOST or DOCKER_CONTEXT to such an address of an engine on this machine.";
+    failed(code::ENGINE_UNFIT, None, what, next)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, missing_docs)]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    async fn refused_at(address: String) -> TargetError {
+        let lookup: Lookup =
+            Arc::new(move |name: &str| (name == "DOCKER_HOST").then(|| address.clone()));
+        Engine::new(lookup).describe().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_named_with_what_named_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("left.sock");
+        drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+        for path in [folder.path().join("none.sock"), left] {
+            let address = format!("unix://{}", path.display());
+            let error = refused_at(address.clone()).await;
+            assert_eq!(error.code, code::ENGINE);
+            let place = format!("at {address} (DOCKER_HOST)");
+            assert!(error.what.contains(&place), "{}", error.what);
+            assert!(error.next.contains("`docker version`"), "{}", error.next);
+        }
+        let error = refused_at("ssh://somewhere".to_owned()).await;
+        assert_eq!(error.code, code::ENGINE_UNFIT);
+        assert!(error.what.contains("ssh://somewhere"), "{}", error.what);
+    }
+
+    #[test]
+    fn a_socket_that_this_user_may_not_use_is_told_from_an_engine_that_is_away() {
+        let reason = "error trying to connect: Permission denied (os error 13)".to_owned();
+        let error = Refusal::Away(reason).into_error(None, "tell its version");
+        assert!(error.next.contains("group docker"), "{}", error.next);
+        let error = Refusal::Away("refused".to_owned()).into_error(None, "tell its version");
+        assert!(error.next.contains("Start the engine"), "{}", error.next);
     }
 }

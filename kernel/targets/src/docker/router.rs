@@ -12,7 +12,7 @@ use std::time::Duration;
 use bollard::models::{
     ContainerCreateBody, HostConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
 };
-use code_deploy_engine::spec::{Routing, Service};
+use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{ServiceAddress, Shares, TargetError};
 use code_deploy_record::{Digest, RunsFolder};
 use code_deploy_router::{ControlClient, RouterConfig, Status};
@@ -20,10 +20,11 @@ use code_deploy_router::{ControlClient, RouterConfig, Status};
 use super::DockerTarget;
 use super::container::{bindings, networking};
 use super::names::{Part, SERVICE};
+use super::ports::fixed_port;
 use super::program;
 use super::store::Known;
 use crate::disk::{create_private, read_json, write_json};
-use crate::failure::{code, failed, files, transient};
+use crate::failure::{code, failed, files};
 use crate::lock::ChangeLock;
 use crate::steering::{Steering, service_config, shares};
 
@@ -83,6 +84,7 @@ impl DockerTarget {
         wanted: &ServiceAddress,
     ) -> Result<ServiceAddress, TargetError> {
         let service = self.service(&wanted.service)?;
+        let token = self.needed_token()?;
         let _change = self.router_lock(&service.name).await?;
         let known = self.router_of(&service.name).await?;
         let known = self.without_half_made(known).await?;
@@ -93,23 +95,12 @@ impl DockerTarget {
                 self.start_router(known).await?;
                 at
             }
-            (Some(known), _) => {
-                let what = format!(
-                    "{} is published at {}, and the deployment asks for port {}; it was left as \
-                     it is",
-                    known.name,
-                    kept.map_or_else(|| "no port".to_owned(), |at| at.to_string()),
-                    fixed.unwrap_or_default()
-                );
-                let next = "An engine cannot move the port of a container that runs: stop the \
-                            environment with `--stop`, then run again.";
-                return Err(failed(code::PORT_TAKEN, Some(&service.name), what, next));
-            }
+            (Some(known), _) => return Err(known.cannot_move_to(fixed)),
             (None, _) => self.make_router(service, fixed).await?,
         };
         self.wait_router(&service.name).await?;
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, service.port));
-        let mut config = service_config(service, &wanted.routing, listen, &self.token);
+        let mut config = service_config(service, &wanted.routing, listen, token);
         config.contained = true;
         self.steering(&service.name).put_service(config).await?;
         Ok(ServiceAddress {
@@ -403,32 +394,4 @@ impl DockerTarget {
         }
         Ok(())
     }
-
-    /// Returns an address of loopback for a port that is to be published.
-    pub(super) fn port(
-        &self,
-        fixed: Option<u16>,
-        service: &str,
-    ) -> Result<SocketAddr, TargetError> {
-        let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, fixed.unwrap_or(0)));
-        let free = std::net::TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
-        free.map_err(|error| {
-            let what = match fixed {
-                Some(port) => format!(
-                    "port {port} of this machine cannot be had: {error}; nothing was started"
-                ),
-                None => format!("there is no free port on 127.0.0.1: {error}; nothing was started"),
-            };
-            let next = "Free the port, or give the service another: `ports` of the Compose file or \
-                        `services.NAME.routing.port`.";
-            transient(code::PORT_TAKEN, Some(service), what, next)
-        })
-    }
-}
-
-/// Returns the port at which a service must be reached: the deployment file's, or else the Compose
-/// file's.
-fn fixed_port(service: &Service, routing: &Routing) -> Option<u16> {
-    let own = Some(routing.port).filter(|port| *port > 0);
-    own.or(service.published)
 }

@@ -3,4 +3,5 @@
 mod containers;
 mod engine;
 mod foreign;
+mod ports;
 mod traffic;

@@ -71,6 +71,78 @@ fn a_project_without_a_deployment_file_says_how_to_get_one() {
         .refused(1, "CD01", &["deploy.yaml", "init"]);
 }
 
+/// Asserts that a run on Docker is refused so, with nothing in the project that was not there before.
+#[track_caller]
+fn refused_on_docker(place: &Place, code: &str, words: &[&str]) {
+    let said = place.run(&["dev", "docker-desktop"]);
+    said.refused(1, code, words);
+    said.refused(1, "Nothing was changed", &[]);
+    let changed = place.path().join(".code-deploy");
+    assert!(!changed.exists(), "something was changed: {said:?}");
+}
+
+#[test]
+fn a_condition_that_nothing_waits_for_and_a_port_of_two_services_are_refused_with_their_lines() {
+    let place = project(BEGIN);
+    let job = "  job:\n    image: job:1\n    ports: [\"8081:8080\"]\n";
+    let waits = "    depends_on:\n      job: {condition: service_completed_successfully}\n";
+    place.write("compose.yaml", format!("{COMPOSE}{waits}{job}"));
+    let words = ["compose.yaml:6", "`job` has completed", "profiles"];
+    refused_on_docker(&place, "CD0121", &words);
+    place.write(
+        "compose.yaml",
+        format!("{COMPOSE}{}", job.replace("8081", "8080")),
+    );
+    let words = ["compose.yaml:7", "port 8080", "`web` has in line 4"];
+    refused_on_docker(&place, "CD0116", &words);
+}
+
+#[test]
+fn what_an_engine_cannot_honour_is_refused_before_it_is_asked() {
+    let mut place = project(BEGIN);
+    place.set("DOCKER_HOST", "unix:///nonexistent/docker.sock".to_owned());
+    place.write("compose.yaml", format!("{COMPOSE}    network_mode: host\n"));
+    let words = ["compose.yaml:5", "network_mode", "on Docker", "Take"];
+    refused_on_docker(&place, "CD0402", &words);
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_refused_with_where_it_is_to_be() {
+    let mut place = project(BEGIN);
+    let left = place.path().join("left.sock");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    let left = format!("unix://{}", left.display());
+    for address in ["unix:///nonexistent/docker.sock", &left] {
+        place.set("DOCKER_HOST", address.to_owned());
+        let words = [address, "DOCKER_HOST", "`docker version`"];
+        refused_on_docker(&place, "CD0523", &words);
+        for words in [
+            &["plan", "-e", "dev", "-t", "docker-desktop"][..],
+            &["inventory", "-e", "dev", "-t", "docker-desktop"],
+            &["dev", "docker-desktop", "--demo"],
+        ] {
+            let said = place.run(words);
+            said.refused(1, "CD0523", &[address, "Nothing was changed"]);
+        }
+        assert!(!place.path().join(".code-deploy").exists());
+        assert!(!place.demo().exists(), "a demonstration was laid out");
+    }
+}
+
+#[test]
+fn a_context_of_the_engines_client_that_is_not_there_is_refused_with_its_name() {
+    let mut place = project(BEGIN);
+    let folder = place.path().join("docker").display().to_string();
+    place.set("DOCKER_HOST", String::new());
+    place.set("DOCKER_CONFIG", folder);
+    place.set("DOCKER_CONTEXT", "gone".to_owned());
+    let words = ["context gone", "DOCKER_CONTEXT", "`docker context ls`"];
+    refused_on_docker(&place, "CD0524", &words);
+    place.set("DOCKER_CONTEXT", String::new());
+    place.write("docker/config.json", r#"{"currentContext": "lost"}"#);
+    refused_on_docker(&place, "CD0524", &["context lost", "config.json"]);
+}
+
 #[test]
 fn unknown_commands_targets_and_options_are_usage_errors() {
     let place = project(BEGIN);

@@ -1,5 +1,7 @@
 //! The demonstration on a Docker engine: the same run, under the same client's eyes.
 
+mod refusals;
+
 use code_deploy_record::{RunOutcome, RunState, Verdict, verify_folder};
 
 use crate::kit::{Place, Said};
@@ -146,9 +148,10 @@ fn blue_green_and_rolling_lose_no_request() {
 
 #[test]
 fn what_keeps_a_run_from_changing_anything_is_told_and_a_killed_run_is_resumed() {
-    let place = Place::with_docker();
+    let mut place = Place::with_docker();
     place.lay_out_upgrade();
     a_foreign_container_keeps_its_name(&place);
+    a_router_keeps_its_port(&mut place);
     an_image_that_cannot_be_built_ends_the_run(&place);
 
     let mut first = Deploying::begin_in(&place, &place.demo(), &["dev", "docker-desktop"]);
@@ -185,6 +188,23 @@ fn a_foreign_container_keeps_its_name(place: &Place) {
     assert!(planned.err.contains(&reason), "{}", planned.err);
     assert_eq!(docker(&["inspect", "--format", "{{.Id}}", name]), foreign);
     docker(&["rm", name]);
+}
+
+/// Another port than that of the router that runs is refused before a run begins.
+fn a_router_keeps_its_port(place: &mut Place) {
+    let format = "{{ (index (index .HostConfig.PortBindings \"8080/tcp\") 0).HostPort }}";
+    let router = "shop-dev-storefront-router";
+    let before = docker(&["inspect", "--format", format, router]);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = free.local_addr().unwrap().port();
+    drop(free);
+    let runs = place.demo_runs().len();
+    place.set("SHOP_PORT", other.to_string());
+    let said = place.run_in(&place.demo(), &["dev", "docker-desktop"]);
+    let asks = format!("published at 127.0.0.1:{before}, and the deployment asks for port {other}");
+    said.refused(1, "CD0515", &[&asks, "--stop", "Nothing was changed"]);
+    assert_eq!(place.demo_runs().len(), runs, "no run has begun");
+    place.set("SHOP_PORT", before);
 }
 
 /// The builder's words are told, and what ran runs.

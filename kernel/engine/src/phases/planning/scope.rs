@@ -153,6 +153,13 @@ fn policy(policy: &Policy) -> Vec<Vec<String>> {
             word(policy.open).to_owned(),
         ),
         row("Uncommitted changes", word(policy.uncommitted).to_owned()),
+        row(
+            "An image without a digest, and without a tag or with `latest`",
+            match policy.unpinned_images {
+                Reaction::Stop => "refuses the run".to_owned(),
+                Reaction::Note => word(Reaction::Note).to_owned(),
+            },
+        ),
         row("Approval", format!("{:?}", policy.approval).to_lowercase()),
     ]
 }

@@ -8,9 +8,11 @@ use super::super::error::{SpecError, code};
 use super::super::model::Restart;
 use super::super::node::{Node, Value};
 use super::features::features;
+use super::image::RELEASE;
 use super::typed::typed;
-use super::{Compose, ComposeService, keys_of, units, without};
+use super::{Compose, ComposeService, depends, interpolate, keys_of, units, without};
 use crate::duration::Span;
+use crate::spec::RELEASE_VARIABLE;
 
 type Found<T> = Result<T, Box<SpecError>>;
 
@@ -38,6 +40,7 @@ pub(super) fn read(
     }
     let typed = typed(compose, name, node)?;
     features(compose, name, node, &typed)?;
+    let needs = depends::needed(compose, name, node, &typed)?;
     let mut reader = Reader {
         compose,
         name,
@@ -45,7 +48,7 @@ pub(super) fn read(
         typed,
         vars,
     };
-    reader.service().map(Some)
+    reader.service(needs).map(Some)
 }
 
 /// A service being read.
@@ -58,11 +61,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn service(&mut self) -> Found<ComposeService> {
+    fn service(&mut self, needs: Vec<String>) -> Found<ComposeService> {
         let (ports, published) = self.ports()?;
         let mut service = ComposeService {
             image: self.typed.image.clone(),
-            depends_on: self.depends_on(),
+            image_by_release: self.image_by_release(),
+            image_line: self.node.get("image").map_or(0, |node| node.at.line),
+            depends_on: needs,
             ports,
             published,
             replicas: self.replicas()?,
@@ -99,13 +104,16 @@ impl Reader<'_> {
         self.compose.error(code, &path, what, help)
     }
 
-    fn depends_on(&self) -> Vec<String> {
-        let mut names = match &self.typed.depends_on {
-            compose_types::DependsOnOptions::Simple(names) => names.clone(),
-            compose_types::DependsOnOptions::Conditional(map) => map.keys().cloned().collect(),
+    /// Returns the image with the release left open: a command line may name another than the deployment file does.
+    fn image_by_release(&self) -> Option<String> {
+        let path = ["services", self.name, "image"];
+        let written = self.compose.document.node(&path)?.text()?;
+        let vars = |name: &str| match name {
+            RELEASE_VARIABLE => Some(RELEASE.to_owned()),
+            _ => (self.vars)(name),
         };
-        names.dedup();
-        names
+        let image = interpolate::interpolate(&written, &vars).ok()?;
+        Some(image.text)
     }
 
     fn ports(&self) -> Found<(Vec<u16>, BTreeMap<u16, u16>)> {

@@ -62,9 +62,14 @@ pub(super) fn port(text: &str) -> Option<PortMapping> {
 
 /// Returns the first port of `3000` or `3000-3005`.
 pub(super) fn first_of_range(text: &str) -> Option<u16> {
+    range(text).map(|(first, _)| first)
+}
+
+/// Returns the first and the last port of `3000` or `3000-3005`.
+pub(super) fn range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
-    (first > 0 && first <= last).then_some(first)
+    (first > 0 && first <= last).then_some((first, last))
 }
 
 /// Returns name and value of a line of an environment file; nothing for empty lines and comments.

@@ -159,6 +159,9 @@ pub struct PolicyOverrides {
     /// What failed items do.
     #[serde(default)]
     pub failed: Option<Reaction>,
+    /// What images do that may change under their name: without a digest, and without a tag or with `latest`.
+    #[serde(default)]
+    pub unpinned_images: Option<Reaction>,
 }
 
 /// Whether a person must say go.
@@ -179,7 +182,7 @@ pub enum ApprovalRule {
 pub enum Reaction {
     /// It is shown.
     Note,
-    /// The phase stops.
+    /// The phase stops, or the run does not begin.
     Stop,
 }
 
@@ -198,6 +201,8 @@ pub struct Policy {
     pub open: Reaction,
     /// What failed items do.
     pub failed: Reaction,
+    /// What images do that may change under their name.
+    pub unpinned_images: Reaction,
     /// What a waiver needs to count.
     pub waivers: WaiverRule,
     /// Whether waivers of mandatory and forbidden items count.

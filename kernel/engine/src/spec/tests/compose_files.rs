@@ -344,6 +344,95 @@ fn what_no_target_honours_is_noted() {
 }
 
 #[test]
+fn a_dependency_that_has_to_complete_first_is_refused_with_its_line() {
+    let said = |condition: &str| {
+        with_compose(&format!(
+            "services:\n  web:\n    image: w\n    expose: [80]\n    depends_on:\n      \
+             job: {{condition: {condition}}}\n  job: {{image: j, expose: [80]}}\n"
+        ))
+    };
+    for (condition, words) in [
+        (
+            "service_completed_successfully",
+            [
+                "CD0121 compose.yaml:6:",
+                "`job` has completed",
+                "`profiles`",
+            ],
+        ),
+        (
+            "service_done",
+            [
+                "CD0119 compose.yaml:6:",
+                "`service_done`",
+                "service_healthy",
+            ],
+        ),
+    ] {
+        let said = said(condition);
+        for word in words {
+            assert!(said.contains(word), "`{word}` is not in {said}");
+        }
+    }
+}
+
+#[test]
+fn services_come_after_those_they_depend_on_and_what_is_not_honoured_of_that_is_noted() {
+    let project = Project::new();
+    project.write(
+        "compose.yaml",
+        "services:
+  a:
+    image: a
+    expose: [80]
+    depends_on:
+      b: {condition: service_healthy}
+      extra: {condition: service_started, required: false}
+  b:
+    image: b
+    expose: [80]
+    depends_on:
+      c: {condition: service_started, required: false, restart: true}
+  c: {image: c, expose: [80]}
+  web: {image: w, expose: [80], depends_on: [a]}
+  extra: {image: e, profiles: [debug]}
+",
+    );
+    let spec = project.load().unwrap();
+    let names: Vec<&str> = spec.services.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["c", "b", "a", "web"]);
+    assert_eq!(spec.service("a").unwrap().needs, ["b"]);
+    for note in [
+        "compose.yaml:7: `a` goes without `extra`, which belongs to profiles",
+        "compose.yaml:12: `depends_on.c.restart` of `b` is not honoured",
+        "compose.yaml:12: `depends_on.c.required` of `b` is not honoured",
+    ] {
+        let notes = &spec.compose_notes;
+        assert!(notes.iter().any(|one| one.starts_with(note)), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_port_of_the_machine_that_two_services_ask_for_is_refused_with_both_lines() {
+    let said = with_compose(
+        "services:\n  web:\n    image: w\n    ports: ['8080:80']\n  api:\n    image: a\n    \
+         ports:\n      - '127.0.0.1:8080:90'\n",
+    );
+    for word in [
+        "CD0116 compose.yaml:8:",
+        "`api` asks for port 8080",
+        "`web` has in line 4 already",
+    ] {
+        assert!(said.contains(word), "`{word}` is not in {said}");
+    }
+    let long = with_compose(
+        "services:\n  web:\n    image: w\n    ports: [{target: 80, published: 53, protocol: udp}, '53:80']\n  \
+         api:\n    image: a\n    ports: [{target: 90, published: '50-53'}, {target: 91, published: 53}]\n",
+    );
+    assert!(long.contains("`api` asks for port 53"), "{long}");
+}
+
+#[test]
 fn what_the_local_target_does_not_honour_is_found_with_service_and_line() {
     let project = Project::new();
     project.write(

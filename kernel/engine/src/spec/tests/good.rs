@@ -56,6 +56,14 @@ fn each_environment_has_its_policy() {
     assert_eq!(policy("test").uncommitted, Reaction::Stop);
     assert_eq!(policy("staging").approval, ApprovalRule::Anybody);
     assert_eq!(policy("prod").approval, ApprovalRule::SomebodyElse);
+    for (environment, images) in [
+        ("dev", Reaction::Note),
+        ("test", Reaction::Note),
+        ("staging", Reaction::Stop),
+        ("prod", Reaction::Stop),
+    ] {
+        assert_eq!(policy(environment).unpinned_images, images, "{environment}");
+    }
     assert!(!policy("prod").waive_mandatory);
     assert!(policy("prod").roll_back_on_failure);
     assert_eq!(load(&path, "prod").requires, ["staging"]);
@@ -66,13 +74,13 @@ fn an_environment_overrides_its_policy() {
     let project = Project::new();
     let deploy = DEPLOY.replace(
         "dev: {}",
-        "dev: {overrides: {open: stop, approval: anybody}}",
+        "dev: {overrides: {open: stop, approval: anybody, unpinned_images: stop}}",
     );
     project.write(FILE_NAME, deploy);
     let policy = project.load().unwrap().policy;
     assert_eq!(
-        (policy.open, policy.approval),
-        (Reaction::Stop, ApprovalRule::Anybody)
+        (policy.open, policy.approval, policy.unpinned_images),
+        (Reaction::Stop, ApprovalRule::Anybody, Reaction::Stop)
     );
 }
 

@@ -98,7 +98,6 @@ impl Stage {
             }),
             redactor: Redactor::default(),
         })
-        .unwrap()
     }
 
     /// Returns a target with both services open.

@@ -119,7 +119,7 @@ impl Stage {
             application,
             client,
         };
-        let engine = DockerTarget::new(stage.settings("docker-desktop")).unwrap();
+        let engine = DockerTarget::new(stage.settings("docker-desktop"));
         engine.make_demonstration(&[image]).await.unwrap();
         let namespace = json!({ "metadata": { "name": stage.application } });
         let namespaces: Api<Namespace> = Api::all(stage.client.clone());

@@ -404,6 +404,24 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     refused(&mine, &["CD0526", "the name catalog is taken"]);
     namespace.kubectl(&["delete", "service", "catalog"]);
 
+    // The image of one service may change under its name.
+    mine.lay_out_with_little_load();
+    let compose = include_str!("../../../../shop/compose.yaml");
+    let pinned = "shop:${CODE_DEPLOY_RELEASE:-1.0.0}\n    command: [\"shop\", \"catalog\"]";
+    assert!(compose.contains(pinned), "{compose}");
+    let unpinned = compose.replace(pinned, "shop:latest\n    command: [\"shop\", \"catalog\"]");
+    mine.write("code-deploy-demo/compose.yaml", unpinned);
+    let stop = "overrides: { failed: note, unpinned_images: stop }";
+    mine.edit("overrides: { failed: note }", stop);
+    refused(
+        &mine,
+        &[
+            "CD0437",
+            "shop:latest of catalog (compose.yaml:",
+            "unpinned_images",
+        ],
+    );
+
     // What the API server would refuse to store is known before anything is begun.
     let quotas = namespace.path("/api/v1", "resourcequotas");
     let none = json!({
