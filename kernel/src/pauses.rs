@@ -93,7 +93,7 @@ pub fn read(run: &RunFolder) -> Result<(RunState, Pauses), Error> {
         let event = event?;
         state.apply(&event).map_err(|what| Error::Broken {
             path: run.journal_path(),
-            line: event.seq + 1,
+            event: event.seq,
             what,
         })?;
         pauses.take(&event);

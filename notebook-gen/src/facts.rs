@@ -252,7 +252,7 @@ impl Facts {
                 .apply(&event)
                 .map_err(|what| RecordError::Broken {
                     path: folder.journal_path(),
-                    line: event.seq + 1,
+                    event: event.seq,
                     what,
                 })?;
             facts.gather(event);
