@@ -44,6 +44,7 @@ mod state;
 mod tree;
 mod verdict;
 mod verify;
+mod way_down;
 
 pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
@@ -79,3 +80,4 @@ pub use verify::{
     Approved, Finding as VerifyFinding, FindingKind, SealReport, Trust, VerifyReport, Witness,
     verify_folder, verify_folder_with,
 };
+pub use way_down::WayDown;
