@@ -339,6 +339,7 @@ pub(super) fn told(time: Option<(u64, bool)>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use code_deploy_record::{Digest, Event, EventBody};
     use code_deploy_synthetic::{self as synthetic, Story};
 
     use super::*;
@@ -371,6 +372,42 @@ mod tests {
             "{far}"
         );
         assert!(far.contains("none came to 80 % of its limit"), "{far}");
+    }
+
+    #[test]
+    fn a_step_that_waited_for_a_person_is_no_slow_one() {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+        let mut facts = Facts::read(&run).unwrap();
+        let slowest_of = |facts: &Facts| {
+            let steps = by_time_spent(facts);
+            steps.first().map(|(_, step)| step.what.step.to_string())
+        };
+        assert_eq!(slowest_of(&facts).as_deref(), Some("release.traffic.25"));
+        // It was under way from 14:00:34 to 14:00:44.
+        let paused = EventBody::Paused {
+            after: None,
+            by: None,
+            reason: None,
+        };
+        let found = "anna resumed it".to_owned();
+        for (seconds, body) in [(35, paused), (43, EventBody::Resumed { found })] {
+            facts.standstills.note(&Event {
+                seq: 1,
+                time: synthetic::start() + chrono::TimeDelta::seconds(seconds),
+                actor: "engine".to_owned(),
+                prev: Digest::ZERO,
+                body,
+            });
+        }
+        assert_eq!(slowest_of(&facts).as_deref(), Some("release.traffic.50"));
+        let text = crate::report_to_text(&slowest(&facts, Report::new()));
+        assert!(
+            text.starts_with("What took longest, by time spent"),
+            "{text}"
+        );
+        let steps = crate::report_to_text(&crate::view::steps::steps(&facts, None));
+        assert!(steps.contains("2.0 s (without 8.0 s paused)"), "{steps}");
     }
 
     #[test]
