@@ -127,9 +127,13 @@ impl Standstills {
         }
     }
 
+    /// Who waits for a person to go on waits for that, whatever is asked meanwhile.
     fn wait(&mut self, time: DateTime<Utc>, wait: Wait) {
-        let since = self.waits.map_or(time, |(since, _)| since);
-        self.waits = Some((since, wait));
+        self.waits = Some(match self.waits {
+            Some((since, Wait::Answer)) => (since, wait),
+            Some(waits) => waits,
+            None => (time, wait),
+        });
     }
 
     fn go_on(&mut self, time: DateTime<Utc>) {

@@ -99,7 +99,7 @@ impl fmt::Display for WayDown {
         let mut parts = Vec::new();
         if !self.on_a_copy.is_empty() {
             parts.push(format!(
-                "the migrations of {} were taken back on a copy, and its data agreed with the backup; on the database \
+                "the migrations of {} were taken back on a copy, where the data agreed with the backup; on the database \
                  itself that was not run",
                 self.on_a_copy.join(", ")
             ));
