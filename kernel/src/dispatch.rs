@@ -25,7 +25,7 @@ use crate::project::{Project, TARGETS, To};
 use crate::run::Settling;
 use crate::session::{Session, Told, Wish};
 use crate::show::live::Live;
-use crate::{consent, demo, kernel_spec, pages, pauses, plan, run, show};
+use crate::{consent, demo, kernel_spec, pages, plan, run, show};
 
 /// Environment and target that a notebook has opened, and what it wants of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -254,8 +254,8 @@ impl Dispatcher {
         }
         if let Some(shown) = self.ended(arguments.run.as_deref())? {
             let live = self.live(&shown).await?;
-            let (state, pauses) = pauses::read(&shown)?;
-            show::status::show(&state, &pauses, live.as_ref(), &*self.face);
+            let (state, standstills) = shown.course()?;
+            show::status::show(&state, &standstills, live.as_ref(), &*self.face);
             let text = "This notebook shows a run that has ended: its cells show what the run gave, \
                         and deploy nothing.";
             self.face.text(text);

@@ -22,7 +22,6 @@ mod lines;
 mod machine;
 mod magic;
 mod pages;
-mod pauses;
 mod plan;
 mod project;
 mod publish;

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::joined;
-use crate::pauses;
 use crate::publish;
 use crate::seal_key::seal_key;
 use crate::session::{Session, Wish, exit_of, no_beginning};
@@ -166,9 +165,9 @@ pub async fn open(
 
 /// Shows where a run stands, and what runs now.
 async fn show_standing(session: &Session, folder: &RunFolder) -> Result<(), Failure> {
-    let (state, pauses) = pauses::read(folder)?;
+    let (state, standstills) = folder.course()?;
     let live = show::live::look(session, &state).await;
-    show::status::show(&state, &pauses, Some(&live), &*session.face);
+    show::status::show(&state, &standstills, Some(&live), &*session.face);
     Ok(())
 }
 

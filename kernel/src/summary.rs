@@ -6,11 +6,10 @@ use std::path::Path;
 use code_deploy_engine::spec::{Service, Spec};
 use code_deploy_notebook_gen::format::duration;
 use code_deploy_record::{
-    Column, EventBody, GateEvaluated, Outcome, Report, Role, RunFolder, RunOutcome, RunState,
-    Verdict,
+    Column, EventBody, GateEvaluated, Outcome, Passed, Report, Role, RunFolder, RunOutcome,
+    RunState, Standstills, Verdict,
 };
 
-use crate::pauses::Pauses;
 use crate::session::Session;
 use crate::show::status::standing;
 
@@ -25,9 +24,12 @@ pub async fn show(
     let mut rows = vec![row("Outcome", standing(state))];
     let why = why(folder, state);
     rows.extend(why.iter().map(|text| row("Why", text.clone())));
-    rows.extend(took(folder, state).map(|text| row("Took", text)));
-    let went_back = went_back(folder, state);
-    rows.extend(went_back.map(|seconds| row("Going back took", format!("{seconds:.1} s"))));
+    let standstills = folder.course().unwrap_or_default().1;
+    let took = state.since.zip(state.last);
+    let took = took.map(|(since, last)| standstills.passed(since, last));
+    rows.extend(took.map(|passed| row("Took", in_words(passed))));
+    let went_back = went_back(folder, state, &standstills);
+    rows.extend(went_back.map(|passed| row("Going back took", in_words(passed))));
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
         let took = duration(us);
@@ -50,7 +52,7 @@ pub async fn show(
         "why": why,
         "client": state.clients.get("client"),
         "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
-        "going_back_seconds": went_back,
+        "going_back_seconds": went_back.map(|passed| passed.wall().as_seconds_f64()),
         "record": folder.path(), "notebooks": out,
     });
     if session.face.value("summary", &value) {
@@ -66,18 +68,15 @@ fn row(name: &str, value: impl Into<String>) -> Vec<String> {
     vec![name.to_owned(), value.into()]
 }
 
-/// Says how long the run took without what it stood still, and how long that was.
-fn took(folder: &RunFolder, state: &RunState) -> Option<String> {
-    let (since, last) = (state.since?, state.last?);
-    let pauses = Pauses::of(folder).unwrap_or_default();
-    let took = last - since - pauses.stood_still(last);
-    let stood = pauses.in_words(last);
-    Some(format!("{:.1} s{stood}", took.as_seconds_f64()))
+/// Says how much of a time was spent, and how long the run stood still in it.
+fn in_words(passed: Passed) -> String {
+    let spent = passed.spent.as_seconds_f64();
+    format!("{spent:.1} s{}", passed.stood_in_words())
 }
 
-/// Returns how long going back took, from its beginning until all was taken back, in seconds; nothing where the run
-/// did not go back.
-fn went_back(folder: &RunFolder, state: &RunState) -> Option<f64> {
+/// Returns how the time of going back was passed, from its beginning until all was taken back; nothing where the run did
+/// not go back.
+fn went_back(folder: &RunFolder, state: &RunState, standstills: &Standstills) -> Option<Passed> {
     if matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
         return None;
     }
@@ -92,7 +91,7 @@ fn went_back(folder: &RunFolder, state: &RunState) -> Option<f64> {
             _ => {}
         }
     }
-    Some((ended? - began?).as_seconds_f64())
+    Some(standstills.passed(began?, ended?))
 }
 
 /// Returns, of a run that did not succeed, the gates that did not pass and the items that do not hold,

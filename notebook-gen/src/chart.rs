@@ -82,6 +82,20 @@ impl ChartKind {
         Self::Rollout,
     ];
 
+    /// Returns whether it shows the time of the run from left to right, with what happened when.
+    fn is_over_time(self) -> bool {
+        match self {
+            Self::Latency
+            | Self::Errors
+            | Self::Traffic
+            | Self::Health
+            | Self::Gates
+            | Self::Steps
+            | Self::Rollout => true,
+            Self::Load | Self::Migrations | Self::Services | Self::Network => false,
+        }
+    }
+
     /// Returns the name: the word after `%chart` and the SVG's file name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -249,6 +263,9 @@ pub(crate) fn draw(
         ChartKind::Network => network::draw(facts, raster),
         ChartKind::Rollout => rollout::draw(facts, bins, raster),
     }?;
+    if kind.is_over_time() && chart.picture.is_some() {
+        markers::tell_unattended(facts, &mut chart);
+    }
     if let Some(mut picture) = chart.picture.take() {
         let svg = accessible::with_words(&picture.svg, &chart);
         Arc::make_mut(&mut picture).svg = svg;

@@ -5,7 +5,8 @@ use code_deploy_record::{Outcome, Steering, said};
 use serde::Serialize;
 
 use crate::facts::{Facts, Halt};
-use crate::format::{clock, duration};
+use crate::format::clock;
+use crate::passed;
 use crate::view;
 
 /// What to expect, in sentences; empty where nothing can be said.
@@ -68,7 +69,7 @@ fn during_in(facts: &Facts) -> String {
     let took = match ends.rfind(|end| end.what.0 == Outcome::Done) {
         Some(end) => format!(
             "In this run going back took {} (event {}).",
-            duration(end.what.1),
+            passed::in_words(&facts.passed_going_back(end)),
             end.seq
         ),
         None => match view::rehearsed(facts) {

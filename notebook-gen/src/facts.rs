@@ -6,7 +6,7 @@ use chrono::{DateTime, Timelike as _, Utc};
 use code_deploy_record::{
     ClientCounted, Digest, Direction, Error as RecordError, Event, EventBody, Finding, Gate,
     GateEvaluated, LoadTested, Outcome, PhaseNumber, Probe, Problem, Release, Report, RunFolder,
-    RunStarted, RunState, StepName, Tree, TreeHead, Trigger,
+    RunStarted, RunState, Standstills, StepName, Tree, TreeHead, Trigger,
 };
 
 use crate::Result;
@@ -153,6 +153,8 @@ pub struct Facts {
     pub started: RunStarted,
     /// The fold.
     pub state: RunState,
+    /// When the run waited for a person, and when no process carried it out.
+    pub standstills: Standstills,
     /// The digest of the journal's last line.
     pub head: Digest,
     /// Size and root of the tree over journal, samples and evidence.
@@ -219,6 +221,7 @@ impl Facts {
             folder: folder.clone(),
             started: folder.started()?,
             state: RunState::default(),
+            standstills: Standstills::default(),
             head: Digest::ZERO,
             tree: Tree::default().head(),
             sections: Vec::new(),
@@ -252,9 +255,10 @@ impl Facts {
                 .apply(&event)
                 .map_err(|what| RecordError::Broken {
                     path: folder.journal_path(),
-                    line: event.seq + 1,
+                    event: event.seq,
                     what,
                 })?;
+            facts.standstills.note(&event);
             facts.gather(event);
         }
         (facts.head, facts.tree) = (reader.head(), reader.tree());

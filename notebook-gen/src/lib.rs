@@ -23,6 +23,7 @@ mod narrow;
 mod origin;
 mod outcome;
 mod page;
+mod passed;
 mod place;
 mod proof;
 mod reader;

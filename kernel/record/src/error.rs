@@ -21,13 +21,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A line of a journal does not verify.
-    #[error("{path}: line {line} of the journal does not verify: {what}")]
+    /// An event of a journal does not verify.
+    #[error("{path}: event {event} of the journal does not verify: {what}")]
     Broken {
         /// The journal.
         path: PathBuf,
-        /// The line's number, counted from 1.
-        line: u64,
+        /// The number of the event that belongs there, counted from 0.
+        event: u64,
         /// What is wrong with it.
         what: String,
     },

@@ -62,8 +62,8 @@ pub enum Against {
     },
     /// Its journal cannot be followed so far.
     Unread {
-        /// The line, counted from 1, from which on it cannot be followed.
-        line: u64,
+        /// The number of the event from which on it cannot be followed, counted from 0.
+        event: u64,
     },
 }
 
@@ -102,14 +102,14 @@ pub fn hold(run: &RunFolder, checkpoint: &Checkpoint) -> Result<Against> {
         match reader.next_event() {
             Ok(Some(_)) => {}
             Ok(None) => break None,
-            Err(Error::Broken { line, .. }) => break Some(line),
+            Err(Error::Broken { event, .. }) => break Some(event),
             Err(error) => return Err(error),
         }
     };
     let (before, here) = (checkpoint.head, reader.tree());
     let Some(leaves) = first(reader.leaves(), before.size) else {
         return Ok(match broken {
-            Some(line) => Against::Unread { line },
+            Some(event) => Against::Unread { event },
             None => Against::Shorter { here: here.size },
         });
     };
@@ -154,7 +154,7 @@ impl KeptCheckpoint {
 /// holds. One that the journal says was signed, and that is not in the folder, stands among them as none.
 ///
 /// # Errors
-/// [`Error::Broken`] when a line of the journal does not verify; [`Error::Io`].
+/// [`Error::Broken`] when an event of the journal does not verify; [`Error::Io`].
 pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     let mut notes = Vec::new();
     for path in run.seal().checkpoints()? {

@@ -151,6 +151,22 @@ impl RunFolder {
         &self.disk
     }
 
+    /// Returns the place of an event of the journal as everything that a person reads names it: by the number with which
+    /// its line begins, counted from 0. A line that cannot be read stands where the event of that number belongs.
+    #[must_use]
+    pub fn place_of(event: u64) -> String {
+        format!("{}, event {event}", Self::JOURNAL)
+    }
+
+    /// Returns the place of the events from the first to the last, which may be the same.
+    #[must_use]
+    pub fn place_of_all(first: u64, last: u64) -> String {
+        match first < last {
+            true => format!("{}, events {first} to {last}", Self::JOURNAL),
+            false => Self::place_of(last),
+        }
+    }
+
     /// Returns the path of the journal.
     #[must_use]
     pub fn journal_path(&self) -> PathBuf {
@@ -269,7 +285,7 @@ impl RunFolder {
         if let Some((seq, what)) = illegal {
             return Err(Error::Broken {
                 path: self.journal_path(),
-                line: seq + 1,
+                event: seq,
                 what,
             });
         }
@@ -287,7 +303,7 @@ impl RunFolder {
             let event = event?;
             state.apply(&event).map_err(|what| Error::Broken {
                 path: path.clone(),
-                line: event.seq + 1,
+                event: event.seq,
                 what,
             })?;
         }

@@ -471,11 +471,11 @@ impl JournalReader {
 
     fn verify(&self, line: &[u8]) -> Result<Event> {
         let event = Event::of_line(line)
-            .map_err(|error| self.broken(format!("it is not an event: {error}")))?;
+            .map_err(|error| self.broken(format!("its line cannot be read as one: {error}")))?;
         if event.seq != self.next {
             let what = format!(
-                "its sequence number is {}, expected {}: lines are missing or out of order",
-                event.seq, self.next
+                "its line has the number {}: events are missing or out of order",
+                event.seq
             );
             return Err(self.broken(what));
         }
@@ -493,7 +493,7 @@ impl JournalReader {
     fn broken(&self, what: impl Into<String>) -> Error {
         Error::Broken {
             path: self.path.clone(),
-            line: self.next + 1,
+            event: self.next,
             what: what.into(),
         }
     }

@@ -8,7 +8,8 @@
 //! - [`RunFolder`] is where a run lives on disk; [`RunsFolder`] holds the runs of a project.
 //! - [`JournalWriter`] appends [`Event`]s, each chained to the line before; [`JournalReader`]
 //!   streams them back while the run may still be writing.
-//! - [`RunState`] is the pure fold over the events: where a run stands.
+//! - [`RunState`] is the pure fold over the events: where a run stands. [`Standstills`] is another: when it waited for a
+//!   person, or no process carried it out.
 //! - [`SampleWriter`] and [`SampleReader`] hold what was measured, second by second.
 //! - [`Tree`] is the Merkle tree (RFC 6962) over journal, samples and evidence, [`Checkpoint`] its signed
 //!   size and root, [`SealKey`] what signs.
@@ -38,10 +39,12 @@ mod samples;
 mod seal;
 mod secret;
 mod sshsig;
+mod standstill;
 mod state;
 mod tree;
 mod verdict;
 mod verify;
+mod way_down;
 
 pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
@@ -67,6 +70,7 @@ pub use samples::{
 pub use seal::{OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin};
 pub use secret::{Redactor, Secret};
 pub use sshsig::SshSignature;
+pub use standstill::{Idle, Passed, Standstill, Standstills};
 pub use state::{GateState, ItemState, PhaseState, RunState, StepState, StepStatus};
 pub use tree::{
     Tree, TreeHead, consistency_proof, includes, inclusion_proof, is_consistent, leaf_hash, root_of,
@@ -76,3 +80,4 @@ pub use verify::{
     Approved, Finding as VerifyFinding, FindingKind, SealReport, Trust, VerifyReport, Witness,
     verify_folder, verify_folder_with,
 };
+pub use way_down::WayDown;

@@ -32,8 +32,8 @@ pub struct VerifyReport {
     pub samples: u64,
     /// Whether the record says that it is complete.
     pub sealed: bool,
-    /// The line of the journal, counted from 1, that is not an event that follows from the lines before
-    /// it; it and what stands behind it was not read.
+    /// The number, counted from 0, of the event in whose place no event stands that follows from those before it;
+    /// it and what stands behind it was not read.
     pub broken: Option<u64>,
     /// The digest of the last line that was followed; nothing where none was.
     pub head: Option<Digest>,
@@ -71,7 +71,7 @@ pub enum FindingKind {
 pub struct Finding {
     /// In what way.
     pub kind: FindingKind,
-    /// The file, relative to the run's folder, with the line where there is one.
+    /// The file, relative to the run's folder, with the event where there is one.
     pub place: String,
     /// What is wrong.
     pub what: String,
@@ -131,10 +131,10 @@ pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport
         let event = match reader.next_event() {
             Ok(Some(event)) => event,
             Ok(None) => break,
-            Err(Error::Broken { line, what, .. }) => {
-                let what = order::told(run, line, &reader.head(), what)?;
-                report.changed(format!("{}:{line}", RunFolder::JOURNAL), what);
-                report.broken = Some(line);
+            Err(Error::Broken { event, what, .. }) => {
+                let what = order::told(run, event, &reader.head(), what)?;
+                report.changed(RunFolder::place_of(event), what);
+                report.broken = Some(event);
                 break;
             }
             Err(error) => return Err(error),
@@ -177,7 +177,7 @@ fn check_end(reader: &JournalReader, state: &RunState, report: &mut VerifyReport
 }
 
 fn check_order(event: &Event, state: &mut RunState, report: &mut VerifyReport) {
-    let place = || format!("{}:{}", RunFolder::JOURNAL, event.seq + 1);
+    let place = || RunFolder::place_of(event.seq);
     if state.sealed {
         report.changed(place(), "an event stands behind the end of the record");
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use code_deploy_engine::Progress;
 use code_deploy_jupyter::MimeBundle;
 use code_deploy_record::{
-    Clock as _, Event, EventBody, GateEvaluated, RunId, StepName, SystemClock,
+    Clock as _, Event, EventBody, GateEvaluated, RunId, Standstills, StepName, SystemClock,
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,6 @@ use super::look::Look;
 use crate::html;
 use crate::lines::Teller;
 use crate::magic::as_magics;
-use crate::pauses::Pauses;
 
 /// Lines of what happened that the display keeps; the record has all.
 const LINES: usize = 40;
@@ -31,7 +30,7 @@ pub struct Live {
     began: Instant,
     ended: Option<(Instant, DateTime<Utc>)>,
     /// Those since it began.
-    pauses: Pauses,
+    standstills: Standstills,
     lines: VecDeque<String>,
     teller: Teller,
     left_out: usize,
@@ -58,7 +57,7 @@ impl Live {
         Self {
             began: Instant::now(),
             ended: None,
-            pauses: Pauses::default(),
+            standstills: Standstills::default(),
             lines: VecDeque::new(),
             teller: Teller::default(),
             left_out: 0,
@@ -77,7 +76,7 @@ impl Live {
     }
 
     pub fn event(&mut self, event: &Event) {
-        self.pauses.take(event);
+        self.standstills.note(event);
         match &event.body {
             EventBody::TrafficShifted {
                 service, served, ..
@@ -292,8 +291,8 @@ impl Live {
     fn time(&self) -> String {
         let now = || (Instant::now(), SystemClock.now());
         let (until, moment) = self.ended.unwrap_or_else(now);
-        let stood = self.pauses.stood_still(moment);
-        let stood = stood.to_std().unwrap_or_default();
+        let passed = self.standstills.until(moment);
+        let stood = passed.stood_still().to_std().unwrap_or_default();
         let spent = until.saturating_duration_since(self.began);
         let spent = spent.saturating_sub(stood);
         let word = if self.ended.is_some() {
@@ -305,7 +304,7 @@ impl Live {
         let expected = expected.map_or(String::new(), |expected| {
             format!(", planned for {}", seconds(expected))
         });
-        let stood = self.pauses.in_words(moment);
+        let stood = passed.stood_in_words();
         format!("time {word} {}{expected}{stood}", seconds(spent))
     }
 }

@@ -79,23 +79,38 @@ pub fn named(wanted: &Path) -> Result<&'static str, Failure> {
     }
 }
 
-/// Shows the notebook of a file.
+/// Shows the notebook of a file, below a line that says that nothing of it was checked.
 ///
 /// # Errors
 /// Where it cannot be read, or is no notebook.
 pub fn show(path: &Path, face: &dyn Face) -> Result<(), Failure> {
+    let text = text_of(path, face.width().unwrap_or(WIDTH))?;
+    face.text(&text);
+    Ok(())
+}
+
+fn text_of(path: &Path, width: usize) -> Result<String, Failure> {
     let name = path.display().to_string();
     let text = read(path).map_err(|error| {
         let next = "`code-deploy notebooks` writes those of a run; `code-deploy show` lists them.";
         refused(format!("{name} cannot be read: {error}"), next.to_owned())
     })?;
-    let width = face.width().unwrap_or(WIDTH);
     let text = notebook_to_text(&name, &text, width).map_err(|error| {
         let next = "Name a Jupyter notebook (a file that ends in .ipynb).";
         refused(error.to_string(), next.to_owned())
     })?;
-    face.text(&text);
-    Ok(())
+    Ok(format!("{}\n\n{text}", unchecked(&name)))
+}
+
+/// Says of a file that it is shown as it is, whoever has changed it, and how it is checked. Nothing in its name steers the
+/// terminal.
+fn unchecked(name: &str) -> String {
+    let shown = |one: char| if one.is_control() { '\u{fffd}' } else { one };
+    let name: String = name.chars().map(shown).collect();
+    let path = shlex::try_quote(&name).unwrap_or_default();
+    format!(
+        "{name}: shown as the file has it, and not checked. `code-deploy verify {path}` says whether it is as it was made."
+    )
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
@@ -111,4 +126,37 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn refused(what: String, next: String) -> Failure {
     Failure::refused("CD0317", what, next)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+    use super::*;
+
+    #[test]
+    fn a_notebook_that_anybody_may_have_changed_is_shown_as_not_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("09 changed.ipynb");
+        let cell = serde_json::json!({
+            "cell_type": "markdown", "id": "a", "metadata": {}, "source": ["All went well."],
+        });
+        let notebook = serde_json::json!({
+            "nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell],
+        });
+        std::fs::write(&path, notebook.to_string()).unwrap();
+        let text = text_of(&path, 80).unwrap();
+        let name = path.display();
+        let first = format!(
+            "{name}: shown as the file has it, and not checked. `code-deploy verify '{name}'` says whether it is as it \
+             was made.\n\nAll went well."
+        );
+        assert_eq!(text.trim_end(), first);
+    }
+
+    #[test]
+    fn a_name_steers_no_terminal() {
+        let said = unchecked("a\u{1b}[2J\n.ipynb");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Column, Direction, Outcome, Report, RunFolder, RunState, StepName, StepState, StepStatus,
-    Verdict,
+    Column, Direction, Outcome, Report, RunFolder, RunState, Standstills, StepName, StepState,
+    StepStatus, Verdict,
 };
 
 use crate::face::Face;
 use crate::failure::{Exit, Failure};
-use crate::pauses::{self, Pauses};
 use crate::session::is_left_to_its_lease;
 use crate::show::follow;
 use crate::show::live::{Live, utc};
@@ -22,8 +21,8 @@ pub async fn status(
     watch: bool,
     face: &dyn Face,
 ) -> Result<Exit, Failure> {
-    let (state, pauses) = pauses::read(run)?;
-    show(&state, &pauses, live, face);
+    let (state, standstills) = run.course()?;
+    show(&state, &standstills, live, face);
     if watch && state.finished.is_none() {
         follow::follow(run, state.events, |event| {
             face.notice(&code_deploy_engine::Notice::Event(std::sync::Arc::new(
@@ -36,9 +35,9 @@ pub async fn status(
 }
 
 /// Shows where a run stands, and what runs where that was asked.
-pub fn show(state: &RunState, pauses: &Pauses, live: Option<&Live>, face: &dyn Face) {
-    if !face.value("status", &as_value(state, pauses, live)) {
-        face.report(TITLE, &report(state, pauses, live));
+pub fn show(state: &RunState, standstills: &Standstills, live: Option<&Live>, face: &dyn Face) {
+    if !face.value("status", &as_value(state, standstills, live)) {
+        face.report(TITLE, &report(state, standstills, live));
     }
 }
 
@@ -46,7 +45,7 @@ pub fn show(state: &RunState, pauses: &Pauses, live: Option<&Live>, face: &dyn F
 pub const TITLE: &str = "Status";
 
 /// Returns where a run stands as a report.
-fn report(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Report {
+fn report(state: &RunState, standstills: &Standstills, live: Option<&Live>) -> Report {
     let Some(started) = &state.started else {
         return Report::new().with_text("This run has not begun.");
     };
@@ -64,7 +63,7 @@ fn report(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Report {
     ];
     facts.extend(under_way(state).map(|text| fact("Step", text)));
     facts.extend(last_gate(state).map(|text| fact("Last gate", text)));
-    facts.extend(time(state, pauses, live).map(|text| fact("Time", text)));
+    facts.extend(time(state, standstills, live).map(|text| fact("Time", text)));
     if let Some(last) = state.last {
         facts.push(fact("Last entry", utc(last)));
     }
@@ -231,12 +230,11 @@ fn until(state: &RunState, live: Option<&Live>) -> Option<DateTime<Utc>> {
 
 /// Says how long the run has taken without what it stood still, beside what its plan says of all steps, and how long that
 /// was.
-fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String> {
-    let until = until(state, live)?;
-    let spent = until - state.since? - pauses.stood_still(until);
+fn time(state: &RunState, standstills: &Standstills, live: Option<&Live>) -> Option<String> {
+    let passed = standstills.passed(state.since?, until(state, live)?);
     let planned = state.plan.iter().flat_map(|plan| &plan.steps);
     let planned: u64 = planned.map(|step| step.expected_ms).sum();
-    let stood = pauses.in_words(until);
+    let stood = passed.stood_in_words();
     let word = if state.finished.is_some() {
         "took"
     } else {
@@ -246,7 +244,7 @@ fn time(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> Option<String
         0 => String::new(),
         planned => format!(", planned for at most {:.0} s", planned as f64 / 1e3),
     };
-    let spent = spent.num_seconds();
+    let spent = passed.spent.num_seconds();
     Some(format!("{word} {spent} s{planned}{stood}"))
 }
 
@@ -312,9 +310,9 @@ fn with_trouble(report: Report, state: &RunState) -> Report {
     report.with_table("What did not pass", columns, rows)
 }
 
-fn as_value(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> serde_json::Value {
-    let until = until(state, live);
-    let paused = until.map(|until| pauses.until(until));
+fn as_value(state: &RunState, standstills: &Standstills, live: Option<&Live>) -> serde_json::Value {
+    let times = state.since.zip(until(state, live));
+    let passed = times.map(|(since, until)| standstills.passed(since, until));
     serde_json::json!({
         "run": state.started,
         "standing": standing(state),
@@ -327,8 +325,8 @@ fn as_value(state: &RunState, pauses: &Pauses, live: Option<&Live>) -> serde_jso
             })
         }),
         "paused": state.paused,
-        "paused_seconds": paused.map(|paused| paused.as_seconds_f64()),
-        "unattended_seconds": pauses.unattended().as_seconds_f64(),
+        "paused_seconds": passed.map(|passed| passed.paused.as_seconds_f64()),
+        "unattended_seconds": passed.map(|passed| passed.unattended.as_seconds_f64()),
         "waits_for": waits_for(state),
         "paused_by": state.paused_by.as_ref().map(|(by, reason)| {
             serde_json::json!({ "by": by, "reason": reason })
@@ -410,7 +408,7 @@ mod tests {
             seen: Err("not asked".to_owned()),
             worker: None,
         };
-        let told = |state: &RunState, live: &Live| time(state, &Pauses::default(), Some(live));
+        let told = |state: &RunState, live: &Live| time(state, &Standstills::default(), Some(live));
         assert_eq!(told(&state, &live).as_deref(), Some("spent 35 s"));
         live.worker = Some("process 7".to_owned());
         assert_eq!(told(&state, &live).as_deref(), Some("spent 7200 s"));
@@ -449,10 +447,10 @@ mod tests {
 
     #[test]
     fn a_pause_is_told_beside_the_time_that_was_spent() {
-        let mut pauses = Pauses::default();
-        pauses.take(&event(5, paused()));
-        pauses.take(&event(8, resumed()));
-        pauses.take(&event(35, paused()));
+        let mut standstills = Standstills::default();
+        standstills.note(&event(5, paused()));
+        standstills.note(&event(8, resumed()));
+        standstills.note(&event(35, paused()));
         let state = RunState {
             since: Some(at(0)),
             last: Some(at(35)),
@@ -464,28 +462,28 @@ mod tests {
             seen: Err("not asked".to_owned()),
             worker: None,
         };
-        let told = time(&state, &pauses, Some(&live));
+        let told = time(&state, &standstills, Some(&live));
         assert_eq!(told.as_deref(), Some("spent 32 s; paused for 7203 s"));
-        let value = as_value(&state, &pauses, Some(&live));
+        let value = as_value(&state, &standstills, Some(&live));
         assert_eq!(value["paused_seconds"], 7203.0);
         assert_eq!(value["unattended_seconds"], 0.0);
     }
 
     #[test]
     fn the_time_in_which_a_killed_process_was_not_replaced_is_no_time_that_was_spent() {
-        let mut pauses = Pauses::default();
-        pauses.take(&event(0, lock_taken(1)));
-        pauses.take(&event(3600, lock_taken(2)));
-        pauses.take(&event(3600, resumed()));
+        let mut standstills = Standstills::default();
+        standstills.note(&event(0, lock_taken(1)));
+        standstills.note(&event(3600, lock_taken(2)));
+        standstills.note(&event(3600, resumed()));
         let state = RunState {
             since: Some(at(0)),
             last: Some(at(3608)),
             ..RunState::default()
         };
-        let told = time(&state, &pauses, None);
+        let told = time(&state, &standstills, None);
         let expected = "spent 8 s; no process carried it out for up to 3600 s";
         assert_eq!(told.as_deref(), Some(expected));
-        let value = as_value(&state, &pauses, None);
+        let value = as_value(&state, &standstills, None);
         assert_eq!(value["unattended_seconds"], 3600.0);
     }
 }

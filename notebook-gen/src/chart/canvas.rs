@@ -48,6 +48,9 @@ pub(super) const SOLID: Dash = &[];
 pub(super) const DASHED: Dash = &[6.0, 3.0];
 pub(super) const DOTTED: Dash = &[1.5, 2.5];
 
+/// How far apart the lines of a hatched band are, in pixels.
+const HATCH: f64 = 6.0;
+
 /// Where text stands in relation to its point.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
@@ -196,6 +199,25 @@ impl Canvas<'_> {
         let style = colour.mix(opacity).filled();
         let corners = [(px(left), px(top)), (px(right), px(bottom))];
         self.put(self.area.draw(&Rectangle::new(corners, style)))
+    }
+
+    /// Hatches a rectangle with slanting lines, which tell it from what is shaded without colour.
+    pub(super) fn hatch(
+        &self,
+        (left, top, right, bottom): (f64, f64, f64, f64),
+        colour: RGBColor,
+    ) -> Result<()> {
+        let high = bottom - top;
+        let mut start = left - high + HATCH / 2.0;
+        while start < right {
+            let (from, to) = (start.max(left), (start + high).min(right));
+            let place = |x: f64| (x, bottom - (x - start));
+            if from < to {
+                self.line(&[place(from), place(to)], colour, 0.6, SOLID)?;
+            }
+            start += HATCH;
+        }
+        Ok(())
     }
 
     /// Makes the ground white again, for text that stands on it.

@@ -1,5 +1,7 @@
 //! What happened when: marks that every chart over time shares.
 
+mod unattended;
+
 use chrono::{DateTime, Utc};
 use code_deploy_record::Outcome;
 use plotters::style::RGBColor;
@@ -12,6 +14,8 @@ use crate::chart::scene::{Entry, Sign};
 use crate::facts::{At, Facts, Halt, Shift};
 use crate::format::{clock, cut};
 use crate::series::Bins;
+
+pub(super) use unattended::tell as tell_unattended;
 
 /// Rows of labels above a chart.
 const LANES: usize = 5;
@@ -33,6 +37,8 @@ pub(super) enum Sort {
     Traffic,
     /// The run stands still or goes on.
     Course,
+    /// No process carries the run out from here on.
+    Unattended,
     /// A load test begins.
     Load,
     /// Something went wrong.
@@ -43,6 +49,9 @@ pub(super) enum Sort {
 pub(super) struct Marker {
     /// Seconds since the start.
     pub(super) at: f64,
+    /// Where what it tells of ends, in seconds since the start; nothing for a moment.
+    pub(super) until: Option<f64>,
+    /// Empty where it has none.
     pub(super) label: String,
     /// Label with its time, for the caption.
     pub(super) note: String,
@@ -52,14 +61,20 @@ pub(super) struct Marker {
 impl Marker {
     fn new(facts: &Facts, time: DateTime<Utc>, label: impl Into<String>, sort: Sort) -> Self {
         let label = label.into();
-        let since = crate::format::between(facts.axis_start(), time);
         Self {
-            at: crate::format::ratio(since, 1_000_000),
+            at: seconds(facts, time),
+            until: None,
             note: format!("{} {label}", clock(time)),
             label,
             sort,
         }
     }
+}
+
+/// Returns the seconds from where the axis begins to a moment.
+fn seconds(facts: &Facts, time: DateTime<Utc>) -> f64 {
+    let since = crate::format::between(facts.axis_start(), time);
+    crate::format::ratio(since, 1_000_000)
 }
 
 /// Returns whether traffic had gone back before the record tells it: nobody who writes the record
@@ -93,6 +108,7 @@ pub(super) fn of(facts: &Facts, bins: &Bins) -> Vec<Marker> {
 pub(super) fn with_loads(facts: &Facts, bins: &Bins, bands: &[Band]) -> Vec<Marker> {
     let mut markers = shifts(facts, bins);
     markers.extend(halts(facts));
+    markers.extend(unattended::markers(facts));
     markers.extend(alarms(facts));
     let load = |band: &Band| Marker::new(facts, band.from, "load test", Sort::Load);
     markers.extend(bands.iter().map(load));
@@ -189,6 +205,8 @@ fn alarms(facts: &Facts) -> Vec<Marker> {
 pub(super) struct Placed {
     /// Where the lines stand, and what each tells of.
     lines: Vec<(f64, Sort)>,
+    /// From where to where no process carried the run out.
+    bands: Vec<(f64, f64)>,
     label: String,
     /// The row, if there was one where the label covers nothing.
     lane: Option<usize>,
@@ -241,13 +259,18 @@ fn gather(markers: &[Marker], panel: &Panel) -> Vec<Placed> {
     let mut groups: Vec<Placed> = Vec::new();
     for marker in markers {
         let x = panel.x(marker.at);
+        let band = marker.until.map(|until| (x, panel.x(until)));
         match groups.last_mut() {
             Some(group) if x - group.at() < CLOSE => {
                 group.lines.push((x, marker.sort));
-                group.label = format!("{}, {}", group.label, marker.label);
+                group.bands.extend(band);
+                let labels = [group.label.as_str(), marker.label.as_str()];
+                let labels = labels.into_iter().filter(|label| !label.is_empty());
+                group.label = labels.collect::<Vec<_>>().join(", ");
             }
             _ => groups.push(Placed {
                 lines: vec![(x, marker.sort)],
+                bands: band.into_iter().collect(),
                 label: marker.label.clone(),
                 lane: None,
                 left: 0.0,
@@ -340,6 +363,9 @@ fn put(groups: &mut [Placed], panel: &Panel, manner: Manner) {
         let Some(group) = rest.first_mut() else {
             continue;
         };
+        if group.label.is_empty() {
+            continue;
+        }
         let before: Vec<&Placed> = before.iter().map(|other| &**other).collect();
         group.lane = (0..LANES).find(|lane| group.fits(*lane, &before));
     }
@@ -357,6 +383,9 @@ pub(super) fn draw(
             Some(lane) if labels => row(panel, lane) - 4.0,
             _ => panel.top,
         };
+        for band in &group.bands {
+            unattended::draw(canvas, panel, *band)?;
+        }
         for (x, sort) in &group.lines {
             let (colour, width, dash) = style(*sort);
             canvas.line(&[(*x, top), (*x, panel.bottom)], colour, width, dash)?;
@@ -389,21 +418,20 @@ pub(super) fn legend(markers: &[Marker]) -> Vec<Entry> {
         (Sort::Course, "pause, or the run goes on"),
         (Sort::Alarm, alarm),
     ];
-    let present = kinds
-        .into_iter()
-        .filter(|(sort, _)| markers.iter().any(|marker| marker.sort == *sort));
-    present
-        .map(|(sort, label)| {
-            let (colour, width, dash) = style(sort);
-            Entry::new(label, colour, Sign::Line(dash, width))
-        })
-        .collect()
+    let has = |sort: Sort| markers.iter().any(|marker| marker.sort == sort);
+    let present = kinds.into_iter().filter(|(sort, _)| has(*sort));
+    let entries = present.map(|(sort, label)| {
+        let (colour, width, dash) = style(sort);
+        Entry::new(label, colour, Sign::Line(dash, width))
+    });
+    let bands = has(Sort::Unattended).then(unattended::legend);
+    entries.chain(bands).collect()
 }
 
 fn style(sort: Sort) -> (RGBColor, f64, Dash) {
     match sort {
         Sort::Traffic => (GREY, 1.0, DASHED),
-        Sort::Course => (GREY, 1.0, DOTTED),
+        Sort::Course | Sort::Unattended => (GREY, 1.0, DOTTED),
         Sort::Load => (GREY, 1.0, SOLID),
         Sort::Alarm => (INK, 1.6, SOLID),
     }
@@ -418,6 +446,7 @@ fn row(panel: &Panel, lane: usize) -> f64 {
 /// Returns the sentence of a caption that names the marks. Load tests have one of their own, with their ends.
 pub(super) fn note(markers: &[Marker]) -> Option<String> {
     let told = markers.iter().filter(|marker| marker.sort != Sort::Load);
+    let told = told.filter(|marker| !marker.label.is_empty());
     let told: Vec<&str> = told.map(|marker| marker.note.as_str()).collect();
     if told.is_empty() {
         return None;
@@ -433,156 +462,4 @@ pub(super) fn note(markers: &[Marker]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn panel() -> Panel {
-        Panel {
-            left: 74.0,
-            top: 100.0,
-            right: 826.0,
-            bottom: 300.0,
-            across: (0.0, 44.0),
-            up: (0.0, 1.0),
-            logarithmic: false,
-        }
-    }
-
-    fn markers(marks: &[(f64, &str)]) -> Vec<Marker> {
-        let marker = |(at, label): &(f64, &str)| Marker {
-            at: *at,
-            label: (*label).to_owned(),
-            note: String::new(),
-            sort: if label.contains("failed") {
-                Sort::Alarm
-            } else {
-                Sort::Traffic
-            },
-        };
-        marks.iter().map(marker).collect()
-    }
-
-    /// A label is covered by no other label, and no line runs through it.
-    fn assert_legible(placed: &[Placed]) {
-        for one in placed.iter().filter(|one| one.lane.is_some()) {
-            assert!(
-                one.left >= 74.0 && one.right <= 860.0,
-                "{} is cut",
-                one.label
-            );
-            for other in placed.iter().filter(|other| other.at() != one.at()) {
-                let apart = other.right <= one.left || one.right <= other.left;
-                assert!(
-                    other.lane != one.lane || apart,
-                    "{} on {}",
-                    one.label,
-                    other.label
-                );
-                let reaches = other.lane >= one.lane;
-                let through = other
-                    .lines
-                    .iter()
-                    .any(|(x, _)| *x > one.left && *x < one.right);
-                assert!(
-                    !(reaches && through),
-                    "the line of {} runs through {}",
-                    other.label,
-                    one.label
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn labels_of_a_canary_stand_beside_their_lines_and_are_all_shown() {
-        let marks = markers(&[
-            (13.2, "5 %"),
-            (20.8, "rehearsal 0 %"),
-            (21.3, "again 5 %"),
-            (21.35, "25 %"),
-            (27.0, "50 %"),
-            (32.5, "promotion 100 %"),
-        ]);
-        let (placed, lanes) = place(&marks, &panel());
-        assert_legible(&placed);
-        let shown: Vec<&str> = placed
-            .iter()
-            .filter(|one| one.lane.is_some())
-            .map(|one| one.label.as_str())
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                "5 %",
-                "rehearsal 0 %",
-                "again 5 %, 25 %",
-                "50 %",
-                "promotion 100 %"
-            ]
-        );
-        assert!(lanes <= 3, "{lanes}");
-    }
-
-    #[test]
-    fn marks_of_one_moment_at_the_right_edge_keep_all_their_words() {
-        let marks = markers(&[
-            (5.0, "5 %"),
-            (43.5, "✕ analysis gate failed"),
-            (43.55, "rollback begins"),
-            (43.6, "back 0 %"),
-        ]);
-        let (placed, _) = place(&marks, &panel());
-        assert_legible(&placed);
-        let last = placed
-            .last()
-            .map(|one| (one.label.as_str(), one.lane.is_some()));
-        let whole = "✕ analysis gate failed, rollback begins, back 0 %";
-        assert_eq!(last, Some((whole, true)));
-    }
-
-    #[test]
-    fn labels_at_the_right_edge_stand_inside_and_on_no_line() {
-        let marks = markers(&[
-            (26.0, "5 %"),
-            (32.0, "rehearsal 0 %"),
-            (34.0, "25 %"),
-            (38.0, "✕ analysis gate failed"),
-            (38.4, "rollback begins"),
-            (38.8, "back 0 %"),
-            (42.0, "rolled back"),
-        ]);
-        let (placed, _) = place(&marks, &panel());
-        assert_legible(&placed);
-        assert_all_shown(&placed);
-    }
-
-    #[track_caller]
-    fn assert_all_shown(placed: &[Placed]) {
-        let hidden = placed.iter().filter(|one| one.lane.is_none());
-        let hidden: Vec<&str> = hidden.map(|one| one.label.as_str()).collect();
-        assert_eq!(hidden, Vec::<&str>::new());
-    }
-
-    #[test]
-    fn what_failed_keeps_its_label_beside_the_promotion_that_it_ended() {
-        let marks = markers(&[
-            (21.56, "25 %"),
-            (28.92, "goes on"),
-            (45.63, "rehearsal 0 %"),
-            (46.55, "again 25 %"),
-            (46.6, "50 %"),
-            (56.24, "promotion 100 %"),
-            (60.75, "✕ analysis gate failed"),
-            (60.77, "rollback begins"),
-            (60.8, "back 0 %"),
-            (68.9, "rolled back"),
-        ]);
-        let panel = Panel {
-            across: (0.0, 69.2),
-            ..panel()
-        };
-        let (placed, _) = place(&marks, &panel);
-        assert_legible(&placed);
-        assert_all_shown(&placed);
-    }
-}
+mod tests;

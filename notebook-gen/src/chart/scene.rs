@@ -32,6 +32,7 @@ pub(super) enum Sign {
     Ring,
     End,
     Bar(f64),
+    Hatch,
     Cross,
 }
 
@@ -110,6 +111,7 @@ pub(super) fn draw_header(canvas: &Canvas<'_>, title: &str, entries: &[Entry]) -
             Sign::Bar(opacity) => {
                 canvas.rectangle((x, y - 5.0, x + 22.0, y + 5.0), entry.colour, opacity)?;
             }
+            Sign::Hatch => canvas.hatch((x, y - 5.0, x + 22.0, y + 5.0), entry.colour)?,
             Sign::Cross => canvas.cross((x + 11.0, y), 4.0, entry.colour)?,
         }
         canvas.text(&entry.label, (x + 27.0, y), 11.0, INK, Anchor::Left)?;

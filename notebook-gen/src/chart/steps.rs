@@ -14,6 +14,7 @@ use crate::chart::scene::{self, Entry, Sign};
 use crate::chart::{Chart, ChartKind, markers, ticks};
 use crate::facts::{At, Facts, StepEnd};
 use crate::format::{between, counted, duration, ratio};
+use crate::passed::spent;
 use crate::series::Bins;
 
 const TITLE: &str = "Steps over time";
@@ -74,6 +75,12 @@ pub(super) fn draw(facts: &Facts, bins: &Bins, raster: &mut Raster) -> Result<Ch
             "The {some} longest of {all} steps are drawn, in order of time."
         ));
     }
+    let mut standstills = drawn.iter().map(|step| facts.passed_by(step).stood_still());
+    if standstills.any(|span| span.num_seconds() > 0) {
+        let note =
+            "A bar is as long as its step took on the wall; beside it stands the time spent.";
+        notes.push(note.to_owned());
+    }
     notes.extend(markers::note(&markers));
     Ok(Chart {
         kind,
@@ -110,7 +117,7 @@ fn longest(facts: &Facts) -> Vec<&At<StepEnd>> {
         let failed = step.what.outcome == Outcome::Failed;
         (
             std::cmp::Reverse(failed),
-            std::cmp::Reverse(step.what.duration_us),
+            std::cmp::Reverse(spent(&facts.passed_by(step))),
             step.seq,
         )
     };
@@ -151,7 +158,7 @@ fn draw_step(
         canvas.cross((to + 6.0, y), 4.0, INK)?;
         after += 9.0;
     }
-    let text = duration(step.what.duration_us);
+    let text = duration(spent(&facts.passed_by(step)));
     let wide = text_width(&text, TIME);
     let left = beside((panel.left, panel.right), (from, after), wide);
     // A mark's line, or a bar of the whole width, that would run through the text is broken there.
@@ -180,10 +187,11 @@ fn sentence(facts: &Facts) -> String {
             .count()
     };
     let number = u64::try_from(facts.steps.len()).unwrap_or(u64::MAX);
-    let slowest = facts.steps.iter().max_by_key(|step| step.what.duration_us);
-    let slowest = slowest.map(|step| {
-        let took = duration(step.what.duration_us);
-        format!("; the longest was {} with {took}", step.what.step)
+    let steps = facts.steps.iter();
+    let slowest = steps.map(|step| (spent(&facts.passed_by(step)), &step.what.step));
+    let slowest = slowest.max_by_key(|(took, _)| *took).map(|(took, step)| {
+        let took = duration(took);
+        format!("; the longest by time spent was {step} with {took}")
     });
     format!(
         "{} ended, {} as intended and {} failed{}.",

@@ -11,7 +11,8 @@ use code_deploy_record::{
 
 use crate::Result;
 use crate::facts::{At, Facts};
-use crate::format::{between, count, counted, duration};
+use crate::format::{count, counted, duration};
+use crate::passed;
 use crate::view::steps::{belongs, outcome_word};
 use crate::view::{approvals, items_of, overview, verdict_word};
 
@@ -51,8 +52,8 @@ fn without_result(facts: &Facts, number: u8) -> Option<String> {
     };
     match state.finished {
         Some((_, Outcome::Done)) => None,
-        Some((end, outcome)) => {
-            let took = duration(between(state.started, end));
+        Some((_, outcome)) => {
+            let took = passed::in_words(&facts.passed_in(state));
             let word = outcome_word(outcome);
             Some(match state.reason.trim().trim_end_matches('.') {
                 "" => format!("{word} after {took}"),
@@ -63,11 +64,14 @@ fn without_result(facts: &Facts, number: u8) -> Option<String> {
     }
 }
 
-/// Returns how long a phase took that has ended.
+/// Says how much time was spent on a phase that has ended.
 fn took(facts: &Facts, number: u8) -> String {
     let state = PhaseNumber::new(number).and_then(|phase| facts.state.phases.get(&phase));
-    let span = state.and_then(|state| Some(between(state.started, state.finished?.0)));
-    span.map_or_else(|| "an unknown time".to_owned(), duration)
+    let ended = state.filter(|state| state.finished.is_some());
+    ended.map_or_else(
+        || "an unknown time".to_owned(),
+        |state| passed::in_words(&facts.passed_in(state)),
+    )
 }
 
 /// Counts the items of a notebook that can apply.

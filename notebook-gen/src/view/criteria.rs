@@ -3,12 +3,12 @@
 //! A criterion counts as shown when what was measured says so and every item of the catalogue that
 //! the criterion is about is met or cannot apply. An open or a waived item leaves it open.
 
-use code_deploy_record::{Gate, Report, Role, SCANS, Severity};
+use code_deploy_record::{Gate, Outcome, Report, Role, SCANS, Severity};
 
 use crate::Result;
 use crate::facts::Facts;
 use crate::format::{count, counted, duration};
-use crate::view::rollback::{going_back_now, rehearsed};
+use crate::view::rollback::{going_back_now, rehearsed, way_down};
 use crate::view::verdicts::Verdicts;
 use crate::view::{columns, row};
 
@@ -109,8 +109,8 @@ pub(super) fn report(facts: &Facts) -> Result<Report> {
     let titles = columns(["Criterion", "State", "How it is shown"]);
     let rule = "Shown is what was measured, and whose items in the catalogue are all met or cannot \
                 apply. An item that is open or waived leaves a criterion open, as does an objective that too few \
-                requests were measured of to show it; a finding of medium severity or above makes \
-                the one on scans not so, whatever its items say.";
+                requests were measured of to show it, and a way down of migrations that was not run, if only on a \
+                copy; a finding of medium severity or above makes the one on scans not so, whatever its items say.";
     Ok(Report::new()
         .with_table(caption, titles, rows.collect())
         .with_text(rule))
@@ -296,13 +296,94 @@ fn runbooks(facts: &Facts) -> Result<Criterion> {
 fn rehearsal(facts: &Facts) -> Criterion {
     let name = "rollback verified";
     match facts.state.rehearsed.zip(rehearsed(facts)) {
-        Some(((_, failed, _), how)) => {
-            let how = format!("rehearsed: {how}{}", going_back_now(facts));
-            Criterion::new(name, Some(failed == 0), how)
+        Some(((_, failed, answered), how)) => {
+            let down = way_down(facts);
+            let rest = match facts.state.rollback_outcome {
+                Some(Outcome::Done) => "later the run went back and undid its other steps, too",
+                _ => "the undo of the other steps was not rehearsed",
+            };
+            let now = going_back_now(facts);
+            let how = format!("rehearsed: {how}; {down}; {rest}{now}");
+            let shown = match (failed, answered) {
+                // No request shows how users fared.
+                (0, 0) => None,
+                (0, _) => down.was_run().then_some(true),
+                _ => Some(false),
+            };
+            Criterion::new(name, shown, how)
         }
         None if facts.started.from.is_none() => {
             Criterion::cannot_apply(name, "no release ran before to go back to")
         }
         None => Criterion::new(name, None, "the rehearsal was not reached".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use code_deploy_synthetic::{self as synthetic, Story};
+
+    use super::*;
+
+    /// Returns what is said of the rollback of a run of which something is otherwise.
+    fn rollback(story: Story, change: impl FnOnce(&mut Facts)) -> Criterion {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", story);
+        let mut facts = Facts::read(&run).unwrap();
+        change(&mut facts);
+        rehearsal(&facts)
+    }
+
+    #[track_caller]
+    fn says(criterion: &Criterion, word: &str, texts: &[&str]) {
+        assert_eq!(criterion.word(), word, "{}", criterion.how);
+        for text in texts {
+            assert!(criterion.how.contains(text), "{text}: {}", criterion.how);
+        }
+    }
+
+    #[test]
+    fn a_rollback_is_verified_only_as_far_as_it_was_rehearsed() {
+        let whole = rollback(Story::Succeeded, |_| {});
+        let texts = [
+            "rehearsed: traffic led back in 412 ms while both releases ran",
+            "0 failed of 21 requests in the seconds around it",
+            "the migrations of shop-db were taken back on a copy",
+            "the undo of the other steps was not rehearsed",
+            "going back now is a run of its own, which was not rehearsed",
+        ];
+        says(&whole, "shown", &texts);
+        let untried = rollback(Story::Succeeded, |facts| {
+            let steps = &mut facts.state.steps;
+            steps.retain(|name, _| name.as_str() != "migrate.rollback");
+        });
+        let not_run = ["the way down of the migrations of shop-db was not run"];
+        says(&untried, "open", &not_run);
+        let without = rollback(Story::Succeeded, |facts| facts.migrations.clear());
+        says(&without, "shown", &["no migration was carried out"]);
+    }
+
+    #[test]
+    fn a_rehearsal_that_no_request_saw_leaves_the_rollback_open_and_one_that_failed_some_breaks_it()
+    {
+        let of = |failed, answered| {
+            rollback(Story::Succeeded, |facts| {
+                facts.state.rehearsed = Some((412_000, failed, answered));
+            })
+        };
+        says(&of(0, 0), "open", &[]);
+        says(&of(1, 20), "not so", &[]);
+    }
+
+    #[test]
+    fn a_run_that_went_back_did_what_it_had_not_rehearsed() {
+        let back = rollback(Story::RolledBack, |_| {});
+        let texts = [
+            "the migrations of shop-db were taken back in this run",
+            "later the run went back and undid its other steps, too",
+        ];
+        says(&back, "shown", &texts);
     }
 }

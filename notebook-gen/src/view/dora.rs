@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use code_deploy_record::{Outcome, Report, RunId, RunOutcome};
+use code_deploy_record::{Outcome, Passed, Report, RunId, RunOutcome};
 
 use crate::facts::Facts;
 use crate::format::{between, count, counted, duration, median, moment, percent, ratio};
+use crate::passed::{KINDS, spent};
 use crate::view::{columns, others, row};
 
 pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
@@ -26,7 +27,7 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
         "Release",
         "Outcome",
         "Began",
-        "Took",
+        "Time spent",
         "Journal's last line",
         "Digest vouched for by",
     ];
@@ -34,7 +35,11 @@ pub(super) fn dora(facts: &Facts, others: &[Facts]) -> Report {
     let report = Report::new()
         .with_table(caption, columns(["Key", "Value", "Counted as"]), keys)
         .with_text(counts.in_words())
-        .with_table("The runs", columns(titles), list(&runs, facts, others));
+        .with_table("The runs", columns(titles), list(&runs, facts, others))
+        .with_text(format!(
+            "Lead time and recovery time are times on the wall, because users waited for as long; where time spent on the \
+             way back is shorter, its median stands beside. {KINDS}"
+        ));
     match others::missing(facts, others) {
         Some(text) => report.with_text(text),
         None => report,
@@ -51,7 +56,7 @@ fn keys(runs: &[&Facts], counts: &Counts) -> Vec<Vec<String>> {
         row([
             "Lead time for changes",
             &lead_time(runs),
-            "from the commit to the end of the deployment of its release",
+            "from the commit to the end of the deployment of its release, on the wall",
         ]),
         row([
             "Change failure rate",
@@ -61,8 +66,8 @@ fn keys(runs: &[&Facts], counts: &Counts) -> Vec<Vec<String>> {
         row([
             "Failed deployment recovery time",
             &recovery(runs, counts.failed),
-            "median time from the start of a rollback, or of the run that took the deployment \
-             back, to its end; the time before that is not counted",
+            "median time on the wall from the start of a rollback, or of the run that took the \
+             deployment back, to its end; the time before that is not counted",
         ]),
     ]
 }
@@ -76,7 +81,7 @@ fn list(runs: &[&Facts], facts: &Facts, others: &[Facts]) -> Vec<Vec<String>> {
             run.started.to.as_str(),
             &outcome_words(run, &taken_back),
             &moment(run.since()),
-            &duration(between(run.since(), run.until())),
+            &duration(spent(&run.whole())),
             &run.head.short(),
             if run.started.run == facts.started.run {
                 "this record"
@@ -217,11 +222,19 @@ fn lead_time(runs: &[&Facts]) -> String {
 
 fn recovery(runs: &[&Facts], failed: u64) -> String {
     let times = runs.iter().filter_map(|run| recovery_time(run, runs));
-    let mut times: Vec<u64> = times.collect();
-    match median(&mut times) {
-        Some(time) => format!(
-            "median {} over {} of {}",
+    let times: Vec<Passed> = times.collect();
+    let median_of = |span: fn(&Passed) -> u64| {
+        let mut spans: Vec<u64> = times.iter().map(span).collect();
+        median(&mut spans)
+    };
+    match median_of(wall).zip(median_of(spent)) {
+        Some((time, spent)) => format!(
+            "median {}{} over {} of {}",
             duration(time),
+            match spent < time {
+                true => format!(" ({} of time spent)", duration(spent)),
+                false => String::new(),
+            },
             times.len(),
             counted(failed, "failed deployment")
         ),
@@ -230,9 +243,13 @@ fn recovery(runs: &[&Facts], failed: u64) -> String {
     }
 }
 
-/// Returns how long the way back from a failed deployment took, whether the run is that deployment
+fn wall(passed: &Passed) -> u64 {
+    crate::passed::microseconds(passed.wall())
+}
+
+/// Returns how the time of the way back from a failed deployment was passed, whether the run is that deployment
 /// or the one that took it back; nothing where there was none that ended well.
-fn recovery_time(run: &Facts, runs: &[&Facts]) -> Option<u64> {
+fn recovery_time(run: &Facts, runs: &[&Facts]) -> Option<Passed> {
     if outcome(run)? == RunOutcome::Refused {
         return None;
     }
@@ -240,10 +257,10 @@ fn recovery_time(run: &Facts, runs: &[&Facts]) -> Option<u64> {
         let began = run.rollbacks.first()?;
         let mut ends = run.rollback_ends.iter().rev();
         let ended = ends.find(|end| end.what.0 == Outcome::Done)?;
-        return Some(between(began.time, ended.time));
+        return Some(run.passed(began.time, ended.time));
     };
     let is_known = runs.iter().any(|one| one.started.run == *reverted);
-    (is_known && has_succeeded(run)).then(|| between(run.since(), run.until()))
+    (is_known && has_succeeded(run)).then(|| run.whole())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How long each phase took, against the earlier runs that did the same work.
+//! How much time was spent on each phase, against the earlier runs that did the same work.
 
 use code_deploy_record::{Column, PhaseNumber, Report};
 
@@ -27,7 +27,7 @@ pub(super) fn durations(facts: &Facts, others: &[Facts]) -> Report {
     let mut titles = columns(["Phase"]);
     let numbers = ["This run", "Median before", "Runs", "Difference"];
     titles.extend(numbers.map(Column::number));
-    let caption = format!("Duration of each phase against earlier runs of {place}");
+    let caption = format!("Time spent on each phase, against earlier runs of {place}");
     Report::new()
         .with_table(caption, titles, rows.collect())
         .with_text(counted_in(&same, &other))
@@ -87,8 +87,8 @@ fn counted_in(same: &[&Facts], other: &[&Facts]) -> String {
         more => format!(" and {more} before them"),
     };
     let mut text = format!(
-        "From {}: {}{more}. A run counts for the phases that ended well in it; a difference is given where the phase \
-         ended well in this run, too.",
+        "From {}: {}{more}. Time in which a run was paused or unattended does not count. A run counts for the phases \
+         that ended well in it; a difference is given where the phase ended well in this run, too.",
         counted(number(same), "earlier run"),
         names.join(", ")
     );

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use code_deploy_record::{Column, GateCheck, GateEvaluated, Outcome, PhaseNumber, Report, Verdict};
 
 use crate::facts::{At, Facts, StepEnd};
-use crate::format::{between, clock, counted, duration};
+use crate::format::{clock, counted, duration};
+use crate::passed::spent;
 use crate::stopped;
 use crate::view::steps::of_limit;
 use crate::view::{columns, row};
@@ -22,17 +23,16 @@ pub(super) fn lessons(facts: &Facts, others: &[Facts]) -> Report {
 }
 
 fn slowest(facts: &Facts, report: Report) -> Report {
-    let mut steps: Vec<&At<StepEnd>> = facts.steps.iter().collect();
-    steps.sort_by_key(|step| (std::cmp::Reverse(step.what.duration_us), step.seq));
+    let steps = by_time_spent(facts);
     if steps.is_empty() {
         return report.with_text("What took longest: no step of this run has ended.");
     }
-    let rows = steps.iter().take(10).map(|step| {
+    let rows = steps.iter().take(10).map(|(took, step)| {
         let planned = facts.state.planned(&step.what.step);
         let expected = planned.map(|planned| duration(planned.expected_ms * 1000));
         vec![
             step.what.step.to_string(),
-            duration(step.what.duration_us),
+            duration(*took),
             expected.unwrap_or_default(),
             step.what.attempts.to_string(),
             step.seq.to_string(),
@@ -40,11 +40,22 @@ fn slowest(facts: &Facts, report: Report) -> Report {
     });
     let mut titles = columns(["Step"]);
     titles.extend(
-        ["Took", "Expected", "Attempts", "Event"]
+        ["Spent", "Expected", "Attempts", "Event"]
             .into_iter()
             .map(Column::number),
     );
-    report.with_table("What took longest", titles, rows.collect())
+    report.with_table("What took longest, by time spent", titles, rows.collect())
+}
+
+/// Returns the steps that ended, the slowest first, each with the microseconds that were spent on it: what a step waited
+/// for a person does not count.
+fn by_time_spent(facts: &Facts) -> Vec<(u64, &At<StepEnd>)> {
+    let steps = facts.steps.iter();
+    let mut steps: Vec<_> = steps
+        .map(|step| (spent(&facts.passed_by(step)), step))
+        .collect();
+    steps.sort_by_key(|(took, step)| (std::cmp::Reverse(*took), step.seq));
+    steps
 }
 
 fn failed(facts: &Facts, report: Report) -> Report {
@@ -277,9 +288,10 @@ fn against_before(facts: &Facts, others: &[Facts], report: Report) -> Report {
             .into_iter()
             .map(Column::number),
     );
-    let caption = format!("Durations against run {}", before.started.run);
+    let caption = format!("Time spent against run {}", before.started.run);
     let report = report.with_table(caption, titles, rows.collect());
-    let measured = "A change is given for phases that ended well in both runs.";
+    let measured = "Time in which a run was paused or unattended does not count. A change is given for phases that ended \
+                    well in both runs.";
     report.with_text(unlike.map_or_else(
         || measured.to_owned(),
         |why| format!("No change is given: {why}, so the phases did other work."),
@@ -302,11 +314,12 @@ pub(super) fn unlike(facts: &Facts, before: &Facts) -> Option<String> {
     None
 }
 
-/// Returns how long a phase took, when it ended, and whether it ended well.
+/// Returns how much time was spent on a phase that ended, in microseconds, and whether it ended well.
 pub(super) fn phase_time(run: &Facts, phase: PhaseNumber) -> Option<(u64, bool)> {
     let state = run.state.phases.get(&phase)?;
-    let (end, outcome) = state.finished?;
-    Some((between(state.started, end), outcome == Outcome::Done))
+    let (_, outcome) = state.finished?;
+    let took = spent(&run.passed_in(state));
+    Some((took, outcome == Outcome::Done))
 }
 
 fn change((now, well): (u64, bool), (then, well_then): (u64, bool)) -> Option<String> {
@@ -326,6 +339,7 @@ pub(super) fn told(time: Option<(u64, bool)>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use code_deploy_record::{Digest, Event, EventBody};
     use code_deploy_synthetic::{self as synthetic, Story};
 
     use super::*;
@@ -358,6 +372,42 @@ mod tests {
             "{far}"
         );
         assert!(far.contains("none came to 80 % of its limit"), "{far}");
+    }
+
+    #[test]
+    fn a_step_that_waited_for_a_person_is_no_slow_one() {
+        let project = tempfile::tempdir().unwrap();
+        let run = synthetic::run(project.path(), "run-1", Story::Succeeded);
+        let mut facts = Facts::read(&run).unwrap();
+        let slowest_of = |facts: &Facts| {
+            let steps = by_time_spent(facts);
+            steps.first().map(|(_, step)| step.what.step.to_string())
+        };
+        assert_eq!(slowest_of(&facts).as_deref(), Some("release.traffic.25"));
+        // It was under way from 14:00:34 to 14:00:44.
+        let paused = EventBody::Paused {
+            after: None,
+            by: None,
+            reason: None,
+        };
+        let found = "anna resumed it".to_owned();
+        for (seconds, body) in [(35, paused), (43, EventBody::Resumed { found })] {
+            facts.standstills.note(&Event {
+                seq: 1,
+                time: synthetic::start() + chrono::TimeDelta::seconds(seconds),
+                actor: "engine".to_owned(),
+                prev: Digest::ZERO,
+                body,
+            });
+        }
+        assert_eq!(slowest_of(&facts).as_deref(), Some("release.traffic.50"));
+        let text = crate::report_to_text(&slowest(&facts, Report::new()));
+        assert!(
+            text.starts_with("What took longest, by time spent"),
+            "{text}"
+        );
+        let steps = crate::report_to_text(&crate::view::steps::steps(&facts, None));
+        assert!(steps.contains("2.0 s (without 8.0 s paused)"), "{steps}");
     }
 
     #[test]

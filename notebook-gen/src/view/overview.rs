@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use code_deploy_record::{
-    Direction, Outcome, PhaseNumber, Release, Report, RunOutcome, RunStarted,
+    Column, Direction, Outcome, Passed, PhaseNumber, Release, Report, RunOutcome, RunStarted,
 };
 
 use crate::facts::{Facts, OUTSIDE};
-use crate::format::{between, clock, count, counted, duration, moment};
+use crate::format::{clock, count, counted, duration, moment};
+use crate::passed::{self, TimeColumns};
 use crate::view::rollback::{going_back_now, rehearsed};
 use crate::view::{columns, criteria, row, tally};
 
@@ -27,7 +28,7 @@ pub fn verdict(facts: &Facts) -> String {
     let started = &facts.started;
     let application = format!("{} {}", started.application, started.to);
     let place = format!("{} ({})", started.environment, started.target);
-    let took = duration(between(facts.since(), facts.until()));
+    let took = passed::in_words(&facts.whole());
     let client = facts.state.clients.get("client").map(|client| {
         format!(
             "; the outside client sent {} and {} failed",
@@ -200,7 +201,7 @@ fn when(facts: &Facts) -> String {
     } else {
         format!("(last event {})", clock(facts.until()))
     };
-    let took = duration(between(facts.since(), facts.until()));
+    let took = passed::on_the_wall(&facts.whole());
     format!("{} {end}, {took}", moment(facts.since()))
 }
 
@@ -316,6 +317,8 @@ pub(super) fn run(facts: &Facts) -> Report {
 }
 
 pub(super) fn phases(facts: &Facts) -> Report {
+    let times = TimeColumns::of(facts);
+    let mut known: Vec<Passed> = Vec::new();
     let rows = PhaseNumber::all().map(|phase| {
         let number = phase.to_string();
         let name = phase
@@ -324,32 +327,51 @@ pub(super) fn phases(facts: &Facts) -> Report {
             .unwrap_or_default()
             .replace('_', " ");
         let Some(state) = facts.state.phases.get(&phase) else {
-            return row([&number, &name, "not reached", "", "", ""]);
+            return times.row([&number, &name, "not reached", ""], None, "");
         };
-        let (end, word) = match state.finished {
-            None => (facts.until(), "under way"),
-            Some((end, Outcome::Done)) => (end, "done"),
-            Some((end, Outcome::Failed)) => (end, "failed"),
-            Some((end, Outcome::Stopped)) => (end, "stopped"),
+        let word = match state.finished {
+            None => "under way",
+            Some((_, Outcome::Done)) => "done",
+            Some((_, Outcome::Failed)) => "failed",
+            Some((_, Outcome::Stopped)) => "stopped",
         };
-        let took = duration(between(state.started, end));
-        row([
-            &number,
-            &name,
-            word,
-            &clock(state.started),
-            &took,
-            &state.reason,
-        ])
+        let passed = facts.passed_in(state);
+        known.push(passed);
+        let began = clock(state.started);
+        times.row([&number, &name, word, &began], Some(passed), &state.reason)
     });
     let mut rows: Vec<_> = rows.collect();
-    rows.extend(after_phases(facts));
-    let titles = ["Phase", "Name", "State", "Began (UTC)", "Took", "Reason"];
-    Report::new().with_table("Phases", columns(titles), rows)
+    rows.extend(beside_phases(facts, times, known));
+    let mut titles = columns(["Phase", "Name", "State", "Began (UTC)"]);
+    titles.extend(times.titles());
+    titles.push(Column::text("Reason"));
+    let (caption, meaning) = match times.split {
+        true => (
+            "Phases: time spent, paused and unattended, which sum up to the time on the wall",
+            format!("{} Each figure is rounded by itself.", passed::KINDS),
+        ),
+        false => (
+            "Phases",
+            "The run did not stand still, so the time spent is the time on the wall.".to_owned(),
+        ),
+    };
+    Report::new()
+        .with_table(caption, titles, rows)
+        .with_text(meaning)
 }
 
-/// Returns, for a run that has ended, what came after its last phase, and the whole.
-fn after_phases(facts: &Facts) -> Vec<Vec<String>> {
+impl TimeColumns {
+    fn row(self, first: [&str; 4], passed: Option<Passed>, reason: &str) -> Vec<String> {
+        let mut row = row(first);
+        row.extend(self.cells(passed));
+        row.push(reason.to_owned());
+        row
+    }
+}
+
+/// Returns, for a run that has ended, what was beside its phases, and the whole. `known` is how the time of each phase
+/// was passed.
+fn beside_phases(facts: &Facts, times: TimeColumns, mut known: Vec<Passed>) -> Vec<Vec<String>> {
     let Some((outcome, ..)) = &facts.state.finished else {
         return Vec::new();
     };
@@ -357,23 +379,44 @@ fn after_phases(facts: &Facts) -> Vec<Vec<String>> {
     let last = phases
         .filter_map(|phase| phase.finished)
         .map(|(end, _)| end);
-    let mut rows = Vec::new();
-    if let Some(last) = last.max() {
-        let took = duration(between(last, facts.until()));
+    let after = last.max().map(|last| {
+        let passed = facts.passed(last, facts.until());
+        known.push(passed);
         let what = steps_after(facts, last);
-        rows.push(row([
-            "",
-            "After the phases",
-            "",
-            &clock(last),
-            &took,
+        times.row(
+            ["", "After the phases", "", &clock(last)],
+            Some(passed),
             &what,
-        ]));
+        )
+    });
+    let whole = facts.whole();
+    let mut rows = Vec::new();
+    if let Some(passed) = without(whole, &known) {
+        rows.push(times.row(["", "Between the phases", "", ""], Some(passed), ""));
     }
-    let whole = duration(between(facts.since(), facts.until()));
+    rows.extend(after);
     let began = clock(facts.since());
-    rows.push(row(["", "Whole run", outcome.words(), &began, &whole, ""]));
+    let wall = match times.split {
+        true => format!(
+            "{} on the wall",
+            duration(passed::microseconds(whole.wall()))
+        ),
+        false => String::new(),
+    };
+    let first = ["", "Whole run", outcome.words(), began.as_str()];
+    rows.push(times.row(first, Some(whole), &wall));
     rows
+}
+
+/// Returns what is left of a time without these parts of it; nothing where nothing is.
+fn without(whole: Passed, parts: &[Passed]) -> Option<Passed> {
+    let zero = chrono::TimeDelta::zero();
+    let left = parts.iter().fold(whole, |left, part| Passed {
+        spent: (left.spent - part.spent).max(zero),
+        paused: (left.paused - part.paused).max(zero),
+        unattended: (left.unattended - part.unattended).max(zero),
+    });
+    (!left.wall().is_zero()).then_some(left)
 }
 
 /// Names the steps that ended after a time: those that finish a run, and how many were undone.

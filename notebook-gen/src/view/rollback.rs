@@ -3,13 +3,21 @@
 //! The two are different things. While a run is under way, going back undoes its steps. After its
 //! end, `rollback` is a run of its own that deploys the release before; it undoes nothing.
 
+mod rehearsal;
+
 use chrono::{DateTime, Utc};
 use code_deploy_record::{Column, Direction, Outcome, PhaseNumber, Release, Report, RunOutcome};
 use serde_json::Value;
 
 use crate::facts::{Facts, Migration};
-use crate::format::{between, clock, count, counted, duration, moment};
+use crate::format::{clock, counted, duration, moment};
+use crate::passed::{self, spent};
 use crate::view::columns;
+
+pub(crate) use rehearsal::rehearsed;
+pub(super) use rehearsal::way_down;
+
+use rehearsal::measured;
 
 /// The phase that moves traffic.
 const RELEASE: u8 = 6;
@@ -113,21 +121,18 @@ fn undo(facts: &Facts, report: Report, caption: &str) -> Report {
         let planned = facts.state.planned(step);
         let text = planned.and_then(|planned| planned.undo.clone());
         let none = "changes nothing that has to be taken back";
-        let took = facts
-            .state
-            .steps
-            .get(step)
-            .and_then(|state| state.duration_us);
+        let took = facts.passed_last(step, Direction::Apply);
         vec![
             (place + 1).to_string(),
             step.to_string(),
             text.unwrap_or_else(|| none.to_owned()),
-            took.map(duration).unwrap_or_default(),
+            took.map(|passed| duration(spent(&passed)))
+                .unwrap_or_default(),
         ]
     });
     let mut titles = vec![Column::number("Order")];
     titles.extend(columns(["Step", "What its undo does"]));
-    titles.push(Column::number("Forward it took"));
+    titles.push(Column::number("Spent forward"));
     report.with_table(caption, titles, rows.collect())
 }
 
@@ -206,18 +211,16 @@ fn clause(took: u64, text: impl FnOnce(String) -> String) -> String {
     }
 }
 
-/// Returns how long the phases before the release took in this run; 0 where it is not known.
+/// Returns how much time was spent on the phases before the release in this run, in microseconds; 0 where it is not known.
 fn before_release(facts: &Facts) -> u64 {
     let phases = facts.state.phases.iter();
     let phases = phases.filter(|(phase, _)| phase.get() < 6);
-    let took = phases.filter_map(|(_, phase)| {
-        let (end, _) = phase.finished?;
-        Some(between(phase.started, end))
-    });
-    took.sum()
+    let ended = phases.filter(|(_, phase)| phase.finished.is_some());
+    ended.map(|(_, phase)| spent(&facts.passed_in(phase))).sum()
 }
 
-/// Returns how long starting and checking the new release took in this run; 0 where it is not known.
+/// Returns how much time was spent on starting and checking the new release in this run, in microseconds; 0 where it is
+/// not known.
 fn starting(facts: &Facts) -> u64 {
     let steps = ["release.green.", "release.health.", "release.smoke"];
     let own = facts.steps.iter().filter(|step| {
@@ -230,33 +233,9 @@ fn starting(facts: &Facts) -> u64 {
         step.time - chrono::TimeDelta::microseconds(took)
     });
     match began.min().zip(own.map(|step| step.time).max()) {
-        Some((began, ended)) => between(began, ended),
+        Some((began, ended)) => spent(&facts.passed(began, ended)),
         None => 0,
     }
-}
-
-/// Returns how the rollback was rehearsed, with its figures; nothing where it was not.
-pub(crate) fn rehearsed(facts: &Facts) -> Option<String> {
-    let (time, failed, answered) = facts.state.rehearsed?;
-    let to = &facts.started.to;
-    let at = facts.rehearsals.last().map_or(u64::MAX, |one| one.seq);
-    let share = share_before(facts, at);
-    let share = share.map_or_else(String::new, |share| {
-        format!(" and {to} had {share} % of it")
-    });
-    Some(format!(
-        "traffic led back in {} while both releases ran{share}; {} failed of {} in the seconds around it",
-        duration(time),
-        count(failed),
-        counted(failed + answered, "request")
-    ))
-}
-
-/// Returns the share of traffic that the release had before an event, when it last had any.
-fn share_before(facts: &Facts, seq: u64) -> Option<u16> {
-    let shifts = facts.shifts.iter().rev().filter(|shift| shift.seq < seq);
-    let mut shares = shifts.filter_map(|shift| shift.what.served.get(&facts.started.to).copied());
-    shares.find(|share| *share > 0)
 }
 
 /// Says which share of traffic the release had when the run went back last: its sections tell only what they found
@@ -423,15 +402,14 @@ fn backups(facts: &Facts, report: Report) -> Report {
 
 /// Says what the commands print that put a backup in its place, and what of it was tried.
 fn restored(facts: &Facts) -> String {
-    let steps = facts.state.steps.iter();
-    let took = steps
-        .filter(|(name, _)| name.as_str() == BACKUP)
-        .find_map(|(_, step)| step.duration_us);
+    let mut steps = facts.state.steps.keys();
+    let backup = steps.find(|name| name.as_str() == BACKUP);
+    let took = backup.and_then(|name| facts.passed_last(name, Direction::Apply));
     let tried = match took {
-        Some(took) => format!(
+        Some(passed) => format!(
             "This run did not put a backup in its place; taking the backups and restoring them into scratch files took \
              {} ({BACKUP}).",
-            duration(took)
+            passed::in_words(&passed)
         ),
         None => "This run did not try it.".to_owned(),
     };
@@ -459,43 +437,6 @@ fn restoring(backup: &Value) -> Option<String> {
     ))
 }
 
-fn measured(facts: &Facts, report: Report) -> Report {
-    if facts.rehearsals.is_empty() {
-        let why = if facts.started.from.is_none() {
-            "not applicable, because no release ran before"
-        } else {
-            "not reached in this run"
-        };
-        return report.with_text(format!("Rehearsal of the rollback: {why}."));
-    }
-    let rows = facts.rehearsals.iter().map(|rehearsal| {
-        let share = share_before(facts, rehearsal.seq);
-        vec![
-            clock(rehearsal.time),
-            share.map_or_else(String::new, |share| format!("{share} %")),
-            duration(rehearsal.what.duration_us),
-            count(rehearsal.what.failed),
-            count(rehearsal.what.answered),
-            rehearsal.seq.to_string(),
-        ]
-    });
-    let mut titles = columns(["Time (UTC)"]);
-    let numbers = [
-        "Share led back",
-        "Back in",
-        "Failed around it",
-        "Answered around it",
-        "Event",
-    ];
-    titles.extend(numbers.into_iter().map(Column::number));
-    report
-        .with_table("Rehearsal, as measured", titles, rows.collect())
-        .with_text(
-            "What was rehearsed is moving traffic back while both releases ran. It stopped nothing \
-             and took no migration back.",
-        )
-}
-
 fn carried_out(facts: &Facts, mut report: Report) -> Report {
     for (began, end) in facts.rollbacks.iter().zip(
         facts
@@ -511,7 +452,7 @@ fn carried_out(facts: &Facts, mut report: Report) -> Report {
                 format!(
                     "done at {} UTC after {}",
                     clock(end.time),
-                    duration(end.what.1)
+                    passed::in_words(&facts.passed_going_back(end))
                 )
             }
             Some(end) => format!("not brought to its end: failed at {} UTC", clock(end.time)),

@@ -7,6 +7,7 @@ use code_deploy_record::{
 
 use crate::facts::{At, Facts};
 use crate::format::{clock, counted, duration};
+use crate::passed;
 use crate::view::{columns, row};
 
 /// Returns the word for where a step stands.
@@ -38,7 +39,12 @@ fn step_row(facts: &Facts, name: &StepName, state: &StepState) -> Vec<String> {
         .state
         .planned(name)
         .map(|planned| planned.title.as_str());
-    let took = state.duration_us.map(duration).unwrap_or_default();
+    // What is under way again has ended before, and has no time yet.
+    let ended = state.duration_us.map(|took| {
+        let passed = facts.passed_last(name, state.direction);
+        passed.map_or_else(|| duration(took), |passed| passed::in_words(&passed))
+    });
+    let took = ended.unwrap_or_default();
     let mut status = status_word(state.status).to_owned();
     if state.attempt > 1 {
         status.push_str(&format!(" (attempt {})", state.attempt));
@@ -51,7 +57,7 @@ fn step_row(facts: &Facts, name: &StepName, state: &StepState) -> Vec<String> {
             .find(|end| end.what.step == *name && end.what.direction == Direction::Apply);
         if let Some(end) = forward {
             let word = outcome_word(end.what.outcome);
-            let took = duration(end.what.duration_us);
+            let took = passed::in_words(&facts.passed_by(end));
             status.push_str(&format!("; forward it was {word} after {took}"));
         }
     }

@@ -404,6 +404,48 @@ fn traffic_that_went_back_with_the_lease_is_drawn_where_it_did() {
 }
 
 #[test]
+fn time_in_which_no_process_carried_the_run_out_is_hatched_and_told() {
+    let project = crate::folder();
+    let begin = synthetic::start();
+    let run = |name: &str, story| synthetic::run_of(project.path(), name, story, 900.0, begin);
+    let (killed, whole) = (run("run-1", Story::Killed), run("run-2", Story::Succeeded));
+    for kind in [
+        ChartKind::Latency,
+        ChartKind::Errors,
+        ChartKind::Traffic,
+        ChartKind::Health,
+        ChartKind::Gates,
+        ChartKind::Steps,
+        ChartKind::Rollout,
+    ] {
+        let drawn = chart(&killed, kind).unwrap();
+        let told = "No process carried the run out from 14:09:00 to 14:09:09 UTC (9.4 s).";
+        let alternative = drawn.alternative();
+        assert!(alternative.ends_with(told), "{kind}: {alternative}");
+        let notes = drawn.notes.concat();
+        for words in [
+            "14:09:00 no process",
+            "14:09:09 another process goes on",
+            "Hatched is the time from the last event of a process",
+        ] {
+            assert!(notes.contains(words), "{kind}: no `{words}` in {notes}");
+        }
+        let picture = drawn.picture.unwrap();
+        keep(&format!("killed-{kind}"), &picture);
+        assert!(picture.svg.contains("no process carried the run out"));
+        assert!(has_a_white_border(&picture.png), "{kind}");
+        let other = chart(&whole, kind).unwrap();
+        assert!(!other.alternative().contains("No process"), "{kind}");
+        let other = other.picture.unwrap();
+        assert!(!other.svg.contains("no process carried"), "{kind}");
+        // The lines of the hatched band are drawn, more than those of its edges.
+        let lines = |svg: &str| svg.matches("stroke=\"#5F5F5F\"").count();
+        let (with, without) = (lines(&picture.svg), lines(&other.svg));
+        assert!(with > without + 5, "{kind}: {with} and {without}");
+    }
+}
+
+#[test]
 fn no_point_of_a_release_stands_before_its_first_traffic() {
     let project = crate::folder();
     let begin = synthetic::start() + chrono::TimeDelta::milliseconds(595);

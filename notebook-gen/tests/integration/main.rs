@@ -21,6 +21,7 @@ mod pages;
 mod python;
 mod reports;
 mod shipped;
+mod standstill;
 mod write;
 
 use std::path::Path;

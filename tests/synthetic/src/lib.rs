@@ -35,6 +35,8 @@ pub enum Story {
     Ill,
     /// It succeeds, but its process dies while it is paused, and the lease runs out.
     Halted,
+    /// It succeeds, but it waits for an approval, and its process is killed between two steps; another goes on later.
+    Killed,
 }
 
 struct SetClock(Mutex<DateTime<Utc>>);
@@ -151,6 +153,9 @@ impl Synthetic {
             planted_fault: (self.story == Story::RolledBack).then(|| "errors".to_owned()),
             reverts: None,
         })));
+        if self.story == Story::Killed {
+            self.lock(1, 0.0);
+        }
         self.planning();
         if !self.preflight() {
             return;
@@ -232,10 +237,14 @@ impl Synthetic {
             intent: serde_json::json!({"wanted": name}),
         });
         self.at(f64::midpoint(from, to));
+        let result = match name {
+            "migrate.rollback" => serde_json::json!({ "on_a_copy": ["shop-db"] }),
+            _ => serde_json::json!({}),
+        };
         self.say(EventBody::StepApplied {
             step: step.clone(),
             direction,
-            result: serde_json::json!({}),
+            result,
         });
         for (vantage, method) in [
             (Vantage::Inside, "process table and start time"),

@@ -113,6 +113,9 @@ impl Synthetic {
             }
             self.plain_report(2, section, &format!("Preflight: {section}"));
         }
+        if self.story == Story::Killed {
+            self.approve(3.125, 3.375);
+        }
         self.say(EventBody::FindingRaised(Finding {
             rule: "hygiene/shell-script".to_owned(),
             severity: Severity::Medium,
@@ -298,6 +301,12 @@ impl Synthetic {
             true,
             "no worse than 1.0.0",
         );
+        if self.story == Story::Killed {
+            self.lock(2, 54.9375);
+            self.say(EventBody::Resumed {
+                found: "no step was under way".to_owned(),
+            });
+        }
         if self.story == Story::Ill {
             self.healthy("catalog", "1.0.0", 54.2, Probe::Readiness, false);
             self.healthy("catalog", "1.0.0", 54.8, Probe::Readiness, true);
@@ -334,7 +343,28 @@ impl Synthetic {
         });
     }
 
-    fn lock(&mut self, fencing: u64, second: f64) {
+    /// Somebody answers an approval after a while.
+    fn approve(&mut self, asked: f64, given: f64) {
+        let (gate, plan) = ("go/no-go".to_owned(), Digest::of(b"plan"));
+        self.at(asked);
+        self.say(EventBody::ApprovalAsked {
+            gate: gate.clone(),
+            plan,
+            summary: "shop 1.1.0 to dev on local".to_owned(),
+            two_persons: false,
+            signers: BTreeMap::new(),
+        });
+        self.at(given);
+        self.say(EventBody::ApprovalGiven {
+            gate,
+            plan,
+            by: "person:berta".to_owned(),
+            go: true,
+            reason: "all is in order".to_owned(),
+        });
+    }
+
+    pub(super) fn lock(&mut self, fencing: u64, second: f64) {
         self.at(second);
         self.say(EventBody::LockTaken {
             fencing,

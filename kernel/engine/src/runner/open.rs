@@ -205,7 +205,7 @@ pub(super) fn name_key(
 fn unfit(folder: &RunFolder, what: String) -> Error {
     Error::Record(code_deploy_record::Error::Broken {
         path: folder.journal_path(),
-        line: 1,
+        event: 0,
         what,
     })
 }

@@ -34,7 +34,7 @@ pub(super) struct Consents {
 
 impl Consents {
     pub(super) fn note(&mut self, event: &Event, report: &mut VerifyReport) {
-        let line = event.seq + 1;
+        let number = event.seq;
         match &event.body {
             EventBody::Planned(planned) => self.plan = Some(planned.digest),
             EventBody::ApprovalAsked {
@@ -47,7 +47,7 @@ impl Consents {
                 self.signers.insert(gate.clone(), signers.clone());
                 self.signed = None;
             }
-            EventBody::ConsentSigned(signed) => self.signed = Some((line, signed.clone())),
+            EventBody::ConsentSigned(signed) => self.signed = Some((number, signed.clone())),
             EventBody::ApprovalGiven { gate, by, go, .. } => {
                 let signed = self.signed.take();
                 let key = signed.and_then(|(at, signed)| {
@@ -60,11 +60,11 @@ impl Consents {
                     key,
                     two_persons: self.two_persons.get(gate).copied().unwrap_or(false),
                 };
-                self.approved.push((line, approved));
+                self.approved.push((number, approved));
             }
             EventBody::ItemSettled { item, verdict, .. } => {
                 match verdict {
-                    Verdict::Waived { .. } => self.waived.insert(item.clone(), line),
+                    Verdict::Waived { .. } => self.waived.insert(item.clone(), number),
                     _ => self.waived.remove(item),
                 };
             }
@@ -75,7 +75,7 @@ impl Consents {
     /// Returns the key that signed an approval, where the signature is over this very approval.
     fn judge_one(
         &mut self,
-        (line, signed): (u64, &SignedConsent),
+        (number, signed): (u64, &SignedConsent),
         (event, gate): (&Event, &str),
         report: &mut VerifyReport,
     ) -> Option<PublicKey> {
@@ -88,7 +88,7 @@ impl Consents {
                 Some(key)
             }
             Err(what) => {
-                let place = format!("{}:{line}", RunFolder::JOURNAL);
+                let place = RunFolder::place_of(number);
                 report.found(FindingKind::Approval, place, what);
                 None
             }
@@ -104,7 +104,7 @@ impl Consents {
             .iter()
             .map(|(_, keys)| keys.ed25519())
             .collect();
-        for (line, approved) in &self.approved {
+        for (number, approved) in &self.approved {
             let Some(key) = approved.key.as_ref().filter(|_| approved.two_persons) else {
                 continue;
             };
@@ -115,11 +115,7 @@ impl Consents {
                     approved.gate,
                     key.name()
                 );
-                report.found(
-                    FindingKind::Approval,
-                    format!("{}:{line}", RunFolder::JOURNAL),
-                    what,
-                );
+                report.found(FindingKind::Approval, RunFolder::place_of(*number), what);
             }
         }
         let is_signed = self
@@ -130,13 +126,9 @@ impl Consents {
             .waived
             .iter()
             .filter(|(item, _)| !self.accepted.contains(*item));
-        for (item, line) in unsigned.filter(|_| is_signed) {
+        for (item, number) in unsigned.filter(|_| is_signed) {
             let what = format!("item {item} is waived, and no signed approval accepts that");
-            report.found(
-                FindingKind::Approval,
-                format!("{}:{line}", RunFolder::JOURNAL),
-                what,
-            );
+            report.found(FindingKind::Approval, RunFolder::place_of(*number), what);
         }
         report.approved = self
             .approved

@@ -18,17 +18,15 @@ struct Place {
 
 /// A line of the journal as it stands there.
 struct Line {
-    /// Counted from 1.
+    /// The number of the event that belongs there: lines counted from 0.
     number: u64,
     place: Place,
 }
 
-/// Says of a line that does not follow from the one before, whose digest is `head`, what stands in its
-/// place and where the line is that belongs there; returns `what` where the lines are in order.
-pub(super) fn told(run: &RunFolder, line: u64, head: &Digest, what: String) -> Result<String> {
-    // As lines are counted, the number of an event is that of the line before it.
-    let wanted = line.saturating_sub(1);
-    let found = search(run, line, head, wanted)?;
+/// Says of what stands in the place of an event and does not follow from the one before, whose digest is `head`, which event
+/// it is and where the one is that belongs there; returns `what` where they are in order.
+pub(super) fn told(run: &RunFolder, event: u64, head: &Digest, what: String) -> Result<String> {
+    let found = search(run, event, head)?;
     let Some(here) = found.here else {
         return Ok(what);
     };
@@ -36,47 +34,49 @@ pub(super) fn told(run: &RunFolder, line: u64, head: &Digest, what: String) -> R
     if here.prev == *head {
         return Ok(what);
     }
-    let own = here.seq.saturating_add(1);
+    let own = here.seq;
     let belongs = found.following.or(found.numbered);
     Ok(match belongs {
-        Some(other) if own == other.number && other.place.seq == wanted => format!(
-            "out of order: lines {line} and {} have changed places",
-            other.number
-        ),
-        Some(other) => out_of_order(line, own, other.number),
-        None if own > line => missing(line, own),
-        None if own < line => format!(
-            "out of order: by its number it is line {own}, and what follows from line {wanted} is nowhere"
+        Some(other) if own == other.number && other.place.seq == event => {
+            format!("out of order: events {event} and {own} have changed places")
+        }
+        Some(other) => out_of_order(event, own, other.number),
+        None if own > event => missing(event, own),
+        None if own < event => format!(
+            "out of order: by its number it is event {own}, and what follows from event {} is nowhere",
+            event - 1
         ),
         None => what,
     })
 }
 
-/// `own` is the line that stands here, by its number.
-fn out_of_order(line: u64, own: u64, other: u64) -> String {
-    let belongs = match line {
-        1 => format!("the first line stands in line {other}"),
-        _ => format!("what follows from line {} stands in line {other}", line - 1),
+/// `own` is the event that stands here, by its number; `other` is in whose place the one stands that belongs here.
+fn out_of_order(event: u64, own: u64, other: u64) -> String {
+    let belongs = match event.checked_sub(1) {
+        None => format!("the first event stands where event {other} belongs"),
+        Some(before) => {
+            format!("what follows from event {before} stands where event {other} belongs")
+        }
     };
-    if own == line {
+    if own == event {
         format!("out of order: {belongs}")
     } else {
-        format!("out of order: {belongs}, and what stands here is line {own} by its number")
+        format!("out of order: {belongs}, and what stands here is event {own} by its number")
     }
 }
 
-fn missing(line: u64, own: u64) -> String {
-    let lines = match own - line {
-        1 => format!("line {line} is"),
-        _ => format!("lines {line} to {} are", own - 1),
+fn missing(event: u64, own: u64) -> String {
+    let events = match own - event {
+        1 => format!("event {event} is"),
+        _ => format!("events {event} to {} are", own - 1),
     };
-    format!("removed: by its number it is line {own}, and {lines} nowhere")
+    format!("removed: by its number it is event {own}, and {events} nowhere")
 }
 
 /// What is found of the lines from one on. However many there are, no more is kept of them.
 #[derive(Default)]
 struct Found {
-    /// What stands in that line.
+    /// What stands in that place.
     here: Option<Place>,
     /// The first behind it that follows from what stands before it.
     following: Option<Line>,
@@ -84,29 +84,29 @@ struct Found {
     numbered: Option<Line>,
 }
 
-/// Looks through the lines from that one on for what stands there, and for what belongs there.
-fn search(run: &RunFolder, from: u64, head: &Digest, wanted: u64) -> Result<Found> {
+/// Looks through the lines from that event's on for what stands there, and for what belongs there.
+fn search(run: &RunFolder, event: u64, head: &Digest) -> Result<Found> {
     let path = run.journal_path();
     let failed = || Error::io("read", &path);
     let mut file = BufReader::new(run.disk().read(&path).map_err(failed())?);
     let (mut found, mut text) = (Found::default(), Vec::new());
-    for number in 1.. {
+    for number in 0.. {
         text.clear();
         let mut part = (&mut file).take(LONGEST);
         part.read_until(b'\n', &mut text).map_err(failed())?;
         if text.last() != Some(&b'\n') || found.following.is_some() {
             break;
         }
-        if number < from {
+        if number < event {
             continue;
         }
         let place: Option<Place> = serde_json::from_slice(&text).ok();
-        if number == from {
+        if number == event {
             found.here = place;
             continue;
         }
         let Some(place) = place else { continue };
-        let (follows, is_numbered) = (place.prev == *head, place.seq == wanted);
+        let (follows, is_numbered) = (place.prev == *head, place.seq == event);
         let line = Line { number, place };
         if follows {
             found.following = Some(line);

@@ -20,7 +20,7 @@ const SECOND: &str = ".sig";
 pub struct SealReport {
     /// Size and root of the tree over journal, samples and evidence.
     pub tree: Option<TreeHead>,
-    /// The keys that the journal names, each with the line that names it, counted from 1.
+    /// The keys that the journal names, each with the number of the event that names it.
     pub keys: Vec<(u64, PublicKeys)>,
     /// Checkpoints that are signed as they should be and whose tree is the journal's.
     pub checkpoints: u64,
@@ -89,8 +89,8 @@ pub(super) struct Seals {
 /// A checkpoint that was signed with an event.
 struct Due {
     size: u64,
-    /// The line of the event, counted from 1.
-    line: u64,
+    /// The number of the event.
+    event: u64,
 }
 
 impl Seals {
@@ -115,7 +115,7 @@ impl Seals {
         match &event.body {
             EventBody::RunStarted(started) => self.origin = Some(origin(started)),
             EventBody::KeyNamed(key) => {
-                self.keys.push((event.seq + 1, tree.size, (**key).clone()));
+                self.keys.push((event.seq, tree.size, (**key).clone()));
             }
             _ => {}
         }
@@ -135,8 +135,8 @@ impl Seals {
         self.due.extend(last);
         let ends = matches!(event.body, EventBody::Sealed { .. });
         if !ends && !self.keys.is_empty() && is_sealed_after(&event.body) {
-            let line = event.seq + 1;
-            self.last_due = Some(Due { size, line });
+            let event = event.seq;
+            self.last_due = Some(Due { size, event });
         }
     }
 
@@ -151,7 +151,7 @@ impl Seals {
         report.seal.keys = self
             .keys
             .iter()
-            .map(|(line, _, key)| (*line, key.clone()))
+            .map(|(event, _, key)| (*event, key.clone()))
             .collect();
         report.seal.covered_by = vec![0; self.keys.len()];
         self.judge_keys(trust, report);
@@ -196,12 +196,12 @@ impl Seals {
 
     /// Says which checkpoints are not here that were signed before the end of the record.
     fn find_missing(&self, report: &mut VerifyReport) {
-        for Due { size, line } in &self.due {
+        for Due { size, event } in &self.due {
             let place = file_of(*size);
             if !self.here.contains(&place) {
-                let journal = RunFolder::JOURNAL;
+                let signed = RunFolder::place_of(*event);
                 let what = format!(
-                    "not here: the checkpoint that is signed with {journal}:{line}; it was taken away, or the process \
+                    "not here: the checkpoint that is signed with {signed}; it was taken away, or the process \
                      was killed before it signed and the run went on without its key, or in a version that did not \
                      sign it then"
                 );
@@ -238,7 +238,7 @@ impl Seals {
         let own = part.and_then(|part| self.keys.get(part));
         let signed = own.is_some_and(|(_, _, key)| checkpoint.is_signed_by(&key.ed25519()));
         let Some(key) = part.filter(|_| signed) else {
-            let what = keys::not_signed(checkpoint, own.map(|(line, _, key)| (*line, key)));
+            let what = keys::not_signed(checkpoint, own.map(|(event, _, key)| (*event, key)));
             report.found(FindingKind::Signature, place, what);
             return None;
         };
@@ -255,17 +255,14 @@ impl Seals {
                 Some(Held { key, events })
             }
             Some((events, _)) => {
-                let (from, journal) = (report.seal.covered + 1, RunFolder::JOURNAL);
-                let lines = match *events {
-                    to if to == from => format!("{journal}:{to}"),
-                    to => format!("{journal}:{from}-{to}"),
-                };
+                let since = report.seal.covered;
+                let place_of_all = RunFolder::place_of_all(since, events.saturating_sub(1));
                 let what = format!("changed: not what {place} was signed over");
-                report.changed(lines, what);
+                report.changed(place_of_all, what);
                 None
             }
             None => {
-                report.changed(place, "no line of the journal ends where it was signed");
+                report.changed(place, "no event of the journal ends where it was signed");
                 None
             }
         }

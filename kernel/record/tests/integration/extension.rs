@@ -109,7 +109,7 @@ fn a_record_that_was_cut_written_anew_or_damaged_does_not() {
     place.write_journal(&removed);
     assert_eq!(
         hold(&place.run, &last).unwrap(),
-        Against::Unread { line: 7 }
+        Against::Unread { event: 6 }
     );
     assert!(matches!(
         hold(&place.run, &first).unwrap(),

@@ -42,7 +42,7 @@ fn a_key_is_known_by_the_half_that_signs_checkpoints_alone() {
     for keys in [vec![p256.clone()], vec![first.clone(), p256.clone()]] {
         let signatures = signatures(&place, &keys);
         assert_eq!(signatures.len(), 1, "{signatures:?}");
-        assert_eq!(signatures[0].0, "journal.jsonl:2");
+        assert_eq!(signatures[0].0, "journal.jsonl, event 1");
         assert!(
             signatures[0].1.contains("give the Ed25519 key"),
             "{signatures:?}"
@@ -54,7 +54,7 @@ fn a_key_is_known_by_the_half_that_signs_checkpoints_alone() {
     name_beside(&place, 2, 1);
     let later = signatures(&place, &[first.clone(), p256.clone()]);
     assert_eq!(later.len(), 1, "{later:?}");
-    assert_eq!(later[0].0, "journal.jsonl:7");
+    assert_eq!(later[0].0, "journal.jsonl, event 6");
     // What is honest: the Ed25519 half alone, or both; the other one alone shows nothing of the journal.
     let place = sealed_with(1);
     for keys in [vec![first.clone()], vec![p256.clone(), first.clone()]] {

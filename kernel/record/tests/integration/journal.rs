@@ -39,7 +39,7 @@ fn a_torn_last_line_is_cut_at_every_byte_and_nothing_before_it_is_lost() {
 }
 
 #[test]
-fn any_other_damage_names_the_line() {
+fn any_other_damage_names_the_event() {
     let whole = Place::with_notes(4).journal();
     let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     let changed = String::from_utf8(whole.clone())
@@ -47,16 +47,16 @@ fn any_other_damage_names_the_line() {
         .replace("note 1", "note X");
     let removed = [lines[0], lines[1], lines[3], lines[4]].concat();
     let swapped = [lines[0], lines[2], lines[1], lines[3], lines[4]].concat();
-    for (damaged, line) in [(changed.into_bytes(), 4), (removed, 3), (swapped, 2)] {
+    for (damaged, event) in [(changed.into_bytes(), 3), (removed, 2), (swapped, 1)] {
         let place = Place::new();
         place.write_journal(&damaged);
         let opened = place
             .run
             .open_journal(place.clock.clone(), Redactor::default());
-        let Err(Error::Broken { line: named, .. }) = opened else {
+        let Err(Error::Broken { event: named, .. }) = opened else {
             panic!("not noticed")
         };
-        assert_eq!(named, line);
+        assert_eq!(named, event);
     }
 }
 

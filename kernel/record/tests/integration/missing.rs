@@ -6,7 +6,7 @@ use crate::seal::{checked, checkpoints, finished, found, key, sealed_with};
 use crate::{Place, started};
 
 #[test]
-fn a_checkpoint_over_a_phase_that_is_not_here_is_named_with_its_line() {
+fn a_checkpoint_over_a_phase_that_is_not_here_is_named_with_its_event() {
     let place = sealed_with(1);
     std::fs::remove_file(checkpoints(&place.run).remove(0)).unwrap();
     let [(kind, at, what)] = &found(&place, &[])[..] else {
@@ -16,7 +16,7 @@ fn a_checkpoint_over_a_phase_that_is_not_here_is_named_with_its_line() {
         (*kind, at.as_str()),
         (FindingKind::NotHere, "seal/000000000004.checkpoint")
     );
-    assert!(what.contains("journal.jsonl:4"), "{what}");
+    assert!(what.contains("journal.jsonl, event 3"), "{what}");
 }
 
 /// A run that was killed before it signed the end of its phase, and gone on with by a process that has the
@@ -67,7 +67,7 @@ fn what_a_killed_process_did_not_sign_is_signed_by_the_one_that_goes_on() {
         (*kind, at.as_str()),
         (FindingKind::NotHere, "seal/000000000003.checkpoint")
     );
-    assert!(what.contains("journal.jsonl:3"), "{what}");
+    assert!(what.contains("journal.jsonl, event 2"), "{what}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_key_counts_for_what_it_is_given_for_alone() {
     for keys in [vec![], vec![public(9)]] {
         let report = checked_with(&place, &keys, &[public(1)]);
         let found = signatures(&report);
-        assert_eq!(found[0].0, "journal.jsonl:2");
+        assert_eq!(found[0].0, "journal.jsonl, event 1");
         assert!(found[0].1.contains("a witness seals nothing"), "{found:?}");
     }
 }
@@ -79,13 +79,13 @@ fn a_record_that_a_witness_went_on_sealing_does_not_verify_by_their_key() {
     let report = checked_with(&place, &[public(1)], &[public(2)]);
     let found = signatures(&report);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].0, "journal.jsonl:7");
+    assert_eq!(found[0].0, "journal.jsonl, event 6");
     assert!(found[0].1.contains("a witness seals nothing"), "{found:?}");
-    // Where both may, it is known which lines each signed.
+    // Where both may, it is known which events each signed.
     let report = checked_with(&place, &[public(1), public(2)], &[]);
     assert!(signatures(&report).is_empty());
-    let lines: Vec<u64> = report.seal.keys.iter().map(|(line, _)| *line).collect();
-    assert_eq!((lines, report.seal.covered_by), (vec![2, 7], vec![6, 9]));
+    let named: Vec<u64> = report.seal.keys.iter().map(|(event, _)| *event).collect();
+    assert_eq!((named, report.seal.covered_by), (vec![1, 6], vec![6, 9]));
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn a_record_that_no_key_seals_is_read_as_before() {
 }
 
 #[test]
-fn a_last_line_that_was_changed_is_named() {
+fn a_last_event_that_was_changed_is_named() {
     let place = sealed_with(1);
     let journal = String::from_utf8(place.journal()).unwrap();
     let changed = journal.replace(
@@ -183,7 +183,7 @@ fn a_last_line_that_was_changed_is_named() {
     let [(FindingKind::Changed, at, what)] = &found(&place, &[])[..] else {
         panic!("{:?}", found(&place, &[]));
     };
-    assert_eq!(at, "journal.jsonl:7-10");
+    assert_eq!(at, "journal.jsonl, events 6 to 9");
     assert!(what.contains("seal/000000000012.checkpoint"), "{what}");
 }
 
@@ -213,11 +213,11 @@ fn a_journal_that_was_written_anew_is_not_what_was_signed() {
         found.iter().all(|(kind, ..)| *kind == FindingKind::Changed),
         "{found:?}"
     );
-    assert_eq!(found[0].1, "journal.jsonl:1-4");
+    assert_eq!(found[0].1, "journal.jsonl, events 0 to 3");
 }
 
 #[test]
-fn a_clock_that_ran_backwards_is_named_with_its_line() {
+fn a_clock_that_ran_backwards_is_named_with_its_event() {
     let place = sealed_with(1);
     let bent = rewritten(
         &place.journal(),
@@ -226,7 +226,7 @@ fn a_clock_that_ran_backwards_is_named_with_its_line() {
     );
     place.write_journal(bent.as_bytes());
     let (_, at, what) = found(&place, &[]).remove(0);
-    assert_eq!(at, "journal.jsonl:7");
+    assert_eq!(at, "journal.jsonl, event 6");
     assert!(what.contains("time is before"), "{what}");
 }
 
@@ -269,7 +269,7 @@ pub fn cut_and_sealed_again() -> Place {
 }
 
 #[test]
-fn a_journal_cut_and_sealed_again_with_another_key_is_named_with_its_line() {
+fn a_journal_cut_and_sealed_again_with_another_key_is_named_with_its_event() {
     let place = cut_and_sealed_again();
     let (first, second) = (key(1).public().ed25519(), key(2).public().ed25519());
     for keys in [vec![], vec![first.clone()]] {
@@ -278,7 +278,7 @@ fn a_journal_cut_and_sealed_again_with_another_key_is_named_with_its_line() {
             .filter(|(kind, ..)| *kind == FindingKind::Signature)
             .collect();
         assert_eq!(signatures.len(), 1, "{signatures:?}");
-        assert_eq!(signatures[0].1, "journal.jsonl:7");
+        assert_eq!(signatures[0].1, "journal.jsonl, event 6");
         assert!(signatures[0].2.contains(&second.name()), "{signatures:?}");
     }
     // Two keys that both are right: a run that somebody else went on with.
@@ -302,7 +302,7 @@ fn checkpoints_signed_anew_without_a_word_in_the_journal_are_named() {
         (kind, at.as_str()),
         (FindingKind::Signature, "seal/000000000012.checkpoint")
     );
-    assert!(what.contains("line 2 of the journal names"), "{what}");
+    assert!(what.contains("event 1 of the journal names"), "{what}");
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn an_approval_signed_by_a_second_person_holds_with_its_waivers() {
     let (kind, at, what) = found(&place, &[]).remove(0);
     assert_eq!(
         (kind, at.as_str()),
-        (FindingKind::Approval, "journal.jsonl:8")
+        (FindingKind::Approval, "journal.jsonl, event 7")
     );
     assert!(what.contains("1.1.2"), "{what}");
 }
@@ -547,7 +547,7 @@ fn where_two_persons_are_wanted_both_keys_must_not_be_one() {
     let (kind, at, what) = found(&approved(1, true, |_| {}), &[]).remove(0);
     assert_eq!(
         (kind, at.as_str()),
-        (FindingKind::Approval, "journal.jsonl:6")
+        (FindingKind::Approval, "journal.jsonl, event 5")
     );
     assert!(what.contains("both keys are one"), "{what}");
     assert_eq!(found(&approved(1, false, |_| {}), &[]), []);
@@ -572,7 +572,7 @@ fn a_signature_over_another_plan_person_or_time_is_none_over_this_approval() {
         let (kind, at, what) = found(&place, &[]).remove(0);
         assert_eq!(
             (kind, at.as_str()),
-            (FindingKind::Approval, "journal.jsonl:5"),
+            (FindingKind::Approval, "journal.jsonl, event 4"),
             "{what}"
         );
         assert!(what.contains(word), "{what}");

@@ -227,7 +227,7 @@ fn a_foreign_file_beside_the_folders_keeps_nobody_from_making_the_notebooks() {
 }
 
 #[test]
-fn lines_out_of_order_are_told_as_that_with_their_numbers() {
+fn events_out_of_order_are_told_as_that_with_their_numbers() {
     let whole = String::from_utf8(Place::with_notes(5).journal()).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
     let told = |order: &[usize]| {
@@ -240,43 +240,43 @@ fn lines_out_of_order_are_told_as_that_with_their_numbers() {
     let cases: [(&[usize], &str, &str); 8] = [
         (
             &[1, 2, 4, 3, 5, 6],
-            "journal.jsonl:3",
-            "lines 3 and 4 have changed places",
+            "journal.jsonl, event 2",
+            "events 2 and 3 have changed places",
         ),
         (
             &[1, 5, 3, 4, 2, 6],
-            "journal.jsonl:2",
-            "lines 2 and 5 have changed places",
+            "journal.jsonl, event 1",
+            "events 1 and 4 have changed places",
         ),
         (
             &[1, 2, 5, 3, 4, 6],
-            "journal.jsonl:3",
-            "what follows from line 2 stands in line 4, and what stands here is line 5",
+            "journal.jsonl, event 2",
+            "what follows from event 1 stands where event 3 belongs, and what stands here is event 4",
         ),
         (
             &[2, 1, 3],
-            "journal.jsonl:1",
-            "lines 1 and 2 have changed places",
+            "journal.jsonl, event 0",
+            "events 0 and 1 have changed places",
         ),
         (
             &[1, 2, 3, 2, 4],
-            "journal.jsonl:4",
-            "what follows from line 3 stands in line 5",
+            "journal.jsonl, event 3",
+            "what follows from event 2 stands where event 4 belongs",
         ),
         (
             &[1, 2, 3, 6],
-            "journal.jsonl:4",
-            "it is line 6, and lines 4 to 5 are nowhere",
+            "journal.jsonl, event 3",
+            "it is event 5, and events 3 to 4 are nowhere",
         ),
         (
             &[1, 2, 4, 5],
-            "journal.jsonl:3",
-            "it is line 4, and line 3 is nowhere",
+            "journal.jsonl, event 2",
+            "it is event 3, and event 2 is nowhere",
         ),
         (
             &[1, 2, 3, 2],
-            "journal.jsonl:4",
-            "it is line 2, and what follows from line 3 is nowhere",
+            "journal.jsonl, event 3",
+            "it is event 1, and what follows from event 2 is nowhere",
         ),
     ];
     for (order, place, words) in cases {
@@ -298,10 +298,10 @@ fn swapped_lines_whose_numbers_were_put_right_are_out_of_order_still() {
     lines[3] = lines[3].replace("\"seq\":2", "\"seq\":3");
     place.write_journal((lines.join("\n") + "\n").as_bytes());
     let one = verify_folder(&place.run).unwrap().findings.remove(0);
-    assert_eq!(one.place, "journal.jsonl:3");
+    assert_eq!(one.place, "journal.jsonl, event 2");
     assert_eq!(
         one.what,
-        "out of order: what follows from line 2 stands in line 4"
+        "out of order: what follows from event 1 stands where event 3 belongs"
     );
 }
 

@@ -171,10 +171,10 @@ fn hold_one(
                 root.short()
             ),
         )),
-        Against::Unread { line } => rows.push(row(
+        Against::Unread { event } => rows.push(row(
             Kind::Unread,
             format!(
-                "it cannot be followed from line {line} on, so that it was not held against {file}, which is \
+                "it cannot be followed from event {event} on, so that it was not held against {file}, which is \
                  over {size} lines and files"
             ),
         )),

@@ -25,7 +25,7 @@ impl Over {
         let mut keys = report.seal.keys.iter();
         let named = match self {
             Self::All | Self::Another => keys.next_back(),
-            Self::Earlier(events) => keys.rfind(|(line, _)| *line <= events),
+            Self::Earlier(events) => keys.rfind(|(event, _)| *event < events),
             Self::Unread => None,
         };
         named.map(|(_, keys)| keys)

@@ -176,7 +176,7 @@ fn judge_signed(
 
 fn tell(face: &dyn Face, name: &str, report: &VerifyReport, trust: &Trust) {
     let sealed = match (report.broken, report.sealed) {
-        (Some(line), _) => format!("not followed from line {line} on"),
+        (Some(event), _) => format!("not followed from event {event} on"),
         (None, true) => "sealed".to_owned(),
         (None, false) => "NOT SEALED".to_owned(),
     };
@@ -279,7 +279,7 @@ fn unlike_before(
     let Some(folder) = beside.and_then(|path| RunFolder::at(&path).ok()) else {
         return Ok(None);
     };
-    let place = format!("{}:1", RunFolder::JOURNAL);
+    let place = RunFolder::place_of(0);
     let mut events = folder.events()?;
     loop {
         match events.next_event() {

@@ -47,15 +47,15 @@ pub(super) fn changes(name: &str, report: &VerifyReport, trust: &Trust) -> Vec<S
     let before = keys.clone().zip(&report.seal.covered_by);
     let changes = keys.skip(1).zip(before);
     let allowed = changes.filter(|((_, key), _)| trust.knows(&key.ed25519()));
-    let told = allowed.map(|((line, key), ((_, before), covered))| {
+    let told = allowed.map(|((event, key), ((_, before), covered))| {
         let signed = match covered {
-            0 => "which signed no line".to_owned(),
-            1 => "which signed line 1".to_owned(),
-            last => format!("which signed lines 1 to {last}"),
+            0 => "which signed none".to_owned(),
+            1 => "which signed event 0".to_owned(),
+            more => format!("which signed events 0 to {}", more - 1),
         };
         format!(
-            "{name}: {}:{line}: from here on {} seals (before: {}, {signed})",
-            RunFolder::JOURNAL,
+            "{name}: {}: from here on {} seals (before: {}, {signed})",
+            RunFolder::place_of(*event),
             key.name(),
             before.name()
         )

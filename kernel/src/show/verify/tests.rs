@@ -582,7 +582,7 @@ fn a_run_that_was_written_anew_is_named_by_the_run_after_it() {
     let [row] = checked.rows.as_slice() else {
         panic!("{} rows", checked.rows.len());
     };
-    assert_eq!(row.place, "journal.jsonl:1");
+    assert_eq!(row.place, "journal.jsonl, event 0");
     assert!(
         row.what
             .contains("one of the two was changed, or written anew")

@@ -5,7 +5,8 @@ use code_deploy_record::{Block, Direction, Gate, GateCheck, Outcome, RunOutcome,
 use super::{alerting, capital, findings, gate, number_of, rows, section, without_result};
 use crate::Result;
 use crate::facts::Facts;
-use crate::format::{between, count, counted, duration};
+use crate::format::{count, counted, duration};
+use crate::passed;
 use crate::view::rollback::{going_back_now, rehearsed};
 use crate::view::steps::of_limit;
 use crate::view::{items, lessons, objectives, overview, tally, verdict};
@@ -39,7 +40,7 @@ fn log(facts: &Facts) -> String {
     format!(
         "{} in {}: of {}, {} done, {} failed, {} undone; {seal}.",
         capital(&counted(facts.state.events, "event")),
-        duration(between(facts.since(), facts.until())),
+        passed::in_words(&facts.whole()),
         counted(number_of(steps.len()), "step"),
         of(&[StepStatus::Done]),
         of(&[StepStatus::Failed, StepStatus::UndoFailed]),
@@ -234,7 +235,9 @@ fn rollback(facts: &Facts) -> String {
 
 fn gone_back(facts: &Facts) -> String {
     let took = facts.rollback_ends.last();
-    let took = took.map_or_else(String::new, |end| format!(" in {}", duration(end.what.1)));
+    let took = took.map_or_else(String::new, |end| {
+        format!(" in {}", passed::in_words(&facts.passed_going_back(end)))
+    });
     let undone = facts.steps.iter().filter(|step| {
         step.what.direction == Direction::Undo && step.what.outcome == Outcome::Done
     });
@@ -260,13 +263,11 @@ fn report(facts: &Facts) -> String {
 }
 
 fn lessons(facts: &Facts) -> String {
-    let slowest = facts.steps.iter().max_by_key(|step| step.what.duration_us);
-    let slowest = slowest.map_or_else(
+    let steps = facts.steps.iter();
+    let spent = steps.map(|step| (passed::spent(&facts.passed_by(step)), &step.what.step));
+    let slowest = spent.max_by_key(|(took, _)| *took).map_or_else(
         || "No step has ended".to_owned(),
-        |step| {
-            let took = duration(step.what.duration_us);
-            format!("The longest step was {} with {took}", step.what.step)
-        },
+        |(took, step)| format!("The longest step was {step} with {} spent", duration(took)),
     );
     let bad = facts
         .steps

@@ -100,7 +100,7 @@ fn the_answers_of_a_run_that_succeeded_hold_its_figures() {
         ("Post_Deployment_Report", "Criteria of a finished run: "),
         (
             "Lessons_Learned",
-            "The longest step was release.traffic.25 with 10.0 s",
+            "The longest step was release.traffic.25 with 10.0 s spent",
         ),
     ] {
         says(&facts, name, &[words]);

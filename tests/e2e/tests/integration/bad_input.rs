@@ -174,7 +174,7 @@ fn a_run_that_is_not_there_and_a_record_that_is_damaged_are_told() {
     place.write("rec/journal.jsonl", "{\"seq\":0}\n");
     place
         .run(&["verify", "rec"])
-        .refused(10, "CD0301", &["journal.jsonl:1"]);
+        .refused(10, "CD0301", &["journal.jsonl, event 0"]);
     place.write("none/file", "");
     place
         .run(&["verify", "none"])

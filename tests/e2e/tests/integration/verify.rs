@@ -162,10 +162,10 @@ fn a_damaged_record_beside_notebooks_is_told_as_it_is_alone() {
     fs::write(&journal, left).unwrap();
     for path in ["shown", "shown/record"] {
         let said = place.run(&["verify", path]);
-        let words = ["1 place does not verify", "journal.jsonl:300"];
+        let words = ["1 place does not verify", "journal.jsonl, event 299"];
         said.refused(10, "CD0301", &words);
         assert!(
-            said.out.contains("not followed from line 300 on, head "),
+            said.out.contains("not followed from event 299 on, head "),
             "{said:?}"
         );
         assert!(!said.err.contains("code-deploy verify"), "{said:?}");

@@ -111,15 +111,15 @@ fn a_record_that_the_second_person_sealed_anew_does_not_verify_by_their_key() {
     std::fs::copy(place.path().join(OWN), place.path().join("own.pem")).unwrap();
     let events = record(&place).events().unwrap().count();
     seal_anew(&place);
-    let line = format!("journal.jsonl:{events}");
+    let event = format!("journal.jsonl, event {}", events - 1);
     let said = verify(&place, &["--key", "own.pem", "--witness", SECOND]);
-    said.refused(11, "CD0315", &[&line, "a witness"]);
+    said.refused(11, "CD0315", &[&event, "a witness"]);
     // Where they may seal, that is told; the statement over the notebooks is missed.
     let said = verify(&place, &["--key", "own.pem", "--key", SECOND]);
     said.refused(
         13,
         "CD0308",
-        &[&format!("{line}: from here on code-deploy-")],
+        &[&format!("{event}: from here on code-deploy-")],
     );
 }
 

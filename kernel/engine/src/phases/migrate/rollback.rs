@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use code_deploy_record::{Column, Report};
+use code_deploy_record::{Column, Report, WayDown};
 use serde_json::{Value, json};
 
 use super::backup::before;
@@ -51,7 +51,7 @@ impl Work for Rollback {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
         let mut rows = Vec::new();
         let mut steps = Vec::new();
-        let mut tried = Vec::new();
+        let (mut tried, mut on_a_copy, mut without_way_down) = (Vec::new(), Vec::new(), Vec::new());
         for database in Database::all(section.context).await? {
             section.context.safe_point()?;
             let Some(former) = before(section).remove(database.name) else {
@@ -113,6 +113,11 @@ impl Work for Rollback {
                  will do, {by_hand}.",
             ));
             tried.push(name.to_owned());
+            match took {
+                Some(_) if stands != version => on_a_copy.push(name.to_owned()),
+                Some(_) => {}
+                None => without_way_down.push(name.to_owned()),
+            }
         }
         let columns = vec![
             Column::text("Database"),
@@ -126,7 +131,11 @@ impl Work for Rollback {
             report = report.with_text(text);
         }
         section.report("Rollback procedures", report).await?;
-        Ok(json!({ "tried": tried }))
+        Ok(json!({
+            "tried": tried,
+            (WayDown::ON_A_COPY): on_a_copy,
+            (WayDown::WITHOUT): without_way_down,
+        }))
     }
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use code_deploy_record::{
-    Catalog, Column, EventBody, Gate, ItemId, Report, RunState, SCANS, Severity, Verdict,
+    Catalog, Column, EventBody, Gate, ItemId, Report, RunState, SCANS, Severity, Verdict, WayDown,
 };
 use serde_json::{Value, json};
 
@@ -232,17 +232,7 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     let shown = "shown by the handover, which comes next".to_owned();
     criteria.push(("runbooks complete", shown, None));
     let (shown, holds) = match (state.rehearsed, &context.from) {
-        (Some((us, failed, answered)), _) => {
-            let took = lasted(us);
-            (
-                format!(
-                    "rehearsed: traffic led back in {took} while both releases ran, {failed} of {} requests in \
-                     the seconds around it failed",
-                    failed + answered
-                ),
-                Some(failed == 0),
-            )
-        }
+        (Some(rehearsed), _) => rehearsal(&state, rehearsed),
         (None, None) => (
             "a first deployment has nothing to go back to".to_owned(),
             None,
@@ -251,6 +241,23 @@ async fn criteria(section: &Section<'_>) -> Result<Vec<Criterion>, StepError> {
     };
     criteria.push(("rollback verified", shown, holds));
     Ok(criteria)
+}
+
+/// Says what of the way back was rehearsed, and what not: time in microseconds, requests that failed and were answered
+/// around it. Traffic without a request that shows it, and a way down of migrations that was not run, leave it open.
+fn rehearsal(state: &RunState, (us, failed, answered): (u64, u64, u64)) -> (String, Option<bool>) {
+    let (took, down) = (lasted(us), WayDown::of_trial(state));
+    let shown = format!(
+        "rehearsed: traffic led back in {took} while both releases ran, {failed} of {} requests in the seconds around it \
+         failed; {down}; the undo of the other steps was not rehearsed",
+        failed + answered
+    );
+    let holds = match (failed, answered) {
+        (0, 0) => None,
+        (0, _) => down.was_run().then_some(true),
+        _ => Some(false),
+    };
+    (shown, holds)
 }
 
 fn broken(criteria: &[Criterion]) -> Vec<&'static str> {
@@ -317,7 +324,56 @@ impl Work for Acceptance {
 
 #[cfg(test)]
 mod tests {
+    use code_deploy_record::{Direction, StepState, StepStatus};
+
     use super::*;
+
+    /// Returns the state of a run whose trial of the way down gave that.
+    fn tried(result: Value) -> RunState {
+        let mut state = RunState::default();
+        let step = StepState {
+            status: StepStatus::Done,
+            direction: Direction::Apply,
+            attempt: 1,
+            intent: Value::Null,
+            result,
+            started: chrono::DateTime::UNIX_EPOCH,
+            duration_us: None,
+            checks: Vec::new(),
+            problem: None,
+            skipped: None,
+        };
+        state
+            .steps
+            .insert("migrate.rollback".parse().unwrap(), step);
+        state
+    }
+
+    #[test]
+    fn a_rollback_is_shown_only_as_far_as_it_was_rehearsed() {
+        let whole = tried(json!({ "on_a_copy": ["orders"], "without_way_down": [] }));
+        let (shown, holds) = rehearsal(&whole, (4_340, 0, 150));
+        assert_eq!(holds, Some(true), "{shown}");
+        assert!(
+            shown.contains("of orders were taken back on a copy"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("the undo of the other steps was not rehearsed"));
+        // Nobody asked while traffic was led back, or somebody was refused.
+        assert_eq!(rehearsal(&whole, (4_340, 0, 0)).1, None);
+        assert_eq!(rehearsal(&whole, (4_340, 1, 149)).1, Some(false));
+        let part = tried(json!({ "on_a_copy": [], "without_way_down": ["orders"] }));
+        let (shown, holds) = rehearsal(&part, (4_340, 0, 150));
+        assert_eq!(holds, None, "{shown}");
+        assert!(
+            shown.contains("the way down of the migrations of orders was not run"),
+            "{shown}"
+        );
+        assert_eq!(
+            rehearsal(&RunState::default(), (4_340, 0, 150)).1,
+            Some(true)
+        );
+    }
 
     #[test]
     fn a_finding_of_any_phase_before_breaks_the_criterion_of_scans() {

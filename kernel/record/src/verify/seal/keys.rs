@@ -13,10 +13,9 @@ impl Seals {
             let what = "no key seals this record, so that the given keys show nothing";
             report.found(FindingKind::Signature, RunFolder::JOURNAL, what);
         }
-        for (index, (line, _, key)) in self.keys.iter().enumerate() {
+        for (index, (event, _, key)) in self.keys.iter().enumerate() {
             if let Some(what) = not_to_seal(key, index > 0, trust) {
-                let place = format!("{}:{line}", RunFolder::JOURNAL);
-                report.found(FindingKind::Signature, place, what);
+                report.found(FindingKind::Signature, RunFolder::place_of(*event), what);
             }
         }
     }
@@ -33,7 +32,7 @@ fn not_to_seal(key: &PublicKeys, is_another: bool, trust: &Trust) -> Option<Stri
     if trust.knows_witness(&own) {
         return Some(format!(
             "key {name}, which seals from here on, is given as that of a witness (`--witness`), and a witness seals \
-             nothing: whoever holds it may have written what stands behind this line"
+             nothing: whoever holds it may have written what stands behind this event"
         ));
     }
     if trust.keys.is_empty() {
@@ -54,11 +53,11 @@ fn not_to_seal(key: &PublicKeys, is_another: bool, trust: &Trust) -> Option<Stri
 }
 
 /// Says why a checkpoint does not count: it is not signed by the key that has to sign it, which the journal names in
-/// that line.
+/// that event.
 pub(super) fn not_signed(checkpoint: &Checkpoint, own: Option<(u64, &PublicKeys)>) -> String {
     let by: Vec<&str> = checkpoint.signers().collect();
     let said = by.join(", ");
-    let Some((line, key)) = own else {
+    let Some((event, key)) = own else {
         return format!("said to be signed by {said}, but the journal names no key before it");
     };
     let name = key.name();
@@ -67,5 +66,5 @@ pub(super) fn not_signed(checkpoint: &Checkpoint, own: Option<(u64, &PublicKeys)
             "the signature of {name} does not hold over its text: its name, size or root was changed"
         );
     }
-    format!("said to be signed by {said}, but line {line} of the journal names {name}")
+    format!("said to be signed by {said}, but event {event} of the journal names {name}")
 }

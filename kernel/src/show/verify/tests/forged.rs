@@ -143,7 +143,7 @@ fn the_seal_of_a_runs_own_notebooks_that_was_taken_away_is_not_here() {
 }
 
 #[test]
-fn lines_that_have_changed_places_are_told_with_their_numbers() {
+fn events_that_have_changed_places_are_told_with_their_numbers() {
     let stage = Stage::new(1);
     let journal = stage.record.journal_path();
     let text = std::fs::read_to_string(&journal).unwrap();
@@ -152,9 +152,9 @@ fn lines_that_have_changed_places_are_told_with_their_numbers() {
     std::fs::write(&journal, lines.join("\n") + "\n").unwrap();
     let (code, said) = told(&[stage.record.path().to_owned()]);
     assert_eq!(code, 10, "{said}");
-    assert!(said.contains("journal.jsonl:300"), "{said}");
+    assert!(said.contains("journal.jsonl, event 299"), "{said}");
     assert!(
-        said.contains("lines 300 and 301 have changed places"),
+        said.contains("events 299 and 300 have changed places"),
         "{said}"
     );
 }

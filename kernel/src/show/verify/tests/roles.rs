@@ -116,7 +116,7 @@ fn the_same_key_for_both_roles_is_refused_before_anything_is_checked() {
     assert!(!said.contains(" events, "), "{said}");
 }
 
-/// The stage's record, which another key seals from line 201 on.
+/// The stage's record, which another key seals from event 200 on.
 fn gone_on_with(stage: &Stage, seed: u8) -> RunFolder {
     let (begun, mut writer) = unfinished(stage, 200);
     writer.seal_with(key(seed)).unwrap().unwrap();
@@ -133,7 +133,7 @@ fn another_key_that_may_seal_is_told_with_its_line_and_one_that_may_not_is_a_fin
     let own = stage.public();
     let (code, said) = with_keys(&stage, &begun, &[own.clone(), public(3)], &[]);
     let words = format!(
-        "journal.jsonl:201: from here on {} seals (before: {}, which signed lines 1 to ",
+        "journal.jsonl, event 200: from here on {} seals (before: {}, which signed events 0 to ",
         public(3).name(),
         own.name()
     );
@@ -142,7 +142,7 @@ fn another_key_that_may_seal_is_told_with_its_line_and_one_that_may_not_is_a_fin
     // Whoever is named as a second person has not sealed, whatever they signed.
     let (code, said) = with_keys(&stage, &begun, std::slice::from_ref(&own), &[public(3)]);
     assert_eq!(code, 11, "{said}");
-    let words = "journal.jsonl:201";
+    let words = "journal.jsonl, event 200";
     assert!(
         said.contains(words) && said.contains("a witness seals nothing"),
         "{said}"

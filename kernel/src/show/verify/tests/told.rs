@@ -71,9 +71,13 @@ fn a_damaged_record_beside_its_notebooks_is_told_as_it_is_alone() {
     sample[1] ^= 1;
     let garbled = |line: &str| format!("{}\n", line.replacen("\"time\"", "\"tima\"", 1));
     let damages = [
-        (&journal, line(1, garbled), "journal.jsonl:1"),
-        (&journal, line(500, garbled), "journal.jsonl:500"),
-        (&journal, line(300, |_| String::new()), "journal.jsonl:300"),
+        (&journal, line(1, garbled), "journal.jsonl, event 0"),
+        (&journal, line(500, garbled), "journal.jsonl, event 499"),
+        (
+            &journal,
+            line(300, |_| String::new()),
+            "journal.jsonl, event 299",
+        ),
         (&journal, Vec::new(), "journal.jsonl"),
         (&router, sample, "samples/router.jsonl"),
     ];
@@ -121,7 +125,7 @@ fn a_record_that_breaks_off_says_how_far_it_was_followed() {
     std::fs::write(&journal, left + "\n").unwrap();
     let (code, said) = told(&[stage.record.path().to_owned()]);
     assert_eq!(code, 10, "{said}");
-    for words in ["299 events", "not followed from line 300 on, head "] {
+    for words in ["299 events", "not followed from event 299 on, head "] {
         assert!(said.contains(words), "{said}");
     }
     assert!(!said.contains("NOT SEALED"), "{said}");
