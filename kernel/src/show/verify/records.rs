@@ -222,8 +222,8 @@ fn value(name: &str, report: &VerifyReport) -> serde_json::Value {
     let keys: Vec<String> = seal.keys.iter().map(|(_, key)| key.name()).collect();
     let sealed_by = seal.keys.iter().zip(&seal.covered_by);
     let sealed_by: Vec<_> = sealed_by
-        .map(|((line, key), events)| {
-            serde_json::json!({ "from_line": line, "key": key.name(), "signed_events": events })
+        .map(|((event, key), events)| {
+            serde_json::json!({ "from_event": event, "key": key.name(), "signed_events": events })
         })
         .collect();
     let witnesses: Vec<String> = seal.witnesses.iter().map(|one| one.key.name()).collect();
