@@ -22,6 +22,7 @@ mod merge;
 mod names;
 mod objects;
 mod overlay;
+mod patience;
 mod pod;
 mod prepared;
 mod quota;
