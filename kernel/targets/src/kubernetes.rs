@@ -13,6 +13,7 @@ mod hidden;
 mod hold;
 mod inventory;
 mod judged;
+mod leading;
 mod limits;
 mod locate;
 mod logs;
@@ -22,6 +23,7 @@ mod merge;
 mod names;
 mod objects;
 mod overlay;
+mod patience;
 mod pod;
 mod prepared;
 mod quota;
@@ -30,6 +32,7 @@ mod route;
 mod routes;
 mod sampling;
 mod scalers;
+mod served;
 mod settling;
 mod start;
 mod stated;
@@ -66,6 +69,7 @@ use crate::settings::Settings;
 use brought::Brought;
 use cluster::Cluster;
 use happenings::Happenings;
+use leading::Leading;
 use manifest::Leads;
 use names::{Names, Part};
 use route::Routed;
@@ -88,6 +92,8 @@ pub struct KubernetesTarget {
     fit: OnceCell<()>,
     /// The version in which the cluster serves HTTPRoutes, once it was asked and does.
     route_version: OnceCell<&'static str>,
+    /// By which objects the cluster says whom its Services lead to, once it was asked.
+    leading: OnceCell<Leading>,
     /// What the user's own manifests bring, once the cluster was asked which kinds it has.
     brought: OnceCell<Vec<Brought>>,
     /// The folder of this environment on this machine: locks and logs.
@@ -124,6 +130,7 @@ impl KubernetesTarget {
             cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
             fit: OnceCell::new(),
             route_version: OnceCell::new(),
+            leading: OnceCell::new(),
             brought: OnceCell::new(),
             root: runs.path().join("kubernetes").join(&spec.environment),
             place,

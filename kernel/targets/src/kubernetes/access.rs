@@ -7,7 +7,8 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
-use super::cluster::Connection;
+use super::cluster::{Connection, side_by_side};
+use super::leading::Leading;
 use crate::failure::{code, failed};
 
 /// Verbs by resource, as `templates/kubernetes/role.yaml` grants them.
@@ -24,7 +25,6 @@ const NEEDED: &[(&str, &str, &[&str])] = &[
     ),
     ("", "pods", &["get", "list", "watch", "patch"]),
     ("", "pods/log", &["get"]),
-    ("", "endpoints", &["get", "list", "watch"]),
     ("", "events", &["list"]),
     (
         "coordination.k8s.io",
@@ -49,6 +49,10 @@ const ROUTES: (&str, &str, &[&str]) = (
     &["get", "list", "watch", "create", "patch", "delete"],
 );
 
+/// What says whom Services lead to: the one that the cluster has (`leading.rs`).
+const ENDPOINTS: (&str, &str, &[&str]) = ("", "endpoints", &["list", "watch"]);
+const SLICES: (&str, &str, &[&str]) = ("discovery.k8s.io", "endpointslices", &["list", "watch"]);
+
 /// What a run works without, so that nobody is asked for it; so it does without what the inventory lists.
 #[cfg(test)]
 const WITHOUT: [(&str, &str, &[&str]); 2] = [
@@ -63,6 +67,8 @@ pub struct Extras {
     pub configurations: bool,
     pub rolling: bool,
     pub routes: bool,
+    /// What says whom Services lead to.
+    pub leading: Leading,
     /// What is needed for what the user's own manifests bring.
     pub brought: Vec<Right>,
 }
@@ -85,8 +91,11 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         extras.configurations,
         extras.rolling,
         extras.routes,
+        extras.leading == Leading::Endpoints,
+        extras.leading == Leading::Slices,
     ];
-    let wanted = HIDDEN.iter().chain([&ROLLING, &ROUTES]).zip(asked_for);
+    let others = [&ROLLING, &ROUTES, &ENDPOINTS, &SLICES];
+    let wanted = HIDDEN.iter().chain(others).zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
     let known = NEEDED.iter().chain(wanted);
     let known = known.map(|(group, resource, verbs)| (*group, *resource, *verbs));
@@ -96,7 +105,8 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         let verbs = verbs.iter();
         verbs.map(move |verb| may(connection, group, resource, verb))
     });
-    let answers = futures::future::try_join_all(asked).await?;
+    let answers = side_by_side(asked.collect()).await.into_iter();
+    let answers: Vec<Option<String>> = answers.collect::<Result<_, _>>()?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());
@@ -156,7 +166,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{HIDDEN, NEEDED, ROLLING, ROUTES, WITHOUT};
+    use super::{ENDPOINTS, HIDDEN, NEEDED, ROLLING, ROUTES, SLICES, WITHOUT};
     use crate::kubernetes::inventory::{Scope, granted};
 
     /// Returns what a role grants, a line for each group, resource and verb.
@@ -184,7 +194,7 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING, &ROUTES])
+            .chain([&ROLLING, &ROUTES, &ENDPOINTS, &SLICES])
             .chain(&WITHOUT)
             .flat_map(|(group, resource, verbs)| {
                 verbs

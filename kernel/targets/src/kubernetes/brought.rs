@@ -20,6 +20,7 @@ use super::meaning::{self, CLAIM, Meaning};
 use super::names::{self, Part, selecting};
 use super::objects::Tried;
 use super::overlay;
+use super::served::{Read, Served};
 use super::stop::without_rights;
 use crate::failure::{code, failed};
 
@@ -33,48 +34,35 @@ pub(super) struct Brought {
     pub manifest: Manifest,
 }
 
-/// Kinds that manifests usually bring, looked for when everything is stopped: one may have left the files since.
-const USUAL: &[(&str, &str, &str, &str)] = &[
-    ("", "v1", "ConfigMap", "configmaps"),
-    ("", "v1", "LimitRange", "limitranges"),
-    ("", "v1", CLAIM, "persistentvolumeclaims"),
-    ("", "v1", "ResourceQuota", "resourcequotas"),
-    ("", "v1", "Service", "services"),
-    ("", "v1", "ServiceAccount", "serviceaccounts"),
+/// Kinds that manifests usually bring, looked for when everything is stopped: one may have left the files since. Of
+/// those in several versions each version has the same objects.
+const USUAL: &[(Read, &str, &str)] = &[
+    (CORE, "ConfigMap", "configmaps"),
+    (CORE, "LimitRange", "limitranges"),
+    (CORE, CLAIM, "persistentvolumeclaims"),
+    (CORE, "ResourceQuota", "resourcequotas"),
+    (CORE, "Service", "services"),
+    (CORE, "ServiceAccount", "serviceaccounts"),
     (
-        "autoscaling",
-        "v1",
+        ("autoscaling", &["v1"]),
         "HorizontalPodAutoscaler",
         "horizontalpodautoscalers",
     ),
-    ("batch", "v1", "CronJob", "cronjobs"),
-    ("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    (("batch", &["v1", "v1beta1"]), "CronJob", "cronjobs"),
+    (NETWORKING, "Ingress", "ingresses"),
+    (NETWORKING, "NetworkPolicy", "networkpolicies"),
     (
-        "networking.k8s.io",
-        "v1",
-        "NetworkPolicy",
-        "networkpolicies",
-    ),
-    (
-        "policy",
-        "v1",
+        ("policy", &["v1", "v1beta1"]),
         "PodDisruptionBudget",
         "poddisruptionbudgets",
     ),
-    (
-        "policy",
-        "v1beta1",
-        "PodDisruptionBudget",
-        "poddisruptionbudgets",
-    ),
-    ("rbac.authorization.k8s.io", "v1", "Role", "roles"),
-    (
-        "rbac.authorization.k8s.io",
-        "v1",
-        "RoleBinding",
-        "rolebindings",
-    ),
+    (RBAC, "Role", "roles"),
+    (RBAC, "RoleBinding", "rolebindings"),
 ];
+
+const CORE: Read = ("", &["v1"]);
+const NETWORKING: Read = ("networking.k8s.io", &["v1"]);
+const RBAC: Read = ("rbac.authorization.k8s.io", &["v1"]);
 
 impl KubernetesTarget {
     /// Returns what the manifests bring, as it is applied.
@@ -259,7 +247,7 @@ impl KubernetesTarget {
             }
         }
         let own = kinds.into_values().flatten().map(|(resource, _)| resource);
-        let resources: Vec<ApiResource> = usual().chain(own).collect();
+        let resources: Vec<ApiResource> = usual(connection).await?.into_iter().chain(own).collect();
         let looks: Vec<_> = resources
             .iter()
             .map(|resource| self.labelled(connection, resource))
@@ -300,10 +288,26 @@ impl KubernetesTarget {
     }
 }
 
-fn usual() -> impl Iterator<Item = ApiResource> {
-    USUAL.iter().map(|(group, version, kind, plural)| {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
-    })
+/// Returns how the usual kinds are asked for: by the newest version that the cluster has of each, or by all where it
+/// does not say.
+async fn usual(connection: &Connection) -> Result<Vec<ApiResource>, TargetError> {
+    let read = USUAL.iter().map(|(read, ..)| *read);
+    let read: Vec<Read> = read.filter(|(group, _)| !group.is_empty()).collect();
+    let served = Served::of(connection, &read).await?;
+    let mut resources = Vec::new();
+    for (read, kind, plural) in USUAL {
+        let versions = served.versions(*read, plural);
+        let most = if served.groups.is_some() {
+            1
+        } else {
+            versions.len()
+        };
+        resources.extend(versions.into_iter().take(most).map(|version| {
+            let gvk = GroupVersionKind::gvk(read.0, version, kind);
+            ApiResource::from_gvk_with_plural(&gvk, plural)
+        }));
+    }
+    Ok(resources)
 }
 
 fn place_of(resource: &ApiResource, name: &str) -> (String, String, String) {

@@ -7,6 +7,7 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::KubernetesTarget;
+use super::quota::AskedPod;
 use crate::failure::{code, failed};
 
 impl KubernetesTarget {
@@ -84,11 +85,12 @@ fn allocatable(node: &Node, what: &str) -> f64 {
         .map_or(0.0, amount)
 }
 
+/// Returns what a pod is promised: also for sidecars, and beside its containers.
 fn requested(pod: &Pod, what: &str) -> f64 {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let requests =
-        containers.filter_map(|one| one.resources.as_ref()?.requests.as_ref()?.get(what));
-    requests.map(amount).sum()
+    let asked = pod.spec.as_ref().map(|spec| AskedPod::of(spec, &[]));
+    let requests = asked.map(|asked| asked.whole.requests);
+    let amount = requests.and_then(|requests| requests.get(what).copied());
+    amount.unwrap_or(0.0)
 }
 
 /// Returns an amount as a number: `250m` is 0.25, `64Mi` is 67108864. What is no amount is none.
@@ -119,7 +121,27 @@ pub fn amount(quantity: &Quantity) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_sidecar_is_promised_its_part_beside_the_others() {
+        let cpu = |cpu: &str| json!({ "requests": { "cpu": cpu } });
+        let pod = json!({ "spec": {
+            "containers": [{ "name": "api", "resources": cpu("250m") }],
+            "initContainers": [
+                { "name": "proxy", "restartPolicy": "Always", "resources": cpu("500m") },
+                { "name": "first", "resources": cpu("100m") },
+            ],
+        } });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert!((requested(&pod, "cpu") - 0.75).abs() < 1e-9);
+        assert!(requested(&pod, "memory").abs() < 1e-9);
+        assert!(requested(&Pod::default(), "cpu").abs() < 1e-9);
+    }
 
     #[test]
     fn amounts_are_read_as_the_cluster_writes_them() {

@@ -8,6 +8,8 @@ use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, SystemClock};
 use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::version::Info;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Config, Resource};
@@ -15,6 +17,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::objects::Objects;
+use super::patience::Patience;
 use super::refusal::{is_silence, refusal, silent};
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
@@ -25,7 +28,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
 /// elected, in less. The engine gives a look at the target ten seconds more.
-const SILENCE: Duration = Duration::from_secs(50);
+pub const SILENCE: Duration = Duration::from_secs(50);
 
 /// The pause before something is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -67,6 +70,8 @@ pub struct Connection {
     number: (u32, u32),
     /// Times in which it did not answer.
     pub silences: Arc<Silences>,
+    /// Until when it wants to be left alone.
+    patience: Patience,
 }
 
 impl Cluster {
@@ -99,7 +104,7 @@ impl Cluster {
             Some(paths) => from_files(paths, &options).await,
             None => from_home(&options).await,
         };
-        let config = read.map_err(|error| {
+        let mut config = read.map_err(|error| {
             let from = given.as_deref().unwrap_or("~/.kube/config");
             let what = format!("{from} does not say how a cluster is reached: {error}");
             let next = "Name the file in KUBECONFIG, and its context as `kubernetes.context` of the \
@@ -110,14 +115,16 @@ impl Cluster {
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| refusal("connect", None, &error))?;
-        let asked = client.apiserver_version();
-        let info = within("ask its version", None, asked)
-            .await
-            .map_err(|mut error| {
-                error.what = format!("the cluster at {server}: {}", error.what);
-                error
-            })?;
+        // Whatever is to be asked again, and when, is known here alone.
+        config.default_retry = false;
+        let patience = Patience::default();
+        let built = ClientBuilder::try_from(config)
+            .map_err(|error: kube::Error| refusal("connect", None, &error))?;
+        let client = built.with_layer(&patience).build();
+        let info = version_of(&client, &patience).await.map_err(|mut error| {
+            error.what = format!("the cluster at {server}: {}", error.what);
+            error
+        })?;
         let digits = |text: &str| -> u32 {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
             digits.parse().unwrap_or_default()
@@ -138,6 +145,7 @@ impl Cluster {
             version: info.git_version,
             number,
             silences: Arc::new(Silences::of("the cluster's API server")),
+            patience,
         })
     }
 }
@@ -195,8 +203,9 @@ impl Connection {
     }
 
     /// Asks the cluster, again and again while it does not answer, but not for ever. All that is
-    /// asked of it may be asked twice: states are wished for, not steps. `action` says what is asked,
-    /// as in `cannot list pods`.
+    /// asked of it may be asked twice: states are wished for, not steps. A server that names the time after
+    /// which it may be asked again is not asked earlier. `action` says what is asked, as in `cannot list
+    /// pods`.
     ///
     /// # Errors
     /// What the cluster says; `CD0530` when it stays silent.
@@ -209,6 +218,7 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
+        self.patience.passed().await;
         let (since, end) = (SystemClock.now(), Instant::now() + SILENCE);
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -223,23 +233,34 @@ impl Connection {
             };
             self.silences.began(since);
             tracing::warn!(%error, "the cluster does not answer");
-            if Instant::now() + AGAIN >= end {
+            let again = next_time(&self.patience);
+            if again >= end {
                 return Err(error);
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep_until(again).await;
         }
     }
 }
 
-/// Waits for the first answer of a cluster, which has to come at once: nothing says yet that there
-/// is one.
-async fn within<T>(
-    action: &str,
-    service: Option<&str>,
-    asked: impl Future<Output = kube::Result<T>>,
-) -> Result<T, TargetError> {
-    match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => answer.map_err(|error| refusal(action, service, &error)),
-        Err(_) => Err(silent(action, service, ANSWER)),
+/// Returns when something may be asked again.
+fn next_time(patience: &Patience) -> Instant {
+    let soon = Instant::now() + AGAIN;
+    patience.until().map_or(soon, |until| until.max(soon))
+}
+
+/// Asks a cluster for its version, as the first of all. Its answer has to come at once: nothing says yet that
+/// there is one. That it has too much to do is an answer, too, after which it is asked again.
+async fn version_of(client: &Client, patience: &Patience) -> Result<Info, TargetError> {
+    let (action, end) = ("ask its version", Instant::now() + ANSWER);
+    loop {
+        match tokio::time::timeout_at(end, client.apiserver_version()).await {
+            Ok(Err(kube::Error::Api(status)))
+                if status.code == 429 && next_time(patience) < end =>
+            {
+                tokio::time::sleep_until(next_time(patience)).await;
+            }
+            Ok(answer) => return answer.map_err(|error| refusal(action, None, &error)),
+            Err(_) => return Err(silent(action, None, ANSWER)),
+        }
     }
 }

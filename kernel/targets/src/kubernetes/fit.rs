@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::access::{self, Extras, Right};
 use super::cluster::Connection;
+use super::leading::Leading;
 use super::{KubernetesTarget, hidden, pod};
 use crate::failure::{code, failed};
 
@@ -35,15 +36,15 @@ impl KubernetesTarget {
             // Rights on what is not there nobody grants.
             self.needed_routes().await?;
         }
-        let brought = self.rights_of_brought().await?;
-        access::check(connection, &self.extras(brought)).await?;
+        let (brought, leading) = (self.rights_of_brought().await?, self.leading().await?);
+        access::check(connection, &self.extras(brought, leading)).await?;
         self.gateway_fits(connection).await?;
         self.folders_are_here(connection).await?;
         is_routed(connection).await
     }
 
     /// Returns what this deployment needs beside what each does.
-    fn extras(&self, brought: Vec<Right>) -> Extras {
+    fn extras(&self, brought: Vec<Right>, leading: Leading) -> Extras {
         let spec = &self.settings.spec;
         let uses = spec.compose.services.values().map(hidden::uses);
         let (secrets, configurations) =
@@ -53,6 +54,7 @@ impl KubernetesTarget {
             configurations,
             rolling: spec.strategy.kind == StrategyKind::Rolling,
             routes: self.place.gateway.is_some(),
+            leading,
             brought,
         }
     }

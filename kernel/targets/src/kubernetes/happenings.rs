@@ -62,10 +62,63 @@ fn told(was: &Known, is: Option<&Known>) -> Option<String> {
              {restarts}"
         ));
     }
+    let why = is.disrupted.as_ref();
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
     if !was.ending && is.ending {
         return Some(format!(
-            "pod {name} is ended by somebody else or the cluster"
+            "pod {name} is ended by somebody else or the cluster{why}"
         ));
     }
-    (was.ready && !is.ready).then(|| format!("pod {name} is not ready any more"))
+    (was.ready && !is.ready).then(|| format!("pod {name} is not ready any more{why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubernetes::names;
+
+    /// Returns a pod of a newer cluster, which has more conditions, with one more of them.
+    fn pod(ready: &str, deleted: Value, more: Value) -> Known {
+        let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status });
+        let pod = json!({
+            "metadata": {
+                "name": "api-1-0-0-abc", "labels": { names::SERVICE: "api" },
+                "annotations": { names::RELEASE: "1.0.0" }, "deletionTimestamp": deleted,
+            },
+            "status": { "conditions": [
+                condition("PodReadyToStartContainers", "True"), condition("Ready", ready), more,
+            ] },
+        });
+        Known::of(&serde_json::from_value::<Pod>(pod).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_the_cluster_ends_is_told_with_the_reason() {
+        let nothing = json!({ "type": "PodResizePending", "status": "False" });
+        let well = pod("True", Value::Null, nothing);
+        assert_eq!(told(&well, Some(&well)), None);
+        let because = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        });
+        let going = pod("True", json!("2026-01-01T00:00:00Z"), because);
+        assert_eq!(
+            told(&well, Some(&going)).unwrap(),
+            "pod api-1-0-0-abc is ended by somebody else or the cluster (EvictionByEvictionAPI: Eviction API: \
+             evicting)"
+        );
+        let evicted = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+        });
+        let evicted = pod("False", Value::Null, evicted);
+        assert_eq!(
+            told(&well, Some(&evicted)).unwrap(),
+            "pod api-1-0-0-abc is not ready any more (TerminationByKubelet)"
+        );
+    }
 }

@@ -7,7 +7,6 @@ mod rows;
 mod rules;
 mod tables;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use code_deploy_engine::target::{Listing, TargetError, Topic};
@@ -18,6 +17,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::KubernetesTarget;
 use super::cluster::{Connection, side_by_side};
+use super::served::Served;
 use crate::failure::code;
 pub use tables::Scope;
 #[cfg(test)]
@@ -36,9 +36,6 @@ const NAMED: usize = 5;
 /// How long listing one kind may take: two rounds of them end within the time that the engine gives a look.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The versions of each group that the cluster serves; nothing when it does not say.
-type Groups = Option<BTreeMap<String, Vec<String>>>;
-
 /// What was found of a table.
 #[derive(Debug, Default)]
 struct Found {
@@ -53,21 +50,22 @@ impl KubernetesTarget {
     /// Only when the cluster is not reached at all.
     pub(super) async fn listed(&self) -> Result<Vec<Listing>, TargetError> {
         let connection = self.cluster.connect().await?;
-        let asked = tokio::time::timeout(LIMIT, groups_of(connection)).await;
-        let groups = asked.ok().and_then(Result::ok);
+        let read = tables::read();
+        let asked = tokio::time::timeout(LIMIT, Served::of(connection, &read)).await;
+        let served = asked.ok().and_then(Result::ok).unwrap_or_default();
         let listings: Vec<_> = TABLES
             .iter()
-            .filter(|table| !table.is_beyond(groups.as_ref()))
-            .map(|table| self.listing(connection, &groups, table))
+            .filter(|table| !table.is_beyond(&served))
+            .map(|table| self.listing(connection, &served, table))
             .collect();
         Ok(side_by_side(listings).await)
     }
 
-    async fn listing(&self, connection: &Connection, groups: &Groups, table: &Table) -> Listing {
+    async fn listing(&self, connection: &Connection, served: &Served, table: &Table) -> Listing {
         let kinds: Vec<_> = table
             .kinds
             .iter()
-            .map(|kind| found_in_time(connection, groups, kind))
+            .map(|kind| found_in_time(connection, served, kind))
             .collect();
         let mut found = Found::default();
         for of_kind in futures::future::join_all(kinds).await {
@@ -78,7 +76,7 @@ impl KubernetesTarget {
             Topic::Shown => String::new(),
             Topic::Certificates => certificate::summary(&found.rows, SystemClock.now()),
             Topic::FirewallRules => {
-                found.gaps.extend(rules::others(groups.as_ref()));
+                found.gaps.extend(rules::others(served.groups.as_ref()));
                 rules::summary(found.rows.len(), &connection.namespace)
             }
         };
@@ -95,20 +93,9 @@ impl KubernetesTarget {
     }
 }
 
-async fn groups_of(connection: &Connection) -> Result<BTreeMap<String, Vec<String>>, TargetError> {
-    let client = connection.client();
-    let ask = || client.list_api_groups();
-    let listed = connection.ask("ask which APIs there are", None, ask);
-    let groups = listed.await?.groups.into_iter().map(|group| {
-        let versions = group.versions.into_iter().map(|one| one.version);
-        (group.name, versions.collect())
-    });
-    Ok(groups.collect())
-}
-
 /// Returns what there is of a kind, and in words what is missing of it.
-async fn found_in_time(connection: &Connection, groups: &Groups, kind: &Kind) -> Found {
-    let asked = tokio::time::timeout(LIMIT, found(connection, groups, kind));
+async fn found_in_time(connection: &Connection, served: &Served, kind: &Kind) -> Found {
+    let asked = tokio::time::timeout(LIMIT, found(connection, served, kind));
     let gap = match asked.await {
         Ok(Ok(found)) => return found,
         Ok(Err(error)) if error.code == code::ACCESS => {
@@ -129,11 +116,11 @@ async fn found_in_time(connection: &Connection, groups: &Groups, kind: &Kind) ->
 
 async fn found(
     connection: &Connection,
-    groups: &Groups,
+    served: &Served,
     kind: &Kind,
 ) -> Result<Found, TargetError> {
-    for version in kind.versions_in(groups.as_ref()) {
-        // A group may have a version that this kind is not of.
+    for version in served.versions(kind.read, kind.plural) {
+        // Where the cluster does not say which it serves, only asking tells.
         if let Some(found) = found_as(connection, kind, version).await? {
             return Ok(found);
         }
@@ -197,7 +184,7 @@ async fn page(
     version: &str,
     token: Option<&str>,
 ) -> Result<Option<ObjectList<DynamicObject>>, TargetError> {
-    let gvk = GroupVersionKind::gvk(kind.group, version, kind.kind);
+    let gvk = GroupVersionKind::gvk(kind.read.0, version, kind.kind);
     let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
     let (client, namespace) = (connection.client(), &connection.namespace);
     let all: Api<DynamicObject> = match kind.scope {
@@ -229,24 +216,25 @@ mod tests {
     }
 
     #[test]
-    fn of_the_versions_that_a_cluster_has_the_newest_is_asked_first() {
-        let groups = [
-            ("policy", vec!["v1beta1"]),
-            ("autoscaling", vec!["v1", "v2beta2", "v2beta1"]),
-        ];
-        let groups = groups.map(|(group, versions)| {
-            let versions = versions.into_iter().map(str::to_owned);
-            (group.to_owned(), versions.collect())
-        });
-        let groups = BTreeMap::from(groups);
-        let asked = |plural| -> Vec<&str> { kind(plural).versions_in(Some(&groups)).collect() };
-        assert_eq!(asked("poddisruptionbudgets"), ["v1beta1"]);
-        assert_eq!(asked("horizontalpodautoscalers"), ["v2beta2", "v1"]);
-        assert!(asked("ingresses").is_empty());
-        // The core has no group that is listed.
-        assert_eq!(asked("services"), ["v1"]);
-        let unknown: Vec<&str> = kind("poddisruptionbudgets").versions_in(None).collect();
-        assert_eq!(unknown, ["v1", "v1beta1"]);
+    fn a_table_of_an_extension_is_left_out_where_the_cluster_has_none() {
+        let routes = TABLES
+            .iter()
+            .find(|table| table.kinds[0].plural == "httproutes");
+        let routes = routes.unwrap();
+        assert!(!routes.is_beyond(&Served::default()));
+        let groups = |names: &[&str]| {
+            let groups = names.iter().map(|name| ((*name).to_owned(), Vec::new()));
+            Served {
+                groups: Some(groups.collect()),
+                ..Served::default()
+            }
+        };
+        assert!(routes.is_beyond(&groups(&["apps"])));
+        assert!(!routes.is_beyond(&groups(&["apps", "gateway.networking.k8s.io"])));
+        let others = TABLES.iter().filter(|table| table.title != routes.title);
+        for table in others {
+            assert!(!table.is_beyond(&groups(&[])), "{}", table.title);
+        }
     }
 
     #[test]

@@ -146,11 +146,16 @@ fn of_budget(spec: &Spec, manifest: &UserManifest) -> Option<Finding> {
     }
     let names = Names::of(spec);
     let release: Release = spec.release.as_deref().unwrap_or(ANY).parse().ok()?;
-    let selector = manifest.value.pointer("/spec/selector")?;
+    // One that selects by nothing is for all pods, but in the older version, where it is for none; without a selector
+    // it is for none in either.
+    let selector = manifest.value.pointer("/spec/selector");
+    let is_old = manifest.api_version == "policy/v1beta1";
+    let selector = selector.filter(|one| one.is_object() && (!is_old || says_something(one)));
     let mut services = spec.services.iter();
     let selected = services.any(|service| {
         let labels = names.release_labels(Part::Release, &service.name, &release);
-        selects(selector, &with_given(labels, spec, &service.name))
+        let labels = with_given(labels, spec, &service.name);
+        selector.is_some_and(|selector| selects(selector, &labels))
     });
     (!selected).then(|| Finding {
         rule: "kubernetes/budget".to_owned(),
@@ -173,6 +178,12 @@ fn with_given(mut labels: Labels, spec: &Spec, service: &str) -> Labels {
         }
     }
     labels
+}
+
+fn says_something(selector: &Value) -> bool {
+    let labels = selector.get("matchLabels").and_then(Value::as_object);
+    let rules = selector.get("matchExpressions").and_then(Value::as_array);
+    labels.is_some_and(|labels| !labels.is_empty()) || rules.is_some_and(|rules| !rules.is_empty())
 }
 
 /// Returns whether a selector takes pods with those labels.

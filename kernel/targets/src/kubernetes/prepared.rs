@@ -8,9 +8,9 @@ use code_deploy_engine::Spec;
 use code_deploy_engine::spec::Service as Declared;
 use code_deploy_engine::target::{TargetError, Wanted};
 use code_deploy_record::Release;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt as _;
+use kube::core::DynamicObject;
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
@@ -18,7 +18,6 @@ use super::hidden::{self, Kind};
 use super::manifest::{self, Given, Hidden, Leads, Manifest, Wish};
 use super::names::Part;
 use super::stated;
-use super::stop::asked_for;
 use super::store::release_of;
 use crate::failure::{code, failed};
 
@@ -31,7 +30,7 @@ pub(super) struct Manifests {
 /// What a start of a service's release states, and what it finds.
 pub(super) struct Prepared {
     /// The release's Deployment as it is, if there is one.
-    pub before: Option<Deployment>,
+    pub before: Option<DynamicObject>,
     /// How many pods the release is to have.
     pub replicas: u32,
     /// Its secrets and configurations.
@@ -56,7 +55,9 @@ impl KubernetesTarget {
         connection
             .ours::<Service>(&self.names, service, &name)
             .await?;
-        let replicas = wanted.replicas.max(before.as_ref().map_or(0, asked_for));
+        let replicas = wanted
+            .replicas
+            .max(before.as_ref().map_or(0, stated::replicas));
         let spec = self.settings.spec_of(release)?;
         let given = self.given(&spec, service, release)?;
         let mut manifests = self
@@ -199,10 +200,11 @@ impl KubernetesTarget {
         connection: &Connection,
         service: &str,
         release: &Release,
-    ) -> Result<Option<Deployment>, TargetError> {
+    ) -> Result<Option<DynamicObject>, TargetError> {
         let name = self.name_of(service, release)?;
         let found = connection
-            .ours::<Deployment>(&self.names, service, &name)
+            .described(&stated::whole())
+            .ours(&self.names, Some(service), &name)
             .await?;
         let Some(found) = found else { return Ok(None) };
         if release_of(&found.metadata).as_ref() != Some(release) {

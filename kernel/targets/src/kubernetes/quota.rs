@@ -25,7 +25,7 @@ use super::refusal::LARGER_QUOTA;
 use super::stop::asked_for;
 use super::store::labelled;
 use crate::failure::{code, failed};
-use asked::AskedPod;
+pub(super) use asked::{AskedPod, is_sidecar};
 
 /// Pods of a service that a run starts beside those that run.
 #[derive(Debug)]

@@ -25,10 +25,16 @@ const OTHER_FILE: &str =
 /// Returns whether an error says that nobody answered, or somebody in place of the API server.
 pub fn is_silence(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504),
+        kube::Error::Api(status) => matches!(status.code, 429 | 502..=504) || is_for_later(status),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }
+}
+
+/// Returns whether a server that fails says when it may be asked again: its storage elects a leader, or is slow.
+fn is_for_later(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    status.code == 500 && details.is_some_and(|details| details.retry_after_seconds > 0)
 }
 
 /// Returns what it means that no answer came.
@@ -311,6 +317,19 @@ mod tests {
             "{}",
             refused.what
         );
+    }
+
+    #[test]
+    fn a_server_that_wants_to_be_asked_later_has_not_answered() {
+        let fails = |code: u16, details: Value| {
+            let status = json!({ "code": code, "message": "later", "details": details });
+            let status: Status = serde_json::from_value(status).unwrap();
+            is_silence(&kube::Error::Api(Box::new(status)))
+        };
+        assert!(fails(429, json!({})));
+        assert!(fails(500, json!({ "retryAfterSeconds": 1 })));
+        assert!(!fails(500, json!({})));
+        assert!(!fails(409, json!({ "retryAfterSeconds": 1 })));
     }
 
     #[test]

@@ -10,13 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::manifest::{Manifest, filled};
 use super::names::{Names, Part};
+use super::served::Read;
 
 /// The group of the Gateway API.
 pub const GROUP: &str = "gateway.networking.k8s.io";
 /// What its routes are called in paths.
 pub const PLURAL: &str = "httproutes";
-/// The versions in which this program knows them, the newest first.
-pub const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+/// The group with the versions in which this program knows them, the newest first.
+pub const READ: Read = (GROUP, &["v1", "v1beta1"]);
 
 const TEMPLATE: &str = include_str!("../../../../templates/kubernetes/httproute.yaml");
 

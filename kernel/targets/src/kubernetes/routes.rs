@@ -3,7 +3,7 @@
 //! While traffic is split, a route leads to the releases by weight; otherwise to the Service by which others
 //! find the service, so that one that is left behind goes on leading to whoever serves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use code_deploy_engine::http::{HttpClient, HttpError};
@@ -15,11 +15,11 @@ use kube::core::DynamicObject;
 use tokio::net::TcpStream;
 
 use super::KubernetesTarget;
-use super::cluster::Connection;
 use super::manifest::Manifest;
 use super::names::{Part, selecting};
 use super::objects::{Objects, Tried};
-use super::route::{self, Given, PLURAL, Routed, VERSIONS, Ways, accepted};
+use super::route::{self, Given, PLURAL, Routed, Ways, accepted};
+use super::served;
 use super::store::{release_of, shares};
 use super::weights::Unserved;
 use crate::failure::{code, failed, transient};
@@ -68,7 +68,8 @@ impl KubernetesTarget {
         let known = self.route_version.get().copied();
         let version = match known {
             Some(version) => Some(version),
-            None => served_version(connection).await?,
+            // Who may not even ask has no routes of ours.
+            None => served::newest(connection, route::READ, PLURAL).await?,
         };
         Ok(version.map(|version| {
             // Another task may have been told the same.
@@ -272,32 +273,6 @@ pub(super) fn as_routed(
         };
         traffic.insert(service.clone(), own);
     }
-}
-
-/// Returns the version of its API in which the cluster serves HTTPRoutes, the newest that is known.
-async fn served_version(connection: &Connection) -> Result<Option<&'static str>, TargetError> {
-    let client = connection.client();
-    for version in VERSIONS {
-        let group = format!("{}/{version}", route::GROUP);
-        let ask = || async {
-            match client.list_api_group_resources(&group).await {
-                // Who may not even ask has no routes of ours.
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                    Ok(BTreeSet::new())
-                }
-                listed => listed.map(|listed| {
-                    let resources = listed.resources.into_iter();
-                    resources.map(|one| one.name).collect()
-                }),
-            }
-        };
-        let action = format!("ask what there is of {group}");
-        let served: BTreeSet<String> = connection.ask(&action, None, ask).await?;
-        if served.contains(PLURAL) {
-            return Ok(Some(version));
-        }
-    }
-    Ok(None)
 }
 
 /// Waits until what stands where users ask takes connections, with TLS and a certificate that is trusted where they

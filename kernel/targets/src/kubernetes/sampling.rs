@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::counts::{Counted, empty};
 use super::store::Known;
+use super::wait::watched;
 use crate::failure::{code, failed};
 
 /// How often instances are read.
@@ -119,8 +120,8 @@ async fn keep(
     stop: CancellationToken,
 ) {
     let (known, changes) = store();
-    let watched = watcher(pods, config).default_backoff().reflect(changes);
-    let follow = watched.for_each(|_| std::future::ready(()));
+    let events = watched(pods, config).default_backoff().reflect(changes);
+    let follow = events.for_each(|_| std::future::ready(()));
     let read = read_on(known, spec, &mut writer, &stop);
     // Both end with `stop`: what one loses when the other is first matters to nobody.
     tokio::select! {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use code_deploy_engine::target::{Instance, TargetError, Wanted};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret as ClusterSecret, Service};
+use kube::core::DynamicObject;
 use kube::runtime::watcher;
 use tokio::net::TcpStream;
 
@@ -17,13 +18,16 @@ use super::names::selecting;
 use super::prepared::Prepared;
 use super::refusal::LARGER_QUOTA;
 use super::stated;
-use super::stop::asked_for;
 use super::store::Known;
 use super::told::Told;
 use super::trouble;
 use super::wait::{Objects, Waited, until};
 use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
+
+/// How the cluster says that pods are not as the namespace's label wants them, since 1.23
+/// (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>). It judges no Deployment so.
+const POD_SECURITY: &str = "violates PodSecurity";
 
 /// How long the Service of a release may take until it leads to it.
 const REACHED: Duration = Duration::from_secs(30);
@@ -142,6 +146,12 @@ impl KubernetesTarget {
     fn not_allowed(&self, service: &str, why: &str) -> TargetError {
         let (code, next) = if why.contains("exceeded quota") {
             (code::QUOTA, LARGER_QUOTA)
+        } else if why.contains(POD_SECURITY) {
+            (
+                code::NOT_STARTED,
+                "Give its pods what the cluster names, in the Compose file or in a Deployment of the \
+                 manifests; or have the label `pod-security.kubernetes.io/enforce` of the namespace changed.",
+            )
         } else {
             (
                 code::NOT_STARTED,
@@ -156,7 +166,7 @@ impl KubernetesTarget {
         &self,
         connection: &Connection,
         wanted: &Wanted,
-        before: Option<Deployment>,
+        before: Option<DynamicObject>,
         mut error: TargetError,
     ) -> TargetError {
         let (service, release) = (wanted.service.as_str(), &wanted.release);
@@ -165,13 +175,15 @@ impl KubernetesTarget {
                 .end_release(service, release, Duration::ZERO)
                 .await
                 .map(|_| "What was started was stopped again."),
-            Some(before) => match stated::with_replicas(service, &before, asked_for(&before)) {
-                Ok(manifest) => connection
-                    .apply::<Deployment>(service, &manifest)
-                    .await
-                    .map(|_| "As many pods are wanted as before."),
-                Err(error) => Err(error),
-            },
+            Some(before) => {
+                match stated::with_replicas(service, &before, stated::replicas(&before)) {
+                    Ok(manifest) => connection
+                        .apply::<Deployment>(service, &manifest)
+                        .await
+                        .map(|_| "As many pods are wanted as before."),
+                    Err(error) => Err(error),
+                }
+            }
         };
         let said = match done {
             Ok(said) => said.to_owned(),

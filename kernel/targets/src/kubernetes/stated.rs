@@ -1,16 +1,30 @@
 //! What this program stated of an object, read back from the cluster. A change of one field states
 //! the others again as they are: the files may say something else by now, and pods are not to be
-//! replaced for that.
+//! replaced for that. So they are read as the cluster has them: a newer one has fields that no type
+//! of this program knows.
 
 use code_deploy_engine::target::TargetError;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
+use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use super::manifest::Manifest;
 use super::objects::MANAGER;
 use crate::failure::{code, failed};
+
+/// Returns how Deployments are asked for with all of their fields.
+pub fn whole() -> ApiResource {
+    ApiResource::erase::<Deployment>(&())
+}
+
+/// Returns how many pods a Deployment is asked for.
+pub fn replicas(deployment: &DynamicObject) -> u32 {
+    let replicas = deployment.data.pointer("/spec/replicas");
+    let replicas = replicas.map_or(Some(1), Value::as_u64);
+    replicas.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX))
+}
 
 /// Returns what makes a Deployment have another number of pods and nothing else different.
 ///
@@ -18,7 +32,7 @@ use crate::failure::{code, failed};
 /// `CD0533` when the cluster does not say what this program stated of it.
 pub fn with_replicas(
     service: &str,
-    deployment: &Deployment,
+    deployment: &DynamicObject,
     replicas: u32,
 ) -> Result<Manifest, TargetError> {
     let name = deployment.name_any();
@@ -39,7 +53,7 @@ pub fn with_replicas(
         })
 }
 
-fn stated(deployment: &Deployment, name: &str, replicas: u32) -> Option<Value> {
+fn stated(deployment: &DynamicObject, name: &str, replicas: u32) -> Option<Value> {
     let entries = deployment.metadata.managed_fields.as_ref()?;
     let fields = &entries
         .iter()
@@ -108,12 +122,12 @@ mod tests {
 
     use super::*;
 
-    fn deployment() -> Deployment {
+    fn deployment() -> DynamicObject {
         let own = json!({
             "f:metadata": { "f:labels": { "f:app": {} } },
             "f:spec": {
                 "f:replicas": {},
-                "f:template": { "f:spec": { "f:containers": { "k:{\"name\":\"api\"}": {
+                "f:template": { "f:spec": { "f:ofTomorrow": {}, "f:containers": { "k:{\"name\":\"api\"}": {
                     ".": {}, "f:name": {}, "f:image": {}, "f:resources": {},
                     "f:env": {
                         "k:{\"name\":\"A\"}": { ".": {}, "f:name": {}, "f:value": {} },
@@ -135,7 +149,7 @@ mod tests {
             },
             "spec": {
                 "replicas": 4, "revisionHistoryLimit": 10, "selector": {},
-                "template": { "spec": { "restartPolicy": "Always", "containers": [{
+                "template": { "spec": { "restartPolicy": "Always", "ofTomorrow": [7], "containers": [{
                     "name": "api", "image": "api:1", "imagePullPolicy": "Always",
                     "resources": { "limits": { "cpu": "1" } }, "args": ["b", "a"],
                     "env": [{ "name": "Z", "value": "1" }, { "name": "A", "value": "2" }],
@@ -151,13 +165,24 @@ mod tests {
         let expected = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": { "name": "api-1-0-0", "labels": { "app": "api" } },
-            "spec": { "replicas": 2, "template": { "spec": { "containers": [{
+            "spec": { "replicas": 2, "template": { "spec": { "ofTomorrow": [7], "containers": [{
                 "name": "api", "image": "api:1", "args": ["b", "a"],
                 "resources": { "limits": { "cpu": "1" } },
                 "env": [{ "name": "Z", "value": "1" }, { "name": "A", "value": "2" }],
             }] } } },
         });
         assert_eq!(manifest.value, expected);
+    }
+
+    #[test]
+    fn a_deployment_is_asked_for_one_pod_where_it_does_not_say() {
+        let of = |spec: Value| {
+            let deployment = json!({ "metadata": { "name": "api" }, "spec": spec });
+            replicas(&serde_json::from_value(deployment).unwrap())
+        };
+        assert_eq!(of(json!({ "replicas": 4 })), 4);
+        assert_eq!(of(json!({ "replicas": 0 })), 0);
+        assert_eq!(of(json!({})), 1);
     }
 
     #[test]

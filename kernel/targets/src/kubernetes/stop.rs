@@ -78,9 +78,10 @@ impl KubernetesTarget {
         let connection = self.cluster.connect().await?;
         let name = self.name_of(service, release)?;
         let deployment = connection
-            .ours::<Deployment>(&self.names, service, &name)
+            .described(&stated::whole())
+            .ours(&self.names, Some(service), &name)
             .await?;
-        let Some(deployment) = deployment.filter(|one| asked_for(one) > replicas) else {
+        let Some(deployment) = deployment.filter(|one| stated::replicas(one) > replicas) else {
             return self.ended(service, release, replicas, grace, 0).await;
         };
         let manifest = stated::with_replicas(service, &deployment, replicas)?;
@@ -297,10 +298,12 @@ fn is_ending(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Returns whether a pod was asked to end and no process of it is left.
+/// Returns whether a pod was asked to end and no process of it is left. Containers that run beside the others from
+/// before them (sidecars) are asked to end after all others.
 fn has_ended(pod: &Pod) -> bool {
     let status = pod.status.clone().unwrap_or_default();
-    let mut containers = status.container_statuses.into_iter().flatten();
+    let before = status.init_container_statuses.into_iter().flatten();
+    let mut containers = before.chain(status.container_statuses.into_iter().flatten());
     let is_over = |one: &ContainerStatus| {
         let state = one.state.as_ref();
         state.is_none_or(|state| state.running.is_none())
@@ -318,10 +321,54 @@ pub(super) fn without_rights<K>(
     }
 }
 
+/// Returns whether a process of a pod was made to end. How a sidecar ends says nothing: what is left of the grace may be
+/// too short for it.
 fn was_killed(pod: &Pod) -> bool {
     let statuses = pod.status.iter().flat_map(|status| {
         let containers = status.container_statuses.iter().flatten();
         containers.filter_map(|one| one.state.as_ref()?.terminated.as_ref())
     });
     statuses.into_iter().any(|end| end.exit_code == KILLED)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Returns a pod that was asked to end, with its own container and a sidecar in those states.
+    fn ending(own: Value, beside: Value) -> Pod {
+        let container = |name: &str, state: Value| {
+            json!({
+                "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            })
+        };
+        serde_json::from_value(json!({
+            "metadata": { "name": "api-1-0-0-abc", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+            "status": {
+                "containerStatuses": [container("api", own)],
+                "initContainerStatuses": [
+                    container("first", json!({ "terminated": { "exitCode": 0 } })),
+                    container("proxy", beside),
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_has_ended_when_its_sidecars_have() {
+        let over = |code: i32| json!({ "terminated": { "exitCode": code } });
+        let runs = || json!({ "running": {} });
+        assert!(!has_ended(&ending(runs(), runs())));
+        assert!(!has_ended(&ending(over(0), runs())));
+        let ended = ending(over(0), over(KILLED));
+        assert!(has_ended(&ended));
+        assert!(!was_killed(&ended));
+        assert!(was_killed(&ending(over(KILLED), over(0))));
+    }
 }

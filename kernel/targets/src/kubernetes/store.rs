@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use code_deploy_engine::target::{Instance, Shares, TargetError};
 use code_deploy_record::Release;
-use k8s_openapi::api::core::v1::{Container, Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::KubernetesTarget;
@@ -35,6 +35,8 @@ pub struct Known {
     pub marked: bool,
     /// How its process ended last.
     pub end: Option<String>,
+    /// Why the cluster itself ends it, if it does and says so.
+    pub disrupted: Option<String>,
 }
 
 impl Known {
@@ -52,9 +54,10 @@ impl Known {
         let ended = [state, last].into_iter().flatten();
         let ended = ended.filter_map(|state| state.terminated.as_ref()).next();
         let conditions = status.conditions.unwrap_or_default();
-        let ready = conditions
-            .iter()
-            .any(|one| one.type_ == "Ready" && one.status == "True");
+        let holds = |kind: &str| {
+            let mut held = conditions.iter().filter(|one| one.status == "True");
+            held.find(|one| one.type_ == kind)
+        };
         let restarts = container.map_or(0, |one| one.restart_count);
         Some(Self {
             name: pod.name_any(),
@@ -68,7 +71,7 @@ impl Known {
                     .or(meta.creation_timestamp.as_ref()),
             ),
             running: state.is_some_and(|state| state.running.is_some()),
-            ready,
+            ready: holds("Ready").is_some(),
             ending: meta.deletion_timestamp.is_some(),
             restarts: u32::try_from(restarts).unwrap_or(0),
             pause: pause_of(pod),
@@ -77,6 +80,7 @@ impl Known {
                 let reason = end.reason.clone().unwrap_or_default();
                 format!("code {}, {reason}", end.exit_code)
             }),
+            disrupted: holds("DisruptionTarget").map(in_words),
         })
     }
 
@@ -92,6 +96,15 @@ impl Known {
             running: self.running,
             restarts: self.restarts,
         })
+    }
+}
+
+/// Returns why something holds of a pod.
+fn in_words(condition: &PodCondition) -> String {
+    let (reason, said) = (&condition.reason, &condition.message);
+    match (reason.as_deref().unwrap_or_default(), said.as_deref()) {
+        (reason, Some(said)) if !said.is_empty() => format!("{reason}: {said}"),
+        (reason, _) => reason.to_owned(),
     }
 }
 
@@ -174,41 +187,20 @@ impl KubernetesTarget {
             .collect())
     }
 
-    /// Reads from the endpoints of the Services, which every node follows, whom they lead to. The
-    /// cluster gives endpoints the labels of their Service.
+    /// Reads from the endpoints of the Services, which every node follows, whom they lead to (`leading.rs`).
     pub(super) async fn served(
         &self,
         services: &[Service],
         pods: &[Known],
     ) -> Result<BTreeMap<String, Shares>, TargetError> {
-        let connection = self.cluster.connect().await?;
-        let params = ListParams::default().labels(&selecting(&self.names.everything()));
-        let all = connection.all::<Endpoints>();
-        let list = || all.list(&params);
-        let listed = connection.ask("list endpoints", None, list).await?;
-        let served = services.iter().map(|service| {
-            let name = service.name_any();
-            let own = listed.items.iter().find(|one| one.name_any() == name);
-            let counts = own.map(|one| counted(one, pods)).unwrap_or_default();
-            (name, shares(&counts))
+        let names: Vec<String> = services.iter().map(ResourceExt::name_any).collect();
+        let led = self.led(&names).await?;
+        let served = names.into_iter().map(|name| {
+            let counts = led.get(&name).map(|led| count(led, pods));
+            (name, shares(&counts.unwrap_or_default()))
         });
         Ok(served.collect())
     }
-}
-
-/// Returns how many ready pods of each release a Service leads to.
-pub fn counted(endpoints: &Endpoints, pods: &[Known]) -> BTreeMap<Release, u32> {
-    count(&led_to(endpoints, pods), pods)
-}
-
-/// Returns the ready pods of ours that a Service leads to.
-pub fn led_to(endpoints: &Endpoints, pods: &[Known]) -> BTreeSet<String> {
-    let subsets = endpoints.subsets.iter().flatten();
-    let ready = subsets.flat_map(|subset| subset.addresses.iter().flatten());
-    let names = ready.filter_map(|address| address.target_ref.as_ref()?.name.clone());
-    names
-        .filter(|name| pods.iter().any(|pod| pod.name == *name))
-        .collect()
 }
 
 /// Returns how many of these pods are of each release.

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use code_deploy_engine::target::{Shares, TargetError};
 use code_deploy_record::Release;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
-use kube::runtime::watcher;
 use serde_json::{Value, json};
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::manifest::{self, Leads};
 use super::names;
-use super::store::{Known, count, counted, led_to, shares};
+use super::store::{Known, count, shares};
 use super::told::Told;
-use super::wait::{Waited, until};
 use crate::failure::{code, failed, transient};
 use crate::lock::ChangeLock;
 
@@ -107,13 +105,10 @@ impl KubernetesTarget {
         replicas: u32,
     ) -> Result<Serving, TargetError> {
         let _change = ChangeLock::of(&self.root, "traffic", "traffic.lock").await?;
-        let connection = self.cluster.connect().await?;
         let pods = self.pods().await?;
-        let all = connection.all::<Endpoints>();
-        let ask = || all.get_opt(service);
-        let found = connection.ask("look for endpoints", Some(service), ask);
-        let found = found.await?;
-        let led = found.map(|one| led_to(&one, &pods)).unwrap_or_default();
+        let mut led = self.led(&[service.to_owned()]).await?;
+        let mut led = led.remove(service).unwrap_or_default();
+        led.retain(|name| pods.iter().any(|pod| pod.name == *name));
         let counts = count(&led, &pods);
         let mut serving = Serving::default();
         if counts.contains_key(release) {
@@ -179,32 +174,24 @@ impl KubernetesTarget {
 
     /// Waits until a Service leads to the pods that it is to lead to and to no others.
     async fn followed(&self, service: &str, aim: &Aim) -> Result<(), TargetError> {
-        let connection = self.cluster.connect().await?;
         let pods = self.pods().await?;
-        let config = watcher::Config::default().fields(&format!("metadata.name={service}"));
-        let all = connection.all::<Endpoints>();
-        let waited = until(all, config, FOLLOWED, service, |known| {
-            let counts = known.get(service).map(|one| counted(one, &pods));
-            aim.holds(service, &counts.unwrap_or_default(), &pods)
-                .then_some(())
-        });
-        match waited.await? {
-            Waited::Found(()) => Ok(()),
-            Waited::TooLong(last) => {
-                let counts = last.get(service).map(|one| counted(one, &pods));
-                let what = format!(
-                    "its Service does not lead to {} within {} s: it leads to {}",
-                    aim.text(),
-                    FOLLOWED.as_secs(),
-                    text(&counts.unwrap_or_default())
-                );
-                let next = format!(
-                    "Look at it: `kubectl -n {} describe endpoints {service}`.",
-                    connection.namespace
-                );
-                Err(transient(code::NOT_SERVED, Some(service), what, next))
-            }
-        }
+        let wanted = |led: &BTreeSet<String>| aim.holds(service, &count(led, &pods), &pods);
+        let Some(last) = self.until_led(service, FOLLOWED, wanted).await? else {
+            return Ok(());
+        };
+        let what = format!(
+            "its Service does not lead to {} within {} s: it leads to {}",
+            aim.text(),
+            FOLLOWED.as_secs(),
+            text(&count(&last, &pods))
+        );
+        let (connection, leading) = (self.cluster.connect().await?, self.leading().await?);
+        let next = format!(
+            "Look at it: `kubectl -n {} {}`.",
+            connection.namespace,
+            leading.shown(service)
+        );
+        Err(transient(code::NOT_SERVED, Some(service), what, next))
     }
 }
 
@@ -489,6 +476,7 @@ mod tests {
             pause: Duration::ZERO,
             marked: ["a", "b"].contains(&name),
             end: None,
+            disrupted: None,
         }
     }
 

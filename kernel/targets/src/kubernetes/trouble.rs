@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{ListParams, LogParams};
 
 use super::cluster::Connection;
+use super::quota::is_sidecar;
 
 /// How often a process may end before its pod counts as not starting.
 const ENDS: i32 = 3;
@@ -77,12 +78,17 @@ pub fn why(pod: &Pod) -> String {
         if state.terminated.is_some() {
             return format!("its process ended ({})", end(container));
         }
+        if goes_first(pod, container) {
+            let name = &container.name;
+            return format!("its container {name} has to end before the others start, and runs");
+        }
         if container.started == Some(false) {
             return "its startup probe has not passed".to_owned();
         }
         return "its readiness probe does not pass".to_owned();
     }
-    let said = failed.next().and_then(|one| one.message.clone());
+    // Of what a node has not come to yet it says no more than that.
+    let said = failed.find_map(|one| one.message.clone().filter(|said| !said.is_empty()));
     said.unwrap_or_else(|| "it has not been started yet".to_owned())
 }
 
@@ -131,7 +137,7 @@ async fn events(connection: &Connection, pod: &str) -> Vec<String> {
         .map(|one| {
             let reason = one.reason.clone().unwrap_or_default();
             let said = one.message.clone().unwrap_or_default();
-            match one.count.unwrap_or(1) {
+            match times(one) {
                 0 | 1 => format!("{reason}: {said}"),
                 times => format!("{reason}, {times} times: {said}"),
             }
@@ -139,6 +145,13 @@ async fn events(connection: &Connection, pod: &str) -> Vec<String> {
         .collect();
     let surplus = lines.len().saturating_sub(SHOWN);
     lines.split_off(surplus)
+}
+
+/// Returns how often an event happened. Those of newer components count otherwise.
+fn times(event: &Event) -> i32 {
+    let series = event.series.as_ref();
+    let counted = series.and_then(|series| series.count).or(event.count);
+    counted.unwrap_or(1)
 }
 
 /// Returns the last lines of a pod's log: those of the process before, when another runs already.
@@ -173,6 +186,14 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
     let others = status.container_statuses.iter().flatten();
     let mut unready = first.chain(others.clone()).filter(|one| !one.ready);
     unready.next().or_else(|| others.clone().next())
+}
+
+/// Returns whether a container has to end before others are started. A sidecar is declared beside those that have to,
+/// and goes on.
+fn goes_first(pod: &Pod, container: &ContainerStatus) -> bool {
+    let declared = pod.spec.iter().flat_map(|spec| &spec.init_containers);
+    let mut declared = declared.flatten().filter(|one| !is_sidecar(one));
+    declared.any(|one| one.name == container.name)
 }
 
 /// Returns the container's name where a pod has several.
@@ -246,5 +267,80 @@ mod tests {
         }] }));
         assert_eq!(hopeless(&pod), None);
         assert_eq!(why(&pod), "no node takes it: 0/1 nodes are available");
+    }
+
+    /// Returns a pod of a cluster of 1.28 or later: with a sidecar, and with a condition that older ones do not have.
+    fn with_sidecar(sidecar: serde_json::Value, own: serde_json::Value) -> Pod {
+        let mut pod = pod(json!({
+            "conditions": [
+                { "type": "PodReadyToStartContainers", "status": "False" },
+                { "type": "Ready", "status": "False", "message": "containers with unready status" },
+            ],
+            "initContainerStatuses": [sidecar], "containerStatuses": [own],
+        }));
+        let spec = json!({
+            "initContainers": [
+                { "name": "first" }, { "name": "proxy", "restartPolicy": "Always" },
+            ],
+            "containers": [{ "name": "catalog" }],
+        });
+        pod.spec = Some(serde_json::from_value(spec).unwrap());
+        pod
+    }
+
+    fn of(name: &str, ready: bool, restarts: u32, state: serde_json::Value) -> serde_json::Value {
+        json!({
+            "name": name, "image": "i", "imageID": "", "ready": ready, "started": ready,
+            "restartCount": restarts, "state": state,
+        })
+    }
+
+    #[test]
+    fn a_sidecar_that_runs_is_not_what_a_pod_waits_for() {
+        let runs = || json!({ "running": {} });
+        // It has ended as often as may be, and is well by now.
+        let well = of("proxy", true, 5, runs());
+        let pod = with_sidecar(well.clone(), of("catalog", true, 0, runs()));
+        assert_eq!(hopeless(&pod), None);
+        let crashed = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let pod = with_sidecar(well, of("catalog", false, 3, crashed.clone()));
+        let told = hopeless(&pod).unwrap();
+        assert!(told.starts_with("in its container catalog: "), "{told}");
+        let initializing = json!({ "waiting": { "reason": "PodInitializing" } });
+        let own = of("catalog", false, 0, initializing);
+        let pod = with_sidecar(of("proxy", false, 3, crashed), own.clone());
+        let told = hopeless(&pod).unwrap();
+        assert!(told.starts_with("in its container proxy: "), "{told}");
+        let pod = with_sidecar(of("proxy", false, 0, runs()), own.clone());
+        assert_eq!(why(&pod), "its startup probe has not passed");
+        let pod = with_sidecar(of("first", false, 0, runs()), own);
+        let first = "its container first has to end before the others start, and runs";
+        assert_eq!(why(&pod), first);
+    }
+
+    #[test]
+    fn a_condition_that_says_nothing_does_not_hide_one_that_does() {
+        let pod = pod(json!({ "conditions": [
+            { "type": "PodReadyToStartContainers", "status": "False" },
+            { "type": "ContainersReady", "status": "False", "message": "the sandbox failed" },
+        ] }));
+        assert_eq!(why(&pod), "the sandbox failed");
+    }
+
+    #[test]
+    fn events_are_counted_in_either_form() {
+        let counted = |event: serde_json::Value| {
+            let event: Event = serde_json::from_value(event).unwrap();
+            times(&event)
+        };
+        let about = json!({ "name": "one" });
+        let old = json!({ "metadata": about, "involvedObject": about, "count": 4 });
+        assert_eq!(counted(old), 4);
+        let new = json!({ "metadata": about, "involvedObject": about, "series": { "count": 7 } });
+        assert_eq!(counted(new), 7);
+        assert_eq!(
+            counted(json!({ "metadata": about, "involvedObject": about })),
+            1
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use code_deploy_engine::target::TargetError;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Resource, ResourceExt as _};
@@ -59,7 +59,7 @@ where
     let action = format!("watch {kind}");
     // Older servers refuse lists that are streamed.
     let config = config.any_semantic();
-    let mut events = watch(all, config).default_backoff().boxed();
+    let mut events = watched(all, config).default_backoff().boxed();
     let (mut known, mut fresh) = (Objects::new(), Objects::new());
     let (mut complete, mut last_error) = (false, None);
     let end = tokio::time::Instant::now() + limit;
@@ -105,6 +105,35 @@ where
         }
         _ => Ok(Waited::TooLong(known)),
     }
+}
+
+/// Watches objects, from the beginning where the server no longer has the version from which a watch goes on.
+///
+/// That a watch under way is told so has the cluster's own client begin anew; that the next one is refused for it does
+/// not.
+pub fn watched<K>(
+    all: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let begin = move || watch(all.clone(), config.clone()).boxed();
+    let first = begin();
+    futures::stream::unfold((begin, first), |(begin, mut events)| async move {
+        let event = events.next().await?;
+        if is_forgotten(&event) {
+            events = begin();
+        }
+        Some((event, (begin, events)))
+    })
+}
+
+fn is_forgotten<K>(event: &watcher::Result<Event<K>>) -> bool {
+    let Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) = event else {
+        return false;
+    };
+    status.code == 410
 }
 
 /// Returns what makes waiting on pointless.

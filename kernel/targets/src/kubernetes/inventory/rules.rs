@@ -1,12 +1,11 @@
 //! NetworkPolicies in words (<https://kubernetes.io/docs/concepts/services-networking/network-policies/>).
 
-use std::collections::BTreeMap;
-
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::rows::{at, labels, word};
+use crate::kubernetes::served::Groups;
 
 /// Groups of APIs whose rules for connections are not NetworkPolicies.
 const OTHERS: [&str; 6] = [
@@ -49,7 +48,7 @@ pub fn summary(count: usize, namespace: &str) -> String {
 }
 
 /// Returns in words which other rules the cluster may have.
-pub fn others(groups: Option<&BTreeMap<String, Vec<String>>>) -> Option<String> {
+pub fn others(groups: Option<&Groups>) -> Option<String> {
     let Some(groups) = groups else {
         return Some("the cluster did not say which other kinds of rules it knows".to_owned());
     };
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn rules_of_other_kinds_are_no_secret() {
         assert!(others(None).is_some());
-        let mut groups = BTreeMap::from([("apps".to_owned(), vec!["v1".to_owned()])]);
+        let mut groups = Groups::from([("apps".to_owned(), vec!["v1".to_owned()])]);
         assert_eq!(others(Some(&groups)), None);
         groups.insert("cilium.io".to_owned(), vec!["v2".to_owned()]);
         assert!(others(Some(&groups)).unwrap().contains("(cilium.io)"));

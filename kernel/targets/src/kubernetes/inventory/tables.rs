@@ -1,12 +1,11 @@
 //! The tables of the inventory: of which objects each is made.
 
-use std::collections::BTreeMap;
-
 use code_deploy_engine::target::Topic;
 use kube::core::DynamicObject;
 
 use super::{certificate, rows, rules};
 use crate::kubernetes::route;
+use crate::kubernetes::served::{Read, Served};
 
 /// The rows of an object; nothing where it cannot be read.
 type Rows = Option<Vec<Vec<String>>>;
@@ -21,9 +20,8 @@ pub struct Table {
 
 /// A kind of objects.
 pub struct Kind {
-    pub group: &'static str,
-    /// The versions of its API that are read, the newest first.
-    pub versions: &'static [&'static str],
+    /// The group of its API, with the versions that are read.
+    pub read: Read,
     pub kind: &'static str,
     pub plural: &'static str,
     pub scope: Scope,
@@ -41,22 +39,22 @@ pub enum Scope {
 
 impl Table {
     /// Returns whether it lists what extends a cluster, and this one has no such extension.
-    pub fn is_beyond(&self, groups: Option<&BTreeMap<String, Vec<String>>>) -> bool {
-        let extends = |kind: &Kind| kind.group == route::GROUP;
-        let missing = |kind: &Kind| groups.is_some_and(|groups| !groups.contains_key(kind.group));
-        self.kinds.iter().all(|kind| extends(kind) && missing(kind))
+    pub fn is_beyond(&self, served: &Served) -> bool {
+        let groups = served.groups.as_ref();
+        let missing = |group: &str| groups.is_some_and(|groups| !groups.contains_key(group));
+        let mut groups = self.kinds.iter().map(|kind| kind.read.0);
+        groups.all(|group| group == route::GROUP && missing(group))
     }
 }
 
 impl Kind {
     const fn of(
-        (group, versions): (&'static str, &'static [&'static str]),
+        read: Read,
         (kind, plural): (&'static str, &'static str),
         rows: fn(&DynamicObject) -> Rows,
     ) -> Self {
         Self {
-            group,
-            versions,
+            read,
             kind,
             plural,
             scope: Scope::Namespace,
@@ -64,32 +62,15 @@ impl Kind {
             rows,
         }
     }
-
-    /// Returns the versions of its API to ask for, the newest first: those that the cluster serves, or all where it
-    /// does not say.
-    pub fn versions_in<'a>(
-        &'a self,
-        groups: Option<&'a BTreeMap<String, Vec<String>>>,
-    ) -> impl Iterator<Item = &'static str> + 'a {
-        let serves = move |version: &str| {
-            let Some(groups) = groups.filter(|_| !self.group.is_empty()) else {
-                return true;
-            };
-            let served = groups.get(self.group);
-            served.is_some_and(|served| served.iter().any(|one| one == version))
-        };
-        let versions = self.versions.iter().copied();
-        versions.filter(move |version| serves(version))
-    }
 }
 
-const CORE: (&str, &[&str]) = ("", &["v1"]);
-const APPS: (&str, &[&str]) = ("apps", &["v1"]);
-const BATCH: (&str, &[&str]) = ("batch", &["v1", "v1beta1"]);
-const NETWORKING: (&str, &[&str]) = ("networking.k8s.io", &["v1"]);
-const GATEWAY: (&str, &[&str]) = (route::GROUP, &route::VERSIONS);
-const AUTOSCALING: (&str, &[&str]) = ("autoscaling", &["v2", "v2beta2", "v1"]);
-const POLICY: (&str, &[&str]) = ("policy", &["v1", "v1beta1"]);
+const CORE: Read = ("", &["v1"]);
+const APPS: Read = ("apps", &["v1"]);
+const BATCH: Read = ("batch", &["v1", "v1beta1"]);
+const NETWORKING: Read = ("networking.k8s.io", &["v1"]);
+const GATEWAY: Read = route::READ;
+const AUTOSCALING: Read = ("autoscaling", &["v2", "v2beta2", "v1"]);
+const POLICY: Read = ("policy", &["v1", "v1beta1"]);
 
 /// All tables, in the order in which they are shown.
 pub const TABLES: &[Table] = &[
@@ -207,12 +188,19 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
+/// Returns the groups of all kinds that are listed, with the versions that are read; not the core, which has none.
+pub fn read() -> Vec<Read> {
+    let kinds = TABLES.iter().flat_map(|table| table.kinds);
+    let read = kinds.map(|kind| kind.read);
+    read.filter(|(group, _)| !group.is_empty()).collect()
+}
+
 /// Returns what the account may be granted for the tables, in the namespace or beyond: groups and resources.
 #[cfg(test)]
 pub fn granted(scope: Scope) -> Vec<(&'static str, &'static str)> {
     let kinds = TABLES.iter().flat_map(|table| table.kinds);
     kinds
         .filter(|kind| kind.scope == scope)
-        .map(|kind| (kind.group, kind.plural))
+        .map(|kind| (kind.read.0, kind.plural))
         .collect()
 }

@@ -343,6 +343,27 @@ fn a_budget_that_selects_nothing_is_told() {
 }
 
 #[test]
+fn an_empty_selector_of_a_budget_means_what_it_means_in_its_version() {
+    let told_of = |version: &str, selector: &str| {
+        let own = format!(
+            "apiVersion: policy/{version}\nkind: PodDisruptionBudget\nmetadata: {{ name: api }}\nspec:\n  \
+             minAvailable: 1\n{selector}"
+        );
+        told(&own, "kubernetes/budget").len()
+    };
+    for empty in ["  selector: {}\n", "  selector: { matchLabels: {} }\n"] {
+        assert_eq!(told_of("v1", empty), 0, "{empty}");
+        assert_eq!(told_of("v1beta1", empty), 1, "{empty}");
+    }
+    for version in ["v1", "v1beta1"] {
+        assert_eq!(told_of(version, ""), 1, "{version}");
+        assert_eq!(told_of(version, "  selector: null\n"), 1, "{version}");
+        let some = "  selector: { matchLabels: { app.kubernetes.io/name: api } }\n";
+        assert_eq!(told_of(version, some), 0, "{version}");
+    }
+}
+
+#[test]
 fn a_claim_that_one_node_has_is_told_and_one_that_one_pod_has_is_refused() {
     for (mode, severity) in [
         ("ReadWriteOnce", Some(Severity::Medium)),

@@ -2,58 +2,72 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, LimitRange, LimitRangeItem, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container, LimitRange, LimitRangeItem, PodSpec, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::kubernetes::capacity::amount;
 
 /// Amounts by what they are of: `cpu` in processors, `memory` in bytes.
-pub(super) type Amounts = BTreeMap<String, f64>;
+pub type Amounts = BTreeMap<String, f64>;
 
 /// What is requested, and what is the most.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Asked {
+pub struct Asked {
     pub requests: Amounts,
     pub limits: Amounts,
 }
 
 /// What a pod and its containers ask for.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct AskedPod {
+pub struct AskedPod {
     /// Each of its containers by name, also those that run before the others.
     pub containers: Vec<(String, Asked)>,
     /// What all of it asks for.
     pub whole: Asked,
+    /// Whether it is the pod that says so, and its containers need not.
+    pub as_one: bool,
 }
 
 impl AskedPod {
-    /// Returns what a pod asks for where those limit ranges give what it does not say.
-    pub(super) fn of(pod: &PodSpec, ranges: &[LimitRange]) -> Self {
+    /// Returns what a pod asks for where those limit ranges give what it does not say, as the cluster adds it up
+    /// (<https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>).
+    pub fn of(pod: &PodSpec, ranges: &[LimitRange]) -> Self {
         let mut asked = Self::default();
         for one in &pod.containers {
             let own = Asked::of(one, ranges);
             asked.whole.add(&own);
             asked.containers.push((one.name.clone(), own));
         }
-        // Those that go on beside the others count with them; of those that end first the largest does.
-        let before = pod.init_containers.iter().flatten();
-        let (beside, first): (Vec<_>, Vec<_>) =
-            before.partition(|one| one.restart_policy.as_deref() == Some("Always"));
-        for one in beside {
+        // Those that go on beside the others count with them. Of those that end first the largest does, with those
+        // that were started before it and go on.
+        let (mut beside, mut first) = (Asked::default(), Asked::default());
+        for one in pod.init_containers.iter().flatten() {
             let own = Asked::of(one, ranges);
-            asked.whole.add(&own);
+            let mut now = beside.clone();
+            now.add(&own);
+            first.raise_to(&now);
+            if is_sidecar(one) {
+                asked.whole.add(&own);
+                beside = now;
+            }
             asked.containers.push((one.name.clone(), own));
         }
-        for one in first {
-            let own = Asked::of(one, ranges);
-            asked.whole.raise_to(&own);
-            asked.containers.push((one.name.clone(), own));
+        asked.whole.raise_to(&first);
+        if let Some(of_pod) = &pod.resources {
+            asked.as_one = true;
+            asked.whole.replace(of_pod);
         }
+        asked.whole.add_overhead(&amounts(pod.overhead.as_ref()));
         asked
     }
 
     /// Returns whether the pod asks for no processors and no memory, so that it is the first to go.
     pub(super) fn is_best_effort(&self) -> bool {
+        if self.as_one {
+            return false;
+        }
         let asks = |amounts: &Amounts| {
             let mut main = ["cpu", "memory"]
                 .iter()
@@ -92,6 +106,31 @@ impl Asked {
         join(&mut self.requests, &other.requests, f64::max);
         join(&mut self.limits, &other.limits, f64::max);
     }
+
+    /// Puts what a pod says as one in place of what its containers do.
+    fn replace(&mut self, of_pod: &ResourceRequirements) {
+        let (mut requests, limits) = (
+            amounts(of_pod.requests.as_ref()),
+            amounts(of_pod.limits.as_ref()),
+        );
+        fill(&mut requests, &limits);
+        self.requests.extend(requests);
+        self.limits.extend(limits);
+    }
+
+    /// Adds what a pod takes beside its containers; to limits only where there are some.
+    fn add_overhead(&mut self, overhead: &Amounts) {
+        join(&mut self.requests, overhead, |one, more| one + more);
+        for (what, limit) in &mut self.limits {
+            *limit += overhead.get(what).copied().unwrap_or(0.0);
+        }
+    }
+}
+
+/// Returns whether a container that is declared to run before the others goes on beside them, since 1.28
+/// (<https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>).
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// Returns the items of a limit range.

@@ -85,7 +85,8 @@ pub(super) fn unsaid(quota: &ResourceQuota, starting: &[Starting]) -> Vec<String
     let counted = SAID.iter().filter(|what| hard.contains_key(**what));
     let mut unsaid = Vec::new();
     for what in counted {
-        for one in starting.iter().filter(|one| is_of(quota, &one.pod)) {
+        let judged = |one: &&Starting| is_of(quota, &one.pod) && !one.pod.as_one;
+        for one in starting.iter().filter(judged) {
             let silent = |of: &&(String, Asked)| said(what, &of.1).is_none();
             let names = one.pod.containers.iter().filter(silent);
             unsaid.extend(names.map(|(name, _)| {

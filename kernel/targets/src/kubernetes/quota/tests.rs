@@ -155,6 +155,37 @@ fn containers_that_run_before_others_count_as_the_cluster_counts_them() {
 }
 
 #[test]
+fn a_sidecar_that_was_started_earlier_counts_with_what_ends_first() {
+    let cpu = |name: &str, cpu: &str| json!({ "name": name, "resources": { "requests": { "cpu": cpu } } });
+    let mut beside = cpu("beside", "100m");
+    beside["restartPolicy"] = "Always".into();
+    let spec = json!({
+        "containers": [cpu("api", "200m")], "initContainers": [beside, cpu("first", "700m")],
+        "overhead": { "cpu": "50m" },
+    });
+    let pod = pods_with(1, spec, &[]).pod;
+    let requested = pod.whole.requests.get("cpu").copied().unwrap();
+    assert!((requested - 0.85).abs() < 1e-9, "{requested}");
+}
+
+#[test]
+fn what_a_pod_asks_for_as_one_counts_in_place_of_what_its_containers_do() {
+    let hard = json!({ "limits.cpu": "2", "requests.memory": "9Gi" });
+    let used = json!({ "limits.cpu": "1", "requests.memory": "0" });
+    let quota = || quota("all", hard.clone(), used.clone());
+    let asking = |cpu: &str| {
+        let spec = json!({
+            "containers": [{ "name": "api" }, { "name": "more" }],
+            "resources": { "limits": { "cpu": cpu, "memory": "1Gi" } },
+        });
+        pods_with(1, spec, &[])
+    };
+    assert!(no_room(&[quota()], &[asking("1")]).is_none());
+    let refused = no_room(&[quota()], &[asking("1500m")]).unwrap();
+    assert!(refused.what.contains("1.5 more"), "{}", refused.what);
+}
+
+#[test]
 fn what_a_limit_range_does_not_let_pass_is_told_with_what_it_wants() {
     let asked = pods(
         1,
