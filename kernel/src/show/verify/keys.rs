@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen as notebook_gen;
-use code_deploy_record::{PublicKey, RunFolder, Trust};
+use code_deploy_record::disk::{open_named, read_at_most};
+use code_deploy_record::{LARGEST_NOTE, PublicKey, RunFolder, Trust};
 
 use super::kept::Kept;
 use super::notebooks::Notebooks;
@@ -20,7 +21,7 @@ pub(super) fn read(arguments: &VerifyArgs) -> Result<Trust, Failure> {
     let mut keys = Vec::new();
     for path in &arguments.key {
         let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read_named(path).map_err(|error| {
             Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
         })?;
         let key = PublicKey::parse(&text)
@@ -28,6 +29,16 @@ pub(super) fn read(arguments: &VerifyArgs) -> Result<Trust, Failure> {
         keys.push(key);
     }
     Ok(Trust { keys })
+}
+
+/// Reads the text of a file that is given: a public key, or a checkpoint.
+///
+/// # Errors
+/// What the system says, also for a pipe or a device, and for more than a key or a checkpoint has.
+pub(super) fn read_named(path: &Path) -> std::io::Result<String> {
+    let text = read_at_most(open_named(path)?, LARGEST_NOTE)?;
+    let no_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text");
+    String::from_utf8(text).map_err(no_text)
 }
 
 /// Returns the given keys that signed the statement which is kept with a record.

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod attributed;
+mod builds;
 mod forged;
 mod hostile;
 mod left;
+mod no_files;
+mod not_recorded;
 mod told;
+mod without_end;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
