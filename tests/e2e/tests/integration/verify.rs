@@ -237,6 +237,19 @@ fn a_pipe_a_link_and_a_folder_in_place_of_a_file_are_told_at_once() {
 }
 
 #[test]
+fn a_key_that_somebody_added_to_a_cell_is_named() {
+    let place = verified();
+    let path = place.path().join("pages/03_Build_Process.ipynb");
+    let mut page: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    page["cells"][1]["approved_by"] = "Anna".into();
+    fs::write(&path, page.to_string()).unwrap();
+    let said = verify(&place);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("the key \"approved_by\""), "{said:?}");
+    assert!(!said.out.contains("how the cell is shown"), "{said:?}");
+}
+
+#[test]
 fn notebooks_in_a_project_whose_record_was_removed_are_told_as_that() {
     let place = Place::new();
     let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
