@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use code_deploy_record::disk::{AppendFile, Create, Locked, ReadFile};
+use code_deploy_record::disk::{AppendFile, Create, EntryKind, Locked, ReadFile};
 use code_deploy_record::{Disk, SystemDisk};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -101,6 +101,10 @@ impl Disk for KillingDisk {
 
     fn is_folder(&self, path: &Path) -> bool {
         SystemDisk.is_folder(path)
+    }
+
+    fn kind(&self, path: &Path) -> Result<EntryKind> {
+        SystemDisk.kind(path)
     }
 
     fn read(&self, path: &Path) -> Result<Box<dyn ReadFile>> {

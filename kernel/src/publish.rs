@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use code_deploy_engine::Error as EngineError;
 use code_deploy_notebook_gen::{self as notebook_gen, Page};
+use code_deploy_record::disk::{is_refused, open_file, read_at_most};
 use code_deploy_record::{
-    Checkpoint, OUTPUTS_NOTE, PublicKey, PublicKeys, RunFolder, SealFolder, SealKey,
-    SignedStatement,
+    Checkpoint, LARGEST_NOTE, LARGEST_STATEMENT, OUTPUTS_NOTE, PublicKey, PublicKeys, RunFolder,
+    SealFolder, SealKey, SignedStatement,
 };
 
 use crate::failure::Failure;
@@ -130,16 +131,18 @@ pub fn listed(signed: &SignedStatement) -> BTreeMap<PathBuf, String> {
         .collect()
 }
 
-/// Returns the statement that is kept in a folder.
+/// Returns the statement that is kept in a folder, which is no link. What stands there in place of one of its files and
+/// is none of its own, or larger than any, is not read, and as good as not there.
 pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
+    if !std::fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir()) {
+        return Ok(None);
+    }
     SignedStatement::read(|name| {
         let path = folder.join(name);
-        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Ok(None);
-        }
-        match std::fs::read(&path) {
+        match read_signed_file(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_refused(&error) => Ok(None),
             Err(error) => {
                 let error = code_deploy_record::Error::io("read", &path)(error);
                 Err(Failure::from(EngineError::Record(error)))
@@ -148,10 +151,20 @@ pub fn read_signed(folder: &Path) -> Result<Option<SignedStatement>, Failure> {
     })
 }
 
+/// Reads a file of a signed statement.
+///
+/// # Errors
+/// What the system says, and that it is no file of its own or larger than any.
+pub fn read_signed_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    open_file(path).and_then(|file| read_at_most(file, LARGEST_STATEMENT))
+}
+
 /// Returns the keys that signed what lies in a folder, by the one over its list of files; nothing where the
 /// other is not there or is none.
 pub fn keys_in(seal: &Path, ed25519: &PublicKey) -> Option<PublicKeys> {
-    let text = std::fs::read_to_string(seal.join(SignedStatement::P256)).ok()?;
+    let opened = open_file(&seal.join(SignedStatement::P256));
+    let text = opened.and_then(|file| read_at_most(file, LARGEST_NOTE));
+    let text = String::from_utf8(text.ok()?).ok()?;
     PublicKeys::of(ed25519, &PublicKey::parse(&text).ok()?)
 }
 

@@ -108,10 +108,36 @@ fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
         "metadata",
         "id",
     ];
-    let extra: Vec<_> = keys(found).filter(|key| !known.contains(key)).collect();
-    if !extra.is_empty() || found.get("metadata") != made.get("metadata") {
-        let what = "how the cell is shown (its metadata)".to_owned();
-        comparison.added.push((Some(id.to_owned()), what));
+    let mut added = |what: String| comparison.added.push((Some(id.to_owned()), what));
+    if found.get("metadata") != made.get("metadata") {
+        added("how the cell is shown (its metadata)".to_owned());
+    }
+    let extra: Vec<&str> = keys(found).filter(|key| !known.contains(key)).collect();
+    if !extra.is_empty() {
+        added(format!(
+            "{} of the cell itself, which cells do not have: readers do not show what stands there",
+            named(&extra)
+        ));
+    }
+}
+
+/// Names keys that somebody has chosen: quoted, and no more than a line has room for.
+fn named(keys: &[&str]) -> String {
+    const MOST: usize = 5;
+    const LONGEST: usize = 40;
+    let shown = |key: &&str| match key.chars().nth(LONGEST) {
+        None => format!("{key:?}"),
+        Some(_) => format!("{:?}...", key.chars().take(LONGEST).collect::<String>()),
+    };
+    let word = if keys.len() == 1 {
+        "the key"
+    } else {
+        "the keys"
+    };
+    let named: Vec<String> = keys.iter().take(MOST).map(shown).collect();
+    match keys.len().saturating_sub(MOST) {
+        0 => format!("{word} {}", named.join(", ")),
+        more => format!("{word} {} and {more} more", named.join(", ")),
     }
 }
 
@@ -136,5 +162,49 @@ fn metadata_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
     if found != expected {
         let what = "metadata of the program that saved it".to_owned();
         comparison.added.push((None, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn notebook(cell: &Value) -> Value {
+        json!({ "cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5 })
+    }
+
+    #[test]
+    fn a_key_that_was_added_to_a_cell_is_named_and_told_from_its_metadata() {
+        let mut cell = json!({
+            "cell_type": "markdown", "id": "a", "metadata": {}, "source": "text"
+        });
+        let made = notebook(&cell);
+        cell["approved_by"] = "Anna".into();
+        let Comparison { changed, added } = compare(&notebook(&cell), &made);
+        assert!(changed.is_empty(), "{changed:?}");
+        let what = "the key \"approved_by\" of the cell itself, which cells do not have: readers do not show what \
+                    stands there";
+        assert_eq!(added, [(Some("a".to_owned()), what.to_owned())]);
+
+        cell["metadata"]["tags"] = json!(["mine"]);
+        let shown = "how the cell is shown (its metadata)";
+        let Comparison { changed, added } = compare(&notebook(&cell), &made);
+        assert!(changed.is_empty(), "{changed:?}");
+        let whats: Vec<&str> = added.iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(whats, [shown, what]);
+
+        for number in 0..6 {
+            cell[format!("{number}{}", "x".repeat(60))] = 1.into();
+        }
+        let added = compare(&notebook(&cell), &made).added;
+        let (_, last) = &added[1];
+        assert!(last.starts_with("the keys \""), "{last}");
+        assert!(
+            last.contains("...") && last.contains(" and 2 more of the cell"),
+            "{last}"
+        );
+        assert!(!last.contains(&"x".repeat(60)), "{last}");
     }
 }

@@ -3,6 +3,9 @@
 
 use serde_json::Value;
 
+/// Under which key of a notebook's metadata the digest of the sources stands.
+pub(crate) const SOURCE: &str = "source";
+
 /// Where a notebook comes from, as its own metadata says. Whoever edits a notebook can edit this,
 /// so it explains why bytes differ and proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct Origin {
     pub version: Option<String>,
     /// The digest of the program's texts.
     pub texts: Option<String>,
+    /// The digest of the sources of what makes notebooks; nothing in those of versions that did not say it.
+    pub source: Option<String>,
     /// The earlier runs, each with the digest of its journal's last line.
     pub compared_with: Vec<(String, String)>,
 }
@@ -34,6 +39,7 @@ impl Origin {
             run: text(own.get("run")),
             version: text(made_by.and_then(|made_by| made_by.get("version"))),
             texts: text(made_by.and_then(|made_by| made_by.get("templates"))),
+            source: text(made_by.and_then(|made_by| made_by.get(SOURCE))),
             compared_with: compared.collect(),
         })
     }
@@ -42,22 +48,17 @@ impl Origin {
     /// now, though nobody changed it; nothing when both come from the same.
     #[must_use]
     pub fn unlike(&self, expected: &Self) -> Option<String> {
-        let unnamed = || "a version that is not named".to_owned();
-        let version = |origin: &Self| {
-            let version = origin.version.as_ref();
-            version.map_or_else(unnamed, |version| format!("version {version}"))
-        };
         if self.version != expected.version {
             return Some(format!(
                 "made by {}; this is {}; bytes cannot be compared",
-                version(self),
-                version(expected)
+                self.named_version(),
+                expected.named_version()
             ));
         }
         if self.texts != expected.texts {
             return Some(format!(
                 "made by another build of {}, with other texts; bytes cannot be compared",
-                version(self)
+                self.named_version()
             ));
         }
         if self.compared_with != expected.compared_with {
@@ -68,6 +69,29 @@ impl Origin {
             ));
         }
         None
+    }
+
+    /// Returns whether another build of the same version made it, with the same texts and beside the same runs. What it
+    /// made may be the same or not, and whoever edits a notebook can say so: this excuses no difference by itself.
+    #[must_use]
+    pub fn is_of_another_build(&self, expected: &Self) -> bool {
+        self.unlike(expected).is_none() && self.source != expected.source
+    }
+
+    /// Returns the version of the program in words.
+    #[must_use]
+    pub fn named_version(&self) -> String {
+        let version = self.version.as_ref();
+        let unnamed = || "a version that is not named".to_owned();
+        version.map_or_else(unnamed, |version| format!("version {version}"))
+    }
+}
+
+/// Takes out of a notebook what says which build of the program made it.
+pub fn take_source(notebook: &mut Value) {
+    let made_by = notebook.pointer_mut("/metadata/code-deploy/made_by");
+    if let Some(made_by) = made_by.and_then(Value::as_object_mut) {
+        made_by.remove(SOURCE);
     }
 }
 
@@ -126,6 +150,24 @@ mod tests {
                 .unwrap()
                 .contains("(before; here none)")
         );
+    }
+
+    #[test]
+    fn another_build_is_told_by_its_sources_where_all_else_is_the_same() {
+        let made = |version: &str, source: &str| {
+            origin(&json!({ "made_by": { "version": version, "source": source } }))
+        };
+        let here = made("0.1.0", "aa");
+        assert!(!here.is_of_another_build(&made("0.1.0", "aa")));
+        assert!(made("0.1.0", "bb").is_of_another_build(&here));
+        assert!(!made("0.0.9", "bb").is_of_another_build(&here));
+        let before = origin(&json!({ "made_by": { "version": "0.1.0" } }));
+        assert!(before.is_of_another_build(&here));
+        assert_eq!(before.unlike(&here), None);
+        let mut notebook =
+            json!({ "metadata": { "code-deploy": { "made_by": { "source": "aa" } } } });
+        take_source(&mut notebook);
+        assert_eq!(notebook["metadata"]["code-deploy"]["made_by"], json!({}));
     }
 
     #[test]

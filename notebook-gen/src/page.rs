@@ -14,11 +14,12 @@ use crate::context::{self, phase_of};
 use crate::document::{Document, drawn, shown, stream};
 use crate::facts::Facts;
 use crate::markdown::{report_to_markdown, report_to_text};
+use crate::origin::SOURCE;
 use crate::outcome::{Outcomes, Shown};
-use crate::proof;
 use crate::series::Bins;
 use crate::template::{self, Part, TEMPLATES};
 use crate::view::{Material, View, read_others};
+use crate::{proof, source};
 
 /// What ready notebooks are made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub fn ready(settings: &ReadySettings) -> Result<Vec<Page>> {
 /// from the record alone. The same records give the same bytes. `others` are further runs, for
 /// comparisons, the environments' matrix and the DORA keys: those count that are of the same
 /// application and had ended before this run began. Which did is in each notebook's metadata, with
-/// the digest of the journal's last line, and so are version and texts of this program.
+/// the digest of the journal's last line, and so are version, texts and sources of this program.
 ///
 /// # Errors
 /// [`crate::Error::Record`] when a record does not verify or cannot be read;
@@ -137,11 +138,12 @@ pub fn handover(run: &RunFolder) -> Result<Page> {
     writer.page(NAME, &parts)
 }
 
-/// What a notebook follows from apart from records: version and texts of this program.
+/// What a notebook follows from apart from records: version, texts and sources of this program.
 fn made_by() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "templates": template::digest().to_string(),
+        SOURCE: source::digest().to_string(),
     })
 }
 

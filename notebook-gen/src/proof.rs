@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use code_deploy_record::disk::{is_refused, read_at_most};
 use code_deploy_record::{
-    Checkpoint, Digest, Error as RecordError, OUTPUTS_NOTE, PublicKey, RunFolder, RunStarted,
-    TreeHead, includes, inclusion_proof, leaf_hash, origin, root_of,
+    Checkpoint, Digest, Error as RecordError, LARGEST_NOTE, OUTPUTS_NOTE, PublicKey, RunFolder,
+    RunStarted, TreeHead, includes, inclusion_proof, leaf_hash, origin, root_of,
 };
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
@@ -117,12 +118,20 @@ pub fn put_note(pages: &mut [Page], note: &Checkpoint) -> Result<()> {
 }
 
 fn kept_note(run: &RunFolder, origin: &str, head: &TreeHead) -> Result<Option<String>> {
-    let path = run.seal().path().join(OUTPUTS_NOTE);
-    let text = match std::fs::read_to_string(&path) {
+    let seal = run.seal();
+    if !seal.is_folder() {
+        return Ok(None);
+    }
+    let path = seal.path().join(OUTPUTS_NOTE);
+    let opened = run.disk().read(&path);
+    let text = match opened.and_then(|file| read_at_most(file, LARGEST_NOTE)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) if is_refused(&error) => return Ok(None),
         Err(error) => return Err(RecordError::io("read", &path)(error).into()),
+    };
+    let Ok(text) = String::from_utf8(text) else {
+        return Ok(None);
     };
     let note = text.parse::<Checkpoint>().ok();
     let of_these = note.is_some_and(|note| note.head == *head && note.origin == origin);

@@ -44,7 +44,8 @@ struct ArtifactFile {
 /// this program makes them.
 pub fn statement(run: &RunFolder, pages: &[Page]) -> Result<Statement> {
     let facts = Facts::read(run)?;
-    let journal = std::fs::File::open(run.journal_path())
+    let opened = run.disk().read(&run.journal_path());
+    let journal = opened
         .and_then(|mut file| Digest::of_reader(&mut file))
         .map_err(code_deploy_record::Error::io("read", &run.journal_path()))?;
     let (mut subjects, mut sums) = (Vec::new(), String::new());

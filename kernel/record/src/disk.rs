@@ -1,11 +1,15 @@
 //! What a record asks of the disk that it lies on.
 
+mod opened;
+
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Result, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use opened::{NoFile, is_refused, open_file, open_named, read_at_most, too_large};
 
 /// The disk that a record lies on. A value of this kind is handed to whoever reads or writes a
 /// record, so that simulations decide what becomes of a write that was not flushed, of a full
@@ -45,10 +49,16 @@ pub trait Disk: Debug + Send + Sync {
     /// Returns whether there is a folder at `path`.
     fn is_folder(&self, path: &Path) -> bool;
 
-    /// Opens a file for reading.
+    /// Returns what stands at `path` itself: a link is not followed.
     ///
     /// # Errors
     /// What the system says; `NotFound`.
+    fn kind(&self, path: &Path) -> Result<EntryKind>;
+
+    /// Opens the file that stands at `path` itself for reading: nothing else is opened, followed or waited for.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound`; [`NoFile`] where something else stands there.
     fn read(&self, path: &Path) -> Result<Box<dyn ReadFile>>;
 
     /// Opens a file for appending, private to the user.
@@ -97,6 +107,17 @@ pub fn writer_of(name: &str) -> Option<(&str, u32)> {
     let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
     let process = process.parse().ok()?;
     (is_number && !before.is_empty()).then_some((before, process))
+}
+
+/// What stands at a path itself, not where it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// A link, a device, a pipe or a socket.
+    Other,
 }
 
 /// Whether a file is created when it is opened for appending.
@@ -185,8 +206,17 @@ impl Disk for SystemDisk {
         path.is_dir()
     }
 
+    fn kind(&self, path: &Path) -> Result<EntryKind> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(match (found.is_file(), found.is_dir()) {
+            (true, _) => EntryKind::File,
+            (_, true) => EntryKind::Folder,
+            _ => EntryKind::Other,
+        })
+    }
+
     fn read(&self, path: &Path) -> Result<Box<dyn ReadFile>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open_file(path)?))
     }
 
     fn append(&self, path: &Path, create: Create) -> Result<Box<dyn AppendFile>> {

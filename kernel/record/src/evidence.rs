@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::folder::{create_private, entries_or_none};
+use crate::folder::create_private;
 use crate::{Digest, Error, Result};
 
 /// The evidence folder of a run.
@@ -39,7 +39,7 @@ impl EvidenceStore {
         Ok(digest)
     }
 
-    /// Keeps a copy of the file at `source`, however large; returns its digest and size.
+    /// Keeps a copy of the file at `source`, which is no link, however large; returns its digest and size.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::EvidenceChanged`] when the file changes while it is copied.
@@ -94,21 +94,6 @@ impl EvidenceStore {
             expected: *digest,
             found,
         })
-    }
-
-    /// Returns the names of all that is in the folder, in order; nothing when there is no folder.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn names(&self) -> Result<Vec<String>> {
-        let entries = entries_or_none(self.disk.as_ref(), &self.path)?.into_iter();
-        let names = entries.filter_map(|entry| {
-            let name = entry.file_name()?;
-            Some(name.to_string_lossy().into_owned())
-        });
-        let mut names: Vec<_> = names.collect();
-        names.sort();
-        Ok(names)
     }
 
     fn write(&self, target: &Path, content: &mut dyn Read) -> Result<()> {

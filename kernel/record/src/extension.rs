@@ -1,9 +1,9 @@
 //! That a record only grew: its checkpoints one after the other, and one that was kept elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::Path;
 
+use crate::disk::is_refused;
 use crate::{
     Checkpoint, Digest, Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder,
     SealFolder, SignatureLine, TreeHead, consistency_proof, is_consistent, is_sealed_after, origin,
@@ -158,10 +158,9 @@ impl KeptCheckpoint {
 pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     let mut notes = Vec::new();
     for path in run.seal().checkpoints()? {
-        let note = read(run, &path)?.parse::<Checkpoint>();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let file = format!("{}/{name}", SealFolder::NAME);
-        notes.push((file, note.map_err(|error| error.to_string())));
+        notes.push((file, read(run, &path)?));
     }
     let read = notes.iter().filter_map(|(_, note)| note.as_ref().ok());
     let sizes: BTreeSet<u64> = read.map(|note| note.head.size).collect();
@@ -185,12 +184,16 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     Ok(kept.collect())
 }
 
-fn read(run: &RunFolder, path: &Path) -> Result<String> {
-    let mut note = Vec::new();
-    let opened = run.disk().read(path);
-    let read = opened.and_then(|mut file| file.read_to_end(&mut note));
-    read.map_err(Error::io("read", path))?;
-    Ok(String::from_utf8_lossy(&note).into_owned())
+/// Returns the checkpoint of a file, or why it is none.
+fn read(run: &RunFolder, path: &Path) -> Result<std::result::Result<Checkpoint, String>> {
+    match run.seal().read(path) {
+        Ok(note) => {
+            let note = String::from_utf8_lossy(&note).parse::<Checkpoint>();
+            Ok(note.map_err(|error| error.to_string()))
+        }
+        Err(Error::Io { source, .. }) if is_refused(&source) => Ok(Err(source.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 /// What of a journal checkpoints are held against.

@@ -1,10 +1,9 @@
 //! Where runs live on disk.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, SystemDisk};
+use crate::disk::{Disk, SystemDisk, is_refused};
 use crate::{
     Checkpoint, Clock, Error, Event, EvidenceStore, JournalReader, JournalWriter, Recovered,
     Redactor, Result, RunId, RunState, SampleFollower, SampleReader, SampleWriter, SealFolder,
@@ -125,10 +124,11 @@ impl RunFolder {
     /// Returns the run whose folder is at `path`.
     ///
     /// # Errors
-    /// [`Error::NotARecord`] when there is no journal in it.
+    /// [`Error::NotARecord`] when nothing in it has the journal's name.
     pub fn at(path: &Path) -> Result<Self> {
         let disk = SystemDisk::shared();
-        if disk.is_file(&path.join(Self::JOURNAL)) {
+        // What stands there under its name is for whoever reads it to judge.
+        if disk.kind(&path.join(Self::JOURNAL)).is_ok() {
             let path = path.to_owned();
             return Ok(Self { path, disk });
         }
@@ -229,13 +229,11 @@ impl RunFolder {
         let Some(path) = self.seal().checkpoints()?.pop() else {
             return Ok(None);
         };
-        let mut note = String::new();
-        let read = self
-            .disk
-            .read(&path)
-            .and_then(|mut file| file.read_to_string(&mut note));
-        read.map_err(Error::io("read", &path))?;
-        Ok(note.parse().ok())
+        match self.seal().read(&path) {
+            Ok(note) => Ok(String::from_utf8_lossy(&note).parse().ok()),
+            Err(Error::Io { source, .. }) if is_refused(&source) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns whether the last checkpoint covers all of the journal, or no key seals this record.

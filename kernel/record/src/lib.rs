@@ -67,7 +67,9 @@ pub use report::{Block, Column, Report};
 pub use samples::{
     Latency, Sample, SampleFollower, SampleLines, SampleReader, SampleWriter, Source,
 };
-pub use seal::{OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin};
+pub use seal::{
+    LARGEST_NOTE, LARGEST_STATEMENT, OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin,
+};
 pub use secret::{Redactor, Secret};
 pub use sshsig::SshSignature;
 pub use standstill::{Idle, Passed, Standstill, Standstills};

@@ -1,10 +1,9 @@
 //! What seals a record: the leaves of its tree, and the checkpoints signed over them.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, EntryKind, is_refused, read_at_most};
 use crate::folder::{create_private, entries_or_none};
 use crate::note::Checkpoint;
 use crate::tree::{Tree, leaf_hash};
@@ -22,8 +21,11 @@ pub const OUTPUTS_NOTE: &str = "outputs.note";
 /// How the name of a file ends that is being written.
 const PART: &str = ".part";
 
-/// How much of a checkpoint's file is read, in bytes: more than any checkpoint of ours has.
-const LONGEST: u64 = 64 * 1024;
+/// The largest checkpoint, signature or public key that is read, in bytes: many times what one of ours has.
+pub const LARGEST_NOTE: u64 = 64 * 1024;
+
+/// The largest of the files of a signed statement that is read, in bytes: many times what one of ours has.
+pub const LARGEST_STATEMENT: u64 = 4 * 1024 * 1024;
 
 /// Returns the leaves that a line of the journal gives: the line itself without its line end, then,
 /// for each file that it names by its digest, the line that `sha256sum` prints for that file in the
@@ -106,11 +108,28 @@ impl SealFolder {
         if !self.disk.is_file(&path) {
             return Ok(None);
         }
-        let mut note = Vec::new();
-        let opened = self.disk.read(&path);
-        let read = opened.and_then(|file| file.take(LONGEST).read_to_end(&mut note));
-        read.map_err(Error::io("read", &path))?;
-        Ok(String::from_utf8_lossy(&note).parse().ok())
+        match self.read(&path) {
+            Ok(note) => Ok(String::from_utf8_lossy(&note).parse().ok()),
+            Err(Error::Io { source, .. }) if is_refused(&source) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a file of the folder that holds a checkpoint or a signature.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also for what is no file of its own and for one of more than [`LARGEST_NOTE`] bytes.
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let opened = self.disk.read(path);
+        let read = opened.and_then(|file| read_at_most(file, LARGEST_NOTE));
+        read.map_err(Error::io("read", path))
+    }
+
+    /// Returns whether the folder is there, and no link to one.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        let kind = self.disk.kind(&self.path);
+        kind.is_ok_and(|kind| kind == EntryKind::Folder)
     }
 
     /// Writes a file, whole or not at all.
@@ -158,11 +177,14 @@ impl SealFolder {
         Ok(files)
     }
 
-    /// Returns all files of the folder, in order; none where there is no folder.
+    /// Returns all files of the folder, in order; none where there is no folder, or a link to one.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn files(&self) -> Result<Vec<PathBuf>> {
+        if !self.is_folder() {
+            return Ok(Vec::new());
+        }
         let mut files = entries_or_none(self.disk.as_ref(), &self.path)?;
         files.sort();
         Ok(files)

@@ -2,12 +2,14 @@
 
 mod beside;
 mod consents;
+mod folders;
 mod order;
 mod seal;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
+use crate::disk::NoFile;
 use crate::{
     Digest, Error, Event, EventBody, JournalReader, PreviousRun, PublicKey, Result, RunFolder,
     RunState, SealFolder,
@@ -123,9 +125,12 @@ pub fn verify_folder(run: &RunFolder) -> Result<VerifyReport> {
 pub fn verify_folder_with(run: &RunFolder, trust: &Trust) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut state = RunState::default();
-    let mut named = Named::default();
+    let mut named = Named {
+        unread: folders::unread(run, &mut report)?,
+        ..Named::default()
+    };
     let mut consents = Consents::default();
-    let mut seals = Seals::read(run, &mut report)?;
+    let mut seals = Seals::read(run, !named.unread.contains(SealFolder::NAME), &mut report)?;
     let mut reader = run.events()?;
     loop {
         let event = match reader.next_event() {
@@ -236,6 +241,8 @@ fn is_signed_part(place: &str) -> bool {
 struct Named {
     evidence: BTreeSet<Digest>,
     samples: BTreeSet<String>,
+    /// The folders that are none, and what lies behind them is not read.
+    unread: BTreeSet<&'static str>,
 }
 
 fn check_event(
@@ -250,7 +257,10 @@ fn check_event(
         EventBody::Planned(planned) => check_evidence(run, &planned.evidence, report, named),
         EventBody::SamplesClosed { file, digest, .. } => {
             named.samples.insert(file.clone());
-            check_samples(run, file, digest, report)
+            match named.unread.contains(folders::SAMPLES) {
+                true => Ok(()),
+                false => check_samples(run, file, digest, report),
+            }
         }
         _ => Ok(()),
     }
@@ -267,6 +277,9 @@ fn check_evidence(
         return Ok(());
     }
     report.evidence_named += 1;
+    if named.unread.contains(folders::EVIDENCE) {
+        return Ok(());
+    }
     let place = format!("evidence/{digest}");
     match run.evidence().check(digest) {
         Ok(()) => report.evidence += 1,
@@ -275,6 +288,9 @@ fn check_evidence(
         }
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             report.found(FindingKind::NotHere, place, "not here");
+        }
+        Err(Error::Io { source, .. }) if NoFile::is(&source) => {
+            report.changed(place, NoFile::WHAT);
         }
         Err(error) => return Err(error),
     }
@@ -300,10 +316,6 @@ fn check_samples(
         report.changed(place, "the journal names a file outside of its folder");
         return Ok(());
     }
-    if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-        report.changed(place, "it is a link, a folder or a device, and no file");
-        return Ok(());
-    }
     match run.disk().read(&path) {
         Ok(mut content) => {
             let found = Digest::of_reader(&mut content).map_err(Error::io("read", &path))?;
@@ -319,6 +331,7 @@ fn check_samples(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             report.found(FindingKind::NotHere, place, "not here");
         }
+        Err(error) if NoFile::is(&error) => report.changed(place, NoFile::WHAT),
         Err(error) => return Err(Error::io("read", &path)(error)),
     }
     Ok(())

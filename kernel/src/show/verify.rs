@@ -1,6 +1,7 @@
 //! `verify`: whether records, and notebooks made from them, are what was written, and who signed them.
 
 mod alone;
+mod endless;
 mod foreign;
 mod halves;
 mod kept;
@@ -12,6 +13,8 @@ mod plain;
 mod records;
 mod signers;
 mod twice;
+mod unlike;
+mod unrecorded;
 mod unsigned;
 
 use std::path::PathBuf;
@@ -23,6 +26,7 @@ use crate::face::Face;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use alone::Why;
+use endless::Endless;
 use notebooks::{Given, Notebooks};
 use over::Over;
 use paths::Subjects;
@@ -68,6 +72,8 @@ struct Record {
     is_whole: bool,
     /// Whether it has no end, as far as that could be read.
     is_endless: bool,
+    /// How many events at its beginning something covers that was signed.
+    signed: u64,
     report: VerifyReport,
 }
 
@@ -145,9 +151,10 @@ fn check_notebooks(
     checked: &mut Checked,
 ) -> Result<(), Failure> {
     let record = notebooks.record(project, subjects)?;
-    // What is no file of the record's own was not read, and says nothing of the notebooks.
-    let record = record.filter(|record| paths::journal_unread(record.path()).is_none());
-    let Some(record) = record else {
+    if record.is_none() && notebooks.is_unrecorded {
+        checked.rows.push(unrecorded::row(notebooks));
+    }
+    let Some(record) = record.filter(|record| checked.can_be_read(record)) else {
         let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
@@ -209,6 +216,19 @@ fn why_alone(
 }
 
 impl Checked {
+    /// Returns whether the journal of a record is one, which is said where it is not: what was not read says nothing of
+    /// notebooks.
+    fn can_be_read(&mut self, record: &RunFolder) -> bool {
+        let Some(unread) = records::unread(record) else {
+            return true;
+        };
+        let is_said = |row: &Row| row.record == unread.record && row.place == unread.place;
+        if !self.rows.iter().any(is_said) {
+            self.rows.push(unread);
+        }
+        false
+    }
+
     /// Returns what is known of a record, once it was checked.
     fn of(&self, record: &RunFolder) -> Option<&Record> {
         self.records
@@ -226,7 +246,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         by_signature,
         ..
     } = checked;
-    let unsealed = records.iter().filter(|record| record.is_endless).count();
+    let endless = Endless::of(&records);
     let records = records.len();
     rows.sort_by_key(|row| row.kind);
     let number = |kind: Kind| rows.iter().filter(|row| row.kind == kind).count();
@@ -253,9 +273,9 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     let mut failed = weighty.into_iter().filter(|(_, count)| *count > 0);
     match failed.next() {
         // A record without an end weighs more than files that are not here.
-        Some((kind, _)) if unsealed > 0 && kind > Kind::Approval => Err(endless(unsealed, records)),
-        Some((kind, count)) => Err(failure_of(kind, count, records)),
-        None if unsealed > 0 => Err(endless(unsealed, records)),
+        Some((kind, _)) if endless.is_any() && kind > Kind::Approval => Err(endless.failure()),
+        Some((kind, count)) => Err(failure_of(kind, count, records, &endless)),
+        None if endless.is_any() => Err(endless.failure()),
         None => {
             let added = if is_added {
                 ", but for what was added (listed above)"
@@ -274,17 +294,7 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     }
 }
 
-fn endless(unsealed: usize, records: usize) -> Failure {
-    let what = format!(
-        "{unsealed} of {records} records are not sealed: what stands there is as it was written, but \
-         their end is missing"
-    );
-    let next = "A run that is not ended is sealed when it ends. When it has ended, lines were cut \
-                off: compare with a copy kept elsewhere.";
-    found(Exit::Endless, "CD0307", what, next)
-}
-
-fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
+fn failure_of(kind: Kind, count: usize, records: usize, endless: &Endless) -> Failure {
     match kind {
         Kind::Different => {
             let code = code_deploy_engine::code::BROKEN_RECORD;
@@ -322,7 +332,11 @@ fn failure_of(kind: Kind, count: usize, records: usize) -> Failure {
                     format!("{more} approvals or waivers are not what the policy of the run wanted")
                 }
             };
-            let what = what + "; what stands there is as it was written";
+            let rest = match endless.is_any() {
+                true => endless.covered(),
+                false => "what stands there is as it was written".to_owned(),
+            };
+            let what = format!("{what}; {rest}");
             let next = "Ask those who approved, and those who run the deployment.";
             found(Exit::NotApproved, "CD0316", what, next)
         }

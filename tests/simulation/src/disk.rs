@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use code_deploy_record::Disk;
-use code_deploy_record::disk::{AppendFile, Create, Locked, ReadFile};
+use code_deploy_record::disk::{AppendFile, Create, EntryKind, Locked, ReadFile};
 
 use crate::faults::{DiskFault, Fault, Point};
 use crate::world::{Process, What, World};
@@ -277,6 +277,18 @@ impl Disk for SimulatedDisk {
 
     fn is_folder(&self, path: &Path) -> bool {
         self.contents().is_ok_and(|all| all.folders.contains(path))
+    }
+
+    fn kind(&self, path: &Path) -> Result<EntryKind> {
+        let contents = self.contents()?;
+        match (
+            contents.files.contains_key(path),
+            contents.folders.contains(path),
+        ) {
+            (true, _) => Ok(EntryKind::File),
+            (_, true) => Ok(EntryKind::Folder),
+            _ => Err(not_found()),
+        }
     }
 
     fn read(&self, path: &Path) -> Result<Box<dyn ReadFile>> {

@@ -1,16 +1,18 @@
 //! Whether the checkpoints of a record hold, and what they show.
 
+mod files;
 mod keys;
 mod second;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::{FindingKind, Trust, VerifyReport};
 use crate::disk::is_incidental;
 use crate::note::Checkpoint;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
 use crate::{OUTPUTS_NOTE, SignedStatement, TreeHead, is_sealed_after, origin};
+
+use files::{Files, place};
 
 /// How the name of a second signature over a checkpoint ends, as `ssh-keygen -Y sign` names it.
 const SECOND: &str = ".sig";
@@ -72,6 +74,7 @@ struct Held {
 /// The checkpoints of a record, and what of the journal they are held against.
 #[derive(Default)]
 pub(super) struct Seals {
+    files: Files,
     checkpoints: Vec<(String, Checkpoint)>,
     /// The files of checkpoints that are here, whether they can be read or not.
     here: BTreeSet<String>,
@@ -94,19 +97,27 @@ struct Due {
 }
 
 impl Seals {
-    /// Reads the checkpoints.
-    pub(super) fn read(run: &RunFolder, report: &mut VerifyReport) -> Result<Self> {
+    /// Reads the checkpoints, where their folder is one of the record.
+    pub(super) fn read(
+        run: &RunFolder,
+        is_folder: bool,
+        report: &mut VerifyReport,
+    ) -> Result<Self> {
+        let files = Files::look(run, is_folder, report)?;
         let mut seals = Self::default();
-        for path in run.seal().checkpoints()? {
+        for path in files.checkpoints(run)? {
             let place = place(&path);
-            let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
             seals.here.insert(place.clone());
-            match String::from_utf8_lossy(&text).parse() {
+            let Some(text) = files.read(run, &path, report)? else {
+                continue;
+            };
+            match text.parse() {
                 Ok(checkpoint) => seals.checkpoints.push((place, checkpoint)),
                 Err(error @ Error::BadNote { .. }) => report.changed(place, error.to_string()),
                 Err(error) => return Err(error),
             }
         }
+        seals.files = files;
         Ok(seals)
     }
 
@@ -155,6 +166,10 @@ impl Seals {
             .collect();
         report.seal.covered_by = vec![0; self.keys.len()];
         self.judge_keys(trust, report);
+        // That the folder is none is said, and what is missed in it follows from that.
+        if !self.files.is_folder {
+            return Ok(());
+        }
         let size = self.tree.map_or(0, |tree| tree.size);
         for (place, checkpoint) in &self.checkpoints {
             // It is over lines that could not be followed.
@@ -184,7 +199,8 @@ impl Seals {
             self.find_witnesses(run, place, checkpoint, trust, report)?;
         }
         let ends = last.is_some_and(|(_, one)| one.head.size == size);
-        if report.sealed && !self.keys.is_empty() && !ends {
+        let is_told = self.files.unread.contains(&file_of(size));
+        if report.sealed && !self.keys.is_empty() && !ends && !is_told {
             let what = "not here: the checkpoint over the whole record, signed at its end";
             report.found(FindingKind::NotHere, file_of(size), what);
         }
@@ -276,7 +292,7 @@ impl Seals {
         report: &mut VerifyReport,
     ) -> Result<()> {
         let path = run.seal().path().join(OUTPUTS_NOTE);
-        let Some(text) = read(&path)? else {
+        let Some(text) = self.files.read(run, &path, report)? else {
             return Ok(());
         };
         let key = self.keys.last().map(|(_, _, key)| key.ed25519());
@@ -314,6 +330,9 @@ impl Seals {
                 .to_string_lossy()
                 .into_owned();
             let place = place(&path);
+            if self.files.unread.contains(&place) {
+                continue;
+            }
             let of_checkpoint = self.here.contains(&place);
             if let Some(signed) = place.strip_suffix(SECOND)
                 && self.here.contains(signed)
@@ -337,15 +356,6 @@ impl Seals {
     }
 }
 
-/// Returns the text of a file, what is no text in it replaced; nothing where it is not here.
-fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read(path) {
-        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
-    }
-}
-
 /// Returns the file of a checkpoint of that size as findings name it.
 fn file_of(size: u64) -> String {
     format!("{}/{size:012}.checkpoint", SealFolder::NAME)
@@ -354,10 +364,4 @@ fn file_of(size: u64) -> String {
 /// Returns the second signature over a checkpoint as findings name it.
 fn place_of_second(checkpoint: &str) -> String {
     format!("{checkpoint}{SECOND}")
-}
-
-/// Returns a file of the folder as findings name it.
-fn place(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!("{}/{name}", SealFolder::NAME)
 }

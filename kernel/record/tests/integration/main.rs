@@ -7,6 +7,7 @@ mod halves;
 mod journal;
 mod lock;
 mod missing;
+mod own;
 mod roles;
 mod samples;
 mod seal;

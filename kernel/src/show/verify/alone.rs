@@ -9,7 +9,8 @@ use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder, SignedStateme
 use serde_json::Value;
 
 use super::foreign::{capped, foreign};
-use super::notebooks::{NOT_AS_SIGNED, Notebooks, outputs, repeated};
+use super::notebooks::{LINK, NOT_AS_SIGNED, Notebooks};
+use super::unlike::{outputs, repeated};
 use super::{Kind, Row, halves};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -86,7 +87,7 @@ pub(super) fn alone(
         Some(name) => vec![name.clone()],
         None => crate::pages::others(&[], &notebooks.folder)?,
     };
-    let mut rows = Vec::new();
+    let mut rows = not_read(notebooks);
     if notebooks.only.is_none() {
         let known = names.iter().map(PathBuf::as_path);
         let known: BTreeSet<&Path> = known.collect();
@@ -189,6 +190,7 @@ fn as_listed(
         Err((name, what)) => {
             let place = Path::new(SealFolder::NAME).join(name);
             rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            rows.extend(not_read(notebooks));
             return Ok(rows);
         }
     };
@@ -202,6 +204,30 @@ fn as_listed(
         why.of_signed()
     ));
     Ok(rows)
+}
+
+/// What is said of what stands where the folder with what was signed should.
+const NO_FOLDER: &str = "it is a file or a device, and no folder";
+
+/// Says which of the files that say what was signed stand beside notebooks, and are not read: what a link leads to, and
+/// what is no file or larger than any.
+fn not_read(notebooks: &Notebooks) -> Vec<Row> {
+    let folder = Path::new(SealFolder::NAME);
+    match std::fs::symlink_metadata(notebooks.seal()) {
+        Ok(found) if found.is_dir() => {}
+        Ok(found) if found.is_symlink() => {
+            return vec![notebooks.row(Kind::NotHere, folder, None, LINK)];
+        }
+        Ok(_) => return vec![notebooks.row(Kind::Different, folder, None, NO_FOLDER)],
+        Err(_) => return Vec::new(),
+    }
+    let paths = SignedStatement::FILES.iter().map(|name| folder.join(name));
+    let rows = paths.filter_map(|path| {
+        let error = notebooks.read(&path).err()?;
+        let is_there = error.kind() != std::io::ErrorKind::NotFound;
+        is_there.then(|| notebooks.unread(&path, &error))
+    });
+    rows.collect()
 }
 
 /// Says that the outputs of a notebook are signed with another key than the list that names it.
@@ -235,12 +261,10 @@ fn not_as_beside(
 ) -> Vec<Row> {
     let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
         let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
-        let is_there = notebooks.folder.join(&place).exists();
-        let (kind, what) = match is_there {
-            true => (Kind::Signature, "it is no P-256 key"),
-            false => (Kind::NotHere, "not here"),
-        };
-        return vec![notebooks.row(kind, &place, None, what)];
+        return vec![match notebooks.read(&place) {
+            Ok(_) => notebooks.row(Kind::Signature, &place, None, "it is no P-256 key"),
+            Err(error) => notebooks.unread(&place, &error),
+        }];
     };
     let broken = signed.broken(&keys).into_iter().map(|(name, what)| {
         let place = Path::new(SealFolder::NAME).join(name);

@@ -163,7 +163,8 @@ fn entries(notebooks: &Notebooks) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for part in ["", CHARTS, SealFolder::NAME] {
         let folder = notebooks.folder.join(part);
-        if !folder.is_dir() {
+        // What a link leads to is not of this folder. The folder that was named may be one.
+        if !folder.is_dir() || (!part.is_empty() && folder.is_symlink()) {
             continue;
         }
         let failed = |error| code_deploy_record::Error::io("read", &folder)(error);

@@ -8,6 +8,7 @@ use code_deploy_record::{
 };
 
 use super::foreign::listed;
+use super::over::reached;
 use super::paths::Subjects;
 use super::{Checked, Kind, Record, Row};
 use crate::commands::VerifyArgs;
@@ -36,7 +37,7 @@ pub(super) fn read(arguments: &VerifyArgs) -> Result<Vec<Kept>, Failure> {
     let read = arguments.checkpoint.iter().map(|path| {
         let next = "Give a checkpoint as it stands in `seal/` of a run's record: a signed note with size \
                     and root of the tree.";
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = super::keys::read_named(path).map_err(|error| {
             Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
         })?;
         let checkpoint = text
@@ -106,10 +107,14 @@ pub(super) fn hold_all(
     let mut rows = Vec::new();
     for kept in kept {
         let mut is_held = false;
-        for record in &checked.records {
+        for record in &mut checked.records {
             let folder = RunFolder::at(&record.path)?;
             if origin_of(&folder).as_ref() == Some(&kept.checkpoint.origin) {
                 rows.extend(hold_one(kept, record, &folder, trust, face)?);
+                if unsigned(kept, &record.report, trust).is_none() {
+                    let events = reached(&folder, &kept.checkpoint.head)?;
+                    record.signed = record.signed.max(events.unwrap_or(0));
+                }
                 is_held = true;
             }
         }

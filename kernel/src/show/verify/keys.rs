@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use code_deploy_notebook_gen as notebook_gen;
-use code_deploy_record::{PublicKey, RunFolder, Trust};
+use code_deploy_record::disk::{open_named, read_at_most};
+use code_deploy_record::{LARGEST_NOTE, PublicKey, RunFolder, Trust};
 
 use super::kept::Kept;
 use super::notebooks::Notebooks;
@@ -41,11 +42,21 @@ fn all(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
 
 fn key_in(path: &Path) -> Result<PublicKey, Failure> {
     let next = "Give a public key: PEM, an OpenSSH `.pub` file, or the key of a signed note.";
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_named(path).map_err(|error| {
         Failure::usage(format!("{} cannot be read: {error}", path.display()), next)
     })?;
     PublicKey::parse(&text)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), next))
+}
+
+/// Reads the text of a file that is given: a public key, or a checkpoint.
+///
+/// # Errors
+/// What the system says, also for a pipe or a device, and for more than a key or a checkpoint has.
+pub(super) fn read_named(path: &Path) -> std::io::Result<String> {
+    let text = read_at_most(open_named(path)?, LARGEST_NOTE)?;
+    let no_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text");
+    String::from_utf8(text).map_err(no_text)
 }
 
 /// Returns the given keys that signed the statement which is kept with a record: one of a witness signs none.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page, RepeatedKey, place_of};
-use code_deploy_record::{Digest, PublicKey, RunFolder, SealFolder};
-use serde_json::Value;
+use code_deploy_notebook_gen::{self as notebook_gen, Origin, Page};
+use code_deploy_record::disk::{NoFile, open_file, read_at_most};
+use code_deploy_record::{Digest, LARGEST_STATEMENT, PublicKey, RunFolder, SealFolder};
 
 use super::foreign::{capped, foreign};
+use super::unlike::{Tally, judged};
 use super::{Kind, Row, paths};
 use crate::face::Face;
 use crate::failure::Failure;
@@ -20,11 +21,11 @@ pub(super) const NOT_AS_SIGNED: &str = "changed: not the bytes that were signed"
 /// What is said of a file that is not there.
 pub(super) const GONE: &str = "not here";
 
-/// What is said of a guide to verifying that is not the one that was written.
-const NO_GUIDE: &str = "do not run commands from it";
-
 /// What is said of what is called as a file is, and is none.
 pub(super) const NO_FILE: &str = "it is a folder or a device, and no file";
+
+/// The largest notebook or chart that is read, in bytes: many times what one of ours has.
+pub(super) const LARGEST: u64 = 256 * 1024 * 1024;
 
 pub(super) const LINK: &str = "is a link, which is not followed: what it leads to was not checked";
 
@@ -37,6 +38,8 @@ pub(super) struct Notebooks {
     pub of: Option<RunFolder>,
     /// Whether nobody named them: a run has left them, whose record is checked.
     pub is_left: bool,
+    /// Whether a run has left them in a project that keeps no record of it.
+    pub is_unrecorded: bool,
 }
 
 impl Notebooks {
@@ -47,6 +50,7 @@ impl Notebooks {
             only: None,
             of: None,
             is_left: false,
+            is_unrecorded: false,
         }
     }
 
@@ -54,7 +58,7 @@ impl Notebooks {
     /// file of its own, is not read.
     ///
     /// # Errors
-    /// What the system says; `InvalidInput` for what is not read, `Unsupported` for a link.
+    /// What the system says; `InvalidInput` for what is not read, `FileTooLarge` also for that, `Unsupported` for a link.
     pub(super) fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         let refused = |what: &str| Error::new(ErrorKind::InvalidInput, what);
         let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
@@ -69,10 +73,14 @@ impl Notebooks {
                 return Err(Error::new(ErrorKind::Unsupported, LINK));
             }
         }
-        if !std::fs::symlink_metadata(&file)?.is_file() {
-            return Err(refused(NO_FILE));
+        let most = match path.starts_with(SealFolder::NAME) {
+            true => LARGEST_STATEMENT,
+            false => LARGEST,
+        };
+        match open_file(&file) {
+            Err(error) if NoFile::is(&error) => Err(refused(NO_FILE)),
+            opened => read_at_most(opened?, most),
         }
-        std::fs::read(file)
     }
 
     /// Says why a file was not read. What a link leads to may be another thing tomorrow, and is as good as not here.
@@ -180,33 +188,13 @@ pub(super) fn compare(
 ) -> Result<Vec<Row>, Failure> {
     let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
     let files: Vec<_> = given.files.iter().filter(|(path, _)| meant(path)).collect();
-    let mut rows = Vec::new();
-    let mut reason: Option<String> = None;
-    let mut as_signed = 0;
+    let (mut rows, mut tally) = (Vec::new(), Tally::default());
     for (path, expected) in &files {
         match notebooks.read(path) {
             Ok(found) if found == *expected => {}
             Ok(found) => {
-                let mut unlike = unlike(
-                    given,
-                    notebooks,
-                    path,
-                    (found.as_slice(), expected.as_slice()),
-                    reason.as_deref(),
-                );
-                add_repeated(notebooks, path, &found, &mut unlike);
-                let apart = unlike.iter().find(|row| row.kind == Kind::NotComparable);
-                let digest = Digest::of(&found).to_string();
-                if let Some(row) = apart {
-                    reason.get_or_insert_with(|| row.what.clone());
-                }
-                if apart.is_some() && given.listed.get(path) == Some(&digest) {
-                    as_signed += 1;
-                } else if apart.is_some() && given.is_signed && given.listed.contains_key(path) {
-                    rows.push(notebooks.row(Kind::Different, path, None, NOT_AS_SIGNED));
-                } else {
-                    rows.extend(unlike);
-                }
+                let pair = (found.as_slice(), expected.as_slice());
+                rows.extend(judged(given, notebooks, path, pair, &mut tally));
             }
             Err(error) => rows.push(notebooks.unread(path, &error)),
         }
@@ -226,7 +214,7 @@ pub(super) fn compare(
             "nothing of this name is made of the run",
         ));
     }
-    tell(given, notebooks, &files, as_signed, face);
+    tell(given, notebooks, &files, &tally, face);
     Ok(rows)
 }
 
@@ -252,7 +240,7 @@ fn tell(
     given: &Given,
     notebooks: &Notebooks,
     files: &[&(PathBuf, Vec<u8>)],
-    as_signed: usize,
+    tally: &Tally,
     face: &dyn Face,
 ) {
     let name = notebooks.folder.display();
@@ -264,10 +252,23 @@ fn tell(
             SealFolder::NAME
         ));
     }
-    if as_signed > 0 {
+    if tally.unsigned > 0 {
+        let others = match tally.unsigned {
+            1 => "1 notebook says that another build of this version made it".to_owned(),
+            more => {
+                format!("{more} notebooks say that another build of this version made them")
+            }
+        };
         face.text(&format!(
-            "{name}: {as_signed} of them are, byte for byte, those that the key of the record signed; \
-             this program, or the runs that are at hand here, would give others"
+            "{name}: {others}. Nothing that was signed covers such bytes, so that what this build makes is what counts: \
+             verify with the program that made them, or write them again"
+        ));
+    }
+    if tally.as_signed > 0 {
+        face.text(&format!(
+            "{name}: {} of them are, byte for byte, those that the key of the record signed; \
+             this program, or the runs that are at hand here, would give others",
+            tally.as_signed
         ));
     }
 }
@@ -288,151 +289,6 @@ fn counted(given: &Given, files: &[&(PathBuf, Vec<u8>)]) -> String {
         }
         (false, _) => made,
     }
-}
-
-/// Says in what way a file is unlike the one that this program makes. A chart does not say who drew
-/// it: it is judged as the notebooks beside it are.
-fn unlike(
-    given: &Given,
-    notebooks: &Notebooks,
-    path: &Path,
-    (found, expected): (&[u8], &[u8]),
-    beside: Option<&str>,
-) -> Vec<Row> {
-    let row = |kind, what: String| vec![notebooks.row(kind, path, None, what)];
-    let changed = || {
-        row(
-            Kind::Different,
-            "changed: not what the record gives".to_owned(),
-        )
-    };
-    let Some(origin) = Origin::of(expected) else {
-        let is_guide = path == Path::new(publish::VERIFY_FILE);
-        return match beside {
-            Some(why) if is_guide => row(
-                Kind::NotComparable,
-                format!("beside notebooks {why}: {NO_GUIDE}"),
-            ),
-            None if is_guide => {
-                let what = format!("changed: not the text that this program writes: {NO_GUIDE}");
-                row(Kind::Different, what)
-            }
-            Some(why) if path.starts_with(notebook_gen::CHARTS) => {
-                row(Kind::NotComparable, format!("beside notebooks {why}"))
-            }
-            _ => changed(),
-        };
-    };
-    let (Some(found_origin), Ok(mut found)) = (Origin::of(found), serde_json::from_slice(found))
-    else {
-        return changed();
-    };
-    if found_origin.run != origin.run {
-        let run = found_origin.run.unwrap_or_else(|| "no run".to_owned());
-        return row(
-            Kind::Different,
-            format!("not of this run: it says that it is of {run}"),
-        );
-    }
-    if let Some(why) = found_origin.unlike(&origin) {
-        let mut rows = row(Kind::NotComparable, why);
-        rows.extend(outputs(notebooks, path, &found));
-        return rows;
-    }
-    let Ok(mut expected) = serde_json::from_slice(expected) else {
-        return changed();
-    };
-    // Where the record lacks what it had signed, that is what is named, and not each notebook that bears it.
-    let key = given.key.as_ref();
-    let is_freed = key.is_some_and(|key| notebook_gen::take_note(&mut found, &mut expected, key));
-    if is_freed && found == expected {
-        return Vec::new();
-    }
-    cell_by_cell(notebooks, path, &found, &expected)
-}
-
-/// Adds that keys of a notebook stand there more than once. That is no work of a program that saved it.
-fn add_repeated(notebooks: &Notebooks, path: &Path, found: &[u8], rows: &mut Vec<Row>) {
-    let repeated = repeated(notebooks, path, found);
-    if repeated.is_empty() {
-        return;
-    }
-    let place = path.display().to_string();
-    rows.retain(|row| row.kind != Kind::Added || row.place != place);
-    rows.extend(repeated);
-}
-
-/// Says which keys of a notebook stand there more than once. Which of the values a reader sees, no comparison tells.
-pub(super) fn repeated(notebooks: &Notebooks, path: &Path, content: &[u8]) -> Vec<Row> {
-    if !paths::is_notebook(path) {
-        return Vec::new();
-    }
-    let keys = notebook_gen::repeated_keys(content).into_iter();
-    let rows = keys.map(|RepeatedKey { key, cell }| {
-        let within = match cell {
-            Some(number) => format!("cell {number}"),
-            None => "the notebook".to_owned(),
-        };
-        let what = format!(
-            "changed: the key {key:?} stands more than once in an object of {within}: what a reader sees there may be \
-             another text than the one that was compared"
-        );
-        notebooks.row(Kind::Different, path, None, what)
-    });
-    rows.collect()
-}
-
-fn cell_by_cell(notebooks: &Notebooks, path: &Path, found: &Value, expected: &Value) -> Vec<Row> {
-    let comparison = notebook_gen::compare(found, expected);
-    let row = |kind, (cell, what): (Option<String>, String)| {
-        notebooks.row(kind, path, cell.as_deref(), what)
-    };
-    let changed = comparison.changed.into_iter().map(|(cell, what)| {
-        let what = match cell.as_deref() {
-            Some(id) if place_of(found, id).is_some() => placed(what, found, id, Some(expected)),
-            Some(id) => placed(what, expected, id, None),
-            None => what,
-        };
-        (cell, what)
-    });
-    let mut rows: Vec<Row> = changed.map(|one| row(Kind::Different, one)).collect();
-    rows.extend(
-        comparison
-            .added
-            .into_iter()
-            .map(|one| row(Kind::Added, one)),
-    );
-    if rows.is_empty() {
-        let what = "spaces, or the order of what has no order: another program saved it";
-        rows.push(notebooks.row(Kind::Added, path, None, what));
-    }
-    rows
-}
-
-/// Says behind what is wrong with a cell where a reader finds it. The heading is the one that was made,
-/// where that is known.
-pub(super) fn placed(what: String, notebook: &Value, id: &str, made: Option<&Value>) -> String {
-    let Some(mut place) = place_of(notebook, id) else {
-        return what;
-    };
-    if let Some(made) = made.and_then(|made| place_of(made, id)) {
-        place.heading = made.heading;
-    }
-    format!("{what} ({place})")
-}
-
-/// Says which outputs of a notebook are not the leaves that they are said to be.
-pub(super) fn outputs(notebooks: &Notebooks, path: &Path, notebook: &Value) -> Vec<Row> {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let check = notebook_gen::check_outputs(&name, notebook).unwrap_or_default();
-    let broken = check.broken.into_iter().map(|(cell, what)| {
-        let what = match cell.as_deref() {
-            Some(id) => placed(what, notebook, id, None),
-            None => what,
-        };
-        notebooks.row(Kind::Different, path, cell.as_deref(), what)
-    });
-    broken.collect()
 }
 
 /// Returns the notebooks and pictures that are not of the run.

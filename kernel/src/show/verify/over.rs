@@ -51,17 +51,23 @@ pub(super) fn over(
             None => Over::Another,
         });
     }
+    let events = reached(record, &named)?;
+    Ok(events.map_or(Over::Another, Over::Earlier))
+}
+
+/// Returns how many events at the beginning of a record have that tree; nothing where it never had it.
+pub(super) fn reached(record: &RunFolder, named: &TreeHead) -> Result<Option<u64>, Failure> {
     let mut events = record.events()?;
     while let Ok(Some(event)) = events.next_event() {
         let tree = events.tree();
-        if tree == named {
-            return Ok(Over::Earlier(event.seq + 1));
+        if tree == *named {
+            return Ok(Some(event.seq + 1));
         }
         if tree.size >= named.size {
             break;
         }
     }
-    Ok(Over::Another)
+    Ok(None)
 }
 
 /// Returns the tree of the record that a statement names.

@@ -1,12 +1,16 @@
 //! What the paths that are given to `verify` are.
 
+mod of;
+
 use std::path::{Path, PathBuf};
 
+use code_deploy_engine::spec;
 use code_deploy_notebook_gen::Origin;
+use code_deploy_record::disk::{NoFile, open_named, read_at_most};
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunsFolder};
 
-use super::Kind;
-use super::notebooks::{GONE, LINK, NO_FILE, Notebooks};
+use super::notebooks::{GONE, LARGEST, LINK, Notebooks};
+use super::{Kind, unrecorded};
 use crate::commands::VerifyArgs;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
@@ -28,9 +32,7 @@ pub(super) fn read(project: Option<&Project>, arguments: &VerifyArgs) -> Result<
         let project = project.ok_or_else(|| {
             Failure::usage("there is no project here", "Name the folder of a run.")
         })?;
-        let record = project.run(None)?;
-        subjects.records.push(record.clone());
-        subjects.add_left(project, &record, arguments)?;
+        subjects.add_last(project, arguments)?;
     }
     for path in &arguments.paths {
         subjects.add(project, path, arguments)?;
@@ -69,7 +71,15 @@ impl Subjects {
             return Ok(());
         }
         if !path.is_dir() {
+            if std::fs::metadata(path).is_ok() {
+                return Err(no_notebook(path));
+            }
             let project = project.ok_or_else(|| nothing(path))?;
+            let left = unrecorded::of_run(project, path)?;
+            if let Some(left) = left.filter(|_| arguments.notebooks.is_none()) {
+                self.notebooks.push(left);
+                return Ok(());
+            }
             let record = project.run(path.to_str())?;
             self.named.push(record.clone());
             self.records.push(record.clone());
@@ -87,10 +97,39 @@ impl Subjects {
         if Self::runs_of(path).is_dir() {
             self.add_gone(path)?;
         }
+        if let Some(project) = project_with(path) {
+            self.add_unrecorded(&project)?;
+        }
         if self.count() > before {
             return Ok(());
         }
         Err(holds_nothing(path))
+    }
+
+    /// Takes the last run of a project, and the notebooks of runs of which it keeps no record.
+    fn add_last(&mut self, project: &Project, arguments: &VerifyArgs) -> Result<(), Failure> {
+        if arguments.notebooks.is_none() {
+            self.add_unrecorded(project)?;
+        }
+        let record = match last_of(project)? {
+            Some(record) => record,
+            None if !self.notebooks.is_empty() => return Ok(()),
+            None => project.run(None)?,
+        };
+        self.records.push(record.clone());
+        self.add_left(project, &record, arguments)
+    }
+
+    /// Takes the notebooks that runs have left in a project which keeps no record of them.
+    fn add_unrecorded(&mut self, project: &Project) -> Result<(), Failure> {
+        for left in unrecorded::all(project)? {
+            let is_known = |known: &&mut Notebooks| is_same(&known.folder, &left.folder);
+            match self.notebooks.iter_mut().find(is_known) {
+                Some(known) => known.is_unrecorded = true,
+                None => self.notebooks.push(left),
+            }
+        }
+        Ok(())
     }
 
     /// Takes the notebooks that a run has left in its project, where nothing is named by a path.
@@ -147,7 +186,7 @@ impl Subjects {
                 self.add_record(&beside)?;
                 exported = Some(RunFolder::at(&beside)?);
             }
-            if is_named && path.join(RunFolder::JOURNAL).is_file() {
+            if is_named && has_journal(path) {
                 self.named.push(RunFolder::at(path)?);
             }
         }
@@ -164,7 +203,7 @@ impl Subjects {
     fn add_record(&mut self, path: &Path) -> Result<(), Failure> {
         let same = |known: &RunFolder| is_same(known.path(), path);
         let is_known = self.records.iter().any(same);
-        if !is_known && path.join(RunFolder::JOURNAL).is_file() {
+        if !is_known && has_journal(path) {
             self.records.push(RunFolder::at(path)?);
         }
         Ok(())
@@ -190,7 +229,34 @@ impl Subjects {
 const RUNS: &str = "runs";
 
 /// The folder of a project in which each run has one for its notebooks.
-const DEPLOYMENTS: &str = "deployments";
+pub(super) const DEPLOYMENTS: &str = "deployments";
+
+/// Returns the project that a folder is, or in which it is the one for notebooks; nothing where it is neither.
+fn project_with(folder: &Path) -> Option<Project> {
+    let folder = place(folder)?;
+    let is_of_runs = folder.file_name().is_some_and(|name| name == DEPLOYMENTS);
+    let above = folder.parent().filter(|_| is_of_runs);
+    let mut both = above.into_iter().chain([folder.as_path()]);
+    let is_project =
+        |one: &&Path| Subjects::runs_of(one).is_dir() || one.join(spec::FILE_NAME).is_file();
+    both.find(is_project).map(project_at)
+}
+
+/// Returns the last run of a project that has a journal, whatever stands there under its name.
+fn last_of(project: &Project) -> Result<Option<RunFolder>, Failure> {
+    let runs = project.runs();
+    let found = entries(&runs.runs_path())?;
+    let with_journal = found.iter().rev().filter(|path| has_journal(path));
+    let mut names =
+        with_journal.filter_map(|path| path.file_name()?.to_str()?.parse::<RunId>().ok());
+    let last = names.next();
+    Ok(last.map(|run| runs.run(&run)).transpose()?)
+}
+
+/// Returns whether something in a folder has the name of a journal, whatever it is.
+fn has_journal(record: &Path) -> bool {
+    std::fs::symlink_metadata(record.join(RunFolder::JOURNAL)).is_ok()
+}
 
 /// Returns the project in whose folder of runs a record lies; nothing where it lies elsewhere.
 pub(super) fn project_of(record: &RunFolder) -> Option<Project> {
@@ -234,16 +300,15 @@ pub(super) fn why_unread(record: &Path) -> Option<(Kind, &'static str, &'static 
 pub(super) fn journal_unread(record: &Path) -> Option<(Kind, &'static str)> {
     match std::fs::symlink_metadata(record.join(RunFolder::JOURNAL)) {
         Ok(found) if found.is_file() => None,
-        Ok(found) if found.is_symlink() => Some((Kind::NotHere, LINK)),
-        Ok(_) => Some((Kind::Different, NO_FILE)),
+        Ok(_) => Some((Kind::Different, NoFile::WHAT)),
         Err(_) => Some((Kind::NotHere, GONE)),
     }
 }
 
-/// Returns the record that a project keeps of a run; nothing where its folder holds no journal.
-fn kept_by(project: &Project, run: &RunId) -> Option<RunFolder> {
+/// Returns the record that a project keeps of a run; nothing where nothing in its folder has the journal's name.
+pub(super) fn kept_by(project: &Project, run: &RunId) -> Option<RunFolder> {
     let record = project.runs().run(run).ok()?;
-    record.journal_path().is_file().then_some(record)
+    has_journal(record.path()).then_some(record)
 }
 
 /// Returns whether a record has its end, as far as it can be read.
@@ -289,12 +354,6 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
-/// Returns whether a path leads into a folder, or to it.
-fn is_within(path: &Path, folder: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    real(path).is_some_and(|path| real(folder).is_some_and(|folder| path.starts_with(folder)))
-}
-
 /// Returns where a folder lies, whose name and parents are those of the path: links are followed only where
 /// the path itself goes up.
 fn place(folder: &Path) -> Option<PathBuf> {
@@ -314,7 +373,7 @@ fn no_notebook(path: &Path) -> Failure {
     )
 }
 
-fn is_shown_folder(path: &Path) -> bool {
+pub(super) fn is_shown_folder(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Of an exported record it is said that it is a link, and that is all.
     let is_linked_record = name == EXPORTED_RECORD && path.is_symlink();
@@ -327,14 +386,13 @@ pub(super) fn is_notebook(path: &Path) -> bool {
 }
 
 /// Returns the run that a notebook says it is of.
-fn run_of(notebook: &Path) -> Option<String> {
-    // A device that is called so has no end.
-    let content = notebook.is_file().then(|| std::fs::read(notebook).ok())??;
-    Origin::of(&content)?.run
+pub(super) fn run_of(notebook: &Path) -> Option<String> {
+    let file = open_named(notebook).ok()?;
+    Origin::of(&read_at_most(file, LARGEST).ok()?)?.run
 }
 
 /// Returns what is in a folder, in order; nothing where there is none.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| code_deploy_record::Error::io("read", folder)(error);
     let mut entries = Vec::new();
     let found = match std::fs::read_dir(folder) {
@@ -346,86 +404,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     entries.sort();
     Ok(entries)
-}
-
-impl Notebooks {
-    /// Returns the record that the notebooks are of: the one that was named with them, or that their project keeps
-    /// where they lie in the run's own folder, or that lies beside them, or one of the records that are checked, or
-    /// a run of the project. One that was named counts before the one beside, which came from where the notebooks
-    /// came from; in the run's own folder one beside is of whoever put it there.
-    pub(super) fn record(
-        &self,
-        project: Option<&Project>,
-        subjects: &Subjects,
-    ) -> Result<Option<RunFolder>, Failure> {
-        if let Some(of) = &self.of {
-            return Ok(Some(of.clone()));
-        }
-        let records = subjects.records.as_slice();
-        let run = self.run()?;
-        let same = |record: &&RunFolder| {
-            let started = record.started();
-            started.is_ok_and(|started| run.as_deref() == Some(started.run.as_str()))
-        };
-        let own = self.own_record();
-        let is_beside = |record: &RunFolder| is_within(record.path(), &self.folder);
-        let mut named = subjects.named.iter();
-        if let Some(named) = named.find(|one| same(one) && (own.is_none() || !is_beside(one))) {
-            return Ok(Some(named.clone()));
-        }
-        if own.is_some() {
-            return Ok(own);
-        }
-        let beside = self.folder.join(EXPORTED_RECORD);
-        if why_unread(&beside).is_none() {
-            let known = records.iter().find(|known| is_same(known.path(), &beside));
-            return match known {
-                Some(known) => Ok(Some(known.clone())),
-                None => Ok(Some(RunFolder::at(&beside)?)),
-            };
-        }
-        let Some(run) = &run else {
-            return Ok(records.first().filter(|_| records.len() == 1).cloned());
-        };
-        if let Some(record) = records.iter().find(same) {
-            return Ok(Some(record.clone()));
-        }
-        // A record that does not even say of which run it is.
-        if let [only] = records
-            && only.started().is_err()
-        {
-            return Ok(Some(only.clone()));
-        }
-        let id: Option<RunId> = run.parse().ok();
-        let of_project = |project: &Project| kept_by(project, id.as_ref()?);
-        let around = self.project_around();
-        let found = project.and_then(of_project);
-        Ok(found.or_else(|| of_project(around.as_ref()?)))
-    }
-
-    /// Returns the record that a project keeps of the run in whose own folder these notebooks lie
-    /// (`deployments/RUN`). What was put into that folder has no say in it.
-    pub(super) fn own_record(&self) -> Option<RunFolder> {
-        let name = place(&self.folder)?.file_name()?.to_str()?.to_owned();
-        let id: RunId = name.parse().ok()?;
-        kept_by(&self.project_around()?, &id)
-    }
-
-    /// Returns the project of whose folder for notebooks this one is.
-    fn project_around(&self) -> Option<Project> {
-        let path = place(&self.folder)?;
-        let of_runs = path.parent()?;
-        let is_of_runs = of_runs.file_name().is_some_and(|name| name == DEPLOYMENTS);
-        is_of_runs.then(|| of_runs.parent().map(project_at))?
-    }
-
-    /// Returns the run that the notebooks say they are of.
-    fn run(&self) -> Result<Option<String>, Failure> {
-        let files = match &self.only {
-            Some(name) => vec![self.folder.join(name)],
-            None => entries(&self.folder)?,
-        };
-        let mut notebooks = files.iter().filter(|path| is_notebook(path));
-        Ok(notebooks.find_map(|path| run_of(path)))
-    }
 }

@@ -22,13 +22,7 @@ pub(super) fn check(
     checked: &mut Checked,
 ) -> Result<(), Failure> {
     let name = record.path().display().to_string();
-    if let Some((kind, what)) = journal_unread(record.path()) {
-        checked.rows.push(Row {
-            kind,
-            record: name,
-            place: RunFolder::JOURNAL.to_owned(),
-            what: what.to_owned(),
-        });
+    if !checked.can_be_read(record) {
         return Ok(());
     }
     let report = verify_folder_with(record, trust)?;
@@ -58,7 +52,8 @@ pub(super) fn check(
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
-    for (kind, file, what) in statement(record, &name, &report, face)? {
+    let (of_statement, events) = statement(record, &name, &report, face)?;
+    for (kind, file, what) in of_statement {
         let place = format!("{}/{file}", SealFolder::NAME);
         checked.rows.push(row(kind, place, what));
     }
@@ -70,6 +65,7 @@ pub(super) fn check(
         path: record.path().to_owned(),
         is_whole: report.is_whole(),
         is_endless: !report.sealed && report.broken.is_none(),
+        signed: report.seal.covered.max(events),
         report: report.clone(),
     });
     checked.vouched.push(signers::vouched(&name, &report));
@@ -79,21 +75,33 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Says why the journal of a record is not read; nothing where it is.
+pub(super) fn unread(record: &RunFolder) -> Option<Row> {
+    let (kind, what) = journal_unread(record.path())?;
+    Some(Row {
+        kind,
+        record: record.path().display().to_string(),
+        place: RunFolder::JOURNAL.to_owned(),
+        what: what.to_owned(),
+    })
+}
+
 /// The statement over the notebooks, in the folder of the seal.
 const STATEMENT: &str = SignedStatement::STATEMENT;
 
 /// What does not hold of a file in the folder of the seal.
 type OfFile = (Kind, &'static str, String);
 
-/// Checks the statement that is kept with a record.
+/// Checks the statement that is kept with a record; returns what does not hold, and how many events at the beginning of
+/// the record it was signed over.
 fn statement(
     record: &RunFolder,
     name: &str,
     report: &VerifyReport,
     face: &dyn Face,
-) -> Result<Vec<OfFile>, Failure> {
+) -> Result<(Vec<OfFile>, u64), Failure> {
     let Some(signed) = publish::kept(record)? else {
-        return Ok(statement_not_here(record, report).into_iter().collect());
+        return Ok((statement_not_here(record, report).into_iter().collect(), 0));
     };
     let over = over(record, &signed, report)?;
     if let (Over::Earlier(events), false) = (&over, report.sealed) {
@@ -102,21 +110,42 @@ fn statement(
         ));
     }
     let mut rows = judge_signed(record, &signed, &over, report);
-    if !record.seal().path().join(OUTPUTS_NOTE).exists() {
+    if !stands(record, OUTPUTS_NOTE) {
         let what = "not here: the signed root over the outputs of the notebooks".to_owned();
         rows.push((Kind::NotHere, OUTPUTS_NOTE, what));
     }
-    Ok(rows)
+    let holds = over
+        .keys(report)
+        .is_some_and(|keys| signed.broken(keys).is_empty());
+    let events = match over {
+        Over::All => report.events,
+        Over::Earlier(events) => events,
+        Over::Unread | Over::Another => 0,
+    };
+    Ok((rows, if holds { events } else { 0 }))
+}
+
+/// Returns whether something has the name of a file in the folder of the seal, whatever it is.
+fn stands(record: &RunFolder, file: &str) -> bool {
+    std::fs::symlink_metadata(record.seal().path().join(file)).is_ok()
+}
+
+/// Returns whether it is said of a file in the folder of the seal, or of all of it, that it is not read.
+fn is_told(report: &VerifyReport, file: &str) -> bool {
+    let folder = format!("{}/", SealFolder::NAME);
+    let place = format!("{folder}{file}");
+    let mut told = report.findings.iter().map(|finding| finding.place.as_str());
+    told.any(|told| told == folder || told == place)
 }
 
 /// Says that a statement is not here: something of it is, which nothing writes without it, or the run has ended with
 /// its key named, which signs one whenever a run ends.
 fn statement_not_here(record: &RunFolder, report: &VerifyReport) -> Option<OfFile> {
-    if !report.sealed {
+    if !report.sealed || is_told(report, STATEMENT) {
         return None;
     }
     let mut beside = SignedStatement::FILES.into_iter().chain([OUTPUTS_NOTE]);
-    let is_here = |name: &&str| record.seal().path().join(name).exists();
+    let is_here = |name: &&str| stands(record, name);
     let what = match beside.find(is_here) {
         Some(beside) => format!(
             "not here: the statement over the notebooks of the run; {beside} is. It was taken away, or the process that \
@@ -161,9 +190,13 @@ fn judge_signed(
         }
     }
     let broken = signed.broken(keys).into_iter();
+    let broken = broken.filter(|(file, _)| !is_told(report, file));
     rows.extend(broken.map(|(file, what)| (Kind::Signature, file, what.to_owned())));
     for (file, content) in signed.files(keys) {
-        let found = std::fs::read(record.seal().path().join(file));
+        if is_told(report, file) {
+            continue;
+        }
+        let found = publish::read_signed_file(&record.seal().path().join(file));
         let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
         if found.as_ref().is_err_and(is_gone) {
             rows.push((Kind::NotHere, file, "not here".to_owned()));
@@ -280,12 +313,14 @@ fn unlike_before(
         return Ok(None);
     };
     let place = RunFolder::place_of(0);
-    let mut events = folder.events()?;
+    // What is wrong with that record is said when it is verified.
+    let Ok(mut events) = folder.events() else {
+        return Ok(None);
+    };
     loop {
         match events.next_event() {
             Ok(Some(_)) => {}
             Ok(None) => break,
-            // What is wrong with that record is said when it is verified.
             Err(_) => return Ok(None),
         }
     }

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod attributed;
+mod builds;
 mod forged;
 mod halves;
 mod hostile;
 mod left;
+mod no_files;
+mod not_recorded;
 mod roles;
 mod told;
 mod vouched;
+mod without_end;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use code_deploy_benches::Error;
-use code_deploy_record::disk::{AppendFile, Create, Disk, Locked, ReadFile};
+use code_deploy_record::disk::{AppendFile, Create, Disk, EntryKind, Locked, ReadFile};
 use code_deploy_record::{
     Digest, Direction, EventBody, LockHolder, Probe, Redactor, RunLock, RunStarted, RunsFolder,
     Severity, SystemClock, SystemDisk,
@@ -240,6 +240,10 @@ impl Disk for Unflushed {
 
     fn is_folder(&self, path: &Path) -> bool {
         self.0.is_folder(path)
+    }
+
+    fn kind(&self, path: &Path) -> std::io::Result<EntryKind> {
+        self.0.kind(path)
     }
 
     fn read(&self, path: &Path) -> std::io::Result<Box<dyn ReadFile>> {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use code_deploy_record::RunFolder;
+
 use crate::kit::Place;
 
 /// A place with a copy of the record, and notebooks that the program made from it.
@@ -107,7 +109,10 @@ fn evidence_that_is_not_here_is_told_as_that_and_not_as_a_change() {
 fn notebooks_of_another_version_are_not_told_to_be_changed() {
     let place = verified();
     // Another version cannot sign what it makes anew.
-    fs::remove_dir_all(place.path().join("pages/seal")).unwrap();
+    let seal = place.path().join("pages/seal");
+    if seal.is_dir() {
+        fs::remove_dir_all(seal).unwrap();
+    }
     let version = env!("CARGO_PKG_VERSION");
     let (own, other) = (
         format!("\"version\": \"{version}\""),
@@ -129,12 +134,172 @@ fn notebooks_of_another_version_are_not_told_to_be_changed() {
 
 #[test]
 fn in_the_folder_that_was_signed_other_bytes_are_a_change_whatever_made_them() {
-    let place = verified();
+    // Those that the repository shows are signed, whichever build made them.
+    let place = Place::new();
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
+    copy(&shown, &place.path().join("pages"));
     let version = env!("CARGO_PKG_VERSION");
     let own = format!("\"version\": \"{version}\"");
     edit(&place, &own, "\"version\": \"0.0.1\"");
     let words = ["18 places do not verify", "not the bytes that were signed"];
+    place
+        .run(&["verify", "pages"])
+        .refused(10, "CD0301", &words);
+}
+
+#[test]
+fn notebooks_that_only_say_that_another_build_made_them_are_held_against_this_one() {
+    let place = verified();
+    let seal = place.path().join("pages/seal");
+    if seal.is_dir() {
+        fs::remove_dir_all(seal).unwrap();
+    }
+    let page = fs::read(place.path().join("pages/03_Build_Process.ipynb")).unwrap();
+    let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
+    let source = &page["metadata"]["code-deploy"]["made_by"]["source"];
+    edit(&place, source.as_str().unwrap(), &"0".repeat(64));
+    let said = verify(&place);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    edit(&place, "# ", "## ");
+    let words = [
+        "its text was changed",
+        "18 notebooks say that another build",
+    ];
     verify(&place).refused(10, "CD0301", &words);
+}
+
+/// Puts a pipe to which nobody writes in the place of a file.
+fn pipe(path: &Path) {
+    if path.exists() {
+        fs::remove_file(path).unwrap();
+    }
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+#[test]
+fn a_pipe_a_link_and_a_folder_in_place_of_a_file_are_told_at_once() {
+    let place = verified();
+    let record = place.path().join("record");
+    let evidence = fs::read_dir(record.join("evidence")).unwrap();
+    let evidence = evidence
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .min()
+        .unwrap();
+    let checkpoints = fs::read_dir(record.join("seal")).unwrap();
+    let last = checkpoints
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".checkpoint"))
+        .max()
+        .unwrap();
+    let names = [
+        "journal.jsonl".to_owned(),
+        "samples/router.jsonl".to_owned(),
+        "samples/client-1.status.json".to_owned(),
+        "seal/statement.json".to_owned(),
+        format!("evidence/{evidence}"),
+        format!("seal/{last}"),
+        format!("seal/{last}.sig"),
+    ];
+    let elsewhere = place.path().join("elsewhere");
+    for name in names {
+        let path = record.join(&name);
+        let whole = fs::read(&path).ok();
+        fs::write(&elsewhere, whole.as_deref().unwrap_or(b"{}")).unwrap();
+        let words = [name.as_str(), "it is a link, a folder"];
+        let refused = || {
+            place
+                .run(&["verify", "record"])
+                .refused(10, "CD0301", &words);
+        };
+        pipe(&path);
+        refused();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        refused();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused();
+        fs::remove_dir(&path).unwrap();
+        if let Some(whole) = whole {
+            fs::write(&path, whole).unwrap();
+        }
+    }
+    assert_eq!(verify(&place).code, Some(0));
+    pipe(&elsewhere);
+    for option in ["--key", "--checkpoint"] {
+        let said = place.run(&["verify", "record", option, "elsewhere"]);
+        said.refused(2, "CD0001", &["a pipe or a device, and no file"]);
+    }
+    fs::rename(record.join("samples"), place.path().join("samples")).unwrap();
+    std::os::unix::fs::symlink("../samples", record.join("samples")).unwrap();
+    let words = ["samples/", "and no folder"];
+    verify(&place).refused(10, "CD0301", &words);
+}
+
+#[test]
+fn a_key_that_somebody_added_to_a_cell_is_named() {
+    let place = verified();
+    let path = place.path().join("pages/03_Build_Process.ipynb");
+    let mut page: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    page["cells"][1]["approved_by"] = "Anna".into();
+    fs::write(&path, page.to_string()).unwrap();
+    let said = verify(&place);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("the key \"approved_by\""), "{said:?}");
+    assert!(!said.out.contains("how the cell is shown"), "{said:?}");
+}
+
+#[test]
+fn notebooks_in_a_project_whose_record_was_removed_are_told_as_that() {
+    let place = Place::new();
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../notebooks");
+    let run = RunFolder::at(&shown.join("record")).unwrap();
+    let run = run.started().unwrap().run.to_string();
+    let kept = place.path().join(".code-deploy/runs").join(&run);
+    let left = place.path().join("deployments").join(&run);
+    place.write("deploy.yaml", "");
+    copy(&shown.join("record"), &kept);
+    copy(&shown, &left);
+    fs::remove_dir_all(left.join("record")).unwrap();
+    let ways: [&[&str]; 3] = [&["verify"], &["verify", run.as_str()], &["verify", "."]];
+    for words in ways {
+        let said = place.run(words);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    fs::remove_dir_all(&kept).unwrap();
+    for words in ways {
+        let told = [run.as_str(), "not here: this project keeps no"];
+        place.run(words).refused(13, "CD0308", &told);
+    }
+}
+
+#[test]
+fn of_a_cut_record_it_is_said_which_events_something_signed_covers() {
+    let place = verified();
+    let record = place.path().join("record");
+    let journal = record.join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let (cut, _) = text.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&journal, format!("{cut}\n")).unwrap();
+    let files = fs::read_dir(record.join("seal")).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let is_checkpoint =
+        |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "checkpoint");
+    let last = files.iter().rposition(is_checkpoint);
+    for (index, path) in files.iter().enumerate() {
+        if Some(index) == last || !is_checkpoint(path) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let words = [
+        "not sealed: their end is missing",
+        "what was signed covers its journal up to event ",
+        "speaks only that each follows from the one before",
+    ];
+    place
+        .run(&["verify", "record"])
+        .refused(12, "CD0307", &words);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Who signed a checkpoint beside the key that seals the record.
 
-use super::{SealReport, Seals, Witness, place_of_second, read};
+use super::{SealReport, Seals, Witness, place_of_second};
 use crate::note::{Checkpoint, SignatureLine};
 use crate::verify::{FindingKind, Trust, VerifyReport};
 use crate::{PublicKey, Result, RunFolder, SshSignature, WITNESSED};
@@ -52,7 +52,8 @@ impl Seals {
             }
         }
         let place = place_of_second(place);
-        let Some(text) = read(&run.path().join(&place))? else {
+        let path = run.path().join(&place);
+        let Some(text) = self.files.read(run, &path, report)? else {
             return Ok(());
         };
         let read = SshSignature::parse(&text).and_then(|one| Ok((one.key()?, one)));

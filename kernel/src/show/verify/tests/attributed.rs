@@ -1,5 +1,7 @@
 //! The cause is what is named, and links are followed nowhere.
 
+use code_deploy_record::disk::NoFile;
+
 use super::forged::{checkpoints_of, flat, held};
 use super::told::{side_by_side, told, told_of};
 use super::*;
@@ -40,12 +42,12 @@ fn a_journal_that_is_gone_or_no_file_is_told_as_that() {
     };
     judged(13, "record/journal.jsonl");
     std::os::unix::fs::symlink(&elsewhere, &journal).unwrap();
-    judged(13, "is a link, which is not followed");
+    judged(10, NoFile::WHAT);
     let (code, said) = told(std::slice::from_ref(&record));
-    assert!(code == 13 && flat(&said).contains("is a link"), "{said}");
+    assert!(code == 10 && flat(&said).contains(NoFile::WHAT), "{said}");
     std::fs::remove_file(&journal).unwrap();
     std::fs::create_dir(&journal).unwrap();
-    judged(10, "it is a folder or a device, and no file");
+    judged(10, NoFile::WHAT);
 }
 
 #[test]
