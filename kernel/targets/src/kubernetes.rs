@@ -13,6 +13,7 @@ mod hidden;
 mod hold;
 mod inventory;
 mod judged;
+mod kubeconfig;
 mod limits;
 mod locate;
 mod logs;
@@ -22,8 +23,10 @@ mod merge;
 mod names;
 mod objects;
 mod overlay;
+mod plugin;
 mod pod;
 mod prepared;
+mod proxy;
 mod quota;
 mod refusal;
 mod route;
@@ -31,6 +34,7 @@ mod routes;
 mod sampling;
 mod scalers;
 mod settling;
+mod signed;
 mod start;
 mod stated;
 mod stop;
@@ -121,7 +125,11 @@ impl KubernetesTarget {
         let runs = RunsFolder::of_project(&spec.project);
         Self {
             names: Names::of(spec),
-            cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
+            cluster: Cluster::new(
+                place.clone(),
+                Arc::clone(&settings.lookup),
+                settings.redactor.clone(),
+            ),
             fit: OnceCell::new(),
             route_version: OnceCell::new(),
             brought: OnceCell::new(),

@@ -1,34 +1,45 @@
 //! The cluster: which it is, and how it is asked.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
-use code_deploy_record::{Clock as _, SystemClock};
+use code_deploy_record::{Clock as _, Redactor, SystemClock};
 use futures::StreamExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::kubeconfig::{self, Meant};
 use super::objects::Objects;
-use super::refusal::{is_silence, refusal, silent};
+use super::plugin::Plugin;
+use super::proxy::Proxy;
+use super::refusal::{is_silence, is_unsigned, refusal_by, silent};
+use super::signed;
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
 use crate::silence::Silences;
 
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(20);
+/// How long a cluster is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// How long one answer may take.
+    answer: Duration,
+    /// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
+    /// elected, in less. The engine gives a look at the target ten seconds more.
+    silence: Duration,
+    /// The pause before something is asked again.
+    again: Duration,
+}
 
-/// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
-/// elected, in less. The engine gives a look at the target ten seconds more.
-const SILENCE: Duration = Duration::from_secs(50);
-
-/// The pause before something is asked again.
-const AGAIN: Duration = Duration::from_millis(500);
+const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(20),
+    silence: Duration::from_secs(50),
+    again: Duration::from_millis(500),
+};
 
 /// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
 /// a part of its attention.
@@ -50,6 +61,7 @@ const KNOWS_PAUSE: (u32, u32) = (1, 30);
 pub struct Cluster {
     wanted: KubernetesFile,
     lookup: Lookup,
+    redactor: Redactor,
     connected: OnceCell<Connection>,
 }
 
@@ -57,6 +69,9 @@ pub struct Cluster {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
+    /// The proxy on the way to it, where there is one.
+    proxy: Option<Proxy>,
+    patience: Patience,
     /// The namespace in which everything happens.
     pub namespace: String,
     /// Where it is: `https://10.0.0.1:6443`.
@@ -71,10 +86,11 @@ pub struct Connection {
 
 impl Cluster {
     /// Returns the cluster that the deployment file means; nothing is asked yet.
-    pub fn new(wanted: KubernetesFile, lookup: Lookup) -> Self {
+    pub fn new(wanted: KubernetesFile, lookup: Lookup, redactor: Redactor) -> Self {
         Self {
             wanted,
             lookup,
+            redactor,
             connected: OnceCell::new(),
         }
     }
@@ -82,7 +98,8 @@ impl Cluster {
     /// Returns the cluster, once it answered.
     ///
     /// # Errors
-    /// `CD0531` when files do not say which, `CD0530` when it does not answer or is too old.
+    /// `CD0531` when files do not say which, `CD0542` when their plugin gives no credentials, `CD0530` when it
+    /// does not answer or is too old.
     pub async fn connect(&self) -> Result<&Connection, TargetError> {
         self.connected
             .get_or_try_init(|| async { self.reach().await })
@@ -90,72 +107,69 @@ impl Cluster {
     }
 
     async fn reach(&self) -> Result<Connection, TargetError> {
-        let options = KubeConfigOptions {
-            context: self.wanted.context.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let given = (self.lookup)("KUBECONFIG").filter(|paths| !paths.is_empty());
-        let read = match &given {
-            Some(paths) => from_files(paths, &options).await,
-            None => from_home(&options).await,
-        };
-        let config = read.map_err(|error| {
-            let from = given.as_deref().unwrap_or("~/.kube/config");
-            let what = format!("{from} does not say how a cluster is reached: {error}");
-            let next = "Name the file in KUBECONFIG, and its context as `kubernetes.context` of the \
-                        environment.";
-            failed(code::CLUSTER_FILE, None, what, next)
-        })?;
+        let Meant {
+            config,
+            plugin,
+            proxy,
+        } = kubeconfig::find(&self.wanted, &self.lookup)?;
         let namespace = self.wanted.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| refusal("connect", None, &error))?;
-        let asked = client.apiserver_version();
-        let info = within("ask its version", None, asked)
-            .await
-            .map_err(|mut error| {
-                error.what = format!("the cluster at {server}: {}", error.what);
-                error
-            })?;
-        let digits = |text: &str| -> u32 {
-            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().unwrap_or_default()
+        let way = match &proxy {
+            Some(proxy) => format!(" by way of the proxy {proxy}"),
+            None => String::new(),
         };
-        let number = (digits(&info.major), digits(&info.minor));
-        if number < OLDEST {
-            let what = format!(
-                "the cluster at {server} has version {}, and {}.{} or later is needed",
-                info.git_version, OLDEST.0, OLDEST.1
-            );
-            let next = "Deploy to a later one.";
-            return Err(failed(code::CLUSTER, None, what, next));
-        }
+        let of_this = |mut error: TargetError| {
+            error.what = format!("the cluster at {server}{way}: {}", error.what);
+            error
+        };
+        let (action, client) = match plugin {
+            Some(plugin) => {
+                let plugin = Plugin::new(plugin, self.redactor.clone());
+                ("sign in", signed::client(config, plugin).await)
+            }
+            None => ("connect", Client::try_from(config)),
+        };
+        let refused = |action: &str, error: kube::Error| {
+            of_this(refusal_by(proxy.as_ref(), action, None, &error))
+        };
+        let client = client.map_err(|error| refused(action, error))?;
+        // It has to come at once: nothing says yet that there is a cluster.
+        let (action, answer) = ("ask its version", PATIENCE.answer);
+        let info = match tokio::time::timeout(answer, client.apiserver_version()).await {
+            Ok(info) => info.map_err(|error| refused(action, error))?,
+            Err(_) => return Err(of_this(silent(action, None, answer))),
+        };
         Ok(Connection {
+            number: number_of(&server, &info)?,
             client,
+            proxy,
+            patience: PATIENCE,
             namespace,
             server,
             version: info.git_version,
-            number,
             silences: Arc::new(Silences::of("the cluster's API server")),
         })
     }
 }
 
-async fn from_files(paths: &str, options: &KubeConfigOptions) -> Result<Config, KubeconfigError> {
-    let mut merged = Kubeconfig::default();
-    for path in std::env::split_paths(paths).filter(|path| *path != Path::new("")) {
-        merged = merged.merge(Kubeconfig::read_from(path)?)?;
+/// Returns the version of a cluster in numbers, if it is not too old.
+fn number_of(server: &str, info: &Info) -> Result<(u32, u32), TargetError> {
+    let digits = |text: &str| -> u32 {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_default()
+    };
+    let number = (digits(&info.major), digits(&info.minor));
+    if number < OLDEST {
+        let what = format!(
+            "the cluster at {server} has version {}, and {}.{} or later is needed",
+            info.git_version, OLDEST.0, OLDEST.1
+        );
+        let next = "Deploy to a later one.";
+        return Err(failed(code::CLUSTER, None, what, next));
     }
-    Config::from_custom_kubeconfig(merged, options).await
-}
-
-/// Returns the cluster of the user's file or else, without one, that in which this program runs.
-async fn from_home(options: &KubeConfigOptions) -> Result<Config, KubeconfigError> {
-    match Config::from_kubeconfig(options).await {
-        Err(error) if options.context.is_none() => Config::incluster().map_err(|_| error),
-        read => read,
-    }
+    Ok(number)
 }
 
 impl Connection {
@@ -199,7 +213,7 @@ impl Connection {
     /// as in `cannot list pods`.
     ///
     /// # Errors
-    /// What the cluster says; `CD0530` when it stays silent.
+    /// What the cluster says; `CD0530` when it stays silent, `CD0542` when there go on to be no credentials.
     pub async fn ask<T, F>(
         &self,
         action: &str,
@@ -209,37 +223,43 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let (since, end) = (SystemClock.now(), Instant::now() + SILENCE);
+        let Patience {
+            answer,
+            silence,
+            again,
+        } = self.patience;
+        let refused = |error: &kube::Error| refusal_by(self.proxy.as_ref(), action, service, error);
+        let (since, end) = (SystemClock.now(), Instant::now() + silence);
+        let mut before = None;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let answer = tokio::time::timeout(ANSWER.min(left), ask()).await;
-            let error = match answer {
-                Ok(Err(error)) if is_silence(&error) => refusal(action, service, &error),
+            let error = match tokio::time::timeout(answer.min(left), ask()).await {
+                // Whoever gives the credentials may be away for a while, too.
+                Ok(Err(error)) if is_unsigned(&error) => refused(&error),
+                Ok(Err(error)) if is_silence(&error) => {
+                    self.silences.began(since);
+                    refused(&error)
+                }
                 Ok(answer) => {
                     self.silences.ended();
-                    return answer.map_err(|error| refusal(action, service, &error));
+                    return answer.map_err(|error| refused(&error));
                 }
-                Err(_) => silent(action, service, SILENCE),
+                Err(_) => {
+                    self.silences.began(since);
+                    // What the end cuts short tells less than what was heard before.
+                    let heard = before.take().filter(|_| left < answer);
+                    heard.unwrap_or_else(|| silent(action, service, silence))
+                }
             };
-            self.silences.began(since);
             tracing::warn!(%error, "the cluster does not answer");
-            if Instant::now() + AGAIN >= end {
+            if Instant::now() + again >= end {
                 return Err(error);
             }
-            tokio::time::sleep(AGAIN).await;
+            before = Some(error);
+            tokio::time::sleep(again).await;
         }
     }
 }
 
-/// Waits for the first answer of a cluster, which has to come at once: nothing says yet that there
-/// is one.
-async fn within<T>(
-    action: &str,
-    service: Option<&str>,
-    asked: impl Future<Output = kube::Result<T>>,
-) -> Result<T, TargetError> {
-    match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => answer.map_err(|error| refusal(action, service, &error)),
-        Err(_) => Err(silent(action, service, ANSWER)),
-    }
-}
+#[cfg(test)]
+mod tests;
