@@ -129,7 +129,6 @@ fn chosen(files: Kubeconfig, context: Option<&str>, lookup: &Lookup) -> Result<M
         ));
     };
     for empty in [
-        &mut cluster.certificate_authority,
         &mut cluster.certificate_authority_data,
         &mut cluster.proxy_url,
         &mut cluster.tls_server_name,

@@ -46,10 +46,8 @@ impl Proxy {
             return Ok(None);
         };
         let direct = first(lookup, ["NO_PROXY", "no_proxy"]);
-        if is_direct(
-            server,
-            direct.as_ref().map_or("", |(_, list)| list.as_str()),
-        ) {
+        let direct = direct.map(|(_, list)| list).unwrap_or_default();
+        if is_direct(server, &direct) {
             return Ok(None);
         }
         let proxy = match proxy.contains("://") {
