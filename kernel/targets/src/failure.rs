@@ -69,6 +69,8 @@ pub(crate) mod code {
     pub const GATEWAY: &str = "CD0540";
     /// No controller of a Gateway serves a route as it was stated.
     pub const NOT_ACCEPTED: &str = "CD0541";
+    /// The account of the kubeconfig file has no credentials: its plugin gives none.
+    pub const SIGN_IN: &str = "CD0542";
 }
 
 /// The codes of the targets, each with what it means.
@@ -170,6 +172,10 @@ pub const CODES: &[(&str, &str)] = &[
     (
         code::NOT_ACCEPTED,
         "no controller of a Gateway serves a route as it was stated",
+    ),
+    (
+        code::SIGN_IN,
+        "the credential plugin of the kubeconfig file gives no credentials",
     ),
 ];
 

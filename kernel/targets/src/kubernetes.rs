@@ -13,6 +13,7 @@ mod hidden;
 mod hold;
 mod inventory;
 mod judged;
+mod kubeconfig;
 mod leading;
 mod limits;
 mod locate;
@@ -24,8 +25,10 @@ mod names;
 mod objects;
 mod overlay;
 mod patience;
+mod plugin;
 mod pod;
 mod prepared;
+mod proxy;
 mod quota;
 mod refusal;
 mod route;
@@ -34,6 +37,7 @@ mod sampling;
 mod scalers;
 mod served;
 mod settling;
+mod signed;
 mod start;
 mod stated;
 mod stop;
@@ -127,7 +131,11 @@ impl KubernetesTarget {
         let runs = RunsFolder::of_project(&spec.project);
         Self {
             names: Names::of(spec),
-            cluster: Cluster::new(place.clone(), Arc::clone(&settings.lookup)),
+            cluster: Cluster::new(
+                place.clone(),
+                Arc::clone(&settings.lookup),
+                settings.redactor.clone(),
+            ),
             fit: OnceCell::new(),
             route_version: OnceCell::new(),
             leading: OnceCell::new(),

@@ -23,7 +23,7 @@ pub struct Settings {
     pub runtime: PathBuf,
     /// Looks up a variable of the program's environment.
     pub lookup: Lookup,
-    /// Gets to know the secrets that instances are given.
+    /// Gets to know the secrets that instances are given, and those with which a cluster is signed in to.
     pub redactor: Redactor,
 }
 

@@ -1,37 +1,49 @@
 //! The cluster: which it is, and how it is asked.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
-use code_deploy_record::{Clock as _, SystemClock};
+use code_deploy_record::{Clock as _, Redactor, SystemClock};
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::version::Info;
-use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::kubeconfig::{self, Meant};
 use super::objects::Objects;
-use super::patience::Patience;
-use super::refusal::{is_silence, refusal, silent};
+use super::patience::{self, Patience};
+use super::plugin::Plugin;
+use super::proxy::Proxy;
+use super::refusal::{is_silence, is_unsigned, refusal_by, silent};
+use super::signed;
 use crate::failure::{code, failed};
 use crate::settings::Lookup;
 use crate::silence::Silences;
-
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
 /// elected, in less. The engine gives a look at the target ten seconds more.
 pub const SILENCE: Duration = Duration::from_secs(50);
 
-/// The pause before something is asked again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long a cluster is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// How long one answer may take.
+    answer: Duration,
+    /// How long it may be silent.
+    silence: Duration,
+    /// The pause before something is asked again.
+    again: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    answer: Duration::from_secs(20),
+    silence: SILENCE,
+    again: Duration::from_millis(500),
+};
 
 /// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
 /// a part of its attention.
@@ -53,6 +65,7 @@ const KNOWS_PAUSE: (u32, u32) = (1, 30);
 pub struct Cluster {
     wanted: KubernetesFile,
     lookup: Lookup,
+    redactor: Redactor,
     connected: OnceCell<Connection>,
 }
 
@@ -60,6 +73,11 @@ pub struct Cluster {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
+    /// The proxy on the way to it, where there is one.
+    proxy: Option<Proxy>,
+    limits: Limits,
+    /// Until when it wants to be left alone.
+    patience: Patience,
     /// The namespace in which everything happens.
     pub namespace: String,
     /// Where it is: `https://10.0.0.1:6443`.
@@ -70,16 +88,15 @@ pub struct Connection {
     number: (u32, u32),
     /// Times in which it did not answer.
     pub silences: Arc<Silences>,
-    /// Until when it wants to be left alone.
-    patience: Patience,
 }
 
 impl Cluster {
     /// Returns the cluster that the deployment file means; nothing is asked yet.
-    pub fn new(wanted: KubernetesFile, lookup: Lookup) -> Self {
+    pub fn new(wanted: KubernetesFile, lookup: Lookup, redactor: Redactor) -> Self {
         Self {
             wanted,
             lookup,
+            redactor,
             connected: OnceCell::new(),
         }
     }
@@ -87,7 +104,8 @@ impl Cluster {
     /// Returns the cluster, once it answered.
     ///
     /// # Errors
-    /// `CD0531` when files do not say which, `CD0530` when it does not answer or is too old.
+    /// `CD0531` when files do not say which, `CD0542` when their plugin gives no credentials, `CD0530` when it
+    /// does not answer or is too old.
     pub async fn connect(&self) -> Result<&Connection, TargetError> {
         self.connected
             .get_or_try_init(|| async { self.reach().await })
@@ -95,75 +113,70 @@ impl Cluster {
     }
 
     async fn reach(&self) -> Result<Connection, TargetError> {
-        let options = KubeConfigOptions {
-            context: self.wanted.context.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let given = (self.lookup)("KUBECONFIG").filter(|paths| !paths.is_empty());
-        let read = match &given {
-            Some(paths) => from_files(paths, &options).await,
-            None => from_home(&options).await,
-        };
-        let mut config = read.map_err(|error| {
-            let from = given.as_deref().unwrap_or("~/.kube/config");
-            let what = format!("{from} does not say how a cluster is reached: {error}");
-            let next = "Name the file in KUBECONFIG, and its context as `kubernetes.context` of the \
-                        environment.";
-            failed(code::CLUSTER_FILE, None, what, next)
-        })?;
+        let Meant {
+            config,
+            plugin,
+            proxy,
+        } = kubeconfig::find(&self.wanted, &self.lookup)?;
         let namespace = self.wanted.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        // Whatever is to be asked again, and when, is known here alone.
-        config.default_retry = false;
-        let patience = Patience::default();
-        let built = ClientBuilder::try_from(config)
-            .map_err(|error: kube::Error| refusal("connect", None, &error))?;
-        let client = built.with_layer(&patience).build();
-        let info = version_of(&client, &patience).await.map_err(|mut error| {
-            error.what = format!("the cluster at {server}: {}", error.what);
-            error
-        })?;
-        let digits = |text: &str| -> u32 {
-            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().unwrap_or_default()
+        let way = match &proxy {
+            Some(proxy) => format!(" by way of the proxy {proxy}"),
+            None => String::new(),
         };
-        let number = (digits(&info.major), digits(&info.minor));
-        if number < OLDEST {
-            let what = format!(
-                "the cluster at {server} has version {}, and {}.{} or later is needed",
-                info.git_version, OLDEST.0, OLDEST.1
-            );
-            let next = "Deploy to a later one.";
-            return Err(failed(code::CLUSTER, None, what, next));
-        }
+        let of_this = |mut error: TargetError| {
+            error.what = format!("the cluster at {server}{way}: {}", error.what);
+            error
+        };
+        let patience = Patience::default();
+        let (action, client) = match plugin {
+            Some(plugin) => {
+                let plugin = Plugin::new(plugin, self.redactor.clone());
+                ("sign in", signed::client(config, plugin, &patience).await)
+            }
+            None => ("connect", patience::client(config, &patience)),
+        };
+        let refused = |action: &str, error: kube::Error| {
+            of_this(refusal_by(proxy.as_ref(), action, None, &error))
+        };
+        let client = client.map_err(|error| refused(action, error))?;
+        let action = "ask its version";
+        let info = match version_of(&client, &patience).await {
+            Some(info) => info.map_err(|error| refused(action, error))?,
+            None => return Err(of_this(silent(action, None, LIMITS.answer))),
+        };
         Ok(Connection {
+            number: number_of(&server, &info)?,
             client,
+            proxy,
+            limits: LIMITS,
+            patience,
             namespace,
             server,
             version: info.git_version,
-            number,
             silences: Arc::new(Silences::of("the cluster's API server")),
-            patience,
         })
     }
 }
 
-async fn from_files(paths: &str, options: &KubeConfigOptions) -> Result<Config, KubeconfigError> {
-    let mut merged = Kubeconfig::default();
-    for path in std::env::split_paths(paths).filter(|path| *path != Path::new("")) {
-        merged = merged.merge(Kubeconfig::read_from(path)?)?;
+/// Returns the version of a cluster in numbers, if it is not too old.
+fn number_of(server: &str, info: &Info) -> Result<(u32, u32), TargetError> {
+    let digits = |text: &str| -> u32 {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_default()
+    };
+    let number = (digits(&info.major), digits(&info.minor));
+    if number < OLDEST {
+        let what = format!(
+            "the cluster at {server} has version {}, and {}.{} or later is needed",
+            info.git_version, OLDEST.0, OLDEST.1
+        );
+        let next = "Deploy to a later one.";
+        return Err(failed(code::CLUSTER, None, what, next));
     }
-    Config::from_custom_kubeconfig(merged, options).await
-}
-
-/// Returns the cluster of the user's file or else, without one, that in which this program runs.
-async fn from_home(options: &KubeConfigOptions) -> Result<Config, KubeconfigError> {
-    match Config::from_kubeconfig(options).await {
-        Err(error) if options.context.is_none() => Config::incluster().map_err(|_| error),
-        read => read,
-    }
+    Ok(number)
 }
 
 impl Connection {
@@ -208,7 +221,7 @@ impl Connection {
     /// pods`.
     ///
     /// # Errors
-    /// What the cluster says; `CD0530` when it stays silent.
+    /// What the cluster says; `CD0530` when it stays silent, `CD0542` when there go on to be no credentials.
     pub async fn ask<T, F>(
         &self,
         action: &str,
@@ -219,48 +232,66 @@ impl Connection {
         F: Future<Output = kube::Result<T>>,
     {
         self.patience.passed().await;
-        let (since, end) = (SystemClock.now(), Instant::now() + SILENCE);
+        let Limits {
+            answer,
+            silence,
+            again,
+        } = self.limits;
+        let refused = |error: &kube::Error| refusal_by(self.proxy.as_ref(), action, service, error);
+        let (since, end) = (SystemClock.now(), Instant::now() + silence);
+        let mut before = None;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let answer = tokio::time::timeout(ANSWER.min(left), ask()).await;
-            let error = match answer {
-                Ok(Err(error)) if is_silence(&error) => refusal(action, service, &error),
+            let error = match tokio::time::timeout(answer.min(left), ask()).await {
+                // Whoever gives the credentials may be away for a while, too.
+                Ok(Err(error)) if is_unsigned(&error) => refused(&error),
+                Ok(Err(error)) if is_silence(&error) => {
+                    self.silences.began(since);
+                    refused(&error)
+                }
                 Ok(answer) => {
                     self.silences.ended();
-                    return answer.map_err(|error| refusal(action, service, &error));
+                    return answer.map_err(|error| refused(&error));
                 }
-                Err(_) => silent(action, service, SILENCE),
+                Err(_) => {
+                    self.silences.began(since);
+                    // What the end cuts short tells less than what was heard before.
+                    let heard = before.take().filter(|_| left < answer);
+                    heard.unwrap_or_else(|| silent(action, service, silence))
+                }
             };
-            self.silences.began(since);
             tracing::warn!(%error, "the cluster does not answer");
-            let again = next_time(&self.patience);
-            if again >= end {
+            let next = next_time(&self.patience, again);
+            if next >= end {
                 return Err(error);
             }
-            tokio::time::sleep_until(again).await;
+            before = Some(error);
+            tokio::time::sleep_until(next).await;
         }
     }
 }
 
-/// Returns when something may be asked again.
-fn next_time(patience: &Patience) -> Instant {
-    let soon = Instant::now() + AGAIN;
+/// Returns when something may be asked again, no earlier than after that pause.
+fn next_time(patience: &Patience, again: Duration) -> Instant {
+    let soon = Instant::now() + again;
     patience.until().map_or(soon, |until| until.max(soon))
 }
 
-/// Asks a cluster for its version, as the first of all. Its answer has to come at once: nothing says yet that
-/// there is one. That it has too much to do is an answer, too, after which it is asked again.
-async fn version_of(client: &Client, patience: &Patience) -> Result<Info, TargetError> {
-    let (action, end) = ("ask its version", Instant::now() + ANSWER);
+/// Asks a cluster for its version, as the first of all; nothing where no answer comes. It has to come at once: nothing
+/// says yet that there is a cluster. That it has too much to do is an answer, too, after which it is asked again.
+async fn version_of(client: &Client, patience: &Patience) -> Option<kube::Result<Info>> {
+    let end = Instant::now() + LIMITS.answer;
     loop {
+        let next = || next_time(patience, LIMITS.again);
         match tokio::time::timeout_at(end, client.apiserver_version()).await {
-            Ok(Err(kube::Error::Api(status)))
-                if status.code == 429 && next_time(patience) < end =>
-            {
-                tokio::time::sleep_until(next_time(patience)).await;
+            Ok(Err(kube::Error::Api(status))) if status.code == 429 && next() < end => {
+                tokio::time::sleep_until(next()).await;
             }
-            Ok(answer) => return answer.map_err(|error| refusal(action, None, &error)),
-            Err(_) => return Err(silent(action, None, ANSWER)),
+            Ok(answer) => return Some(answer),
+            Err(_) => return None,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::header::{HeaderMap, RETRY_AFTER, WARNING};
 use http::{Request, Response, StatusCode};
-use kube::client::Body;
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -49,6 +50,17 @@ impl Patience {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *told = (*told).max(Some(until));
     }
+}
+
+/// Returns a client that asks no earlier than the server wants. Whatever is to be asked again, and when, is known to who
+/// asks alone.
+///
+/// # Errors
+/// That no client can be made with these certificates and keys.
+pub fn client(mut config: Config, patience: &Patience) -> kube::Result<Client> {
+    config.default_retry = false;
+    let built = ClientBuilder::try_from(config)?;
+    Ok(built.with_layer(patience).build())
 }
 
 impl<S> Layer<S> for Patience {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use code_deploy_engine::spec::UserManifest;
 use code_deploy_engine::target::TargetError;
+use kube::client::AuthError;
 use kube::core::Status;
 
 use super::locate;
 use super::manifest::Manifest;
 use super::objects::Tried;
+use super::proxy::Proxy;
 use crate::failure::{code, failed, transient};
 
 /// What to do about a quota that is used up.
@@ -17,6 +19,10 @@ pub const LARGER_QUOTA: &str = "Ask for a larger quota of the namespace, or depl
 /// What to do about rights that are missing.
 const MORE_RIGHTS: &str =
     "Have it allowed: templates/kubernetes/ has the roles with what a run needs.";
+
+/// What to do about credentials that are not given.
+const OTHER_PLUGIN: &str = "Mend what the account of the kubeconfig file signs in with until `kubectl version` answers \
+                            without asking anybody, and run again.";
 
 /// What to do about a manifest that is none.
 const OTHER_FILE: &str =
@@ -37,6 +43,18 @@ fn is_for_later(status: &Status) -> bool {
     status.code == 500 && details.is_some_and(|details| details.retry_after_seconds > 0)
 }
 
+/// Returns whether an error says that there were no credentials to ask with.
+pub fn is_unsigned(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Auth(_))
+}
+
+/// Returns whether an error says that a proxy did not lead to the server. It is known by its words: the kinds are not
+/// public.
+fn is_of_proxy(error: &kube::Error, said: &str) -> bool {
+    let words = ["tunnel error", "SOCKS error"];
+    matches!(error, kube::Error::Service(_)) && words.iter().any(|words| said.contains(words))
+}
+
 /// Returns what it means that no answer came.
 pub fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetError {
     let what = format!(
@@ -50,9 +68,7 @@ pub fn silent(action: &str, service: Option<&str>, limit: Duration) -> TargetErr
 /// Returns what a refusal of the cluster means.
 pub fn refusal(action: &str, service: Option<&str>, error: &kube::Error) -> TargetError {
     let kube::Error::Api(status) = error else {
-        let what = format!("cannot {action}: {}", with_sources(error));
-        let next = "Look whether its API server answers (`kubectl version`), and run again.";
-        return transient(code::CLUSTER, service, what, next);
+        return unheard(action, service, error);
     };
     let what = format!("cannot {action}: {}", said(status));
     match status.code {
@@ -70,6 +86,52 @@ pub fn refusal(action: &str, service: Option<&str>, error: &kube::Error) -> Targ
         }
         _ => {
             let next = "Look at the cluster, and run again.";
+            transient(code::CLUSTER, service, what, next)
+        }
+    }
+}
+
+/// As [`refusal`], where there may be a proxy on the way.
+pub fn refusal_by(
+    proxy: Option<&Proxy>,
+    action: &str,
+    service: Option<&str>,
+    error: &kube::Error,
+) -> TargetError {
+    let said = with_sources(error);
+    let Some(proxy) = proxy.filter(|_| is_of_proxy(error, &said)) else {
+        return refusal(action, service, error);
+    };
+    let what = format!("cannot {action}: the proxy {proxy} does not lead there: {said}");
+    let next = "Look whether the proxy is reached and lets this machine through. `proxy-url` of the kubeconfig file \
+                names it, or else HTTPS_PROXY; what NO_PROXY names is asked without. Then run again.";
+    transient(code::CLUSTER, service, what, next)
+}
+
+/// Returns what it means that the server was not asked, or not heard.
+fn unheard(action: &str, service: Option<&str>, error: &kube::Error) -> TargetError {
+    match error {
+        kube::Error::Auth(error) => {
+            let why = match error {
+                AuthError::AuthExec(why) => why.clone(),
+                // Its words hold all that the program wrote.
+                AuthError::AuthExecRun { out, .. } => {
+                    format!("the program of its auth-provider ended with {}", out.status)
+                }
+                error => error.to_string(),
+            };
+            let what = format!("cannot {action}: {why}");
+            transient(code::SIGN_IN, service, what, OTHER_PLUGIN)
+        }
+        kube::Error::InferKubeconfig(_) | kube::Error::RustlsTls(_) => {
+            let what = format!("cannot {action}: {}", with_sources(error));
+            let next =
+                "Mend the certificates and keys that the kubeconfig file names, and run again.";
+            failed(code::CLUSTER_FILE, service, what, next)
+        }
+        error => {
+            let what = format!("cannot {action}: {}", with_sources(error));
+            let next = "Look whether its API server answers (`kubectl version`), and run again.";
             transient(code::CLUSTER, service, what, next)
         }
     }

@@ -95,16 +95,16 @@ where
             return Ok(Waited::Found(found));
         }
     }
-    match last_error {
-        Some(error) if !complete => {
-            let what = format!(
-                "cannot {action}: no answer of the cluster within {limit:?}, at last: {error}"
-            );
-            let next = "Look whether its API server answers (`kubectl version`), and run again.";
-            Err(transient(code::CLUSTER, Some(service), what, next))
-        }
-        _ => Ok(Waited::TooLong(known)),
+    if complete {
+        return Ok(Waited::TooLong(known));
     }
+    let last = last_error.map_or_else(
+        || "it was silent".to_owned(),
+        |error| format!("at last: {error}"),
+    );
+    let what = format!("cannot {action}: no answer of the cluster within {limit:?}, {last}");
+    let next = "Look whether its API server answers (`kubectl version`), and run again.";
+    Err(transient(code::CLUSTER, Some(service), what, next))
 }
 
 /// Watches objects, from the beginning where the server no longer has the version from which a watch goes on.

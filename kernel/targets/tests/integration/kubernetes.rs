@@ -3,6 +3,7 @@
 mod admission;
 mod brought;
 mod cluster;
+mod connection;
 mod gateway;
 mod inventory;
 mod played;

@@ -113,7 +113,10 @@ impl Stage {
         let kubeconfig = Kubeconfig::read_from(variable(CLUSTER)).unwrap();
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let client = Client::try_from(config.unwrap()).unwrap();
+        let mut config = config.unwrap();
+        // Of the environment it knows less than the target does.
+        config.proxy_url = None;
+        let client = Client::try_from(config).unwrap();
         let stage = Self {
             folder,
             application,

@@ -126,6 +126,17 @@ fn place(kubeconfig: &Value) -> Place {
     place
 }
 
+/// Returns the host of the API server that a kubeconfig names.
+#[track_caller]
+fn host_of(kubeconfig: &Value) -> String {
+    let server = kubeconfig["clusters"][0]["cluster"]["server"]
+        .as_str()
+        .unwrap();
+    let address = server.strip_prefix("https://").unwrap();
+    let host = address.rsplit_once(':').map(|(host, _)| host);
+    host.unwrap_or(address).to_owned()
+}
+
 fn run(place: &Place, words: &[&str]) -> Said {
     place.run(&[&["staging", "k8s", "--demo"], words].concat())
 }
@@ -340,6 +351,9 @@ fn nodes_pull_the_images_of_the_demonstration_from_a_registry() {
         return;
     };
     place.set("DOCKER_HOST", crate::stage::docker());
+    // Of the proxy that the environment names nothing is asked.
+    place.set("HTTPS_PROXY", "http://127.0.0.1:1".to_owned());
+    place.set("NO_PROXY", host_of(&namespace.kubeconfig(None)));
     let registry = Registry::start(&place);
     let _of_the_node = registry.also_beside(kubelet);
     let named = ["--registry", &registry.address, "--to", "1.0.0"];
@@ -384,6 +398,16 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
         &place(&elsewhere),
         &["CD0530", "127.0.0.1:1", "kubectl version"],
     );
+    let near = namespace.kubeconfig(None);
+    // Of this machine no proxy is asked.
+    if !host_of(&near).starts_with("127.") {
+        let mut through = place(&near);
+        through.set("HTTPS_PROXY", "http://anna:pa55word@127.0.0.1:1".to_owned());
+        refused(
+            &through,
+            &["CD0530", "proxy http://127.0.0.1:1", "NO_PROXY"],
+        );
+    }
     let mut missing = namespace.kubeconfig(None);
     missing["contexts"][0]["context"]["namespace"] = "not-there".into();
     refused(
