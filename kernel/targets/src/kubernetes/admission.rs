@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::{Heading, TargetError, Wanted};
 use code_deploy_record::{InvalidId, Release};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use super::KubernetesTarget;
@@ -15,10 +13,9 @@ use super::brought::Brought;
 use super::cluster::{Connection, side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
-use super::names::{self, selecting};
+use super::names::selecting;
 use super::objects::Tried;
-use super::store::labelled;
-use super::{overlay, scalers};
+use super::overlay;
 use crate::failure::{code, failed};
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
@@ -96,17 +93,8 @@ impl KubernetesTarget {
         let running = self.running_deployments(connection).await?;
         let refused = self.refused_pods(connection, &deployments, &running, heading);
         let mut refused = refused.await?;
-        // Of what is there only a rolling update changes the number of pods, wave by wave.
-        let rolls = self.settings.spec.strategy.kind == StrategyKind::Rolling;
-        let there = running
-            .iter()
-            .filter(|_| rolls)
-            .filter_map(|one| Some((one.name_any(), labelled(&one.metadata, names::SERVICE)?)));
-        let coming = deployments
-            .iter()
-            .map(|(service, manifest)| (manifest.name.clone(), (*service).to_owned()));
-        let releases: BTreeMap<String, String> = there.chain(coming).collect();
-        let scaled = scalers::refused(connection, &releases).await?;
+        let scaled = self.refused_scalers(connection, &deployments, &running);
+        let scaled = scaled.await?;
         match heading {
             Heading::Forward => refused.extend(scaled),
             Heading::Back => {

@@ -184,6 +184,49 @@ async fn an_autoscaler_of_a_release_is_told_before_a_run_and_stays() {
 }
 
 #[tokio::test]
+async fn an_autoscaler_of_the_release_that_is_there_is_told_before_a_run_of_the_next_one() {
+    let stage = Stage::new().await;
+    let target = stage.opened().await;
+    target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
+    let scaled = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "api-1-0-0" });
+    let _: HorizontalPodAutoscaler = stage
+        .create(json!({
+            "metadata": { "name": "more" },
+            "spec": { "scaleTargetRef": scaled, "minReplicas": 1, "maxReplicas": 5 },
+        }))
+        .await;
+    let deployments = stage.all::<Deployment>();
+    let before = deployments.get("api-1-0-0").await.unwrap();
+    let next = release("1.1.0");
+    let refused = target
+        .admit(&next, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, "CD0533", "{}", text(&refused));
+    assert!(
+        refused.what.contains("scales the Deployment api-1-0-0"),
+        "{}",
+        text(&refused)
+    );
+    assert!(refused.next.contains("pause it"), "{}", text(&refused));
+    let after = deployments.get("api-1-0-0").await.unwrap();
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+    let new = deployments.get_opt("api-1-1-0").await.unwrap();
+    assert!(new.is_none(), "{new:?}");
+    // As the text has it paused.
+    let paused = json!({ "spec": { "minReplicas": 1, "maxReplicas": 1 } });
+    let (params, paused) = (PatchParams::default(), Patch::Merge(&paused));
+    let scalers = stage.all::<HorizontalPodAutoscaler>();
+    scalers.patch("more", &params, &paused).await.unwrap();
+    target
+        .admit(&next, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap();
+    target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn fields_that_somebody_else_manages_are_told_before_a_run_and_stay() {
     let stage = Stage::new().await;
     let target = stage.opened().await;
