@@ -3,9 +3,11 @@
 mod access;
 mod admission;
 mod brought;
+mod budgets;
 mod capacity;
 mod cluster;
 mod counts;
+mod evicting;
 mod fit;
 mod gateway;
 mod happenings;

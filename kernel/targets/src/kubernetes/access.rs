@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
+use super::budgets;
 use super::cluster::Connection;
 use crate::failure::{code, failed};
 
@@ -39,8 +40,11 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
     ("", "configmaps", &["get", "create", "patch", "delete"]),
 ];
 
-/// What replacing the pods of a release one by one needs beside that.
-const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
+/// What replacing the pods of a release one by one needs beside that: they are evicted, as far as budgets let them go.
+const ROLLING: [(&str, &str, &[&str]); 2] = [
+    ("", "pods/eviction", &["create"]),
+    (budgets::GROUP, budgets::PLURAL, &["list", "watch"]),
+];
 
 /// What splitting requests by a Gateway needs beside that.
 const ROUTES: (&str, &str, &[&str]) = (
@@ -84,9 +88,11 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         extras.secrets,
         extras.configurations,
         extras.rolling,
+        extras.rolling,
         extras.routes,
     ];
-    let wanted = HIDDEN.iter().chain([&ROLLING, &ROUTES]).zip(asked_for);
+    let wanted = HIDDEN.iter().chain(&ROLLING).chain([&ROUTES]);
+    let wanted = wanted.zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
     let known = NEEDED.iter().chain(wanted);
     let known = known.map(|(group, resource, verbs)| (*group, *resource, *verbs));
@@ -184,7 +190,8 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING, &ROUTES])
+            .chain(&ROLLING)
+            .chain([&ROUTES])
             .chain(&WITHOUT)
             .flat_map(|(group, resource, verbs)| {
                 verbs

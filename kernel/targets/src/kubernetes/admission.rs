@@ -46,8 +46,8 @@ impl KubernetesTarget {
     /// together are refused when it comes to that.
     ///
     /// # Errors
-    /// All that is refused, as one: `CD0539`, `CD0536` for quotas, `CD0533` for fields of others and for autoscalers,
-    /// `CD0526` for names; what the cluster says.
+    /// All that is refused, as one: `CD0539`, also for budgets, `CD0536` for quotas, `CD0533` for fields of others and
+    /// for autoscalers, `CD0526` for names; what the cluster says.
     pub(super) async fn admits(
         &self,
         release: &Release,
@@ -76,8 +76,8 @@ impl KubernetesTarget {
         }
     }
 
-    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers. An
-    /// autoscaler keeps nobody from going back: it is noted then.
+    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers, budgets
+    /// of disruptions. An autoscaler keeps nobody from going back: it is noted then. Going back takes no pod away by name.
     async fn refused_by_place(
         &self,
         connection: &Connection,
@@ -96,7 +96,11 @@ impl KubernetesTarget {
         let scaled = self.refused_scalers(connection, &deployments, &running);
         let scaled = scaled.await?;
         match heading {
-            Heading::Forward => refused.extend(scaled),
+            Heading::Forward => {
+                let kept = self.refused_by_budgets(connection, &deployments, &running);
+                refused.extend(kept.await?);
+                refused.extend(scaled);
+            }
             Heading::Back => {
                 for scaler in scaled {
                     tracing::warn!(%scaler, "an autoscaler keeps nobody from going back");

@@ -99,7 +99,7 @@ impl Cluster {
             Some(paths) => from_files(paths, &options).await,
             None => from_home(&options).await,
         };
-        let config = read.map_err(|error| {
+        let mut config = read.map_err(|error| {
             let from = given.as_deref().unwrap_or("~/.kube/config");
             let what = format!("{from} does not say how a cluster is reached: {error}");
             let next = "Name the file in KUBECONFIG, and its context as `kubernetes.context` of the \
@@ -110,6 +110,8 @@ impl Cluster {
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
+        // Whatever is to be asked again, and when, is known here alone.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| refusal("connect", None, &error))?;
         let asked = client.apiserver_version();
         let info = within("ask its version", None, asked)

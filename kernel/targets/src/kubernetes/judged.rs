@@ -5,6 +5,7 @@ use code_deploy_engine::spec::{Service, UserManifest};
 use code_deploy_record::{Finding, Release, Severity};
 use serde_json::Value;
 
+use super::budgets::{self, Budget};
 use super::manifest::{Given, Wish};
 use super::meaning::{self, Meaning};
 use super::names::{Labels, Names, Part};
@@ -139,20 +140,18 @@ fn refused(
     overlay::laid_over(service, &made, manifest).err()
 }
 
-/// A budget that selects no pods keeps none.
+/// A budget that selects no pods keeps none, and one that lets none go stops an update.
 fn of_budget(spec: &Spec, manifest: &UserManifest) -> Option<Finding> {
-    if manifest.kind != "PodDisruptionBudget" {
+    if manifest.kind != budgets::KIND {
         return None;
     }
-    let names = Names::of(spec);
-    let release: Release = spec.release.as_deref().unwrap_or(ANY).parse().ok()?;
-    let selector = manifest.value.pointer("/spec/selector")?;
-    let mut services = spec.services.iter();
-    let selected = services.any(|service| {
-        let labels = names.release_labels(Part::Release, &service.name, &release);
-        selects(selector, &with_given(labels, spec, &service.name))
-    });
-    (!selected).then(|| Finding {
+    let budget = Budget::brought(manifest);
+    let services = spec.services.iter();
+    let mut labels = services.filter_map(|service| labels_of(spec, &service.name));
+    if labels.any(|labels| budget.selects(&labels)) {
+        return budgets::finding(spec, manifest, |service| labels_of(spec, service));
+    }
+    Some(Finding {
         rule: "kubernetes/budget".to_owned(),
         severity: Severity::Medium,
         place: manifest.place_of(&["spec", "selector"]),
@@ -163,8 +162,10 @@ fn of_budget(spec: &Spec, manifest: &UserManifest) -> Option<Finding> {
     })
 }
 
-/// Returns the labels of pods with those that the user's Deployment gives them.
-fn with_given(mut labels: Labels, spec: &Spec, service: &str) -> Labels {
+/// Returns the labels of the pods of a service, with those that the user's Deployment gives them.
+fn labels_of(spec: &Spec, service: &str) -> Option<Labels> {
+    let release: Release = spec.release.as_deref().unwrap_or(ANY).parse().ok()?;
+    let mut labels = Names::of(spec).release_labels(Part::Release, service, &release);
     let over = overlay::of(spec, service);
     let given = over.and_then(|over| over.value.pointer("/spec/template/metadata/labels"));
     for (key, value) in given.and_then(Value::as_object).into_iter().flatten() {
@@ -172,32 +173,7 @@ fn with_given(mut labels: Labels, spec: &Spec, service: &str) -> Labels {
             labels.insert(key.clone(), value.to_owned());
         }
     }
-    labels
-}
-
-/// Returns whether a selector takes pods with those labels.
-fn selects(selector: &Value, labels: &Labels) -> bool {
-    let equal = selector.get("matchLabels").and_then(Value::as_object);
-    let mut equal = equal.into_iter().flatten();
-    let fits =
-        |(key, value): (&String, &Value)| labels.get(key).map(String::as_str) == value.as_str();
-    let among = selector.get("matchExpressions").and_then(Value::as_array);
-    let mut among = among.into_iter().flatten();
-    equal.all(fits) && among.all(|rule| holds(rule, labels))
-}
-
-fn holds(rule: &Value, labels: &Labels) -> bool {
-    let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
-    let has = labels.get(text("key"));
-    let values = rule.get("values").and_then(Value::as_array);
-    let named = has.is_some_and(|has| values.is_some_and(|all| all.iter().any(|one| one == has)));
-    match text("operator") {
-        "In" => named,
-        "NotIn" => !named,
-        "Exists" => has.is_some(),
-        "DoesNotExist" => has.is_none(),
-        _ => false,
-    }
+    Some(labels)
 }
 
 /// A claim that one node, or one pod, has at a time, and that two releases want at once.

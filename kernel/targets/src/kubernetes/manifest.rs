@@ -95,7 +95,7 @@ impl Given<'_> {
             container.insert("pause".to_owned(), json!(pause));
         }
         // The pause is a part of the time that a cluster gives a pod to end.
-        let grace = self.service.stop_grace.get() + pause.unwrap_or_default();
+        let grace = pod::grace(self.service) + pause.unwrap_or_default();
         let aliases: Vec<Value> = wish
             .aliases
             .iter()

@@ -343,6 +343,40 @@ fn a_budget_that_selects_nothing_is_told() {
 }
 
 #[test]
+fn a_budget_that_lets_no_pod_go_is_told_where_waves_replace_pods() {
+    let budget = |keeps: &str| {
+        format!(
+            "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {{ name: api }}\nspec:\n  {keeps}\n  selector: {{ \
+             matchLabels: {{ app.kubernetes.io/name: api }} }}\n"
+        )
+    };
+    let told = |keeps: &str, strategy: &str| {
+        let (folder, _) = with(&budget(keeps));
+        let path = folder.path().join("deploy.yaml");
+        let deploy = DEPLOY
+            .replace("strategy: {", strategy)
+            .replace("{ kubernetes", "{ replicas: { api: 2 }, kubernetes");
+        std::fs::write(&path, deploy).unwrap();
+        let spec = Spec::load(&path, "staging", "k8s", &|_| None).unwrap();
+        let found = limits(&spec).into_iter();
+        let found = found.filter(|one| one.rule == "kubernetes/budget");
+        found.collect::<Vec<Finding>>()
+    };
+    let rolling = "strategy: { kind: rolling,";
+    assert_eq!(told("minAvailable: 2", rolling), []);
+    assert_eq!(told("minAvailable: 100%", "strategy: {"), []);
+    let told = told("minAvailable: 100%", rolling);
+    let [told] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(told.place, "own.yaml:11");
+    assert_eq!(told.severity, Severity::High);
+    let words = "(minAvailable 100%) lets no pod of the release before go in the wave of 50 %: it is of 3 pods by then, of \
+                 which 3 have to stay ready";
+    assert!(told.message.contains(words), "{}", told.message);
+}
+
+#[test]
 fn a_claim_that_one_node_has_is_told_and_one_that_one_pod_has_is_refused() {
     for (mode, severity) in [
         ("ReadWriteOnce", Some(Severity::Medium)),
