@@ -196,8 +196,13 @@ impl Target for KubernetesTarget {
         "k8s"
     }
 
+    /// What depends on the cluster's version is told once the cluster has answered: whoever makes a plan has asked it.
     fn cannot_honour(&self, spec: &Spec) -> Vec<Finding> {
-        limits::limits(spec)
+        let mut findings = limits::limits(spec);
+        let known = self.cluster.known().filter(|one| !one.knows_pause());
+        let told = known.map(|one| limits::without_pause(spec, &one.version));
+        findings.extend(told.into_iter().flatten());
+        findings
     }
 
     fn balancing(&self) -> Balancing {

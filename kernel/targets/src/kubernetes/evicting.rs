@@ -60,7 +60,12 @@ impl KubernetesTarget {
         let mut asked = asked_for(going.deployment);
         for pod in going.pods {
             self.happenings.are_asked_to_end(std::slice::from_ref(pod));
-            evict_one(connection, going, pod, (limit, end)).await?;
+            if let Err(error) = evict_one(connection, going, pod, (limit, end)).await {
+                if error.code == code::NOT_STOPPED {
+                    self.happenings.is_kept(&pod.name);
+                }
+                return Err(error);
+            }
             asked = asked.saturating_sub(1).max(going.replicas);
             let manifest = stated::with_replicas(service, going.deployment, asked)?;
             connection.apply::<Deployment>(service, &manifest).await?;

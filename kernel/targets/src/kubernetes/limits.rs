@@ -1,5 +1,6 @@
 //! What of a deployment a cluster does not honour when this program deploys to it.
 
+mod pauses;
 mod shares;
 
 use code_deploy_engine::Spec;
@@ -7,6 +8,7 @@ use code_deploy_engine::spec::{ComposeService, MEANT, NotHonoured, Restart, Serv
 use code_deploy_record::{Finding, Role, Severity};
 
 use super::{judged, names, pod};
+pub use pauses::findings as without_pause;
 
 /// Keys of a Compose service that pods are not given, each with how serious that is and what it
 /// means.
