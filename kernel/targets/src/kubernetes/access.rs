@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_beyond_the_namespace_is_granted_for_the_capacity_already() {
+    fn what_is_listed_beyond_the_namespace_is_granted() {
         let role = include_str!("../../../../templates/kubernetes/cluster-role.yaml");
         let grants = grants(role);
         for (group, resource) in granted(Scope::Cluster) {

@@ -90,6 +90,7 @@ const NETWORKING: (&str, &[&str]) = ("networking.k8s.io", &["v1"]);
 const GATEWAY: (&str, &[&str]) = (route::GROUP, &route::VERSIONS);
 const AUTOSCALING: (&str, &[&str]) = ("autoscaling", &["v2", "v2beta2", "v1"]);
 const POLICY: (&str, &[&str]) = ("policy", &["v1", "v1beta1"]);
+const STORAGE: (&str, &[&str]) = ("storage.k8s.io", &["v1"]);
 
 /// All tables, in the order in which they are shown.
 pub const TABLES: &[Table] = &[
@@ -125,6 +126,12 @@ pub const TABLES: &[Table] = &[
         topic: Topic::Shown,
         columns: &["Service", "Type", "Address", "Ports", "Leads to pods with"],
         kinds: &[Kind::of(CORE, ("Service", "services"), rows::service)],
+    },
+    Table {
+        title: "Addresses behind Services",
+        topic: Topic::Shown,
+        columns: &["Service", "Ready addresses", "Not ready", "Ports"],
+        kinds: &[Kind::of(CORE, ("Endpoints", "endpoints"), rows::endpoints)],
     },
     Table {
         title: "Ingresses",
@@ -185,6 +192,19 @@ pub const TABLES: &[Table] = &[
             ("PersistentVolumeClaim", "persistentvolumeclaims"),
             rows::claim,
         )],
+    },
+    Table {
+        title: "Classes of storage",
+        topic: Topic::Shown,
+        columns: &["Class", "Provisioner", "Default", "Released", "Bound"],
+        kinds: &[Kind {
+            scope: Scope::Cluster,
+            ..Kind::of(
+                STORAGE,
+                ("StorageClass", "storageclasses"),
+                rows::storage_class,
+            )
+        }],
     },
     Table {
         title: "Network policies",
