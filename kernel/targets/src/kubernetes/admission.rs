@@ -7,6 +7,7 @@ use code_deploy_record::{InvalidId, Release};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::ListParams;
+use kube::core::ApiResource;
 
 use super::KubernetesTarget;
 use super::brought::Brought;
@@ -15,7 +16,8 @@ use super::hidden::Kind;
 use super::manifest::Manifest;
 use super::names::selecting;
 use super::objects::Tried;
-use super::overlay;
+use super::quota::{self, Adding};
+use super::{overlay, route};
 use crate::failure::{code, failed};
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
@@ -30,7 +32,7 @@ enum What {
     Hidden(Kind),
 }
 
-/// An object that a run states.
+/// An object that a run states for a service.
 struct Stated {
     service: String,
     what: What,
@@ -41,9 +43,8 @@ impl KubernetesTarget {
     /// Refuses names that others have, and all that the cluster would refuse of what a run states.
     ///
     /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
-    /// schema, its admission policies and its quotas of objects. It judges pods only later: what its quotas and limit
-    /// ranges leave for those is counted here (`quota.rs`). Several other objects that a quota takes one by one and not
-    /// together are refused when it comes to that.
+    /// schema, its admission policies and its quotas of objects, each by itself. It judges pods only later. What its quotas
+    /// and limit ranges leave for all pods and all objects together is counted here (`quota.rs`).
     ///
     /// # Errors
     /// All that is refused, as one: `CD0539`, also for budgets, `CD0536` for quotas, `CD0533` for fields of others and
@@ -91,7 +92,11 @@ impl KubernetesTarget {
             .map(|one| (one.service.as_str(), &one.manifest))
             .collect();
         let running = self.running_deployments(connection).await?;
-        let refused = self.refused_pods(connection, &deployments, &running, heading);
+        let adding = Adding {
+            deployments: deployments.clone(),
+            objects: self.all_stated(stated).await?,
+        };
+        let refused = self.refused_by_quotas(connection, &adding, &running, heading);
         let mut refused = refused.await?;
         let scaled = self.refused_scalers(connection, &deployments, &running);
         let scaled = scaled.await?;
@@ -108,6 +113,34 @@ impl KubernetesTarget {
             }
         }
         Ok(refused)
+    }
+
+    /// Returns all objects that a run states, those of the user's own manifests, too.
+    async fn all_stated<'a>(
+        &'a self,
+        stated: &'a [Stated],
+    ) -> Result<Vec<quota::Counted<'a>>, TargetError> {
+        let mut all = Vec::new();
+        for one in stated {
+            let resource = match one.what {
+                What::Deployment => ApiResource::erase::<Deployment>(&()),
+                What::Service => ApiResource::erase::<Service>(&()),
+                What::Hidden(Kind::Secret) => ApiResource::erase::<Secret>(&()),
+                What::Hidden(Kind::Config) => ApiResource::erase::<ConfigMap>(&()),
+                What::Route => {
+                    let version = self.needed_routes().await?.version;
+                    route::resource(version, "HTTPRoute", route::PLURAL)
+                }
+            };
+            let manifest = &one.manifest;
+            all.push(quota::Counted { resource, manifest });
+        }
+        let brought = self.brought().await?.iter();
+        all.extend(brought.map(|one| quota::Counted {
+            resource: one.resource.clone(),
+            manifest: &one.manifest,
+        }));
+        Ok(all)
     }
 
     /// Returns the Deployments of all releases that are there.

@@ -129,6 +129,31 @@ async fn a_quota_of_objects_that_is_used_up_is_told_before_a_run() {
 }
 
 #[tokio::test]
+async fn objects_that_a_quota_takes_one_by_one_and_not_together_are_told_before_a_run() {
+    let stage = Stage::new().await;
+    let hard = json!({ "count/deployments.apps": "1" });
+    let _: ResourceQuota = stage
+        .create(json!({ "metadata": { "name": "one" }, "spec": { "hard": hard } }))
+        .await;
+    let quotas = stage.all::<ResourceQuota>();
+    eventually("the quota is counted", || async {
+        quotas.get("one").await.ok()?.status?.used
+    })
+    .await;
+    let refused = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, "CD0536", "{}", text(&refused));
+    let words =
+        "the quota one allows 1 of count/deployments.apps, 0 are used, and 2 more are needed";
+    assert!(refused.what.contains(words), "{}", text(&refused));
+    nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn quotas_that_leave_no_room_for_pods_are_told_before_a_run_with_the_tightest_first() {
     let stage = Stage::new().await;
     for (name, allowed) in [("few", "1"), ("none", "0"), ("many", "9")] {
