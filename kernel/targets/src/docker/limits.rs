@@ -245,3 +245,6 @@ fn of_service(service: &Service, compose: &ComposeService, place: &str) -> Vec<F
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,11 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
         "the shared memory would be smaller",
     ),
     ("stdin_open", Severity::Low, "the process gets no input"),
+    (
+        "stop_signal",
+        Severity::Medium,
+        "the signal that the image names is sent, or SIGTERM",
+    ),
     ("storage_opt", Severity::Medium, "it is not set"),
     ("sysctls", Severity::Critical, "they would not be set"),
     ("tty", Severity::Low, "the process gets no terminal"),
@@ -306,3 +311,6 @@ fn of_service(
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;
