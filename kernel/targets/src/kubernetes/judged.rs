@@ -91,7 +91,7 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
     };
     let refused = refused(spec, service, manifest).unwrap_or_default();
     if refused.is_empty() {
-        return vec![Finding {
+        let mut findings = vec![Finding {
             rule: RULE.to_owned(),
             severity: Severity::Info,
             place: manifest.place(),
@@ -101,6 +101,8 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
             ),
             cure: NOTHING.to_owned(),
         }];
+        findings.extend(of_strategy(manifest));
+        return findings;
     }
     let findings = refused.into_iter().map(|one| Finding {
         rule: RULE.to_owned(),
@@ -110,6 +112,22 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
         cure: "Take it out of the manifest.".to_owned(),
     });
     findings.collect()
+}
+
+/// How a cluster replaces pods of one Deployment never comes to it: no run changes the pods of a release.
+fn of_strategy(manifest: &UserManifest) -> Option<Finding> {
+    let said = manifest.value.pointer("/spec/strategy")?;
+    (!said.is_null()).then(|| Finding {
+        rule: "kubernetes/strategy".to_owned(),
+        severity: Severity::Low,
+        place: manifest.place_of(&["spec", "strategy"]),
+        message: format!(
+            "`strategy` of {} does not act in a run: it says how pods of one Deployment are replaced, and each release has \
+             a Deployment of its own",
+            manifest.title()
+        ),
+        cure: "Say as `strategy` of the deployment file how releases change.".to_owned(),
+    })
 }
 
 /// Returns what of a manifest cannot be laid over a service; nothing where the service itself cannot be made.

@@ -315,6 +315,24 @@ fn what_is_applied_is_told_and_that_it_stays() {
 }
 
 #[test]
+fn a_strategy_that_does_not_act_is_told() {
+    let own = |strategy: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: api }}\nspec:\n  minReadySeconds: 1\n{strategy}"
+        )
+    };
+    let rolling = own("  strategy: { rollingUpdate: { maxSurge: 3 } }\n");
+    let of_rule = told(&rolling, "kubernetes/strategy");
+    let [one] = of_rule.as_slice() else {
+        panic!("{of_rule:?}");
+    };
+    assert_eq!(one.place, "own.yaml:12");
+    assert!(one.message.contains("does not act"), "{}", one.message);
+    assert_eq!(refusals(&rolling), Vec::<String>::new());
+    assert_eq!(told(&own(""), "kubernetes/strategy"), []);
+}
+
+#[test]
 fn a_budget_that_selects_nothing_is_told() {
     let budget = |selector: &str| {
         format!(
