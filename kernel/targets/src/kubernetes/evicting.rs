@@ -90,16 +90,9 @@ async fn evict_one(
             return Ok(());
         };
         let left = end.saturating_duration_since(Instant::now());
-        let mut of_pod = Vec::new();
-        let is_let = is_let_go(connection, going.service, &labels, left, &mut of_pod).await?;
-        if !is_let {
-            return Err(kept(
-                connection,
-                going.service,
-                (pod, limit),
-                &of_pod,
-                &refused,
-            ));
+        if let Some(budgets) = kept_by(connection, going.service, &labels, left).await? {
+            let why = (&budgets[..], &*refused);
+            return Err(kept(connection, going.service, (pod, limit), why));
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -117,14 +110,22 @@ async fn try_evict(
     let params = PostParams::default();
     let evict = || async {
         let evicted = all.create_subresource::<_, Status>("eviction", pod, &params, &eviction);
-        match evicted.await {
+        match evicted.await.and_then(done) {
             Err(kube::Error::Api(status)) if is_of_budget(&status) => Ok(Some(status)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            evicted => evicted.map(|_| None),
+            evicted => evicted.map(|()| None),
         }
     };
     let action = format!("evict the pod {pod}");
     connection.ask(&action, Some(service), evict).await
+}
+
+/// Some refusals are told as what was made.
+fn done(status: Status) -> kube::Result<()> {
+    match status.is_failure() {
+        true => Err(kube::Error::Api(status.boxed())),
+        false => Ok(()),
+    }
 }
 
 /// Returns whether a budget is why a pod was not evicted: one that does not let it go now, or one beside another.
@@ -140,20 +141,19 @@ fn governed_twice(status: &Status) -> bool {
     status.code == 500 && status.message.contains("more than one PodDisruptionBudget")
 }
 
-/// Waits until the budgets of pods with those labels let one go. Leaves their names in `of_pod`, also where they do not
-/// within the time that is left.
-async fn is_let_go(
+/// Waits until the budgets of pods with those labels let one go. Returns their names where they do not within the time
+/// that is left.
+async fn kept_by(
     connection: &Connection,
     service: &str,
     labels: &Labels,
     left: Duration,
-    of_pod: &mut Vec<String>,
-) -> Result<bool, TargetError> {
+) -> Result<Option<Vec<String>>, TargetError> {
     let Some(there) = budgets::there(connection).await? else {
-        return Ok(true);
+        return Ok(None);
     };
     let own = there.budgets.iter().filter(|one| one.selects(labels));
-    *of_pod = own.map(|one| one.name.clone()).collect();
+    let names: Vec<String> = own.map(|one| one.name.clone()).collect();
     let (config, version) = (watcher::Config::default(), there.version);
     let waited = until_of(budgets::PLURAL, there.all, config, left, service, |known| {
         let all = known
@@ -162,7 +162,10 @@ async fn is_let_go(
         let own: Vec<Budget> = all.filter(|one| one.selects(labels)).collect();
         (own.len() < 2 && own.iter().all(|one| one.lets_one_go)).then_some(())
     });
-    Ok(matches!(waited.await?, Waited::Found(())))
+    Ok(match waited.await? {
+        Waited::Found(()) => None,
+        Waited::TooLong(_) => Some(names),
+    })
 }
 
 /// Returns what it means that a budget keeps a pod.
@@ -170,8 +173,7 @@ fn kept(
     connection: &Connection,
     service: &str,
     (pod, limit): (&Known, Duration),
-    budgets: &[String],
-    refused: &Status,
+    (budgets, refused): (&[String], &Status),
 ) -> TargetError {
     let causes = refused.details.iter().flat_map(|details| &details.causes);
     let causes: String = causes.map(|cause| format!(" {}", cause.message)).collect();
