@@ -43,8 +43,8 @@ impl KubernetesTarget {
     /// Refuses names that others have, and all that the cluster would refuse of what a run states.
     ///
     /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
-    /// schema, its admission policies and its quotas of objects, each by itself. It judges pods only later. What its quotas
-    /// and limit ranges leave for all pods and all objects together is counted here (`quota.rs`).
+    /// schema, its admission policies and its quotas of objects, each by itself. It judges pods only later. What its
+    /// quotas and limit ranges leave for all pods and all objects together is counted here (`quota.rs`).
     ///
     /// # Errors
     /// All that is refused, as one: `CD0539`, also for budgets, `CD0536` for quotas, `CD0533` for fields of others and
@@ -77,8 +77,8 @@ impl KubernetesTarget {
         }
     }
 
-    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers, budgets
-    /// of disruptions. An autoscaler keeps nobody from going back: it is noted then. Going back takes no pod away by name.
+    /// Returns what of the namespace stands in the way of a run: quotas, limit ranges, autoscalers, budgets of
+    /// disruptions. An autoscaler keeps nobody from going back: it is noted then. Going back takes no pod away by name.
     async fn refused_by_place(
         &self,
         connection: &Connection,

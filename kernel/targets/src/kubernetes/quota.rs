@@ -50,11 +50,12 @@ struct Starting {
 }
 
 impl KubernetesTarget {
-    /// Returns why the namespace would not take all that a run adds at its peak: its pods by each of the limit ranges, and
-    /// pods and objects by all of the quotas together.
+    /// Returns why the namespace would not take all that a run adds at its peak: its pods by each of the limit ranges,
+    /// and pods and objects by all of the quotas together.
     ///
-    /// What others start meanwhile is not foreseen. A quota or a limit range that the account may not list is not judged;
-    /// then the cluster refuses when it comes to that. `running` are the Deployments of all releases that are there.
+    /// What others start meanwhile is not foreseen. A quota or a limit range that the account may not list is not
+    /// judged; then the cluster refuses when it comes to that. `running` are the Deployments of all releases that are
+    /// there.
     pub(super) async fn refused_by_quotas(
         &self,
         connection: &Connection,
@@ -88,8 +89,8 @@ impl KubernetesTarget {
 
 /// Returns the pods that a run starts beside those that run, at its peak.
 ///
-/// A rolling update has fewer at a time, but when it goes back from its last wave, the release before is at its full size
-/// again beside all of the new one.
+/// A rolling update has fewer at a time, but when it goes back from its last wave, the release before is at its full
+/// size again beside all of the new one.
 fn starting(
     deployments: &[(&str, &Manifest)],
     running: &[Deployment],

@@ -20,8 +20,8 @@ use crate::kubernetes::stop::asked_for;
 use crate::kubernetes::store::labelled;
 
 /// What a person can do about a budget that lets no pod go.
-const OTHER_BUDGET: &str = "Have the budget let one go, run more `replicas`, or write another `strategy.kind`: canary and blue-green take \
-                            a release away as a whole.";
+const OTHER_BUDGET: &str = "Have the budget let one go, run more `replicas`, or write another `strategy.kind`: canary and \
+     blue-green take a release away as a whole.";
 
 /// The pods of a service while waves replace them.
 #[derive(Debug, Clone, Default)]
