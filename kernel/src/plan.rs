@@ -34,11 +34,12 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     let told = session.target.cannot_honour(&session.spec).into_iter();
     let told: Vec<_> = told.map(|limit| limit.finding).collect();
     let value = serde_json::json!({
-        "digest": plan.digest, "foreseen": foreseen, "told": told, "steps": steps,
+        "digest": plan.digest, "foreseen": foreseen, "told": told, "notes": session.spec.compose_notes, "steps": steps,
     });
     if !session.face.value("plan", &value) {
         let report = report(&plan, &steps, &foreseen);
-        session.face.report("Plan", &tell(report, &told));
+        let notes = &session.spec.compose_notes;
+        session.face.report("Plan", &tell(report, notes, &told));
     }
     Ok(Exit::Done)
 }
@@ -106,8 +107,11 @@ fn report(plan: &Plan, steps: &[PlannedStep], foreseen: &[Foreseen]) -> Report {
     )
 }
 
-/// Adds to a report what a target does in a way of its own.
-fn tell(report: Report, told: &[Finding]) -> Report {
+/// Adds to a report what no target honours of the Compose file, and what this one does in a way of its own.
+fn tell(mut report: Report, notes: &[String], told: &[Finding]) -> Report {
+    for note in notes {
+        report = report.with_text(format!("Not honoured of the Compose file: {note}."));
+    }
     if told.is_empty() {
         return report;
     }

@@ -35,7 +35,7 @@ use code_deploy_record::StepName;
 
 use crate::Step;
 use crate::plan::Inputs;
-use crate::spec::{StrategyKind, TrafficStep};
+use crate::spec::{Strategy, StrategyKind, TrafficStep};
 
 /// Returns the steps of phase 6, and those that end the run.
 #[must_use]
@@ -62,7 +62,7 @@ fn moving(inputs: &Inputs, ready: Option<&StepName>) -> Vec<Arc<dyn Step>> {
     }
     let mut steps: Vec<Arc<dyn Step>> = Vec::new();
     let mut last = ready.cloned();
-    for move_step in moves(inputs) {
+    for move_step in moves(strategy) {
         let step = match strategy.kind {
             StrategyKind::Rolling => rolling::wave(inputs, &move_step, last.as_ref()),
             _ => traffic::step(inputs, &move_step, last.as_ref()),
@@ -80,10 +80,10 @@ fn moving(inputs: &Inputs, ready: Option<&StepName>) -> Vec<Arc<dyn Step>> {
     steps
 }
 
-/// Returns the shares before promotion, growing. A strategy that moves all at once does so in one
-/// step, which the promotion then confirms.
-fn moves(inputs: &Inputs) -> Vec<TrafficStep> {
-    let strategy = &inputs.spec.strategy;
+/// Returns the shares before promotion, growing: the waves of a rolling update. A strategy that moves
+/// all at once does so in one step, which the promotion then confirms.
+#[must_use]
+pub fn moves(strategy: &Strategy) -> Vec<TrafficStep> {
     let mut shares: Vec<TrafficStep> = Vec::new();
     if strategy.kind != StrategyKind::BlueGreen {
         for step in &strategy.steps {

@@ -3,9 +3,11 @@
 mod access;
 mod admission;
 mod brought;
+mod budgets;
 mod capacity;
 mod cluster;
 mod counts;
+mod evicting;
 mod fit;
 mod gateway;
 mod happenings;
@@ -209,8 +211,13 @@ impl Target for KubernetesTarget {
         "k8s"
     }
 
+    /// What depends on the cluster's version is told once the cluster has answered: whoever makes a plan has asked it.
     fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
-        limits::limits(spec)
+        let mut limits = limits::limits(spec);
+        let known = self.cluster.known().filter(|one| !one.knows_pause());
+        let told = known.map(|one| limits::without_pause(spec, &one.version));
+        limits.extend(told.into_iter().flatten().map(Limit::from));
+        limits
     }
 
     fn balancing(&self) -> Balancing {

@@ -88,7 +88,9 @@ pub(super) fn promotion(inputs: &Inputs, after: Option<&StepName>) -> Arc<dyn St
     let strategy = &inputs.spec.strategy;
     let last = strategy.steps.last().filter(|step| step.percent == 100);
     let quick = inputs.initial || inputs.reverts.is_some();
-    let moved_before = super::moves(inputs).iter().any(|step| step.percent == 100);
+    let moved_before = super::moves(strategy)
+        .iter()
+        .any(|step| step.percent == 100);
     let soak = match last {
         Some(step) if !quick && !moved_before => step.soak.get(),
         _ => Duration::ZERO,

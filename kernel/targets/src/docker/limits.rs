@@ -239,3 +239,6 @@ fn of_service(service: &Service, compose: &ComposeService, place: &str) -> Vec<F
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
+use super::budgets;
 use super::cluster::{Connection, side_by_side};
 use super::leading::Leading;
 use crate::failure::{code, failed};
@@ -39,8 +40,11 @@ const HIDDEN: [(&str, &str, &[&str]); 2] = [
     ("", "configmaps", &["get", "create", "patch", "delete"]),
 ];
 
-/// What replacing the pods of a release one by one needs beside that.
-const ROLLING: (&str, &str, &[&str]) = ("", "pods", &["delete"]);
+/// What replacing the pods of a release one by one needs beside that: they are evicted, as far as budgets let them go.
+const ROLLING: [(&str, &str, &[&str]); 2] = [
+    ("", "pods/eviction", &["create"]),
+    (budgets::GROUP, budgets::PLURAL, &["list", "watch"]),
+];
 
 /// What splitting requests by a Gateway needs beside that.
 const ROUTES: (&str, &str, &[&str]) = (
@@ -90,12 +94,14 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         extras.secrets,
         extras.configurations,
         extras.rolling,
+        extras.rolling,
         extras.routes,
         extras.leading == Leading::Endpoints,
         extras.leading == Leading::Slices,
     ];
-    let others = [&ROLLING, &ROUTES, &ENDPOINTS, &SLICES];
-    let wanted = HIDDEN.iter().chain(others).zip(asked_for);
+    let others = [&ROUTES, &ENDPOINTS, &SLICES];
+    let wanted = HIDDEN.iter().chain(&ROLLING).chain(others);
+    let wanted = wanted.zip(asked_for);
     let wanted = wanted.filter_map(|(rule, wanted)| wanted.then_some(rule));
     let known = NEEDED.iter().chain(wanted);
     let known = known.map(|(group, resource, verbs)| (*group, *resource, *verbs));
@@ -194,7 +200,8 @@ mod tests {
         let mut needed: Vec<String> = NEEDED
             .iter()
             .chain(&HIDDEN)
-            .chain([&ROLLING, &ROUTES, &ENDPOINTS, &SLICES])
+            .chain(&ROLLING)
+            .chain([&ROUTES, &ENDPOINTS, &SLICES])
             .chain(&WITHOUT)
             .flat_map(|(group, resource, verbs)| {
                 verbs
@@ -214,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_beyond_the_namespace_is_granted_for_the_capacity_already() {
+    fn what_is_listed_beyond_the_namespace_is_granted() {
         let role = include_str!("../../../../templates/kubernetes/cluster-role.yaml");
         let grants = grants(role);
         for (group, resource) in granted(Scope::Cluster) {

@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::{Heading, TargetError, Wanted};
 use code_deploy_record::{InvalidId, Release};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::ResourceExt as _;
 use kube::api::ListParams;
+use kube::core::ApiResource;
 
 use super::KubernetesTarget;
 use super::brought::Brought;
 use super::cluster::{Connection, side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
-use super::names::{self, selecting};
+use super::names::selecting;
 use super::objects::Tried;
-use super::store::labelled;
-use super::{overlay, scalers};
+use super::quota::{self, Adding};
+use super::{overlay, route};
 use crate::failure::{code, failed};
 
 /// Stands in what is tried out where a run names itself: nothing of it stays.
@@ -33,7 +32,7 @@ enum What {
     Hidden(Kind),
 }
 
-/// An object that a run states.
+/// An object that a run states for a service.
 struct Stated {
     service: String,
     what: What,
@@ -44,13 +43,12 @@ impl KubernetesTarget {
     /// Refuses names that others have, and all that the cluster would refuse of what a run states.
     ///
     /// Each object is applied as a dry run, as it would be applied in earnest: the cluster takes it through its
-    /// schema, its admission policies and its quotas of objects. It judges pods only later: what its quotas and limit
-    /// ranges leave for those is counted here (`quota.rs`). Several other objects that a quota takes one by one and not
-    /// together are refused when it comes to that.
+    /// schema, its admission policies and its quotas of objects, each by itself. It judges pods only later. What its
+    /// quotas and limit ranges leave for all pods and all objects together is counted here (`quota.rs`).
     ///
     /// # Errors
-    /// All that is refused, as one: `CD0539`, `CD0536` for quotas, `CD0533` for fields of others and for autoscalers,
-    /// `CD0526` for names; what the cluster says.
+    /// All that is refused, as one: `CD0539`, also for budgets, `CD0536` for quotas, `CD0533` for fields of others and
+    /// for autoscalers, `CD0526` for names; what the cluster says.
     pub(super) async fn admits(
         &self,
         release: &Release,
@@ -79,8 +77,8 @@ impl KubernetesTarget {
         }
     }
 
-    /// Returns what of the namespace stands in the way of the pods of a run: quotas, limit ranges, autoscalers. An
-    /// autoscaler keeps nobody from going back: it is noted then.
+    /// Returns what of the namespace stands in the way of a run: quotas, limit ranges, autoscalers, budgets of
+    /// disruptions. An autoscaler keeps nobody from going back: it is noted then. Going back takes no pod away by name.
     async fn refused_by_place(
         &self,
         connection: &Connection,
@@ -94,21 +92,20 @@ impl KubernetesTarget {
             .map(|one| (one.service.as_str(), &one.manifest))
             .collect();
         let running = self.running_deployments(connection).await?;
-        let refused = self.refused_pods(connection, &deployments, &running, heading);
+        let adding = Adding {
+            deployments: deployments.clone(),
+            objects: self.all_stated(stated).await?,
+        };
+        let refused = self.refused_by_quotas(connection, &adding, &running, heading);
         let mut refused = refused.await?;
-        // Of what is there only a rolling update changes the number of pods, wave by wave.
-        let rolls = self.settings.spec.strategy.kind == StrategyKind::Rolling;
-        let there = running
-            .iter()
-            .filter(|_| rolls)
-            .filter_map(|one| Some((one.name_any(), labelled(&one.metadata, names::SERVICE)?)));
-        let coming = deployments
-            .iter()
-            .map(|(service, manifest)| (manifest.name.clone(), (*service).to_owned()));
-        let releases: BTreeMap<String, String> = there.chain(coming).collect();
-        let scaled = scalers::refused(connection, &releases).await?;
+        let scaled = self.refused_scalers(connection, &deployments, &running);
+        let scaled = scaled.await?;
         match heading {
-            Heading::Forward => refused.extend(scaled),
+            Heading::Forward => {
+                let kept = self.refused_by_budgets(connection, &deployments, &running);
+                refused.extend(kept.await?);
+                refused.extend(scaled);
+            }
             Heading::Back => {
                 for scaler in scaled {
                     tracing::warn!(%scaler, "an autoscaler keeps nobody from going back");
@@ -116,6 +113,34 @@ impl KubernetesTarget {
             }
         }
         Ok(refused)
+    }
+
+    /// Returns all objects that a run states, those of the user's own manifests, too.
+    async fn all_stated<'a>(
+        &'a self,
+        stated: &'a [Stated],
+    ) -> Result<Vec<quota::Counted<'a>>, TargetError> {
+        let mut all = Vec::new();
+        for one in stated {
+            let resource = match one.what {
+                What::Deployment => ApiResource::erase::<Deployment>(&()),
+                What::Service => ApiResource::erase::<Service>(&()),
+                What::Hidden(Kind::Secret) => ApiResource::erase::<Secret>(&()),
+                What::Hidden(Kind::Config) => ApiResource::erase::<ConfigMap>(&()),
+                What::Route => {
+                    let version = self.needed_routes().await?.version;
+                    route::resource(version, "HTTPRoute", route::PLURAL)
+                }
+            };
+            let manifest = &one.manifest;
+            all.push(quota::Counted { resource, manifest });
+        }
+        let brought = self.brought().await?.iter();
+        all.extend(brought.map(|one| quota::Counted {
+            resource: one.resource.clone(),
+            manifest: &one.manifest,
+        }));
+        Ok(all)
     }
 
     /// Returns the Deployments of all releases that are there.

@@ -112,6 +112,11 @@ impl Cluster {
             .await
     }
 
+    /// Returns the cluster if it has answered already.
+    pub fn known(&self) -> Option<&Connection> {
+        self.connected.get()
+    }
+
     async fn reach(&self) -> Result<Connection, TargetError> {
         let Meant {
             config,

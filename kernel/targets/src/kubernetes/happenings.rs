@@ -23,6 +23,12 @@ impl Happenings {
         asked.extend(pods.iter().map(|pod| pod.name.clone()));
     }
 
+    /// Takes note that a pod is not ended on purpose after all.
+    pub fn is_kept(&self, pod: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.remove(pod);
+    }
+
     /// Returns what happened to pods since the last call. Those that are ended on purpose are not
     /// told of.
     pub fn since_last(&self, pods: &[Known]) -> Vec<TargetEvent> {

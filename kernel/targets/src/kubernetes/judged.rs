@@ -5,6 +5,7 @@ use code_deploy_engine::spec::{Service, UserManifest};
 use code_deploy_record::{Finding, Release, Severity};
 use serde_json::Value;
 
+use super::budgets::{self, Budget};
 use super::manifest::{Given, Wish};
 use super::meaning::{self, Meaning};
 use super::names::{Labels, Names, Part};
@@ -90,7 +91,7 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
     };
     let refused = refused(spec, service, manifest).unwrap_or_default();
     if refused.is_empty() {
-        return vec![Finding {
+        let mut findings = vec![Finding {
             rule: RULE.to_owned(),
             severity: Severity::Info,
             place: manifest.place(),
@@ -100,6 +101,8 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
             ),
             cure: NOTHING.to_owned(),
         }];
+        findings.extend(of_strategy(manifest));
+        return findings;
     }
     let findings = refused.into_iter().map(|one| Finding {
         rule: RULE.to_owned(),
@@ -109,6 +112,22 @@ fn of_overlay(spec: &Spec, manifest: &UserManifest) -> Vec<Finding> {
         cure: "Take it out of the manifest.".to_owned(),
     });
     findings.collect()
+}
+
+/// How a cluster replaces pods of one Deployment never comes to it: no run changes the pods of a release.
+fn of_strategy(manifest: &UserManifest) -> Option<Finding> {
+    let said = manifest.value.pointer("/spec/strategy")?;
+    (!said.is_null()).then(|| Finding {
+        rule: "kubernetes/strategy".to_owned(),
+        severity: Severity::Low,
+        place: manifest.place_of(&["spec", "strategy"]),
+        message: format!(
+            "`strategy` of {} does not act in a run: it says how pods of one Deployment are replaced, and each release has \
+             a Deployment of its own",
+            manifest.title()
+        ),
+        cure: "Say as `strategy` of the deployment file how releases change.".to_owned(),
+    })
 }
 
 /// Returns what of a manifest cannot be laid over a service; nothing where the service itself cannot be made.
@@ -139,25 +158,18 @@ fn refused(
     overlay::laid_over(service, &made, manifest).err()
 }
 
-/// A budget that selects no pods keeps none.
+/// A budget that selects no pods keeps none, and one that lets none go stops an update.
 fn of_budget(spec: &Spec, manifest: &UserManifest) -> Option<Finding> {
-    if manifest.kind != "PodDisruptionBudget" {
+    if manifest.kind != budgets::KIND {
         return None;
     }
-    let names = Names::of(spec);
-    let release: Release = spec.release.as_deref().unwrap_or(ANY).parse().ok()?;
-    // One that selects by nothing is for all pods, but in the older version, where it is for none; without a selector
-    // it is for none in either.
-    let selector = manifest.value.pointer("/spec/selector");
-    let is_old = manifest.api_version == "policy/v1beta1";
-    let selector = selector.filter(|one| one.is_object() && (!is_old || says_something(one)));
-    let mut services = spec.services.iter();
-    let selected = services.any(|service| {
-        let labels = names.release_labels(Part::Release, &service.name, &release);
-        let labels = with_given(labels, spec, &service.name);
-        selector.is_some_and(|selector| selects(selector, &labels))
-    });
-    (!selected).then(|| Finding {
+    let budget = Budget::brought(manifest);
+    let services = spec.services.iter();
+    let mut labels = services.filter_map(|service| labels_of(spec, &service.name));
+    if labels.any(|labels| budget.selects(&labels)) {
+        return budgets::finding(spec, manifest, |service| labels_of(spec, service));
+    }
+    Some(Finding {
         rule: "kubernetes/budget".to_owned(),
         severity: Severity::Medium,
         place: manifest.place_of(&["spec", "selector"]),
@@ -168,8 +180,10 @@ fn of_budget(spec: &Spec, manifest: &UserManifest) -> Option<Finding> {
     })
 }
 
-/// Returns the labels of pods with those that the user's Deployment gives them.
-fn with_given(mut labels: Labels, spec: &Spec, service: &str) -> Labels {
+/// Returns the labels of the pods of a service, with those that the user's Deployment gives them.
+fn labels_of(spec: &Spec, service: &str) -> Option<Labels> {
+    let release: Release = spec.release.as_deref().unwrap_or(ANY).parse().ok()?;
+    let mut labels = Names::of(spec).release_labels(Part::Release, service, &release);
     let over = overlay::of(spec, service);
     let given = over.and_then(|over| over.value.pointer("/spec/template/metadata/labels"));
     for (key, value) in given.and_then(Value::as_object).into_iter().flatten() {
@@ -177,38 +191,7 @@ fn with_given(mut labels: Labels, spec: &Spec, service: &str) -> Labels {
             labels.insert(key.clone(), value.to_owned());
         }
     }
-    labels
-}
-
-fn says_something(selector: &Value) -> bool {
-    let labels = selector.get("matchLabels").and_then(Value::as_object);
-    let rules = selector.get("matchExpressions").and_then(Value::as_array);
-    labels.is_some_and(|labels| !labels.is_empty()) || rules.is_some_and(|rules| !rules.is_empty())
-}
-
-/// Returns whether a selector takes pods with those labels.
-fn selects(selector: &Value, labels: &Labels) -> bool {
-    let equal = selector.get("matchLabels").and_then(Value::as_object);
-    let mut equal = equal.into_iter().flatten();
-    let fits =
-        |(key, value): (&String, &Value)| labels.get(key).map(String::as_str) == value.as_str();
-    let among = selector.get("matchExpressions").and_then(Value::as_array);
-    let mut among = among.into_iter().flatten();
-    equal.all(fits) && among.all(|rule| holds(rule, labels))
-}
-
-fn holds(rule: &Value, labels: &Labels) -> bool {
-    let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
-    let has = labels.get(text("key"));
-    let values = rule.get("values").and_then(Value::as_array);
-    let named = has.is_some_and(|has| values.is_some_and(|all| all.iter().any(|one| one == has)));
-    match text("operator") {
-        "In" => named,
-        "NotIn" => !named,
-        "Exists" => has.is_some(),
-        "DoesNotExist" => has.is_none(),
-        _ => false,
-    }
+    Some(labels)
 }
 
 /// A claim that one node, or one pod, has at a time, and that two releases want at once.

@@ -1,5 +1,6 @@
 //! What of a deployment a cluster does not honour when this program deploys to it.
 
+mod pauses;
 mod shares;
 
 use code_deploy_engine::Spec;
@@ -7,6 +8,7 @@ use code_deploy_engine::spec::{ComposeService, Limit, MEANT, NotHonoured, Restar
 use code_deploy_record::{Finding, Role, Severity};
 
 use super::{judged, names, pod};
+pub use pauses::findings as without_pause;
 
 /// Keys of a Compose service that pods are not given, each with how serious that is and what it
 /// means.
@@ -130,6 +132,11 @@ const NOT_GIVEN: &[(&str, Severity, &str)] = &[
         "the shared memory would be smaller",
     ),
     ("stdin_open", Severity::Low, "the process gets no input"),
+    (
+        "stop_signal",
+        Severity::Medium,
+        "the signal that the image names is sent, or SIGTERM",
+    ),
     ("storage_opt", Severity::Medium, "it is not set"),
     ("sysctls", Severity::Critical, "they would not be set"),
     ("tty", Severity::Low, "the process gets no terminal"),
@@ -306,3 +313,6 @@ fn of_service(
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,15 @@ pub struct Manifest {
     pub value: Value,
 }
 
+impl Manifest {
+    /// Returns how many pods it asks for, as a Deployment.
+    pub fn replicas(&self) -> u32 {
+        let said = self.value.pointer("/spec/replicas");
+        let said = said.and_then(Value::as_u64).unwrap_or(1);
+        u32::try_from(said).unwrap_or(u32::MAX)
+    }
+}
+
 /// The values of secrets and configurations, by their keys in the cluster.
 pub type Hidden = BTreeMap<Kind, BTreeMap<String, Secret>>;
 
@@ -86,7 +95,7 @@ impl Given<'_> {
             container.insert("pause".to_owned(), json!(pause));
         }
         // The pause is a part of the time that a cluster gives a pod to end.
-        let grace = self.service.stop_grace.get() + pause.unwrap_or_default();
+        let grace = pod::grace(self.service) + pause.unwrap_or_default();
         let aliases: Vec<Value> = wish
             .aliases
             .iter()

@@ -228,7 +228,8 @@ impl Judge<'_> {
             let needed = of(made).and_then(|needed| needed.as_u64()).unwrap_or(0);
             if given.as_u64().is_none_or(|given| given < needed) {
                 let why = format!(
-                    "pods need {needed} s at least: `stop_grace_period` of the Compose file, and the pause before it"
+                    "pods need {needed} s at least: `stop_grace_period` of the Compose file, or `routing.drain` of the \
+                     deployment file where that is longer, and the pause before it"
                 );
                 self.refuse(&[&pod[..], &[key]].concat(), &why);
             }

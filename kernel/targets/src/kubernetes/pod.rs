@@ -16,6 +16,13 @@ pub const PORT: &str = "http";
 /// that it gets no connections any more.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
+/// Returns how long the processes of a service are given to end once they were asked to: as long as the Compose file
+/// says, and as long as the deployment file has requests in flight waited for.
+pub fn grace(service: &Service) -> Duration {
+    let drain = service.file.routing.drain.get();
+    service.stop_grace.get().max(drain)
+}
+
 /// The cluster asks no probe more often.
 const SHORTEST: Duration = Duration::from_secs(1);
 

@@ -1,14 +1,15 @@
-//! Whether the namespace leaves room for the pods of a run, asked before it begins: all its quotas and limit ranges.
+//! Whether the namespace leaves room for the pods and the objects of a run, asked before it begins: all its quotas and
+//! limit ranges.
 //!
 //! A cluster judges pods only once it makes them. What can be counted before is counted here as it counts
 //! (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
 
 mod asked;
 mod bounds;
+mod objects;
 mod room;
 
-use code_deploy_engine::release::instances_at;
-use code_deploy_engine::spec::{Strategy, StrategyKind};
+use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::{Heading, TargetError};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
@@ -26,6 +27,19 @@ use super::stop::asked_for;
 use super::store::labelled;
 use crate::failure::{code, failed};
 pub(super) use asked::{AskedPod, is_sidecar};
+pub(super) use objects::Counted;
+
+/// Why a rolling update needs as much.
+const WAY_BACK: &str =
+    " When a rolling update goes back from its last wave, all pods of both releases run at once.";
+
+/// What a run adds to the namespace.
+pub(super) struct Adding<'a> {
+    /// Its Deployments, each with its service.
+    pub deployments: Vec<(&'a str, &'a Manifest)>,
+    /// All its objects.
+    pub objects: Vec<Counted<'a>>,
+}
 
 /// Pods of a service that a run starts beside those that run.
 #[derive(Debug)]
@@ -36,16 +50,16 @@ struct Starting {
 }
 
 impl KubernetesTarget {
-    /// Returns why the namespace would not take the pods that a run starts first, beside all that are there: by each of
-    /// its limit ranges, and by all of its quotas together.
+    /// Returns why the namespace would not take all that a run adds at its peak: its pods by each of the limit ranges,
+    /// and pods and objects by all of the quotas together.
     ///
-    /// What others start meanwhile, and what later waves of a rolling update need, is not foreseen. A quota or a limit
-    /// range that the account may not list is not judged; then the cluster refuses when it comes to that. `running` are
-    /// the Deployments of all releases that are there.
-    pub(super) async fn refused_pods(
+    /// What others start meanwhile is not foreseen. A quota or a limit range that the account may not list is not
+    /// judged; then the cluster refuses when it comes to that. `running` are the Deployments of all releases that are
+    /// there.
+    pub(super) async fn refused_by_quotas(
         &self,
         connection: &Connection,
-        deployments: &[(&str, &Manifest)],
+        adding: &Adding<'_>,
         running: &[Deployment],
         heading: Heading,
     ) -> Result<Vec<TargetError>, TargetError> {
@@ -54,57 +68,67 @@ impl KubernetesTarget {
         if quotas.is_empty() && ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let starting = self.starting(deployments, running, &ranges, heading);
+        let rolls = self.settings.spec.strategy.kind == StrategyKind::Rolling;
+        let waves = rolls && heading == Heading::Forward;
+        let starting = starting(&adding.deployments, running, &ranges, waves);
         let outside = starting
             .iter()
             .filter_map(|one| out_of_bounds(one, &ranges));
         let mut refused: Vec<TargetError> = outside.collect();
-        refused.extend(no_room(&quotas, &starting));
-        Ok(refused)
-    }
-
-    fn starting(
-        &self,
-        deployments: &[(&str, &Manifest)],
-        running: &[Deployment],
-        ranges: &[LimitRange],
-        heading: Heading,
-    ) -> Vec<Starting> {
-        let strategy = &self.settings.spec.strategy;
-        let starting = deployments.iter().filter_map(|(service, manifest)| {
-            let stated: Deployment = serde_json::from_value(manifest.value.clone()).ok()?;
-            let pod = stated.spec.as_ref()?.template.spec.as_ref()?;
-            let of_service = running
-                .iter()
-                .filter(|one| labelled(&one.metadata, names::SERVICE).as_deref() == Some(*service));
-            let (mut own, mut others) = (0u32, 0u32);
-            for one in of_service {
-                let count = match one.name_any() == manifest.name {
-                    true => &mut own,
-                    false => &mut others,
-                };
-                *count = count.saturating_add(asked_for(one));
+        if let Some(mut error) = no_room(&quotas, &starting) {
+            if waves && error.next == LARGER_QUOTA {
+                error.next.push_str(WAY_BACK);
             }
-            let first = first_wave(strategy, heading, asked_for(&stated), others);
-            Some(Starting {
-                service: (*service).to_owned(),
-                count: first.saturating_sub(own),
-                pod: AskedPod::of(pod, ranges),
-            })
-        });
-        starting.filter(|one| one.count > 0).collect()
+            refused.push(error);
+        }
+        let together = self.refused_together(connection, &quotas, &adding.objects);
+        refused.extend(together.await?);
+        Ok(refused)
     }
 }
 
-/// Returns how many pods of the new release a run starts before any of another one goes. One that goes back starts all
-/// at once.
-fn first_wave(strategy: &Strategy, heading: Heading, replicas: u32, others: u32) -> u32 {
-    match (strategy.kind, strategy.steps.first()) {
-        (StrategyKind::Rolling, Some(step)) if others > 0 && heading == Heading::Forward => {
-            instances_at(replicas, step.percent).0.min(replicas)
+/// Returns the pods that a run starts beside those that run, at its peak.
+///
+/// A rolling update has fewer at a time, but when it goes back from its last wave, the release before is at its full
+/// size again beside all of the new one.
+fn starting(
+    deployments: &[(&str, &Manifest)],
+    running: &[Deployment],
+    ranges: &[LimitRange],
+    waves: bool,
+) -> Vec<Starting> {
+    let mut starting = Vec::new();
+    for (service, manifest) in deployments {
+        let of_service = running
+            .iter()
+            .filter(|one| labelled(&one.metadata, names::SERVICE).as_deref() == Some(*service));
+        let (own, others): (Vec<&Deployment>, Vec<&Deployment>) =
+            of_service.partition(|one| one.name_any() == manifest.name);
+        let count = |all: &[&Deployment]| -> u32 { all.iter().map(|one| asked_for(one)).sum() };
+        let wanted = manifest.replicas();
+        let mut add = |pod: Option<AskedPod>, count: u32| {
+            let some = pod.filter(|_| count > 0);
+            starting.extend(some.map(|pod| Starting {
+                service: (*service).to_owned(),
+                count,
+                pod,
+            }));
+        };
+        let stated: Option<Deployment> = serde_json::from_value(manifest.value.clone()).ok();
+        let stated = stated.and_then(|stated| asked_pod(&stated, ranges));
+        add(stated, wanted.saturating_sub(count(&own)));
+        let before = others.iter().max_by_key(|one| asked_for(one));
+        if waves && let Some(before) = before {
+            let missing = wanted.saturating_sub(count(&others));
+            add(asked_pod(before, ranges), missing);
         }
-        _ => replicas,
     }
+    starting
+}
+
+fn asked_pod(deployment: &Deployment, ranges: &[LimitRange]) -> Option<AskedPod> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    Some(AskedPod::of(pod, ranges))
 }
 
 /// Lists all objects of a kind in the namespace; none where the account may not.
@@ -163,7 +187,7 @@ fn no_room(quotas: &[ResourceQuota], starting: &[Starting]) -> Option<TargetErro
         .iter()
         .flat_map(|quota| room::short(quota, starting))
         .collect();
-    short.sort_by(|one, other| one.fits.total_cmp(&other.fits));
+    short.sort_by(|one, other| one.fits().total_cmp(&other.fits()));
     let texts: Vec<String> = short.iter().map(ToString::to_string).collect();
     let (tightest, others) = texts.split_first()?;
     let others = match others.is_empty() {

@@ -13,6 +13,7 @@ use kube::runtime::watcher;
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
+use super::evicting::Going;
 use super::names::{self, Part, selecting};
 use super::stated;
 use super::store::{Known, labelled, release_of};
@@ -25,6 +26,9 @@ use crate::lock::ChangeLock;
 
 /// How long a node may take with a pod beyond the grace that the pod has.
 const SLACK: Duration = Duration::from_secs(60);
+
+/// How long a budget may keep a pod beyond the grace of those that went before, which it counts until they are gone.
+const LET_GO: Duration = Duration::from_secs(20);
 
 /// The code of a process that was made to end.
 const KILLED: i32 = 137;
@@ -62,8 +66,8 @@ impl KubernetesTarget {
     /// processes are asked to end.
     ///
     /// Which pods go when a Deployment is asked for fewer its controller alone decides, and may
-    /// decide for those that serve. So they are removed by name, and fewer are asked for at once: what
-    /// the controller has made in their place meanwhile is not ready, and is what it takes back.
+    /// decide for those that serve. So they are taken away by name (`evicting.rs`), as far as budgets of
+    /// disruptions let them go.
     pub(super) async fn scale_release_down(
         &self,
         service: &str,
@@ -84,17 +88,20 @@ impl KubernetesTarget {
         let Some(deployment) = deployment.filter(|one| stated::replicas(one) > replicas) else {
             return self.ended(service, release, replicas, grace, 0).await;
         };
-        let manifest = stated::with_replicas(service, &deployment, replicas)?;
+        let last = stated::with_replicas(service, &deployment, replicas)?;
         let (serving, mut going) = self.followed_by_all(service, release, replicas).await?;
         let staying = kept(service, (release, replicas), &serving.pods, &going);
         going.retain(|pod| !pod.ending && !staying.contains(&pod.name));
         self.keep_logs_of(service, release, &going).await;
-        self.happenings.are_asked_to_end(&going);
-        let removals = going
-            .iter()
-            .map(|pod| connection.remove::<Pod>(service, &pod.name));
-        futures::future::try_join_all(removals).await?;
-        connection.apply::<Deployment>(service, &manifest).await?;
+        let limit = self.longest_grace(service, grace) + LET_GO;
+        let pods = Going {
+            service,
+            deployment: &deployment,
+            pods: &going,
+            replicas,
+            last: &last,
+        };
+        self.evict(&pods, limit).await?;
         let stopped = self.ended(service, release, replicas, grace, going.len());
         let stopped = stopped.await?;
         self.lead_to_all(service, release).await?;
@@ -198,6 +205,14 @@ impl KubernetesTarget {
         Ok(())
     }
 
+    /// Returns the longest time that pods of a service are given to end.
+    fn longest_grace(&self, service: &str, grace: Duration) -> Duration {
+        let declared = self.settings.spec.service(service);
+        let own = declared.map_or(Duration::ZERO, pod::grace);
+        let given = overlay::grace(&self.settings.spec, service).unwrap_or(0);
+        own.max(Duration::from_secs(given)).max(grace) + pod::PAUSE
+    }
+
     /// Waits until no more than so many pods of a release run on; returns how many were made to end.
     /// The objects of pods whose processes have ended go a while later by themselves.
     async fn wait_gone(
@@ -208,11 +223,7 @@ impl KubernetesTarget {
         grace: Duration,
     ) -> Result<u32, TargetError> {
         let connection = self.cluster.connect().await?;
-        let declared = self.settings.spec.service(service);
-        let own = declared.map_or(Duration::ZERO, |one| one.stop_grace.get());
-        let given = overlay::grace(&self.settings.spec, service).unwrap_or(0);
-        let own = own.max(Duration::from_secs(given));
-        let limit = own.max(grace) + pod::PAUSE + SLACK;
+        let limit = self.longest_grace(service, grace) + SLACK;
         let labels = selecting(&self.names.selector(service, Some(release)));
         let mut forced = BTreeSet::new();
         let waited = until(

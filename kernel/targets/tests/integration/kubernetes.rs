@@ -2,6 +2,7 @@
 
 mod admission;
 mod brought;
+mod budgets;
 mod cluster;
 mod connection;
 mod gateway;

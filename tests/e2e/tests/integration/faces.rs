@@ -59,6 +59,18 @@ fn a_plan_writes_nothing_and_refuses_what_the_run_refuses() {
     assert_eq!(planned.code, Some(0), "{planned:?}");
     untouched(&place);
 
+    // What of the Compose file nobody acts on is said.
+    let updates = "    deploy: { update_config: { parallelism: 1 } }\n";
+    place.write("compose.yaml", format!("{COMPOSE}{updates}"));
+    let planned = place.run(&["plan", "-e", "dev", "-t", "local"]);
+    assert!(planned.out.contains("update_config"), "{planned:?}");
+    let json = place.run(&["--json", "plan", "-e", "dev", "-t", "local"]);
+    let value: Value = serde_json::from_str(json.out.trim()).unwrap();
+    let note = value["plan"]["notes"][0].as_str().unwrap();
+    let word = "compose.yaml:5: `deploy.update_config` of `web` is not honoured";
+    assert!(note.starts_with(word), "{note}");
+    place.write("compose.yaml", COMPOSE);
+
     let without_program = DEPLOY.split("services:").next().unwrap();
     place.write("deploy.yaml", without_program);
     let planned = place.run(&["plan", "-e", "dev", "-t", "local"]);

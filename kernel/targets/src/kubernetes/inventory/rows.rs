@@ -1,5 +1,7 @@
 //! Objects of the cluster as rows. What an object does not say is left empty.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
@@ -68,6 +70,25 @@ pub fn service(object: &DynamicObject) -> Rows {
         address,
         ports,
         labels(at(object, "/spec/selector")),
+    ]])
+}
+
+/// How many addresses a Service leads to. One that is ready at some of its ports only counts as both.
+pub fn endpoints(object: &DynamicObject) -> Rows {
+    let subsets = at(object, "/subsets").and_then(Value::as_array);
+    let all = |key: &str, words: fn(&Value) -> String| -> BTreeSet<String> {
+        let subsets = subsets.into_iter().flatten();
+        let listed = subsets.filter_map(|subset| subset[key].as_array());
+        listed.flatten().map(words).collect()
+    };
+    let address = |one: &Value| word(&one["ip"]);
+    let port = |one: &Value| format!("{}/{}", word(&one["port"]), word(&one["protocol"]));
+    let ports: Vec<String> = all("ports", port).into_iter().collect();
+    Some(vec![vec![
+        object.name_any(),
+        all("addresses", address).len().to_string(),
+        all("notReadyAddresses", address).len().to_string(),
+        ports.join(", "),
     ]])
 }
 
@@ -146,6 +167,23 @@ pub fn claim(object: &DynamicObject) -> Rows {
         text(object, "/spec/resources/requests/storage"),
         text(object, "/spec/storageClassName"),
         text(object, "/spec/volumeName"),
+    ]])
+}
+
+pub fn storage_class(object: &DynamicObject) -> Rows {
+    // The second is how older clusters say it.
+    let marks = [
+        "storageclass.kubernetes.io/is-default-class",
+        "storageclass.beta.kubernetes.io/is-default-class",
+    ];
+    let said = |mark: &&str| object.annotations().get(*mark).map(String::as_str) == Some("true");
+    let is_default = marks.iter().any(said);
+    Some(vec![vec![
+        object.name_any(),
+        text(object, "/provisioner"),
+        if is_default { "yes" } else { "no" }.to_owned(),
+        text(object, "/reclaimPolicy"),
+        text(object, "/volumeBindingMode"),
     ]])
 }
 
@@ -271,6 +309,52 @@ mod tests {
             "status": { "hard": { "pods": "4" }, "used": { "pods": "3" } },
         })));
         assert_eq!(counted.unwrap(), [["one", "pods", "4", "3"]]);
+    }
+
+    #[test]
+    fn addresses_behind_a_service_are_counted_once() {
+        let found = endpoints(&object(json!({ "subsets": [
+            {
+                "addresses": [{ "ip": "10.0.0.1" }, { "ip": "10.0.0.2" }],
+                "notReadyAddresses": [{ "ip": "10.0.0.3" }],
+                "ports": [{ "port": 8080, "protocol": "TCP" }],
+            },
+            { "addresses": [{ "ip": "10.0.0.1" }], "ports": [{ "port": 9090, "protocol": "TCP" }] },
+        ] })));
+        assert_eq!(found.unwrap()[0], ["one", "2", "1", "8080/TCP, 9090/TCP"]);
+        let nobody = endpoints(&object(json!({})));
+        assert_eq!(nobody.unwrap()[0], ["one", "0", "0", ""]);
+    }
+
+    #[test]
+    fn a_class_of_storage_is_told_with_whether_it_is_the_default() {
+        let class = |mark: &str| {
+            let class: DynamicObject = serde_json::from_value(json!({
+                "metadata": { "name": "fast", "annotations": { mark: "true" } },
+                "provisioner": "example.org/disk", "reclaimPolicy": "Delete",
+                "volumeBindingMode": "WaitForFirstConsumer",
+            }))
+            .unwrap();
+            storage_class(&class).unwrap().remove(0)
+        };
+        let expected = |default| {
+            [
+                "fast",
+                "example.org/disk",
+                default,
+                "Delete",
+                "WaitForFirstConsumer",
+            ]
+        };
+        assert_eq!(
+            class("storageclass.kubernetes.io/is-default-class"),
+            expected("yes")
+        );
+        assert_eq!(
+            class("storageclass.beta.kubernetes.io/is-default-class"),
+            expected("yes")
+        );
+        assert_eq!(class("example.org/other"), expected("no"));
     }
 
     #[test]

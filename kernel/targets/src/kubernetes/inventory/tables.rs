@@ -71,6 +71,7 @@ const NETWORKING: Read = ("networking.k8s.io", &["v1"]);
 const GATEWAY: Read = route::READ;
 const AUTOSCALING: Read = ("autoscaling", &["v2", "v2beta2", "v1"]);
 const POLICY: Read = ("policy", &["v1", "v1beta1"]);
+const STORAGE: Read = ("storage.k8s.io", &["v1"]);
 
 /// All tables, in the order in which they are shown.
 pub const TABLES: &[Table] = &[
@@ -106,6 +107,12 @@ pub const TABLES: &[Table] = &[
         topic: Topic::Shown,
         columns: &["Service", "Type", "Address", "Ports", "Leads to pods with"],
         kinds: &[Kind::of(CORE, ("Service", "services"), rows::service)],
+    },
+    Table {
+        title: "Addresses behind Services",
+        topic: Topic::Shown,
+        columns: &["Service", "Ready addresses", "Not ready", "Ports"],
+        kinds: &[Kind::of(CORE, ("Endpoints", "endpoints"), rows::endpoints)],
     },
     Table {
         title: "Ingresses",
@@ -166,6 +173,19 @@ pub const TABLES: &[Table] = &[
             ("PersistentVolumeClaim", "persistentvolumeclaims"),
             rows::claim,
         )],
+    },
+    Table {
+        title: "Classes of storage",
+        topic: Topic::Shown,
+        columns: &["Class", "Provisioner", "Default", "Released", "Bound"],
+        kinds: &[Kind {
+            scope: Scope::Cluster,
+            ..Kind::of(
+                STORAGE,
+                ("StorageClass", "storageclasses"),
+                rows::storage_class,
+            )
+        }],
     },
     Table {
         title: "Network policies",

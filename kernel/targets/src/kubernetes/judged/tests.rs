@@ -315,6 +315,24 @@ fn what_is_applied_is_told_and_that_it_stays() {
 }
 
 #[test]
+fn a_strategy_that_does_not_act_is_told() {
+    let own = |strategy: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: api }}\nspec:\n  minReadySeconds: 1\n{strategy}"
+        )
+    };
+    let rolling = own("  strategy: { rollingUpdate: { maxSurge: 3 } }\n");
+    let of_rule = told(&rolling, "kubernetes/strategy");
+    let [one] = of_rule.as_slice() else {
+        panic!("{of_rule:?}");
+    };
+    assert_eq!(one.place, "own.yaml:12");
+    assert!(one.message.contains("does not act"), "{}", one.message);
+    assert_eq!(refusals(&rolling), Vec::<String>::new());
+    assert_eq!(told(&own(""), "kubernetes/strategy"), []);
+}
+
+#[test]
 fn a_budget_that_selects_nothing_is_told() {
     let budget = |selector: &str| {
         format!(
@@ -361,6 +379,40 @@ fn an_empty_selector_of_a_budget_means_what_it_means_in_its_version() {
         let some = "  selector: { matchLabels: { app.kubernetes.io/name: api } }\n";
         assert_eq!(told_of(version, some), 0, "{version}");
     }
+}
+
+#[test]
+fn a_budget_that_lets_no_pod_go_is_told_where_waves_replace_pods() {
+    let budget = |keeps: &str| {
+        format!(
+            "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {{ name: api }}\nspec:\n  {keeps}\n  selector: {{ \
+             matchLabels: {{ app.kubernetes.io/name: api }} }}\n"
+        )
+    };
+    let told = |keeps: &str, strategy: &str| {
+        let (folder, _) = with(&budget(keeps));
+        let path = folder.path().join("deploy.yaml");
+        let deploy = DEPLOY
+            .replace("strategy: {", strategy)
+            .replace("{ kubernetes", "{ replicas: { api: 2 }, kubernetes");
+        std::fs::write(&path, deploy).unwrap();
+        let spec = Spec::load(&path, "staging", "k8s", &|_| None).unwrap();
+        let found = limits(&spec).into_iter().map(|limit| limit.finding);
+        let found = found.filter(|one| one.rule == "kubernetes/budget");
+        found.collect::<Vec<Finding>>()
+    };
+    let rolling = "strategy: { kind: rolling,";
+    assert_eq!(told("minAvailable: 2", rolling), []);
+    assert_eq!(told("minAvailable: 100%", "strategy: {"), []);
+    let told = told("minAvailable: 100%", rolling);
+    let [told] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(told.place, "own.yaml:11");
+    assert_eq!(told.severity, Severity::High);
+    let words = "(minAvailable 100%) lets no pod of the release before go in the wave of 50 %: it is of 3 pods by then, of \
+                 which 3 have to stay ready";
+    assert!(told.message.contains(words), "{}", told.message);
 }
 
 #[test]

@@ -21,10 +21,28 @@ pub fn findings(spec: &Spec) -> Vec<Finding> {
     }];
     match spec.strategy.kind {
         StrategyKind::BlueGreen => {}
-        StrategyKind::Canary | StrategyKind::Rolling => findings.extend(of_shares(spec, &place)),
+        StrategyKind::Canary => findings.extend(of_shares(spec, &place)),
+        StrategyKind::Rolling => {
+            findings.push(of_waves(&place));
+            findings.extend(of_shares(spec, &place));
+        }
     }
     findings.extend(of_routes(spec, &place));
     findings
+}
+
+/// A rolling update is not the cluster's own.
+fn of_waves(place: &str) -> Finding {
+    Finding {
+        rule: "kubernetes/waves".to_owned(),
+        severity: Severity::Info,
+        place: place.to_owned(),
+        message: "a rolling update goes in waves of this program: each release has a Deployment of its own, pods of the new \
+                  one start beside those of the one before, and as many of these are evicted; a Deployment's own \
+                  `strategy.rollingUpdate` takes no part in it"
+            .to_owned(),
+        cure: "Nothing, if that is meant.".to_owned(),
+    }
 }
 
 /// Returns the Gateway through which users come, if the deployment file names one.
@@ -192,6 +210,26 @@ mod tests {
         let words =
             "to so many pods of each at 50 %, and to the release with the larger share at 5 %";
         assert!(told.message.contains(words), "{}", told.message);
+    }
+
+    #[test]
+    fn a_rolling_update_is_said_to_be_none_of_the_clusters_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let compose = "services:\n  web:\n    image: web:1\n    expose: ['80']\n";
+        std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+        let path = folder.path().join("deploy.yaml");
+        let waves = |kind: &str| {
+            let file = format!(
+                "application: app\nstrategy: {{ kind: {kind} }}\nenvironments:\n  dev: {{}}\n"
+            );
+            std::fs::write(&path, file).unwrap();
+            let spec = Spec::load(&path, "dev", "k8s", &|_| None).unwrap();
+            let found = findings(&spec).into_iter();
+            found.filter(|one| one.rule == "kubernetes/waves").count()
+        };
+        assert_eq!(waves("rolling"), 1);
+        assert_eq!(waves("canary"), 0);
+        assert_eq!(waves("blue-green"), 0);
     }
 
     #[test]

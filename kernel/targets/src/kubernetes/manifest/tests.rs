@@ -78,6 +78,23 @@ fn a_cluster_that_knows_no_pause_is_not_asked_for_one() {
 }
 
 #[test]
+fn a_pod_has_as_long_to_end_as_requests_in_flight_are_waited_for() {
+    let grace = |own: &str, drain: &str, knows_pause: bool| {
+        let (folder, _) = with(&format!("    stop_grace_period: {own}\n"));
+        let path = folder.path().join("deploy.yaml");
+        let deploy = std::fs::read_to_string(&path).unwrap();
+        let more =
+            format!("services: {{ api: {{ routing: {{ drain: {drain} }} }} }}\nenvironments:");
+        std::fs::write(&path, deploy.replace("environments:", &more)).unwrap();
+        let [deployment, ..] = made(&spec_of(&path), "api", knows_pause).unwrap();
+        deployment.value["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].clone()
+    };
+    assert_eq!(grace("10s", "45s", false), 45);
+    assert_eq!(grace("60s", "45s", false), 60);
+    assert_eq!(grace("10s", "45s", true), 45 + pod::PAUSE.as_secs());
+}
+
+#[test]
 fn values_cannot_change_what_the_template_says() {
     let (_folder, spec) = with(
         "    command: ['a\"', \"b\\nprivileged: true\", '$$(HOME)', '{{ name }}']\n    \

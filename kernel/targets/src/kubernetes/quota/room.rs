@@ -26,12 +26,20 @@ const SAME: f64 = 1e-9;
 #[derive(Debug)]
 pub(super) struct Short {
     quota: String,
-    what: String,
+    /// What it is of, as the quota calls it.
+    pub what: String,
     allowed: String,
     used: String,
     needed: f64,
-    /// Which share of what is needed is left, from 0.
-    pub fits: f64,
+    /// How much is left, from 0.
+    pub left: f64,
+}
+
+impl Short {
+    /// Returns which share of what is needed is left, from 0.
+    pub fn fits(&self) -> f64 {
+        self.left / self.needed
+    }
 }
 
 impl fmt::Display for Short {
@@ -48,8 +56,17 @@ impl fmt::Display for Short {
     }
 }
 
-/// Returns what a quota has too little of. What the cluster has not counted yet, and what is not of pods, is not judged.
+/// Returns what a quota has too little of for pods. What is not of pods is not judged.
 pub(super) fn short(quota: &ResourceQuota, starting: &[Starting]) -> Vec<Short> {
+    lacking(quota, |what| {
+        let needs = starting.iter().filter(|one| is_of(quota, &one.pod));
+        let needs = needs.filter_map(|one| Some(f64::from(one.count) * each(what, &one.pod)?));
+        needs.sum()
+    })
+}
+
+/// Returns what a quota has less of than is needed. What the cluster has not counted yet is not judged.
+pub(super) fn lacking(quota: &ResourceQuota, needed: impl Fn(&str) -> f64) -> Vec<Short> {
     let status = quota.status.clone().unwrap_or_default();
     let (hard, used) = (
         status.hard.unwrap_or_default(),
@@ -60,22 +77,25 @@ pub(super) fn short(quota: &ResourceQuota, starting: &[Starting]) -> Vec<Short> 
         let Some(taken) = used.get(what) else {
             continue;
         };
-        let needs = starting.iter().filter(|one| is_of(quota, &one.pod));
-        let needs = needs.filter_map(|one| Some(f64::from(one.count) * each(what, &one.pod)?));
-        let needed: f64 = needs.sum();
+        let needed = needed(what);
         let left = (amount(allowed) - amount(taken)).max(0.0);
-        if needed > left * (1.0 + SAME) + SAME {
+        if is_more(needed, left) {
             short.push(Short {
                 quota: quota.name_any(),
                 what: what.clone(),
                 allowed: allowed.0.clone(),
                 used: taken.0.clone(),
                 needed,
-                fits: left / needed,
+                left,
             });
         }
     }
     short
+}
+
+/// Returns whether something is more than is left.
+pub(super) fn is_more(needed: f64, left: f64) -> bool {
+    needed > left * (1.0 + SAME) + SAME
 }
 
 /// Returns in words what containers would have to say because a quota counts it, and do not.

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use code_deploy_engine::spec::TrafficStep;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
@@ -227,21 +226,45 @@ fn what_a_limit_range_does_not_let_pass_is_told_with_what_it_wants() {
     }
 }
 
+/// Returns a Deployment of the service `api` that asks for so many pods, each with so many processors.
+fn deployment(name: &str, replicas: u32, cpu: &str) -> Value {
+    let resources = json!({ "requests": { "cpu": cpu } });
+    let pod = json!({ "containers": [{ "name": "api", "resources": resources }] });
+    json!({
+        "metadata": { "name": name, "labels": { names::SERVICE: "api" } },
+        "spec": { "replicas": replicas, "selector": {}, "template": { "spec": pod } },
+    })
+}
+
+/// Returns how many pods are started beside those that run, with the thousandths of a processor that each asks for.
+fn peak(replicas: u32, running: &[(&str, u32, &str)], waves: bool) -> Vec<(u32, u32)> {
+    let manifest = Manifest {
+        name: "api-2".to_owned(),
+        text: String::new(),
+        value: deployment("api-2", replicas, "200m"),
+    };
+    let running: Vec<Deployment> = running
+        .iter()
+        .map(|(name, count, cpu)| serde_json::from_value(deployment(name, *count, cpu)).unwrap())
+        .collect();
+    let starting = starting(&[("api", &manifest)], &running, &[], waves);
+    let each = |one: &Starting| (one.pod.whole.requests["cpu"] * 1000.0).round() as u32;
+    starting.iter().map(|one| (one.count, each(one))).collect()
+}
+
 #[test]
-fn a_rolling_update_starts_its_first_wave_beside_the_others() {
-    let steps = |percent| TrafficStep {
-        percent,
-        soak: code_deploy_engine::duration::Span::from_secs(0),
-    };
-    let strategy = |kind| Strategy {
-        kind,
-        steps: vec![steps(25), steps(100)],
-        ..Strategy::default()
-    };
-    let first = |kind, heading, others| first_wave(&strategy(kind), heading, 4, others);
-    let (rolling, forward) = (StrategyKind::Rolling, Heading::Forward);
-    assert_eq!(first(rolling, forward, 4), 1);
-    assert_eq!(first(rolling, forward, 0), 4);
-    assert_eq!(first(rolling, Heading::Back, 4), 4);
-    assert_eq!(first(StrategyKind::Canary, forward, 4), 4);
+fn a_release_is_started_whole_beside_the_one_before() {
+    assert_eq!(peak(4, &[], false), [(4, 200)]);
+    assert_eq!(peak(4, &[("api-1", 4, "100m")], false), [(4, 200)]);
+    assert_eq!(peak(4, &[("api-2", 1, "200m")], false), [(3, 200)]);
+    assert_eq!(peak(4, &[("api-2", 4, "200m")], false), []);
+}
+
+#[test]
+fn a_rolling_update_needs_room_for_its_way_back_from_the_last_wave() {
+    assert_eq!(peak(4, &[("api-1", 4, "100m")], true), [(4, 200)]);
+    // What the release before has fewer of is started then.
+    let more = peak(4, &[("api-1", 3, "100m")], true);
+    assert_eq!(more, [(4, 200), (1, 100)]);
+    assert_eq!(peak(4, &[], true), [(4, 200)]);
 }

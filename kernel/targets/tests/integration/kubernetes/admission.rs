@@ -53,6 +53,12 @@ async fn what_can_be_deployed_is_admitted_and_nothing_is_left_of_trying() {
         .await
         .unwrap();
     nothing_is_there(&stage).await;
+    // What the cluster's version does not know is told once it has said that.
+    let told = target.cannot_honour(&stage.spec("k8s"));
+    let pauses = told.iter().filter(|one| one.rule == "kubernetes/no-pause");
+    let version = stage.client().apiserver_version().await.unwrap();
+    let minor: u32 = version.minor.trim_end_matches('+').parse().unwrap();
+    assert_eq!(pauses.count(), if minor < 30 { 2 } else { 0 }, "{told:?}");
 
     let target = stage.opened().await;
     target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
@@ -123,6 +129,31 @@ async fn a_quota_of_objects_that_is_used_up_is_told_before_a_run() {
 }
 
 #[tokio::test]
+async fn objects_that_a_quota_takes_one_by_one_and_not_together_are_told_before_a_run() {
+    let stage = Stage::new().await;
+    let hard = json!({ "count/deployments.apps": "1" });
+    let _: ResourceQuota = stage
+        .create(json!({ "metadata": { "name": "one" }, "spec": { "hard": hard } }))
+        .await;
+    let quotas = stage.all::<ResourceQuota>();
+    eventually("the quota is counted", || async {
+        quotas.get("one").await.ok()?.status?.used
+    })
+    .await;
+    let refused = stage
+        .target()
+        .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, "CD0536", "{}", text(&refused));
+    let words =
+        "the quota one allows 1 of count/deployments.apps, 0 are used, and 2 more are needed";
+    assert!(refused.what.contains(words), "{}", text(&refused));
+    nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn quotas_that_leave_no_room_for_pods_are_told_before_a_run_with_the_tightest_first() {
     let stage = Stage::new().await;
     for (name, allowed) in [("few", "1"), ("none", "0"), ("many", "9")] {
@@ -180,6 +211,49 @@ async fn an_autoscaler_of_a_release_is_told_before_a_run_and_stays() {
     let scalers = stage.all::<HorizontalPodAutoscaler>();
     assert!(scalers.get_opt("more").await.unwrap().is_some());
     nothing_is_there(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_of_the_release_that_is_there_is_told_before_a_run_of_the_next_one() {
+    let stage = Stage::new().await;
+    let target = stage.opened().await;
+    target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
+    let scaled = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "api-1-0-0" });
+    let _: HorizontalPodAutoscaler = stage
+        .create(json!({
+            "metadata": { "name": "more" },
+            "spec": { "scaleTargetRef": scaled, "minReplicas": 1, "maxReplicas": 5 },
+        }))
+        .await;
+    let deployments = stage.all::<Deployment>();
+    let before = deployments.get("api-1-0-0").await.unwrap();
+    let next = release("1.1.0");
+    let refused = target
+        .admit(&next, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, "CD0533", "{}", text(&refused));
+    assert!(
+        refused.what.contains("scales the Deployment api-1-0-0"),
+        "{}",
+        text(&refused)
+    );
+    assert!(refused.next.contains("pause it"), "{}", text(&refused));
+    let after = deployments.get("api-1-0-0").await.unwrap();
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+    let new = deployments.get_opt("api-1-1-0").await.unwrap();
+    assert!(new.is_none(), "{new:?}");
+    // As the text has it paused.
+    let paused = json!({ "spec": { "minReplicas": 1, "maxReplicas": 1 } });
+    let (params, paused) = (PatchParams::default(), Patch::Merge(&paused));
+    let scalers = stage.all::<HorizontalPodAutoscaler>();
+    scalers.patch("more", &params, &paused).await.unwrap();
+    target
+        .admit(&next, &one_of_each(), Heading::Forward)
+        .await
+        .unwrap();
+    target.remove_all(GRACE).await.unwrap();
     stage.end().await;
 }
 

@@ -7,14 +7,15 @@ use code_deploy_targets::KubernetesTarget;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Secret};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::json;
 
 use super::cluster::{GRACE, Stage, variable};
-use crate::stage::{eventually, wanted};
+use crate::stage::{eventually, shares, wanted};
 
 /// Of version 1, from `O=Example, CN=Example CA`, until 2036.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
@@ -103,6 +104,19 @@ async fn furnish(stage: &Stage) {
     budget(stage).await;
 }
 
+/// Makes a class of storage that nobody provides, and returns its name. It is of the whole cluster.
+async fn storage_class(stage: &Stage) -> String {
+    let name = stage.spec("k8s").application;
+    let class: StorageClass = serde_json::from_value(json!({
+        "metadata": { "name": name }, "provisioner": "example.org/none", "reclaimPolicy": "Retain",
+    }))
+    .unwrap();
+    let classes: Api<StorageClass> = Api::all(stage.client());
+    let params = PostParams::default();
+    classes.create(&params, &class).await.unwrap();
+    name
+}
+
 #[tokio::test]
 async fn what_the_namespace_has_is_listed() {
     let stage = Stage::new().await;
@@ -114,6 +128,9 @@ async fn what_the_namespace_has_is_listed() {
     .await;
     let target = stage.opened().await;
     target.start(&wanted("api", "1.0.0", 1)).await.unwrap();
+    let whole = shares("api", &[("1.0.0", 100)]);
+    target.set_traffic(&whole).await.unwrap();
+    let class = storage_class(&stage).await;
     let listings = target.inventory().await.unwrap();
     let whole = |one: &&Listing| one.gap.is_none() || one.topic != Topic::Shown;
     assert!(listings.iter().all(|one| whole(&one)), "{listings:?}");
@@ -126,6 +143,10 @@ async fn what_the_namespace_has_is_listed() {
     };
     has("Workloads of the namespace", &["Deployment", "api-1-0-0"]);
     has("Services of the namespace", &["api", "ClusterIP"]);
+    has("Addresses behind Services", &["api", "1", "0", "8080/TCP"]);
+    has("Addresses behind Services", &["web", "0", "0", ""]);
+    let expected = [class.as_str(), "example.org/none", "no", "Retain"];
+    has("Classes of storage", &expected);
     has("Ingresses", &["front", "", "shop.example", "shop-tls"]);
     has("Budgets of disruptions", &["some", "1", ""]);
     has("Autoscalers", &["more", "Deployment theirs", "2", "5"]);
@@ -136,6 +157,9 @@ async fn what_the_namespace_has_is_listed() {
     );
     let policy = ["closed", "pods with app=theirs", "nobody"];
     has("Network policies", &policy);
+    let classes: Api<StorageClass> = Api::all(stage.client());
+    let params = DeleteParams::default();
+    classes.delete(&class, &params).await.unwrap();
     target.remove_all(GRACE).await.unwrap();
     stage.end().await;
 }

@@ -494,6 +494,11 @@ fn users_who_come_through_a_gateway_are_split_by_weight_and_a_killed_run_is_resu
     );
     let told = "to the release with the larger share at 25 %";
     assert!(planned.out.contains(told), "{}", planned.out);
+    let minor = namespace.get("/version")["minor"].clone();
+    let minor = minor.as_str().unwrap().trim_end_matches('+');
+    let is_old = minor.parse::<u32>().unwrap() < 30;
+    let told = planned.out.contains("kubernetes/no-pause");
+    assert_eq!(told, is_old, "{}", planned.out);
     let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
     first.until("traffic of storefront: 1.0.0 75 %");
     first.kill();
