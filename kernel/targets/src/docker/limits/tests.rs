@@ -26,9 +26,15 @@ fn spec(compose: &str, deploy: &str) -> Spec {
     Spec::load(&path, "dev", "docker-desktop", &|_| None).unwrap()
 }
 
+fn told(spec: &Spec) -> Vec<Finding> {
+    limits(spec)
+        .into_iter()
+        .map(|limit| limit.finding)
+        .collect()
+}
+
 fn found(compose: &str, deploy: &str) -> Vec<Finding> {
-    let found = limits(&spec(compose, deploy)).into_iter();
-    found.map(|limit| limit.finding).collect()
+    told(&spec(compose, deploy))
 }
 
 #[track_caller]
@@ -59,7 +65,7 @@ fn every_key_that_containers_are_not_given_is_told_with_what_it_means() {
         why: String::new(),
     };
     spec.compose.features = NOT_GIVEN.iter().map(|(key, ..)| feature(key)).collect();
-    let found = limits(&spec);
+    let found = told(&spec);
     assert_eq!(found.len(), NOT_GIVEN.len());
     for (key, severity, why) in NOT_GIVEN {
         one(&found, &format!("compose/{key}"), *severity, why);
@@ -93,7 +99,7 @@ fn every_key_of_a_build_that_the_builder_is_not_given_is_told() {
         let service = spec.compose.services.get_mut("api").unwrap();
         service.keys["build"] = json!({ "context": "." });
         service.keys["build"][*key] = json!(["one"]);
-        let found = limits(&spec);
+        let found = told(&spec);
         one(&found, "docker/build", *severity, why);
         let named = format!("`build.{key}` of `api`");
         assert!(found[0].message.contains(&named), "{found:?}");
@@ -108,7 +114,7 @@ fn a_build_from_an_address_refuses_a_run() {
             let mut spec = spec(COMPOSE, DEPLOY);
             let service = spec.compose.services.get_mut("api").unwrap();
             service.keys["build"] = build;
-            one(&limits(&spec), "docker/build", Severity::Critical, word);
+            one(&told(&spec), "docker/build", Severity::Critical, word);
         }
     }
 }

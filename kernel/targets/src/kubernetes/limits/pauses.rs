@@ -102,7 +102,7 @@ mod tests {
         let refused = limits(&paused);
         let refused = refused
             .iter()
-            .find(|one| one.severity == Severity::Critical);
+            .find(|one| one.finding.severity == Severity::Critical);
         assert_eq!(refused, None);
     }
 }

@@ -55,7 +55,8 @@ async fn what_can_be_deployed_is_admitted_and_nothing_is_left_of_trying() {
     nothing_is_there(&stage).await;
     // What the cluster's version does not know is told once it has said that.
     let told = target.cannot_honour(&stage.spec("k8s"));
-    let pauses = told.iter().filter(|one| one.rule == "kubernetes/no-pause");
+    let rules = told.iter().map(|one| one.finding.rule.as_str());
+    let pauses = rules.filter(|rule| *rule == "kubernetes/no-pause");
     let version = stage.client().apiserver_version().await.unwrap();
     let minor: u32 = version.minor.trim_end_matches('+').parse().unwrap();
     assert_eq!(pauses.count(), if minor < 30 { 2 } else { 0 }, "{told:?}");
