@@ -3,4 +3,7 @@
 mod containers;
 mod engine;
 mod foreign;
+mod images;
+mod keys;
 mod traffic;
+mod versions;
