@@ -239,7 +239,10 @@ impl Target for DockerTarget {
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {
         self.engine.check_here().await?;
-        capacity::measure(&self.settings.spec.data_folder()).await
+        let mut measured = capacity::measure(&self.settings.spec.data_folder()).await?;
+        let engine = self.engine.describe().await?;
+        measured.system = format!("{}, {engine}", measured.system);
+        Ok(measured)
     }
 
     async fn observe(&self) -> Result<Observed, TargetError> {

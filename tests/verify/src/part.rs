@@ -17,7 +17,7 @@ pub enum Part {
     Postgres,
     /// The program of a registry of images; the tests start and end their own.
     Registry,
-    /// The program of a Docker engine; the tests start, restart and end their own.
+    /// The program of a Docker engine; the tests start, restart, fill and end their own.
     Engine,
 }
 
@@ -65,7 +65,8 @@ impl Part {
             Self::Postgres => "PostgreSQL, from Debian, as servers of the tests' own",
             Self::Registry => "a registry of images, from Debian, of the tests' own",
             Self::Engine => {
-                "Docker engines of the tests' own, to be restarted; only root can start them"
+                "Docker engines of the tests' own, to be restarted and filled, and long tests of faults and \
+                 kills on Docker; only root can start them"
             }
         }
     }
@@ -89,12 +90,12 @@ impl Part {
         match self {
             Self::Python => &["notebooks", "jupyter", "browser", "envelope"],
             Self::Chromium => &["browser"],
-            Self::Mounts => &["disk"],
-            Self::Docker => &["docker", "registry"],
+            Self::Mounts => &["disk", "engines"],
+            Self::Docker => &["docker", "engines", "registry"],
             Self::Kubernetes => &["kubernetes"],
             Self::Postgres => &["postgres"],
-            Self::Registry => &["registry"],
-            Self::Engine => &["restarts"],
+            Self::Registry => &["engines", "registry"],
+            Self::Engine => &["engines", "restarts"],
         }
     }
 
@@ -140,6 +141,15 @@ mod tests {
                  package(code-deploy-targets)) & kind(test) & \
                  test(/^(browser|envelope|jupyter|notebooks)::/)"
             )
+        );
+    }
+
+    #[test]
+    fn the_long_tests_on_docker_go_with_the_engines_that_ci_leaves_out() {
+        let left_out = tests_that_need(&[Part::Kubernetes, Part::Engine]).unwrap();
+        assert!(
+            left_out.ends_with("test(/^(engines|kubernetes|restarts)::/)"),
+            "{left_out}"
         );
     }
 

@@ -3,5 +3,8 @@
 mod containers;
 mod engine;
 mod foreign;
+mod images;
+mod keys;
 mod ports;
 mod traffic;
+mod versions;

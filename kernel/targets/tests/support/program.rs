@@ -39,6 +39,7 @@ async fn main() -> ExitCode {
             std::future::pending::<()>().await;
             ExitCode::SUCCESS
         }
+        ["eat"] => eat(),
         other => panic!("unknown arguments: {other:?}"),
     }
 }
@@ -79,7 +80,17 @@ async fn router(config: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The ways: `ignore-term`, `exit-at-once`, `never-listen`, `never-ready`, `with-child` and
+/// Takes memory until there is none left; half a gigabyte where nothing sets a limit.
+fn eat() -> ExitCode {
+    let mut eaten = Vec::new();
+    for _ in 0..512 {
+        eaten.push(vec![1_u8; 1 << 20]);
+    }
+    println!("{} MiB eaten", std::hint::black_box(&eaten).len());
+    ExitCode::SUCCESS
+}
+
+/// The ways: `ignore-term`, `exit-at-once`, `run-out-of-memory`, `never-listen`, `never-ready`, `with-child` and
 /// `let-another-take-the-port`.
 #[expect(
     clippy::zombie_processes,
@@ -90,6 +101,12 @@ async fn serve(ways: &[&str]) -> ExitCode {
     if ways.contains(&"exit-at-once") {
         println!("cannot open the database");
         return ExitCode::from(7);
+    }
+    if ways.contains(&"run-out-of-memory") {
+        let program = std::env::current_exe().unwrap();
+        let ended = std::process::Command::new(program).arg("eat").status();
+        println!("what needs the memory ended: {}", ended.unwrap());
+        return ExitCode::from(9);
     }
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     if ways.contains(&"with-child") {
@@ -120,6 +137,7 @@ async fn serve(ways: &[&str]) -> ExitCode {
     let (exit, mut exits) = mpsc::channel::<u8>(1);
     let tasks = TaskTracker::new();
     let ready = !ways.contains(&"never-ready");
+    let mut interrupt = signal(SignalKind::interrupt()).unwrap();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -127,6 +145,10 @@ async fn serve(ways: &[&str]) -> ExitCode {
                 tasks.spawn(answer(stream, exit.clone(), ready));
             }
             Some(code) = exits.recv() => return ExitCode::from(code),
+            _ = interrupt.recv() => {
+                println!("interrupted");
+                break;
+            }
             _ = terminate.recv() => {
                 println!("asked to end");
                 if !ways.contains(&"ignore-term") {

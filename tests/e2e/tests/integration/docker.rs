@@ -2,13 +2,16 @@
 
 mod refusals;
 
+use std::collections::BTreeMap;
+
 use code_deploy_record::{RunOutcome, RunState, Verdict, verify_folder};
+use serde_json::Value;
 
 use crate::kit::{Place, Said};
 use crate::stage;
 use crate::steering::{Deploying, shares, with_strategy};
 
-const CONTAINERS: [&str; 6] = [
+pub(crate) const CONTAINERS: [&str; 6] = [
     "shop-dev-catalog-1.1.0-1",
     "shop-dev-catalog-1.1.0-2",
     "shop-dev-orders-1.1.0-1",
@@ -17,33 +20,64 @@ const CONTAINERS: [&str; 6] = [
     "shop-dev-storefront-1.1.0-2",
 ];
 
-/// Runs the engine's own client and returns what it says, which must be a success.
+/// Runs the client of the stage's engine and returns what it says, which must be a success.
 #[track_caller]
 pub(crate) fn docker(words: &[&str]) -> String {
+    docker_at(&stage::docker(), words)
+}
+
+/// Runs the client of an engine and returns what it says, which must be a success.
+#[track_caller]
+pub(crate) fn docker_at(engine: &str, words: &[&str]) -> String {
     let mut command = std::process::Command::new("docker");
-    let ran = command.args(words).env("DOCKER_HOST", stage::docker());
+    let ran = command.args(words).env("DOCKER_HOST", engine);
     let ran = ran.output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "docker {words:?}: {said}");
     String::from_utf8(ran.stdout).unwrap().trim().to_owned()
 }
 
-/// Returns the containers of instances that run, by name.
-fn instances() -> Vec<String> {
-    let listed = docker(&[
-        "ps",
-        "--filter",
-        "label=code-deploy.part=instance",
-        "--filter",
-        "label=code-deploy.application=shop",
-        "--filter",
-        "label=code-deploy.environment=dev",
-        "--format",
-        "{{.Names}}",
-    ]);
-    let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
-    names.sort();
-    names
+/// Returns the containers of instances that run in `dev`, by name.
+pub(crate) fn instances() -> Vec<String> {
+    let standing = standing(&stage::docker(), "dev");
+    standing.into_keys().collect()
+}
+
+/// Returns the containers of instances that run in an environment, by name, each with its number and when it was
+/// started.
+#[track_caller]
+pub(crate) fn standing(engine: &str, environment: &str) -> BTreeMap<String, String> {
+    let environment = format!("label=code-deploy.environment={environment}");
+    let listed = docker_at(
+        engine,
+        &[
+            "ps",
+            "--quiet",
+            "--filter",
+            "label=code-deploy.part=instance",
+            "--filter",
+            "label=code-deploy.application=shop",
+            "--filter",
+            &environment,
+        ],
+    );
+    let ids: Vec<&str> = listed.lines().collect();
+    if ids.is_empty() {
+        return BTreeMap::new();
+    }
+    let format = "{{.Name}} {{.Id}} {{.State.StartedAt}}";
+    let seen = docker_at(
+        engine,
+        &[["inspect", "--format", format].as_slice(), &ids[..]].concat(),
+    );
+    let seen = seen.lines().map(|line| line.split_once(' ').unwrap());
+    seen.map(|(name, rest)| (name.trim_start_matches('/').to_owned(), rest.to_owned()))
+        .collect()
+}
+
+/// Returns the containers of a release, by name.
+pub(crate) fn containers_of(release: &str) -> [String; 6] {
+    CONTAINERS.map(|name| name.replace("1.1.0", release))
 }
 
 /// Returns where the last run stands, which must have ended so, with a record that verifies.
@@ -75,6 +109,7 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     assert_eq!(seen(&label("code-deploy.run")), id);
     assert_eq!(seen(&label("com.docker.compose.project")), "shop-dev");
     assert_eq!(seen(&label("com.docker.compose.service")), "catalog");
+    notebooks_tell_of_the_platform(&place, &state);
 
     let foreign = docker(&["create", "--name", "shop-dev-other", "shop:1.0.0", "probe"]);
     let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
@@ -82,10 +117,7 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     let state = ended(&place, &back, RunOutcome::Succeeded);
     assert_eq!(state.started.as_ref().unwrap().to.as_str(), "1.0.0");
     assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert_eq!(
-        instances(),
-        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
-    );
+    assert_eq!(instances(), containers_of("1.0.0"));
 
     let stopped = place.run(&["dev", "docker-desktop", "--demo", "--stop"]);
     assert_eq!(stopped.code, Some(0), "{}\n{}", stopped.out, stopped.err);
@@ -104,6 +136,54 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     docker(&["rm", "shop-dev-other"]);
 }
 
+/// The eighteen notebooks of a run are those of its record, name what the platform has, and say nothing that holds for
+/// processes of this machine only.
+fn notebooks_tell_of_the_platform(place: &Place, state: &RunState) {
+    let id = state.started.as_ref().unwrap().run.to_string();
+    let folder = place.demo().join("deployments").join(&id);
+    let words = ["verify", &id, "--notebooks", folder.to_str().unwrap()];
+    let verified = place.run_in(&place.demo(), &words);
+    assert_eq!(verified.code, Some(0), "{}\n{}", verified.out, verified.err);
+    let mut pages = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "ipynb") {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            pages.insert(name, std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    assert_eq!(pages.len(), 18, "{:?}", pages.keys());
+    let names = |page: &str, what: &str| {
+        assert!(pages[page].contains(what), "`{what}` is not in {page}");
+    };
+    let version = docker(&["version", "--format", "{{.Server.Version}}"]);
+    for page in ["01_Deployment_Plan", "04_Infrastructure_Setup"] {
+        names(page, &format!("Docker {version} at "));
+    }
+    for image in images_of(state) {
+        names("03_Build_Process", image["id"].as_str().unwrap());
+    }
+    for container in CONTAINERS {
+        names("06_Application_Deployment", container);
+    }
+    for (name, page) in &pages {
+        for words in [
+            "local target",
+            "ervices run as processes",
+            "a process of this machine",
+        ] {
+            assert!(!page.contains(words), "`{words}` is in {name}");
+        }
+    }
+}
+
+/// Returns the images that a run made ready, one of each service.
+pub(crate) fn images_of(state: &RunState) -> Vec<Value> {
+    let step = &state.steps[&"build.images".parse().unwrap()];
+    let images = step.result["images"].as_array().unwrap().iter();
+    images.map(|one| one["image"].clone()).collect()
+}
+
 #[test]
 fn a_fault_is_found_and_the_run_goes_back() {
     let place = Place::with_docker();
@@ -113,10 +193,7 @@ fn a_fault_is_found_and_the_run_goes_back() {
     let state = ended(&place, &said, RunOutcome::RolledBack);
     let stable = &state.clients["client"].releases["1.0.0"];
     assert_eq!(stable.failed, 0, "{:?}", state.clients);
-    assert_eq!(
-        instances(),
-        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
-    );
+    assert_eq!(instances(), containers_of("1.0.0"));
 }
 
 #[test]
@@ -178,10 +255,7 @@ fn a_foreign_container_keeps_its_name(place: &Place) {
         assert!(said.err.contains(words), "`{words}` is not in {}", said.err);
     }
     assert_eq!(place.demo_runs().len(), runs, "no run has begun");
-    assert_eq!(
-        instances(),
-        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
-    );
+    assert_eq!(instances(), containers_of("1.0.0"));
     let words = ["plan", "--environment", "dev", "--target", "docker-desktop"];
     let planned = place.run_in(&place.demo(), &words);
     assert_eq!(planned.code, Some(1), "{}\n{}", planned.out, planned.err);
@@ -223,10 +297,7 @@ fn an_image_that_cannot_be_built_ends_the_run(place: &Place) {
     ] {
         assert!(text.contains(words), "`{words}` is not in {text}");
     }
-    assert_eq!(
-        instances(),
-        CONTAINERS.map(|name| name.replace("1.1.0", "1.0.0"))
-    );
+    assert_eq!(instances(), containers_of("1.0.0"));
     std::fs::write(&compose, before).unwrap();
 }
 

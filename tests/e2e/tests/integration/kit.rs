@@ -66,6 +66,13 @@ impl Place {
         Self::with_engine(crate::stage::docker())
     }
 
+    /// Returns such a place whose demonstration is deployed to another environment than `dev`.
+    pub fn with_docker_in(environment: &'static str) -> Self {
+        let mut place = Self::with_docker();
+        place.environment = environment;
+        place
+    }
+
     fn with_engine(address: String) -> Self {
         let port = port_of_nobody().to_string();
         let variables = vec![("DOCKER_HOST", address), ("SHOP_PORT", port)];

@@ -1,5 +1,6 @@
 //! A machine of a test's own: namespaces for processes, mounts and network, with a Docker engine that may
-//! be restarted. Nothing of it meets the stage's engine, and it goes as a whole when the test does.
+//! be restarted, or whose disk may be filled. Nothing of it meets the stage's engine, and it goes as a whole when the
+//! test does.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -9,6 +10,14 @@ use crate::stage::Part;
 
 /// What an engine writes when it may be asked.
 const READY: &str = "API listen on ";
+
+/// The size of a disk of an engine's own. Only what is written of it is taken from this machine's.
+const DISK: &str = "4G";
+
+/// Fills a disk to its last block: what is known to be free at once, then whatever is left.
+const FILL: &str = "free=$(df --output=avail --block-size=1 \"$1\" | tail --lines=1) && \
+                    fallocate --length $((free - 8388608)) \"$1/ballast\" && \
+                    ! cat /dev/zero 2>/dev/null >\"$1/ballast.rest\"";
 
 /// A machine of the test's own.
 pub struct Machine {
@@ -26,6 +35,39 @@ impl Machine {
     /// Makes a machine, and starts its engine with those options.
     #[track_caller]
     pub fn with_engine(options: &'static [&'static str]) -> Self {
+        let mut machine = Self::without_engine(options);
+        machine.start_engine();
+        machine
+    }
+
+    /// Makes a machine, and starts an engine that keeps all that it has on a disk of its own.
+    #[track_caller]
+    pub fn with_engine_on_a_disk() -> Self {
+        let mut machine = Self::without_engine(&[]);
+        let (image, data) = (machine.word("disk.img"), machine.word("data"));
+        machine.run(&["truncate", "--size", DISK, &image]);
+        machine.run(&["mkfs.ext4", "-q", "-m", "0", &image]);
+        machine.run(&["mkdir", &data]);
+        machine.run(&["mount", "-o", "loop", &image, &data]);
+        machine.start_engine();
+        machine
+    }
+
+    /// Fills the disk of the engine.
+    #[track_caller]
+    pub fn fill_disk(&self) {
+        self.run(&["sh", "-c", FILL, "fill", &self.word("data")]);
+    }
+
+    /// Takes what filled the disk of the engine away again.
+    #[track_caller]
+    pub fn make_space(&self) {
+        let ballast = ["data/ballast", "data/ballast.rest"].map(|name| self.word(name));
+        self.run(&["rm", &ballast[0], &ballast[1]]);
+    }
+
+    #[track_caller]
+    fn without_engine(options: &'static [&'static str]) -> Self {
         let mut holder = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--fork"])
             .args(["--kill-child", "--mount-proc", "--", "cat"])
@@ -35,7 +77,7 @@ impl Machine {
             .unwrap();
         let mut open = holder.stdin.take().unwrap();
         let first = first_inside(&mut holder, &mut open);
-        let mut machine = Self {
+        let machine = Self {
             folder: tempfile::tempdir().unwrap(),
             open: Some(open),
             holder,
@@ -44,7 +86,6 @@ impl Machine {
             engine: None,
         };
         machine.run(&["ip", "link", "set", "lo", "up"]);
-        machine.start_engine();
         machine
     }
 
@@ -126,6 +167,10 @@ impl Machine {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    fn word(&self, name: &str) -> String {
+        self.path(name).display().to_string()
     }
 }
 

@@ -4,8 +4,8 @@
 //! `cargo verify --only tests` runs these with everything that they need. Tests that drive a part
 //! of the stage are in modules whose names the verification knows: `notebooks`, `jupyter`, `browser`
 //! and `envelope` need the Python tools, `browser` needs Chromium too, `disk` mounts disks, `docker` needs a
-//! Docker engine, `registry` a registry of images too, `restarts` the program of an engine, and `kubernetes`
-//! a Kubernetes cluster. Such a test fails where its part is missing; it never passes without having run.
+//! Docker engine, `registry` a registry of images too, `restarts` the program of an engine, `engines` all of these,
+//! and `kubernetes` a Kubernetes cluster. Such a test fails where its part is missing; it never passes without having run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod approvals;
@@ -14,6 +14,7 @@ mod browser;
 mod disk;
 mod docker;
 mod endurance;
+mod engines;
 mod envelope;
 mod faces;
 mod faults;

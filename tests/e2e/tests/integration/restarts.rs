@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{EventBody, RunOutcome, RunState, verify_folder};
+use chrono::{DateTime, Utc};
+use code_deploy_record::{EventBody, RunFolder, RunOutcome, RunState, Source, verify_folder};
 use serde_json::Value;
 
 use crate::kit::{Place, Said};
@@ -14,12 +15,20 @@ const SERVICES: [&str; 3] = ["catalog", "orders", "storefront"];
 /// What the journal has of an engine that was away.
 const SILENCE: &str = "the Docker engine did not answer for ";
 
+/// How long before an engine was found silent, and after it answered again, requests may fail, in seconds: a request has
+/// a limit of its own, containers need their time to end and to start, and routers to try them again.
+const AROUND: f64 = 15.0;
+
 /// An upgrade whose engine was restarted while the canary had its first share.
 struct Restarted {
     said: Said,
     state: RunState,
     /// What was noted.
     notes: Vec<String>,
+    /// When the engine did not answer, from and to, as Unix times.
+    silences: Vec<(f64, f64)>,
+    /// The seconds in which requests of the outside client failed, as Unix times.
+    failed: Vec<f64>,
     /// The containers of before the restart and of after the end, by name, with when each was started.
     before: BTreeMap<String, String>,
     after: BTreeMap<String, String>,
@@ -45,18 +54,41 @@ fn upgrade_and_restart(machine: &mut Machine, place: &Place) -> Restarted {
     let said = upgrade.end();
     let (folder, state) = place.demo_runs().pop().unwrap();
     assert_eq!(verify_folder(&folder).unwrap().findings, []);
-    let events = folder.events().unwrap().map(Result::unwrap);
-    let notes = events.filter_map(|event| match event.body {
-        EventBody::Noted { text, .. } => Some(text),
-        _ => None,
-    });
+    let (mut notes, mut silences) = (Vec::new(), Vec::new());
+    for event in folder.events().unwrap() {
+        let event = event.unwrap();
+        if let EventBody::Noted { text, .. } = event.body {
+            silences.extend(silence(&text, event.time));
+            notes.push(text);
+        }
+    }
     Restarted {
         said,
         state,
-        notes: notes.collect(),
+        notes,
+        silences,
+        failed: failures(&folder),
         before,
         after: containers(machine),
     }
+}
+
+/// Returns from when to when an engine was silent, where that is what was noted then.
+fn silence(note: &str, noted: DateTime<Utc>) -> Option<(f64, f64)> {
+    let seconds = note.strip_prefix(SILENCE)?.split(' ').next()?;
+    let (end, lasted) = (
+        noted.timestamp_millis() as f64 / 1e3,
+        seconds.parse::<f64>(),
+    );
+    Some((end - lasted.unwrap(), end))
+}
+
+/// Returns the seconds in which requests of the outside client failed.
+fn failures(folder: &RunFolder) -> Vec<f64> {
+    let mut reader = folder.samples(Source::Client.word()).unwrap();
+    let samples = std::iter::from_fn(|| reader.next_sample().unwrap());
+    let failed = samples.filter(|sample| sample.failed() > 0);
+    failed.map(|sample| sample.second as f64).collect()
 }
 
 /// Returns the containers that run, by name, with when each was started.
@@ -119,7 +151,21 @@ impl Restarted {
                 lines.any(|words| words.eq([service, release, "2", "of", "2", "0", "100"]));
             assert!(serves, "{service} {release} in {status}");
         }
+        self.failed_only_around_the_silence();
         outcome.unwrap()
+    }
+
+    /// Asserts that requests failed when the engine was away and at no other time: what goes on without it is not found
+    /// by its name meanwhile, so that none at all is not to be had.
+    #[track_caller]
+    fn failed_only_around_the_silence(&self) {
+        let client = &self.state.clients["client"];
+        assert_eq!(client.failed == 0, self.failed.is_empty(), "{client:?}");
+        let silences = &self.silences;
+        for second in &self.failed {
+            let near = |(from, to): &(f64, f64)| (from - AROUND..to + AROUND).contains(second);
+            assert!(silences.iter().any(near), "{second}, not in {silences:?}");
+        }
     }
 
     /// Returns the routers that were started again.

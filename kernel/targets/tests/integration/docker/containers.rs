@@ -120,6 +120,22 @@ async fn what_does_not_start_is_told_with_its_log_and_nothing_stays() {
 }
 
 #[tokio::test]
+async fn a_container_that_ran_out_of_memory_is_told_as_that() {
+    let limit = "    deploy: { resources: { limits: { memory: 32M } } }\n    expose: ['8080']\n";
+    let compose = COMPOSE
+        .replace("['serve']", "['serve', 'run-out-of-memory']")
+        .replace("unless-stopped", "'no'")
+        .replace("    expose: ['8080']\n", limit);
+    let stage = Stage::with(&compose).await;
+    let target = stage.opened().await;
+    let error = target.start(&wanted("api", "1.0.0", 1)).await.unwrap_err();
+    assert_eq!(error.code, "CD0514", "{}", text(&error));
+    for part in ["its process ended (out of memory)", "stopped again"] {
+        assert!(error.what.contains(part), "{part}: {}", text(&error));
+    }
+}
+
+#[tokio::test]
 async fn an_image_that_cannot_be_had_is_told_and_nothing_is_started() {
     let stage =
         Stage::with(&COMPOSE.replace("image: IMAGE", "image: 127.0.0.1:9/nobody/nothing:1")).await;
