@@ -41,7 +41,10 @@ impl KubernetesTarget {
         let held: f64 = live().map(|pod| requested(pod, "memory")).sum();
         Ok(Capacity {
             host: connection.server.clone(),
-            system: format!("Kubernetes {}", connection.version),
+            system: format!(
+                "Kubernetes {}, namespace {}",
+                connection.version, connection.namespace
+            ),
             processors: processors.floor() as u32,
             processors_free: if processors > 0.0 {
                 ((processors - promised) / processors).clamp(0.0, 1.0)

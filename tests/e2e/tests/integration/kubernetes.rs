@@ -2,8 +2,11 @@
 
 mod cluster;
 mod deploying;
+mod faults;
+mod foreign;
 mod gateway;
-mod kubelet;
+mod node;
+mod pages;
 #[path = "../../../../kernel/engine/tests/outside_client/terminator.rs"]
 mod terminator;
 mod way;

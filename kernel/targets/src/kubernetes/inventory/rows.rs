@@ -56,6 +56,23 @@ pub fn cron_job(object: &DynamicObject) -> Rows {
     workload("CronJob", object, template, (run, schedule))
 }
 
+/// A pod with the node that has it, and the digests of what it runs: names of images may mean others by now.
+pub fn pod(object: &DynamicObject) -> Rows {
+    let image = |one: &Value| {
+        let id = word(&one["imageID"]);
+        // What stands before is the runtime's name.
+        let digest = id.split_once("://").map(|(_, digest)| digest.to_owned());
+        digest.unwrap_or(id)
+    };
+    let ready = if is_ready(object) { "yes" } else { "no" };
+    Some(vec![vec![
+        object.name_any(),
+        text(object, "/spec/nodeName"),
+        ready.to_owned(),
+        each(object, "/status/containerStatuses", image),
+    ]])
+}
+
 pub fn service(object: &DynamicObject) -> Rows {
     let ports = each(object, "/spec/ports", |port| {
         format!("{}/{}", word(&port["port"]), word(&port["protocol"]))
@@ -309,6 +326,25 @@ mod tests {
             "status": { "hard": { "pods": "4" }, "used": { "pods": "3" } },
         })));
         assert_eq!(counted.unwrap(), [["one", "pods", "4", "3"]]);
+    }
+
+    #[test]
+    fn a_pod_is_told_with_its_node_and_the_digests_of_what_it_runs() {
+        let statuses = json!([
+            { "imageID": "docker://sha256:1a2b" },
+            { "imageID": "registry.example/shop@sha256:3c4d" },
+        ]);
+        let running = pod(&object(json!({
+            "spec": { "nodeName": "first" },
+            "status": {
+                "conditions": [{ "type": "Ready", "status": "True" }],
+                "containerStatuses": statuses,
+            },
+        })));
+        let images = "sha256:1a2b, registry.example/shop@sha256:3c4d";
+        assert_eq!(running.unwrap()[0], ["one", "first", "yes", images]);
+        let nowhere = pod(&object(json!({})));
+        assert_eq!(nowhere.unwrap()[0], ["one", "", "no", ""]);
     }
 
     #[test]

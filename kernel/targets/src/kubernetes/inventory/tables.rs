@@ -103,6 +103,12 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        title: "Pods of the namespace",
+        topic: Topic::Shown,
+        columns: &["Pod", "Node", "Ready", "Images as they run"],
+        kinds: &[Kind::of(CORE, ("Pod", "pods"), rows::pod)],
+    },
+    Table {
         title: "Services of the namespace",
         topic: Topic::Shown,
         columns: &["Service", "Type", "Address", "Ports", "Leads to pods with"],

@@ -142,6 +142,14 @@ async fn what_the_namespace_has_is_listed() {
         assert!(rows.iter().any(starts), "{title}: {start:?} in {rows:?}");
     };
     has("Workloads of the namespace", &["Deployment", "api-1-0-0"]);
+    let pod = &named(&listings, "Pods of the namespace").rows[0];
+    assert!(pod[0].starts_with("api-1-0-0-"), "{pod:?}");
+    let nodes = &named(&listings, "Nodes").rows;
+    assert!(nodes.iter().any(|node| node[0] == pod[1]), "{pod:?}");
+    assert!(pod[2] == "yes" && pod[3].contains("sha256:"), "{pod:?}");
+    let place = target.capacity().await.unwrap().system;
+    let own = format!(", namespace {}", stage.spec("k8s").application);
+    assert!(place.ends_with(&own), "{place}");
     has("Services of the namespace", &["api", "ClusterIP"]);
     has("Addresses behind Services", &["api", "1", "0", "8080/TCP"]);
     has("Addresses behind Services", &["web", "0", "0", ""]);

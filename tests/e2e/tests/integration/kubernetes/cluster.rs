@@ -23,7 +23,7 @@ impl Namespace {
     #[track_caller]
     pub fn new(purpose: &str) -> Self {
         borrow();
-        super::kubelet::go_on();
+        super::node::go_on();
         let name = format!("code-deploy-e2e-{purpose}-{}", std::process::id());
         let namespace = Self { name, goes: true };
         namespace.post(
