@@ -8,6 +8,7 @@ mod connection;
 mod gateway;
 mod inventory;
 mod played;
+mod trouble;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -206,7 +207,12 @@ async fn a_process_that_ends_is_told_with_the_end_of_its_log() {
     wish.start_limit = Duration::from_secs(25);
     let failed = target.start(&wish).await.unwrap_err();
     assert_eq!(failed.code, "CD0514", "{}", text(&failed));
-    for part in ["code 7", "cannot open the database", "was stopped again"] {
+    for part in [
+        "code 7",
+        "event: BackOff",
+        "cannot open the database",
+        "was stopped again",
+    ] {
         assert!(failed.what.contains(part), "{part}: {}", text(&failed));
     }
     stage.end().await;

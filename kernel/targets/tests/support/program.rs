@@ -196,6 +196,7 @@ async fn answer(mut stream: TcpStream, exit: mpsc::Sender<u8>, ready: bool) {
             found(std::fs::read_to_string(format!("/{}", parts.join("/"))).ok())
         }
         ["", "ask", host] => found(ask(host).await),
+        ["", "status", status] => (status.parse::<u16>().unwrap(), String::new()),
         ["", "slow", "ms", ms] => {
             println!("slow request begins");
             tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;

@@ -186,6 +186,40 @@ async fn manifests_are_applied_and_laid_over_releases_and_go_but_for_claims() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_changed_of_a_claim_is_refused_before_a_run_and_it_stays() {
+    let stage = Stage::new().await;
+    let claim = CLAIM.replace("VOLUME", "none-such");
+    stage.bring(&claim);
+    let target = stage.opened().await;
+    let claims = stage.all::<PersistentVolumeClaim>();
+    let before = claims.get("data").await.unwrap();
+    let deployments = stage.all::<Deployment>();
+    for (from, to) in [
+        ("storage: 1Mi", "storage: 2Mi"),
+        ("storageClassName: ''", "storageClassName: other"),
+    ] {
+        stage.bring(&claim.replace(from, to));
+        let refused = stage
+            .target()
+            .admit(&release("1.0.0"), &one_of_each(), Heading::Forward)
+            .await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, "CD0539", "{}", text(&refused));
+        for part in ["own.yaml:", "is immutable", "nothing was changed"] {
+            assert!(refused.what.contains(part), "{part}: {}", text(&refused));
+        }
+        let after = claims.get("data").await.unwrap();
+        assert_eq!(after.uid(), before.uid());
+        assert_eq!(after.spec, before.spec);
+        let everything = ListParams::default();
+        let started = deployments.list(&everything).await.unwrap();
+        assert!(started.items.is_empty(), "{:?}", started.items);
+    }
+    target.remove_all(GRACE).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn what_the_cluster_refuses_of_a_manifest_is_told_with_file_and_line() {
     let stage = Stage::new().await;
     let overlay = OVERLAY.replace("        image: IMAGE\n", "");
