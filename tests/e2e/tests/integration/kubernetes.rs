@@ -5,6 +5,7 @@ mod deploying;
 mod faults;
 mod foreign;
 mod gateway;
+mod killed;
 mod node;
 mod pages;
 #[path = "../../../../kernel/engine/tests/outside_client/terminator.rs"]

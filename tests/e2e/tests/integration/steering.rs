@@ -123,6 +123,25 @@ fn intends(body: &EventBody, start: &str) -> bool {
     matches!(body, EventBody::StepIntended { step, .. } if step.to_string().starts_with(start))
 }
 
+/// Asserts that the last run, in an environment that keeps the old release as long as `dev` of the demonstration, began
+/// to stop it only then.
+#[track_caller]
+pub(crate) fn kept_old(place: &Place) {
+    let told = events(place);
+    let switched = when(&told, |body| {
+        matches!(body, EventBody::StepFinished { step, .. }
+        if step.to_string() == "release.promotion")
+    });
+    let stopped = when(&told, |body| {
+        matches!(body, EventBody::StepApplied { step, .. }
+        if step.to_string().starts_with("finish.old-release"))
+    });
+    assert!(
+        stopped - switched >= TimeDelta::seconds(KEEP_OLD),
+        "{switched} {stopped}"
+    );
+}
+
 #[test]
 fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
     let place = Place::new();
@@ -140,18 +159,7 @@ fn blue_green_switches_once_and_a_finished_run_is_taken_back() {
         let healthy = when(&told, |body| health_passed(body, service));
         assert!(healthy < when(&told, all_new), "{service}");
     }
-    let switched = when(&told, |body| {
-        matches!(body, EventBody::StepFinished { step, .. }
-        if step.to_string() == "release.promotion")
-    });
-    let stopped = when(&told, |body| {
-        matches!(body, EventBody::StepApplied { step, .. }
-        if step.to_string().starts_with("finish.old-release"))
-    });
-    assert!(
-        stopped - switched >= TimeDelta::seconds(KEEP_OLD),
-        "{switched} {stopped}"
-    );
+    kept_old(&place);
 
     let again = place.run_in(&place.demo(), &["dev", "local"]);
     again.refused(

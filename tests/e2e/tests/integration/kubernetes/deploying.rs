@@ -4,18 +4,19 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
-use code_deploy_record::{RunOutcome, Verdict};
+use code_deploy_record::{Catalog, RunOutcome, Verdict};
 use serde_json::{Value, json};
 
-use super::cluster::{Namespace, engine};
+use super::cluster::{Image, Namespace, engine};
+use super::foreign::Foreign;
 use super::gateway::Gateway;
-use super::kubelet::{self, Held};
+use super::node::Process;
+use super::pages;
 use super::terminator;
-use super::way::Way;
 use crate::docker::ended;
 use crate::kit::{Place, Said};
 use crate::registry::Registry;
-use crate::steering::{Deploying, shares};
+use crate::steering::{Deploying, kept_old, shares};
 
 /// What the demonstration's deployment file says of how traffic moves in `staging`.
 const WATCHED: &str = "      kind: canary
@@ -26,7 +27,7 @@ const WATCHED: &str = "      kind: canary
 ";
 
 /// The same in less time, which is what these tests have.
-const CANARY: &str = "      kind: canary
+pub(super) const CANARY: &str = "      kind: canary
       steps:
         - { percent: 33, soak: 3s }
         - { percent: 50, soak: 2s }
@@ -41,14 +42,7 @@ const EXACT: &str = "      kind: canary
 ";
 
 /// How long the API server is not reached, or the kubelet does nothing.
-const GONE: Duration = Duration::from_secs(20);
-
-/// Pods that are replaced in waves, and latencies that a busy machine may have.
-const ROLLING: &str = "      kind: rolling
-      steps:
-        - { percent: 50, soak: 3s }
-        - { percent: 100, soak: 1s }
-";
+pub(super) const GONE: Duration = Duration::from_secs(20);
 
 /// Manifests beside the Compose file.
 const OWN: &str = "apiVersion: apps/v1
@@ -82,6 +76,19 @@ fn bring(place: &Place, own: &str) {
     );
 }
 
+/// The first health check of the demonstration's Compose file.
+const HEALTH_CHECK: &str = r#"    healthcheck:
+      test: ["CMD", "shop", "probe", "http://127.0.0.1:8080/readyz"]
+      interval: 10s
+      timeout: 3s
+      retries: 3
+      start_period: 10s
+"#;
+
+/// The kinds of all that a run changes in a namespace.
+const KINDS: &str = "services,deployments.apps,leases.coordination.k8s.io,secrets,configmaps,pods,\
+                     persistentvolumeclaims,networkpolicies.networking.k8s.io";
+
 /// Allows the account what these manifests need.
 fn allow(namespace: &Namespace) {
     let resources = "--resource=networkpolicies.networking.k8s.io,persistentvolumeclaims";
@@ -94,21 +101,14 @@ fn allow(namespace: &Namespace) {
 
 /// Makes a namespace with a place beside it from which is deployed to it, by an account that has the
 /// roles of `templates/kubernetes` and no others.
-fn stage(purpose: &str) -> (Namespace, Place) {
+pub(super) fn stage(purpose: &str) -> (Namespace, Place) {
     let namespace = Namespace::new(purpose);
     let place = place(&namespace.account());
     (namespace, place)
 }
 
-/// Has pods replaced in waves from now on.
-fn roll(place: &Place) {
-    place.edit(CANARY, ROLLING);
-    for _ in ["dev", "staging"] {
-        place.edit("latency_floor: 50ms", "latency_floor: 400ms");
-    }
-}
-
-fn place(kubeconfig: &Value) -> Place {
+/// Returns a place from which is deployed to the cluster of that kubeconfig.
+pub(super) fn place(kubeconfig: &Value) -> Place {
     let engine = engine().display().to_string();
     let mut place = Place::with_cluster(String::new(), engine);
     place.lay_out_with_little_load();
@@ -137,17 +137,39 @@ fn host_of(kubeconfig: &Value) -> String {
     host.unwrap_or(address).to_owned()
 }
 
-fn run(place: &Place, words: &[&str]) -> Said {
+pub(super) fn run(place: &Place, words: &[&str]) -> Said {
     place.run(&[&["staging", "k8s", "--demo"], words].concat())
 }
 
 #[track_caller]
-fn succeeded(said: &Said) {
+pub(super) fn succeeded(said: &Said) {
     assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
 }
 
+/// Returns the objects of these kinds with their versions: whatever is changed gets another one. What controllers make in
+/// every namespace is left out, because it may still be on its way.
+#[track_caller]
+pub(super) fn versions(namespace: &Namespace, kinds: &str) -> Vec<String> {
+    let listed = namespace.kubectl(&["get", kinds, "--output=json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let by_controllers = |one: &&Value| {
+        one["type"] == "kubernetes.io/service-account-token"
+            || one["metadata"]["name"] == "kube-root-ca.crt"
+    };
+    let objects = listed["items"].as_array().unwrap().iter();
+    let objects = objects.filter(|one| !by_controllers(one));
+    let words = objects.map(|one| {
+        let metadata = &one["metadata"];
+        format!(
+            "{} {} {}",
+            one["kind"], metadata["name"], metadata["resourceVersion"]
+        )
+    });
+    words.collect()
+}
+
 /// Returns the Deployments of ours with their ready pods.
-fn deployments(namespace: &Namespace) -> Vec<(String, u64)> {
+pub(super) fn deployments(namespace: &Namespace) -> Vec<(String, u64)> {
     let path = namespace.path("/apis/apps/v1", "deployments");
     let path = format!("{path}?labelSelector=app.kubernetes.io/managed-by=code-deploy");
     let listed = namespace.get(&path);
@@ -164,29 +186,50 @@ fn deployments(namespace: &Namespace) -> Vec<(String, u64)> {
     all
 }
 
-fn all_of(release: &str) -> Vec<(String, u64)> {
+pub(super) fn all_of(release: &str) -> Vec<(String, u64)> {
     let names = ["catalog", "orders", "storefront"];
     names.map(|name| (format!("{name}-{release}"), 2)).into()
 }
 
+/// Goes back from the last run, which has deployed 1.1.0, by a run of its own.
+#[track_caller]
+pub(super) fn taken_back(place: &Place, namespace: &Namespace) {
+    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
+    succeeded(&back);
+    let state = ended(place, &back, RunOutcome::Succeeded);
+    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
+    assert_eq!(deployments(namespace), all_of("1-0-0"));
+}
+
+/// Deploys under the policy of a staging environment: it asks for an approval, and that two named persons accept what
+/// is not established. What is established needs neither.
+fn accept_what_is_open(place: &Place) {
+    let own = "    policy: dev\n    overrides: { failed: note }\n";
+    place.edit(own, "    policy: staging\n");
+    let accepted = Catalog::shipped().unwrap().items().map(|(_, item)| {
+        let by = "by: Ben, reason: it is a demonstration, expires: 2099-12-31, approver: Anna";
+        format!("  - {{ item: {}, {by} }}\n", item.id)
+    });
+    let waivers: String = accepted.collect();
+    let next = "maintenance:\n";
+    place.edit(next, &format!("waivers:\n{waivers}{next}"));
+}
+
 #[test]
 fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() {
+    let image = Image::new();
     let (namespace, place) = stage("canary");
-    let path = namespace.path("/api/v1", "services");
-    let foreign = namespace.post(
-        &path,
-        &json!({
-            "metadata": { "name": "others" },
-            "spec": { "selector": { "app": "others" }, "ports": [{ "port": 80 }] },
-        }),
-    );
+    let beside = Namespace::new("beside");
+    let foreign = Foreign::make([&namespace, &beside], &image);
     bring(&place, OWN);
-    let said = run(&place, &[]);
+    accept_what_is_open(&place);
+    let said = run(&place, &["--yes"]);
     assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
     assert!(said.err.contains("create networkpolicies"), "{}", said.err);
     allow(&namespace);
-    let said = run(&place, &[]);
+    let said = run(&place, &["--yes"]);
     succeeded(&said);
+    foreign.are_as_they_were("an upgrade");
     let state = ended(&place, &said, RunOutcome::Succeeded);
     let kept = place.run_in(&place.demo(), &["record", "--kind", "evidence_kept"]);
     for name in ["NetworkPolicy storefront", "PersistentVolumeClaim uploads"] {
@@ -207,6 +250,8 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     let split = &state.items[&"3.4.5".parse().unwrap()];
     assert!(matches!(split.verdict, Verdict::Met { .. }), "{split:?}");
     assert_eq!(shares(&place), [33, 0, 33, 50, 100]);
+    kept_old(&place);
+    pages::tell_of_the_cluster(&place, &state, &namespace);
     assert_eq!(deployments(&namespace), all_of("1-1-0"));
     let selector = "-o=jsonpath={.spec.selector.code-deploy\\.release}";
     assert_eq!(
@@ -214,14 +259,14 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
         "1.1.0"
     );
 
-    let back = place.run_in(&place.demo(), &["rollback", "--reason", "a drill"]);
-    succeeded(&back);
-    let state = ended(&place, &back, RunOutcome::Succeeded);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert_eq!(deployments(&namespace), all_of("1-0-0"));
+    // Nobody is here who could be asked for an approval.
+    place.edit("    policy: staging\n", "    policy: dev\n");
+    taken_back(&place, &namespace);
+    foreign.are_as_they_were("a rollback");
 
     let stopped = run(&place, &["--stop"]);
     succeeded(&stopped);
+    foreign.are_as_they_were("everything was stopped");
     assert_eq!(deployments(&namespace), []);
     let claims = ["get", "networkpolicies,persistentvolumeclaims", "-o=name"];
     assert_eq!(
@@ -230,115 +275,8 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     );
     let told = "delete persistentvolumeclaim uploads";
     assert!(stopped.out.contains(told), "{}", stopped.out);
-    let left = namespace.get(&path);
-    let left: Vec<&Value> = left["items"].as_array().unwrap().iter().collect();
-    assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!(
-        left[0]["metadata"]["resourceVersion"],
-        foreign["metadata"]["resourceVersion"]
-    );
-}
-
-#[test]
-fn a_fault_is_found_and_the_run_goes_back_also_from_a_wave_and_one_killed_in_a_wave_is_resumed_and_outlasts_the_kubelet()
- {
-    let (namespace, mut place) = stage("fault");
-    let said = run(&place, &["--demo-fault", "errors"]);
-    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
-    let state = ended(&place, &said, RunOutcome::RolledBack);
-    let stable = &state.clients["client"].releases["1.0.0"];
-    assert_eq!(stable.failed, 0, "{:?}", state.clients);
-    assert_eq!(deployments(&namespace), all_of("1-0-0"));
-
-    roll(&place);
-    place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
-    place.set("SHOP_FAULT_RELEASE", "1.1.0".to_owned());
-    place.set("SHOP_FAULT", "slow".to_owned());
-    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
-    assert_eq!(said.code, Some(3), "{}\n{}", said.out, said.err);
-    let state = ended(&place, &said, RunOutcome::RolledBack);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    let shares_of_fault = shares(&place);
-    assert_eq!(shares_of_fault.first(), Some(&50), "{shares_of_fault:?}");
-    assert_eq!(shares_of_fault.last(), Some(&0), "{shares_of_fault:?}");
-    assert_eq!(deployments(&namespace), all_of("1-0-0"));
-
-    place.set("SHOP_FAULT", "none".to_owned());
-    let mut killed = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
-    killed.until("traffic of storefront: 1.0.0 50 %");
-    killed.kill();
-    let held = Held::for_time(GONE);
-    let said = place.run_in(&place.demo(), &["resume"]);
-    succeeded(&said);
-    // New pods are needed, which nobody starts meanwhile.
-    assert!(held.is_none_or(|held| !held.lasts()));
-    let state = ended(&place, &said, RunOutcome::Succeeded);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert!(state.rehearsed.is_some(), "the rollback was rehearsed");
-    assert_eq!(shares(&place), [50, 0, 50, 100]);
-    assert_eq!(deployments(&namespace), all_of("1-1-0"));
-    succeeded(&run(&place, &["--stop"]));
-}
-
-#[test]
-fn a_run_that_was_killed_while_traffic_was_split_is_resumed_outlasts_the_api_server_and_blue_green_follows()
- {
-    let namespace = Namespace::new("killed");
-    let mut kubeconfig = namespace.account();
-    let way = Way::before(&mut kubeconfig);
-    let place = place(&kubeconfig);
-    succeeded(&run(&place, &["--to", "1.0.0"]));
-    place.edit("release: \"1.0.0\"", "release: \"1.1.0\"");
-    let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
-    first.until("traffic of storefront: 1.0.0 67 %");
-    first.kill();
-    let mut second = Deploying::begin_in(&place, &place.demo(), &["resume"]);
-    second.until("traffic of storefront: 1.0.0 50 %");
-    way.close_for(GONE);
-    let resumed = second.end();
-    succeeded(&resumed);
-    assert!(
-        way.refused() > 0,
-        "nobody asked for the API server meanwhile"
-    );
-    let told = "the cluster's API server did not answer for";
-    assert!(resumed.out.contains(told), "{}", resumed.out);
-    let state = ended(&place, &resumed, RunOutcome::Succeeded);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert_eq!(deployments(&namespace), all_of("1-1-0"));
-
-    place.edit("release: \"1.1.0\"", "release: \"1.0.0\"");
-    place.edit(
-        CANARY,
-        "      kind: blue-green\n      steps: [{ percent: 100, soak: 3s }]\n",
-    );
-    let said = place.run_in(&place.demo(), &["staging", "k8s"]);
-    succeeded(&said);
-    let state = ended(&place, &said, RunOutcome::Succeeded);
-    assert_eq!(state.clients["client"].failed, 0, "{:?}", state.clients);
-    assert_eq!(deployments(&namespace), all_of("1-0-0"));
-    succeeded(&run(&place, &["--stop"]));
-}
-
-#[test]
-fn a_release_of_which_services_have_no_pod_left_is_left_for_the_one_before() {
-    let (namespace, place) = stage("ill");
-    succeeded(&run(&place, &[]));
-    // Users get no answer, and what replaces the one service needs the other to get ready.
-    for name in ["storefront", "orders"] {
-        let deployment = format!("deployment/{name}-1-1-0");
-        namespace.kubectl(&["scale", &deployment, "--replicas=0"]);
-        namespace.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]);
-    }
-    let back = place.run_in(&place.demo(), &["rollback", "--reason", "nothing answers"]);
-    succeeded(&back);
-    let state = ended(&place, &back, RunOutcome::Succeeded);
-    let all = [("1.0.0".parse().unwrap(), 100)].into();
-    for (service, (served, ..)) in &state.traffic {
-        assert_eq!(served, &all, "{service}");
-    }
-    assert_eq!(deployments(&namespace), all_of("1-0-0"));
-    succeeded(&run(&place, &["--stop"]));
+    let left = namespace.kubectl(&["get", "services", "-o=name"]);
+    assert_eq!(left, "service/others\n");
 }
 
 /// The images are made on an engine that is not the nodes'. Of somebody else's cluster nothing is known that nodes and
@@ -346,7 +284,7 @@ fn a_release_of_which_services_have_no_pod_left_is_left_for_the_one_before() {
 #[test]
 fn nodes_pull_the_images_of_the_demonstration_from_a_registry() {
     let (namespace, mut place) = stage("registry");
-    let Some(kubelet) = kubelet::of_the_stage() else {
+    let Some(kubelet) = Process::Kubelet.of_the_stage() else {
         eprintln!("not run: the cluster is somebody else's");
         return;
     };
@@ -383,12 +321,15 @@ fn nodes_pull_the_images_of_the_demonstration_from_a_registry() {
 fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
     let (namespace, mine) = stage("refused");
     let refused = |place: &Place, words: &[&str]| {
+        let before = versions(&namespace, KINDS);
         let said = run(place, &["--to", "1.0.0"]);
         assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
         for word in words {
             assert!(said.err.contains(word), "`{word}` is not in {}", said.err);
         }
         assert!(place.demo_runs().is_empty(), "no run has begun");
+        let after = versions(&namespace, KINDS);
+        assert_eq!(after, before, "something was changed: {words:?}");
         // Nothing that could be stopped.
         std::fs::remove_dir_all(place.demo()).unwrap();
     };
@@ -419,6 +360,15 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
         &place(&nobody),
         &["CD0532", "list deployments", "templates/kubernetes/"],
     );
+    let known = namespace.kubeconfig(None);
+    let existing = known["contexts"][0]["name"].as_str().unwrap();
+    let astray = place(&known);
+    astray.edit(
+        "    kubernetes:\n",
+        "    kubernetes:\n      context: none-such\n",
+    );
+    let words = ["CD0531", "no context is called none-such", existing];
+    refused(&astray, &words);
     let path = namespace.path("/api/v1", "services");
     let theirs = json!({
         "metadata": { "name": "catalog" },
@@ -445,6 +395,19 @@ fn what_cannot_be_deployed_is_refused_and_nothing_has_begun() {
             "unpinned_images",
         ],
     );
+
+    // Pods of one service would get requests before they are ready.
+    mine.lay_out_with_little_load();
+    mine.edit("      readiness: /readyz\n", "");
+    let unchecked = compose.replacen(HEALTH_CHECK, "", 1);
+    assert_ne!(unchecked, compose);
+    mine.write("code-deploy-demo/compose.yaml", unchecked);
+    let words = [
+        "CD0402",
+        "`storefront` has no readiness probe",
+        "probes.readiness",
+    ];
+    refused(&mine, &words);
 
     // What the API server would refuse to store is known before anything is begun.
     let quotas = namespace.path("/api/v1", "resourcequotas");

@@ -61,7 +61,7 @@ fn names(folder: &Path, namespace: &Namespace) {
     let own = format!("namespace {}", namespace.name);
     for (page, words) in [
         ("01_Deployment_Plan", own.as_str()),
-        ("04_Infrastructure_Setup", &own),
+        ("04_Infrastructure_Setup", own.as_str()),
         ("01_Deployment_Plan", "| Deployment | storefront-1-0-0 |"),
         ("06_Application_Deployment", "| storefront-1-1-0-"),
         ("Deployment_Execution_Log", "Deployment storefront-1-1-0"),
