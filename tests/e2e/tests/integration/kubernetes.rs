@@ -8,6 +8,7 @@ mod gateway;
 mod killed;
 mod node;
 mod pages;
+mod refusals;
 #[path = "../../../../kernel/engine/tests/outside_client/terminator.rs"]
 mod terminator;
 mod way;

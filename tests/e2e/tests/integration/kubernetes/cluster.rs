@@ -73,6 +73,26 @@ impl Namespace {
         serde_json::from_str(&self.kubectl(&["get", "--raw", path])).unwrap()
     }
 
+    /// Returns the objects of these kinds with their versions: whatever is changed gets another one. What controllers
+    /// make in every namespace is left out, because it may still be on its way.
+    #[track_caller]
+    pub fn versions(&self, kinds: &str) -> Vec<String> {
+        let listed = self.kubectl(&["get", kinds, "--output=json"]);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let by_controllers = |one: &Value| {
+            one["type"] == "kubernetes.io/service-account-token"
+                || one["metadata"]["name"] == "kube-root-ca.crt"
+        };
+        let objects = listed["items"].as_array().unwrap().iter();
+        let objects = objects.filter(|one| !by_controllers(one));
+        let words = objects.map(|one| {
+            let (kind, metadata) = (&one["kind"], &one["metadata"]);
+            let (name, version) = (&metadata["name"], &metadata["resourceVersion"]);
+            format!("{kind} {name} {version}")
+        });
+        words.collect()
+    }
+
     /// Returns the cluster's kubeconfig with this namespace as the usual one, for a user who acts as
     /// somebody else or as who he is.
     #[track_caller]

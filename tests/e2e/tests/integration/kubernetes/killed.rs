@@ -4,9 +4,7 @@ use code_deploy_record::RunOutcome;
 use serde_json::Value;
 
 use super::cluster::Namespace;
-use super::deploying::{
-    CANARY, GONE, all_of, deployments, place, run, succeeded, taken_back, versions,
-};
+use super::deploying::{CANARY, GONE, all_of, deployments, place, run, succeeded, taken_back};
 use super::node::{Held, Process};
 use super::way::Way;
 use crate::docker::ended;
@@ -45,13 +43,13 @@ fn a_second_runner_is_held_off(
     succeeded(&paused);
     first.until("(lunch): `code-deploy resume` goes on");
     let kinds = "services,deployments.apps";
-    let (second, before) = (beside(place, kubeconfig), versions(namespace, kinds));
+    let (second, before) = (beside(place, kubeconfig), namespace.versions(kinds));
     let said = second.run_in(&second.demo(), &DEPLOY);
     let (_, state) = place.demo_runs().pop().unwrap();
     let run = state.started.unwrap().run.to_string();
     let words = ["works on shop in staging of the same target", run.as_str()];
     said.refused(1, "CD0440", &words);
-    assert_eq!(versions(namespace, kinds), before);
+    assert_eq!(namespace.versions(kinds), before);
     assert!(second.demo_runs().is_empty(), "a second run has begun");
     // It has nothing that could be stopped.
     std::fs::remove_dir_all(second.demo()).unwrap();
@@ -84,16 +82,17 @@ fn killed_runs_are_resumed_and_outlast_the_api_server_and_one_that_is_under_way_
     place.edit(BLUE_GREEN, CANARY);
     let mut first = Deploying::begin_in(&place, &place.demo(), &DEPLOY);
     first.until("traffic of storefront: 1.0.0 67 %");
+    first.kill();
+    let mut second = Deploying::begin_in(&place, &place.demo(), &["resume"]);
+    second.until("traffic of storefront: 1.0.0 50 %");
     let held = Held::for_time(Process::ApiServer, GONE);
     if held.is_none() {
         eprintln!("not run: the API server is somebody else's, and is not stopped");
     }
-    first.until("traffic of storefront: 1.0.0 50 %");
-    // Traffic is moved by it alone.
-    assert!(held.is_none_or(|held| !held.lasts()));
-    first.kill();
-    let mut second = Deploying::begin_in(&place, &place.demo(), &["resume"]);
     second.until("traffic of storefront: 1.1.0 100 %");
+    // Nothing else moves traffic.
+    assert!(held.is_none_or(|held| !held.lasts()));
+    // From now on it is not even reached.
     way.close_for(GONE);
     let resumed = second.end();
     succeeded(&resumed);
