@@ -12,16 +12,15 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::core::{DynamicObject, Status};
 use kube::runtime::watcher;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::KubernetesTarget;
-use super::budgets::{self, Budget, labels_of_pods};
+use super::budgets::{self, Budget};
 use super::cluster::Connection;
 use super::manifest::Manifest;
 use super::names::Labels;
 use super::stated;
-use super::stop::asked_for;
 use super::store::Known;
 use super::wait::{Waited, until_of};
 use crate::failure::{code, failed, transient};
@@ -36,12 +35,26 @@ const CAUSE: &str = "DisruptionBudget";
 pub(super) struct Going<'a> {
     pub service: &'a str,
     /// The release's Deployment as it is.
-    pub deployment: &'a Deployment,
+    pub deployment: &'a DynamicObject,
     pub pods: &'a [Known],
     /// How many are left in the end.
     pub replicas: u32,
     /// What has the Deployment be asked for as many.
     pub last: &'a Manifest,
+}
+
+impl Going<'_> {
+    /// Returns the labels of the pods.
+    fn labels(&self) -> Labels {
+        let labels = self
+            .deployment
+            .data
+            .pointer("/spec/template/metadata/labels");
+        let labels = labels.and_then(Value::as_object).into_iter().flatten();
+        let texts =
+            labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        texts.collect()
+    }
 }
 
 impl KubernetesTarget {
@@ -57,7 +70,7 @@ impl KubernetesTarget {
     ) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
         let (service, end) = (going.service, Instant::now() + limit);
-        let mut asked = asked_for(going.deployment);
+        let mut asked = stated::replicas(going.deployment);
         for pod in going.pods {
             self.happenings.are_asked_to_end(std::slice::from_ref(pod));
             if let Err(error) = evict_one(connection, going, pod, (limit, end)).await {
@@ -84,7 +97,7 @@ async fn evict_one(
     pod: &Known,
     (limit, end): (Duration, Instant),
 ) -> Result<(), TargetError> {
-    let labels = labels_of_pods(going.deployment);
+    let labels = going.labels();
     loop {
         let Some(refused) = try_evict(connection, going.service, &pod.name).await? else {
             return Ok(());
