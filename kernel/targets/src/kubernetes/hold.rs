@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use code_deploy_engine::target::{Hold, TargetError};
-use code_deploy_record::{LockHolder, RunLock};
+use code_deploy_record::{LockHolder, RunId, RunLock, RunsFolder};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -76,7 +76,8 @@ impl KubernetesTarget {
         }
     }
 
-    /// Refuses while a runner of another machine holds the Lease and lives; removes one that nobody renews.
+    /// Refuses while a runner of another machine, or of another project on this one, holds the Lease and lives; removes
+    /// one that nobody renews. Runners of this project keep each other away by its lock.
     ///
     /// # Errors
     /// `CD0538`; what the cluster says.
@@ -86,12 +87,20 @@ impl KubernetesTarget {
         };
         let host = rustix::system::uname();
         let here = format!("@{}/", host.nodename().to_string_lossy());
-        if identity_of(&lease).contains(&here) || seems_asleep(&lease) {
+        let of_here = identity_of(&lease).split_once(&here);
+        let is_own = of_here.is_some_and(|(_, run)| self.is_of_project(run));
+        if is_own || seems_asleep(&lease) {
             return self.remove_lease(&lease).await;
         }
         let what = format!("{} works on it; nothing was stopped", words(&lease));
         let next = "Wait until that run has ended, or stop it where it runs.";
         Err(failed(code::HELD, None, what, next))
+    }
+
+    /// Returns whether a run is one of this project.
+    fn is_of_project(&self, run: &str) -> bool {
+        let runs = RunsFolder::of_project(&self.settings.spec.project);
+        run.parse::<RunId>().is_ok() && runs.path().join(run).exists()
     }
 
     async fn lease(&self) -> Result<Option<Lease>, TargetError> {

@@ -155,6 +155,17 @@ async fn a_runner_of_another_machine_is_held_off_until_it_is_gone() {
     assert!(leases.get_opt(&name).await.unwrap().is_some());
     stage.target().let_go(&other).await.unwrap();
     assert!(leases.get_opt(&name).await.unwrap().is_none());
+
+    // A runner of this machine, of another project and of this one.
+    let host = rustix::system::uname();
+    let near = holder(&host.nodename().to_string_lossy(), "20260103T000000Z-dev-3");
+    assert_eq!(target.hold(&near).await.unwrap(), Hold::Ours);
+    let refused = stage.target().remove_all(GRACE).await.unwrap_err();
+    assert_eq!(refused.code, "CD0538", "{}", text(&refused));
+    let runs = RunsFolder::of_project(&stage.spec("k8s").project);
+    std::fs::create_dir_all(runs.path().join(near.run.as_str())).unwrap();
+    stage.target().remove_all(GRACE).await.unwrap();
+    assert!(leases.get_opt(&name).await.unwrap().is_none());
     stage.end().await;
 }
 
