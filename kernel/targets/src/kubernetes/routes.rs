@@ -15,6 +15,7 @@ use kube::core::DynamicObject;
 use tokio::net::TcpStream;
 
 use super::KubernetesTarget;
+use super::changes::Answer;
 use super::cluster::Connection;
 use super::manifest::Manifest;
 use super::names::{Part, selecting};
@@ -232,9 +233,12 @@ impl KubernetesTarget {
         &self,
         service: &str,
         tried: Tried<'_>,
-    ) -> Result<(), TargetError> {
+    ) -> Result<Answer, TargetError> {
         let routes = self.needed_routes().await?;
-        routes.objects.try_out(Some(service), tried).await
+        let object = routes.objects.try_out(Some(service), tried).await?;
+        let resource = route::resource(routes.version, "HTTPRoute", PLURAL);
+        let name = &tried.manifest.name;
+        Ok(Answer::new(Some(service), resource, name, object.as_ref()))
     }
 
     /// Removes the routes of ours, of whatever service: also those of a Gateway that is no longer named.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod brought;
+mod changes;
 mod cluster;
 mod gateway;
 mod inventory;
