@@ -258,10 +258,9 @@ impl KubernetesTarget {
         let (service, spec) = (one.service.as_str(), &self.settings.spec);
         let is_deployment = matches!(one.what, What::Deployment);
         let over = overlay::of(spec, service).filter(|_| is_deployment);
-        let hides = matches!(one.what, What::Hidden(_));
         let tried = Tried {
             manifest: &one.manifest,
-            hides,
+            hides: matches!(one.what, What::Hidden(_)),
             origin: over,
         };
         let answer = match one.what.resource() {
@@ -269,17 +268,13 @@ impl KubernetesTarget {
             Some(resource) => {
                 let objects = connection.described(&resource);
                 let object = objects.try_out(Some(service), tried).await;
-                let name = &one.manifest.name;
-                object.map(|object| Answer::new(Some(service), resource, name, object.as_ref()))
+                object.map(|object| Answer::new(Some(service), resource, tried, object.as_ref()))
             }
         };
-        match answer {
-            Ok(answer) => Ok(Answer { hides, ..answer }),
-            Err(mut error) => {
-                error.what = self.settings.redactor.clean(&error.what);
-                Err(error)
-            }
-        }
+        answer.map_err(|mut error| {
+            error.what = self.settings.redactor.clean(&error.what);
+            error
+        })
     }
 }
 

@@ -195,7 +195,7 @@ impl KubernetesTarget {
         Ok(Answer::new(
             None,
             one.resource.clone(),
-            name,
+            tried,
             object.as_ref(),
         ))
     }

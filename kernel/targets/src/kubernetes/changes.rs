@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use code_deploy_engine::target::{Change, ChangeState, TargetError};
-use code_deploy_record::Release;
+use code_deploy_record::{Digest, Release};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::KubernetesTarget;
 use super::admission::as_one;
 use super::cluster::{Connection, side_by_side};
-use super::difference::{Rules, differences, summary};
+use super::difference::{Rules, VALUES, differences, summary};
 use super::names;
+use super::objects::Tried;
 
 /// The fields of an object that are told.
 const MOST: usize = 200;
@@ -38,21 +39,30 @@ impl Answer {
     pub(super) fn new(
         service: Option<&str>,
         resource: ApiResource,
-        name: &str,
+        tried: Tried<'_>,
         object: Option<&DynamicObject>,
     ) -> Self {
+        let hides = tried.hides || resource.kind == "Secret";
         Self {
             service: service.map(str::to_owned),
             resource,
-            name: name.to_owned(),
-            hides: false,
-            object: object.and_then(value_of),
+            name: tried.manifest.name.clone(),
+            hides,
+            object: object.and_then(|object| value_of(object, hides)),
         }
     }
 }
 
-fn value_of(object: &DynamicObject) -> Option<Value> {
-    serde_json::to_value(object).ok()
+/// Returns an object as it is compared. Of values that nobody is to see only their digests are kept.
+fn value_of(object: &DynamicObject, hides: bool) -> Option<Value> {
+    let mut value = serde_json::to_value(object).ok()?;
+    for key in VALUES.iter().filter(|_| hides) {
+        let values = value.get_mut(*key).and_then(Value::as_object_mut);
+        for value in values.into_iter().flat_map(|values| values.values_mut()) {
+            *value = Digest::of(value.to_string().as_bytes()).to_string().into();
+        }
+    }
+    Some(value)
 }
 
 /// The answers that an admission got, until somebody asks what they mean.
@@ -178,7 +188,7 @@ impl KubernetesTarget {
         named: &[(String, String)],
     ) {
         let rules = Rules {
-            hides: answer.hides || answer.resource.kind == "Secret",
+            hides: answer.hides,
             named,
             redactor: &self.settings.redactor,
         };
@@ -197,7 +207,7 @@ impl KubernetesTarget {
         let objects = connection.described(&answer.resource);
         let service = answer.service.as_deref();
         let found = objects.ours(&self.names, service, name).await?;
-        Ok(found.as_ref().and_then(value_of))
+        Ok(found.and_then(|found| value_of(&found, answer.hides)))
     }
 
     /// Returns the name of the object whose place a new one takes, and its release: each release has objects of its own.
@@ -226,7 +236,26 @@ fn named(name: &str, from: &Release, answer: &Answer, to: &Release) -> Vec<(Stri
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn of_values_that_nobody_is_to_see_only_digests_are_kept() {
+        let object = |data: &str| -> DynamicObject {
+            let value = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "api" },
+                "data": { "key": data },
+            });
+            serde_json::from_value(value).unwrap()
+        };
+        let (one, other) = (object("b25l"), object("b3RoZXI="));
+        let kept = value_of(&one, true).unwrap();
+        assert!(!kept.to_string().contains("b25l"), "{kept}");
+        assert_eq!(value_of(&one, true).unwrap(), kept);
+        assert_ne!(value_of(&other, true).unwrap(), kept);
+        assert_eq!(value_of(&one, false).unwrap()["data"]["key"], "b25l");
+    }
 
     #[test]
     fn answers_are_used_once_and_only_for_what_was_asked() {

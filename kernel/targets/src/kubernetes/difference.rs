@@ -59,6 +59,9 @@ const OPENED: &[&str] = &[
     "stringData",
 ];
 
+/// Where an object that hides values has them.
+pub const VALUES: &[&str] = &["data", "stringData", "binaryData"];
+
 /// Mappings whose values belong to names that somebody chose.
 const NAMED: &[&str] = &["annotations", "data"];
 
@@ -132,7 +135,7 @@ impl Differ<'_> {
         let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         for key in keys {
             let below = below(path, key);
-            let values = at_top && matches!(key.as_str(), "data" | "stringData" | "binaryData");
+            let values = at_top && VALUES.contains(&key.as_str());
             let (before, after) = (was.get(key), is.get(key));
             let hidden =
                 hidden || values || tells_secret(path, was, key) || tells_secret(path, is, key);
@@ -315,7 +318,7 @@ pub fn summary(kind: &str, object: &Value, hides: bool) -> String {
     let text = match kind {
         "Deployment" => of_deployment(object),
         "Service" => of_service(object),
-        "ConfigMap" | "Secret" => of_values(object, hides || kind == "Secret"),
+        "ConfigMap" | "Secret" => of_values(object, hides),
         _ => of_spec(object),
     };
     short(&text, 0)

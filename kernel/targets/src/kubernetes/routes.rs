@@ -237,8 +237,7 @@ impl KubernetesTarget {
         let routes = self.needed_routes().await?;
         let object = routes.objects.try_out(Some(service), tried).await?;
         let resource = route::resource(routes.version, "HTTPRoute", PLURAL);
-        let name = &tried.manifest.name;
-        Ok(Answer::new(Some(service), resource, name, object.as_ref()))
+        Ok(Answer::new(Some(service), resource, tried, object.as_ref()))
     }
 
     /// Removes the routes of ours, of whatever service: also those of a Gateway that is no longer named.

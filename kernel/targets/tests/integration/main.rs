@@ -11,3 +11,4 @@ mod starting;
 mod stopping;
 mod supervision;
 mod traffic;
+mod watching;

@@ -111,7 +111,7 @@ fn of_objects_that_hide_values_only_the_keys_are_told() {
         ]
     );
     assert_eq!(
-        summary("Secret", &after, false),
+        summary("Secret", &after, true),
         "keys kept, new, other; values are not shown"
     );
     assert_eq!(
