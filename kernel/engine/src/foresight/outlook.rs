@@ -63,7 +63,7 @@ impl Outlook {
         }
         let number = |state| self.changes.iter().filter(|one| one.state == state).count();
         let mut text = format!(
-            "Of {} in the cluster that the run states, {} new, {} changed and {} as before, by a dry run on the server.",
+            "The run states {} in the cluster; new: {}, changed: {}, as before: {}, by a dry run on the server.",
             counted(self.changes.len(), "object"),
             number(ChangeState::New),
             number(ChangeState::Changed),
@@ -71,9 +71,7 @@ impl Outlook {
         );
         let unknown = number(ChangeState::Unknown);
         if unknown > 0 {
-            text.push_str(&format!(
-                " Of {unknown} the server could not say it beforehand."
-            ));
+            text.push_str(&format!(" The server could not try out: {unknown}."));
         }
         text
     }
@@ -173,8 +171,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "Of 3 objects in the cluster that the run states, 2 new, 0 changed and 1 as before, by a dry run on the \
-                 server."
+                "The run states 3 objects in the cluster; new: 2, changed: 0, as before: 1, by a dry run on the server."
             ]
         );
         let differs = "new, differs from api-1-0-0";

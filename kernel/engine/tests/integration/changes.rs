@@ -47,7 +47,7 @@ async fn what_a_run_changes_is_told_with_its_scope_and_kept_as_evidence() {
     };
     let (stage, record) = planned(vec![change]).await;
     for part in [
-        "Of 1 object in the cluster that the run states, 1 new, 0 changed and 0 as before",
+        "The run states 1 object in the cluster; new: 1, changed: 0, as before: 0",
         "new, differs from api-1-0-0",
         "spec.image: api:1 -> api:2",
         "is in the evidence `changes-in-the-cluster`",

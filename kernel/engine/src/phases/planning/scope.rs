@@ -44,7 +44,7 @@ impl Work for Scope {
         let outlook = outlook(context).await;
         let mut report = outlook.tell(report(context));
         let result = json!({ "digest": context.spec.digest });
-        if outlook.is_empty() {
+        if outlook.changes.is_empty() {
             section.report("Scope and strategy", report).await?;
             return Ok(result);
         }
