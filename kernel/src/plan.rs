@@ -20,8 +20,8 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     if let Some(section) = section.filter(|section| *section != "steps") {
         return show_section(session, section);
     }
-    let foreseen = session.foresee(wish).await;
-    let (plan, foreseen) =
+    let foreseen = session.foresee_changes(wish).await;
+    let (plan, foreseen, outlook) =
         foreseen.map_err(|refusal| crate::run::with_changes(session, wish, refusal))?;
     if let Some((_, state)) = session.open_run()?
         && let Some(open) = open_in_words(&state)
@@ -35,9 +35,10 @@ pub async fn show(session: &Session, wish: &Wish, section: Option<&str>) -> Resu
     let told: Vec<_> = told.map(|limit| limit.finding).collect();
     let value = serde_json::json!({
         "digest": plan.digest, "foreseen": foreseen, "told": told, "notes": session.spec.compose_notes, "steps": steps,
+        "changes": outlook,
     });
     if !session.face.value("plan", &value) {
-        let report = report(&plan, &steps, &foreseen);
+        let report = outlook.tell(report(&plan, &steps, &foreseen));
         let notes = &session.spec.compose_notes;
         session.face.report("Plan", &tell(report, notes, &told));
     }

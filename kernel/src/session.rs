@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use code_deploy_engine::context::Answer;
-use code_deploy_engine::foresight::Foreseen;
+use code_deploy_engine::foresight::{Foreseen, Outlook};
 use code_deploy_engine::plan::{Found, Inputs, Plan};
 use code_deploy_engine::runner::{Ended, Handle, OpenOptions, Person, Purpose, Runner};
 use code_deploy_engine::spec::Spec;
@@ -176,6 +176,19 @@ impl Session {
     pub async fn foresee(&self, wish: &Wish) -> Result<(Plan, Vec<Foreseen>), Failure> {
         let options = self.options(Purpose::Deploy, wish).await?;
         let foreseen = Runner::foresee(&options).await;
+        foreseen.map_err(|error| Failure::from(error).of_a_look())
+    }
+
+    /// As [`foresee`](Self::foresee), also with what the run would change of the objects that the target holds.
+    ///
+    /// # Errors
+    /// As `foresee`.
+    pub async fn foresee_changes(
+        &self,
+        wish: &Wish,
+    ) -> Result<(Plan, Vec<Foreseen>, Outlook), Failure> {
+        let options = self.options(Purpose::Deploy, wish).await?;
+        let foreseen = Runner::foresee_changes(&options).await;
         foreseen.map_err(|error| Failure::from(error).of_a_look())
     }
 

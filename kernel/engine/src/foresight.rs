@@ -2,6 +2,7 @@
 
 mod causes;
 mod images;
+mod outlook;
 mod places;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use crate::phases::look::list;
 use crate::plan::Inputs;
 use crate::spec::{Policy, Reaction};
 use crate::{Error, Result, policy};
+
+pub use outlook::Outlook;
 
 use causes::Cause;
 

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::{Limit, Spec};
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Balancing, Capacity, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing,
-    Observed, OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Change, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease,
+    Listing, Observed, OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -237,6 +237,16 @@ impl Target for LeasedTarget {
             self.inner.admit(release, replicas, heading),
         )
         .await
+    }
+
+    async fn changes(
+        &self,
+        release: &Release,
+        from: Option<&Release>,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<Vec<Change>, TargetError> {
+        let asked = self.inner.changes(release, from, replicas);
+        answer("comparing with what is there", asked).await
     }
 
     async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {

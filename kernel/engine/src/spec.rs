@@ -30,6 +30,7 @@ pub use manifests::UserManifest;
 pub use model::*;
 pub use not_honoured::{Limit, MEANT, NotHonoured};
 pub(crate) use role::guess as guess_role;
+pub use secrets::gives_away;
 
 use compose::Compose;
 use nearest::did_you_mean;

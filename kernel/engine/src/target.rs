@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Limit, Routing, Spec};
 
+mod change;
 mod listing;
 
+pub use change::{Change, ChangeState, FieldChange};
 pub use listing::{Listing, Topic};
 
 /// A place to deploy to: processes of this machine, a Docker engine, a cluster, a cloud.
@@ -71,6 +73,19 @@ pub trait Target: Send + Sync {
         _heading: Heading,
     ) -> Result<(), TargetError> {
         Ok(())
+    }
+
+    /// Returns what [`start`](Self::start) of that release and [`open`](Self::open) would change of the objects that the
+    /// place holds, by what the place itself makes of them, object by object; what is new is compared with that of
+    /// the release `from`. Asked before anything is changed; changes nothing. Values of secrets are in no answer. A
+    /// target that is told what to do rather than which objects to have has nothing to say.
+    async fn changes(
+        &self,
+        _release: &Release,
+        _from: Option<&Release>,
+        _replicas: &BTreeMap<String, u32>,
+    ) -> Result<Vec<Change>, TargetError> {
+        Ok(Vec::new())
     }
 
     /// Holds the place for a runner against those who do not see its lock: runners of other machines.

@@ -5,8 +5,10 @@ mod admission;
 mod brought;
 mod budgets;
 mod capacity;
+mod changes;
 mod cluster;
 mod counts;
+mod difference;
 mod evicting;
 mod fit;
 mod gateway;
@@ -48,6 +50,7 @@ mod told;
 mod traffic;
 mod trouble;
 mod wait;
+mod watched;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -60,7 +63,7 @@ use async_trait::async_trait;
 use code_deploy_engine::Spec;
 use code_deploy_engine::spec::{KubernetesFile, Limit, Service};
 use code_deploy_engine::target::{
-    Balancing, Capacity, Heading, Hold, Instance, InstanceLog, Lease, Listing, Observed,
+    Balancing, Capacity, Change, Heading, Hold, Instance, InstanceLog, Lease, Listing, Observed,
     ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{LockHolder, Release, RunsFolder, Secret, Source};
@@ -73,6 +76,7 @@ use tokio_util::task::TaskTracker;
 use crate::failure::{code, failed};
 use crate::settings::Settings;
 use brought::Brought;
+use changes::Answers;
 use cluster::Cluster;
 use happenings::Happenings;
 use leading::Leading;
@@ -82,6 +86,7 @@ use route::Routed;
 use sampling::Sampling;
 use settling::Moves;
 use store::release_of;
+use watched::Watched;
 
 /// A namespace of a Kubernetes cluster: each release of a service is a Deployment, and the Service
 /// of its name leads to the release that gets the traffic.
@@ -108,6 +113,9 @@ pub struct KubernetesTarget {
     made: Instant,
     moves: Moves,
     happenings: Happenings,
+    watched: Watched,
+    /// What the cluster made of the objects of a run, until that is compared with what is there.
+    answers: Answers,
     sampling: Sampling,
     tasks: TaskTracker,
     followed: Mutex<BTreeMap<String, AbortHandle>>,
@@ -148,6 +156,8 @@ impl KubernetesTarget {
             made: Instant::now(),
             moves: Moves::default(),
             happenings: Happenings::default(),
+            watched: Watched::default(),
+            answers: Answers::default(),
             sampling: Sampling::default(),
             tasks: TaskTracker::new(),
             followed: Mutex::default(),
@@ -237,6 +247,15 @@ impl Target for KubernetesTarget {
     ) -> Result<(), TargetError> {
         self.fit.get_or_try_init(|| self.check_fit()).await?;
         self.admits(release, replicas, heading).await
+    }
+
+    async fn changes(
+        &self,
+        release: &Release,
+        from: Option<&Release>,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<Vec<Change>, TargetError> {
+        self.changes_between(from, release, replicas).await
     }
 
     async fn hold(&self, holder: &LockHolder) -> Result<Hold, TargetError> {
@@ -368,10 +387,7 @@ impl Target for KubernetesTarget {
     }
 
     async fn events(&self) -> Result<Vec<TargetEvent>, TargetError> {
-        let pods = self.pods().await?;
-        let mut events = self.cluster.connect().await?.silences.since_last();
-        events.extend(self.happenings.since_last(&pods));
-        Ok(events)
+        self.happened().await
     }
 
     async fn sample_into(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {

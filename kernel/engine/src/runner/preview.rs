@@ -8,7 +8,7 @@ use super::join::plan_of_open_run;
 use super::last::{Last, last_run, require_earlier, runs_of};
 use super::open::{admit, stable, wanted_release};
 use super::{OpenOptions, Runner};
-use crate::foresight::{self, Foreseen};
+use crate::foresight::{self, Foreseen, Outlook};
 use crate::lease::answer;
 use crate::plan::{Inputs, Plan};
 use crate::target::Observed;
@@ -32,17 +32,37 @@ impl Runner {
     /// What `open` would refuse, with the same codes; that the files cannot be read.
     pub async fn foresee(options: &OpenOptions) -> Result<(Plan, Vec<Foreseen>)> {
         let (inputs, plan) = look_ahead(options).await?;
-        let (program, today) = (options.program.clone(), options.clock.now().date_naive());
-        // The source is read whole, which is not for the runtime's threads.
-        let looked = tokio::task::spawn_blocking(move || {
-            let found = foresight::foreseen(&inputs, &plan.planned(), &program, today)?;
-            Ok((plan, found))
-        });
-        looked.await.unwrap_or_else(|error| {
-            let what = format!("looking at the files was cut off: {error}");
-            Err(Error::refused(crate::code::CUT_OFF, what, "Try again."))
-        })
+        tell_by_files(options, inputs, plan).await
     }
+
+    /// As [`foresee`](Self::foresee), also with what the run would change of the objects that the target holds.
+    ///
+    /// # Errors
+    /// As `foresee`.
+    pub async fn foresee_changes(options: &OpenOptions) -> Result<(Plan, Vec<Foreseen>, Outlook)> {
+        let (inputs, plan) = look_ahead(options).await?;
+        let from = inputs.from.as_ref();
+        let outlook = Outlook::of(options.target.as_ref(), &inputs.spec, from, &inputs.to).await;
+        let (plan, foreseen) = tell_by_files(options, inputs, plan).await?;
+        Ok((plan, foreseen, outlook))
+    }
+}
+
+async fn tell_by_files(
+    options: &OpenOptions,
+    inputs: Inputs,
+    plan: Plan,
+) -> Result<(Plan, Vec<Foreseen>)> {
+    let (program, today) = (options.program.clone(), options.clock.now().date_naive());
+    // The source is read whole, which is not for the runtime's threads.
+    let looked = tokio::task::spawn_blocking(move || {
+        let found = foresight::foreseen(&inputs, &plan.planned(), &program, today)?;
+        Ok((plan, found))
+    });
+    looked.await.unwrap_or_else(|error| {
+        let what = format!("looking at the files was cut off: {error}");
+        Err(Error::refused(crate::code::CUT_OFF, what, "Try again."))
+    })
 }
 
 async fn look_ahead(options: &OpenOptions) -> Result<(Inputs, Plan)> {

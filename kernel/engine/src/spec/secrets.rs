@@ -48,9 +48,10 @@ pub(crate) fn has_password(value: &str) -> bool {
         .is_some_and(|(_, password)| !password.is_empty())
 }
 
-/// Returns whether a variable gives away a secret: an empty value, a file's path under
+/// Returns whether a variable gives away a secret, by its name or its value: an empty value, a file's path under
 /// `/run/secrets` and the words of switches do not.
-pub(crate) fn gives_away(name: &str, value: &str) -> bool {
+#[must_use]
+pub fn gives_away(name: &str, value: &str) -> bool {
     let harmless = value.is_empty()
         || value.starts_with("/run/secrets/")
         || matches!(value, "true" | "false" | "yes" | "no" | "none");

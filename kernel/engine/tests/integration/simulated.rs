@@ -14,8 +14,8 @@ use axum::response::IntoResponse;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{Limit, Spec};
 use code_deploy_engine::target::{
-    Capacity, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares, Stopped,
-    TargetError, TargetEvent, Wanted,
+    Capacity, Change, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
+    Stopped, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{
     Clock as _, LockHolder, Release, Sample, SampleWriter, Secret, Source, SystemClock,
@@ -56,6 +56,7 @@ struct World {
     feeding: bool,
     faults: Faults,
     asked: Vec<String>,
+    foretold: Vec<Change>,
 }
 
 /// A place that is only simulated. Cheap to clone; clones share it.
@@ -109,6 +110,11 @@ impl Simulated {
 
     pub fn set_faults(&self, faults: Faults) {
         self.world().faults = faults;
+    }
+
+    /// Has it say that a run would change that.
+    pub fn foretell(&self, changes: Vec<Change>) {
+        self.world().foretold = changes;
     }
 
     /// What was asked so far, in order.
@@ -297,6 +303,15 @@ impl Target for Simulated {
     async fn renew_hold(&self, _: &LockHolder) -> Result<Hold, TargetError> {
         self.renewals.send_modify(|renewals| *renewals += 1);
         Ok(self.held())
+    }
+
+    async fn changes(
+        &self,
+        _: &Release,
+        _: Option<&Release>,
+        _: &BTreeMap<String, u32>,
+    ) -> Result<Vec<Change>, TargetError> {
+        Ok(self.world().foretold.clone())
     }
 
     async fn capacity(&self) -> Result<Capacity, TargetError> {

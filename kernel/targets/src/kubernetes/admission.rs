@@ -11,6 +11,7 @@ use kube::core::ApiResource;
 
 use super::KubernetesTarget;
 use super::brought::Brought;
+use super::changes::Answer;
 use super::cluster::{Connection, side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
@@ -32,7 +33,29 @@ enum What {
     Hidden(Kind),
 }
 
-/// An object that a run states for a service.
+impl What {
+    /// Returns how it is asked for; nothing for routes, of which the cluster says in which version it has them.
+    fn resource(self) -> Option<ApiResource> {
+        match self {
+            Self::Deployment => Some(ApiResource::erase::<Deployment>(&())),
+            Self::Service => Some(ApiResource::erase::<Service>(&())),
+            Self::Hidden(Kind::Secret) => Some(ApiResource::erase::<Secret>(&())),
+            Self::Hidden(Kind::Config) => Some(ApiResource::erase::<ConfigMap>(&())),
+            Self::Route => None,
+        }
+    }
+}
+
+/// What came of having the cluster go through all that a run states.
+pub(super) struct TriedAll {
+    stated: Vec<Stated>,
+    /// What it makes of the objects that it takes.
+    pub answers: Vec<Answer>,
+    /// Why it does not take the others.
+    pub refused: Vec<TargetError>,
+}
+
+/// An object that a run states.
 struct Stated {
     service: String,
     what: What,
@@ -56,6 +79,28 @@ impl KubernetesTarget {
         heading: Heading,
     ) -> Result<(), TargetError> {
         let connection = self.cluster.connect().await?;
+        let mut tried = self.try_all(connection, release, replicas).await?;
+        let by_place = self.refused_by_place(connection, &tried.stated, heading);
+        tried.refused.extend(by_place.await?);
+        match as_one(tried.refused) {
+            Some(error) => Err(error),
+            None => {
+                self.answers.keep(release, replicas, tried.answers);
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the cluster go through all that a run states, without keeping anything.
+    ///
+    /// # Errors
+    /// What cannot be stated; what the cluster says.
+    pub(super) async fn try_all(
+        &self,
+        connection: &Connection,
+        release: &Release,
+        replicas: &BTreeMap<String, u32>,
+    ) -> Result<TriedAll, TargetError> {
         let made: Vec<_> = replicas
             .iter()
             .map(|(service, count)| self.stated_for(connection, service, release, *count))
@@ -64,17 +109,22 @@ impl KubernetesTarget {
         for of_service in side_by_side(made).await {
             stated.extend(of_service?);
         }
-        let mut refused = self.refused_brought(connection, &stated).await?;
+        let (mut answers, mut refused) = self.try_brought(connection, &stated).await?;
         let tried: Vec<_> = stated
             .iter()
-            .map(|one| self.refused(connection, one))
+            .map(|one| self.tried_out(connection, one))
             .collect();
-        refused.extend(side_by_side(tried).await.into_iter().flatten());
-        refused.extend(self.refused_by_place(connection, &stated, heading).await?);
-        match as_one(refused) {
-            Some(error) => Err(error),
-            None => Ok(()),
+        for tried in side_by_side(tried).await {
+            match tried {
+                Ok(answer) => answers.push(answer),
+                Err(error) => refused.push(error),
+            }
         }
+        Ok(TriedAll {
+            stated,
+            answers,
+            refused,
+        })
     }
 
     /// Returns what of the namespace stands in the way of a run: quotas, limit ranges, autoscalers, budgets of
@@ -122,12 +172,9 @@ impl KubernetesTarget {
     ) -> Result<Vec<quota::Counted<'a>>, TargetError> {
         let mut all = Vec::new();
         for one in stated {
-            let resource = match one.what {
-                What::Deployment => ApiResource::erase::<Deployment>(&()),
-                What::Service => ApiResource::erase::<Service>(&()),
-                What::Hidden(Kind::Secret) => ApiResource::erase::<Secret>(&()),
-                What::Hidden(Kind::Config) => ApiResource::erase::<ConfigMap>(&()),
-                What::Route => {
+            let resource = match one.what.resource() {
+                Some(resource) => resource,
+                None => {
                     let version = self.needed_routes().await?.version;
                     route::resource(version, "HTTPRoute", route::PLURAL)
                 }
@@ -155,21 +202,27 @@ impl KubernetesTarget {
         Ok(listed.items)
     }
 
-    /// Returns why the cluster would not take what the user's own manifests bring.
-    async fn refused_brought(
+    /// Has the cluster go through what the user's own manifests bring; returns what it makes of that, and why it would
+    /// not take it.
+    async fn try_brought(
         &self,
         connection: &Connection,
         stated: &[Stated],
-    ) -> Result<Vec<TargetError>, TargetError> {
+    ) -> Result<(Vec<Answer>, Vec<TargetError>), TargetError> {
         let brought = self.brought().await?;
         let taken = brought.iter().filter_map(|one| taken(one, stated));
-        let mut refused: Vec<TargetError> = taken.collect();
+        let (mut answers, mut refused) = (Vec::new(), taken.collect::<Vec<TargetError>>());
         let tried: Vec<_> = brought
             .iter()
-            .map(|one| self.refused_of_brought(connection, one))
+            .map(|one| self.brought_tried_out(connection, one))
             .collect();
-        refused.extend(side_by_side(tried).await.into_iter().flatten());
-        Ok(refused)
+        for tried in side_by_side(tried).await {
+            match tried {
+                Ok(answer) => answers.push(answer),
+                Err(error) => refused.push(error),
+            }
+        }
+        Ok((answers, refused))
     }
 
     /// Returns what a run states for a service, of which nothing is changed yet.
@@ -214,8 +267,15 @@ impl KubernetesTarget {
         Ok(stated.collect())
     }
 
-    /// Returns why the cluster would not take an object, if it would not.
-    async fn refused(&self, connection: &Connection, one: &Stated) -> Option<TargetError> {
+    /// Has the cluster go through an object.
+    ///
+    /// # Errors
+    /// Why the cluster would not take it.
+    async fn tried_out(
+        &self,
+        connection: &Connection,
+        one: &Stated,
+    ) -> Result<Answer, TargetError> {
         let (service, spec) = (one.service.as_str(), &self.settings.spec);
         let is_deployment = matches!(one.what, What::Deployment);
         let over = overlay::of(spec, service).filter(|_| is_deployment);
@@ -224,16 +284,18 @@ impl KubernetesTarget {
             hides: matches!(one.what, What::Hidden(_)),
             origin: over,
         };
-        let tried = match one.what {
-            What::Deployment => connection.try_out::<Deployment>(service, tried).await,
-            What::Service => connection.try_out::<Service>(service, tried).await,
-            What::Route => self.route_tried_out(service, tried).await,
-            What::Hidden(Kind::Secret) => connection.try_out::<Secret>(service, tried).await,
-            What::Hidden(Kind::Config) => connection.try_out::<ConfigMap>(service, tried).await,
+        let answer = match one.what.resource() {
+            None => self.route_tried_out(service, tried).await,
+            Some(resource) => {
+                let objects = connection.described(&resource);
+                let object = objects.try_out(Some(service), tried).await;
+                object.map(|object| Answer::new(Some(service), resource, tried, object.as_ref()))
+            }
         };
-        let mut error = tried.err()?;
-        error.what = self.settings.redactor.clean(&error.what);
-        Some(error)
+        answer.map_err(|mut error| {
+            error.what = self.settings.redactor.clean(&error.what);
+            error
+        })
     }
 }
 

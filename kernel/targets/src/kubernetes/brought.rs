@@ -14,6 +14,7 @@ use kube::error::DiscoveryError;
 use super::KubernetesTarget;
 use super::access::Right;
 use super::admission::as_one;
+use super::changes::Answer;
 use super::cluster::{Connection, side_by_side};
 use super::manifest::Manifest;
 use super::meaning::{self, CLAIM, Meaning};
@@ -159,27 +160,32 @@ impl KubernetesTarget {
         Ok(rights.into_values().collect())
     }
 
-    /// Returns why an object cannot be applied, if it cannot.
-    pub(super) async fn refused_of_brought(
+    /// Has the cluster go through an object without keeping it.
+    ///
+    /// # Errors
+    /// Why it cannot be applied, with file and line.
+    pub(super) async fn brought_tried_out(
         &self,
         connection: &Connection,
         one: &Brought,
-    ) -> Option<TargetError> {
+    ) -> Result<Answer, TargetError> {
         let objects = connection.described(&one.resource);
         let name = one.manifest.name.as_str();
         let free = objects.ours(&self.names, None, name).await;
-        let tried = match free {
-            Err(error) => Err(error),
-            Ok(_) => {
-                let tried = Tried {
-                    manifest: &one.manifest,
-                    hides: false,
-                    origin: Some(&one.origin),
-                };
-                objects.try_out(None, tried).await
-            }
+        free.map_err(|error| at(&one.origin, error))?;
+        let tried = Tried {
+            manifest: &one.manifest,
+            hides: false,
+            origin: Some(&one.origin),
         };
-        tried.err().map(|error| at(&one.origin, error))
+        let object = objects.try_out(None, tried).await;
+        let object = object.map_err(|error| at(&one.origin, error))?;
+        Ok(Answer::new(
+            None,
+            one.resource.clone(),
+            tried,
+            object.as_ref(),
+        ))
     }
 
     /// Applies what the manifests bring, if nobody else has anything of those names.

@@ -57,15 +57,6 @@ impl Connection {
         self.of::<K>().apply(Some(service), manifest).await
     }
 
-    /// As [`Objects::try_out`].
-    pub async fn try_out<K>(&self, service: &str, tried: Tried<'_>) -> Result<(), TargetError>
-    where
-        K: Object + Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        self.of::<K>().try_out(Some(service), tried).await
-    }
-
     /// As [`Objects::change`].
     pub async fn change<K>(
         &self,
@@ -178,31 +169,33 @@ impl<K: Object> Objects<'_, K> {
     /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). What it cannot judge so is taken
     /// for good. Of an object that hides values no more is told than where something is wrong.
     ///
+    /// Returns the object as it would be; nothing where the cluster cannot judge it so.
+    ///
     /// # Errors
     /// `CD0539` when it refuses; `CD0533` as [`apply`](Self::apply); what it says.
     pub async fn try_out(
         &self,
         service: Option<&str>,
         tried: Tried<'_>,
-    ) -> Result<(), TargetError> {
+    ) -> Result<Option<K>, TargetError> {
         let name = &tried.manifest.name;
         let object = format!("the {} {name}", self.kind);
         let params = PatchParams::apply(MANAGER).dry_run();
         let patch = Patch::Apply(&tried.manifest.value);
         let apply = || async {
             match self.all.patch(name, &params, &patch).await {
-                Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Some(status)),
-                tried => tried.map(|_| None),
+                Err(kube::Error::Api(status)) if refusal::is_of_object(&status) => Ok(Err(status)),
+                tried => tried.map(Ok),
             }
         };
         let action = format!("apply {object}");
         match self.connection.ask(&action, service, apply).await? {
-            None => Ok(()),
-            Some(status) if refusal::is_unjudged(&status) => {
+            Ok(object) => Ok(Some(object)),
+            Err(status) if refusal::is_unjudged(&status) => {
                 tracing::warn!(object, said = status.message, "not tried out");
-                Ok(())
+                Ok(None)
             }
-            Some(status) => Err(refusal::of_object(&object, service, &status, tried)),
+            Err(status) => Err(refusal::of_object(&object, service, &status, tried)),
         }
     }
 

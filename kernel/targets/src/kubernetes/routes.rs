@@ -15,6 +15,7 @@ use kube::core::DynamicObject;
 use tokio::net::TcpStream;
 
 use super::KubernetesTarget;
+use super::changes::Answer;
 use super::manifest::Manifest;
 use super::names::{Part, selecting};
 use super::objects::{Objects, Tried};
@@ -233,9 +234,11 @@ impl KubernetesTarget {
         &self,
         service: &str,
         tried: Tried<'_>,
-    ) -> Result<(), TargetError> {
+    ) -> Result<Answer, TargetError> {
         let routes = self.needed_routes().await?;
-        routes.objects.try_out(Some(service), tried).await
+        let object = routes.objects.try_out(Some(service), tried).await?;
+        let resource = route::resource(routes.version, "HTTPRoute", PLURAL);
+        Ok(Answer::new(Some(service), resource, tried, object.as_ref()))
     }
 
     /// Removes the routes of ours, of whatever service: also those of a Gateway that is no longer named.

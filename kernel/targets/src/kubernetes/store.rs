@@ -84,6 +84,11 @@ impl Known {
         })
     }
 
+    /// Returns whether the pod is one still: its object stays for a while after its process has ended.
+    pub fn counts(&self) -> bool {
+        self.running || !self.ending
+    }
+
     /// Returns the pod as the engine knows instances; one without an address is none yet.
     pub fn describe(&self, port: u16) -> Option<Instance> {
         Some(Instance {
@@ -168,8 +173,7 @@ impl KubernetesTarget {
         let list = || all.list(&params);
         let listed = connection.ask("list pods", None, list).await?;
         let known = listed.iter().filter_map(Known::of);
-        // The object of a pod whose process has ended stays for a while.
-        Ok(known.filter(|pod| pod.running || !pod.ending).collect())
+        Ok(known.filter(Known::counts).collect())
     }
 
     /// Returns the Services of ours that are of that kind, by service.

@@ -3,6 +3,7 @@
 mod admission;
 mod brought;
 mod budgets;
+mod changes;
 mod cluster;
 mod connection;
 mod gateway;

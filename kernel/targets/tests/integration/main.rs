@@ -12,3 +12,4 @@ mod stopping;
 mod supervision;
 mod traffic;
 mod versions;
+mod watching;

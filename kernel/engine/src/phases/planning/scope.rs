@@ -8,8 +8,9 @@ use code_deploy_record::{Column, Report};
 use serde_json::{Value, json};
 
 use super::limits;
+use crate::foresight::Outlook;
 use crate::phases::look::list;
-use crate::section::{Outline, Section, Seen, Work, step as section_step};
+use crate::section::{Kept, Outline, Section, Seen, Work, step as section_step};
 use crate::spec::{Policy, Reaction};
 use crate::step::StepError;
 use crate::{Context, Step};
@@ -33,13 +34,28 @@ pub(super) fn step() -> Option<Arc<dyn Step>> {
 
 struct Scope;
 
+/// The name of the evidence that says what changes in the cluster, field by field.
+const CHANGES: &str = "changes-in-the-cluster";
+
 #[async_trait]
 impl Work for Scope {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
+        let (context, mut kept) = (section.context, Kept::default());
+        let outlook = outlook(context).await;
+        let mut report = outlook.tell(report(context));
+        let result = json!({ "digest": context.spec.digest });
+        if outlook.changes.is_empty() {
+            section.report("Scope and strategy", report).await?;
+            return Ok(result);
+        }
+        let document = format!("{:#}", json!(outlook));
         section
-            .report("Scope and strategy", report(section.context))
+            .keep(&mut kept, CHANGES, "application/json", document)
             .await?;
-        Ok(json!({ "digest": section.context.spec.digest }))
+        let text = format!("Every field that differs is in the evidence `{CHANGES}`.");
+        report = report.with_text(text);
+        section.report("Scope and strategy", report).await?;
+        Ok(kept.into_result(result))
     }
 
     async fn inside(&self, section: &Section<'_>, _: &Value) -> Result<Seen, StepError> {
@@ -72,6 +88,12 @@ impl Work for Scope {
         );
         Ok(Seen::new(found == from, detail))
     }
+}
+
+/// Asks the target what the run changes of the objects that it holds.
+async fn outlook(context: &Context) -> Outlook {
+    let from = context.from.as_ref();
+    Outlook::of(context.target.as_ref(), &context.spec, from, &context.to).await
 }
 
 fn report(context: &Context) -> Report {

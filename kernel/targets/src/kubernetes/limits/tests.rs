@@ -75,8 +75,9 @@ fn every_key_that_pods_are_not_given_is_told_with_what_it_means() {
     for (key, severity, why) in NOT_GIVEN {
         one(&found, &format!("compose/{key}"), *severity, why);
     }
-    let of_keys = found.iter().filter(|one| one.rule.starts_with("compose/"));
-    for told in of_keys {
+    let all = limits(&spec).into_iter();
+    for limit in all.filter(|one| one.finding.rule.starts_with("compose/")) {
+        let told = &limit.finding;
         assert_eq!(told.place, "compose.yaml:7 api");
         assert!(
             told.message
@@ -86,7 +87,7 @@ fn every_key_that_pods_are_not_given_is_told_with_what_it_means() {
         // Whatever refuses no run is nothing to mend.
         let refuses = told.severity == Severity::Critical;
         assert_eq!(told.cure.starts_with("Take "), refuses, "{told:?}");
-        assert_eq!(NotHonoured::meant(told).is_none(), refuses, "{told:?}");
+        assert_eq!(limit.meant().is_none(), refuses, "{told:?}");
     }
 }
 

@@ -311,6 +311,15 @@ fn users_who_come_through_a_gateway_are_split_by_weight_and_a_killed_run_is_resu
     let is_old = minor.parse::<u32>().unwrap() < 30;
     let told = planned.out.contains("kubernetes/no-pause");
     assert_eq!(told, is_old, "{}", planned.out);
+    let value: Value = serde_json::from_str(planned.out.trim()).unwrap();
+    let mut changes = value["plan"]["changes"]["changes"]
+        .as_array()
+        .unwrap()
+        .iter();
+    let beside = |one: &&Value| one["kind"] == "Deployment" && one["beside"] == "storefront-1-0-0";
+    let deployment = changes.find(beside).unwrap();
+    assert_eq!(deployment["name"], "storefront-1-1-0", "{}", planned.out);
+    assert_eq!(deployment["state"], "new", "{}", planned.out);
     let mut first = Deploying::begin_in(&place, &place.demo(), &["staging", "k8s"]);
     first.until("traffic of storefront: 1.0.0 75 %");
     first.kill();
