@@ -273,6 +273,14 @@ impl Target for LeasedTarget {
         answer("looking at what instances run", asked).await
     }
 
+    async fn image_health_checks(
+        &self,
+        release: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
+        let asked = self.inner.image_health_checks(release);
+        answer("looking at the health checks of images", asked).await
+    }
+
     async fn recover(&self) -> Result<Option<String>, TargetError> {
         self.may_act.check().await?;
         answer("looking after the place", self.inner.recover()).await

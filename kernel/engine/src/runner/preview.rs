@@ -33,9 +33,11 @@ impl Runner {
     pub async fn foresee(options: &OpenOptions) -> Result<(Plan, Vec<Foreseen>)> {
         let (inputs, plan) = look_ahead(options).await?;
         let (program, today) = (options.program.clone(), options.clock.now().date_naive());
+        let images = options.target.image_health_checks(&inputs.to);
+        let images = answer("looking at the health checks of images", images).await?;
         // The source is read whole, which is not for the runtime's threads.
         let looked = tokio::task::spawn_blocking(move || {
-            let found = foresight::foreseen(&inputs, &plan.planned(), &program, today)?;
+            let found = foresight::foreseen(&inputs, &plan.planned(), &program, &images, today)?;
             Ok((plan, found))
         });
         looked.await.unwrap_or_else(|error| {

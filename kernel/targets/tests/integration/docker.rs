@@ -3,5 +3,6 @@
 mod containers;
 mod engine;
 mod foreign;
+mod health;
 mod ports;
 mod traffic;

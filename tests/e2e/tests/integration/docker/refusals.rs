@@ -97,7 +97,9 @@ fn an_image_that_may_change_under_its_name_is_refused_by_the_policy_with_its_lin
 fn a_service_without_readiness_and_with_one_replica_is_refused_by_the_policy() {
     let application = "refused-lack";
     let bare = "release: \"1\"\nenvironments: { dev: {} }\n";
-    let place = project(application, bare, COMPOSE);
+    // An image that is not there might have a health check of its own; this says that none is to run.
+    let compose = format!("{COMPOSE}    healthcheck: {{ disable: true }}\n");
+    let place = project(application, bare, &compose);
     let said = place.run(&["dev", "docker-desktop"]);
     let words = [
         "no readiness probe: web",
