@@ -1,11 +1,23 @@
 //! Services of which the deployment file names no probes, on a place that runs a health check in each instance.
 
+use std::sync::Arc;
+
 use code_deploy_engine::duration::Span;
+use code_deploy_engine::plan::Inputs;
 use code_deploy_engine::spec::ProbesFile;
+use code_deploy_engine::{Step, phases, release};
 use code_deploy_record::{EventBody, Gate, GateEvaluated, ItemId, Verdict};
 
 use crate::simulated::Faults;
 use crate::stage::Stage;
+
+/// Of the build, what makes images ready.
+fn steps(inputs: &Inputs) -> Vec<Arc<dyn Step>> {
+    let mut steps = phases::build::steps(inputs);
+    steps.retain(|step| step.planned().step.as_str() == "build.images");
+    steps.extend(release::steps(inputs));
+    steps
+}
 
 /// A stage whose services have no paths for probes.
 async fn pathless(faults: Faults) -> Stage {
@@ -81,4 +93,39 @@ async fn a_release_whose_health_check_fails_is_stopped_by_the_gate_with_its_word
     let asked = stage.target.asked();
     let is_served = |asked: &String| asked.contains("1.1.0=");
     assert!(!asked.iter().any(is_served), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_build_stops_where_images_turn_out_to_have_no_health_check() {
+    for has_check in [true, false] {
+        let mut stage = pathless(Faults {
+            images: ["catalog", "shop"]
+                .map(|name| (name.to_owned(), has_check))
+                .into(),
+            ..Faults::default()
+        })
+        .await;
+        stage.steps = steps;
+        stage.spec.target = "docker-desktop".to_owned();
+        let file = serde_json::json!({ "application": "shop", "environments": { "dev": {} } });
+        std::fs::write(&stage.spec.path, file.to_string()).unwrap();
+        let mut runner = stage.open("1.1.0").await;
+        for verb in ["inventory", "plan", "preflight"] {
+            assert!(runner.run_verb(verb, None).await.unwrap().is_done());
+        }
+        let ended = runner.run_verb("build", None).await.unwrap();
+        runner.close().await;
+        assert_eq!(ended.is_done(), has_check, "{ended:?}");
+        let record = serde_json::to_string(&stage.events()).unwrap();
+        for words in ["CD0437", "no startup probe: catalog, shop"] {
+            assert_eq!(record.contains(words), !has_check, "{words}");
+        }
+        assert!(
+            !stage
+                .target
+                .asked()
+                .iter()
+                .any(|asked| asked.starts_with("start"))
+        );
+    }
 }

@@ -44,6 +44,8 @@ pub struct Faults {
     pub drain: Duration,
     /// Whether the place runs a health check in each instance.
     pub checks: bool,
+    /// Whether images have a health check of their own, by service.
+    pub images: BTreeMap<String, bool>,
     /// A release whose health check fails, where the place runs one.
     pub unwell: Option<Release>,
     /// Who holds the place in another's stead.
@@ -368,6 +370,13 @@ impl Target for Simulated {
             listening: Vec::new(),
             instances,
         })
+    }
+
+    async fn image_health_checks(
+        &self,
+        _: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
+        Ok(self.world().faults.images.clone())
     }
 
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
