@@ -4,6 +4,7 @@ mod causes;
 mod images;
 mod outlook;
 mod places;
+mod probes;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,6 +21,12 @@ use crate::{Error, Result, policy};
 pub use outlook::Outlook;
 
 use causes::Cause;
+use places::Places;
+
+pub use probes::ImageChecks;
+
+/// The code of a run that would stop, or stops, at what is known before anything is started.
+pub(crate) const STOPS: &str = "CD0437";
 
 /// Something that a run would find, and that its files tell already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,8 +57,8 @@ enum Ending {
 }
 
 /// Returns what is known from the files of a run that would carry out `steps`, by phase, with what
-/// stops it first. `program` stands for `{program}` among the artifacts. Looks at files only, and
-/// changes nothing.
+/// stops it first. `program` stands for `{program}` among the artifacts; `images` is what the target knows of the images
+/// that services are started from. Looks at files only, and changes nothing.
 ///
 /// # Errors
 /// When the shipped catalogue or the deployment file cannot be read.
@@ -59,22 +66,33 @@ pub fn foreseen(
     inputs: &Inputs,
     steps: &[PlannedStep],
     program: &std::path::Path,
+    images: &ImageChecks,
     today: NaiveDate,
 ) -> Result<Vec<Foreseen>> {
-    let catalog = Catalog::shipped()?;
-    let planned: BTreeSet<_> = steps.iter().flat_map(|step| &step.items).collect();
-    let view = View {
-        inputs,
-        catalog,
-        planned,
-        today,
-    };
-    let causes = causes::of_files(inputs, program)?;
+    let view = View::of(inputs, steps, today)?;
+    let causes = causes::of_files(inputs, program, images)?;
     let weighed = causes.into_iter().filter_map(|cause| view.weigh(cause));
     let weighed = weighed.chain(ruled(inputs));
     let mut found: Vec<_> = weighed.chain(view.never_established()).collect();
     found.sort_by_key(|one| (!one.stops, one.phase));
     Ok(found)
+}
+
+/// Returns what stops a run for want of probes, now that its images are there and say whether they have a health check of
+/// their own.
+///
+/// # Errors
+/// When the shipped catalogue or the deployment file cannot be read.
+pub(crate) fn unprobed(
+    inputs: &Inputs,
+    steps: &[PlannedStep],
+    images: &ImageChecks,
+    today: NaiveDate,
+) -> Result<Vec<Foreseen>> {
+    let view = View::of(inputs, steps, today)?;
+    let causes = probes::causes(&inputs.spec, &Places::read(&inputs.spec)?, images).into_iter();
+    let weighed = causes.filter_map(|cause| view.weigh(cause));
+    Ok(weighed.filter(|one| one.stops).collect())
 }
 
 /// Returns what of the files the policy alone decides: no step looks at it, so that it is known before a run begins or not
@@ -112,7 +130,7 @@ pub fn refuse(found: &[Foreseen], environment: &str) -> Result<()> {
     }
     let next = "Mend them all in one go, or accept one by its item under `waivers`; \
                 `code-deploy plan` shows them with everything else that is known beforehand.";
-    Err(Error::refused("CD0437", what, next))
+    Err(Error::refused(STOPS, what, next))
 }
 
 /// Adds to a report what is foreseen: what would stop the run, and what else is known.
@@ -151,7 +169,16 @@ struct View<'a> {
     today: NaiveDate,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn of(inputs: &'a Inputs, steps: &'a [PlannedStep], today: NaiveDate) -> Result<Self> {
+        Ok(Self {
+            inputs,
+            catalog: Catalog::shipped()?,
+            planned: steps.iter().flat_map(|step| &step.items).collect(),
+            today,
+        })
+    }
+
     fn policy(&self) -> &Policy {
         &self.inputs.spec.policy
     }

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::spec::{Limit, Spec};
 use crate::surroundings::Sabotage;
 use crate::target::{
-    Balancing, Capacity, Change, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease,
-    Listing, Observed, OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
+    Balancing, Capacity, Heading, Hold, Image, ImageWanted, Instance, InstanceLog, Lease, Listing,
+    Observed, OnLine, ServiceAddress, Shares, Stopped, TargetError, TargetEvent, Wanted,
 };
 use crate::{Journal, Surroundings, Target};
 
@@ -244,7 +244,7 @@ impl Target for LeasedTarget {
         release: &Release,
         from: Option<&Release>,
         replicas: &BTreeMap<String, u32>,
-    ) -> Result<Vec<Change>, TargetError> {
+    ) -> Result<Vec<crate::target::Change>, TargetError> {
         let asked = self.inner.changes(release, from, replicas);
         answer("comparing with what is there", asked).await
     }
@@ -281,6 +281,14 @@ impl Target for LeasedTarget {
     ) -> Result<BTreeMap<String, String>, TargetError> {
         let asked = self.inner.running_images(service, release);
         answer("looking at what instances run", asked).await
+    }
+
+    async fn image_health_checks(
+        &self,
+        release: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
+        let asked = self.inner.image_health_checks(release);
+        answer("looking at the health checks of images", asked).await
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::spec::{Limit, Routing, Spec};
 
 mod change;
+mod health;
 mod listing;
 
 pub use change::{Change, ChangeState, FieldChange};
+pub use health::Health;
 pub use listing::{Listing, Topic};
 
 /// A place to deploy to: processes of this machine, a Docker engine, a cluster, a cloud.
@@ -135,6 +137,16 @@ pub trait Target: Send + Sync {
         _service: &str,
         _release: &Release,
     ) -> Result<BTreeMap<String, String>, TargetError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Returns by service whether the image that a release is started from has a `HEALTHCHECK` of its own. A service whose
+    /// image is not there yet is not named, unless what it is built from says so; nor is any where nothing runs what an
+    /// image has. Changes nothing.
+    async fn image_health_checks(
+        &self,
+        _release: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
         Ok(BTreeMap::new())
     }
 
@@ -477,6 +489,9 @@ pub struct Instance {
     pub running: bool,
     /// How often it was restarted.
     pub restarts: u32,
+    /// What its health check found last that the place runs; nothing where it runs none, or does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What stopping gave.

@@ -64,7 +64,8 @@ pub struct Sample {
     pub source: Source,
     /// Requests (for probes: probes; for the platform: instances).
     pub count: u64,
-    /// The failed ones by class: `5xx`, `connect`, `timeout`, `reset`.
+    /// The failed ones by class: `5xx`, `connect`, `timeout`, `reset`; of probes also `unhealthy`, by the target's own health
+    /// check.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
     /// Latency of the answered ones.

@@ -114,7 +114,28 @@ async fn ask(session: &Session, observed: &Observed) -> BTreeMap<String, String>
         let http = &http;
         Some(async move { (place.service.clone(), answer(http, &request).await) })
     });
-    futures::future::join_all(asked).await.into_iter().collect()
+    let mut answers = checked(observed);
+    answers.extend(futures::future::join_all(asked).await);
+    answers
+}
+
+/// Returns what the target's own health check found, by service that has one and traffic, of the release with the largest
+/// share.
+fn checked(observed: &Observed) -> BTreeMap<String, String> {
+    let found = observed.traffic.iter().filter_map(|(service, shares)| {
+        let (release, _) = shares.iter().max_by_key(|(_, share)| **share)?;
+        let own = observed.instances.iter();
+        let own = own.filter(|one| one.service == *service && one.release == *release);
+        let known: Vec<_> = own.filter_map(|one| one.health.as_ref()).collect();
+        let ill = known.iter().find(|health| !health.passed);
+        let text = match ill {
+            _ if known.is_empty() => return None,
+            None => format!("healthy by the health check of {} instances", known.len()),
+            Some(health) => health.detail.clone(),
+        };
+        Some((service.clone(), text))
+    });
+    found.collect()
 }
 
 async fn answer(http: &HttpClient, request: &Request) -> String {

@@ -8,6 +8,7 @@ mod context;
 mod endpoint;
 mod engine;
 mod happenings;
+mod health;
 mod image;
 mod limits;
 mod logs;
@@ -298,6 +299,13 @@ impl Target for DockerTarget {
         let known = self.of_release(service, release).await?;
         let running = known.into_iter().filter(|one| one.running);
         Ok(running.map(|one| (one.name, one.image)).collect())
+    }
+
+    async fn image_health_checks(
+        &self,
+        release: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
+        self.checks_of_images(release).await
     }
 
     async fn recover(&self) -> Result<Option<String>, TargetError> {

@@ -155,6 +155,7 @@ impl Place {
             started: one.started,
             running: true,
             restarts: 0,
+            health: None,
         }
     }
 

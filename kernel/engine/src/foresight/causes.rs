@@ -3,12 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use code_deploy_record::{PhaseNumber, Probe};
+use code_deploy_record::PhaseNumber;
 use serde_json::Value;
 
 use super::places::Places;
-use super::{Ending, artifacts};
-use crate::gate::probe::probes_of;
+use super::{Ending, ImageChecks, artifacts, probes};
 use crate::phases::look::list;
 use crate::phases::policy::configured_secrets;
 use crate::plan::Inputs;
@@ -32,7 +31,7 @@ pub(super) struct Cause {
     pub quiet: bool,
 }
 
-fn failed(items: &[&'static str], what: String, cure: String) -> Cause {
+pub(super) fn failed(items: &[&'static str], what: String, cure: String) -> Cause {
     Cause {
         items: items.to_vec(),
         ending: Ending::Failed,
@@ -54,7 +53,11 @@ fn open(items: &[&'static str], what: impl Into<String>, cure: impl Into<String>
 ///
 /// # Errors
 /// When the deployment file can no longer be read.
-pub(super) fn of_files(inputs: &Inputs, program: &Path) -> Result<Vec<Cause>> {
+pub(super) fn of_files(
+    inputs: &Inputs,
+    program: &Path,
+    images: &ImageChecks,
+) -> Result<Vec<Cause>> {
     let spec = &inputs.spec;
     let places = Places::read(spec)?;
     let mut causes = Vec::new();
@@ -65,7 +68,7 @@ pub(super) fn of_files(inputs: &Inputs, program: &Path) -> Result<Vec<Cause>> {
     causes.extend(secrets(spec));
     causes.extend(replicas(spec, &places));
     causes.extend(breakers(spec, &places));
-    causes.extend(probes(spec, &places));
+    causes.extend(probes::causes(spec, &places, images));
     causes.extend(signals(spec, &places));
     causes.extend(journeys(inputs, &places));
     causes.extend(promises(spec, &places));
@@ -85,31 +88,6 @@ fn owners(spec: &Spec, places: &Places) -> Option<Cause> {
         let cure = format!("Write `owner:` for {}.", places.services(&names));
         failed(&["1.1.4"], format!("no owner: {}", names.join(", ")), cure)
     })
-}
-
-fn probes(spec: &Spec, places: &Places) -> Vec<Cause> {
-    let kinds = [
-        ("5.4.2", Probe::Startup, "startup"),
-        ("5.4.3", Probe::Readiness, "readiness"),
-        ("5.4.4", Probe::Liveness, "liveness"),
-    ];
-    let mut causes = Vec::new();
-    for (item, probe, word) in kinds {
-        let lacks = |service: &Service| {
-            let mut probes = probes_of(&service.file.probes).into_iter();
-            !probes.any(|(known, _)| known == probe)
-        };
-        let names = lacking(spec, lacks);
-        if !names.is_empty() {
-            let what = format!("no {word} probe: {}", names.join(", "));
-            let cure = format!(
-                "Write `probes: {{{word}: /PATH}}` for {}.",
-                places.services(&names)
-            );
-            causes.push(failed(&[item], what, cure));
-        }
-    }
-    causes
 }
 
 fn replicas(spec: &Spec, places: &Places) -> Option<Cause> {

@@ -37,6 +37,10 @@ fn of_file(path: &Path, environment: &str) -> Vec<Foreseen> {
 }
 
 fn of_target(path: &Path, environment: &str, target: &str) -> Vec<Foreseen> {
+    of_images(path, environment, target, &ImageChecks::new())
+}
+
+fn of_images(path: &Path, environment: &str, target: &str, images: &ImageChecks) -> Vec<Foreseen> {
     let spec = Arc::new(Spec::load(path, environment, target, &|_| None).unwrap());
     let taken = crate::inventory::take(&spec, None).unwrap();
     let inventory = Arc::new(Found {
@@ -54,7 +58,7 @@ fn of_target(path: &Path, environment: &str, target: &str) -> Vec<Foreseen> {
     };
     let steps = Plan::make(&inputs).unwrap().planned();
     let today = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
-    foreseen(&inputs, &steps, Path::new("/bin/true"), today).unwrap()
+    foreseen(&inputs, &steps, Path::new("/bin/true"), images, today).unwrap()
 }
 
 fn stopping(found: &[Foreseen]) -> Vec<String> {
@@ -238,4 +242,67 @@ fn an_image_that_is_pinned_or_that_the_engine_builds_is_not_told() {
     assert_eq!(unpinned(built, "staging", "docker-desktop"), None);
     // In a cluster nothing is built: nodes pull what the name leads to.
     assert!(unpinned(built, "staging", "k8s").unwrap().stops);
+}
+
+/// The items that stop a run of a service without a path for any probe, whose Compose file says that of its health check.
+fn unprobed(check: &str, target: &str, images: &ImageChecks) -> Vec<Foreseen> {
+    let folder = tempfile::tempdir().unwrap();
+    let compose = COMPOSE.replace("    ports:", &format!("{check}    ports:"));
+    std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let path = folder.path().join("deploy.yaml");
+    let named = "    probes: { startup: /s, readiness: /r, liveness: /l }\n";
+    std::fs::write(&path, WHOLE.replace(named, "")).unwrap();
+    let mut found = of_images(&path, "dev", target, images);
+    found.retain(|one| {
+        one.items
+            .iter()
+            .any(|item| item.as_str().starts_with("5.4."))
+    });
+    found
+}
+
+const CHECK: &str = "    healthcheck: { test: [CMD, is-well] }\n";
+
+#[test]
+fn a_health_check_that_the_target_runs_stands_for_probes_without_a_path() {
+    let none = ImageChecks::new();
+    for target in ["docker-desktop", "k8s"] {
+        assert_eq!(unprobed(CHECK, target, &none), [], "{target}");
+    }
+    let off = "    healthcheck: { disable: true }\n";
+    for (check, target) in [(CHECK, "local"), (off, "docker-desktop"), ("", "k8s")] {
+        let found = unprobed(check, target, &none);
+        assert_eq!(stopping(&found), ["5.4.2", "5.4.3", "5.4.4"], "{target}");
+    }
+    let local = unprobed(CHECK, "local", &none);
+    assert!(local[0].cure.contains("no engine runs it"), "{local:?}");
+    let cluster = unprobed("", "k8s", &none);
+    assert!(
+        cluster[0].cure.contains("Kubernetes ignores it"),
+        "{cluster:?}"
+    );
+}
+
+#[test]
+fn a_health_check_of_the_image_counts_on_docker_and_is_doubted_until_the_image_is_there() {
+    let of_image = |has: bool| ImageChecks::from([("web".to_owned(), has)]);
+    assert_eq!(unprobed("", "docker-desktop", &of_image(true)), []);
+    let without = unprobed("", "docker-desktop", &of_image(false));
+    assert_eq!(stopping(&without), ["5.4.2", "5.4.3", "5.4.4"]);
+    let doubted = unprobed("", "docker-desktop", &ImageChecks::new());
+    assert_eq!(stopping(&doubted), [""; 0], "{doubted:?}");
+    let [doubt] = doubted.as_slice() else {
+        panic!("{doubted:?}")
+    };
+    assert_eq!(list(&doubt.items), "5.4.2, 5.4.3, 5.4.4");
+    assert!(doubt.what.contains("known once it is there"), "{doubt:?}");
+    // What the image has does not count where the Compose file turns it off, nor for processes.
+    let off = "    healthcheck: { test: [NONE] }\n";
+    for (check, target) in [(off, "docker-desktop"), ("", "local")] {
+        assert_eq!(
+            unprobed(check, target, &of_image(true)).len(),
+            3,
+            "{target}"
+        );
+    }
 }

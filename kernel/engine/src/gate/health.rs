@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Gate, GateCheck, Release};
+use code_deploy_record::{Gate, GateCheck, Probe, Release};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::probe::{Probed, instances_of, note_health, probe_instance, probes_of};
+use super::probe::{
+    Answers, Probed, answered_by, instances_of, note_health, probe_instance, probes_of,
+};
 use crate::spec::Service;
 use crate::step::StepError;
 use crate::surroundings::Client;
@@ -119,15 +121,7 @@ impl Seen {
                 unshown: None,
             });
         }
-        let names: Vec<_> = probes_of(&service.file.probes)
-            .into_iter()
-            .map(|(probe, _)| format!("{probe:?}").to_lowercase())
-            .collect();
-        let asked = if names.is_empty() {
-            "the process table".into()
-        } else {
-            names.join(", ")
-        };
+        let asked = asked(service, instances);
         let failing: String = instances.iter().map(|one| self.failing(one)).collect();
         let reason = format!(
             "{healthy} of {replicas} instances passed {asked} {passes} times in a row{failing}"
@@ -137,9 +131,40 @@ impl Seen {
 
     fn failing(&self, instance: &Instance) -> String {
         let last = self.last.get(&instance.id).into_iter().flatten();
-        let failed = last.filter(|probed| !probed.passed);
-        failed
-            .map(|probed| format!("; {}: {}", instance.id, probed.detail))
+        let mut told: Vec<&str> = Vec::new();
+        // One health check may stand for all probes, and has one thing to say.
+        for probed in last.filter(|probed| !probed.passed) {
+            if !told.contains(&probed.detail.as_str()) {
+                told.push(&probed.detail);
+            }
+        }
+        let told = told.into_iter();
+        told.map(|detail| format!("; {}: {detail}", instance.id))
             .collect()
     }
+}
+
+/// Says which probes were asked, and which of them the target's own health check stands for.
+fn asked(service: &Service, instances: &[Instance]) -> String {
+    let word = |probe: Probe| format!("{probe:?}").to_lowercase();
+    let named = probes_of(&service.file.probes).into_iter();
+    let mut asked: Vec<String> = named.map(|(probe, _)| word(probe)).collect();
+    let all = instances.iter();
+    let all = all.flat_map(|one| answered_by(&service.file.probes, one));
+    let mut checked: Vec<String> = Vec::new();
+    for (probe, _) in all.filter(|(_, by)| matches!(by, Answers::Check(_))) {
+        if !checked.contains(&word(probe)) {
+            checked.push(word(probe));
+        }
+    }
+    if !checked.is_empty() {
+        asked.push(format!(
+            "the health check that the target runs ({})",
+            checked.join(", ")
+        ));
+    }
+    if asked.is_empty() {
+        return "the process table".to_owned();
+    }
+    asked.join(", ")
 }

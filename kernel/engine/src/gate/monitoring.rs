@@ -80,7 +80,8 @@ async fn look(context: &Context, release: &Release) -> Result<Vec<GateCheck>, St
     let mut checks = Vec::new();
     for service in &context.spec.services {
         let instances = observed.remove(&service.name).unwrap_or_default();
-        if !super::probe::probes_of(&service.file.probes).is_empty() {
+        let is_checked = instances.iter().any(|one| one.health.is_some());
+        if is_checked || !super::probe::probes_of(&service.file.probes).is_empty() {
             let number = counted.get(&service.name).copied().unwrap_or(0);
             let measured = format!("{number} probes recorded");
             let limit = "at least 1 probe recorded";

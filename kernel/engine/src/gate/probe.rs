@@ -1,4 +1,4 @@
-//! Probes: each instance is asked at its own address.
+//! Probes: each instance is asked at its own address, or by the health check that the target runs in it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::http::Request;
 use crate::spec::{ProbesFile, Service};
 use crate::step::StepError;
 use crate::surroundings::Client;
-use crate::target::Instance;
+use crate::target::{Health, Instance};
 
 /// Failures in a row after which an instance that was healthy counts as not healthy: one lost
 /// answer is not an illness.
@@ -33,16 +33,43 @@ pub struct Probed {
     pub error: Option<&'static str>,
 }
 
-/// Returns the probes that a service has, with their paths, in the order in which they matter.
+/// What answers a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers<'a> {
+    /// The instance itself, at that path.
+    Path(&'a str),
+    /// The health check that the target runs in the instance.
+    Check(&'a Health),
+}
+
+/// The class under which samples count a health check that has not passed.
+const UNHEALTHY: &str = "unhealthy";
+
+/// Returns the three probes in the order in which they matter, with the paths that the deployment file names.
+fn paths(file: &ProbesFile) -> [(Probe, Option<&str>); 3] {
+    [
+        (Probe::Startup, file.startup.as_deref()),
+        (Probe::Readiness, file.readiness.as_deref()),
+        (Probe::Liveness, file.liveness.as_deref()),
+    ]
+}
+
+/// Returns the probes of which the deployment file names a path, in the order in which they matter.
 #[must_use]
 pub fn probes_of(file: &ProbesFile) -> Vec<(Probe, &str)> {
-    let all = [
-        (Probe::Startup, &file.startup),
-        (Probe::Readiness, &file.readiness),
-        (Probe::Liveness, &file.liveness),
-    ];
-    all.into_iter()
-        .filter_map(|(probe, path)| Some((probe, path.as_deref()?)))
+    let named = paths(file).into_iter();
+    named
+        .filter_map(|(probe, path)| Some((probe, path?)))
+        .collect()
+}
+
+/// Returns the probes of an instance with what answers each, in the order in which they matter. A path of the deployment
+/// file comes first; the one health check that the target runs stands for every probe without a path.
+#[must_use]
+pub fn answered_by<'a>(file: &'a ProbesFile, instance: &'a Instance) -> Vec<(Probe, Answers<'a>)> {
+    let check = instance.health.as_ref().map(Answers::Check);
+    let all = paths(file).into_iter();
+    all.filter_map(|(probe, path)| Some((probe, path.map(Answers::Path).or(check)?)))
         .collect()
 }
 
@@ -60,15 +87,16 @@ pub async fn instances_of(
     Ok(instances)
 }
 
-/// Asks an instance all probes of its service, each at the instance's own address.
+/// Asks an instance all probes of its service, each at the instance's own address; what the target's health check found
+/// is as the instance was observed.
 pub async fn probe_instance(
     client: &dyn Client,
     service: &Service,
     instance: &Instance,
     timeout: Duration,
 ) -> Vec<Probed> {
-    let probes = probes_of(&service.file.probes);
-    join_all(probes.into_iter().map(async |(probe, path)| {
+    let probes = answered_by(&service.file.probes, instance);
+    join_all(probes.into_iter().map(async |(probe, answers)| {
         if !instance.running {
             let detail = "its process does not run".to_owned();
             return Probed {
@@ -79,33 +107,52 @@ pub async fn probe_instance(
                 error: Some("connect"),
             };
         }
-        let url = format!("http://{}{path}", instance.address);
-        match client.send(&Request::get(&url, timeout)).await {
-            Ok(answer) => {
-                let passed = answer.status.is_success();
-                let detail = format!("{path} answered {}", answer.status.as_u16());
-                let error = (!passed).then_some("5xx");
-                Probed {
-                    probe,
-                    passed,
-                    detail,
-                    elapsed: Some(answer.elapsed),
-                    error,
-                }
-            }
-            Err(error) => {
-                let (detail, class) = (error.to_string(), error.class());
-                Probed {
-                    probe,
-                    passed: false,
-                    detail,
-                    elapsed: None,
-                    error: Some(class),
-                }
-            }
+        match answers {
+            Answers::Path(path) => ask(client, probe, instance, path, timeout).await,
+            Answers::Check(health) => Probed {
+                probe,
+                passed: health.passed,
+                detail: health.detail.clone(),
+                elapsed: None,
+                error: (!health.passed).then_some(UNHEALTHY),
+            },
         }
     }))
     .await
+}
+
+async fn ask(
+    client: &dyn Client,
+    probe: Probe,
+    instance: &Instance,
+    path: &str,
+    timeout: Duration,
+) -> Probed {
+    let url = format!("http://{}{path}", instance.address);
+    match client.send(&Request::get(&url, timeout)).await {
+        Ok(answer) => {
+            let passed = answer.status.is_success();
+            let detail = format!("{path} answered {}", answer.status.as_u16());
+            let error = (!passed).then_some("5xx");
+            Probed {
+                probe,
+                passed,
+                detail,
+                elapsed: Some(answer.elapsed),
+                error,
+            }
+        }
+        Err(error) => {
+            let (detail, class) = (error.to_string(), error.class());
+            Probed {
+                probe,
+                passed: false,
+                detail,
+                elapsed: None,
+                error: Some(class),
+            }
+        }
+    }
 }
 
 /// Journals the health of a probe when it changed or is seen for the first time.

@@ -2,16 +2,18 @@
 
 use code_deploy_record::{Gate, GateCheck, Release};
 
+use super::probe::instances_of;
 use crate::journey;
 use crate::phases::look::counted;
-use crate::spec::Journey;
+use crate::spec::{Journey, Service};
 use crate::step::StepError;
 use crate::{Context, Progress, gate};
 
 /// Walks every journey that is a critical path against `release`, reached on purpose whatever its
 /// share of traffic. A deployment file without any gets one request to each service's readiness
-/// path in their place. The first failure stops it. `other` says that what runs is not what was made ready, where that is
-/// so: then the gate does not pass, and no path is walked.
+/// path in their place; of a service that names none, what the target's own health check found counts. The first failure
+/// stops it. `other` says that what runs is not what was made ready, where that is so: then the gate does not pass, and no
+/// path is walked.
 ///
 /// # Errors
 /// `CD0451` when a path does not pass, or what runs is something else; that somebody asked the run to stop; that the target cannot
@@ -64,8 +66,51 @@ async fn walked(context: &Context, release: &Release) -> Result<gate::Answer, St
             break;
         }
     }
+    let by_paths = checks.iter().all(|check| check.passed);
+    if by_paths && !is_marked(context) {
+        for service in &context.spec.services {
+            checks.extend(by_health_check(context, service, release).await?);
+        }
+    }
     let reason = reason(&checks, journeys.len());
     Ok(gate::Answer { checks, reason })
+}
+
+/// Returns whether a journey is marked as a critical path.
+fn is_marked(context: &Context) -> bool {
+    context.spec.journeys.iter().any(|journey| journey.smoke)
+}
+
+/// Looks at the health check that the target runs in the instances of a service that names no readiness path.
+async fn by_health_check(
+    context: &Context,
+    service: &Service,
+    release: &Release,
+) -> Result<Option<GateCheck>, StepError> {
+    if service.file.probes.readiness.is_some() {
+        return Ok(None);
+    }
+    let mut instances = instances_of(context, service, release).await?;
+    instances.retain(|one| one.running);
+    let known: Vec<_> = instances
+        .iter()
+        .filter_map(|one| one.health.as_ref())
+        .collect();
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let well = known.iter().filter(|health| health.passed).count();
+    let all = instances.len();
+    let ill = known.iter().find(|health| !health.passed);
+    let ill = ill.map_or_else(String::new, |health| format!("; {}", health.detail));
+    Ok(Some(GateCheck {
+        name: format!("the health check of {}", service.name),
+        measured: format!("{well} of {all} instances pass it{ill}"),
+        limit: "every instance passes it".to_owned(),
+        passed: well == all,
+        used: None,
+        unshown: None,
+    }))
 }
 
 /// Returns the answer where what runs is not what was made ready.
@@ -85,10 +130,19 @@ fn something_else(other: String) -> gate::Answer {
     }
 }
 
-fn reason(checks: &[GateCheck], all: usize) -> String {
-    match checks.iter().find(|check| !check.passed) {
-        Some(failed) => format!("path `{}`: {}", failed.name, failed.measured),
-        None => format!("{} passed", counted(all, "critical path")),
+fn reason(checks: &[GateCheck], paths: usize) -> String {
+    let failed = checks.iter().enumerate().find(|(_, check)| !check.passed);
+    match failed {
+        Some((place, failed)) if place < paths => {
+            return format!("path `{}`: {}", failed.name, failed.measured);
+        }
+        Some((_, failed)) => return format!("{}: {}", failed.name, failed.measured),
+        None => {}
+    }
+    let walked = counted(paths, "critical path");
+    match checks.len().saturating_sub(paths) {
+        0 => format!("{walked} passed"),
+        checked => format!("{walked} and {} passed", counted(checked, "health check")),
     }
 }
 

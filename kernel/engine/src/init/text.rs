@@ -216,7 +216,11 @@ fn one_service(out: &mut Lines, found: &Found<'_>, name: &str, service: &Compose
         None => {
             out.add(
                 4,
-                "# A probe without a path is not made, and a run needs all three.",
+                "# A run needs all three. For one without a path a `healthcheck` of the Compose file stands, on",
+            );
+            out.add(
+                4,
+                "# `docker-desktop` and `k8s`; for processes of this machine nothing runs it.",
             );
             out.add(
                 4,

@@ -197,6 +197,7 @@ fn what_runs_is_compared_with_what_is_declared() {
         started: chrono::DateTime::UNIX_EPOCH,
         running,
         restarts: 0,
+        health: None,
     };
     let observed = Observed {
         instances: vec![

@@ -1,5 +1,6 @@
 //! The catalogue's items of phase 6 that these steps settle, with the figures they rest on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use code_deploy_record::{Basis, EvidenceRef, ItemId, Probe, Verdict};
@@ -75,21 +76,15 @@ pub(super) async fn settle_started(context: &Context, event: u64) -> Result<(), 
     };
     settle(context, "6.1.1", verdict.clone(), text.clone(), event).await?;
     settle(context, "6.1.2", verdict, text, event).await?;
-    settle_probes(context, event).await?;
+    let checked = checked(context).await?;
+    settle_probes(context, &checked, event).await?;
     let smoke = context
         .spec
         .journeys
         .iter()
         .filter(|journey| journey.smoke)
         .count();
-    let text = match smoke {
-        0 => format!(
-            "no journey is a critical path: the readiness path of each of {} services answered of \
-             release {to}",
-            services.len()
-        ),
-        _ => format!("{smoke} critical paths were walked against release {to}"),
-    };
+    let text = walked(context, smoke, &checked);
     settle(context, "5.1.2", performed, text, event).await?;
     let left: Vec<_> = context
         .spec
@@ -120,7 +115,36 @@ pub(super) async fn settle_started(context: &Context, event: u64) -> Result<(), 
     settle(context, "5.2.4", verdict, text, event).await
 }
 
-async fn settle_probes(context: &Context, event: u64) -> Result<(), StepError> {
+/// Says what of the new release answered before it had traffic, where so many journeys are critical paths.
+fn walked(context: &Context, smoke: usize, checked: &BTreeSet<&str>) -> String {
+    let to = &context.to;
+    let services = context.spec.services.iter();
+    let (ready, other): (Vec<_>, Vec<_>) =
+        services.partition(|service| service.file.probes.readiness.is_some());
+    let by_check = other
+        .iter()
+        .filter(|service| checked.contains(service.name.as_str()))
+        .count();
+    let ready = ready.len();
+    match (smoke, by_check) {
+        (0, 0) => format!(
+            "no journey is a critical path: the readiness path of each of {ready} services answered of \
+             release {to}"
+        ),
+        (0, by_check) => format!(
+            "no journey is a critical path: the readiness path of each of {ready} services answered of \
+             release {to}, and the instances of {by_check} without one passed the health check that the target \
+             runs"
+        ),
+        _ => format!("{smoke} critical paths were walked against release {to}"),
+    }
+}
+
+async fn settle_probes(
+    context: &Context,
+    checked: &BTreeSet<&str>,
+    event: u64,
+) -> Result<(), StepError> {
     let services = &context.spec.services;
     let kinds = [
         ("5.4.2", Probe::Startup, "startup"),
@@ -128,19 +152,18 @@ async fn settle_probes(context: &Context, event: u64) -> Result<(), StepError> {
         ("5.4.4", Probe::Liveness, "liveness"),
     ];
     for (item, probe, word) in kinds {
-        let without: Vec<_> = services
-            .iter()
-            .filter(|service| {
-                !probes_of(&service.file.probes)
-                    .iter()
-                    .any(|(known, _)| *known == probe)
-            })
+        let unnamed = services.iter().filter(|service| {
+            let mut named = probes_of(&service.file.probes).into_iter();
+            !named.any(|(known, _)| known == probe)
+        });
+        let (by_check, without): (Vec<_>, Vec<_>) = unnamed
             .map(|service| service.name.as_str())
-            .collect();
+            .partition(|name| checked.contains(name));
         let (verdict, text) = if without.is_empty() {
             let text = format!(
-                "all {} services have a {word} probe, and it is asked",
-                services.len()
+                "all {} services have a {word} probe, and it is asked{}",
+                services.len(),
+                by_health_check(context, &by_check)
             );
             (met(Basis::Performed), text)
         } else {
@@ -152,8 +175,42 @@ async fn settle_probes(context: &Context, event: u64) -> Result<(), StepError> {
         settle(context, item, verdict, text, event).await?;
     }
     let every = context.spec.strategy.health.interval;
-    let text = format!("every instance that is registered is probed every {every}");
+    let looked = match checked.is_empty() {
+        true => "",
+        false => ", where it has no path by what the target's own health check found last",
+    };
+    let text = format!("every instance that is registered is probed every {every}{looked}");
     settle(context, "6.1.3", met(Basis::Performed), text, event).await
+}
+
+/// Returns the services of which all running instances of the release have a health check that the target runs.
+async fn checked(context: &Context) -> Result<BTreeSet<&str>, StepError> {
+    let mut checked = BTreeSet::new();
+    for service in &context.spec.services {
+        let running = green::running(context, &service.name, &context.to).await?;
+        if !running.is_empty() && running.iter().all(|one| one.health.is_some()) {
+            checked.insert(service.name.as_str());
+        }
+    }
+    Ok(checked)
+}
+
+/// Says of which services a health check stands for a probe, and which.
+fn by_health_check(context: &Context, services: &[&str]) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    let told: Vec<_> = services
+        .iter()
+        .map(|name| {
+            let check = context.spec.health_check_in_words(name);
+            format!("that of {name} is {check}")
+        })
+        .collect();
+    format!(
+        "; {}: one check stands for every probe that names no path",
+        told.join(", ")
+    )
 }
 
 /// Settles what the monitoring gate shows.

@@ -54,9 +54,11 @@ async fn tell_by_files(
     plan: Plan,
 ) -> Result<(Plan, Vec<Foreseen>)> {
     let (program, today) = (options.program.clone(), options.clock.now().date_naive());
+    let images = options.target.image_health_checks(&inputs.to);
+    let images = answer("looking at the health checks of images", images).await?;
     // The source is read whole, which is not for the runtime's threads.
     let looked = tokio::task::spawn_blocking(move || {
-        let found = foresight::foreseen(&inputs, &plan.planned(), &program, today)?;
+        let found = foresight::foreseen(&inputs, &plan.planned(), &program, &images, today)?;
         Ok((plan, found))
     });
     looked.await.unwrap_or_else(|error| {

@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use super::document::Document;
 use super::error::{SpecError, code};
+use super::health::HealthCheck;
 use super::model::{Restart, SecretRef};
 use super::nearest::{did_you_mean, nearest, or_list};
 use super::node::{Node, Place, Value};
@@ -82,6 +83,9 @@ pub struct ComposeService {
     pub volumes: Vec<String>,
     /// The URL that its health check asks, if it asks one.
     pub health_url: Option<String>,
+    /// What it says of its health check.
+    #[serde(skip)]
+    pub health: HealthCheck,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Whether it is built here.

@@ -3,6 +3,7 @@
 
 mod builds;
 mod changes;
+mod checked;
 mod crashes;
 mod databases;
 mod later;

@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use code_deploy_engine::Target;
 use code_deploy_engine::spec::{Limit, Spec};
 use code_deploy_engine::target::{
-    Capacity, Change, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
+    Capacity, Change, Health, Hold, Instance, InstanceLog, Lease, Observed, ServiceAddress, Shares,
     Stopped, TargetError, TargetEvent, Wanted,
 };
 use code_deploy_record::{
@@ -42,6 +42,12 @@ pub struct Faults {
     pub unstoppable: Option<Release>,
     /// How long instances take to end that are stopped.
     pub drain: Duration,
+    /// Whether the place runs a health check in each instance.
+    pub checks: bool,
+    /// Whether images have a health check of their own, by service.
+    pub images: BTreeMap<String, bool>,
+    /// A release whose health check fails, where the place runs one.
+    pub unwell: Option<Release>,
     /// Who holds the place in another's stead.
     pub held_by: Option<String>,
 }
@@ -268,6 +274,19 @@ fn is_ill(world: &World, service: &str, release: Option<&Release>) -> bool {
     }
 }
 
+/// What the place's own health check finds in an instance of a release.
+fn health(faults: &Faults, release: &Release) -> Option<Health> {
+    let passed = faults.unwell.as_ref() != Some(release);
+    let detail = match passed {
+        true => "its health check passes",
+        false => "its health check failed 3 times in a row: exit code 1, no way to the database",
+    };
+    faults.checks.then(|| Health {
+        passed,
+        detail: detail.to_owned(),
+    })
+}
+
 fn reply(
     release: Option<Release>,
     unready: Option<Release>,
@@ -333,7 +352,10 @@ impl Target for Simulated {
         let instances: Vec<_> = world
             .instances
             .values()
-            .map(|(one, _)| one.clone())
+            .map(|(one, _)| Instance {
+                health: health(&world.faults, &one.release),
+                ..one.clone()
+            })
             .collect();
         let addresses = world
             .addresses
@@ -363,6 +385,13 @@ impl Target for Simulated {
             listening: Vec::new(),
             instances,
         })
+    }
+
+    async fn image_health_checks(
+        &self,
+        _: &Release,
+    ) -> Result<BTreeMap<String, bool>, TargetError> {
+        Ok(self.world().faults.images.clone())
     }
 
     async fn open(&self, services: &[ServiceAddress]) -> Result<Vec<ServiceAddress>, TargetError> {
@@ -396,6 +425,7 @@ impl Target for Simulated {
                 started: SystemClock.now(),
                 running: true,
                 restarts: 0,
+                health: None,
             };
             std::fs::write(self.folder.join(format!("{id}.log")), "started\n").unwrap();
             self.world().instances.insert(id, (instance.clone(), task));

@@ -8,6 +8,7 @@ use bollard::models::BuildInfo;
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use code_deploy_engine::target::{ImageWanted, OnLine, TargetError};
 use futures::StreamExt as _;
+use parse_dockerfile::{HealthcheckArguments, Instruction};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -101,6 +102,23 @@ impl Recipe {
         parsed
             .map(|parsed| parsed.stages().len())
             .map_err(|error| format!("{}: {error}", self.name()))
+    }
+
+    /// Returns whether the stage that is built names a health check; nothing where it does not say, as the image that it
+    /// begins from may have one.
+    pub fn has_health_check(&self) -> Option<bool> {
+        let parsed = parse_dockerfile::parse(&self.text).ok()?;
+        let stage = match &self.target {
+            Some(name) => parsed.stage(name),
+            None => parsed.stages().last(),
+        };
+        let mut named = stage?.instructions.iter().rev();
+        named.find_map(|instruction| match instruction {
+            Instruction::Healthcheck(check) => {
+                Some(matches!(check.arguments, HealthcheckArguments::Cmd { .. }))
+            }
+            _ => None,
+        })
     }
 
     /// Returns the images that it begins from.

@@ -24,7 +24,7 @@ impl Seen {
             restarts: known.restarts,
             running: known.running,
             started: known.started,
-            healthy: known.healthy,
+            healthy: known.healthy(),
         }
     }
 }

@@ -118,7 +118,7 @@ impl DockerTarget {
         Ok(Image { reference, id })
     }
 
-    fn reference(
+    pub(super) fn reference(
         &self,
         service: &Service,
         compose: &ComposeService,
@@ -135,7 +135,7 @@ impl DockerTarget {
         }
     }
 
-    async fn recipe(
+    pub(super) async fn recipe(
         &self,
         spec: &Spec,
         service: &str,
@@ -228,7 +228,7 @@ impl DockerTarget {
         Ok((Image { reference, id }, pulled))
     }
 
-    async fn image_of(
+    pub(super) async fn image_of(
         &self,
         service: &str,
         reference: &str,

@@ -447,7 +447,7 @@ impl DockerTarget {
                 Err(why) if now.running => last = why,
                 Err(_) => {}
             }
-            let by_engine = service.file.probes.startup.is_none() && now.healthy.is_some();
+            let by_engine = service.file.probes.startup.is_none() && now.health.is_some();
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             let pause = if by_engine { LOOK } else { KNOCK };
             told.something(pause.min(left)).await;
@@ -457,7 +457,7 @@ impl DockerTarget {
 
     async fn look(&self, service: &Service, known: &Known) -> Result<(), String> {
         let address = known.published.ok_or("its port is not published")?;
-        match (&service.file.probes.startup, known.healthy) {
+        match (&service.file.probes.startup, &known.health) {
             (Some(path), _) => {
                 let url = format!("http://{address}{path}");
                 match self.http.get(&url, KNOCK_LIMIT).await {
@@ -466,8 +466,8 @@ impl DockerTarget {
                     Err(error) => Err(format!("GET {path}: {error}")),
                 }
             }
-            (None, Some(true)) => Ok(()),
-            (None, Some(false)) => Err("its health check has not passed".to_owned()),
+            (None, Some(health)) if health.passed => Ok(()),
+            (None, Some(health)) => Err(health.detail.clone()),
             (None, None) => keeps_open(address).await,
         }
     }

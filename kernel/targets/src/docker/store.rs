@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
     ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use code_deploy_engine::target::{Instance, TargetError};
-use code_deploy_record::{Clock as _, Release, RunId, SystemClock};
+use code_deploy_engine::target::{Health, Instance, TargetError};
+use code_deploy_record::{Clock as _, Redactor, Release, RunId, SystemClock};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 
@@ -47,7 +47,7 @@ pub struct Known {
     pub exit_code: Option<i64>,
     pub out_of_memory: bool,
     /// What its health check found last; nothing when it has none.
-    pub healthy: Option<bool>,
+    pub health: Option<Health>,
     /// Where its port is published on this machine.
     pub published: Option<SocketAddr>,
     /// Its addresses by network.
@@ -69,7 +69,13 @@ impl Known {
             started: self.started,
             running: self.running,
             restarts: self.restarts,
+            health: self.health.clone(),
         })
+    }
+
+    /// Returns whether its health check has passed; nothing when it has none.
+    pub fn healthy(&self) -> Option<bool> {
+        self.health.as_ref().map(|health| health.passed)
     }
 
     /// Returns whether it runs, or the engine is about to start it again.
@@ -148,7 +154,7 @@ impl DockerTarget {
     /// Returns a container; nothing when it is gone.
     pub(super) async fn inspect(&self, id: String) -> Result<Option<Known>, TargetError> {
         match self.look_up(&id).await {
-            Ok(found) => Ok(Some(known(found))),
+            Ok(found) => Ok(Some(known(found, &self.settings.redactor))),
             Err(refusal) if refusal.is_missing() => Ok(None),
             Err(refusal) => Err(refusal.into_error(None, &format!("describe container {id}"))),
         }
@@ -319,7 +325,7 @@ impl DockerTarget {
     }
 }
 
-fn known(found: ContainerInspectResponse) -> Known {
+fn known(found: ContainerInspectResponse, redactor: &Redactor) -> Known {
     let config = found.config.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
     let label = |name: &str| labels.get(name).cloned();
@@ -359,11 +365,9 @@ fn known(found: ContainerInspectResponse) -> Known {
         restarts: u32::try_from(found.restart_count.unwrap_or(0)).unwrap_or(0),
         exit_code: state.exit_code.filter(|_| !running),
         out_of_memory: state.oom_killed.unwrap_or(false),
-        healthy: state.health.and_then(|health| match health.status {
-            Some(HealthStatusEnum::HEALTHY) => Some(true),
-            Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY) => Some(false),
-            _ => None,
-        }),
+        health: state
+            .health
+            .and_then(|told| super::health::found(&told, redactor)),
         published: host.port_bindings.and_then(published),
         addresses: addresses.collect(),
         error: state.error.unwrap_or_default(),

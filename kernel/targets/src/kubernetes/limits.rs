@@ -265,7 +265,8 @@ fn of_service(
             "no-readiness",
             Severity::Critical,
             format!("`{name}` has no readiness probe: traffic would reach pods that are not ready"),
-            "Write `services.NAME.probes.readiness` in the deployment file.",
+            "Write `services.NAME.probes.readiness` in the deployment file, or a `healthcheck` in the Compose file. A HEALTHCHECK \
+             of the image does not count: Kubernetes ignores it.",
         ));
     }
     if service.file.metrics.is_none() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use code_deploy_engine::target::{Instance, Shares, TargetError};
+use code_deploy_engine::target::{Health, Instance, Shares, TargetError};
 use code_deploy_record::Release;
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -37,6 +37,8 @@ pub struct Known {
     pub end: Option<String>,
     /// Why the cluster itself ends it, if it does and says so.
     pub disrupted: Option<String>,
+    /// What the kubelet found last by the health check of the Compose file; nothing where it runs another probe or none.
+    pub health: Option<Health>,
 }
 
 impl Known {
@@ -59,6 +61,8 @@ impl Known {
             held.find(|one| one.type_ == kind)
         };
         let restarts = container.map_or(0, |one| one.restart_count);
+        let is_ready = holds("Ready").is_some();
+        let health = has_health_check(pod, &service).then(|| health(&conditions, is_ready));
         Some(Self {
             name: pod.name_any(),
             service,
@@ -71,7 +75,7 @@ impl Known {
                     .or(meta.creation_timestamp.as_ref()),
             ),
             running: state.is_some_and(|state| state.running.is_some()),
-            ready: holds("Ready").is_some(),
+            ready: is_ready,
             ending: meta.deletion_timestamp.is_some(),
             restarts: u32::try_from(restarts).unwrap_or(0),
             pause: pause_of(pod),
@@ -81,6 +85,7 @@ impl Known {
                 format!("code {}, {reason}", end.exit_code)
             }),
             disrupted: holds("DisruptionTarget").map(in_words),
+            health,
         })
     }
 
@@ -100,7 +105,33 @@ impl Known {
             started: self.started,
             running: self.running,
             restarts: self.restarts,
+            health: self.health.clone(),
         })
+    }
+}
+
+/// Returns whether a pod is ready by a command: paths of the deployment file are asked over the network, and the only
+/// command that pods are given for it is the health check of the Compose file.
+fn has_health_check(pod: &Pod, service: &str) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut own = containers.filter(|one| one.name == service);
+    let probe = own.next().and_then(|own| own.readiness_probe.as_ref());
+    probe.is_some_and(|probe| probe.exec.is_some())
+}
+
+fn health(conditions: &[PodCondition], is_ready: bool) -> Health {
+    if is_ready {
+        return Health {
+            passed: true,
+            detail: "its pod is ready by its health check".to_owned(),
+        };
+    }
+    let told = conditions.iter().find(|one| one.type_ == "Ready");
+    let why = told.map(in_words).filter(|why| !why.is_empty());
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    Health {
+        passed: false,
+        detail: format!("its pod is not ready: its health check has not passed{why}"),
     }
 }
 
@@ -264,6 +295,36 @@ mod tests {
         assert_eq!(pause(30, &[sleep(5), json!({})]), 0);
         assert_eq!(pause(30, &[by_a_program]), 0);
         assert_eq!(pause_of(&Pod::default()), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_pod_is_healthy_as_the_kubelet_judges_by_the_health_check() {
+        let pod = |probe: Value, ready: &str| {
+            let pod = json!({
+                "metadata": {
+                    "name": "one", "labels": { names::SERVICE: "api" },
+                    "annotations": { names::RELEASE: "1.0.0" },
+                },
+                "spec": { "containers": [
+                    { "name": "other" }, { "name": "api", "readinessProbe": probe },
+                ] },
+                "status": { "conditions": [{
+                    "type": "Ready", "status": ready, "reason": "ContainersNotReady",
+                }] },
+            });
+            Known::of(&serde_json::from_value(pod).unwrap()).unwrap()
+        };
+        let command = json!({ "exec": { "command": ["is-well"] } });
+        let health = |probe: &Value, ready| pod(probe.clone(), ready).health;
+        assert!(health(&command, "True").unwrap().passed);
+        let ill = health(&command, "False").unwrap();
+        assert!(
+            !ill.passed && ill.detail.contains("ContainersNotReady"),
+            "{ill:?}"
+        );
+        let path = json!({ "httpGet": { "path": "/readyz", "port": 80 } });
+        assert_eq!(health(&path, "True"), None);
+        assert_eq!(health(&Value::Null, "True"), None);
     }
 
     #[test]

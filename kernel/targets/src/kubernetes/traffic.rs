@@ -477,6 +477,7 @@ mod tests {
             marked: ["a", "b"].contains(&name),
             end: None,
             disrupted: None,
+            health: None,
         }
     }
 

@@ -323,6 +323,7 @@ pub(crate) fn describe((folder, config): &Known) -> Instance {
             .unwrap_or_default(),
         running: process.is_some_and(|process| process.runs()),
         restarts: state.map_or(0, |state| state.restarts),
+        health: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod containers;
 mod engine;
 mod foreign;
+mod health;
 mod images;
 mod keys;
 mod ports;

@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
             exit_of(local::supervise(PathBuf::from(folder)).await)
         }
         ["serve", ways @ ..] => serve(ways).await,
+        ["is-well"] => ExitCode::SUCCESS,
         ["idle"] => {
             std::future::pending::<()>().await;
             ExitCode::SUCCESS

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::logs;
+use crate::foresight;
 use crate::phases::look::{bytes, counted, list};
 use crate::plan::Inputs;
 use crate::section::{Outline, Section, Seen, Work, blocking, step as section_step};
@@ -45,18 +46,14 @@ pub(super) fn step(inputs: &Inputs) -> Option<Arc<dyn Step>> {
         ),
         expected: Duration::from_secs(60),
     };
-    let as_before = inputs.reverts.is_some();
-    section_step(&outline, Images { as_before })
+    section_step(&outline, Images(inputs.clone()))
 }
 
 fn builds(spec: &Spec) -> bool {
     spec.compose.services.values().any(|one| one.build)
 }
 
-struct Images {
-    /// Whether the release is one that is gone back to.
-    as_before: bool,
-}
+struct Images(Inputs);
 
 /// An image, and how it was come by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +80,8 @@ impl Work for Images {
                 service: &service.name,
                 release: &context.to,
                 revision,
-                as_before: self.as_before,
+                // The release is one that is gone back to.
+                as_before: self.0.reverts.is_some(),
                 push: context.spec.pushes_images(),
                 log: &log,
             };
@@ -111,6 +109,7 @@ impl Work for Images {
             .await?;
         evidence.push(event);
         settle(section, &provided, &evidence).await?;
+        refuse_unprobed(context, &self.0).await?;
         Ok(json!({ "images": provided }))
     }
 
@@ -158,6 +157,37 @@ impl Work for Images {
             ),
         ))
     }
+}
+
+/// Stops the run where services have no probes and now it is known that their images have no health check of their own
+/// either: later it would stop for the same, with instances that run. Nobody is kept from going back.
+async fn refuse_unprobed(context: &Context, inputs: &Inputs) -> Result<(), StepError> {
+    if inputs.reverts.is_some() {
+        return Ok(());
+    }
+    let images = context.target.image_health_checks(&context.to).await?;
+    let plan = context.state().plan.as_ref().map(|plan| plan.steps.clone());
+    let (inputs, today) = (inputs.clone(), context.clock.now().date_naive());
+    let looked = blocking("looking for probes", move || {
+        foresight::unprobed(&inputs, &plan.unwrap_or_default(), &images, today)
+    });
+    let lacking = looked.await?.map_err(|error| {
+        let problem = error.problem();
+        StepError::permanent(&problem.code, problem.what, problem.next)
+    })?;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let told = lacking
+        .iter()
+        .map(|one| format!("{}. {}", one.what, one.cure));
+    let what = format!(
+        "the images are there, and no health check of theirs stands for the probes that the deployment file does not \
+         name; nothing was started:\n  {}",
+        told.collect::<Vec<_>>().join("\n  ")
+    );
+    let next = "Mend that and run again, or accept the items under `waivers`.";
+    Err(StepError::permanent(foresight::STOPS, what, next))
 }
 
 fn provided_of(result: &Value) -> Vec<Provided> {

@@ -201,11 +201,33 @@ impl<'a> Books<'a> {
             ("needed_by", or_none(&callers, "no other service")),
             ("logs", or_none(&logs, "no log")),
             ("metrics", at(&service.file.metrics)),
-            ("readiness", at(&service.file.probes.readiness)),
-            ("liveness", at(&service.file.probes.liveness)),
+            ("is_well", self.is_well(service, base.as_deref())),
             ("drain", format!("{:?}", service.file.routing.drain.get())),
             ("address", base.clone().unwrap_or_else(|| "none".to_owned())),
         ]
+    }
+
+    /// Says by what it is seen whether a service is well.
+    fn is_well(&self, service: &Service, base: Option<&str>) -> String {
+        let probes = &service.file.probes;
+        let asked = [
+            ("Readiness", &probes.readiness),
+            ("Liveness", &probes.liveness),
+        ];
+        let spec = &self.section.context.spec;
+        let own = instances(&self.observed, self.section.context);
+        let is_checked = own
+            .filter(|one| one.service == service.name)
+            .any(|one| one.health.is_some());
+        let told = asked.map(|(word, path)| match (base, path) {
+            (Some(base), Some(path)) => format!("{word}: `curl -i {base}{path}` answers 200."),
+            (_, None) if is_checked => {
+                let check = spec.health_check_in_words(&service.name);
+                format!("{word}: by {check}.")
+            }
+            _ => format!("{word}: none declared."),
+        });
+        told.join(" ")
     }
 
     fn owner(&self, service: &str) -> String {

@@ -95,8 +95,15 @@ impl Risks {
         let steps = state.plan.as_ref().map(|plan| plan.steps.clone());
         let (inputs, program) = (self.0.clone(), context.program.clone());
         let today = context.clock.now().date_naive();
+        let images = context.target.image_health_checks(&context.to).await?;
         let looked = blocking("looking at the files", move || {
-            foresight::foreseen(&inputs, &steps.unwrap_or_default(), &program, today)
+            foresight::foreseen(
+                &inputs,
+                &steps.unwrap_or_default(),
+                &program,
+                &images,
+                today,
+            )
         });
         looked.await?.map_err(|error| {
             let problem = error.problem();

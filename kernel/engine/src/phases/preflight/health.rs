@@ -8,7 +8,7 @@ use code_deploy_record::{Basis, Column, EvidenceRef, Report, Verdict};
 use serde_json::{Value, json};
 
 use crate::gate;
-use crate::gate::probe::probes_of;
+use crate::gate::probe::{Answers, answered_by};
 use crate::http::HttpClient;
 use crate::inventory::Endpoint;
 use crate::phases::look::{self, LIMIT, list};
@@ -171,12 +171,17 @@ async fn probes(context: &Context, observed: &Observed) -> Looked {
             );
             continue;
         }
-        for (probe, path) in probes_of(&service.file.probes) {
-            let url = format!("http://{}{path}", instance.address);
-            let limit = context.spec.strategy.health.timeout.get();
-            let (text, well) = match client.get(&url, limit).await {
-                Ok(answer) => (answer.status.to_string(), answer.status.is_success()),
-                Err(error) => (error.to_string(), false),
+        for (probe, answers) in answered_by(&service.file.probes, instance) {
+            let (text, well) = match answers {
+                Answers::Path(path) => {
+                    let url = format!("http://{}{path}", instance.address);
+                    let limit = context.spec.strategy.health.timeout.get();
+                    match client.get(&url, limit).await {
+                        Ok(answer) => (answer.status.to_string(), answer.status.is_success()),
+                        Err(error) => (error.to_string(), false),
+                    }
+                }
+                Answers::Check(health) => (health.detail.clone(), health.passed),
             };
             looked.add(
                 vec![

@@ -130,19 +130,25 @@ async fn through(context: &Context) -> Result<Vec<Tried>, StepError> {
     Ok(tried)
 }
 
-/// Asks a service at a URL, by its readiness probe; returns what came and whether that is well.
+/// Asks a service at a URL, by its readiness probe; returns what came and whether that is well. Of one without a path for
+/// it, any answer but an error of the server's shows that it is reached.
 async fn asked(
     context: &Context,
     client: &HttpClient,
     service: &Service,
     url: &str,
 ) -> (String, bool) {
-    let path = service.file.probes.readiness.as_deref().unwrap_or("/");
+    let named = service.file.probes.readiness.as_deref();
+    let path = named.unwrap_or("/");
     match client.get(&format!("{url}{path}"), LIMIT).await {
-        Ok(answer) => (
-            answer.status.to_string(),
-            answer.status.is_success() || context.from.is_none(),
-        ),
+        Ok(answer) => {
+            let well = match named {
+                Some(_) => answer.status.is_success(),
+                None => !answer.status.is_server_error(),
+            };
+            let text = answer.status.to_string();
+            (text, well || context.from.is_none())
+        }
         Err(error) => (error.to_string(), false),
     }
 }

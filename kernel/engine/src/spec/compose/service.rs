@@ -12,7 +12,7 @@ use super::image::RELEASE;
 use super::typed::typed;
 use super::{Compose, ComposeService, depends, interpolate, keys_of, units, without};
 use crate::duration::Span;
-use crate::spec::RELEASE_VARIABLE;
+use crate::spec::{HealthCheck, RELEASE_VARIABLE};
 
 type Found<T> = Result<T, Box<SpecError>>;
 
@@ -75,6 +75,7 @@ impl Reader<'_> {
             configs: names(self.node.get("configs")),
             volumes: self.volumes(),
             health_url: self.health_url(),
+            health: self.health(),
             labels: self.labels(),
             build: self.node.get("build").is_some(),
             restart: self.restart()?,
@@ -208,6 +209,24 @@ impl Reader<'_> {
             .map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';' | ')')))
             .find(|word| word.starts_with("http://") || word.starts_with("https://"))
             .map(str::to_owned)
+    }
+
+    fn health(&self) -> HealthCheck {
+        let Some(check) = &self.typed.healthcheck else {
+            return HealthCheck::Unnamed;
+        };
+        match &check.test {
+            _ if check.disable => HealthCheck::Off,
+            None => HealthCheck::Unnamed,
+            Some(compose_types::HealthcheckTest::Single(_)) => HealthCheck::Named,
+            Some(compose_types::HealthcheckTest::Multiple(words)) => {
+                match words.first().map(String::as_str) {
+                    None => HealthCheck::Unnamed,
+                    Some("NONE") => HealthCheck::Off,
+                    Some(_) => HealthCheck::Named,
+                }
+            }
+        }
     }
 
     fn labels(&self) -> BTreeMap<String, String> {

@@ -49,7 +49,8 @@ pub struct ServiceFile {
     pub routing: Routing,
 }
 
-/// The paths of the three probes. A probe without a path is not made.
+/// The paths of the three probes. For one without a path the health check of the Compose file stands, where the target
+/// runs it (`docker-desktop`, `k8s`); otherwise it is not made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct ProbesFile {

@@ -97,7 +97,9 @@ fn an_image_that_may_change_under_its_name_is_refused_by_the_policy_with_its_lin
 fn a_service_without_readiness_and_with_one_replica_is_refused_by_the_policy() {
     let application = "refused-lack";
     let bare = "release: \"1\"\nenvironments: { dev: {} }\n";
-    let place = project(application, bare, COMPOSE);
+    // An image that is not there might have a health check of its own; this says that none is to run.
+    let compose = format!("{COMPOSE}    healthcheck: {{ disable: true }}\n");
+    let place = project(application, bare, &compose);
     let said = place.run(&["dev", "docker-desktop"]);
     let words = [
         "no readiness probe: web",
@@ -108,4 +110,23 @@ fn a_service_without_readiness_and_with_one_replica_is_refused_by_the_policy() {
     ];
     said.refused(1, "CD0437", &words);
     untouched(&place, application, &said);
+}
+
+#[test]
+fn a_health_check_stands_for_probes_and_one_that_an_image_may_have_is_told() {
+    let named = "    probes: { startup: /s, readiness: /r, liveness: /l }\n";
+    let bare = WHOLE.replace(named, "");
+    let checked = format!("{COMPOSE}    healthcheck: {{ test: [CMD, is-well] }}\n");
+    for (compose, doubts) in [(checked.as_str(), 0), (COMPOSE, 1)] {
+        let place = project("planned-health", &bare, compose);
+        let planned = place.run(&["--json", "plan", "-e", "dev", "-t", "docker-desktop"]);
+        assert_eq!(planned.code, Some(0), "{planned:?}");
+        let value: Value = serde_json::from_str(planned.out.trim()).unwrap();
+        let told = value["plan"]["foreseen"].as_array().unwrap().iter();
+        let own: Vec<_> = told
+            .filter(|one| one["items"].to_string().contains("5.4.2"))
+            .collect();
+        assert_eq!(own.len(), doubts, "{planned:?}");
+        assert!(own.iter().all(|one| one["stops"] == false), "{planned:?}");
+    }
 }
