@@ -7,7 +7,7 @@ use std::time::Duration;
 use code_deploy_record::{RunOutcome, Verdict};
 use serde_json::{Value, json};
 
-use super::cluster::{Namespace, engine};
+use super::cluster::{Namespace, engine, promised};
 use super::gateway::Gateway;
 use super::kubelet::{self, Held};
 use super::terminator;
@@ -73,6 +73,11 @@ spec:
   resources: { requests: { storage: 1Mi } }
 ";
 
+/// What is made of them.
+const KUSTOMIZATION: &str = "resources: [own.yaml]
+commonAnnotations: { example.org/made: by-kustomize }
+";
+
 /// Has the deployment bring manifests of its own.
 fn bring(place: &Place, own: &str) {
     place.write("code-deploy-demo/k8s/own.yaml", own);
@@ -80,6 +85,17 @@ fn bring(place: &Place, own: &str) {
         "    kubernetes:\n",
         "    kubernetes:\n      manifests: [k8s]\n",
     );
+}
+
+/// Has the manifests made of a kustomization from now on, by the client of the stage.
+fn kustomize(place: &mut Place) {
+    place.write("code-deploy-demo/k8s/kustomization.yaml", KUSTOMIZATION);
+    let programs = place.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let kubectl = promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL");
+    std::os::unix::fs::symlink(kubectl, programs.join("kubectl")).unwrap();
+    let others = std::env::var("PATH").unwrap();
+    place.set("PATH", format!("{}:{others}", programs.display()));
 }
 
 /// Allows the account what these manifests need.
@@ -160,7 +176,7 @@ fn all_of(release: &str) -> Vec<(String, u64)> {
 
 #[test]
 fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() {
-    let (namespace, place) = stage("canary");
+    let (namespace, mut place) = stage("canary");
     let path = namespace.path("/api/v1", "services");
     let foreign = namespace.post(
         &path,
@@ -170,6 +186,7 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
         }),
     );
     bring(&place, OWN);
+    kustomize(&mut place);
     let said = run(&place, &[]);
     assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
     assert!(said.err.contains("create networkpolicies"), "{}", said.err);
@@ -178,9 +195,16 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     succeeded(&said);
     let state = ended(&place, &said, RunOutcome::Succeeded);
     let kept = place.run_in(&place.demo(), &["record", "--kind", "evidence_kept"]);
-    for name in ["NetworkPolicy storefront", "PersistentVolumeClaim uploads"] {
+    for name in [
+        "NetworkPolicy storefront",
+        "PersistentVolumeClaim uploads",
+        "manifests made of k8s/kustomization.yaml",
+    ] {
         assert!(kept.out.contains(name), "{}", kept.out);
     }
+    let made = "-o=jsonpath={.metadata.annotations.example\\.org/made}";
+    let made = namespace.kubectl(&["get", "networkpolicy", "storefront", made]);
+    assert_eq!(made, "by-kustomize");
     let own = "-o=jsonpath={.metadata.labels.code-deploy\\.part}";
     let part = namespace.kubectl(&["get", "networkpolicy", "storefront", own]);
     assert_eq!(part, "manifest");
