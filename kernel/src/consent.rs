@@ -33,7 +33,8 @@ pub async fn sign(
     let (Some(started), Some((gate, plan))) = (&state.started, &state.approval_asked) else {
         return Err(failed("nothing waits for an approval in that run"));
     };
-    let spec = project.spec(machine, &started.environment, &started.target)?;
+    let reading = project.spec(machine, &started.environment, &started.target);
+    let spec = reading.await?;
     let by = name_of(&spec, key).unwrap_or_else(|| machine.user.clone());
     let signed = SystemClock.now().trunc_subsecs(0);
     let consent = Consent {

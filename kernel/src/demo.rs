@@ -61,16 +61,13 @@ pub async fn demo(
         )
     })?;
     let project = project(machine)?;
-    let begin = |machine: &Machine| {
-        let face = Arc::clone(&face);
-        Session::begin(machine, &project, environment, target, face, To::Change)
-    };
+    let place = (environment, target);
     // A run that is not ended needs the files with which it began.
-    run::take_back_open_run(&begin(machine)?, interrupt).await?;
+    run::take_back_open_run(&begin(machine, &project, place, &face).await?, interrupt).await?;
     rewrite(&folder.join("compose.yaml"), |text| {
         images_from(text, registry)
     })?;
-    let before = begin(machine)?;
+    let before = begin(machine, &project, place, &face).await?;
     make_images(machine, &before, registry, &*face).await?;
     if before.spec.data_folder().exists() {
         face.text(
@@ -81,7 +78,7 @@ pub async fn demo(
     start_afresh(&before, interrupt).await?;
     drop(before);
     name_release(&project, FIRST)?;
-    let plain = begin(machine)?;
+    let plain = begin(machine, &project, place, &face).await?;
 
     face.text(&format!(
         "The demonstration is in {}: deploying {FIRST}.",
@@ -106,7 +103,7 @@ pub async fn demo(
     };
     // The file names what is deployed from now on, so that a later run does not go back unawares.
     name_release(&project, SECOND)?;
-    let session = begin(&machine)?;
+    let session = begin(&machine, &project, place, &face).await?;
     let planted_fault = arguments.demo_fault.map(|fault| fault.word().to_owned());
     let wish = Wish {
         to: release(SECOND),
@@ -281,6 +278,17 @@ fn lay_out(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Begins a session of the demonstration in an environment and a target.
+async fn begin(
+    machine: &Machine,
+    project: &Project,
+    (environment, target): (&str, &str),
+    face: &Arc<dyn Face>,
+) -> Result<Session, Failure> {
+    let face = Arc::clone(face);
+    Session::begin(machine, project, environment, target, face, To::Change).await
 }
 
 /// Stops what an earlier demonstration left running, and removes its data, so that the first

@@ -176,7 +176,7 @@ impl Dispatcher {
             let face = Arc::clone(&self.face);
             return demo::demo(&self.machine, arguments, face, &self.interrupt).await;
         }
-        let session = self.session_for(arguments)?;
+        let session = self.session_for(arguments).await?;
         if arguments.stop {
             return run::stop(&session, &self.interrupt).await;
         }
@@ -187,7 +187,7 @@ impl Dispatcher {
             .map(|(exit, _)| exit)
     }
 
-    fn session_for(&self, arguments: &RunArgs) -> Result<Session, Failure> {
+    async fn session_for(&self, arguments: &RunArgs) -> Result<Session, Failure> {
         let named = &self.global;
         let environment = arguments.environment.as_deref();
         let environment = environment.or(named.environment.as_deref());
@@ -203,10 +203,10 @@ impl Dispatcher {
         if is_misspelt(&project, environment, target) {
             return Err(missing_place(Some(environment)));
         }
-        self.begin(&project, environment, target, To::Change)
+        self.begin(&project, environment, target, To::Change).await
     }
 
-    fn begin(
+    async fn begin(
         &self,
         project: &Project,
         environment: &str,
@@ -214,7 +214,8 @@ impl Dispatcher {
         to: To,
     ) -> Result<Session, Failure> {
         let face = Arc::clone(&self.face);
-        let session = Session::begin(&self.machine, project, environment, target, face, to)?;
+        let session = Session::begin(&self.machine, project, environment, target, face, to);
+        let session = session.await?;
         Ok(Session {
             told: self.told.clone(),
             follows: self.opened.is_some(),
@@ -231,7 +232,7 @@ impl Dispatcher {
         };
         let (environment, target) = (&started.environment, &started.target);
         // A deployment file that was changed or moved keeps nobody from reading the record.
-        let session = match self.begin(&project, environment, target, To::LookAt) {
+        let session = match self.begin(&project, environment, target, To::LookAt).await {
             Ok(session) => session,
             Err(failure) => {
                 let is_last = project.last_of(environment, target)?.as_deref() == Some(run.path());
@@ -261,7 +262,7 @@ impl Dispatcher {
             self.face.text(text);
             return Ok(Exit::Done);
         }
-        let session = self.session_for(arguments)?;
+        let session = self.session_for(arguments).await?;
         if let Some(run) = &arguments.run {
             let open = session.open_run()?;
             let open = open.and_then(|(_, state)| state.started).map(|own| own.run);
@@ -319,7 +320,7 @@ impl Dispatcher {
     }
 
     /// The session of the environment and target that are named, opened, or used last.
-    fn session(&self, to: To) -> Result<Session, Failure> {
+    async fn session(&self, to: To) -> Result<Session, Failure> {
         let project = self.project()?;
         let opened = self.opened_place();
         let opened = opened.map(|opened| (opened.environment.clone(), opened.target.clone()));
@@ -337,7 +338,7 @@ impl Dispatcher {
                 return Err(Failure::usage(what, next));
             }
         };
-        self.begin(&project, &environment, &target, to)
+        self.begin(&project, &environment, &target, to).await
     }
 
     fn wish(&self, open: &OpenArgs) -> Result<Wish, Failure> {
@@ -355,14 +356,14 @@ impl Dispatcher {
         if let Some(shown) = self.ended(self.shown_run())? {
             return run::show_ended(&shown, verb, section, &*self.face);
         }
-        let session = self.session(To::Change)?;
+        let session = self.session(To::Change).await?;
         let wish = self.wish(&arguments.open)?;
         run::verb(&session, &wish, verb, section, &self.interrupt).await
     }
 
     async fn plan(&self, arguments: &PlanArgs) -> Result<Exit, Failure> {
         if let Some(other) = &arguments.diff {
-            let session = self.session(To::LookAt)?;
+            let session = self.session(To::LookAt).await?;
             let before = session.project.run(Some(other))?;
             let wish = self.wish(&arguments.verb.open)?;
             let shown = plan::diff(&session, &wish, &before).await;
@@ -371,7 +372,7 @@ impl Dispatcher {
         if self.shown_run().is_some() {
             return self.verb("plan", &arguments.verb).await;
         }
-        let session = self.session(To::LookAt)?;
+        let session = self.session(To::LookAt).await?;
         let wish = self.wish(&arguments.verb.open)?;
         // A cell shows the plan of the run that is open, or that has done what is wanted; where there is none it
         // begins none, as everywhere.
@@ -401,7 +402,9 @@ impl Dispatcher {
         };
         let started = folder.started()?;
         let (environment, target) = (&started.environment, &started.target);
-        let session = self.begin(&project, environment, target, To::Change)?;
+        let session = self
+            .begin(&project, environment, target, To::Change)
+            .await?;
         run::steer(&session, &folder, verb, &arguments.reason, &self.interrupt).await
     }
 
@@ -427,7 +430,9 @@ impl Dispatcher {
         let folder = self.which(which.run.as_deref())?;
         let started = folder.started()?;
         let (environment, target) = (&started.environment, &started.target);
-        let session = self.begin(&self.project()?, environment, target, To::Change)?;
+        let session = self
+            .begin(&self.project()?, environment, target, To::Change)
+            .await?;
         run::settle(&session, &folder, settling, reason, &self.interrupt).await
     }
 
@@ -469,7 +474,7 @@ impl Dispatcher {
     async fn record(&self, arguments: &RecordArgs) -> Result<Exit, Failure> {
         let run = self.which(arguments.which.run.as_deref())?;
         if arguments.view == ["export"] {
-            return self.export(&run, arguments);
+            return self.export(&run, arguments).await;
         }
         if arguments.unsigned {
             let next =

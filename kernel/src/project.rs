@@ -61,24 +61,27 @@ impl Project {
         RunsFolder::of_project(&self.folder)
     }
 
-    /// Reads the deployment file for an environment and a target.
+    /// Reads the deployment file for an environment and a target. Programs that make manifests may have to be waited for.
     ///
     /// # Errors
     /// When something in it is wrong.
-    pub fn spec(
+    pub async fn spec(
         &self,
         machine: &Machine,
         environment: &str,
         target: &str,
     ) -> Result<Arc<Spec>, Failure> {
         known_target(target)?;
-        let lookup = |name: &str| machine.variable(name);
-        Ok(Arc::new(Spec::load(
-            &self.file,
-            environment,
-            target,
-            &lookup,
-        )?))
+        let (machine, file) = (machine.clone(), self.file.clone());
+        let (environment, target) = (environment.to_owned(), target.to_owned());
+        let read = tokio::task::spawn_blocking(move || {
+            let lookup = |name: &str| machine.variable(name);
+            Spec::load(&file, &environment, &target, &lookup)
+        });
+        let read = read.await.map_err(|error| {
+            Failure::cannot_start(format!("reading the deployment file was cut off: {error}"))
+        })?;
+        Ok(Arc::new(read?))
     }
 
     /// Returns the run of that name, or the last one.

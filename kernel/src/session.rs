@@ -87,7 +87,7 @@ impl Session {
     ///
     /// # Errors
     /// When something in the deployment file is wrong, or the target cannot be used.
-    pub fn begin(
+    pub async fn begin(
         machine: &Machine,
         project: &Project,
         environment: &str,
@@ -95,7 +95,7 @@ impl Session {
         face: Arc<dyn Face>,
         to: To,
     ) -> Result<Self, Failure> {
-        let spec = project.spec(machine, environment, target)?;
+        let spec = project.spec(machine, environment, target).await?;
         let redactor = Redactor::default();
         let target = target_of(machine, &spec, &redactor, to)?;
         let (machine, project) = (machine.clone(), project.clone());

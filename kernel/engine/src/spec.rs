@@ -28,13 +28,14 @@ pub(crate) use error::code;
 pub use error::{CODES, Excerpt, SpecError};
 pub use health::HealthCheck;
 pub use limits::{database_limits, local_limits};
-pub use manifests::UserManifest;
+pub use manifests::{Rendered, UserManifest};
 pub use model::*;
 pub use not_honoured::{Limit, MEANT, NotHonoured};
 pub(crate) use role::guess as guess_role;
 pub use secrets::gives_away;
 
 use compose::Compose;
+use manifests::{Manifests, Reading};
 use nearest::did_you_mean;
 
 /// The name of a deployment file.
@@ -78,7 +79,8 @@ impl DeployFile {
 impl Spec {
     /// Reads a deployment file with everything it names, for one environment and target. `vars`
     /// gives the variables of the process, for the Compose file's `${NAME}`; those that the
-    /// environment sets come first, those of a `.env` file last.
+    /// environment sets come first, those of a `.env` file last. For the target `k8s`, programs make the manifests of
+    /// kustomizations and charts, which may take a minute each. Blocks.
     ///
     /// # Errors
     /// The first thing that is wrong, with its place and what would be right. Nothing is changed.
@@ -89,7 +91,26 @@ impl Spec {
         vars: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Box<SpecError>> {
         let document = Document::read(path, "deployment file")?;
-        Self::of_document(&document, environment, target, vars)
+        Self::of_document(&document, environment, target, vars, None)
+    }
+
+    /// Reads the files anew with other variables, as for another release. Manifests know no variables: they, what
+    /// programs made, and with it the digest, stay as they were read.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and what would be right. Nothing is changed.
+    pub fn with_variables(
+        &self,
+        vars: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<SpecError>> {
+        let document = Document::read(&self.path, "deployment file")?;
+        let again =
+            Self::of_document(&document, &self.environment, &self.target, vars, Some(self))?;
+        Ok(Self {
+            digest: self.digest,
+            files: self.files.clone(),
+            ..again
+        })
     }
 
     /// Checks the text of a deployment file that is not written yet, as if it stood at `path`.
@@ -101,7 +122,7 @@ impl Spec {
         vars: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Box<SpecError>> {
         let document = Document::parse(path, text, "deployment file")?;
-        Self::of_document(&document, environment, target, vars)
+        Self::of_document(&document, environment, target, vars, None)
     }
 
     fn of_document(
@@ -109,6 +130,7 @@ impl Spec {
         environment: &str,
         target: &str,
         vars: &dyn Fn(&str) -> Option<String>,
+        before: Option<&Self>,
     ) -> Result<Self, Box<SpecError>> {
         let path = document.path.as_path();
         let file: DeployFile = document.typed()?;
@@ -117,18 +139,7 @@ impl Spec {
         let given = |name: &str| chosen.variables.get(name).cloned().or_else(|| vars(name));
         let lookup =
             |name: &str| given(name).or_else(|| own_variable(name, &file, &project, environment));
-        let compose_path = project.join(&file.compose);
-        if !compose_path.is_file() {
-            return Err(document.error(
-                code::UNREADABLE,
-                &["compose"],
-                format!(
-                    "the Compose file `{}` does not exist",
-                    file.compose.display()
-                ),
-                "Write `compose:` with its path, relative to this file.",
-            ));
-        }
+        let compose_path = compose_of(document, &file, &project)?;
         let compose = Compose::read(&compose_path, &lookup)?;
         let policy = policy::policy(document, &file, environment, chosen)?;
         let services = services::services(document, &file, chosen, &compose)?;
@@ -141,11 +152,20 @@ impl Spec {
         let mut files = vec![path.to_owned(), compose_path];
         files.extend(compose.files.iter().cloned());
         files.extend(check::files(document, &file, &project)?);
-        let manifests = manifests::read(document, environment, &chosen.kubernetes, &project)?;
+        let reading = Reading {
+            deployment: document,
+            application: &file.application,
+            environment,
+            target,
+            wanted: &chosen.kubernetes,
+            project: &project,
+            vars,
+        };
+        let manifests = manifests_of(before, &reading)?;
         files.extend(manifests.files);
         Ok(Self {
             path: path.to_owned(),
-            digest: digest(&document.text, path, &project, &files)?,
+            digest: digest(&document.text, path, &project, &files, &manifests.rendered)?,
             project,
             application: file.application.clone(),
             environment: environment.to_owned(),
@@ -159,6 +179,7 @@ impl Spec {
             compose_notes: compose.notes,
             compose: compose.facts,
             manifests: manifests.objects,
+            rendered: manifests.rendered,
             file,
             files,
         })
@@ -182,7 +203,8 @@ impl Spec {
         let text = Document::read(&self.path, "deployment file")?.text;
         for release in releases {
             let text = naming(&text, now, release);
-            if digest(&text, &self.path, &self.project, &self.files)? == *then {
+            let (path, files) = (&self.path, &self.files);
+            if digest(&text, path, &self.project, files, &self.rendered)? == *then {
                 return Ok(true);
             }
         }
@@ -252,12 +274,40 @@ fn environment_of<'a>(
     })
 }
 
-/// Returns the digest over the names and contents of the files.
+/// Returns the path of the Compose file, which is there.
+fn compose_of(
+    document: &Document,
+    file: &DeployFile,
+    project: &Path,
+) -> Result<PathBuf, Box<SpecError>> {
+    let path = project.join(&file.compose);
+    if path.is_file() {
+        return Ok(path);
+    }
+    let named = file.compose.display();
+    Err(document.error(
+        code::UNREADABLE,
+        &["compose"],
+        format!("the Compose file `{named}` does not exist"),
+        "Write `compose:` with its path, relative to this file.",
+    ))
+}
+
+/// Returns the manifests as they were read before, or reads them.
+fn manifests_of(before: Option<&Spec>, reading: &Reading<'_>) -> Result<Manifests, Box<SpecError>> {
+    match before {
+        Some(before) => Ok(Manifests::as_before(&before.manifests, &before.rendered)),
+        None => manifests::read(reading),
+    }
+}
+
+/// Returns the digest over the names and contents of the files, and over what was made of kustomizations and charts.
 fn digest(
     text: &str,
     own: &Path,
     project: &Path,
     files: &[PathBuf],
+    rendered: &[Rendered],
 ) -> Result<Digest, Box<SpecError>> {
     let mut lines = vec![format!("{} {FILE_NAME}\n", Digest::of(text.as_bytes()))];
     for path in files.iter().filter(|path| **path != own) {
@@ -272,6 +322,8 @@ fn digest(
         let name = path.strip_prefix(project).unwrap_or(path);
         lines.push(format!("{} {}\n", Digest::of(&content), name.display()));
     }
+    let made = rendered.iter();
+    lines.extend(made.map(|one| format!("{} made of {}\n", one.digest, one.source.display())));
     Ok(Digest::of(lines.concat().as_bytes()))
 }
 

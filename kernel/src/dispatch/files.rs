@@ -13,7 +13,11 @@ use crate::{pages, publish, run, seal_key, show};
 
 impl Dispatcher {
     /// Writes a record with its notebooks into one file.
-    pub(super) fn export(&self, run: &RunFolder, arguments: &RecordArgs) -> Result<Exit, Failure> {
+    pub(super) async fn export(
+        &self,
+        run: &RunFolder,
+        arguments: &RecordArgs,
+    ) -> Result<Exit, Failure> {
         let project = self.project().ok();
         let name = run.started()?.run;
         let out = arguments.out.as_deref().map_or_else(
@@ -21,7 +25,7 @@ impl Dispatcher {
             Path::to_owned,
         );
         let signing = project.as_ref().filter(|_| !arguments.unsigned);
-        let key = signing.and_then(|project| self.key_of(project, run));
+        let key = self.key_of(signing, run).await;
         publish::export(project.as_ref(), run, key.as_deref(), &out)?;
         self.face.text(&format!(
             "the record of {name} with its notebooks: {}",
@@ -54,7 +58,7 @@ impl Dispatcher {
     /// Writes notebooks: of a run, or ready to run.
     pub(super) async fn notebooks(&self, arguments: &NotebooksArgs) -> Result<Exit, Failure> {
         if arguments.ready {
-            let session = self.session(To::LookAt)?;
+            let session = self.session(To::LookAt).await?;
             let out = run::ready_folder(&session, arguments.out.as_deref());
             let wish = wish(arguments.to.as_deref(), false)?;
             let count = pages::write_ready(&session.spec, wish.to, &out)?;
@@ -71,7 +75,7 @@ impl Dispatcher {
             .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
         let signing = project.as_ref().filter(|_| !arguments.unsigned);
-        let key = signing.and_then(|project| self.key_of(project, &run));
+        let key = self.key_of(signing, &run).await;
         let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
         self.face
             .text(&format!("{made} notebooks in {}", out.display()));
@@ -111,10 +115,12 @@ impl Dispatcher {
 
     /// Returns the key with which a run's notebooks can be signed, where it is at hand. Notebooks are
     /// written without it, too.
-    fn key_of(&self, project: &Project, run: &RunFolder) -> Option<Arc<SealKey>> {
+    async fn key_of(&self, project: Option<&Project>, run: &RunFolder) -> Option<Arc<SealKey>> {
+        let project = project?;
         let started = run.started().ok()?;
         let (environment, target) = (&started.environment, &started.target);
-        let spec = project.spec(&self.machine, environment, target).ok()?;
+        let spec = project.spec(&self.machine, environment, target).await;
+        let spec = spec.ok()?;
         seal_key::seal_key(&self.machine, &spec, &Redactor::default()).ok()?
     }
 

@@ -53,7 +53,7 @@ impl Settings {
             RELEASE_VARIABLE => Some(release.to_string()),
             _ => (self.lookup)(name),
         };
-        let read = Spec::load(&spec.path, &spec.environment, &spec.target, &lookup);
+        let read = spec.with_variables(&lookup);
         read.map(Arc::new).map_err(|error| {
             let what =
                 format!("the files cannot be read for {release}: {error}; nothing was started");

@@ -184,6 +184,7 @@ impl Scene {
             compose_notes: Vec::new(),
             compose: ComposeFacts::default(),
             manifests: Vec::new(),
+            rendered: Vec::new(),
             files: Vec::new(),
         }
     }

@@ -66,7 +66,7 @@ pub const CODES: &[(&str, &str)] = &[
     (code::EXISTS, "a file that would be overwritten"),
     (
         code::MANIFEST,
-        "a manifest of a cluster that is none, stands twice, or has to be made plain first",
+        "a manifest of a cluster that is none, stands twice, or cannot be made of its kustomization or chart",
     ),
 ];
 

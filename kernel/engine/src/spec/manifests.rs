@@ -1,6 +1,8 @@
 //! The user's own manifests of a Kubernetes cluster, each with the place of all that it says.
 
 mod found;
+mod program;
+mod rendered;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,13 @@ use serde::ser::{SerializeStruct as _, Serializer};
 use super::document::{self, Document, read_text};
 use super::error::{SpecError, code};
 use super::model::KubernetesFile;
+use super::nearest::did_you_mean;
 use super::node::{Node, Place, Value};
+use found::{Found, Kind, Source};
+pub use rendered::Rendered;
+
+/// The target that manifests are for.
+const TARGET: &str = "k8s";
 
 /// The most objects that all files together may hold.
 const MAX_OBJECTS: usize = 200;
@@ -36,6 +44,8 @@ pub struct UserManifest {
     pub value: serde_json::Value,
     /// The same with the places, and with a path that is relative to the project.
     document: Document,
+    /// The command line that made it, where it stands in no file of the user. Its path is then what it was made from.
+    made_by: Option<Arc<str>>,
 }
 
 impl UserManifest {
@@ -52,24 +62,26 @@ impl UserManifest {
         parts.map_or("", |(group, _)| group)
     }
 
-    /// Returns where it begins: `k8s/api.yaml:12`.
+    /// Returns where it begins: `k8s/api.yaml:12`. Of what was made, in which no person finds a line, it is what it was
+    /// made from, with the object: `k8s/kustomization.yaml (PodDisruptionBudget api)`.
     #[must_use]
     pub fn place(&self) -> String {
-        self.placed(self.document.root.at)
+        self.place_of(&[])
     }
 
     /// Returns where something of it stands, or as near to that as the file goes.
     #[must_use]
     pub fn place_of(&self, path: &[&str]) -> String {
         let found = self.document.error(code::MANIFEST, path, "", "");
-        self.placed(Place {
-            line: found.line.unwrap_or(self.document.root.at.line),
-            column: 1,
-        })
-    }
-
-    fn placed(&self, at: Place) -> String {
-        format!("{}:{}", self.document.path.display(), at.line)
+        let file = self.document.path.display();
+        if self.made_by.is_none() {
+            let line = found.line.unwrap_or(self.document.root.at.line);
+            return format!("{file}:{line}");
+        }
+        match found.key {
+            Some(key) => format!("{file} ({}, {key})", self.title()),
+            None => format!("{file} ({})", self.title()),
+        }
     }
 }
 
@@ -85,48 +97,172 @@ impl Serialize for UserManifest {
 }
 
 /// The manifests of an environment.
+#[derive(Default)]
 pub(super) struct Manifests {
     pub(super) files: Vec<PathBuf>,
     pub(super) objects: Vec<UserManifest>,
+    pub(super) rendered: Vec<Rendered>,
+    bytes: u64,
 }
 
-/// Reads the manifests of an environment.
-pub(super) fn read(
-    deployment: &Document,
-    environment: &str,
-    wanted: &KubernetesFile,
-    project: &Path,
-) -> Result<Manifests, Box<SpecError>> {
-    let mut read = Manifests {
-        files: Vec::new(),
-        objects: Vec::new(),
-    };
-    for (index, given) in wanted.manifests.iter().enumerate() {
+/// What the manifests of an environment are read for.
+pub(super) struct Reading<'a> {
+    pub(super) deployment: &'a Document,
+    pub(super) application: &'a str,
+    pub(super) environment: &'a str,
+    pub(super) target: &'a str,
+    pub(super) wanted: &'a KubernetesFile,
+    pub(super) project: &'a Path,
+    /// The variables of the process.
+    pub(super) vars: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Reads the manifests of an environment, and has those made that other programs make. Blocks.
+pub(super) fn read(reading: &Reading<'_>) -> Result<Manifests, Box<SpecError>> {
+    let mut read = Manifests::default();
+    let mut charts = Vec::new();
+    for (index, given) in reading.wanted.manifests.iter().enumerate() {
         let index = index.to_string();
-        let keys = [
-            "environments",
-            environment,
-            "kubernetes",
-            "manifests",
-            &index,
-        ];
-        let error =
-            |what: String, help: String| deployment.error(code::MANIFEST, &keys, what, help);
-        read.files.extend(found::files(given, project, &error)?);
-    }
-    let mut bytes = 0;
-    for path in &read.files {
-        let text = read_text(path, "manifest")?;
-        bytes += text.len() as u64;
-        for document in documents(path, text)? {
-            add(&mut read.objects, document, project)?;
-        }
-        if bytes > MAX_BYTES || read.objects.len() > MAX_OBJECTS {
-            return Err(too_much(path));
+        let error = |what: String, help: String| reading.error(&["manifests", &index], what, help);
+        match found::of(given, reading.project, &error)? {
+            Found::Files(files) => {
+                for path in files {
+                    let text = read_text(&path, "manifest")?;
+                    read.take(reading.project, &path, text, None)?;
+                    read.files.push(path);
+                }
+            }
+            Found::Source(source) => {
+                if source.kind == Kind::Chart {
+                    charts.push(given.display().to_string());
+                }
+                read.make(reading, given, &source, &error)?;
+            }
         }
     }
+    of_charts(reading, &charts)?;
     stand_once(&read.objects)?;
     Ok(read)
+}
+
+impl Reading<'_> {
+    /// Returns an error at something that the environment says of its cluster.
+    fn error(&self, path: &[&str], what: String, help: String) -> Box<SpecError> {
+        let keys = ["environments", self.environment, "kubernetes"];
+        let keys: Vec<&str> = keys.iter().chain(path).copied().collect();
+        self.deployment.error(code::MANIFEST, &keys, what, help)
+    }
+
+    /// Returns the files with the values of a chart, which are there.
+    fn values_of(&self, given: &Path) -> Result<&[PathBuf], Box<SpecError>> {
+        let mut all = self.wanted.chart_values.iter();
+        let Some((chart, values)) = all.find(|(chart, _)| Path::new(chart) == given) else {
+            return Ok(&[]);
+        };
+        for (index, file) in values.iter().enumerate() {
+            if !self.project.join(file).is_file() {
+                let what = format!("the file with values `{}` does not exist", file.display());
+                let help = "Write the path of a file, relative to this file.".to_owned();
+                let index = index.to_string();
+                return Err(self.error(&["chart_values", chart, &index], what, help));
+            }
+        }
+        Ok(values)
+    }
+}
+
+impl Manifests {
+    /// Returns what was read before.
+    pub(super) fn as_before(objects: &[UserManifest], rendered: &[Rendered]) -> Self {
+        Self {
+            objects: objects.to_vec(),
+            rendered: rendered.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Has the manifests made of a kustomization or a chart, where they are for the target.
+    fn make(
+        &mut self,
+        reading: &Reading<'_>,
+        given: &Path,
+        source: &Source,
+        error: &found::Failed<'_>,
+    ) -> Result<(), Box<SpecError>> {
+        let path = reading.project.join(&source.file);
+        let values: &[PathBuf] = match source.kind {
+            Kind::Chart => reading.values_of(given)?,
+            Kind::Kustomization => &[],
+        };
+        self.files.push(path.clone());
+        let values_there = values.iter().map(|file| reading.project.join(file));
+        self.files.extend(values_there);
+        if reading.target != TARGET {
+            return Ok(());
+        }
+        let rendered = rendered::render(reading, source, values, error)?;
+        let made_by: Arc<str> = Arc::from(rendered.command.as_str());
+        let text = rendered.text.to_string();
+        self.take(reading.project, &path, text, Some(&made_by))?;
+        self.rendered.push(rendered);
+        Ok(())
+    }
+
+    /// Takes the objects of a text with manifests. `path` is its file, or what it was made from.
+    fn take(
+        &mut self,
+        project: &Path,
+        path: &Path,
+        text: String,
+        made_by: Option<&Arc<str>>,
+    ) -> Result<(), Box<SpecError>> {
+        self.bytes += text.len() as u64;
+        let documents = documents(path, text);
+        let documents = documents.map_err(|error| in_what_was_made(error, made_by, None))?;
+        for document in documents {
+            add(&mut self.objects, document, project, made_by)?;
+        }
+        if self.bytes > MAX_BYTES || self.objects.len() > MAX_OBJECTS {
+            return Err(too_much(path));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses values of a chart that is not named.
+fn of_charts(reading: &Reading<'_>, charts: &[String]) -> Result<(), Box<SpecError>> {
+    let known = |name: &String| charts.iter().any(|one| Path::new(one) == Path::new(name));
+    let mut named = reading.wanted.chart_values.keys();
+    let Some(name) = named.find(|name| !known(name)) else {
+        return Ok(());
+    };
+    let what = format!("`manifests` names no chart `{name}`");
+    let help = match charts.is_empty() {
+        true => "Name the folder of the chart there, or take its values out.".to_owned(),
+        false => did_you_mean(name, "charts", charts.iter().map(String::as_str)),
+    };
+    Err(reading.error(&["chart_values", name], what, help))
+}
+
+/// Returns an error of a text that a program made: a line of it is said in words, as no file of the user has it.
+fn in_what_was_made(
+    mut error: Box<SpecError>,
+    made_by: Option<&Arc<str>>,
+    title: Option<&str>,
+) -> Box<SpecError> {
+    let Some(command) = made_by else {
+        return error;
+    };
+    let line = error.line.map(|line| format!("line {line} of "));
+    let title = title.map(|title| format!(" ({title})"));
+    error.what = format!(
+        "{}what `{command}` makes{}: {}",
+        line.unwrap_or_default(),
+        title.unwrap_or_default(),
+        error.what
+    );
+    (error.line, error.column, error.text) = (None, None, None);
+    error
 }
 
 fn too_much(path: &Path) -> Box<SpecError> {
@@ -169,9 +305,10 @@ fn documents(path: &Path, text: String) -> Result<Vec<Document>, Box<SpecError>>
 /// What stands in braces is not YAML yet.
 fn template(mut error: Box<SpecError>, text: &str) -> Box<SpecError> {
     if text.contains("{{") {
-        error.help = "If this is a template of a chart: `helm template CHART > FILE` makes plain \
-                      manifests of it."
-            .to_owned();
+        error.help =
+            "If this is a template of a chart: name the folder that has its `Chart.yaml`, \
+                      and `helm template` makes plain manifests of it."
+                .to_owned();
     }
     error
 }
@@ -181,12 +318,13 @@ fn add(
     objects: &mut Vec<UserManifest>,
     document: Document,
     project: &Path,
+    made_by: Option<&Arc<str>>,
 ) -> Result<(), Box<SpecError>> {
     let text = |keys: &[&str]| document.node(keys).and_then(Node::text);
     let is_list = text(&["kind"]).as_deref() == Some("List");
     let items = document.node(&["items"]).filter(|_| is_list);
     let Some(items) = items else {
-        objects.push(object(document, project)?);
+        objects.push(object(document, project, made_by)?);
         return Ok(());
     };
     for item in items.items() {
@@ -194,12 +332,34 @@ fn add(
             root: item.clone(),
             ..document.clone()
         };
-        objects.push(object(of_item, project)?);
+        objects.push(object(of_item, project, made_by)?);
     }
     Ok(())
 }
 
-fn object(mut document: Document, project: &Path) -> Result<UserManifest, Box<SpecError>> {
+fn object(
+    document: Document,
+    project: &Path,
+    made_by: Option<&Arc<str>>,
+) -> Result<UserManifest, Box<SpecError>> {
+    let title = title_of(&document);
+    let read = stated(document, project, made_by.cloned());
+    read.map_err(|error| in_what_was_made(error, made_by, title.as_deref()))
+}
+
+/// Returns what an object is called, as far as it says so.
+fn title_of(document: &Document) -> Option<String> {
+    let text = |keys: &[&str]| document.node(keys).and_then(Node::text);
+    let said = [text(&["kind"]), text(&["metadata", "name"])];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
+fn stated(
+    mut document: Document,
+    project: &Path,
+    made_by: Option<Arc<str>>,
+) -> Result<UserManifest, Box<SpecError>> {
     let text = |keys: &[&str]| match document.node(keys).map(|node| &node.value) {
         Some(Value::Text(text)) if !text.is_empty() => Ok(text.clone()),
         _ => {
@@ -231,6 +391,7 @@ fn object(mut document: Document, project: &Path) -> Result<UserManifest, Box<Sp
         namespace,
         value: document.root.json(),
         document,
+        made_by,
     })
 }
 
@@ -243,7 +404,9 @@ fn stand_once(objects: &[UserManifest]) -> Result<(), Box<SpecError>> {
             let what = format!("{} stands in {} already", one.title(), before.place());
             let keys = ["metadata", "name"];
             let help = "Keep one of the two.";
-            return Err(one.document.error(code::MANIFEST, &keys, what, help));
+            let error = one.document.error(code::MANIFEST, &keys, what, help);
+            let title = one.title();
+            return Err(in_what_was_made(error, one.made_by.as_ref(), Some(&title)));
         }
     }
     Ok(())

@@ -214,6 +214,7 @@ fn spec(project: PathBuf, kind: StrategyKind, steps: &[(u16, u64)]) -> Spec {
         compose_notes: Vec::new(),
         compose: ComposeFacts::default(),
         manifests: Vec::new(),
+        rendered: Vec::new(),
         files: Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! Bad input: each is refused with a stable code, says where and what to do, and changes nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::kit::Place;
 
 const COMPOSE: &str = "services:\n  web:\n    image: web:1\n    ports: [\"8080:8080\"]\n";
@@ -69,6 +71,51 @@ fn a_project_without_a_deployment_file_says_how_to_get_one() {
     place
         .run(&["dev", "local"])
         .refused(1, "CD01", &["deploy.yaml", "init"]);
+}
+
+/// A chart, with what stands for the program that makes manifests of it; nothing where there is no such program.
+fn chart(helm: Option<&str>) -> Place {
+    let text =
+        "kubernetes: { namespace: mine, manifests: [web], chart_values: { web: [own.yaml] } }";
+    let mut place = project(BEGIN.replace("dev: {}", &format!("dev: {{ {text} }}")));
+    place.write("web/Chart.yaml", "name: web\n");
+    place.write("own.yaml", "size: 2\n");
+    place.write("bin/README.md", "programs\n");
+    if let Some(words) = helm {
+        place.write("bin/helm", format!("#!/bin/sh\n{words}\n"));
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(place.path().join("bin/helm"), mode).unwrap();
+    }
+    place.set("PATH", place.path().join("bin").display().to_string());
+    place
+}
+
+#[test]
+fn a_chart_is_refused_where_helm_is_not_there_fails_or_makes_what_is_no_manifest() {
+    let fails = "echo \"Error: no $3 in $5\" >&2; exit 1";
+    let by_hand =
+        "`helm template x ./web --namespace mine --skip-tests --values ./own.yaml > FILE`";
+    let cases: [(Option<&str>, &[&str]); 3] = [
+        (None, &["deploy.yaml:4", "Install `helm`", by_hand]),
+        (Some(fails), &["deploy.yaml:4", "Error: no ./web in mine"]),
+        (
+            Some("echo 'kind: Job'"),
+            &[
+                "web/Chart.yaml: line 1 of what",
+                "makes (Job)",
+                "`apiVersion`",
+            ],
+        ),
+    ];
+    for (helm, words) in cases {
+        let place = chart(helm);
+        let plan = ["plan", "-e", "dev", "-t", "k8s"];
+        for command in [plan.as_slice(), &["dev", "k8s"]] {
+            place.run(command).refused(1, "CD0123", words);
+        }
+        let changed = place.path().join(".code-deploy");
+        assert!(!changed.exists(), "something was changed");
+    }
 }
 
 /// Asserts that a run on Docker is refused so, with nothing in the project that was not there before.

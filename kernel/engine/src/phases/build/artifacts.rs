@@ -59,6 +59,19 @@ pub(super) fn found(section: &Section<'_>) -> Vec<Artifact> {
     serde_json::from_value(result["artifacts"].clone()).unwrap_or_default()
 }
 
+/// Keeps what programs made of kustomizations and charts; returns a row for each.
+async fn keep_rendered(context: &Context) -> Result<Vec<Vec<String>>, StepError> {
+    let mut rows = Vec::new();
+    for one in &context.spec.rendered {
+        let source = one.source.display().to_string();
+        let name = format!("manifests made of {source}");
+        let text = one.text.as_bytes().to_vec();
+        context.keep(&name, "application/yaml", text).await?;
+        rows.push(vec![source, one.command.clone(), one.digest.to_string()]);
+    }
+    Ok(rows)
+}
+
 #[async_trait]
 impl Work for Artifacts {
     async fn apply(&self, section: &Section<'_>) -> Result<Value, StepError> {
@@ -81,6 +94,7 @@ impl Work for Artifacts {
                 text,
             )
             .await?;
+        let made = keep_rendered(context).await?;
         let rows = artifacts.iter().map(row).collect();
         let columns = vec![
             Column::text("Artifact"),
@@ -89,12 +103,12 @@ impl Work for Artifacts {
             Column::text("Mode"),
             Column::text("SHA-256"),
         ];
-        let event = section
-            .report(
-                "Artifact inventory",
-                Report::new().with_table("Artifacts", columns, rows),
-            )
-            .await?;
+        let mut report = Report::new().with_table("Artifacts", columns, rows);
+        if !made.is_empty() {
+            let columns = ["Made from", "Command", "SHA-256"].map(Column::text);
+            report = report.with_table("Manifests that programs made", columns.into(), made);
+        }
+        let event = section.report("Artifact inventory", report).await?;
         settle(
             section,
             &artifacts,

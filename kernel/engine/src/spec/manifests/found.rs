@@ -1,4 +1,4 @@
-//! Which files hold manifests.
+//! Which files hold manifests, and which say how some are made.
 
 use std::path::{Path, PathBuf};
 
@@ -7,33 +7,76 @@ use super::super::error::SpecError;
 /// The most entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 1_000;
 
-/// The files from which manifests are made, each with the program that makes plain ones.
-const SOURCES: &[(&str, &str)] = &[
-    ("kustomization.yaml", KUSTOMIZE),
-    ("kustomization.yml", KUSTOMIZE),
-    ("Kustomization", KUSTOMIZE),
-    ("Chart.yaml", HELM),
+/// The files from which manifests are made.
+const SOURCES: &[(&str, Kind)] = &[
+    ("kustomization.yaml", Kind::Kustomization),
+    ("kustomization.yml", Kind::Kustomization),
+    ("Kustomization", Kind::Kustomization),
+    ("Chart.yaml", Kind::Chart),
 ];
 
-const KUSTOMIZE: &str = "kubectl kustomize";
-const HELM: &str = "helm template";
+/// What manifests are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A kustomization.
+    Kustomization,
+    /// A chart of Helm.
+    Chart,
+}
 
-type Failed<'a> = dyn Fn(String, String) -> Box<SpecError> + 'a;
+impl Kind {
+    /// Returns it in a word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Kustomization => "kustomization",
+            Self::Chart => "chart",
+        }
+    }
+}
 
-/// Returns the files that a path of the deployment file means: itself, or those of a folder by name.
-pub(super) fn files(
+/// A kustomization or a chart, by paths that are relative to the project.
+pub(super) struct Source {
+    pub(super) kind: Kind,
+    /// Its folder.
+    pub(super) folder: PathBuf,
+    /// The file in it by which it was found.
+    pub(super) file: PathBuf,
+}
+
+/// What a path of the deployment file means.
+pub(super) enum Found {
+    /// Files with manifests.
+    Files(Vec<PathBuf>),
+    /// What manifests are made from.
+    Source(Source),
+}
+
+pub(super) type Failed<'a> = dyn Fn(String, String) -> Box<SpecError> + 'a;
+
+/// Returns what a path of the deployment file means: a file, the files of a folder by name, or what manifests are made
+/// from.
+pub(super) fn of(
     given: &Path,
     project: &Path,
     error: &Failed<'_>,
-) -> Result<Vec<PathBuf>, Box<SpecError>> {
+) -> Result<Found, Box<SpecError>> {
     let path = project.join(given);
     if !path.is_dir() {
         return of_file(given, path, error);
     }
-    for (name, program) in SOURCES {
-        if path.join(name).is_file() {
-            return Err(source(given, name, program, error));
+    let sources = SOURCES.iter();
+    let mut sources = sources.filter(|(name, _)| path.join(name).is_file());
+    match (sources.next(), sources.next()) {
+        (Some((name, kind)), None) => return Ok(source(given, name, *kind)),
+        (Some((name, _)), Some((other, _))) => {
+            let what = format!(
+                "the folder `{}` has both {name} and {other}",
+                given.display()
+            );
+            let help = format!("Name the file that is meant: `{}`.", shown(given, name));
+            return Err(error(what, help));
         }
+        _ => {}
     }
     let files = of_folder(given, &path, error)?;
     if files.is_empty() {
@@ -42,38 +85,35 @@ pub(super) fn files(
                     are not looked into.";
         return Err(error(what, help.to_owned()));
     }
-    Ok(files)
+    Ok(Found::Files(files))
 }
 
-fn of_file(
-    given: &Path,
-    path: PathBuf,
-    error: &Failed<'_>,
-) -> Result<Vec<PathBuf>, Box<SpecError>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if let Some((name, program)) = SOURCES.iter().find(|(source, _)| *source == name) {
-        let folder = given.parent().filter(|folder| *folder != Path::new(""));
-        let folder = folder.unwrap_or(Path::new("."));
-        return Err(source(folder, name, program, error));
-    }
+fn shown(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn source(folder: &Path, name: &str, kind: Kind) -> Found {
+    Found::Source(Source {
+        kind,
+        folder: folder.to_owned(),
+        file: folder.join(name),
+    })
+}
+
+fn of_file(given: &Path, path: PathBuf, error: &Failed<'_>) -> Result<Found, Box<SpecError>> {
     if !path.is_file() {
         let what = format!("the manifest `{}` does not exist", given.display());
         let help = "Write the path of a file or folder, relative to this file.";
         return Err(error(what, help.to_owned()));
     }
-    Ok(vec![path])
-}
-
-fn source(folder: &Path, name: &str, program: &str, error: &Failed<'_>) -> Box<SpecError> {
-    let what = format!(
-        "`{}` has a {name}: manifests are made from it, and this program makes none",
-        folder.display()
-    );
-    let help = format!(
-        "Make plain manifests of it and name their file: `{program} {} > FILE`.",
-        folder.display()
-    );
-    error(what, help)
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_named = |(source, _): &&(&str, Kind)| *source == name;
+    if let Some((name, kind)) = SOURCES.iter().find(is_named) {
+        let folder = given.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new("."));
+        return Ok(source(folder, name, *kind));
+    }
+    Ok(Found::Files(vec![path]))
 }
 
 fn of_folder(
@@ -103,10 +143,11 @@ fn is_manifest(path: &Path) -> bool {
     matches!(end, Some("yaml" | "yml" | "json"))
 }
 
-/// Returns how plain manifests are made of a document that is none itself.
-pub(super) fn made_plain_by(api_version: &str, kind: &str) -> Option<String> {
+/// Returns what to do about a document that is no manifest itself, but what some are made from.
+pub(super) fn made_plain_by(api_version: &str, kind: &str) -> Option<&'static str> {
     let is_kustomization = api_version.starts_with("kustomize.config.k8s.io/")
         || (kind == "Kustomization" && !api_version.contains("toolkit.fluxcd.io"));
-    is_kustomization
-        .then(|| format!("Make plain manifests and name their file: `{KUSTOMIZE} FOLDER > FILE`."))
+    is_kustomization.then_some(
+        "Call its file `kustomization.yaml`, in a folder of its own, and name that folder: manifests are then made of it.",
+    )
 }

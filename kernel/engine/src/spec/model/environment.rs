@@ -54,8 +54,12 @@ pub struct KubernetesFile {
     /// The Gateway through which users come, where there is one: it splits their requests by weights.
     pub gateway: Option<GatewayFile>,
     /// Files with manifests of your own, or folders of them, relative to the deployment file: what pods get beside
-    /// what the Compose file says, and what else the namespace is to have.
+    /// what the Compose file says, and what else the namespace is to have. Of a folder with a kustomization or a chart
+    /// they are made, by `kubectl kustomize` or `helm template`.
     pub manifests: Vec<PathBuf>,
+    /// Files with values, by the charts of `manifests` that they are for, relative to the deployment file. Of two that
+    /// say something of the same value, the later one counts.
+    pub chart_values: BTreeMap<String, Vec<PathBuf>>,
 }
 
 /// A Gateway (`gateway.networking.k8s.io`) through which users reach services.

@@ -7,7 +7,7 @@ use code_deploy_record::{Digest, Role};
 use serde::{Deserialize, Serialize};
 
 use super::super::compose::ComposeFacts;
-use super::super::manifests::UserManifest;
+use super::super::manifests::{Rendered, UserManifest};
 use super::environment::Policy;
 use super::file::DeployFile;
 use super::journey::Journey;
@@ -51,6 +51,8 @@ pub struct Spec {
     pub compose: ComposeFacts,
     /// The user's own manifests of a Kubernetes cluster, in the order in which they stand.
     pub manifests: Vec<UserManifest>,
+    /// What programs made of kustomizations and charts; the objects are among the manifests.
+    pub rendered: Vec<Rendered>,
     /// The files that were read: the deployment file, and those it names.
     pub files: Vec<PathBuf>,
 }

@@ -132,6 +132,8 @@ fn the_documented_example_loads_with_its_compose_file() {
         "k8s/web.yaml",
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n",
     );
+    project.write("charts/cache/Chart.yaml", "apiVersion: v2\nname: cache\n");
+    project.write("charts/cache-prod.yaml", "size: 2\n");
     for environment in ["dev", "test", "staging", "prod"] {
         load(&project.path(FILE_NAME), environment);
     }

@@ -83,18 +83,10 @@ fn manifests_are_part_of_the_digest() {
 }
 
 #[test]
-fn what_manifests_are_made_from_is_refused_with_what_makes_them() {
-    let project = naming("[k8s]");
-    project.write("k8s/kustomization.yaml", "resources: [a.yaml]\n");
-    let text = project.refused();
-    assert!(text.starts_with("CD0123 deploy.yaml:3:"), "{text}");
-    assert!(text.contains("`kubectl kustomize k8s > FILE`"), "{text}");
-    let project = naming("[chart]");
-    project.write("chart/Chart.yaml", "name: web\n");
-    let text = project.refused();
-    assert!(text.contains("`helm template chart > FILE`"), "{text}");
+fn what_manifests_are_made_from_is_refused_in_a_file_of_manifests() {
     let text = refused("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n");
     assert!(text.starts_with("CD0123 own.yaml:2:"), "{text}");
+    assert!(text.contains("`kustomization.yaml`"), "{text}");
     let text = refused("apiVersion: v1\nkind: {{ .Values.kind }}\n");
     assert!(text.starts_with("CD0"), "{text}");
     assert!(text.contains("helm template"), "{text}");

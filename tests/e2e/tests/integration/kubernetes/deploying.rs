@@ -7,7 +7,7 @@ use std::time::Duration;
 use code_deploy_record::{Catalog, RunOutcome, Verdict};
 use serde_json::Value;
 
-use super::cluster::{Image, Namespace, engine};
+use super::cluster::{Image, Namespace, engine, promised};
 use super::foreign::Foreign;
 use super::gateway::Gateway;
 use super::node::Process;
@@ -67,6 +67,11 @@ spec:
   resources: { requests: { storage: 1Mi } }
 ";
 
+/// What is made of them.
+const KUSTOMIZATION: &str = "resources: [own.yaml]
+commonAnnotations: { example.org/made: by-kustomize }
+";
+
 /// Has the deployment bring manifests of its own.
 pub(super) fn bring(place: &Place, own: &str) {
     place.write("code-deploy-demo/k8s/own.yaml", own);
@@ -74,6 +79,17 @@ pub(super) fn bring(place: &Place, own: &str) {
         "    kubernetes:\n",
         "    kubernetes:\n      manifests: [k8s]\n",
     );
+}
+
+/// Has the manifests made of a kustomization from now on, by the client of the stage.
+fn kustomize(place: &mut Place) {
+    place.write("code-deploy-demo/k8s/kustomization.yaml", KUSTOMIZATION);
+    let programs = place.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let kubectl = promised("CODE_DEPLOY_STAGE_KUBERNETES_KUBECTL");
+    std::os::unix::fs::symlink(kubectl, programs.join("kubectl")).unwrap();
+    let others = std::env::var("PATH").unwrap();
+    place.set("PATH", format!("{}:{others}", programs.display()));
 }
 
 /// Allows the account what these manifests need.
@@ -183,10 +199,11 @@ fn accept_what_is_open(place: &Place) {
 #[test]
 fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() {
     let image = Image::new();
-    let (namespace, place) = stage("canary");
+    let (namespace, mut place) = stage("canary");
     let beside = Namespace::new("beside");
     let foreign = Foreign::make([&namespace, &beside], &image);
     bring(&place, OWN);
+    kustomize(&mut place);
     accept_what_is_open(&place);
     let said = run(&place, &["--yes"]);
     assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
@@ -197,9 +214,16 @@ fn the_demonstration_upgrades_by_canary_is_taken_back_and_leaves_others_alone() 
     foreign.are_as_they_were("an upgrade");
     let state = ended(&place, &said, RunOutcome::Succeeded);
     let kept = place.run_in(&place.demo(), &["record", "--kind", "evidence_kept"]);
-    for name in ["NetworkPolicy storefront", "PersistentVolumeClaim uploads"] {
+    for name in [
+        "NetworkPolicy storefront",
+        "PersistentVolumeClaim uploads",
+        "manifests made of k8s/kustomization.yaml",
+    ] {
         assert!(kept.out.contains(name), "{}", kept.out);
     }
+    let made = "-o=jsonpath={.metadata.annotations.example\\.org/made}";
+    let made = namespace.kubectl(&["get", "networkpolicy", "storefront", made]);
+    assert_eq!(made, "by-kustomize");
     let own = "-o=jsonpath={.metadata.labels.code-deploy\\.part}";
     let part = namespace.kubectl(&["get", "networkpolicy", "storefront", own]);
     assert_eq!(part, "manifest");
