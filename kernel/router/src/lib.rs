@@ -49,6 +49,7 @@ mod backend;
 mod balancer;
 mod body;
 mod breaker;
+mod build;
 mod checker;
 mod client;
 mod clock;
@@ -56,11 +57,14 @@ mod config;
 mod control;
 mod control_server;
 mod counting;
+mod descriptors;
 mod drain;
 mod error;
 mod events;
+mod handover;
 mod headers;
 mod health;
+mod host;
 mod keeping;
 mod lease;
 mod millis;
@@ -70,6 +74,7 @@ mod pool;
 mod proxy;
 mod readiness;
 mod reply;
+mod restoring;
 mod retry;
 mod route;
 mod router;
@@ -86,6 +91,7 @@ mod upgrade;
 mod upstream;
 mod weights;
 
+pub use build::program_build;
 pub use client::ControlClient;
 pub use config::{
     BreakerConfig, HealthCheck, Limits, Retries, RouterConfig, ServiceConfig, Sticky, Timeouts,
@@ -98,5 +104,6 @@ pub use control::{
 pub use error::Error;
 pub use headers::{RELEASE, ROUTER, SERVED_BY, TOKEN};
 pub use health::HealthStatus;
+pub use host::{CHOSEN_PROGRAM, HostClient, Program, host};
 pub use keeping::KeptListeners;
 pub use run::run;

@@ -4,6 +4,7 @@
 mod control;
 mod drain;
 mod faults;
+mod handover;
 mod health;
 mod kit;
 mod lease;
