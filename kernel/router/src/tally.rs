@@ -99,7 +99,6 @@ impl Tally {
         micros: Option<u64>,
         taken_over: bool,
     ) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         let mut window = lock(&self.window);
         window.count += 1;
         window.taken_over += u64::from(taken_over);
@@ -116,6 +115,7 @@ impl Tally {
         if let Some(status) = status.filter(|status| *status >= 500) {
             *window.statuses.entry(status).or_default() += 1;
         }
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the second that is being measured.
