@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::Severity;
+use code_deploy_router::Error;
 
 use crate::failure::{code, transient};
 use crate::notices::Notices;
@@ -65,8 +66,12 @@ fn shown(build: &str) -> &str {
 impl Steering {
     /// Returns the build of the router; nothing when it was made before routers could tell.
     pub async fn build(&self) -> Result<Option<String>, TargetError> {
-        let build = self.client().build().await;
-        build.map_err(|error| self.refusal(None, &error))
+        match self.client().build().await {
+            Ok(build) => Ok(build),
+            // The file that it runs was taken away: whatever it was, it is not the program's.
+            Err(Error::Refused { code, .. }) if code == "file" => Ok(Some("unknown".to_owned())),
+            Err(error) => Err(self.refusal(None, &error)),
+        }
     }
 
     /// Waits until the router from which this one took over has ended, if there is one, which may take `limit`:
