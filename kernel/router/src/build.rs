@@ -63,7 +63,7 @@ mod tests {
     fn a_program_is_another_build_when_a_byte_is_added() {
         let folder = tempfile::tempdir().unwrap();
         let [one, same, other] = ["one", "same", "other"].map(|name| folder.path().join(name));
-        let content = vec![7; PART + 1];
+        let content = vec![7_u8; PART + 1];
         std::fs::write(&one, &content).unwrap();
         std::fs::write(&same, &content).unwrap();
         std::fs::write(&other, [&content[..], &[0]].concat()).unwrap();

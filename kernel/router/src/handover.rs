@@ -166,9 +166,9 @@ fn late(error: std::io::Error) -> std::io::Error {
 
 impl Router {
     fn handles(&self, control: &Control) -> Result<Handles, Error> {
-        if control.is_handed_on {
+        let Some(file) = &control.file else {
             return Err(Error::refused(HANDED_OVER, "another router goes on"));
-        }
+        };
         if let Some(pid) = self.predecessor() {
             let text = format!("the router before this one, process {pid}, has not ended yet");
             return Err(Error::refused("busy", text));
@@ -180,7 +180,7 @@ impl Router {
         let socket = control.socket.as_ref();
         let listeners = control.listeners.values().map(Listener::copy);
         Ok(Handles {
-            lock: control.file.lock()?,
+            lock: file.lock()?,
             control: copied(socket.and_then(|socket| socket.try_clone().ok()))?,
             listeners: listeners.map(copied).collect::<Result<_, _>>()?,
         })
@@ -188,7 +188,8 @@ impl Router {
 
     /// From now on the other router goes on.
     fn hand_on(&self, control: &mut Control, successor: Successor, limit: Duration) {
-        control.is_handed_on = true;
+        // Its lock is the other's alone from here on, also if that one is killed and started again.
+        control.file = None;
         control.socket = None;
         control
             .listeners

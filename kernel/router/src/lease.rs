@@ -186,7 +186,7 @@ impl Router {
     async fn return_traffic(&self) -> bool {
         let mut control = self.control.lock().await;
         // The lease is looked after by the router that goes on.
-        if control.is_handed_on {
+        if control.file.is_none() {
             return true;
         }
         let Some(lease) = control.state.lease.clone() else {

@@ -80,9 +80,8 @@ impl Router {
         let control = Control {
             state: State::default(),
             listeners: HashMap::new(),
-            file: Arc::new(file),
+            file: Some(Arc::new(file)),
             socket: None,
-            is_handed_on: false,
         };
         Self {
             shared,

@@ -50,11 +50,10 @@ pub(crate) struct Router {
 pub(crate) struct Control {
     pub(crate) state: State,
     pub(crate) listeners: HashMap<String, Listener>,
-    pub(crate) file: Arc<StateFile>,
+    /// None once another router goes on: nothing is changed here any more.
+    pub(crate) file: Option<Arc<StateFile>>,
     /// Another handle on the control socket, for the router that goes on.
     pub(crate) socket: Option<OwnedFd>,
-    /// Whether another router goes on: nothing is changed here any more.
-    pub(crate) is_handed_on: bool,
 }
 
 impl Control {
@@ -64,10 +63,10 @@ impl Control {
     /// # Errors
     /// [`Error::Refused`] once another router goes on; [`Error::File`].
     pub(crate) async fn commit(&mut self, next: State) -> Result<(), Error> {
-        if self.is_handed_on {
+        let Some(file) = self.file.clone() else {
             return Err(Error::refused(HANDED_OVER, "another router goes on"));
-        }
-        let (file, copy) = (Arc::clone(&self.file), next.clone());
+        };
+        let copy = next.clone();
         let saved = tokio::task::spawn_blocking(move || file.save(&copy)).await;
         saved.map_err(|_| Error::TaskEnded {
             task: "state writer",

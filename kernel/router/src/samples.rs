@@ -48,6 +48,8 @@ impl Recorder {
     /// Tells the router that goes on what became of what was begun here.
     pub(crate) async fn part(&self, drained: Drained) {
         self.tell(move |successor| successor.end(drained)).await;
+        // That closes the connection, which is the end for whoever listens.
+        *lock(&self.sink) = Sink::Nowhere;
     }
 
     async fn tell(

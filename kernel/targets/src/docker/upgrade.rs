@@ -73,12 +73,7 @@ impl DockerTarget {
 
     async fn program_build(&self) -> Result<String, TargetError> {
         let path = &self.settings.program;
-        let found = self.own_build.get_or_try_init(|| async {
-            let program = path.clone();
-            let found = tokio::task::spawn_blocking(move || program_build(&program)).await;
-            let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            found.map_err(files(None, "read", path))
-        });
+        let found = self.own_build.get_or_try_init(|| build_of(path));
         found.await.cloned()
     }
 
@@ -122,4 +117,11 @@ impl DockerTarget {
             _ => Ok(()),
         }
     }
+}
+
+async fn build_of(program: &Path) -> Result<String, TargetError> {
+    let path = program.to_owned();
+    let found = tokio::task::spawn_blocking(move || program_build(&path)).await;
+    let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    found.map_err(files(None, "read", program))
 }

@@ -26,8 +26,7 @@ async fn instance() -> (SocketAddr, DropGuard) {
     let (tracker, ended) = (TaskTracker::new(), stop.clone());
     let answers = tracker.clone();
     tracker.spawn(ended.run_until_cancelled_owned(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
+        while let Ok((mut stream, _)) = listener.accept().await {
             answers.spawn(async move {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {

@@ -186,7 +186,7 @@ impl Drop for Stage {
 pub fn another_build(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     let content = std::fs::read(PROGRAM).unwrap();
-    std::fs::write(&path, [&content, name.as_bytes()].concat()).unwrap();
+    std::fs::write(&path, [content.as_slice(), name.as_bytes()].concat()).unwrap();
     let runs = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(&path, runs).unwrap();
     path
