@@ -132,7 +132,7 @@ impl Router {
         });
         let known = before.and_then(|status| status.services.get(name));
         for release in &service.releases {
-            let mut all = known.iter().flat_map(|service| &service.releases);
+            let mut all = known.into_iter().flat_map(|service| &service.releases);
             let known = all.find(|one| one.release == release.name);
             let release_name: Arc<str> = release.name.as_str().into();
             for backend in &release.backends {
