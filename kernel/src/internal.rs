@@ -1,7 +1,8 @@
 //! Processes that this program starts for itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use code_deploy_router::RouterConfig;
 use code_deploy_targets::local;
@@ -23,7 +24,14 @@ pub fn run(process: InternalProcess) -> ExitCode {
             run,
             deployment_file,
         } => run_data(run.as_deref(), deployment_file.as_deref()),
-        InternalProcess::Router { config } => serve(router(&config)),
+        InternalProcess::Router {
+            config,
+            take_over,
+            program,
+        } => serve(router(&config, take_over, program)),
+        InternalProcess::RouterHost { config } => serve(with_stop(|stop| async move {
+            Ok(code_deploy_router::host(config, stop).await?)
+        })),
         InternalProcess::RouterKeeper {
             environment_folder,
             runtime_folder,
@@ -69,8 +77,10 @@ fn serve(process: impl Future<Output = Ended>) -> ExitCode {
     }
 }
 
-async fn router(path: &Path) -> Ended {
-    let config: RouterConfig = read(path)?;
+async fn router(path: &Path, take_over: Option<u64>, program: Option<PathBuf>) -> Ended {
+    let mut config: RouterConfig = read(path)?;
+    config.take_over = take_over.map(Duration::from_millis);
+    config.program = program;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let runtime = config.control_socket.parent().unwrap_or(Path::new("/"));
     let runtime = runtime.to_owned();

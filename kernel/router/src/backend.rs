@@ -43,7 +43,7 @@ impl Backend {
         id: &str,
         release: &Arc<str>,
         address: SocketAddr,
-        health: HealthStatus,
+        health: Health,
         idle_limit: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -54,7 +54,7 @@ impl Backend {
             cut: CancellationToken::new(),
             retired: CancellationToken::new(),
             recheck: Notify::new(),
-            health: Mutex::new(Health::new(health)),
+            health: Mutex::new(health),
             breaker: Mutex::new(Breaker::new()),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),

@@ -12,11 +12,17 @@ use crate::config::ServiceConfig;
 use crate::control::{
     Answer, BackendAddress, Bound, Drained, Event, Lease, MAX_LINE, Request, Status, Weights,
 };
-use crate::control_server::check_path;
+use crate::control_server::{BAD_REQUEST, HANDED_OVER, check_path};
 use crate::error::Error;
 
 /// How long a router may take to answer, beyond the limit that a request itself has.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a question is asked again whose router has just handed over to another.
+const MOVES: u32 = 10;
+
+/// The pause before that, in which the one before stops listening.
+const MOVE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks a running router over its control socket, with a connection for each request.
 ///
@@ -207,6 +213,20 @@ impl ControlClient {
         self.ask(Request::OfferListeners).await
     }
 
+    /// Returns the digest of the file of the program that the router runs, as
+    /// [`program_build`](crate::program_build) gives it; nothing of a router that was made before routers
+    /// could tell, and can hand over to no other.
+    ///
+    /// # Errors
+    /// See [`ControlClient`].
+    pub async fn build(&self) -> Result<Option<String>, Error> {
+        match self.ask(Request::Build).await {
+            Ok(build) => Ok(Some(build)),
+            Err(Error::Refused { code, .. }) if code == BAD_REQUEST => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Stops the router; requests may go on for `grace`. Returns when it has begun to stop.
     ///
     /// # Errors
@@ -216,10 +236,22 @@ impl ControlClient {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
+        for _ in 0..MOVES {
+            match self.ask_once(&request).await {
+                Err(Error::Refused { code, .. }) if code == HANDED_OVER => {
+                    tokio::time::sleep(MOVE_PAUSE).await;
+                }
+                answered => return answered,
+            }
+        }
+        self.ask_once(&request).await
+    }
+
+    async fn ask_once<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
         check_path(&self.socket)?;
         let operation = request.word();
         let limit = request.own_limit().saturating_add(ANSWER_LIMIT);
-        let line = tokio::time::timeout(limit, self.exchange(&request))
+        let line = tokio::time::timeout(limit, self.exchange(request))
             .await
             .map_err(|_| Error::NoAnswer {
                 socket: self.socket.clone(),

@@ -35,6 +35,14 @@ pub struct RouterConfig {
     /// Name of its samples file, without its ending: several routers may measure into one folder.
     #[serde(default = "default_samples")]
     pub samples: String,
+    /// Takes over from the router that runs with the same configuration, whose requests in flight may
+    /// go on for that long; begins by itself when absent. Of one start only: never in a file.
+    #[serde(skip)]
+    pub take_over: Option<Duration>,
+    /// The file of the program that runs this router, where the system does not know it: a program that
+    /// was started by its loader. Of one start only: never in a file.
+    #[serde(skip)]
+    pub program: Option<PathBuf>,
 }
 
 impl RouterConfig {
@@ -48,6 +56,8 @@ impl RouterConfig {
             shutdown_grace: default_grace(),
             keeper_socket: None,
             samples: default_samples(),
+            take_over: None,
+            program: None,
         }
     }
 }

@@ -99,6 +99,15 @@ pub enum Request {
     },
     /// Gives a copy of each listening socket to the keeper; answers nothing.
     OfferListeners,
+    /// Answers the digest of the program's file; a router that was made before this does not know the word.
+    Build,
+    /// Hands everything over to the router that asks, over the same connection; answers with a refusal
+    /// or not in words.
+    HandOver {
+        /// How long requests in flight may go on in the router that is asked.
+        #[serde(with = "crate::millis", rename = "limit_ms")]
+        limit: Duration,
+    },
     /// Stops the router; answers nothing, before it stops.
     Shutdown {
         /// How long requests may go on before they are cut.
@@ -124,6 +133,8 @@ impl Request {
             Self::Events { .. } => "events",
             Self::Record { .. } => "record",
             Self::OfferListeners => "offer_listeners",
+            Self::Build => "build",
+            Self::HandOver { .. } => "hand_over",
             Self::Shutdown { .. } => "shutdown",
         }
     }
@@ -228,6 +239,9 @@ pub struct Status {
     pub stopping: bool,
     /// Number of the newest event.
     pub last_event: u64,
+    /// The process from which this router took over, for as long as that finishes what it had begun.
+    #[serde(default)]
+    pub predecessor: Option<u32>,
 }
 
 /// One service.
@@ -254,11 +268,11 @@ pub struct ReleaseStatus {
     pub weight: u16,
     /// Its instances.
     pub backends: Vec<BackendStatus>,
-    /// What was counted since the router started.
+    /// What was counted since the router started, also by those that it took over from.
     pub counts: Counts,
 }
 
-/// Requests of a release since the router started.
+/// Requests of a release since the router started, also of those that it took over from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests of the split, ended.

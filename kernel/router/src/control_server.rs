@@ -1,5 +1,6 @@
 //! The control socket.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio_util::codec::{Framed, LinesCodec};
 
 use crate::control::{Answer, MAX_LINE, Request};
 use crate::error::Error;
+use crate::handover;
 use crate::router::Router;
 
 /// Longest path of a Unix socket on Linux, without the closing zero byte.
@@ -21,16 +23,27 @@ const MAX_SOCKET_PATH: usize = 107;
 const MAX_CONNECTIONS: usize = 64;
 /// Pause after the operating system refuses a connection, such as for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that was made before another router took over may take to ask its question.
+const LAST_QUESTION: Duration = Duration::from_millis(500);
 
-/// The socket, removed when this is dropped.
+/// The word for a request that is none, or is not known here.
+pub(crate) const BAD_REQUEST: &str = "bad-request";
+/// The word for a request that another router answers by now: it is to be asked again.
+pub(crate) const HANDED_OVER: &str = "handed-over";
+
+/// The socket, removed when this is dropped, unless another router listens on it.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    is_ours: bool,
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
+        if !self.is_ours {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "control socket was gone");
         }
@@ -99,11 +112,51 @@ impl ControlSocket {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            is_ours: true,
         })
     }
 
-    /// Answers requests until the router stops.
-    pub(crate) async fn run(self, router: Arc<Router>) {
+    /// Goes on with the socket of the router before this one, to which it belongs until this one has
+    /// [taken it over](Self::take_over).
+    ///
+    /// # Errors
+    /// [`Error::File`] when the operating system refuses it.
+    pub(crate) fn adopt(path: &Path, socket: OwnedFd) -> Result<Self, Error> {
+        let socket = std::os::unix::net::UnixListener::from(socket);
+        let listener = socket
+            .set_nonblocking(true)
+            .and_then(|()| UnixListener::from_std(socket));
+        let listener = listener.map_err(|source| Error::File {
+            action: "listen on",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            is_ours: false,
+        })
+    }
+
+    /// From now on the socket is this router's.
+    pub(crate) fn take_over(&mut self) {
+        self.is_ours = true;
+    }
+
+    /// Returns another handle on it, for the router that goes on.
+    pub(crate) fn copy(&self) -> Option<OwnedFd> {
+        let copy = self.listener.as_fd().try_clone_to_owned();
+        copy.inspect_err(|error| tracing::warn!(%error, "the control socket cannot be handed on"))
+            .ok()
+    }
+
+    /// Answers requests until the router stops or another goes on.
+    pub(crate) async fn run(mut self, router: Arc<Router>) {
+        self.accept(&router).await;
+        self.is_ours = !router.shared.handed.is_cancelled();
+    }
+
+    async fn accept(&self, router: &Arc<Router>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
@@ -120,13 +173,14 @@ impl ControlSocket {
                     }
                 },
                 () = router.shared.stop.cancelled() => return,
+                () = router.shared.handed.cancelled() => return,
             };
             if !is_ours(&stream) {
                 tracing::warn!("a control connection of another user was closed");
                 continue;
             }
             let work = router.shared.work.clone();
-            let router = Arc::clone(&router);
+            let router = Arc::clone(router);
             work.spawn(async move {
                 converse(stream, &router).await;
                 drop(permit);
@@ -169,23 +223,37 @@ pub(crate) fn is_ours(stream: &UnixStream) -> bool {
 async fn converse(stream: UnixStream, router: &Arc<Router>) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     loop {
+        let given_up = async {
+            router.shared.handed.cancelled().await;
+            tokio::time::sleep(LAST_QUESTION).await;
+        };
         // Cancel safe: a request that was not read whole was not begun.
         let line = tokio::select! {
             line = lines.next() => line,
             () = router.shared.stop.cancelled() => return,
+            () = given_up => return,
         };
         let (answer, last) = match line {
             None => return,
-            Some(Err(error)) => (refuse("bad-request", error.to_string()), true),
+            Some(Err(error)) => (refuse(BAD_REQUEST, error.to_string()), true),
             Some(Ok(line)) => match serde_json::from_str::<Request>(&line) {
                 Err(error) => (
-                    refuse("bad-request", format!("not a request: {error}")),
+                    refuse(BAD_REQUEST, format!("not a request: {error}")),
                     false,
                 ),
+                Ok(Request::HandOver { limit }) => {
+                    handover::give(router, lines, limit).await;
+                    return;
+                }
                 Ok(request) => {
                     // Cancel safe: changes are saved whole or not at all; a drain that is cut off
-                    // ends with the router.
+                    // ends with the router. What waited while this router handed over is the next
+                    // one's to answer.
                     let answer = tokio::select! {
+                        biased;
+                        () = router.shared.handed.cancelled() => {
+                            refuse(HANDED_OVER, "another router goes on; ask again".to_owned())
+                        }
                         answer = answer(router, request) => answer,
                         () = router.shared.hard.cancelled() => return,
                     };
@@ -200,7 +268,7 @@ async fn converse(stream: UnixStream, router: &Arc<Router>) {
     }
 }
 
-fn refuse(code: &str, message: String) -> Answer {
+pub(crate) fn refuse(code: &str, message: String) -> Answer {
     Answer::Error {
         code: code.to_owned(),
         message,
@@ -259,6 +327,11 @@ async fn carry_out(router: &Arc<Router>, request: Request) -> Result<serde_json:
             router.offer_listeners().await;
             json(())
         }
+        Request::Build => json(router.build().await?),
+        Request::HandOver { .. } => Err(Error::refused(
+            BAD_REQUEST,
+            "a router hands over to one that asks on a connection of its own",
+        )),
         Request::Shutdown { grace } => {
             router.shutdown(grace);
             json(())

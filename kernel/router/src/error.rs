@@ -129,6 +129,17 @@ pub enum Error {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// The router that runs did not hand over to this one.
+    #[error(
+        "the router at {} did not hand over: {reason}; it goes on, and nothing was changed",
+        socket.display()
+    )]
+    HandOver {
+        /// The control socket.
+        socket: PathBuf,
+        /// The reason in plain words.
+        reason: String,
+    },
     /// A task of the router ended that should not have.
     #[error("the router's {task} ended unexpectedly; it stops so that it can be started again")]
     TaskEnded {
@@ -161,6 +172,7 @@ impl Error {
             Self::NoAnswer { .. } => "no-answer",
             Self::Control { .. } => "control",
             Self::Answer { .. } => "answer",
+            Self::HandOver { .. } => "hand-over",
             Self::TaskEnded { .. } => "task-ended",
         }
     }

@@ -37,6 +37,16 @@ impl Health {
         }
     }
 
+    /// Returns it with the status that another router has found. That it was healthy stays.
+    pub(crate) fn found(self, status: HealthStatus) -> Self {
+        let was_healthy = self.was_healthy || status == HealthStatus::Healthy;
+        Self {
+            status,
+            was_healthy,
+            ..self
+        }
+    }
+
     /// Takes in one result; returns the new status if it changed.
     pub(crate) fn record(
         &mut self,

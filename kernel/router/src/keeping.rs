@@ -12,22 +12,17 @@
 //! A router whose keeper does not answer listens all the same; its ports close with it then.
 
 use std::collections::BTreeMap;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use tokio::net::UnixListener;
 
 use crate::control_server::{bind_private, check_path, is_ours};
+use crate::descriptors::{limited, receive, send};
 use crate::error::Error;
 use crate::sync::lock;
 
@@ -42,7 +37,8 @@ const FORGET: u8 = b'f';
 const TAKE: u8 = b't';
 const DONE: u8 = b'd';
 
-type Held = BTreeMap<SocketAddr, TcpListener>;
+/// Listening sockets by their address.
+pub(crate) type Held = BTreeMap<SocketAddr, TcpListener>;
 
 /// The listening sockets of a router, held by the process that looks after it.
 #[derive(Debug)]
@@ -107,11 +103,11 @@ impl KeptListeners {
 
 fn answer(stream: UnixStream, held: &Mutex<Held>) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    let stream = limited(stream)?;
-    let Some((what, listener)) = receive(&stream)? else {
+    let stream = limited(stream, LIMIT)?;
+    let Some((what, descriptor)) = receive(&stream)? else {
         return Ok(());
     };
-    match (what, listener) {
+    match (what, descriptor.map(TcpListener::from)) {
         (KEEP, Some(listener)) => {
             let address = listener.local_addr()?;
             lock(held).insert(address, listener);
@@ -141,9 +137,9 @@ impl Keeper {
     }
 
     /// Takes what the keeper holds; nothing where there is none.
-    pub(crate) async fn take(&self) -> BTreeMap<SocketAddr, TcpListener> {
+    pub(crate) async fn take(&self) -> Held {
         let taken = self.exchange(TAKE, None).await;
-        let mut held = BTreeMap::new();
+        let mut held = Held::new();
         for listener in taken {
             match listener.local_addr() {
                 Ok(address) => drop(held.insert(address, listener)),
@@ -184,53 +180,13 @@ impl Keeper {
 }
 
 fn ask(path: &Path, what: u8, listener: Option<OwnedFd>) -> std::io::Result<Vec<TcpListener>> {
-    let stream = limited(UnixStream::connect(path)?)?;
+    let stream = limited(UnixStream::connect(path)?, LIMIT)?;
     send(&stream, what, listener.as_ref().map(AsFd::as_fd))?;
     let mut listeners = Vec::new();
     while let Some((KEEP, Some(listener))) = receive(&stream)? {
-        listeners.push(listener);
+        listeners.push(TcpListener::from(listener));
     }
     Ok(listeners)
-}
-
-fn limited(stream: UnixStream) -> std::io::Result<UnixStream> {
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
-    Ok(stream)
-}
-
-fn send(stream: &UnixStream, what: u8, listener: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
-    let byte = [what];
-    let descriptors: Vec<BorrowedFd<'_>> = listener.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(std::io::Error::other(
-            "a socket does not fit into a message",
-        ));
-    }
-    let content = [IoSlice::new(&byte)];
-    sendmsg(stream, &content, &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Reads one message; nothing when the other side has closed.
-fn receive(stream: &UnixStream) -> std::io::Result<Option<(u8, Option<TcpListener>)>> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut content = [IoSliceMut::new(&mut byte)];
-    let read = recvmsg(stream, &mut content, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if read.bytes == 0 {
-        return Ok(None);
-    }
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-        _ => None,
-    });
-    let listener = rights.flatten().next().map(TcpListener::from);
-    let [what] = byte;
-    Ok(Some((what, listener)))
 }
 
 #[cfg(test)]

@@ -171,6 +171,7 @@ impl Router {
             // Cancel safe: each arm only waits, and a change stays stored until it is seen.
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
+                () = self.shared.handed.cancelled() => return,
                 () = self.lease_changed.notified() => {}
                 () = out => {
                     if !self.return_traffic().await {
@@ -184,6 +185,10 @@ impl Router {
     /// Sends all traffic back to the stable releases; returns whether that is done.
     async fn return_traffic(&self) -> bool {
         let mut control = self.control.lock().await;
+        // The lease is looked after by the router that goes on.
+        if control.file.is_none() {
+            return true;
+        }
         let Some(lease) = control.state.lease.clone() else {
             return true;
         };

@@ -6,6 +6,8 @@
 //! stable release.
 //!
 //! - [`run`] is the life of a router; [`RouterConfig`] says where it keeps its state.
+//! - [`host`] is the first process of a router's container; [`HostClient`] has it go over to another
+//!   [`Program`].
 //! - [`ControlClient`] asks a running one; the types of its answers are here too.
 //! - [`ServiceConfig`] is what one service is told: time limits, retries, stickiness, health.
 //!
@@ -20,6 +22,8 @@
 //! 4. [`Status`] shows weights from the table that requests are routed by.
 //! 5. A change is on disk before it is in force. Only the return of traffic to the stable release
 //!    does not wait for the disk.
+//! 6. A router takes over from another ([`RouterConfig::take_over`]) without a connection being refused or
+//!    a request lost; until it is ready, the one before serves.
 //!
 //! A request that carries the token of the run in `x-code-deploy-token` reaches the release named in
 //! `x-code-deploy-release` whatever its weight. Both headers are passed on to the backend, so that
@@ -49,6 +53,7 @@ mod backend;
 mod balancer;
 mod body;
 mod breaker;
+mod build;
 mod checker;
 mod client;
 mod clock;
@@ -56,11 +61,14 @@ mod config;
 mod control;
 mod control_server;
 mod counting;
+mod descriptors;
 mod drain;
 mod error;
 mod events;
+mod handover;
 mod headers;
 mod health;
+mod host;
 mod keeping;
 mod lease;
 mod millis;
@@ -70,6 +78,7 @@ mod pool;
 mod proxy;
 mod readiness;
 mod reply;
+mod restoring;
 mod retry;
 mod route;
 mod router;
@@ -86,6 +95,7 @@ mod upgrade;
 mod upstream;
 mod weights;
 
+pub use build::program_build;
 pub use client::ControlClient;
 pub use config::{
     BreakerConfig, HealthCheck, Limits, Retries, RouterConfig, ServiceConfig, Sticky, Timeouts,
@@ -98,5 +108,6 @@ pub use control::{
 pub use error::Error;
 pub use headers::{RELEASE, ROUTER, SERVED_BY, TOKEN};
 pub use health::HealthStatus;
+pub use host::{CHOSEN_PROGRAM, HostClient, Program, host};
 pub use keeping::KeptListeners;
 pub use run::run;

@@ -1,19 +1,20 @@
 //! What control requests do: check, save, then switch.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::backend::Backend;
 use crate::checker;
-use crate::clock::unix_us;
-use crate::config::{RouterConfig, ServiceConfig};
-use crate::control::{BackendAddress, Bound, ServiceStatus, Status, Weights};
+use crate::config::ServiceConfig;
+use crate::control::{BackendAddress, Bound, ServiceStatus, Status};
+use crate::control_server::HANDED_OVER;
 use crate::error::Error;
-use crate::health::HealthStatus;
+use crate::health::{Health, HealthStatus};
 use crate::keeping::Keeper;
 use crate::lease::LeaseClock;
 use crate::names::{self, MAX_BACKENDS, MAX_RELEASES, MAX_SERVICES};
@@ -32,10 +33,16 @@ pub(crate) struct Router {
     pub(crate) lease_clock: Mutex<LeaseClock>,
     pub(crate) lease_changed: Notify,
     pub(crate) recorder: Arc<Recorder>,
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
+    /// How long what is under way may go on once the router stops or another goes on.
     pub(crate) grace: Mutex<Duration>,
-    samples_name: String,
-    started_us: u64,
+    pub(crate) samples_name: String,
+    pub(crate) started_us: u64,
+    /// The file of the program, where the system does not know it.
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) build: OnceCell<String>,
+    /// The process from which this router took over, until it has ended.
+    pub(crate) predecessor: Mutex<Option<u32>>,
 }
 
 /// What only control requests touch.
@@ -43,14 +50,23 @@ pub(crate) struct Router {
 pub(crate) struct Control {
     pub(crate) state: State,
     pub(crate) listeners: HashMap<String, Listener>,
-    file: Arc<StateFile>,
+    /// None once another router goes on: nothing is changed here any more.
+    pub(crate) file: Option<Arc<StateFile>>,
+    /// Another handle on the control socket, for the router that goes on.
+    pub(crate) socket: Option<OwnedFd>,
 }
 
 impl Control {
     /// Saves the state that is about to be in force. Saved first: a router that is killed between
     /// the two comes back with what was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] once another router goes on; [`Error::File`].
     pub(crate) async fn commit(&mut self, next: State) -> Result<(), Error> {
-        let (file, copy) = (Arc::clone(&self.file), next.clone());
+        let Some(file) = self.file.clone() else {
+            return Err(Error::refused(HANDED_OVER, "another router goes on"));
+        };
+        let copy = next.clone();
         let saved = tokio::task::spawn_blocking(move || file.save(&copy)).await;
         saved.map_err(|_| Error::TaskEnded {
             task: "state writer",
@@ -61,130 +77,30 @@ impl Control {
 }
 
 impl Router {
-    /// Restores what the state file holds: listeners on their ports, releases, weights, lease.
-    ///
-    /// # Errors
-    /// [`Error::Listen`] when a port is taken, [`Error::Refused`] for a service given in the
-    /// configuration that is not valid, or what the state file says.
-    pub(crate) async fn restore(
-        config: &RouterConfig,
-        file: StateFile,
-        state: State,
-        shared: Arc<Shared>,
-    ) -> Result<Arc<Self>, Error> {
-        let control = Control {
-            state: State::default(),
-            listeners: HashMap::new(),
-            file: Arc::new(file),
-        };
-        let router = Arc::new(Self {
-            shared,
-            control: tokio::sync::Mutex::new(control),
-            lease_clock: Mutex::default(),
-            lease_changed: Notify::new(),
-            recorder: Arc::default(),
-            keeper: Keeper::new(config.keeper_socket.clone()),
-            grace: Mutex::new(config.shutdown_grace),
-            samples_name: config.samples.clone(),
-            started_us: unix_us(),
-        });
-        let mut control = router.control.lock().await;
-        let mut kept = router.keeper.take().await;
-        for service in state.services.values() {
-            let (socket, address) = match kept.remove(&service.config.listen) {
-                Some(kept) => server::adopt(&service.config, kept)?,
-                None => server::bind(&service.config).await?,
-            };
-            let (sender, _) = watch::channel(Arc::new(service.config.clone()));
-            router.restore_releases(service, &sender);
-            let listener = Listener::start(&router.shared, socket, address, sender);
-            control
-                .listeners
-                .insert(service.config.name.clone(), listener);
-        }
-        // Of a service that was put by a router which was killed before it was saved.
-        for unknown in kept.into_values() {
-            router.keeper.forget(unknown.into()).await;
-        }
-        router.restore_lease(&state);
-        if let Some(dir) = &state.record_dir {
-            match samples::open(dir, &router.samples_name).await {
-                Ok(writer) => router.recorder.install(&router.shared, Some(writer)).await,
-                Err(error) => router.recorder.fail(&error),
-            }
-        }
-        let missing: Vec<_> = config
-            .services
-            .iter()
-            .filter(|service| !state.services.contains_key(&service.name))
-            .cloned()
-            .collect();
-        control.state = state;
-        drop(control);
-        router.offer_listeners().await;
-        for service in missing {
-            router.put_service(service).await?;
-        }
-        Ok(router)
-    }
-
-    /// Releases that had traffic had a healthy instance when it was given to them, so theirs count
-    /// as healthy until checks say otherwise; else a restart would refuse traffic for seconds.
-    fn restore_releases(&self, service: &ServiceState, config: &watch::Sender<Arc<ServiceConfig>>) {
-        let name = &service.config.name;
-        self.shared.table.with_all(|services| {
-            services
-                .entry(name.clone())
-                .or_default()
-                .set_weights(&Weights::new())
-        });
-        for release in &service.releases {
-            let health = if release.weight > 0 {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Unknown
-            };
-            self.put_backends(name, &release.name, &release.backends, health, config);
-        }
-        let weights = service
-            .releases
-            .iter()
-            .map(|r| (r.name.clone(), r.weight))
-            .collect();
-        self.shared
-            .table
-            .switch(&BTreeMap::from([(name.clone(), weights)]));
-    }
-
-    /// Puts new instances into the table and begins to check them; returns those they replace.
-    fn put_backends(
+    /// Puts a new instance into the table and begins to check it; returns the one that it replaces.
+    pub(crate) fn put_backend(
         &self,
         service: &str,
-        release: &str,
-        backends: &[BackendAddress],
-        health: HealthStatus,
+        release: &Arc<str>,
+        backend: &BackendAddress,
+        health: Health,
         config: &watch::Sender<Arc<ServiceConfig>>,
-    ) -> Vec<Arc<Backend>> {
+    ) -> Option<Arc<Backend>> {
         let settings = Arc::clone(&config.borrow());
         let health = if settings.health.is_none() {
-            HealthStatus::Healthy
+            Health::new(HealthStatus::Healthy)
         } else {
             health
         };
-        let release: Arc<str> = release.into();
-        let mut replaced = Vec::new();
-        for backend in backends {
-            let idle = settings.timeouts.upstream_idle;
-            let backend = Backend::new(&backend.id, &release, backend.address, health, idle);
-            let tally = || self.shared.tallies.of(service, &release);
-            replaced.extend(
-                self.shared
-                    .table
-                    .with(service, |s| s.put(&backend, tally))
-                    .flatten(),
-            );
-            checker::start(&self.shared, &backend, config.subscribe());
-        }
+        let idle = settings.timeouts.upstream_idle;
+        let backend = Backend::new(&backend.id, release, backend.address, health, idle);
+        let tally = || self.shared.tallies.of(service, release);
+        let replaced = self
+            .shared
+            .table
+            .with(service, |s| s.put(&backend, tally))
+            .flatten();
+        checker::start(&self.shared, &backend, config.subscribe());
         replaced
     }
 
@@ -312,15 +228,13 @@ impl Router {
         let Some(listener) = control.listeners.get(service) else {
             return Err(unknown_service(service));
         };
-        let replaced = self.put_backends(
-            service,
-            release,
-            &fresh,
-            HealthStatus::Unknown,
-            &listener.config,
-        );
-        for backend in replaced {
-            self.drain_behind(service, backend);
+        let name: Arc<str> = release.into();
+        for backend in &fresh {
+            let unknown = Health::new(HealthStatus::Unknown);
+            let replaced = self.put_backend(service, &name, backend, unknown, &listener.config);
+            if let Some(replaced) = replaced {
+                self.drain_behind(service, replaced);
+            }
         }
         let ids: Vec<_> = fresh
             .iter()
@@ -363,6 +277,11 @@ impl Router {
     /// Returns everything that is in force.
     pub(crate) async fn status(&self) -> Status {
         let control = self.control.lock().await;
+        self.status_with(&control)
+    }
+
+    /// Returns everything that is in force; the caller sees to it that it stays so.
+    pub(crate) fn status_with(&self, control: &Control) -> Status {
         let mut services = BTreeMap::new();
         for (name, listener) in &control.listeners {
             let seen = self.shared.table.with(name, |s| (s.weights(), s.status()));
@@ -392,6 +311,7 @@ impl Router {
             recording_error: self.recorder.problem(),
             stopping: self.shared.stop.is_cancelled(),
             last_event: self.shared.events.last(),
+            predecessor: *lock(&self.predecessor),
         }
     }
 }

@@ -7,16 +7,28 @@ use std::time::{Duration, Instant};
 use code_deploy_record::{Sample, SampleWriter, Source};
 
 use crate::clock::unix_us;
+use crate::control::Drained;
 use crate::error::Error;
+use crate::handover::Successor;
 use crate::shared::Shared;
 use crate::sync::lock;
 
 const SECOND_US: u64 = 1_000_000;
 
+/// Where samples go.
+#[derive(Debug, Default)]
+enum Sink {
+    #[default]
+    Nowhere,
+    File(SampleWriter),
+    /// To the router that goes on, which writes them.
+    Successor(Successor),
+}
+
 /// Where samples go, if anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    writer: Arc<Mutex<Option<SampleWriter>>>,
+    sink: Arc<Mutex<Sink>>,
     problem: Mutex<Option<String>>,
 }
 
@@ -24,8 +36,36 @@ impl Recorder {
     /// Ends what is being written, with what was measured so far, and begins anew.
     pub(crate) async fn install(&self, shared: &Shared, writer: Option<SampleWriter>) {
         self.write(take(shared, second_now())).await;
-        *lock(&self.writer) = writer;
+        *lock(&self.sink) = writer.map_or(Sink::Nowhere, Sink::File);
         *lock(&self.problem) = None;
+    }
+
+    /// From now on the router that goes on gets what is measured, and nobody writes here any more.
+    pub(crate) fn hand_to(&self, successor: Successor) {
+        *lock(&self.sink) = Sink::Successor(successor);
+    }
+
+    /// Tells the router that goes on what became of what was begun here.
+    pub(crate) async fn part(&self, drained: Drained) {
+        self.tell(move |successor| successor.end(drained)).await;
+        // That closes the connection, which is the end for whoever listens.
+        *lock(&self.sink) = Sink::Nowhere;
+    }
+
+    async fn tell(
+        &self,
+        what: impl FnOnce(&mut Successor) -> std::io::Result<()> + Send + 'static,
+    ) {
+        let sink = Arc::clone(&self.sink);
+        let told = tokio::task::spawn_blocking(move || match &mut *lock(&sink) {
+            Sink::Successor(successor) => what(successor),
+            _ => Ok(()),
+        });
+        match told.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the next router was not told"),
+            Err(error) => tracing::error!(%error, "telling the next router broke off"),
+        }
     }
 
     /// Notes that samples cannot be written where they should be.
@@ -40,11 +80,14 @@ impl Recorder {
     }
 
     /// Writes samples, if there is a place for them.
-    async fn write(&self, samples: Vec<Sample>) {
-        let writer = Arc::clone(&self.writer);
-        let written = tokio::task::spawn_blocking(move || match lock(&writer).as_mut() {
-            Some(writer) => writer.append(&samples).map_err(|error| describe(&error)),
-            None => Ok(()),
+    pub(crate) async fn write(&self, samples: Vec<Sample>) {
+        let sink = Arc::clone(&self.sink);
+        let written = tokio::task::spawn_blocking(move || match &mut *lock(&sink) {
+            Sink::File(writer) => writer.append(&samples).map_err(|error| describe(&error)),
+            Sink::Successor(successor) => {
+                successor.send(samples).map_err(|error| error.to_string())
+            }
+            Sink::Nowhere => Ok(()),
         });
         let problem = match written.await {
             Ok(Ok(())) => None,
@@ -70,6 +113,10 @@ impl Recorder {
             // Woken at the end of the second that was measured.
             let second = if last { second_now() } else { second_now() - 1 };
             self.write(take(&shared, second)).await;
+            if shared.handed.is_cancelled() {
+                let counts = shared.tallies.counts();
+                self.tell(move |successor| successor.count(counts)).await;
+            }
             sweep(&shared);
             if last {
                 return;
@@ -109,6 +156,10 @@ fn second_now() -> i64 {
 /// Takes the second of every release: with requests, or with a place in the table.
 fn take(shared: &Shared, second: i64) -> Vec<Sample> {
     let mut samples = shared.tallies.take_samples(second);
+    // Shares and health are told by the router that serves by them.
+    if shared.handed.is_cancelled() {
+        return samples;
+    }
     let live = shared.table.with_all(|services| {
         let mut live = Vec::new();
         for (service, releases) in services {

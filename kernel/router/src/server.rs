@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::RouterBody;
 use crate::config::ServiceConfig;
 use crate::error::Error;
 use crate::proxy::Proxy;
@@ -24,6 +28,9 @@ use crate::shared::Shared;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may take to end after everything under way was cut.
 const LAST_WORD: Duration = Duration::from_millis(500);
+/// How long a connection that is not used is kept after another router took over: only a request can be
+/// answered with the word that it ends, and one may be on its way.
+const LEFT_UNUSED: Duration = Duration::from_secs(10);
 /// Most requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -128,6 +135,12 @@ async fn accept(
 ) {
     let most = proxy.config.borrow().limits.connections;
     let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let shared = Arc::clone(&proxy.shared);
+    // Cancel safe: both arms only wait.
+    tokio::select! {
+        () = shared.begun.cancelled() => {}
+        () = stop.cancelled() => return,
+    }
     loop {
         let next = async {
             let permit = Arc::clone(&room).acquire_owned().await.ok()?;
@@ -137,6 +150,7 @@ async fn accept(
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = stop.cancelled() => return,
+            () = shared.handed.cancelled() => return,
         };
         let Some((permit, accepted)) = accepted else {
             return;
@@ -162,15 +176,17 @@ async fn accept(
 
 async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>, stop: CancellationToken) {
     let config = Arc::clone(&proxy.config.borrow());
-    let hard = proxy.shared.hard.clone();
+    let shared = Arc::clone(&proxy.shared);
     // Without it small responses can wait 40 ms for an acknowledgement.
-    if stream.set_nodelay(true).is_err() || !speaks(&stream, &config, &stop).await {
+    if stream.set_nodelay(true).is_err() || !speaks(&stream, &config, &stop, &shared).await {
         return;
     }
-    let builder = builder(&config, &proxy.shared.work);
+    let builder = builder(&config, &shared.work);
+    let http2 = CancellationToken::new();
+    let speaks_http2 = http2.clone();
     let service = service_fn(move |request| {
-        let proxy = Arc::clone(&proxy);
-        async move { Ok::<_, Infallible>(proxy.handle(request, peer).await) }
+        let (proxy, http2) = (Arc::clone(&proxy), speaks_http2.clone());
+        async move { Ok::<_, Infallible>(answer(&proxy, request, peer, &http2).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -178,6 +194,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>, stop: Can
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => None,
+        () = left(&shared, &http2) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -185,12 +202,44 @@ async fn serve(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy>, stop: Can
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = hard.cancelled() => last_word(connection).await,
+                () = shared.hard.cancelled() => last_word(connection).await,
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "client connection ended");
+    }
+}
+
+/// Answers one request. Once another router has taken over, the answer says that its connection ends:
+/// the client makes a new one for its next request.
+async fn answer(
+    proxy: &Proxy,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    http2: &CancellationToken,
+) -> http::Response<RouterBody> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    if is_http2 {
+        http2.cancel();
+    }
+    let mut response = proxy.handle(request, peer).await;
+    let stays = is_http2 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if proxy.shared.handed.is_cancelled() && !stays {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// Waits until a connection is to end because another router has taken over: at once where the protocol
+/// can say so without a request being lost, otherwise when no request has come for a while.
+async fn left(shared: &Shared, http2: &CancellationToken) {
+    shared.handed.cancelled().await;
+    // Cancel safe: both arms only wait.
+    tokio::select! {
+        () = http2.cancelled() => {}
+        () = tokio::time::sleep(LEFT_UNUSED) => {}
     }
 }
 
@@ -202,12 +251,19 @@ async fn last_word<E>(connection: impl Future<Output = Result<(), E>>) -> Result
 }
 
 /// Waits for the client's first byte, which hyper does without a limit.
-async fn speaks(stream: &TcpStream, config: &ServiceConfig, stop: &CancellationToken) -> bool {
+async fn speaks(
+    stream: &TcpStream,
+    config: &ServiceConfig,
+    stop: &CancellationToken,
+    shared: &Shared,
+) -> bool {
     let readable = tokio::time::timeout(config.timeouts.client_header, stream.readable());
-    // Cancel safe: both arms only wait.
+    let unknown = CancellationToken::new();
+    // Cancel safe: each arm only waits.
     tokio::select! {
         readable = readable => matches!(readable, Ok(Ok(()))),
         () = stop.cancelled() => false,
+        () = left(shared, &unknown) => false,
     }
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// Second stage: everything ends.
     pub(crate) hard: CancellationToken,
+    /// From when on connections are accepted.
+    pub(crate) begun: CancellationToken,
+    /// From when on another router accepts them: what was begun here goes on, and nothing is changed.
+    pub(crate) handed: CancellationToken,
     /// Told whenever the health of any backend changes.
     pub(crate) health_changed: Notify,
 }
@@ -37,6 +41,8 @@ impl Shared {
             background: TaskTracker::new(),
             stop: stop.child_token(),
             hard: CancellationToken::new(),
+            begun: CancellationToken::new(),
+            handed: CancellationToken::new(),
             health_changed: Notify::new(),
         }
     }

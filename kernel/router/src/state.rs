@@ -1,12 +1,12 @@
 //! What a router remembers over a restart.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ServiceConfig;
@@ -41,10 +41,13 @@ pub(crate) struct ReleaseState {
 }
 
 /// The state file and the lock that makes this router its only writer.
+///
+/// The lock belongs to the open file, not to the process: it holds until every process that was
+/// given the file has closed it.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: File,
 }
 
 impl StateFile {
@@ -56,47 +59,53 @@ impl StateFile {
         let lock_path = path.with_added_extension("lock");
         let file = private(&lock_path, false).map_err(|source| Error::File {
             action: "open",
-            path: lock_path.clone(),
+            path: lock_path,
             source,
         })?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+        Self::locked(path, file)
+    }
+
+    /// Goes on with the lock of the router before this one, and reads the state.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] when it is not that lock; [`Error::File`],
+    /// [`Error::StateUnreadable`].
+    pub(crate) fn adopt(path: &Path, lock: OwnedFd) -> Result<(Self, State), Error> {
+        Self::locked(path, File::from(lock))
+    }
+
+    fn locked(path: &Path, lock: File) -> Result<(Self, State), Error> {
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
                 return Err(Error::AlreadyRunning {
                     path: path.to_owned(),
                 });
             }
-            Err((_, errno)) => {
+            Err(TryLockError::Error(source)) => {
                 return Err(Error::File {
                     action: "lock",
-                    path: lock_path,
-                    source: errno.into(),
-                });
-            }
-        };
-        let state = match std::fs::read(path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|source| Error::StateUnreadable {
-                    path: path.to_owned(),
-                    source,
-                })?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::default(),
-            Err(source) => {
-                return Err(Error::File {
-                    action: "read",
-                    path: path.to_owned(),
+                    path: path.with_added_extension("lock"),
                     source,
                 });
             }
-        };
-        Ok((
-            Self {
-                path: path.to_owned(),
-                _lock: lock,
-            },
-            state,
-        ))
+        }
+        let state = read(path)?;
+        let path = path.to_owned();
+        Ok((Self { path, lock }, state))
+    }
+
+    /// Returns another handle on the lock, for the router that goes on.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the operating system has no more descriptors.
+    pub(crate) fn lock(&self) -> Result<OwnedFd, Error> {
+        let copy = self.lock.try_clone().map_err(|source| Error::File {
+            action: "hand on the lock of",
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(copy.into())
     }
 
     /// Replaces the file: written beside, synced, renamed, folder synced.
@@ -125,6 +134,21 @@ impl StateFile {
         File::open(folder.unwrap_or(Path::new(".")))
             .and_then(|f| f.sync_all())
             .map_err(failed)
+    }
+}
+
+fn read(path: &Path) -> Result<State, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::StateUnreadable {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
+        Err(source) => Err(Error::File {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

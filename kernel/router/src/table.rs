@@ -129,6 +129,14 @@ impl Table {
         act(&mut lock(&self.services))
     }
 
+    /// Returns how many requests and tunnels are under way, also at instances that drain.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.with_all(|services| {
+            let backends = services.values().flat_map(|service| service.all_backends());
+            backends.map(|backend| backend.in_flight()).sum()
+        })
+    }
+
     /// Switches weights of several services at once.
     pub(crate) fn switch(&self, weights: &BTreeMap<String, Weights>) {
         let mut services = lock(&self.services);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use code_deploy_record::{Latency, Sample, Source};
+use serde::{Deserialize, Serialize};
 
 use crate::control::Counts;
 use crate::sync::lock;
@@ -44,6 +45,8 @@ pub(crate) struct Tally {
     overridden: AtomicU64,
     retries: AtomicU64,
     taken_over: AtomicU64,
+    /// What the router before this one has counted.
+    before: Mutex<Counts>,
     window: Mutex<Window>,
 }
 
@@ -72,14 +75,20 @@ impl Tally {
         self.overridden.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the counts since the start.
+    /// Takes in what the router before this one has counted by now.
+    pub(crate) fn go_on_from(&self, counts: Counts) {
+        *lock(&self.before) = counts;
+    }
+
+    /// Returns the counts since the start, that of the first router of those that took over from one another.
     pub(crate) fn counts(&self) -> Counts {
+        let before = *lock(&self.before);
         Counts {
-            requests: self.requests.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            overridden: self.overridden.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
-            taken_over: self.taken_over.load(Ordering::Relaxed),
+            requests: before.requests + self.requests.load(Ordering::Relaxed),
+            failed: before.failed + self.failed.load(Ordering::Relaxed),
+            overridden: before.overridden + self.overridden.load(Ordering::Relaxed),
+            retries: before.retries + self.retries.load(Ordering::Relaxed),
+            taken_over: before.taken_over + self.taken_over.load(Ordering::Relaxed),
         }
     }
 
@@ -90,7 +99,6 @@ impl Tally {
         micros: Option<u64>,
         taken_over: bool,
     ) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         let mut window = lock(&self.window);
         window.count += 1;
         window.taken_over += u64::from(taken_over);
@@ -107,6 +115,7 @@ impl Tally {
         if let Some(status) = status.filter(|status| *status >= 500) {
             *window.statuses.entry(status).or_default() += 1;
         }
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the second that is being measured.
@@ -148,6 +157,14 @@ impl Tally {
     }
 }
 
+/// What was counted of one release since the start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) service: String,
+    pub(crate) release: String,
+    pub(crate) counts: Counts,
+}
+
 /// The tallies of all releases, also of those that were removed.
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
@@ -163,6 +180,17 @@ impl Tallies {
         }
         let key = (service.to_owned(), release.to_owned());
         Arc::clone(tallies.entry(key).or_default())
+    }
+
+    /// Returns what was counted of every release since the start.
+    pub(crate) fn counts(&self) -> Vec<Counted> {
+        let tallies = lock(&self.by_release);
+        let counted = tallies.iter().map(|((service, release), tally)| Counted {
+            service: service.clone(),
+            release: release.clone(),
+            counts: tally.counts(),
+        });
+        counted.collect()
     }
 
     /// Takes the second of every release that had a request.

@@ -73,6 +73,18 @@ pub enum InternalProcess {
         /// Its configuration
         #[arg(long)]
         config: PathBuf,
+        /// Take over from the router that runs, whose requests in flight may go on for so many milliseconds
+        #[arg(long)]
+        take_over: Option<u64>,
+        /// The file of this program, where it was started by its loader
+        #[arg(long)]
+        program: Option<PathBuf>,
+    },
+    /// The first process of a router's container
+    RouterHost {
+        /// The router's configuration
+        #[arg(long)]
+        config: PathBuf,
     },
     /// The process that looks after the router
     RouterKeeper {

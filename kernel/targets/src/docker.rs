@@ -23,6 +23,7 @@ mod start;
 mod stop;
 mod store;
 mod told;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{code, failed, files};
+use crate::notices::Notices;
 use crate::settings::{Lookup, Settings};
 use crate::steering::{Steering, lease_on, reach};
 use crate::{capacity, token};
@@ -71,10 +73,13 @@ pub struct DockerTarget {
     user: String,
     /// The image of the program, once it is known to be there.
     own_image: OnceCell<String>,
+    /// The build of the program, once it was asked for.
+    own_build: OnceCell<String>,
     http: HttpClient,
     /// The token with which requests reach a release on purpose, once it is known.
     token: OnceLock<Secret>,
     happenings: Happenings,
+    notices: Notices,
     steerings: Mutex<BTreeMap<String, Arc<Steering>>>,
     tasks: TaskTracker,
     followed: Mutex<BTreeMap<String, AbortHandle>>,
@@ -105,9 +110,11 @@ impl DockerTarget {
             user: format!("{}:{}", process.0.as_raw(), process.1.as_raw()),
             settings: Arc::new(settings),
             own_image: OnceCell::new(),
+            own_build: OnceCell::new(),
             http: HttpClient::new(),
             token: OnceLock::new(),
             happenings: Happenings::default(),
+            notices: Notices::default(),
             steerings: Mutex::default(),
             tasks: TaskTracker::new(),
             followed: Mutex::default(),
@@ -330,6 +337,7 @@ impl Target for DockerTarget {
         for wanted in services {
             opened.push(self.open_service(wanted).await?);
         }
+        self.forget_programs()?;
         Ok(opened)
     }
 
@@ -397,6 +405,7 @@ impl Target for DockerTarget {
             }
         }
         let mut events = self.engine.silences.since_last();
+        events.extend(self.notices.since_last());
         events.extend(self.happenings.since_last(&instances, &routers));
         for router in routers.iter().filter(|one| one.running) {
             events.extend(self.steering_of(router).events().await?);

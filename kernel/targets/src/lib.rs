@@ -9,12 +9,14 @@ mod keys;
 pub mod kubernetes;
 pub mod local;
 mod lock;
+mod notices;
 mod settings;
 mod silence;
 mod stable;
 mod steering;
 mod stopping;
 mod token;
+mod upgrading;
 
 pub use docker::DockerTarget;
 pub use failure::CODES;

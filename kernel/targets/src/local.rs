@@ -169,6 +169,7 @@ impl Target for LocalTarget {
             self.store.service(&wanted.service)?;
         }
         self.router.start().await?;
+        self.router.upgrade(longest_drain(services)).await?;
         let mut opened = Vec::new();
         for wanted in services {
             let service = self.store.service(&wanted.service)?;
@@ -265,6 +266,12 @@ impl Target for LocalTarget {
     async fn remove_all(&self, grace: Duration) -> Result<Vec<Stopped>, TargetError> {
         self.stop_everything(grace).await
     }
+}
+
+/// Returns how long requests of the services may go on that are taken off what serves them.
+fn longest_drain(services: &[ServiceAddress]) -> Duration {
+    let drains = services.iter().map(|wanted| wanted.routing.drain.get());
+    drains.max().unwrap_or_default()
 }
 
 fn places_of(settings: &Settings) -> Places {

@@ -27,7 +27,12 @@ const ASKED_FOR: [&str; 3] = ["weights-set", "lease-taken", "lease-given-up"];
 
 /// The router's events that somebody has to know of at once. An instance that is not healthy is not
 /// among them: each begins so, and one that stays so shows in the gates and probes.
-const URGENT: [&str; 2] = ["breaker-opened", LEASE_EXPIRED];
+const URGENT: [&str; 4] = [
+    "breaker-opened",
+    LEASE_EXPIRED,
+    "predecessor-cut",
+    "predecessor-lost",
+];
 
 /// The event of traffic that went back because nobody renewed the lease.
 const LEASE_EXPIRED: &str = "lease-expired";
@@ -223,7 +228,11 @@ impl Steering {
         recorded.map_err(|error| self.refusal(None, &error))
     }
 
-    fn refusal(&self, service: Option<&str>, error: &code_deploy_router::Error) -> TargetError {
+    pub(crate) fn refusal(
+        &self,
+        service: Option<&str>,
+        error: &code_deploy_router::Error,
+    ) -> TargetError {
         let what = code_deploy_engine::error::with_sources(error);
         if error.code() == "listen" {
             let name = service.unwrap_or("NAME");

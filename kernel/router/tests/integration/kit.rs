@@ -323,6 +323,31 @@ impl Router {
         self.folder.take().unwrap()
     }
 
+    /// Starts the next router, which takes over from this one; returns it when it serves, with the task of this one.
+    pub async fn succeed(self, limit: Duration) -> (Self, JoinHandle<Result<(), Error>>) {
+        let before = self.status().await.started_us;
+        let stop = CancellationToken::new();
+        let mut config = self.config.clone();
+        config.take_over = Some(limit);
+        let mut task = TaskTracker::new().spawn(run(config, stop.clone()));
+        let serves = eventually("the next router serves", || async {
+            self.status().await.started_us != before
+        });
+        tokio::select! {
+            () = serves => {}
+            ended = &mut task => panic!("the next router did not take over: {ended:?}"),
+        }
+        let next = Self {
+            control: self.control,
+            config: self.config,
+            http: self.http,
+            folder: self.folder,
+            stop,
+            task,
+        };
+        (next, self.task)
+    }
+
     /// Puts a service without health checks; returns its address.
     pub async fn service(&self, name: &str) -> SocketAddr {
         self.service_with(name, |_| {}).await

@@ -7,16 +7,20 @@
 //! has to be built in another way for containers.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::Digest;
+use code_deploy_router::Program;
 use futures::TryStreamExt as _;
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _};
 use object::{Endianness, elf};
 
 use super::engine::{Engine, Refusal};
+use crate::disk::create_private;
 use crate::failure::{code, failed};
 
 /// The repository of images of the program.
@@ -63,6 +67,18 @@ pub async fn image(engine: &Engine, program: &Path, user: &str) -> Result<String
         .await
         .map_err(|refusal| refusal.into_error(None, "take the image of this program"))?;
     Ok(reference)
+}
+
+/// Puts the program with its loader and its libraries into a folder of its own below that one, from which a
+/// container starts it whatever the container's image holds. One that is there is taken as it is.
+pub async fn unpack(program: &Path, below: &Path) -> Result<Program, String> {
+    let (program, below) = (program.to_owned(), below.to_owned());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let parts = Parts::of(&program, String::new())?;
+        parts.unpack(&below).map_err(|error| error.to_string())
+    });
+    let unpacked = unpacked.await;
+    unpacked.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// Gives the image of the program another name.
@@ -164,6 +180,35 @@ impl Parts {
         )
     }
 
+    fn unpack(&self, below: &Path) -> std::io::Result<Program> {
+        let name = self.digest().short();
+        let (folder, beside) = (below.join(&name), below.join(format!("{name}.part")));
+        if !folder.exists() {
+            // What was left by somebody who was ended while writing it is written anew.
+            create_private(&beside.join("lib"))?;
+            write_program(&beside.join("code-deploy"), &self.program)?;
+            if let Some((_, content)) = &self.loader {
+                write_program(&beside.join("loader"), content)?;
+            }
+            for (name, content) in &self.libraries {
+                write_program(&beside.join("lib").join(name), content)?;
+            }
+            std::fs::rename(&beside, &folder)?;
+        }
+        let file = folder.join("code-deploy");
+        // The loader of this machine, because the image's may be too old for these libraries.
+        let command = match &self.loader {
+            Some(_) => vec![
+                folder.join("loader"),
+                PathBuf::from("--library-path"),
+                folder.join("lib"),
+                file.clone(),
+            ],
+            None => vec![file.clone()],
+        };
+        Ok(Program { command, file })
+    }
+
     fn archive(&self) -> std::io::Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         let program = PROGRAM.trim_start_matches('/');
@@ -177,6 +222,14 @@ impl Parts {
         archive.append_data(&mut folder, "tmp/", std::io::empty())?;
         archive.into_inner()
     }
+}
+
+fn write_program(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o700);
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) -> std::io::Result<()> {
@@ -261,5 +314,26 @@ mod tests {
         assert!(parts.loader.as_ref().unwrap().0.contains("ld-linux"));
         let again = Parts::of(&program, "0:0".to_owned()).unwrap();
         assert_eq!(parts.digest(), again.digest());
+    }
+
+    #[test]
+    fn what_is_unpacked_runs_by_its_own_loader_and_is_not_written_twice() {
+        let program = std::env::current_exe().unwrap();
+        let parts = Parts::of(&program, String::new()).unwrap();
+        let below = tempfile::tempdir().unwrap();
+        let below = below.path().join("programs");
+        let unpacked = parts.unpack(&below).unwrap();
+        let (loader, words) = unpacked.command.split_first().unwrap();
+        let mut command = std::process::Command::new(loader);
+        let ran = command.args(words).arg("--list").env_clear().output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let name = b"what_is_unpacked_runs_by_its_own_loader";
+        assert!(ran.stdout.windows(name.len()).any(|part| part == name));
+        let written = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+        let first = written(&unpacked.file);
+        assert_eq!(parts.unpack(&below).unwrap(), unpacked);
+        assert_eq!(written(&unpacked.file), first);
+        assert_eq!(std::fs::read_dir(&below).unwrap().count(), 1);
     }
 }

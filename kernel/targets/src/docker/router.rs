@@ -15,7 +15,7 @@ use bollard::models::{
 use code_deploy_engine::spec::Service;
 use code_deploy_engine::target::{ServiceAddress, Shares, TargetError};
 use code_deploy_record::{Digest, RunsFolder};
-use code_deploy_router::{ControlClient, RouterConfig, Status};
+use code_deploy_router::{CHOSEN_PROGRAM, ControlClient, HostClient, RouterConfig, Status};
 
 use super::DockerTarget;
 use super::container::{bindings, networking};
@@ -60,7 +60,7 @@ impl DockerTarget {
 
     /// Returns a router's socket. A session without a login, or another one, has another folder for
     /// sockets than that with which the router was made.
-    fn socket(&self, service: &str) -> PathBuf {
+    pub(super) fn socket(&self, service: &str) -> PathBuf {
         let made: Result<RouterConfig, _> = read_json(&self.router_folder(service).join(CONFIG));
         made.map_or_else(
             |_| self.own_socket_folder(service).join("control.sock"),
@@ -99,6 +99,10 @@ impl DockerTarget {
             (None, _) => self.make_router(service, fixed).await?,
         };
         self.wait_router(&service.name).await?;
+        if known.is_some() {
+            let drain = wanted.routing.drain.get();
+            self.upgrade_router(&service.name, drain).await?;
+        }
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, service.port));
         let mut config = service_config(service, &wanted.routing, listen, token);
         config.contained = true;
@@ -163,7 +167,7 @@ impl DockerTarget {
             entrypoint: Some(vec![program::PROGRAM.to_owned()]),
             cmd: Some(vec![
                 "internal".to_owned(),
-                "router".to_owned(),
+                "router-host".to_owned(),
                 "--config".to_owned(),
                 config.display().to_string(),
             ]),
@@ -367,6 +371,7 @@ impl DockerTarget {
             self.remove_container(router).await
         });
         futures::future::try_join_all(ends).await?;
+        self.remove_programs()?;
         // Also of those that somebody else removed.
         let folders = std::fs::read_dir(self.root.join("routers"));
         let folders = folders.into_iter().flatten().flatten();
@@ -381,7 +386,9 @@ impl DockerTarget {
         let folder = self.router_folder(service);
         let socket = self.socket(service);
         let sockets = socket.parent().map(PathBuf::from);
-        let removed = [folder.join(STATE), folder.join(CONFIG), socket]
+        let host = HostClient::of(&socket).socket().to_owned();
+        let (state, config) = (folder.join(STATE), folder.join(CONFIG));
+        let removed = [state, config, folder.join(CHOSEN_PROGRAM), host, socket]
             .map(|path| (std::fs::remove_file(&path), path));
         let sockets = sockets.map(|path| (std::fs::remove_dir(&path), path));
         for (removed, path) in removed.into_iter().chain(sockets) {

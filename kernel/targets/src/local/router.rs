@@ -1,6 +1,7 @@
 //! The router's process as the local target sees it.
 
 mod life;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use super::keeper::Keeper;
 use super::places::Places;
 use super::process::ProcessId;
 use super::program::Program;
+use crate::notices::Notices;
 use crate::steering::{Steering, lease_on, service_config, shares};
 use life::Started;
 pub(super) use life::socket_in_use;
@@ -48,6 +50,7 @@ pub struct RouterProcess {
     keeper: Keeper,
     /// The router whose start was told last.
     told: Mutex<Option<ProcessId>>,
+    notices: Notices,
 }
 
 impl RouterProcess {
@@ -60,6 +63,7 @@ impl RouterProcess {
             steering: Steering::new(client, LOG),
             keeper,
             told: Mutex::new(None),
+            notices: Notices::default(),
         }
     }
 
@@ -197,7 +201,8 @@ impl RouterProcess {
         };
         let events = self.steering.events().await?;
         let restart = self.is_new(started.process).then(|| restart_of(&started));
-        Ok(restart.flatten().into_iter().chain(events).collect())
+        let own = self.notices.since_last().into_iter();
+        Ok(own.chain(restart.flatten()).chain(events).collect())
     }
 
     pub async fn record(&self, folder: Option<PathBuf>) -> Result<(), TargetError> {

@@ -8,4 +8,5 @@ mod images;
 mod keys;
 mod ports;
 mod traffic;
+mod upgrading;
 mod versions;

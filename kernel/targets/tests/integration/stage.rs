@@ -1,6 +1,7 @@
 //! A project in a scratch folder with two services, and the local target for it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use code_deploy_targets::LocalTarget;
 use code_deploy_targets::Settings;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
+
+/// The program that targets of the tests start.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_local-test-program");
 
 /// No condition that a test waits for takes this long on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -102,9 +106,18 @@ impl Stage {
     }
 
     fn target_at(spec: &Spec, runtime: PathBuf) -> LocalTarget {
+        Self::target_by(spec, runtime, Path::new(PROGRAM))
+    }
+
+    /// Returns the target as another build of the program has it.
+    pub fn target_of_build(&self, program: &Path) -> LocalTarget {
+        Self::target_by(&self.spec, self.folder.path().join("run"), program)
+    }
+
+    fn target_by(spec: &Spec, runtime: PathBuf, program: &Path) -> LocalTarget {
         let settings = Settings {
             spec: Arc::new(spec.clone()),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
+            program: program.to_owned(),
             runtime,
             lookup: Arc::new(|name| match name {
                 "STAGE_TOKEN" => Some(SECRET.to_owned()),
@@ -167,6 +180,16 @@ impl Drop for Stage {
             kill(pid);
         }
     }
+}
+
+/// Returns another build of the program: a copy with more bytes behind its end, which do nothing.
+pub fn another_build(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    let content = std::fs::read(PROGRAM).unwrap();
+    std::fs::write(&path, [content.as_slice(), name.as_bytes()].concat()).unwrap();
+    let runs = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(&path, runs).unwrap();
+    path
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -22,7 +22,10 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["internal", "router", "--config", config] => router(Path::new(config)).await,
+        ["internal", "router", "--config", config, rest @ ..] => {
+            router(Path::new(config), rest).await
+        }
+        ["internal", "router-host", "--config", config] => host(PathBuf::from(config)).await,
         [
             "internal",
             "router-keeper",
@@ -55,12 +58,34 @@ fn exit_of(ended: std::io::Result<()>) -> ExitCode {
     }
 }
 
-async fn router(config: &Path) -> ExitCode {
+async fn host(config: PathBuf) -> ExitCode {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let hosting = code_deploy_router::host(config, stop.clone());
+    let mut hosting = std::pin::pin!(hosting);
+    tokio::select! {
+        ended = hosting.as_mut() => return exit_of(ended),
+        _ = terminate.recv() => stop.cancel(),
+    }
+    exit_of(hosting.await)
+}
+
+/// The words after the configuration: `--take-over` and `--program`, each with its value.
+async fn router(config: &Path, rest: &[&str]) -> ExitCode {
     if let Err(error) = nix::unistd::setsid() {
         println!("no session of its own: {error}");
     }
     let folder = config.parent().unwrap();
-    let config: RouterConfig = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    let value = |name: &str| {
+        let at = rest.iter().position(|word| *word == name)?;
+        rest.get(at + 1).copied()
+    };
+    let read: RouterConfig = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    let config = RouterConfig {
+        take_over: value("--take-over").map(|ms| Duration::from_millis(ms.parse().unwrap())),
+        program: value("--program").map(PathBuf::from),
+        ..read
+    };
     let runtime = config.control_socket.parent().unwrap().to_owned();
     let has_keeper = config.keeper_socket.is_some();
     let stop = CancellationToken::new();

@@ -17,7 +17,7 @@ use crate::local::process::ProcessId;
 use crate::lock::ChangeLock;
 
 /// How long the router may take until it answers after its start.
-const START_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// What stands on disk of a router that was started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -138,7 +138,7 @@ impl RouterProcess {
         self.write_down(&written(process))
     }
 
-    fn write_down(&self, started: &Started) -> Result<(), TargetError> {
+    pub(super) fn write_down(&self, started: &Started) -> Result<(), TargetError> {
         let path = self.places.router().join(PROCESS);
         write_json(&path, started).map_err(files(None, "write", &path))
     }
@@ -152,24 +152,30 @@ impl RouterProcess {
         };
         create_private(&folder).map_err(refused)?;
         create_private(self.places.runtime()).map_err(refused)?;
-        let config = folder.join(CONFIG);
         let mut settings =
             RouterConfig::new(folder.join("state.json"), self.places.router_socket());
         settings.keeper_socket = Some(self.places.keeper_socket());
-        write_json(&config, &settings).map_err(refused)?;
-        let log = append_private(&folder.join("router.log")).map_err(refused)?;
+        write_json(&folder.join(CONFIG), &settings).map_err(refused)?;
+        self.launch(&[])
+            .map_err(refused)?
+            .ok_or_else(|| self.no_start("its process ended at once"))
+    }
+
+    /// Starts a router's process with the configuration that is there; returns nothing when it has ended already.
+    pub(super) fn launch(&self, more: &[String]) -> std::io::Result<Option<ProcessId>> {
+        let folder = self.places.router();
+        let log = append_private(&folder.join("router.log"))?;
         let child = self
             .program
             .command()
             .args(["internal", "router", "--config"])
-            .arg(&config)
+            .arg(folder.join(CONFIG))
+            .args(more)
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(refused)?)
+            .stdout(log.try_clone()?)
             .stderr(log)
-            .spawn()
-            .map_err(refused)?;
-        let process = child.id().and_then(ProcessId::of);
-        process.ok_or_else(|| self.no_start("its process ended at once"))
+            .spawn()?;
+        Ok(child.id().and_then(ProcessId::of))
     }
 
     async fn wait_answers(&self) -> Result<Status, TargetError> {

@@ -12,6 +12,8 @@ use code_deploy_record::Redactor;
 use code_deploy_targets::{DockerTarget, Settings};
 use tempfile::TempDir;
 
+use crate::stage::PROGRAM;
+
 /// The variable that promises an engine to the tests, and tells where it is.
 const ENGINE: &str = "CODE_DEPLOY_STAGE_DOCKER";
 
@@ -87,9 +89,14 @@ impl Stage {
     }
 
     pub fn target_with_sockets_in(&self, runtime: PathBuf) -> DockerTarget {
+        self.target_by(Path::new(PROGRAM), runtime)
+    }
+
+    /// Returns the target as another build of the program has it.
+    pub fn target_by(&self, program: &Path, runtime: PathBuf) -> DockerTarget {
         DockerTarget::new(Settings {
             spec: Arc::new(self.spec()),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_local-test-program")),
+            program: program.to_owned(),
             runtime,
             lookup: Arc::new(|name| match name {
                 "DOCKER_HOST" => Some(host()),
