@@ -111,7 +111,7 @@ pub(super) fn hold_all(
             let folder = RunFolder::at(&record.path)?;
             if origin_of(&folder).as_ref() == Some(&kept.checkpoint.origin) {
                 rows.extend(hold_one(kept, record, &folder, trust, face)?);
-                if unsigned(kept, &record.report, trust).is_none() {
+                if signed(kept, &record.report, trust).holds {
                     let events = reached(&folder, &kept.checkpoint.head)?;
                     record.signed = record.signed.max(events.unwrap_or(0));
                 }
