@@ -39,7 +39,7 @@ pub struct Published {
 ///
 /// # Errors
 /// `CD0318`, with nothing written, when the key is at hand and the record is damaged: what would be signed may not be
-/// what the run wrote. When the record cannot be read, or what was signed cannot be kept.
+/// what the run wrote. A checkpoint that a killed process left out at the end is signed first. When the record cannot be read, or what was signed cannot be kept.
 pub fn publish(
     project: Option<&Project>,
     run: &RunFolder,
@@ -47,8 +47,8 @@ pub fn publish(
 ) -> Result<Published, Failure> {
     let named = key_of(run)?;
     let own = key.filter(|key| named.as_ref().is_some_and(|named| key.public() == *named));
-    if own.is_some() {
-        vouch::refuse_damaged(run)?;
+    if let Some(key) = own {
+        vouch::refuse_damaged(project, run, key)?;
     }
     let mut pages = executed(project, run)?;
     let Some(named) = named else {
