@@ -270,6 +270,21 @@ pub fn export(
     file.sync_all().map_err(cannot)
 }
 
+/// Refuses to write notebooks that nobody signs where signed ones are.
+///
+/// # Errors
+/// When a signed statement is in that folder.
+pub fn refuse_to_lose(out: &Path) -> Result<(), Failure> {
+    if read_signed(&out.join(SealFolder::NAME))?.is_none() {
+        return Ok(());
+    }
+    let what = format!(
+        "{}: signed notebooks of the run are there, and would be lost",
+        out.display()
+    );
+    Err(Failure::usage(what, "Name another folder with `--out`."))
+}
+
 /// Removes what was signed over other notebooks in that folder: it would not hold for these.
 fn remove_signed(out: &Path) -> Result<(), Failure> {
     let folder = out.join(SealFolder::NAME);

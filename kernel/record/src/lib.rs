@@ -35,6 +35,7 @@ mod key;
 mod lock;
 mod measured;
 mod note;
+mod plain;
 mod report;
 pub mod said;
 mod samples;
@@ -66,6 +67,7 @@ pub use key::{PublicKey, PublicKeys, SealKey};
 pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
 pub use note::{Checkpoint, SignatureLine, verifier};
+pub use plain::plain;
 pub use report::{Block, Column, Report};
 pub use samples::{
     Latency, Sample, SampleFollower, SampleLines, SampleReader, SampleWriter, Source,

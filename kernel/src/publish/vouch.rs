@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use code_deploy_record::{
-    Redactor, RunFolder, SealKey, SystemClock, checkpoints, said_signed, verify_folder,
+    Redactor, RunFolder, SealKey, SystemClock, checkpoints, plain, said_signed, verify_folder,
 };
 
 use crate::failure::{Exit, Failure};
@@ -40,8 +40,9 @@ pub(super) fn refuse_damaged(
         more => format!(" (and {more} more)"),
     };
     let what = format!(
-        "nothing was signed, because the record is damaged: {}: {trouble}{more}",
-        run.path().join(place).display()
+        "nothing was signed, because the record is damaged: {}: {}{more}",
+        plain(&run.path().join(place).display().to_string()),
+        plain(trouble)
     );
     let run = run.started()?.run;
     let next = format!(

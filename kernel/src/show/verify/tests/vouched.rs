@@ -118,6 +118,20 @@ fn an_end_that_was_left_unsigned_is_signed_where_nothing_says_that_it_was_before
     assert!(!last.exists());
 }
 
+#[test]
+fn signed_notebooks_are_not_lost_to_unsigned_ones() {
+    let stage = Stage::new(1);
+    let lost = publish::refuse_to_lose(&stage.pages()).unwrap_err();
+    assert_eq!(lost.exit.code(), 2);
+    assert!(
+        lost.problem.what.contains("would be lost"),
+        "{}",
+        lost.problem.what
+    );
+    publish::refuse_to_lose(&Stage::unsigned().pages()).unwrap();
+    publish::refuse_to_lose(&stage.folder.path().join("new")).unwrap();
+}
+
 fn reopened(record: &RunFolder) -> JournalWriter {
     let clock = Arc::new(Replayed(Mutex::new(DateTime::UNIX_EPOCH)));
     record.open_journal(clock, Redactor::default()).unwrap().0
