@@ -41,6 +41,7 @@ pub mod said;
 mod samples;
 mod seal;
 mod secret;
+mod sources;
 mod sshsig;
 mod standstill;
 mod state;
@@ -76,6 +77,7 @@ pub use seal::{
     LARGEST_NOTE, LARGEST_STATEMENT, OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin,
 };
 pub use secret::{Redactor, Secret};
+pub use sources::SOURCES;
 pub use sshsig::SshSignature;
 pub use standstill::{Idle, Passed, Standstill, Standstills};
 pub use state::{GateState, ItemState, PhaseState, RunState, StepState, StepStatus};
