@@ -39,7 +39,8 @@ pub struct Published {
 ///
 /// # Errors
 /// `CD0318`, with nothing written, when the key is at hand and the record is damaged: what would be signed may not be
-/// what the run wrote. A checkpoint that a killed process left out at the end is signed first. When the record cannot be read, or what was signed cannot be kept.
+/// what the run wrote. A checkpoint that a killed process left out at the end is signed first. When the record cannot
+/// be read, or what was signed cannot be kept.
 pub fn publish(
     project: Option<&Project>,
     run: &RunFolder,
