@@ -28,6 +28,8 @@ pub const VERIFY_FILE: &str = "VERIFY.md";
 pub struct Published {
     /// The notebooks.
     pub pages: Vec<Page>,
+    /// The key that the record names last.
+    pub key: Option<PublicKeys>,
     /// The key that the record names last, with the statement; nothing where it names none, or where
     /// what was signed is over other notebooks.
     pub signed: Option<(PublicKeys, SignedStatement)>,
@@ -55,6 +57,7 @@ pub fn publish(
     let Some(named) = named else {
         return Ok(Published {
             pages,
+            key: None,
             signed: None,
         });
     };
@@ -73,8 +76,9 @@ pub fn publish(
         None => kept(run)?
             .filter(|kept| kept.statement() == statement.text && kept.sums() == statement.sums),
     };
-    let signed = signed.map(|signed| (named, signed));
-    Ok(Published { pages, signed })
+    let signed = signed.map(|signed| (named.clone(), signed));
+    let key = Some(named);
+    Ok(Published { pages, key, signed })
 }
 
 /// Keeps a statement in the folder of a run's seal. The statement itself is the last of its files, and one over
@@ -94,7 +98,7 @@ fn keep(run: &RunFolder, keys: &PublicKeys, signed: &SignedStatement) -> Result<
 }
 
 /// Returns the key that seals a record, as its journal names it last.
-pub fn key_of(run: &RunFolder) -> Result<Option<PublicKeys>, Failure> {
+fn key_of(run: &RunFolder) -> Result<Option<PublicKeys>, Failure> {
     Ok(run.state()?.key)
 }
 
@@ -114,8 +118,11 @@ pub fn kept(run: &RunFolder) -> Result<Option<SignedStatement>, Failure> {
 
 /// Returns the statement that is kept in the folder of a run's seal, where its signatures are of the
 /// key that seals the record, whatever notebooks it is over.
-pub fn kept_and_signed(run: &RunFolder) -> Result<Option<(PublicKeys, SignedStatement)>, Failure> {
-    let (Some(keys), Some(signed)) = (key_of(run)?, kept(run)?) else {
+pub fn kept_and_signed(
+    run: &RunFolder,
+    key: Option<&PublicKeys>,
+) -> Result<Option<(PublicKeys, SignedStatement)>, Failure> {
+    let (Some(keys), Some(signed)) = (key.cloned(), kept(run)?) else {
         return Ok(None);
     };
     Ok(signed.broken(&keys).is_empty().then_some((keys, signed)))
