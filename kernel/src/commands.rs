@@ -481,7 +481,8 @@ pub struct VerifyArgs {
     /// Folder of notebooks to compare with what the first record gives
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub notebooks: Option<PathBuf>,
-    /// File with a public key that may seal: PEM, OpenSSH or of a signed note. It counts as no witness's
+    /// File with a public key that may seal: PEM, OpenSSH or of a signed note. A witness's key goes
+    /// to `--witness`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Vec<PathBuf>,
     /// File with the public key of a witness, in the same forms: a second person whose signature over the

@@ -160,7 +160,7 @@ impl Project {
 
     /// Returns the folder for the notebooks of a run.
     pub fn notebooks_of(&self, run: &RunId) -> PathBuf {
-        self.folder.join("deployments").join(run.as_str())
+        RunsFolder::notebooks_of(&self.folder, run)
     }
 
     /// Returns the folder of the last run of an environment and target, if there is one.

@@ -28,6 +28,8 @@ pub const VERIFY_FILE: &str = "VERIFY.md";
 pub struct Published {
     /// The notebooks.
     pub pages: Vec<Page>,
+    /// The key that the record names last.
+    pub key: Option<PublicKeys>,
     /// The key that the record names last, with the statement; nothing where it names none, or where
     /// what was signed is over other notebooks.
     pub signed: Option<(PublicKeys, SignedStatement)>,
@@ -39,7 +41,8 @@ pub struct Published {
 ///
 /// # Errors
 /// `CD0318`, with nothing written, when the key is at hand and the record is damaged: what would be signed may not be
-/// what the run wrote. When the record cannot be read, or what was signed cannot be kept.
+/// what the run wrote. A checkpoint that a killed process left out at the end is signed first. When the record cannot
+/// be read, or what was signed cannot be kept.
 pub fn publish(
     project: Option<&Project>,
     run: &RunFolder,
@@ -47,13 +50,14 @@ pub fn publish(
 ) -> Result<Published, Failure> {
     let named = key_of(run)?;
     let own = key.filter(|key| named.as_ref().is_some_and(|named| key.public() == *named));
-    if own.is_some() {
-        vouch::refuse_damaged(run)?;
+    if let Some(key) = own {
+        vouch::refuse_damaged(project, run, key)?;
     }
     let mut pages = executed(project, run)?;
     let Some(named) = named else {
         return Ok(Published {
             pages,
+            key: None,
             signed: None,
         });
     };
@@ -72,8 +76,9 @@ pub fn publish(
         None => kept(run)?
             .filter(|kept| kept.statement() == statement.text && kept.sums() == statement.sums),
     };
-    let signed = signed.map(|signed| (named, signed));
-    Ok(Published { pages, signed })
+    let signed = signed.map(|signed| (named.clone(), signed));
+    let key = Some(named);
+    Ok(Published { pages, key, signed })
 }
 
 /// Keeps a statement in the folder of a run's seal. The statement itself is the last of its files, and one over
@@ -93,7 +98,7 @@ fn keep(run: &RunFolder, keys: &PublicKeys, signed: &SignedStatement) -> Result<
 }
 
 /// Returns the key that seals a record, as its journal names it last.
-pub fn key_of(run: &RunFolder) -> Result<Option<PublicKeys>, Failure> {
+fn key_of(run: &RunFolder) -> Result<Option<PublicKeys>, Failure> {
     Ok(run.state()?.key)
 }
 
@@ -113,8 +118,11 @@ pub fn kept(run: &RunFolder) -> Result<Option<SignedStatement>, Failure> {
 
 /// Returns the statement that is kept in the folder of a run's seal, where its signatures are of the
 /// key that seals the record, whatever notebooks it is over.
-pub fn kept_and_signed(run: &RunFolder) -> Result<Option<(PublicKeys, SignedStatement)>, Failure> {
-    let (Some(keys), Some(signed)) = (key_of(run)?, kept(run)?) else {
+pub fn kept_and_signed(
+    run: &RunFolder,
+    key: Option<&PublicKeys>,
+) -> Result<Option<(PublicKeys, SignedStatement)>, Failure> {
+    let (Some(keys), Some(signed)) = (key.cloned(), kept(run)?) else {
         return Ok(None);
     };
     Ok(signed.broken(&keys).is_empty().then_some((keys, signed)))
@@ -268,6 +276,21 @@ pub fn export(
         .into_inner()
         .map_err(|error| cannot(error.into_error()))?;
     file.sync_all().map_err(cannot)
+}
+
+/// Refuses to write notebooks that nobody signs where signed ones are.
+///
+/// # Errors
+/// When a signed statement is in that folder.
+pub fn refuse_to_lose(out: &Path) -> Result<(), Failure> {
+    if read_signed(&out.join(SealFolder::NAME))?.is_none() {
+        return Ok(());
+    }
+    let what = format!(
+        "{}: signed notebooks of the run are there, and would be lost",
+        out.display()
+    );
+    Err(Failure::usage(what, "Name another folder with `--out`."))
 }
 
 /// Removes what was signed over other notebooks in that folder: it would not hold for these.

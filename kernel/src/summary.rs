@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
 use code_deploy_engine::spec::{Service, Spec};
 use code_deploy_notebook_gen::format::duration;
 use code_deploy_record::{
-    Column, EventBody, GateEvaluated, Outcome, Passed, Report, Role, RunFolder, RunOutcome,
+    Column, Event, EventBody, GateEvaluated, Outcome, Passed, Report, Role, RunFolder, RunOutcome,
     RunState, Standstills, Verdict,
 };
 
@@ -22,13 +23,13 @@ pub async fn show(
     notebooks: usize,
 ) {
     let mut rows = vec![row("Outcome", standing(state))];
-    let why = why(folder, state);
+    let told = Told::of(folder);
+    let why = told.why(state);
     rows.extend(why.iter().map(|text| row("Why", text.clone())));
-    let standstills = folder.course().unwrap_or_default().1;
     let took = state.since.zip(state.last);
-    let took = took.map(|(since, last)| standstills.passed(since, last));
+    let took = took.map(|(since, last)| told.standstills.passed(since, last));
     rows.extend(took.map(|passed| row("Took", in_words(passed))));
-    let went_back = went_back(folder, state, &standstills);
+    let went_back = told.went_back(state);
     rows.extend(went_back.map(|passed| row("Going back took", in_words(passed))));
     rows.extend(client_rows(state));
     if let Some((us, failed, answered)) = state.rehearsed {
@@ -53,6 +54,7 @@ pub async fn show(
         "client": state.clients.get("client"),
         "rehearsal_us": state.rehearsed.map(|(us, ..)| us),
         "going_back_seconds": went_back.map(|passed| passed.wall().as_seconds_f64()),
+        "going_back_spent_seconds": went_back.map(|passed| passed.spent.as_seconds_f64()),
         "record": folder.path(), "notebooks": out,
     });
     if session.face.value("summary", &value) {
@@ -74,48 +76,68 @@ fn in_words(passed: Passed) -> String {
     format!("{spent:.1} s{}", passed.stood_in_words())
 }
 
-/// Returns how the time of going back was passed, from its beginning until all was taken back; nothing where the run did
-/// not go back.
-fn went_back(folder: &RunFolder, state: &RunState, standstills: &Standstills) -> Option<Passed> {
-    if matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
-        return None;
+/// What the events of a run tell that its state does not hold. What cannot be read of the record says nothing here.
+#[derive(Default)]
+struct Told {
+    standstills: Standstills,
+    /// When the run began to go back.
+    began: Option<DateTime<Utc>>,
+    /// When all was taken back.
+    ended: Option<DateTime<Utc>>,
+    /// The gates, each where it did not pass the last time that it was asked.
+    refused: BTreeMap<(&'static str, String), Option<GateEvaluated>>,
+}
+
+impl Told {
+    fn of(folder: &RunFolder) -> Self {
+        let mut told = Self::default();
+        let events = folder.events().into_iter().flatten();
+        for event in events.map_while(Result::ok) {
+            told.note(event);
+        }
+        told
     }
-    let (mut began, mut ended) = (None, None);
-    for event in folder.events().into_iter().flatten().flatten() {
+
+    fn note(&mut self, event: Event) {
+        self.standstills.note(&event);
         match event.body {
-            EventBody::RollbackStarted { .. } => began = began.or(Some(event.time)),
+            EventBody::RollbackStarted { .. } => self.began = self.began.or(Some(event.time)),
             EventBody::RollbackFinished {
                 outcome: Outcome::Done,
                 ..
-            } => ended = Some(event.time),
+            } => self.ended = Some(event.time),
+            EventBody::GateEvaluated(gate) => {
+                let key = (gate.gate.word(), gate.subject.clone());
+                self.refused.insert(key, (!gate.passed).then_some(gate));
+            }
             _ => {}
         }
     }
-    Some(standstills.passed(began?, ended?))
-}
 
-/// Returns, of a run that did not succeed, the gates that did not pass and the items that do not hold,
-/// with what was measured and asked for, as far as its outcome does not say so. What cannot be read
-/// of the record says nothing here.
-fn why(folder: &RunFolder, state: &RunState) -> Vec<String> {
-    if matches!(state.finished, None | Some((RunOutcome::Succeeded, ..))) {
-        return Vec::new();
-    }
-    let mut refused: BTreeMap<(&str, String), Option<GateEvaluated>> = BTreeMap::new();
-    for event in folder.events().into_iter().flatten().flatten() {
-        if let EventBody::GateEvaluated(gate) = event.body {
-            let key = (gate.gate.word(), gate.subject.clone());
-            refused.insert(key, (!gate.passed).then_some(gate));
+    /// Returns how the time of going back was passed, from its beginning until all was taken back; nothing where the run
+    /// did not go back.
+    fn went_back(&self, state: &RunState) -> Option<Passed> {
+        if matches!(state.finished, Some((RunOutcome::Succeeded, ..))) {
+            return None;
         }
+        Some(self.standstills.passed(self.began?, self.ended?))
     }
-    let outcome = standing(state);
-    let gates = refused.values().flatten();
-    let gates = gates.filter_map(|gate| refusal(gate, &outcome));
-    let items = state.items.iter();
-    let items = items.filter(|(_, item)| item.verdict == Verdict::Failed);
-    let items = items.filter(|(_, item)| !outcome.contains(&item.reason));
-    let items = items.map(|(id, item)| format!("item {id} does not hold: {}", item.reason));
-    gates.chain(items).collect()
+
+    /// Returns, of a run that did not succeed, the gates that did not pass and the items that do not hold, with what was
+    /// measured and asked for, as far as its outcome does not say so.
+    fn why(&self, state: &RunState) -> Vec<String> {
+        if matches!(state.finished, None | Some((RunOutcome::Succeeded, ..))) {
+            return Vec::new();
+        }
+        let outcome = standing(state);
+        let gates = self.refused.values().flatten();
+        let gates = gates.filter_map(|gate| refusal(gate, &outcome));
+        let items = state.items.iter();
+        let items = items.filter(|(_, item)| item.verdict == Verdict::Failed);
+        let items = items.filter(|(_, item)| !outcome.contains(&item.reason));
+        let items = items.map(|(id, item)| format!("item {id} does not hold: {}", item.reason));
+        gates.chain(items).collect()
+    }
 }
 
 /// Says why a gate did not pass; nothing where that, with all figures, was said already.
@@ -223,9 +245,47 @@ fn met_first(spec: &Spec) -> Vec<&str> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-    use code_deploy_record::{Gate, GateCheck};
+    use code_deploy_record::{Digest, Gate, GateCheck, Trigger};
 
     use super::*;
+
+    #[test]
+    fn of_a_way_back_the_time_that_was_spent_is_told_apart_from_that_on_the_wall() {
+        let event = |second: u32, body: EventBody| Event {
+            seq: 0,
+            time: format!("2026-01-02T03:04:{second:02}Z").parse().unwrap(),
+            actor: "engine".to_owned(),
+            prev: Digest::ZERO,
+            body,
+        };
+        let going = EventBody::RollbackStarted {
+            trigger: Trigger::Failure,
+            reason: "it fails".to_owned(),
+        };
+        let paused = EventBody::Paused {
+            after: None,
+            by: None,
+            reason: None,
+        };
+        let found = String::new();
+        let back = EventBody::RollbackFinished {
+            outcome: Outcome::Done,
+            duration_us: 14_000_000,
+        };
+        let course = [
+            (1, going),
+            (3, paused),
+            (13, EventBody::Resumed { found }),
+            (15, back),
+        ];
+        let mut told = Told::default();
+        for (second, body) in course {
+            told.note(event(second, body));
+        }
+        let passed = told.went_back(&RunState::default()).unwrap();
+        assert_eq!(passed.wall().num_seconds(), 14);
+        assert_eq!(passed.spent.num_seconds(), 4);
+    }
 
     #[test]
     fn a_gate_that_did_not_pass_is_told_once_and_with_its_figures() {

@@ -1,4 +1,5 @@
-//! The sources of what makes notebooks, so that a notebook says by which build it was made.
+//! The sources of what makes notebooks, and of what reads the record for it, so that a notebook says by which build it
+//! was made.
 //!
 //! They are read when the program is compiled: nothing of a machine, a folder or a time is in their digest, and the same
 //! sources have the same one everywhere.
@@ -103,16 +104,30 @@ const SOURCES: &[(&str, &str)] = sources![
 /// The versions of all crates that this one is built with: those that draw and write decide on bytes, too.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
-static DIGEST: LazyLock<Digest> = LazyLock::new(|| digest_of(SOURCES));
+/// The guide that stands beside signed notebooks, which a build with another text writes otherwise.
+const GUIDE: &str = include_str!("../../templates/VERIFY.md");
+
+static DIGEST: LazyLock<Digest> = LazyLock::new(|| digest_of(&all()));
 
 /// Returns the digest of the sources. Texts have one of their own.
 pub(crate) fn digest() -> Digest {
     *DIGEST
 }
 
-fn digest_of(sources: &[(&str, &str)]) -> Digest {
-    let files = sources.iter().chain(&[("Cargo.lock", LOCK)]);
-    let all: Vec<String> = files
+/// Returns all that decides on the bytes of what is written, but for the texts, each under its name.
+fn all() -> Vec<(String, &'static str)> {
+    let own = SOURCES.iter();
+    let own = own.map(|(name, text)| ((*name).to_owned(), *text));
+    let record = code_deploy_record::SOURCES.iter();
+    let record = record.map(|(name, text)| (format!("record/{name}"), *text));
+    let others = [("Cargo.lock", LOCK), ("VERIFY.md", GUIDE)];
+    let others = others.map(|(name, text)| (name.to_owned(), text));
+    own.chain(record).chain(others).collect()
+}
+
+fn digest_of(sources: &[(String, &str)]) -> Digest {
+    let all: Vec<String> = sources
+        .iter()
         .map(|(name, text)| format!("{name} {}\n", Digest::of(text.as_bytes())))
         .collect();
     Digest::of(all.concat().as_bytes())
@@ -157,9 +172,15 @@ mod tests {
 
     #[test]
     fn another_source_gives_another_digest() {
-        assert_eq!(digest(), digest_of(SOURCES));
-        assert_ne!(digest(), digest_of(&SOURCES[1..]));
-        let moved = [("a.rs", "b"), ("c.rs", "")];
-        assert_ne!(digest_of(&moved), digest_of(&[("a.rs", ""), ("c.rs", "b")]));
+        let all = all();
+        assert_eq!(digest(), digest_of(&all));
+        for name in ["source.rs", "record/journal.rs", "Cargo.lock", "VERIFY.md"] {
+            let mut changed = all.clone();
+            let place = changed.iter().position(|(known, _)| known == name);
+            changed[place.unwrap()].1 = "another";
+            assert_ne!(digest(), digest_of(&changed), "{name}");
+        }
+        let moved = |one, other| digest_of(&[("a.rs".to_owned(), one), ("c.rs".to_owned(), other)]);
+        assert_ne!(moved("b", ""), moved("", "b"));
     }
 }

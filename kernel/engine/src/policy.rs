@@ -22,6 +22,9 @@ pub struct Stops {
     pub unattested: Vec<String>,
     /// Items that the program cannot establish.
     pub open: Vec<String>,
+    /// Whether one of them is an item of another phase than the one that stops. A step has looked at it in passing, and
+    /// does not look again.
+    pub is_of_another_phase: bool,
 }
 
 impl Stops {
@@ -65,16 +68,18 @@ pub fn stops(policy: &Policy, catalog: &Catalog, state: &RunState, phase: PhaseN
             true => format!("{} {}", item.id, shown(settled)),
             false => of_phase(group.notebook, item, settled),
         };
-        match settled.verdict {
-            Verdict::Failed if policy.failed == Reaction::Stop => stops.failed.push(text),
+        let list = match settled.verdict {
+            Verdict::Failed if policy.failed == Reaction::Stop => &mut stops.failed,
             Verdict::Open if item.by == Basis::Attested && policy.unattested == Reaction::Stop => {
-                stops.unattested.push(text);
+                &mut stops.unattested
             }
-            Verdict::Open if item.by == Basis::Attested => {}
-            Verdict::Open if item.id.as_str() == OBJECTIVES && held_by_few(state) => {}
-            Verdict::Open if policy.open == Reaction::Stop => stops.open.push(text),
-            _ => {}
-        }
+            Verdict::Open if item.by == Basis::Attested => continue,
+            Verdict::Open if item.id.as_str() == OBJECTIVES && held_by_few(state) => continue,
+            Verdict::Open if policy.open == Reaction::Stop => &mut stops.open,
+            _ => continue,
+        };
+        list.push(text);
+        stops.is_of_another_phase |= group.notebook != phase;
     }
     stops
 }
@@ -280,6 +285,8 @@ mod tests {
         let reason = "1 item looked at and found not to hold (3.4.5 of phase 04: at 50 % for release 1.1.0: web 70.0 % of \
                       1000 requests)";
         assert_eq!(failed[3].reason(), reason);
+        let of_another = failed.each_ref().map(|stops| stops.is_of_another_phase);
+        assert_eq!(of_another, [false, false, false, true, false]);
         let open = settled(Verdict::Open, &strict()).map(|stops| stops.open.len());
         assert_eq!(open, [0, 1, 0, 0, 0]);
         let noting = Policy {

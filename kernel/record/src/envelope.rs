@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::{PublicKey, PublicKeys, Result, SealKey, SshSignature};
+use crate::{PublicKey, PublicKeys, Result, SealKey, SshSignature, TreeHead};
 
 /// The media type of in-toto statements, as DSSE names it.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -205,6 +205,13 @@ impl SignedStatement {
     pub fn named_keys(&self) -> Option<PublicKeys> {
         let statement: Value = serde_json::from_slice(&self.statement).ok()?;
         serde_json::from_value(statement.pointer("/predicate/key")?.clone()).ok()
+    }
+
+    /// Returns size and root of the tree of the record that the statement is over; nothing where it names none.
+    #[must_use]
+    pub fn tree(&self) -> Option<TreeHead> {
+        let statement: Value = serde_json::from_slice(&self.statement).ok()?;
+        serde_json::from_value(statement.pointer("/predicate/record")?.clone()).ok()
     }
 
     /// Returns the subjects of the statement with their SHA-256 digests.

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, EntryKind};
 use crate::folder::create_private;
 use crate::{Digest, Error, Result};
 
@@ -33,7 +33,7 @@ impl EvidenceStore {
     pub fn keep(&self, content: &[u8]) -> Result<Digest> {
         let digest = Digest::of(content);
         let target = self.path_of(&digest);
-        if !self.disk.is_file(&target) {
+        if !self.holds(&target) {
             self.write(&target, &mut &*content)?;
         }
         Ok(digest)
@@ -49,7 +49,7 @@ impl EvidenceStore {
         let expected = Digest::of_reader(&mut file).map_err(Error::io("read", source))?;
         let bytes = file.length().map_err(Error::io("read", source))?;
         let target = self.path_of(&expected);
-        if !self.disk.is_file(&target) {
+        if !self.holds(&target) {
             file.seek(SeekFrom::Start(0))
                 .map_err(Error::io("read", source))?;
             self.write(&target, &mut file)?;
@@ -94,6 +94,12 @@ impl EvidenceStore {
             expected: *digest,
             found,
         })
+    }
+
+    /// Returns whether a file stands there, and no link to one.
+    fn holds(&self, target: &Path) -> bool {
+        let kind = self.disk.kind(target);
+        kind.is_ok_and(|kind| kind == EntryKind::File)
     }
 
     fn write(&self, target: &Path, content: &mut dyn Read) -> Result<()> {

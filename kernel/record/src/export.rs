@@ -1,11 +1,11 @@
 //! A record as one file: an archive (tar) whose bytes follow from what is in it.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
+use crate::disk::{EntryKind, NoFile};
 use crate::{Error, Result, RunFolder};
 
 /// The folders of a record that are kept: what its journal names, and what was signed over it.
@@ -20,7 +20,8 @@ pub const RECORD: &str = "record";
 /// is not held in memory.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], also where a link, a folder or a device stands in the place of a file: what it leads to is no part of
+/// the record.
 pub fn export(
     run: &RunFolder,
     root: &str,
@@ -37,8 +38,9 @@ pub fn export(
     }
     for path in files(run)? {
         let name = path.strip_prefix(run.path()).unwrap_or(&path);
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
-        let length = file.metadata().map_err(Error::io("read", &path))?.len();
+        let file = run.disk().read(&path);
+        let file = file.map_err(Error::io("read", &path))?;
+        let length = file.length().map_err(Error::io("read", &path))?;
         // A file that grows meanwhile is kept as long as it was when it was opened.
         add(
             &mut archive,
@@ -72,19 +74,68 @@ fn files(run: &RunFolder) -> Result<Vec<PathBuf>> {
     let mut files = vec![run.journal_path()];
     for folder in FOLDERS {
         let folder = run.path().join(folder);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+        match run.disk().kind(&folder) {
+            Ok(EntryKind::Folder) => {}
+            Ok(EntryKind::File | EntryKind::Other) => return Err(no_folder(&folder)),
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::io("read", &folder)(error)),
-        };
-        for entry in entries {
-            let path = entry.map_err(Error::io("read", &folder))?.path();
-            let is_whole = path.extension().is_none_or(|extension| extension != "part");
-            if is_whole && path.is_file() {
-                files.push(path);
+        }
+        let entries = run.disk().entries(&folder);
+        for path in entries.map_err(Error::io("read", &folder))? {
+            let is_part = path
+                .extension()
+                .is_some_and(|extension| extension == "part");
+            if is_part {
+                continue;
             }
+            let kind = run.disk().kind(&path).map_err(Error::io("read", &path))?;
+            if kind != EntryKind::File {
+                return Err(Error::io("read", &path)(NoFile.into()));
+            }
+            files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn no_folder(path: &Path) -> Error {
+    let what = "it is a link, a file or a device, and no folder";
+    Error::io("read", path)(std::io::Error::new(ErrorKind::InvalidInput, what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::RunsFolder;
+
+    #[test]
+    fn what_a_link_leads_to_is_not_exported() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = RunsFolder::of_project(folder.path());
+        let run = runs.create_run(&"run-1".parse().unwrap()).unwrap();
+        std::fs::write(run.journal_path(), "").unwrap();
+        let digest = run.evidence().keep(b"log").unwrap();
+        let exported = || export(&run, "run-1", &[], Vec::new());
+        exported().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "hunter22").unwrap();
+        let link = run.samples_path().join("router.jsonl");
+        symlink(&secret, &link).unwrap();
+        let error = exported().unwrap_err();
+        assert!(
+            matches!(&error, Error::Io { source, .. } if NoFile::is(source)),
+            "{error:?}"
+        );
+        std::fs::remove_file(&link).unwrap();
+        let evidence = run.path().join("evidence");
+        std::fs::rename(&evidence, folder.path().join("moved")).unwrap();
+        symlink(folder.path().join("moved"), &evidence).unwrap();
+        assert!(run.evidence().check(&digest).is_ok());
+        exported().unwrap_err();
+    }
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::disk::is_refused;
+use crate::due::DueCheckpoints;
+use crate::seal::file_of;
 use crate::{
     Checkpoint, Digest, Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder,
-    SealFolder, SignatureLine, TreeHead, consistency_proof, is_consistent, is_sealed_after, origin,
-    root_of,
+    SealFolder, SignatureLine, TreeHead, consistency_proof, is_consistent, origin, root_of,
 };
 
 /// A checkpoint in the folder of a record, and how it stands to the journal.
@@ -27,6 +28,8 @@ pub struct KeptCheckpoint {
     pub is_of_journal: bool,
     /// How it follows from the last before it that is signed and of the journal; nothing for the first.
     pub extension: Option<Extension>,
+    /// Whether it is not here, and a later one that holds and that the same key signed covers all that it was over.
+    pub is_covered: bool,
 }
 
 /// That a tree only grew from one size to another, with the proof of RFC 6962 (section 2.1.2).
@@ -165,11 +168,9 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
     let read = notes.iter().filter_map(|(_, note)| note.as_ref().ok());
     let sizes: BTreeSet<u64> = read.map(|note| note.head.size).collect();
     let journal = Journal::read(run, &sizes)?;
-    for file in journal.due.keys() {
-        if !notes.iter().any(|(known, _)| known == file) {
-            notes.push((file.clone(), Err(NOT_HERE.to_owned())));
-        }
-    }
+    let here: BTreeSet<String> = notes.iter().map(|(file, _)| file.clone()).collect();
+    let missing = journal.due.keys().filter(|file| !here.contains(*file));
+    notes.extend(missing.map(|file| (file.clone(), Err(NOT_HERE.to_owned()))));
     notes.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut before: Option<TreeHead> = None;
     let kept = notes.into_iter().map(|(file, note)| {
@@ -181,7 +182,9 @@ pub fn checkpoints(run: &RunFolder) -> Result<Vec<KeptCheckpoint>> {
         }
         kept
     });
-    Ok(kept.collect())
+    let mut kept: Vec<KeptCheckpoint> = kept.collect();
+    journal.note_covered(&mut kept, &here);
+    Ok(kept)
 }
 
 /// Returns the checkpoint of a file, or why it is none.
@@ -205,24 +208,18 @@ struct Journal {
     reached: BTreeMap<u64, (Event, TreeHead)>,
     /// The keys that the journal names, each with the size from which on it seals.
     keys: Vec<(u64, PublicKeys)>,
-    /// The events with which a checkpoint was signed, by its file. Whether the last one of a journal without an end
-    /// was, nothing tells yet, nor one before another key is named.
-    due: BTreeMap<String, Event>,
+    /// The sizes at which a checkpoint was signed, and the events with which, by its file.
+    due: BTreeMap<String, (u64, Event)>,
 }
 
 impl Journal {
     fn read(run: &RunFolder, sizes: &BTreeSet<u64>) -> Result<Self> {
         let mut journal = Self::default();
         let mut reader = run.events()?.keeping_leaves();
-        let mut last_due: Option<(String, Event)> = None;
+        let mut due = DueCheckpoints::default();
         while let Some(event) = reader.next_event()? {
             let size = reader.leaves().len() as u64;
-            let is_another = matches!(event.body, EventBody::KeyNamed(_));
-            journal.due.extend(last_due.take().filter(|_| !is_another));
-            if !journal.keys.is_empty() && is_sealed_after(&event.body) {
-                let file = format!("{}/{size:012}.checkpoint", SealFolder::NAME);
-                last_due = Some((file, event.clone()));
-            }
+            due.note(&event, || reader.tree());
             match &event.body {
                 EventBody::RunStarted(started) => journal.origin = Some(origin(started)),
                 EventBody::KeyNamed(keys) => journal.keys.push((size, (**keys).clone())),
@@ -232,10 +229,30 @@ impl Journal {
                 journal.reached.insert(size, (event, reader.tree()));
             }
         }
-        let ends = |(_, event): &(String, Event)| matches!(event.body, EventBody::Sealed { .. });
-        journal.due.extend(last_due.filter(ends));
-        journal.leaves = reader.leaves().to_vec();
+        let signed = due.signed().iter();
+        let signed = signed.map(|one| (file_of(one.head.size), (one.head.size, one.event.clone())));
+        journal.due.extend(signed);
+        journal.leaves = reader.into_leaves();
         Ok(journal)
+    }
+
+    /// Returns the place of the key that signs at a size among those that the journal names.
+    fn key_at(&self, size: u64) -> Option<usize> {
+        self.keys.iter().rposition(|(from, _)| *from <= size)
+    }
+
+    /// Takes note of which checkpoints that are not here a later one covers. One that is here and does not hold was
+    /// changed, which no later one mends.
+    fn note_covered(&self, kept: &mut [KeptCheckpoint], here: &BTreeSet<String>) {
+        let mut covering = None;
+        for one in kept.iter_mut().rev() {
+            if let (true, Ok(checkpoint)) = (one.holds(), &one.checkpoint) {
+                covering = self.key_at(checkpoint.head.size);
+            } else if let Some((size, _)) = self.due.get(&one.file) {
+                let is_same = covering.is_some() && covering == self.key_at(*size);
+                one.is_covered = is_same && !here.contains(&one.file);
+            }
+        }
     }
 
     fn judge(
@@ -246,19 +263,20 @@ impl Journal {
     ) -> KeptCheckpoint {
         let Ok(checkpoint) = &note else {
             return KeptCheckpoint {
-                last: self.due.get(&file).cloned(),
+                last: self.due.get(&file).map(|(_, event)| event.clone()),
                 file,
                 checkpoint: note,
                 is_signed: false,
                 lines: Vec::new(),
                 is_of_journal: false,
                 extension: None,
+                is_covered: false,
             };
         };
         let head = checkpoint.head;
         let known = self.keys.iter().map(|(_, keys)| keys.ed25519());
         let known: Vec<PublicKey> = known.collect();
-        let keys = self.keys.iter().rfind(|(from, _)| *from <= head.size);
+        let keys = self.key_at(head.size).and_then(|at| self.keys.get(at));
         let reached = self.reached.get(&head.size);
         let is_own = self.origin.as_ref() == Some(&checkpoint.origin);
         KeptCheckpoint {
@@ -268,6 +286,7 @@ impl Journal {
             lines: checkpoint.lines(&known),
             is_of_journal: is_own && reached.is_some_and(|(_, tree)| *tree == head),
             extension: before.map(|from| Extension::between(&self.leaves, from, &head)),
+            is_covered: false,
             checkpoint: note,
         }
     }

@@ -48,6 +48,12 @@ impl RunsFolder {
         &self.path
     }
 
+    /// Returns the folder in which a run of the project in `project` leaves its notebooks.
+    #[must_use]
+    pub fn notebooks_of(project: &Path, run: &RunId) -> PathBuf {
+        project.join("deployments").join(run.as_str())
+    }
+
     /// Returns the path of the folder that holds the runs.
     #[must_use]
     pub fn runs_path(&self) -> PathBuf {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{AppendFile, Create, Disk, ReadFile};
+use crate::due::DueCheckpoints;
 use crate::folder::sync_folder_of;
 use crate::seal::{SealFolder, Sealer, is_sealed_after, leaves_of, origin};
 use crate::{
@@ -106,10 +107,7 @@ impl JournalWriter {
         let (mut last_time, mut known) = (None, Known::default());
         while let Some(event) = reader.next_event()? {
             last_time = Some(event.time);
-            known.note(&event.body);
-            if is_sealed_after(&event.body) {
-                known.due.push(reader.tree());
-            }
+            known.note(&event, || reader.tree());
             each(&event);
         }
         let opened = disk.append(path, Create::No);
@@ -200,9 +198,9 @@ impl JournalWriter {
             .inspect_err(|_| self.broken = true)?;
         (self.head, self.next, self.last_time) = (head, self.next + 1, Some(time));
         leaves.into_iter().for_each(|leaf| self.tree.push(leaf));
-        self.known.note(&event.body);
+        self.known.note(&event, || self.tree.head());
         if is_sealed_after(&event.body) {
-            self.seal_or_note()?;
+            self.seal()?;
         }
         Ok(event)
     }
@@ -259,28 +257,21 @@ impl JournalWriter {
         sealer.seal(&self.tree).inspect_err(|_| self.broken = true)
     }
 
-    fn seal_or_note(&mut self) -> Result<()> {
-        if self.sealer.is_none() {
-            self.known.due.push(self.tree.head());
-        }
-        self.seal()
-    }
-
     /// Signs what a process did not that was killed between a line and the signature over it: nothing stands behind
     /// that line then. What is missing further up was never signed or was taken away, and is left to be told.
     fn seal_what_was_cut_off(&mut self) -> Result<()> {
-        let due = std::mem::take(&mut self.known.due);
+        let due = self.known.due.of_last_key();
         let (Some(sealer), Some((last, before))) = (&self.sealer, due.split_last()) else {
             return Ok(());
         };
-        if *last != self.tree.head() {
+        if last.head != self.tree.head() {
             return Ok(());
         }
         // What is signed has to be on disk first, also where the process that wrote it did not wait for that.
         self.file
             .flush()
             .map_err(Error::io("flush", &self.path))
-            .and_then(|()| sealer.seal_cut_off(*last, before))
+            .and_then(|()| sealer.seal_cut_off(last.head, before))
             .inspect_err(|_| self.broken = true)
     }
 
@@ -309,19 +300,16 @@ impl JournalWriter {
 struct Known {
     origin: Option<String>,
     key: Option<PublicKeys>,
-    /// The trees that the key named last has to sign, or has signed.
-    due: Vec<TreeHead>,
+    due: DueCheckpoints,
     ended: bool,
 }
 
 impl Known {
-    fn note(&mut self, body: &EventBody) {
-        match body {
+    fn note(&mut self, event: &Event, head: impl FnOnce() -> TreeHead) {
+        self.due.note(event, head);
+        match &event.body {
             EventBody::RunStarted(started) => self.origin = Some(origin(started)),
-            EventBody::KeyNamed(key) => {
-                self.key = Some((**key).clone());
-                self.due.clear();
-            }
+            EventBody::KeyNamed(key) => self.key = Some((**key).clone()),
             EventBody::Sealed { .. } => self.ended = true,
             _ => {}
         }
@@ -385,6 +373,11 @@ impl JournalReader {
     /// Returns the leaves of what was read; none where they are not kept.
     pub(crate) fn leaves(&self) -> &[Digest] {
         self.leaves.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the leaves of what was read, without a copy; none where they are not kept.
+    pub(crate) fn into_leaves(self) -> Vec<Digest> {
+        self.leaves.unwrap_or_default()
     }
 
     /// Returns the next event, or nothing when there is none (yet).
@@ -480,12 +473,12 @@ impl JournalReader {
             return Err(self.broken(what));
         }
         if event.prev != self.head {
-            let what = "it does not follow from the line before: one of the two was changed, \
-                        or a line was removed or moved";
+            let what = "it does not follow from the event before: one of the two was changed, \
+                        or an event was removed or moved";
             return Err(self.broken(what));
         }
         if self.last_time.is_some_and(|last| event.time < last) {
-            return Err(self.broken("its time is before that of the line before"));
+            return Err(self.broken("its time is before that of the event before"));
         }
         Ok(event)
     }

@@ -19,7 +19,9 @@ mod catalog;
 mod clock;
 mod consent;
 pub mod contacts;
+mod cut_off;
 pub mod disk;
+mod due;
 mod envelope;
 mod error;
 mod event;
@@ -33,11 +35,13 @@ mod key;
 mod lock;
 mod measured;
 mod note;
+mod plain;
 mod report;
 pub mod said;
 mod samples;
 mod seal;
 mod secret;
+mod sources;
 mod sshsig;
 mod standstill;
 mod state;
@@ -49,6 +53,7 @@ mod way_down;
 pub use catalog::{Basis, Catalog, Group, Item, ItemKind, Phase, PhaseNumber, SCANS};
 pub use clock::{Clock, SystemClock};
 pub use consent::{APPROVED, Consent, ConsentWaiver, SignedConsent};
+pub use cut_off::said_signed;
 pub use disk::{Disk, SystemDisk};
 pub use envelope::{LISTED, SignedStatement};
 pub use error::{Error, Result};
@@ -63,6 +68,7 @@ pub use key::{PublicKey, PublicKeys, SealKey};
 pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
 pub use note::{Checkpoint, SignatureLine, verifier};
+pub use plain::plain;
 pub use report::{Block, Column, Report};
 pub use samples::{
     Latency, Sample, SampleFollower, SampleLines, SampleReader, SampleWriter, Source,
@@ -71,6 +77,7 @@ pub use seal::{
     LARGEST_NOTE, LARGEST_STATEMENT, OUTPUTS_NOTE, SealFolder, WITNESSED, is_sealed_after, origin,
 };
 pub use secret::{Redactor, Secret};
+pub use sources::SOURCES;
 pub use sshsig::SshSignature;
 pub use standstill::{Idle, Passed, Standstill, Standstills};
 pub use state::{GateState, ItemState, PhaseState, RunState, StepState, StepStatus};

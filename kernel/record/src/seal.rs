@@ -1,9 +1,11 @@
 //! What seals a record: the leaves of its tree, and the checkpoints signed over them.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, EntryKind, is_refused, read_at_most};
+use crate::due::Due;
 use crate::folder::{create_private, entries_or_none};
 use crate::note::Checkpoint;
 use crate::tree::{Tree, leaf_hash};
@@ -102,15 +104,16 @@ impl SealFolder {
         self.write(&name, checkpoint.to_string().as_bytes())
     }
 
-    /// Returns the checkpoint of that size; nothing where none is there that can be read as one.
-    fn checkpoint(&self, size: u64) -> Result<Option<Checkpoint>> {
+    /// Returns what stands where the checkpoint of that size is written.
+    fn checkpoint(&self, size: u64) -> Result<Written> {
         let path = self.path.join(name_of(size));
-        if !self.disk.is_file(&path) {
-            return Ok(None);
-        }
         match self.read(&path) {
-            Ok(note) => Ok(String::from_utf8_lossy(&note).parse().ok()),
-            Err(Error::Io { source, .. }) if is_refused(&source) => Ok(None),
+            Ok(note) => {
+                let note = String::from_utf8_lossy(&note).parse().ok();
+                Ok(note.map_or(Written::Another, |note| Written::Checkpoint(Box::new(note))))
+            }
+            Err(Error::Io { source, .. }) if is_nowhere(&source) => Ok(Written::Nothing),
+            Err(Error::Io { source, .. }) if is_refused(&source) => Ok(Written::Another),
             Err(error) => Err(error),
         }
     }
@@ -196,6 +199,32 @@ fn name_of(size: u64) -> String {
     format!("{size:012}{CHECKPOINT}")
 }
 
+/// Returns the file of a checkpoint, relative to the run's folder.
+pub(crate) fn file_of(size: u64) -> String {
+    format!("{}/{}", SealFolder::NAME, name_of(size))
+}
+
+/// What stands where a checkpoint is written.
+enum Written {
+    Checkpoint(Box<Checkpoint>),
+    /// Something that is none.
+    Another,
+    Nothing,
+}
+
+/// Returns whether nothing stands at a path, or its folder is none.
+fn is_nowhere(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// How a checkpoint stands to a tree that the journal had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Holds,
+    Broken,
+    NotHere,
+}
+
 /// Signs checkpoints of a journal while it is written.
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -215,27 +244,41 @@ impl Sealer {
     }
 
     /// Signs a tree that the journal had when it had to be signed last, where it was not. Does nothing unless the
-    /// checkpoints over the trees that had to be signed before are there and hold: to sign what should have been signed
-    /// earlier would vouch for lines that may have been changed since.
-    pub(crate) fn seal_cut_off(&self, last: TreeHead, before: &[TreeHead]) -> Result<()> {
-        if self.holds(last)? {
+    /// last of the checkpoints over the trees that had to be signed before is there, and none is there that does not
+    /// hold: to sign what should have been signed earlier would vouch for lines that may have been changed since. What
+    /// is not here and a later one covers is signed all the same.
+    pub(crate) fn seal_cut_off(&self, last: TreeHead, before: &[Due]) -> Result<()> {
+        // What is there and does not hold was changed: it is left for whoever looks into that.
+        if self.standing(last)? != Standing::NotHere {
             return Ok(());
         }
-        for head in before {
-            if !self.holds(*head)? {
+        let mut covered = Standing::Holds;
+        for due in before {
+            covered = self.standing(due.head)?;
+            if covered == Standing::Broken {
                 return Ok(());
             }
+        }
+        if covered != Standing::Holds {
+            return Ok(());
         }
         self.folder
             .keep(&Checkpoint::sign(&self.origin, last, &self.key))
     }
 
-    /// Returns whether a checkpoint over that tree is kept which this key signed.
-    fn holds(&self, head: TreeHead) -> Result<bool> {
-        let kept = self.folder.checkpoint(head.size)?;
-        let key = self.key.public().ed25519();
-        let is_own = |kept: &Checkpoint| kept.origin == self.origin && kept.head == head;
-        Ok(kept.is_some_and(|kept| is_own(&kept) && kept.is_signed_by(&key)))
+    /// Returns how the checkpoint over that tree stands which this key has to sign.
+    fn standing(&self, head: TreeHead) -> Result<Standing> {
+        let kept = match self.folder.checkpoint(head.size)? {
+            Written::Checkpoint(kept) => kept,
+            Written::Another => return Ok(Standing::Broken),
+            Written::Nothing => return Ok(Standing::NotHere),
+        };
+        let is_own = kept.origin == self.origin && kept.head == head;
+        let is_signed = kept.is_signed_by(&self.key.public().ed25519());
+        Ok(match is_own && is_signed {
+            true => Standing::Holds,
+            false => Standing::Broken,
+        })
     }
 
     /// Signs the tree as it is now.

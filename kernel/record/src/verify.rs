@@ -176,6 +176,13 @@ fn check_end(reader: &JournalReader, state: &RunState, report: &mut VerifyReport
             1 => "1 byte of a torn line stands at its end".to_owned(),
             more => format!("{more} bytes of a torn line stand at its end"),
         };
+        let what = match (state.sealed, state.has_ended()) {
+            (false, true) => format!(
+                "{what}: the process was killed while it sealed the record. The next run of the environment cuts the \
+                 line and seals the record"
+            ),
+            _ => what,
+        };
         report.changed(RunFolder::JOURNAL, what);
     }
     Ok(())

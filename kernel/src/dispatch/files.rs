@@ -74,6 +74,9 @@ impl Dispatcher {
             .clone()
             .or_else(|| project.as_ref().map(|p| p.notebooks_of(&id)));
         let out = out.unwrap_or_else(|| self.machine.folder.join(id.as_str()));
+        if arguments.unsigned && arguments.out.is_none() {
+            publish::refuse_to_lose(&out)?;
+        }
         let signing = project.as_ref().filter(|_| !arguments.unsigned);
         let key = self.key_of(signing, &run).await;
         let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;

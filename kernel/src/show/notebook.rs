@@ -1,9 +1,10 @@
 //! `show`: a notebook as text, for readers without a page.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use code_deploy_notebook_gen::{names, notebook_to_text};
+use code_deploy_record::disk::{open_named, read_at_most};
+use code_deploy_record::plain;
 
 use crate::commands::did_you_mean;
 use crate::face::Face;
@@ -105,8 +106,7 @@ fn text_of(path: &Path, width: usize) -> Result<String, Failure> {
 /// Says of a file that it is shown as it is, whoever has changed it, and how it is checked. Nothing in its name steers the
 /// terminal.
 fn unchecked(name: &str) -> String {
-    let shown = |one: char| if one.is_control() { '\u{fffd}' } else { one };
-    let name: String = name.chars().map(shown).collect();
+    let name = plain(name);
     let path = shlex::try_quote(&name).unwrap_or_default();
     format!(
         "{name}: shown as the file has it, and not checked. `code-deploy verify {path}` says whether it is as it was made."
@@ -114,14 +114,8 @@ fn unchecked(name: &str) -> String {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        let what = format!("it is larger than {} MiB", LARGEST >> 20);
-        return Err(std::io::Error::other(what));
-    }
-    Ok(text)
+    let text = read_at_most(open_named(path)?, LARGEST)?;
+    String::from_utf8(text).map_err(|_| std::io::Error::other("it is no text"))
 }
 
 fn refused(what: String, next: String) -> Failure {
@@ -158,5 +152,13 @@ mod tests {
     fn a_name_steers_no_terminal() {
         let said = unchecked("a\u{1b}[2J\n.ipynb");
         assert!(!said.contains(char::is_control), "{said:?}");
+        let said = unchecked("a\u{202e}b.ipynb");
+        assert!(!said.contains('\u{202e}'), "{said:?}");
+    }
+
+    #[test]
+    fn what_may_have_no_end_is_not_read() {
+        let error = text_of(Path::new("/dev/zero"), 80).unwrap_err();
+        assert!(error.problem.what.contains("and no file"), "{error:?}");
     }
 }

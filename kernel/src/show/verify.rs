@@ -9,9 +9,9 @@ mod keys;
 mod notebooks;
 mod over;
 mod paths;
-mod plain;
 mod records;
 mod signers;
+mod terminal;
 mod twice;
 mod unlike;
 mod unrecorded;
@@ -19,7 +19,7 @@ mod unsigned;
 
 use std::path::PathBuf;
 
-use code_deploy_record::{Column, PublicKey, Report, RunFolder, Trust, VerifyReport};
+use code_deploy_record::{Column, PublicKey, Report, RunFolder, Trust, VerifyReport, plain};
 
 use crate::commands::VerifyArgs;
 use crate::face::Face;
@@ -30,7 +30,7 @@ use endless::Endless;
 use notebooks::{Given, Notebooks};
 use over::Over;
 use paths::Subjects;
-use plain::{Plain, plain};
+use terminal::Plain;
 
 /// What a row of the table is about, from what weighs most to what weighs least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,8 +154,13 @@ fn check_notebooks(
     if record.is_none() && notebooks.is_unrecorded {
         checked.rows.push(unrecorded::row(notebooks));
     }
+    // A journal that is a link or a pipe stands there, and is not read.
+    let why = match record.as_ref().is_some_and(stands) {
+        true => Why::Damaged,
+        false => Why::NotHere,
+    };
     let Some(record) = record.filter(|record| checked.can_be_read(record)) else {
-        let rows = alone::alone(notebooks, None, Why::NotHere, trust, face)?;
+        let rows = alone::alone(notebooks, None, why, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;
         checked
@@ -187,6 +192,11 @@ fn check_notebooks(
     };
     checked.rows.extend(rows);
     Ok(())
+}
+
+/// Returns whether something has the name of a record's journal, whatever it is.
+fn stands(record: &RunFolder) -> bool {
+    std::fs::symlink_metadata(record.journal_path()).is_ok()
 }
 
 /// Says why notebooks are not held against what their record gives: it is not what was written, or
@@ -271,7 +281,13 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
         );
     }
     let mut failed = weighty.into_iter().filter(|(_, count)| *count > 0);
-    match failed.next() {
+    let first = failed.next();
+    let is_done = first.is_none() && !endless.is_any();
+    // Who stands for a record says something only where it and its signatures hold.
+    if !is_done && first.is_none_or(|(kind, _)| kind >= Kind::Approval) {
+        vouched.iter().for_each(|line| face.text(line));
+    }
+    match first {
         // A record without an end weighs more than files that are not here.
         Some((kind, _)) if endless.is_any() && kind > Kind::Approval => Err(endless.failure()),
         Some((kind, count)) => Err(failure_of(kind, count, records, &endless)),

@@ -1,7 +1,7 @@
 //! What was signed while the run was written, when, and whether it holds.
 
 use code_deploy_record::{
-    EventBody, KeptCheckpoint, Report, SignatureLine, checkpoints as kept_checkpoints,
+    EventBody, KeptCheckpoint, Report, SignatureLine, checkpoints as kept_checkpoints, plain,
 };
 
 use crate::Result;
@@ -52,8 +52,10 @@ fn line(number: u64, kept: &KeptCheckpoint) -> Vec<String> {
         Err(_) => (unknown(), unknown()),
     };
     let (signature, grown) = (signature(kept), grown(place, kept));
+    // Whoever may write the folder may give a file any name.
+    let file = plain(&kept.file);
     row([
-        &number, &time, &at, &events, &size, &root, &signature, &grown, &kept.file,
+        &number, &time, &at, &events, &size, &root, &signature, &grown, &file,
     ])
 }
 

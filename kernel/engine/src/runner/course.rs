@@ -351,9 +351,13 @@ impl Runner {
         );
         self.finish_phase(phase, Outcome::Failed, &what).await?;
         let verb = phase.verb();
+        let next = match stops.is_of_another_phase {
+            true => "Roll back by `code-deploy rollback`: the step that found it is done and does not look again"
+                .to_owned(),
+            false => format!("Mend what is named and run {verb} again, or roll back"),
+        };
         let next = format!(
-            "Mend what is named and run {verb} again, or roll back; what is accepted stands under `waivers` of the \
-             deployment file before a run begins."
+            "{next}; what is accepted stands under `waivers` of the deployment file before a run begins."
         );
         self.stopped_by_policy(&stops, what, next).await
     }

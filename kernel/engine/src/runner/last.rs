@@ -1,10 +1,11 @@
 //! The runs that were before: the last one, and those that a run requires.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use code_deploy_record::{
     EventBody, JournalReader, PreviousRun, Release, RunFolder, RunLock, RunOutcome, RunStarted,
-    RunState, RunsFolder,
+    RunState, RunsFolder, Severity, said_signed,
 };
 
 use super::OpenOptions;
@@ -113,31 +114,61 @@ fn damaged(folder: &RunFolder, error: &code_deploy_record::Error) -> Error {
     )
 }
 
-/// Seals a run that ended but was cut off before its seal, or before that was signed.
+/// What was done of the end of the last run's record, for the journal of the next one.
+pub(super) type Closed = (Severity, String);
+
+/// Seals a run that ended but was cut off before its seal, or before that was signed. What something says was signed before
+/// is not signed: whoever may write the folder can have put other lines in its place. Returns what the next run notes of it.
 pub(super) fn seal_if_cut_off(
     last: Option<&Last>,
     options: &OpenOptions,
     lock: &RunLock,
-) -> Result<()> {
+) -> Result<Option<Closed>> {
     let Some(last) = last else {
-        return Ok(());
+        return Ok(None);
     };
     if last.state.sealed && last.folder.is_signed_to_its_end()? {
-        return Ok(());
+        return Ok(None);
     }
+    let started = last.state.started.as_ref();
+    let notebooks = started.map(|one| RunsFolder::notebooks_of(&options.spec.project, &one.run));
+    let said = said_signed(&last.folder, notebooks.as_deref())?;
+    let key = options.seal_key.as_ref().filter(|_| said.is_none());
     let (clock, redactor) = (Arc::clone(&options.clock), options.redactor.clone());
     let (mut writer, state, _) = last.folder.open_journal(clock, redactor)?;
     fence(&mut writer, lock, options);
     if state.sealed {
         // Only the key that the record names can sign it now: nothing is appended behind an end.
-        return Ok(writer.sign_with(options.seal_key.as_ref())?);
+        writer.sign_with(key)?;
+    } else {
+        if let Some(key) = key {
+            writer.seal_with(Arc::clone(key))?;
+        }
+        let events = writer.next_seq();
+        writer.append("engine", EventBody::Sealed { events })?;
     }
-    if let Some(key) = &options.seal_key {
-        writer.seal_with(Arc::clone(key))?;
+    closed(last, options, said.as_deref())
+}
+
+/// Says what was signed of the end of the last run's record, and what was not.
+fn closed(last: &Last, options: &OpenOptions, said: Option<&Path>) -> Result<Option<Closed>> {
+    if options.seal_key.is_none() {
+        return Ok(None);
     }
-    let events = writer.next_seq();
-    writer.append("engine", EventBody::Sealed { events })?;
-    Ok(())
+    let run = last.run();
+    if let Some(said) = said {
+        let text = format!(
+            "the end of the record of run {run} is not signed: its checkpoint is not here, and {} says that the record \
+             was signed before; `code-deploy verify {run}` names what is not here",
+            said.display()
+        );
+        return Ok(Some((Severity::Medium, text)));
+    }
+    let is_signed = last.folder.is_signed_to_its_end()?;
+    let text = format!(
+        "this run signed the end of the record of run {run}, whose process was killed before it did"
+    );
+    Ok(is_signed.then_some((Severity::Info, text)))
 }
 
 pub(super) fn require_earlier(

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hold::{hold, let_go};
 use super::join::join;
-use super::last::{Last, last_run, runs_of, seal_if_cut_off};
+use super::last::{Closed, Last, last_run, runs_of, seal_if_cut_off};
 use super::live::Live;
 use super::lock;
 use super::preview::inputs_from;
@@ -64,7 +64,7 @@ async fn open_under_lock(
     match last_run(runs, &options)? {
         Some(last) if !last.is_ended() => join(options, last, lock).await,
         last => {
-            seal_if_cut_off(last.as_ref(), &options, &lock)?;
+            let closed = seal_if_cut_off(last.as_ref(), &options, &lock)?;
             match options.purpose {
                 Purpose::Deploy | Purpose::Begin => {}
                 Purpose::Resume => {
@@ -78,7 +78,7 @@ async fn open_under_lock(
                     ));
                 }
             }
-            begin(options, runs, last, lock).await
+            begin(options, runs, last, closed, lock).await
         }
     }
 }
@@ -125,6 +125,7 @@ async fn begin(
     options: OpenOptions,
     runs: &RunsFolder,
     last: Option<Last>,
+    closed: Option<Closed>,
     lock: Arc<RunLock>,
 ) -> Result<Runner> {
     let recovered = answer("looking after the place", options.target.recover()).await?;
@@ -150,6 +151,10 @@ async fn begin(
     let mut runner = assemble(options, inputs, plan, folder, journal, lock)?;
     runner.journal_lock().await?;
     runner.journal_plan().await?;
+    if let Some((severity, text)) = closed {
+        let body = EventBody::Noted { severity, text };
+        runner.context.journal.append("engine", body).await?;
+    }
     runner.start_live(None).await?;
     Ok(runner)
 }

@@ -118,6 +118,8 @@ async fn a_mandatory_item_that_a_later_phase_finds_not_to_hold_stops_that_phase_
         assert_eq!(problem.code, code::STOPPED_BY_POLICY);
         let words = format!("phase 06 stops by the policy of dev: {NAMED}");
         assert_eq!(problem.what, words);
+        let next = "`code-deploy rollback`: the step that found it is done and does not look again";
+        assert!(problem.next.contains(next), "{}", problem.next);
     }
     runner.close().await;
 }

@@ -6,6 +6,7 @@ mod changes;
 mod checked;
 mod crashes;
 mod databases;
+mod ends;
 mod later;
 mod plans;
 mod refusals;

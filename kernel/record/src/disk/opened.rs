@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -78,11 +79,25 @@ pub fn open_named(path: &Path) -> Result<File> {
 
 /// Opens what is a file, also where another thing takes its place just before: a pipe is then not waited for.
 fn open(path: &Path, how: OFlag) -> Result<File> {
-    let mut options = OpenOptions::new();
-    let flags = how | OFlag::O_NONBLOCK;
-    let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    let file = match open_with(path, how | OFlag::O_NONBLOCK) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => open_leased(path, how)?,
+        opened => opened?,
+    };
     only_file(&file.metadata()?)?;
     Ok(file)
+}
+
+fn open_with(path: &Path, flags: OFlag) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Opens a file on which another process has a lease, once that gives it up, which the system sees to. What is looked
+/// at and what is opened are the same: no pipe can take its place meanwhile.
+fn open_leased(path: &Path, how: OFlag) -> Result<File> {
+    let found = open_with(path, how | OFlag::O_PATH)?;
+    only_file(&found.metadata()?)?;
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
 }
 
 fn only_file(found: &Metadata) -> Result<()> {
@@ -160,6 +175,21 @@ mod tests {
         for name in ["folder", "pipe", "endless", "to-pipe", "socket"] {
             let error = open_named(&at(name)).unwrap_err();
             assert!(error.to_string().contains("and no file"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_leased_is_opened_by_what_was_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "text").unwrap();
+        mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        let opened = open_leased(&at("file"), OFlag::O_NOFOLLOW).unwrap();
+        assert_eq!(read_at_most(opened, 4).unwrap(), b"text");
+        for name in ["pipe", "link"] {
+            let error = open_leased(&at(name), OFlag::O_NOFOLLOW).unwrap_err();
+            assert!(NoFile::is(&error), "{name}: {error}");
         }
     }
 

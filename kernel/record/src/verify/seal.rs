@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FindingKind, Trust, VerifyReport};
 use crate::disk::is_incidental;
+use crate::due::DueCheckpoints;
 use crate::note::Checkpoint;
-use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder, SealFolder};
-use crate::{OUTPUTS_NOTE, SignedStatement, TreeHead, is_sealed_after, origin};
+use crate::seal::file_of;
+use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder};
+use crate::{OUTPUTS_NOTE, SignedStatement, TreeHead, origin};
 
 use files::{Files, place};
 
@@ -78,22 +80,15 @@ pub(super) struct Seals {
     checkpoints: Vec<(String, Checkpoint)>,
     /// The files of checkpoints that are here, whether they can be read or not.
     here: BTreeSet<String>,
-    /// Where the journal says that a checkpoint was signed, but for its end.
-    due: Vec<Due>,
-    /// One that may have been cut off before it was signed, which the next event tells: another key.
-    last_due: Option<Due>,
+    /// The sizes of their trees.
+    sizes: BTreeSet<u64>,
+    /// Where the journal says that a checkpoint was signed.
+    due: DueCheckpoints,
     /// The events up to each size that a checkpoint names, and the root there.
     reached: BTreeMap<u64, (u64, TreeHead)>,
     keys: Vec<(u64, u64, PublicKeys)>,
     origin: Option<String>,
     tree: Option<TreeHead>,
-}
-
-/// A checkpoint that was signed with an event.
-struct Due {
-    size: u64,
-    /// The number of the event.
-    event: u64,
 }
 
 impl Seals {
@@ -112,13 +107,18 @@ impl Seals {
                 continue;
             };
             match text.parse() {
-                Ok(checkpoint) => seals.checkpoints.push((place, checkpoint)),
+                Ok(checkpoint) => seals.push(place, checkpoint),
                 Err(error @ Error::BadNote { .. }) => report.changed(place, error.to_string()),
                 Err(error) => return Err(error),
             }
         }
         seals.files = files;
         Ok(seals)
+    }
+
+    fn push(&mut self, place: String, checkpoint: Checkpoint) {
+        self.sizes.insert(checkpoint.head.size);
+        self.checkpoints.push((place, checkpoint));
     }
 
     /// Takes note of an event, and of the tree up to it.
@@ -130,24 +130,10 @@ impl Seals {
             }
             _ => {}
         }
-        self.note_due(event, tree.size);
+        self.due.note(event, || tree);
         self.tree = Some(tree);
-        let wanted = |(_, checkpoint): &(String, Checkpoint)| checkpoint.head.size == tree.size;
-        if self.checkpoints.iter().any(wanted) {
+        if self.sizes.contains(&tree.size) {
             self.reached.insert(tree.size, (event.seq + 1, tree));
-        }
-    }
-
-    /// Takes note of what has to be signed with an event. A process that was killed between the two has
-    /// left no checkpoint; whoever goes on with the same key signs it first, and another key cannot.
-    fn note_due(&mut self, event: &Event, size: u64) {
-        let is_another = matches!(event.body, EventBody::KeyNamed(_));
-        let last = self.last_due.take().filter(|_| !is_another);
-        self.due.extend(last);
-        let ends = matches!(event.body, EventBody::Sealed { .. });
-        if !ends && !self.keys.is_empty() && is_sealed_after(&event.body) {
-            let event = event.seq;
-            self.last_due = Some(Due { size, event });
         }
     }
 
@@ -171,6 +157,7 @@ impl Seals {
             return Ok(());
         }
         let size = self.tree.map_or(0, |tree| tree.size);
+        let mut held = None;
         for (place, checkpoint) in &self.checkpoints {
             // It is over lines that could not be followed.
             if report.broken.is_some() && checkpoint.head.size > size {
@@ -183,22 +170,20 @@ impl Seals {
                     *covered = events;
                 }
                 self.judge_lines(place, checkpoint, trust, report);
+                held = Some((place, checkpoint));
             }
         }
         if report.broken.is_none() {
             self.judge_outputs(run, trust, report)?;
         }
-        let last = self
-            .checkpoints
-            .iter()
-            .rfind(|(_, one)| one.head.size <= size);
         if report.sealed {
-            self.find_unnamed(run, last.map(|(place, _)| place.as_str()), report)?;
+            self.find_unnamed(run, held.map(|(place, _)| place.as_str()), report)?;
         }
-        if let Some((place, checkpoint)) = last {
+        // What does not hold itself is nothing that a second person could stand for.
+        if let Some((place, checkpoint)) = held {
             self.find_witnesses(run, place, checkpoint, trust, report)?;
         }
-        let ends = last.is_some_and(|(_, one)| one.head.size == size);
+        let ends = self.sizes.contains(&size);
         let is_told = self.files.unread.contains(&file_of(size));
         if report.sealed && !self.keys.is_empty() && !ends && !is_told {
             let what = "not here: the checkpoint over the whole record, signed at its end";
@@ -212,10 +197,11 @@ impl Seals {
 
     /// Says which checkpoints are not here that were signed before the end of the record.
     fn find_missing(&self, report: &mut VerifyReport) {
-        for Due { size, event } in &self.due {
-            let place = file_of(*size);
+        let before_its_end = self.due.signed().iter().filter(|due| !due.ends());
+        for due in before_its_end {
+            let place = file_of(due.head.size);
             if !self.here.contains(&place) {
-                let signed = RunFolder::place_of(*event);
+                let signed = RunFolder::place_of(due.event.seq);
                 let what = format!(
                     "not here: the checkpoint that is signed with {signed}; it was taken away, or the process \
                      was killed before it signed and the run went on without its key, or in a version that did not \
@@ -354,11 +340,6 @@ impl Seals {
         }
         Ok(())
     }
-}
-
-/// Returns the file of a checkpoint of that size as findings name it.
-fn file_of(size: u64) -> String {
-    format!("{}/{size:012}.checkpoint", SealFolder::NAME)
 }
 
 /// Returns the second signature over a checkpoint as findings name it.

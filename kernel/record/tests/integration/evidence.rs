@@ -25,3 +25,16 @@ fn changed_content_is_noticed() {
     };
     assert_eq!((expected, found), (digest, Digest::of(b"another report")));
 }
+
+#[test]
+fn content_behind_a_link_is_not_taken_for_what_was_kept() {
+    let place = Place::new();
+    let store = place.run.evidence();
+    let path = store.path_of(&Digest::of(b"a scan report"));
+    let elsewhere = place.folder.path().join("report");
+    std::fs::write(&elsewhere, b"a scan report").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    let digest = store.keep(b"a scan report").unwrap();
+    assert!(!path.is_symlink());
+    store.check(&digest).unwrap();
+}

@@ -1,8 +1,13 @@
 //! Checkpoints that are not here, and signatures that nobody looks at.
 
-use code_deploy_record::{EventBody, FindingKind, JournalWriter, Redactor};
+use std::path::Path;
 
-use crate::seal::{checked, checkpoints, finished, found, key, sealed_with};
+use code_deploy_record::{
+    Checkpoint, EventBody, FindingKind, JournalWriter, Redactor, SignedStatement, TreeHead,
+    checkpoints as kept_checkpoints, said_signed,
+};
+
+use crate::seal::{checked, checkpoints, cut_and_sealed_again, finished, found, key, sealed_with};
 use crate::{Place, started};
 
 #[test]
@@ -108,14 +113,109 @@ fn who_goes_on_signs_nothing_anew_of_which_the_signature_was_taken_away() {
     std::fs::remove_file(&signed[0]).unwrap();
     reopened(&place).seal_with(key(1)).unwrap();
     assert_eq!(checkpoints(&place.run), signed[1..]);
-    // The last too, as if a process had been killed before it signed: those before it do not hold.
+    // The last too, as if a process had been killed before it signed: the one before it covers what is missing.
     std::fs::remove_file(&signed[2]).unwrap();
     reopened(&place).seal_with(key(1)).unwrap();
-    assert_eq!(checkpoints(&place.run), signed[1..2]);
-    // A file of that name is no signature.
+    assert_eq!(checkpoints(&place.run), signed[1..]);
+    // Where that one is gone, nothing covers it.
+    let covering = std::fs::read(&signed[1]).unwrap();
+    std::fs::remove_file(&signed[1]).unwrap();
+    std::fs::remove_file(&signed[2]).unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(checkpoints(&place.run), signed[..0]);
+    // A file of that name is no signature: it was changed, and no later one mends that.
     std::fs::write(&signed[0], "signed").unwrap();
+    std::fs::write(&signed[1], covering).unwrap();
     reopened(&place).seal_with(key(1)).unwrap();
     assert_eq!(checkpoints(&place.run), signed[..2]);
+    // So it is where the last itself is another.
+    std::fs::remove_file(&signed[0]).unwrap();
+    std::fs::write(&signed[2], "signed").unwrap();
+    reopened(&place).seal_with(key(1)).unwrap();
+    assert_eq!(std::fs::read(&signed[2]).unwrap(), b"signed");
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_is_covered_by_a_later_one_of_the_same_key() {
+    let place = sealed_with(1);
+    let covered = || -> Vec<bool> {
+        let all = kept_checkpoints(&place.run).unwrap();
+        all.iter().map(|one| one.is_covered).collect()
+    };
+    let signed = checkpoints(&place.run);
+    assert_eq!(covered(), [false; 3]);
+    std::fs::remove_file(&signed[0]).unwrap();
+    assert_eq!(covered(), [true, false, false]);
+    std::fs::write(&signed[0], "signed").unwrap();
+    assert_eq!(covered(), [false; 3]);
+    std::fs::remove_file(&signed[2]).unwrap();
+    assert_eq!(covered(), [false; 3]);
+    // What another key signs later covers nothing of the first.
+    let place = cut_and_sealed_again();
+    for path in &checkpoints(&place.run)[..2] {
+        std::fs::remove_file(path).unwrap();
+    }
+    let all = kept_checkpoints(&place.run).unwrap();
+    let covered: Vec<bool> = all.iter().map(|one| one.is_covered).collect();
+    assert_eq!(covered, [false; 2]);
+}
+
+/// Keeps a statement over a tree in a folder, signed with that key.
+fn state(folder: &Path, tree: TreeHead, seed: u8) {
+    let record = serde_json::json!({ "predicate": { "record": tree } });
+    let text = record.to_string().into_bytes();
+    let signed = SignedStatement::sign(text, String::new(), &key(seed)).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, content) in signed.files(&key(seed).public()) {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+}
+
+#[test]
+fn what_says_that_the_end_of_a_record_was_signed_is_found() {
+    let place = sealed_with(1);
+    let (seal, notebooks) = (place.run.seal(), place.folder.path().join("pages"));
+    let beside = notebooks.join("seal");
+    let said = || said_signed(&place.run, Some(&notebooks)).unwrap();
+    let (first, last) = (
+        note_of(&checkpoints(&place.run)[0]),
+        note_of(&checkpoints(&place.run)[2]),
+    );
+    assert_eq!(said(), None);
+    // A run that was exported on its way has a statement over what it had then.
+    state(seal.path(), first.head, 1);
+    state(&beside, first.head, 1);
+    assert_eq!(said(), None);
+    let larger = TreeHead {
+        size: last.head.size + 1,
+        ..last.head
+    };
+    let other = TreeHead {
+        root: last.head.root,
+        ..first.head
+    };
+    for tree in [last.head, larger, other] {
+        state(&beside, tree, 1);
+        assert_eq!(said(), Some(beside.join("statement.json")));
+    }
+    // Beside the notebooks anybody may have left something.
+    state(&beside, last.head, 9);
+    assert_eq!(said(), None);
+    state(seal.path(), last.head, 1);
+    assert_eq!(said(), Some(seal.path().join("statement.json")));
+    std::fs::remove_file(seal.path().join("statement.json")).unwrap();
+    assert_eq!(said(), Some(seal.path().join("SHA256SUMS")));
+    for name in SignedStatement::FILES {
+        seal.remove(name).unwrap();
+    }
+    assert_eq!(said(), None);
+    let longer = Checkpoint::sign(&last.origin, larger, &key(1));
+    seal.keep(&longer).unwrap();
+    assert_eq!(said(), checkpoints(&place.run).pop());
+}
+
+fn note_of(path: &Path) -> Checkpoint {
+    std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
 #[test]

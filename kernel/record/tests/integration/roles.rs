@@ -108,6 +108,48 @@ fn a_line_of_a_witness_in_the_checkpoint_itself_counts_once_their_key_is_known()
 }
 
 #[test]
+fn a_witness_of_an_earlier_checkpoint_stands_for_nothing_that_came_after_it() {
+    let place = sealed_with(1);
+    let first = checkpoints(&place.run).remove(0);
+    let note: Checkpoint = std::fs::read_to_string(&first).unwrap().parse().unwrap();
+    let line = line_of(&note, note.head, 3);
+    std::fs::write(&first, format!("{note}{line}")).unwrap();
+    let report = checked_with(&place, &[public(1)], &[public(3)]);
+    assert_eq!(report.findings, []);
+    assert_eq!(report.seal.signed_by, [public(1)]);
+    assert!(report.seal.is_self_asserted());
+    // Over the last one it counts.
+    let (path, note) = last(&place);
+    let line = line_of(&note, note.head, 3);
+    std::fs::write(&path, format!("{note}{line}")).unwrap();
+    let report = checked_with(&place, &[public(1)], &[public(3)]);
+    assert_eq!(report.seal.signed_by, [public(1), public(3)]);
+    assert!(!report.seal.is_self_asserted());
+}
+
+#[test]
+fn a_witness_is_not_asked_to_have_sealed_a_record_without_a_key() {
+    let place = Place::with_notes(2);
+    let report = checked_with(&place, &[], &[public(3)]);
+    assert!(signatures(&report).is_empty(), "{:?}", report.findings);
+    let report = checked_with(&place, &[public(1)], &[public(3)]);
+    assert_eq!(signatures(&report).len(), 1);
+}
+
+#[test]
+fn nobody_stands_for_a_checkpoint_that_does_not_hold() {
+    let place = sealed_with(1);
+    let (path, note) = last(&place);
+    let forged = Checkpoint::sign(&note.origin, another(note.head), &key(1));
+    let line = line_of(&note, another(note.head), 3);
+    std::fs::write(&path, format!("{forged}{line}")).unwrap();
+    let report = checked_with(&place, &[public(1)], &[public(3)]);
+    assert!(!report.findings.is_empty());
+    assert_eq!(report.seal.signed_by, [public(1)]);
+    assert!(report.seal.is_self_asserted());
+}
+
+#[test]
 fn names_that_somebody_added_to_a_checkpoint_are_nobodys_signature() {
     let place = sealed_with(1);
     let (path, note) = last(&place);

@@ -1,5 +1,6 @@
 use code_deploy_record::{
-    Digest, EventBody, FindingKind, Sample, SampleWriter, Source, verify_folder,
+    Digest, EventBody, FindingKind, Redactor, RunOutcome, Sample, SampleWriter, Source,
+    verify_folder,
 };
 
 use crate::{Place, started};
@@ -87,6 +88,27 @@ fn evidence_that_is_not_here_is_told_from_evidence_that_was_changed() {
     assert_eq!(kinds(&place), [not_here]);
     let report = verify_folder(&place.run).unwrap();
     assert_eq!((report.evidence, report.evidence_named), (0, 1));
+}
+
+#[test]
+fn a_line_that_was_torn_while_the_record_was_sealed_is_told_with_who_cuts_it() {
+    let place = Place::with_notes(1);
+    let (mut writer, ..) = place
+        .run
+        .open_journal(place.clock.clone(), Redactor::default())
+        .unwrap();
+    let (outcome, summary) = (RunOutcome::Succeeded, "all is well".to_owned());
+    writer
+        .append("engine", EventBody::RunFinished { outcome, summary })
+        .unwrap();
+    drop(writer);
+    place.write_journal(&[place.journal(), b"{\"seq\":".to_vec()].concat());
+    let found = kinds(&place);
+    let words = "7 bytes of a torn line stand at its end: the process was killed while it sealed the record. The next run";
+    assert!(
+        found.iter().any(|(_, what)| what.starts_with(words)),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -56,6 +56,12 @@ fn covered(record: &Record) -> String {
     let (name, events, signed) = (record.path.display(), record.report.events, record.signed);
     let last = events.saturating_sub(1);
     let chain = "whoever can write there can make such a chain anew";
+    let said = |rest: &str| {
+        format!(
+            "{name}: what was signed covers its journal up to event {}; {rest}, but {chain}",
+            signed.saturating_sub(1)
+        )
+    };
     if signed >= events {
         return format!(
             "{name}: what was signed covers its journal up to event {last}, the last that is here"
@@ -67,13 +73,12 @@ fn covered(record: &Record) -> String {
              before is all that speaks for them, and {chain}"
         );
     }
-    let rest = match events - signed {
-        1 => format!("event {last}"),
-        _ => format!("events {signed} to {last}"),
-    };
-    format!(
-        "{name}: what was signed covers its journal up to event {}; for {rest} speaks only that each follows from \
-         the one before, and {chain}",
-        signed - 1
-    )
+    match events - signed {
+        1 => said(&format!(
+            "event {last} is not signed: it follows from the one before"
+        )),
+        _ => said(&format!(
+            "events {signed} to {last} are not signed: each follows from the one before"
+        )),
+    }
 }

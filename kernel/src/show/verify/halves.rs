@@ -33,7 +33,7 @@ pub(super) fn judge(
         }
         Some(named) => {
             let what = format!(
-                "it is {}, and the statement that {name} signed names {}: what it signed is not shown by {name}",
+                "another P-256 key was put here ({}) than the statement names ({}); its signatures show nothing",
                 p256.name(),
                 named.p256().name()
             );
@@ -51,11 +51,12 @@ pub(super) fn judge(
         }
         None => {
             let what = format!(
-                "it is of {}, which is none of the given keys, and nothing that {name} signed names it: give that key \
-                 with `--key`, too, if you have it from its owner",
+                "nothing that {name} signed says whose the P-256 key is: its signature was not taken into account. Give \
+                 that key ({}) with `--key`, too, if you have it from its owner",
                 p256.name()
             );
-            row(SignedStatement::P256_SIGNATURE, what)
+            let place = Path::new(SealFolder::NAME).join(SignedStatement::P256_SIGNATURE);
+            Some(notebooks.row(Kind::NotComparable, &place, None, what))
         }
     }
 }

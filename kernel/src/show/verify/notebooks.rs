@@ -147,13 +147,13 @@ impl Given {
         let own = paths::project_of(record);
         let published = publish::publish(own.as_ref().or(project), record, None)?;
         let mut files = notebook_gen::files(&published.pages);
+        let key = published.key;
         let signed = match published.signed {
             Some(signed) => Some(signed),
-            None => publish::kept_and_signed(record)?,
+            None => publish::kept_and_signed(record, key.as_ref())?,
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
-        let key = publish::key_of(record)?;
         let is_here = notebooks.seal().exists();
         if let Some((keys, signed)) = signed.as_ref().filter(|_| is_here) {
             files.extend(publish::beside(keys, signed));

@@ -38,7 +38,7 @@ pub(super) fn over(
     signed: &SignedStatement,
     report: &VerifyReport,
 ) -> Result<Over, Failure> {
-    let Some(named) = named(signed) else {
+    let Some(named) = signed.tree() else {
         return Ok(Over::Another);
     };
     if report.seal.tree == Some(named) && report.broken.is_none() {
@@ -68,11 +68,4 @@ pub(super) fn reached(record: &RunFolder, named: &TreeHead) -> Result<Option<u64
         }
     }
     Ok(None)
-}
-
-/// Returns the tree of the record that a statement names.
-fn named(signed: &SignedStatement) -> Option<TreeHead> {
-    let statement: serde_json::Value = serde_json::from_slice(signed.statement()).ok()?;
-    let named = statement.get("predicate")?.get("record")?.clone();
-    serde_json::from_value(named).ok()
 }

@@ -27,11 +27,11 @@ pub(super) struct Tally {
 }
 
 /// What another build of this version made.
-enum Build {
-    /// What this one makes.
-    Alike,
-    /// Something else: why bytes cannot be compared.
-    Other(String),
+struct Build {
+    /// Whether it is what this one makes.
+    is_alike: bool,
+    /// Why bytes cannot be compared.
+    why: String,
 }
 
 /// Says what does not hold of a file that is not, byte for byte, what this program makes. What another build of the same
@@ -46,15 +46,15 @@ pub(super) fn judged(
 ) -> Vec<Row> {
     let is_signed = given.listed.get(path) == Some(&Digest::of(found).to_string());
     match (another_build(found, expected), is_signed) {
-        (Some(Build::Alike), true) => return Vec::new(),
-        (Some(Build::Other(why)), true) => {
-            tally.as_signed += 1;
+        // What stands beside it and says nothing of who made it may be another, too.
+        (Some(build), true) => {
+            tally.as_signed += usize::from(!build.is_alike);
             tally.is_build = true;
-            tally.why.get_or_insert(why);
+            tally.why.get_or_insert(build.why);
             return Vec::new();
         }
-        (Some(Build::Other(_)), false) => tally.unsigned += 1,
-        _ => {}
+        (Some(build), false) => tally.unsigned += usize::from(!build.is_alike),
+        (None, _) => {}
     }
     let beside = tally.why.as_deref();
     let mut rows = unlike(given, notebooks, path, (found, expected), beside);
@@ -85,13 +85,12 @@ fn another_build(found: &[u8], expected: &[u8]) -> Option<Build> {
         notebook_gen::take_source(&mut notebook);
         Some(notebook)
     };
-    Some(match without(found)? == without(expected)? {
-        true => Build::Alike,
-        false => Build::Other(format!(
-            "made by another build of {}; bytes cannot be compared",
-            origin.named_version()
-        )),
-    })
+    let why = format!(
+        "made by another build of {}; bytes cannot be compared",
+        origin.named_version()
+    );
+    let is_alike = without(found)? == without(expected)?;
+    Some(Build { is_alike, why })
 }
 
 /// Says in what way a file is unlike the one that this program makes. A chart does not say who drew

@@ -46,8 +46,8 @@ pub(super) fn row(notebooks: &Notebooks) -> Row {
     let run = notebooks.folder.file_name().unwrap_or_default();
     let place = format!("the record of {}", run.display());
     let what = "not here: this project keeps no record of the run that left these notebooks. It was removed, or is kept \
-                elsewhere: `code-deploy verify RUN --notebooks FOLDER` takes its folder for RUN. Who deletes a run, \
-                deletes both";
+                elsewhere. `code-deploy verify RUN --notebooks FOLDER` checks both: if the record is kept elsewhere, \
+                give its folder in place of RUN. To delete a run, remove both folders.";
     notebooks.row(Kind::NotHere, Path::new(&place), None, what)
 }
 

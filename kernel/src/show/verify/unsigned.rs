@@ -42,10 +42,7 @@ pub(super) fn compare_left(
 
 /// Returns whether a key seals the record, or something says that the notebooks were signed.
 fn is_signed(given: &Given, notebooks: &Notebooks) -> Result<bool, Failure> {
-    let record = &given.record;
-    Ok(publish::key_of(record)?.is_some()
-        || notebooks.seal().exists()
-        || publish::kept(record)?.is_some())
+    Ok(given.key.is_some() || notebooks.seal().exists() || publish::kept(&given.record)?.is_some())
 }
 
 /// Returns whether notebooks of the run are here, and each was made by another program or beside other runs.

@@ -77,15 +77,15 @@ fn only_the_signature_of_the_person_who_is_named_counts_and_the_record_keeps_it(
 }
 
 #[test]
-fn the_notebooks_of_a_run_that_lost_a_checkpoint_meanwhile_are_not_signed() {
+fn the_notebooks_of_a_run_whose_checkpoint_was_changed_meanwhile_are_not_signed() {
     let place = Place::new();
     let (anna, public) = key(place.path(), "anna");
     lay_out_for_somebody_else(&place, &public);
     let mut run = Deploying::begin_in(&place, place.path(), &DEPLOY);
     run.until(WAITS);
     let (folder, _) = place.demo_runs().pop().unwrap();
-    let lost = folder.seal().checkpoints().unwrap().remove(0);
-    std::fs::remove_file(&lost).unwrap();
+    let changed = folder.seal().checkpoints().unwrap().remove(0);
+    std::fs::write(&changed, "no checkpoint").unwrap();
     let anna = anna.to_str().unwrap();
     let answer = ["approve", "--reason", "no", "--sign", anna, "--no-go"];
     let given = place.run_in(&place.demo(), &answer);
@@ -93,7 +93,7 @@ fn the_notebooks_of_a_run_that_lost_a_checkpoint_meanwhile_are_not_signed() {
     // How the run ends is not changed by that.
     let said = run.end();
     assert_eq!(said.code, Some(1), "{}\n{}", said.out, said.err);
-    let name = lost.file_name().unwrap().to_str().unwrap();
+    let name = changed.file_name().unwrap().to_str().unwrap();
     for words in ["The notebooks are not signed. CD0318: ", name] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }

@@ -126,6 +126,10 @@ pub fn signs_nothing_over_a_damaged_record(place: &Place, record: &RunFolder, ru
         place.run_in(&demo, command).refused(1, "CD0318", &words);
     }
     assert!(!demo.join("damaged").exists() && !demo.join("damaged.tar").exists());
+    let lost = ["notebooks", "--run", run, "--unsigned"];
+    place
+        .run_in(&demo, &lost)
+        .refused(2, "CD0001", &["would be lost", "`--out`"]);
     let unsigned = [&notebooks[..], &["--unsigned"]].concat();
     let said = place.run_in(&demo, &unsigned);
     assert_eq!(said.code, Some(0), "{said:?}");

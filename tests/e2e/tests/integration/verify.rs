@@ -295,7 +295,7 @@ fn of_a_cut_record_it_is_said_which_events_something_signed_covers() {
     let words = [
         "not sealed: their end is missing",
         "what was signed covers its journal up to event ",
-        "speaks only that each follows from the one before",
+        "are not signed: each follows from the one before",
     ];
     place
         .run(&["verify", "record"])

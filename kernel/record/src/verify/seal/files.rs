@@ -1,6 +1,7 @@
 //! What lies in the folder of what was signed, and how much of it is read.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{EntryKind, NoFile, is_refused, too_large};
@@ -60,9 +61,7 @@ impl Files {
         }
         match run.seal().read(path) {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Ok(None)
-            }
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(Error::Io { source, .. }) if is_refused(&source) => {
                 report.changed(place(path), source.to_string());
                 Ok(None)
@@ -87,6 +86,8 @@ fn refused(run: &RunFolder, path: &Path) -> Result<Option<String>> {
     match length {
         Ok(length) if length <= LARGEST_STATEMENT => Ok(None),
         Ok(_) => Ok(Some(too_large(LARGEST_STATEMENT).to_string())),
+        // A run that goes on has replaced it since the look.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
     }
 }

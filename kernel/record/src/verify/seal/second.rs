@@ -19,7 +19,8 @@ impl Seals {
         let known: Vec<PublicKey> = named.chain(trust.all().cloned()).collect();
         for line in note.lines(&known) {
             match line {
-                SignatureLine::Holds(key) if trust.all().any(|one| *one == key) => {
+                // A witness counts by the last checkpoint alone: an earlier one says nothing of what came after it.
+                SignatureLine::Holds(key) if trust.knows(&key) => {
                     report.seal.note_signed_by(&key);
                 }
                 SignatureLine::Holds(_) => {}
@@ -48,6 +49,7 @@ impl Seals {
     ) -> Result<()> {
         for key in trust.all().filter(|key| !self.is_own(key)) {
             if checkpoint.is_signed_by(key) {
+                report.seal.note_signed_by(key);
                 report.seal.note_witness(key.clone(), trust);
             }
         }

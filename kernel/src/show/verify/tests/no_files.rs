@@ -73,6 +73,14 @@ fn a_run_whose_journal_is_no_file_is_not_passed_over() {
         assert!(code == 10 && flat(&said).contains(NoFile::WHAT), "{said}");
         assert_eq!(said.matches(RunFolder::JOURNAL).count(), 1, "{said}");
     }
+    // It stands there, so that nobody looks for it elsewhere.
+    let (_, said) = told_of(Some(&project), &of(&left));
+    let said = flat(&said);
+    assert!(!said.contains("Their record is not here"), "{said}");
+    assert!(
+        said.contains("Their record is not what was written"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn refused(failure: Failure, words: &str) {
     assert!(problem.what.contains(words), "{}", problem.what);
     assert!(problem.state.contains("Nothing was signed or written"));
     assert!(
-        problem.next.contains("--unsigned") && problem.next.contains("from a copy"),
+        problem.next.contains("--unsigned --out FOLDER") && problem.next.contains("from a copy"),
         "{}",
         problem.next
     );
@@ -36,12 +36,17 @@ fn nothing_is_signed_or_written_where_a_checkpoint_is_gone_or_does_not_hold() {
     );
     let files = stage.record.seal().checkpoints().unwrap();
     let forger = SealKey::from_seed(&[9; 32]).unwrap();
-    for path in [files.first().unwrap(), files.last().unwrap()] {
+    // One that is gone and that a later one covers is no reason: only the last one is without.
+    for (path, may_be_gone) in [
+        (files.first().unwrap(), true),
+        (files.last().unwrap(), false),
+    ] {
         let name = path.file_name().unwrap().to_str().unwrap();
         let whole = std::fs::read_to_string(path).unwrap();
         let note: Checkpoint = whole.parse().unwrap();
         let forged = Checkpoint::sign(&note.origin, note.head, &forger).to_string();
-        for content in [None, Some(forged)] {
+        let damage = [None, Some(forged)];
+        for content in damage.into_iter().skip(usize::from(may_be_gone)) {
             std::fs::remove_file(path).unwrap();
             if let Some(content) = &content {
                 std::fs::write(path, content).unwrap();
@@ -75,6 +80,56 @@ fn nothing_is_signed_or_written_where_a_checkpoint_is_gone_or_does_not_hold() {
     reopened(&stage.record).sign_with(Some(&stage.key)).unwrap();
     publish::write(None, &stage.record, Some(&stage.key), &out).unwrap();
     assert_eq!(told(&[stage.record.path().to_owned(), out]).0, 0);
+}
+
+#[test]
+fn a_record_that_lacks_a_checkpoint_which_a_later_one_covers_is_signed_and_the_gap_is_told() {
+    let stage = Stage::new(1);
+    let gone = stage.record.seal().checkpoints().unwrap().remove(0);
+    std::fs::remove_file(&gone).unwrap();
+    let out = stage.folder.path().join("out");
+    publish::write(None, &stage.record, Some(&stage.key), &out).unwrap();
+    assert!(out.join("seal").is_dir() && !gone.exists());
+    let (code, said) = told(&[stage.record.path().to_owned(), out]);
+    let name = gone.file_name().unwrap().to_str().unwrap();
+    assert!(code == 13 && said.contains(name), "{said}");
+}
+
+#[test]
+fn an_end_that_was_left_unsigned_is_signed_where_nothing_says_that_it_was_before() {
+    let stage = Stage::new(1);
+    let last = stage.record.seal().checkpoints().unwrap().pop().unwrap();
+    let whole = std::fs::read(&last).unwrap();
+    let out = stage.folder.path().join("out");
+    let write = |project: Option<&Project>| {
+        std::fs::remove_file(&last).unwrap();
+        for name in SignedStatement::FILES.into_iter().chain(["outputs.note"]) {
+            stage.record.seal().remove(name).unwrap();
+        }
+        publish::write(project, &stage.record, Some(&stage.key), &out)
+    };
+    write(None).unwrap();
+    assert_eq!(std::fs::read(&last).unwrap(), whole);
+    assert_eq!(told(&[stage.record.path().to_owned(), out.clone()]).0, 0);
+    // The notebooks that the run has left say that there was a signature.
+    let (project, _) = super::forged::left(&stage);
+    let name = last.file_name().unwrap().to_str().unwrap();
+    refused(write(Some(&project)).unwrap_err(), name);
+    assert!(!last.exists());
+}
+
+#[test]
+fn signed_notebooks_are_not_lost_to_unsigned_ones() {
+    let stage = Stage::new(1);
+    let lost = publish::refuse_to_lose(&stage.pages()).unwrap_err();
+    assert_eq!(lost.exit.code(), 2);
+    assert!(
+        lost.problem.what.contains("would be lost"),
+        "{}",
+        lost.problem.what
+    );
+    publish::refuse_to_lose(&Stage::unsigned().pages()).unwrap();
+    publish::refuse_to_lose(&stage.folder.path().join("new")).unwrap();
 }
 
 fn reopened(record: &RunFolder) -> JournalWriter {

@@ -14,13 +14,15 @@ fn of_a_record_without_an_end_it_is_said_up_to_which_event_something_signed_cove
     let (code, said) = told(&[begun.path().to_owned()]);
     assert_eq!(code, 12, "{said}");
     let words = format!(
-        "what was signed covers its journal up to event {}; for events {signed} to {} speaks only that each follows \
-         from the one before, and whoever can write there can make such a chain anew",
+        "what was signed covers its journal up to event {}; events {signed} to {} are not signed: each follows from \
+         the one before, but whoever can write there can make such a chain anew",
         signed - 1,
         events - 1
     );
     assert!(flat(&said).contains(&words), "{said}");
     assert!(!said.contains("as it was written"), "{said}");
+    // Who signed what is there is told, too.
+    assert!(said.contains("is self-asserted"), "{said}");
 }
 
 #[test]
