@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use code_deploy_engine::target::{Heading, Listing, Target as _};
 use serde_json::{Value, json};
 
-use crate::stage::{release, shares, text, wanted};
+use crate::stage::{eventually, release, shares, text, wanted};
 use api_server::{Change, Watch};
 use scene::{GRACE, PlayedPod, Scene, brought, endpoints, service, slice};
 
@@ -306,6 +306,28 @@ async fn a_watch_whose_version_is_too_old_begins_anew() {
         target.set_traffic(&whole).await.unwrap();
         assert_eq!(server.times("GET endpointslices"), before + 2, "{watch:?}");
         assert_eq!(target.traffic().await.unwrap(), whole);
+    }
+}
+
+#[tokio::test]
+async fn the_watch_of_pods_begins_anew_where_its_version_is_too_old() {
+    for watch in [Watch::TellsTooOld, Watch::RefusedTooOld] {
+        let scene = with_traffic("1.37").await;
+        let server = &scene.server;
+        let ill = PlayedPod {
+            is_ready: false,
+            ..PlayedPod::well("one", "1.0.0")
+        };
+        // What changed meanwhile only another list tells.
+        server.watched("pods", watch, vec![Change::Is("pods", ill.object())]);
+        let target = scene.target();
+        let told = eventually("the pod that fell ill is told", || async {
+            let events = target.events().await.unwrap();
+            let mut texts = events.into_iter().map(|event| event.text);
+            texts.find(|text| text == "pod one is not ready any more")
+        });
+        told.await;
+        server.was_asked_well();
     }
 }
 

@@ -86,5 +86,8 @@ async fn an_engine_that_is_too_old_is_refused_with_what_is_needed() {
 async fn an_engine_that_is_newer_than_this_program_is_asked_in_what_both_speak() {
     let address = speaking("1.99").await;
     let described = describe_engine(named(address.clone())).await.unwrap();
-    assert_eq!(described, format!("Docker 99.0.0 at {address} (DOCKER_HOST)"));
+    assert_eq!(
+        described,
+        format!("Docker 99.0.0 at {address} (DOCKER_HOST)")
+    );
 }
