@@ -299,4 +299,4 @@ async fn version_of(client: &Client, patience: &Patience) -> Option<kube::Result
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

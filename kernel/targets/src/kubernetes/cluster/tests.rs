@@ -1,6 +1,6 @@
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod played;
+pub mod played;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,13 +27,13 @@ const COUNTING: &str = "n=$(($(cat \"$1\" 2>/dev/null || echo 0) + 1)); echo $n 
                         printf '{\"status\":{\"token\":\"token-number-%s\",\"expirationTimestamp\":\"%s\"}}' $n \"$2\"";
 
 /// A kubeconfig file, and the variables of the environment.
-struct Stage {
+pub struct Stage {
     _folder: TempDir,
     variables: BTreeMap<&'static str, String>,
 }
 
 impl Stage {
-    fn of(server: &str, proxy: Option<&str>, user: &Value) -> Self {
+    pub fn of(server: &str, proxy: Option<&str>, user: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut cluster = json!({ "server": server });
         if let Some(proxy) = proxy {
@@ -65,7 +65,7 @@ impl Stage {
         Cluster::new(KubernetesFile::default(), lookup, Redactor::default())
     }
 
-    async fn connected(&self) -> Connection {
+    pub async fn connected(&self) -> Connection {
         self.cluster().connect().await.unwrap().clone()
     }
 
