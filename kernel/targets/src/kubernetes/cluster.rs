@@ -26,7 +26,7 @@ use crate::silence::Silences;
 
 /// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
 /// elected, in less. The engine gives a look at the target ten seconds more.
-pub const SILENCE: Duration = Duration::from_secs(50);
+const SILENCE: Duration = Duration::from_secs(50);
 
 /// How long a cluster is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -236,7 +236,6 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        self.patience.passed().await;
         let Limits {
             answer,
             silence,
@@ -244,6 +243,8 @@ impl Connection {
         } = self.limits;
         let refused = |error: &kube::Error| refusal_by(self.proxy.as_ref(), action, service, error);
         let (since, end) = (SystemClock.now(), Instant::now() + silence);
+        // What it wants is waited for as it is: within the time that a silent one is given.
+        let _ = tokio::time::timeout_at(end, self.patience.passed()).await;
         let mut before = None;
         loop {
             let left = end.saturating_duration_since(Instant::now());

@@ -292,3 +292,23 @@ async fn a_server_that_is_silent_is_asked_again_and_told_in_the_end() {
         assert!(refused.what.contains(part), "{part}: {refused}");
     }
 }
+
+#[tokio::test]
+async fn what_a_server_wants_is_waited_for_within_the_time_of_a_silence() {
+    let busy = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&busy);
+    let played = Played::new(move |head| match says.swap(false, Ordering::SeqCst) {
+        true => Says::Later(7),
+        false => played::version(head),
+    })
+    .await;
+    let mut connection = Stage::of(&played.url(), None, &json!({})).connected().await;
+    connection.limits.silence = Duration::from_secs(1);
+    busy.store(true, Ordering::SeqCst);
+    let before = played.heads().len();
+    for _ in 0..2 {
+        let refused = ask(&connection).await.unwrap_err();
+        assert_eq!(refused.code, code::CLUSTER, "{refused}");
+    }
+    assert_eq!(played.heads().len(), before + 1);
+}
