@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::PostParams;
 
 use super::budgets;
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 use super::leading::Leading;
 use crate::failure::{code, failed};
 
@@ -111,8 +111,7 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         let verbs = verbs.iter();
         verbs.map(move |verb| may(connection, group, resource, verb))
     });
-    let answers = side_by_side(asked.collect()).await.into_iter();
-    let answers: Vec<Option<String>> = answers.collect::<Result<_, _>>()?;
+    let answers = try_side_by_side(asked.collect()).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, Redactor, SystemClock};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
@@ -53,6 +53,19 @@ const SIDE_BY_SIDE: usize = 8;
 pub async fn side_by_side<F: Future>(asked: Vec<F>) -> Vec<F::Output> {
     let asked = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
     asked.collect().await
+}
+
+/// As [`side_by_side`], where the first error is all that is told: while nobody answers, the others are not asked as
+/// well, each until it is silent for too long.
+///
+/// # Errors
+/// The first of them in the order in which they stand.
+pub async fn try_side_by_side<T, E, F>(asked: Vec<F>) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let asked = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
+    asked.try_collect().await
 }
 
 /// The oldest version that is deployed to: `1.20`.

@@ -312,3 +312,19 @@ async fn what_a_server_wants_is_waited_for_within_the_time_of_a_silence() {
     }
     assert_eq!(played.heads().len(), before + 1);
 }
+
+#[tokio::test]
+async fn the_first_error_is_told_without_the_answers_behind_it() {
+    let asked = |fails: bool| {
+        let each = (0..3).map(move |number| async move {
+            match number {
+                1 if fails => Err("no answer"),
+                2 if fails => std::future::pending().await,
+                number => Ok(number),
+            }
+        });
+        try_side_by_side(each.collect())
+    };
+    assert_eq!(asked(true).await, Err("no answer"));
+    assert_eq!(asked(false).await, Ok(vec![0, 1, 2]));
+}
