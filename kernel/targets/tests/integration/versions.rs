@@ -189,11 +189,30 @@ async fn rights_are_asked_for_on_what_a_cluster_has() {
         scene.server.was_asked_well();
     }
     let scene = Scene::of("1.25").await;
-    scene.server.deny("list endpointslices");
+    for right in ["list endpointslices", "list endpoints"] {
+        scene.server.deny(right);
+    }
     let refused = scene.target().recover().await.unwrap_err();
     assert_eq!(refused.code, "CD0532", "{}", text(&refused));
     let missing = "needs: list endpointslices; nothing was changed";
     assert!(refused.what.contains(missing), "{}", text(&refused));
+}
+
+#[tokio::test]
+async fn an_account_of_an_older_role_reads_endpoints_also_where_there_are_slices() {
+    let scene = with_traffic("1.25").await;
+    let server = &scene.server;
+    for right in ["list endpointslices", "watch endpointslices"] {
+        server.deny(right);
+    }
+    server.is("endpoints", endpoints(&["new"]));
+    let target = scene.target();
+    target.recover().await.unwrap();
+    let whole = shares("api", &[("1.1.0", 100)]);
+    assert_eq!(target.traffic().await.unwrap(), whole);
+    assert_eq!(server.versions_of("endpoints"), ["v1"]);
+    assert_eq!(server.versions_of("endpointslices"), Vec::<String>::new());
+    server.was_asked_well();
 }
 
 #[tokio::test]
