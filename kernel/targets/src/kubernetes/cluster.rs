@@ -37,12 +37,15 @@ struct Limits {
     silence: Duration,
     /// The pause before something is asked again.
     again: Duration,
+    /// The same where there are no credentials to ask with: whoever gives them is not to be run all the time.
+    unsigned: Duration,
 }
 
 const LIMITS: Limits = Limits {
     answer: Duration::from_secs(20),
     silence: SILENCE,
     again: Duration::from_millis(500),
+    unsigned: Duration::from_secs(5),
 };
 
 /// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
@@ -253,6 +256,7 @@ impl Connection {
             answer,
             silence,
             again,
+            unsigned,
         } = self.limits;
         let refused = |error: &kube::Error| refusal_by(self.proxy.as_ref(), action, service, error);
         let (since, end) = (SystemClock.now(), Instant::now() + silence);
@@ -261,9 +265,13 @@ impl Connection {
         let mut before = None;
         loop {
             let left = end.saturating_duration_since(Instant::now());
+            let mut pause = again;
             let error = match tokio::time::timeout(answer.min(left), ask()).await {
                 // Whoever gives the credentials may be away for a while, too.
-                Ok(Err(error)) if is_unsigned(&error) => refused(&error),
+                Ok(Err(error)) if is_unsigned(&error) => {
+                    pause = unsigned;
+                    refused(&error)
+                }
                 Ok(Err(error)) if is_silence(&error) => {
                     self.silences.began(since);
                     refused(&error)
@@ -280,7 +288,7 @@ impl Connection {
                 }
             };
             tracing::warn!(%error, "the cluster does not answer");
-            let next = next_time(&self.patience, again);
+            let next = next_time(&self.patience, pause);
             if next >= end {
                 return Err(error);
             }

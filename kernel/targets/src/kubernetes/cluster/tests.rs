@@ -226,14 +226,14 @@ async fn a_plugin_that_fails_for_a_while_is_asked_again() {
     let script = format!("{COUNTING}; case $n in 3|4) exit 1;; esac");
     let (stage, count) = counting(&played.url(), &script, "2020-01-01T00:00:00Z");
     let mut connection = stage.connected().await;
-    connection.limits.again = Duration::from_millis(1);
+    connection.limits.unsigned = Duration::from_millis(1);
     ask(&connection).await.unwrap();
     assert_eq!(count.read(), 5);
     let silences = connection.silences.since_last();
     assert!(silences.is_empty(), "it was not the server: {silences:?}");
 
     // One that goes on is told, in the end.
-    connection.limits.again = connection.limits.silence;
+    connection.limits.unsigned = connection.limits.silence;
     std::fs::write(count.0.path().join("count"), "2").unwrap();
     let refused = ask(&connection).await.unwrap_err();
     assert_eq!(refused.code, code::SIGN_IN, "{refused}");
