@@ -21,11 +21,11 @@ use super::store::labelled;
 use super::wait::{Objects, Waited, until};
 
 /// The label of a slice that names its Service.
-const OF_SERVICE: &str = "kubernetes.io/service-name";
+pub const OF_SERVICE: &str = "kubernetes.io/service-name";
 
 /// What slices are called in paths, and in which versions they are read.
-const PLURAL: &str = "endpointslices";
-const SLICES: Read = ("discovery.k8s.io", &["v1"]);
+pub const PLURAL: &str = "endpointslices";
+pub const SLICES: Read = ("discovery.k8s.io", &["v1"]);
 
 /// By which objects a cluster says whom its Services lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

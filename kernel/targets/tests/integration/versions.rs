@@ -75,6 +75,16 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
     ] {
         let scene = Scene::of(version).await;
         furnish(&scene);
+        let has_slices = version != "1.20";
+        scene.server.is("endpoints", endpoints(&["one"]));
+        if has_slices {
+            scene
+                .server
+                .is("endpointslices", slice("api-ipv4", &["one", "two"]));
+            scene
+                .server
+                .is("endpointslices", slice("api-ipv6", &["one"]));
+        }
         let listings = scene.target().inventory().await.unwrap();
         for one in &listings {
             assert_eq!(one.gap, None, "{version}: {}", one.title);
@@ -89,6 +99,10 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
             rows(&listings, "Ingresses"),
             [["front", "", "shop.example", ""]]
         );
+        // The slices have a pod at the same address that ends.
+        let unready = if has_slices { "1" } else { "0" };
+        let addresses = rows(&listings, "Addresses behind Services");
+        assert_eq!(addresses, [["api", "1", unready, ""]], "{version}");
         let workloads = rows(&listings, "Workloads of the namespace");
         let kinds: Vec<&str> = workloads.iter().map(|row| row[0].as_str()).collect();
         assert_eq!(kinds, ["CronJob", "Job"], "{version}");
@@ -102,6 +116,12 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
         assert_eq!(asked("horizontalpodautoscalers"), [scalers], "{version}");
         assert_eq!(asked("cronjobs"), [cron_jobs], "{version}");
         assert_eq!(asked("jobs"), ["batch/v1"], "{version}");
+        let listed: [&[&str]; 2] = match has_slices {
+            true => [&[], &["discovery.k8s.io/v1"]],
+            false => [&["v1"], &[]],
+        };
+        let endpoints = ["endpoints", "endpointslices"].map(asked);
+        assert_eq!(endpoints, listed, "{version}");
         assert_eq!(asked("ingresses"), ["networking.k8s.io/v1"], "{version}");
         scene.server.was_asked_well();
     }
