@@ -108,10 +108,10 @@ fn report(plan: &Plan, steps: &[PlannedStep], foreseen: &[Foreseen]) -> Report {
     )
 }
 
-/// Adds to a report what no target honours of the Compose file, and what this one does in a way of its own.
+/// Adds to a report what is to be known of the Compose file, and what this target does in a way of its own.
 fn tell(mut report: Report, notes: &[String], told: &[Finding]) -> Report {
     for note in notes {
-        report = report.with_text(format!("Not honoured of the Compose file: {note}."));
+        report = report.with_text(format!("Of the Compose file: {note}."));
     }
     if told.is_empty() {
         return report;

@@ -140,9 +140,10 @@ impl Spec {
         let lookup =
             |name: &str| given(name).or_else(|| own_variable(name, &file, &project, environment));
         let compose_path = compose_of(document, &file, &project)?;
-        let compose = Compose::read(&compose_path, &lookup)?;
+        let mut compose = Compose::read(&compose_path, &lookup)?;
         let policy = policy::policy(document, &file, environment, chosen)?;
         let services = services::services(document, &file, chosen, &compose)?;
+        compose::settle_ports(&mut compose, &services, target)?;
         check::check(document, &file, &compose, &project)?;
         let journeys = check::journeys(document, &file, &compose, &project)?;
         let strategy = chosen

@@ -66,7 +66,7 @@ use code_deploy_engine::target::{
     Balancing, Capacity, Change, Heading, Hold, Instance, InstanceLog, Lease, Listing, Observed,
     ServiceAddress, Shares, Stopped, Target, TargetError, TargetEvent, Wanted,
 };
-use code_deploy_record::{LockHolder, Release, RunsFolder, Secret, Source};
+use code_deploy_record::{Finding, LockHolder, Release, RunsFolder, Secret, Source};
 use k8s_openapi::api::core::v1::Service as ClusterService;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
@@ -114,6 +114,8 @@ pub struct KubernetesTarget {
     moves: Moves,
     happenings: Happenings,
     watched: Watched,
+    /// What is to be known of the way back of the run that was admitted last.
+    way_back: Mutex<Option<Finding>>,
     /// What the cluster made of the objects of a run, until that is compared with what is there.
     answers: Answers,
     sampling: Sampling,
@@ -157,6 +159,7 @@ impl KubernetesTarget {
             moves: Moves::default(),
             happenings: Happenings::default(),
             watched: Watched::default(),
+            way_back: Mutex::default(),
             answers: Answers::default(),
             sampling: Sampling::default(),
             tasks: TaskTracker::new(),
@@ -221,12 +224,13 @@ impl Target for KubernetesTarget {
         "k8s"
     }
 
-    /// What depends on the cluster's version is told once the cluster has answered: whoever makes a plan has asked it.
+    /// What depends on the cluster is told once it has answered: whoever makes a plan has asked it.
     fn cannot_honour(&self, spec: &Spec) -> Vec<Limit> {
         let mut limits = limits::limits(spec);
         let known = self.cluster.known().filter(|one| !one.knows_pause());
         let told = known.map(|one| limits::without_pause(spec, &one.version));
-        limits.extend(told.into_iter().flatten().map(Limit::from));
+        let told = told.into_iter().flatten().chain(self.way_back());
+        limits.extend(told.map(Limit::from));
         limits
     }
 

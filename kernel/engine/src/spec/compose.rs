@@ -13,6 +13,7 @@ mod typed;
 mod units;
 
 pub(crate) use image::is_unpinned;
+pub(crate) use ports::{Clash, settle as settle_ports};
 pub use units::bytes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +143,8 @@ pub(crate) struct Compose {
     pub(crate) files: Vec<PathBuf>,
     /// Services that only belong to profiles.
     pub(crate) profiled: BTreeSet<String>,
+    /// Entries of `ports` that ask for the same ports of the machine.
+    pub(crate) clashes: Vec<Clash>,
 }
 
 impl Compose {
@@ -163,6 +166,7 @@ impl Compose {
             notes: Vec::new(),
             files,
             profiled: BTreeSet::new(),
+            clashes: Vec::new(),
         };
         let root = compose.interpolated(&lookup)?;
         compose.check_top()?;
@@ -179,7 +183,7 @@ impl Compose {
         }
         depends::settle_optional(&mut compose, &root);
         compose.check_services(&root)?;
-        ports::check(&compose, &root)?;
+        compose.clashes = ports::clashes(&compose, &root);
         Ok(compose)
     }
 

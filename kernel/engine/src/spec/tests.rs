@@ -5,6 +5,7 @@ mod bad_values;
 mod compose_files;
 mod good;
 mod manifests;
+mod ports;
 mod rendered;
 
 use std::path::{Path, PathBuf};

@@ -18,8 +18,8 @@ const USUAL: &str = "unix:///var/run/docker.sock";
 const DEFAULT: &str = "default";
 
 /// What helps where a context is not what is meant.
-const OTHERWISE: &str = "`docker context ls` lists the contexts: name another by DOCKER_CONTEXT or `docker context use`, or set \
-                         DOCKER_HOST to where the engine listens.";
+const OTHERWISE: &str = "`docker context ls` lists the contexts: name another by DOCKER_CONTEXT or `docker context use`; or set \
+                         DOCKER_HOST to where the engine listens: while that is set, no context counts.";
 
 /// Where an engine listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Endpoint {
         let folder = given("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
         let (name, place) = match (given("DOCKER_CONTEXT"), &folder) {
             (Some(name), _) => (Some(name), "DOCKER_CONTEXT".to_owned()),
-            (None, Some(folder)) => current(&folder.join("config.json"))?,
+            (None, Some(folder)) => current(&folder.join("config.json")),
             (None, None) => (None, String::new()),
         };
         match name.filter(|name| name != DEFAULT) {
@@ -82,15 +82,19 @@ impl Endpoint {
     }
 }
 
-/// Returns the context that the configuration of Docker's client names, and the file.
-fn current(path: &Path) -> Result<(Option<String>, String), TargetError> {
+/// Returns the context that the configuration of Docker's client names, and the file. One that cannot be read names
+/// none, as for that client, which warns of it.
+fn current(path: &Path) -> (Option<String>, String) {
     let place = path.display().to_string();
-    let Some(config) = read(path)? else {
-        return Ok((None, place));
-    };
-    let name = config.get("currentContext").and_then(Value::as_str);
-    let name = name.filter(|name| !name.is_empty());
-    Ok((name.map(str::to_owned), place))
+    let config = read(path).unwrap_or_else(|why| {
+        tracing::warn!(%place, %why, "the configuration of Docker's client cannot be read, and is passed over");
+        None
+    });
+    let name = config
+        .as_ref()
+        .and_then(|config| config.get("currentContext"));
+    let name = name.and_then(Value::as_str).filter(|name| !name.is_empty());
+    (name.map(str::to_owned), place)
 }
 
 /// Returns where the engine of a context listens. `place` says who names the context.
@@ -103,7 +107,7 @@ fn of_context(folder: Option<&Path>, name: String, place: &str) -> Result<Endpoi
         .as_ref()
         .map(|contexts| contexts.join("meta").join(&own).join("meta.json"));
     let found = match &meta {
-        Some(meta) => read(meta)?,
+        Some(meta) => read(meta).map_err(|why| unreadable(meta, &why))?,
         None => None,
     };
     let Some(found) = found else {
@@ -131,27 +135,29 @@ fn of_context(folder: Option<&Path>, name: String, place: &str) -> Result<Endpoi
     })
 }
 
+fn unreadable(path: &Path, why: &str) -> TargetError {
+    let what = format!(
+        "{} says which engine is meant, and cannot be read: {why}; nothing was changed",
+        path.display()
+    );
+    let next = "Mend the file, or set DOCKER_HOST to where the engine listens.";
+    failed(code::ENGINE_UNFIT, None, what, next)
+}
+
 /// Reads a file of JSON; nothing where there is none.
-fn read(path: &Path) -> Result<Option<Value>, TargetError> {
-    let unreadable = |why: String| {
-        let what = format!(
-            "{} says which engine is meant, and cannot be read: {why}; nothing was changed",
-            path.display()
-        );
-        let next = "Mend the file, or set DOCKER_HOST to where the engine listens.";
-        failed(code::ENGINE_UNFIT, None, what, next)
-    };
+///
+/// # Errors
+/// In words, why it cannot be read.
+fn read(path: &Path) -> Result<Option<Value>, String> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(error) => return Err(unreadable(error.to_string())),
+        Err(error) => return Err(error.to_string()),
     };
     let value = serde_json::from_slice(&text);
-    value
-        .map(Some)
-        .map_err(|error| unreadable(error.to_string()))
+    value.map(Some).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -240,12 +246,28 @@ mod tests {
         let config = path.join("config.json");
         std::fs::write(&config, r#"{"currentContext": "lost"}"#).unwrap();
         refused(&[], &["lost", "config.json"]);
-        std::fs::write(&config, "no json").unwrap();
-        refused(&[], &["config.json", "cannot be read"]);
         let own = Digest::of(b"work").to_string();
         std::fs::create_dir_all(path.join("contexts/tls").join(&own).join("docker")).unwrap();
         refused(&[("DOCKER_CONTEXT", "work")], &["work", "TLS"]);
-        std::fs::write(path.join("contexts/meta").join(own).join("meta.json"), "{}").unwrap();
+        let meta = path.join("contexts/meta").join(own).join("meta.json");
+        std::fs::write(&meta, "{}").unwrap();
         refused(&[("DOCKER_CONTEXT", "work")], &["does not say where"]);
+        std::fs::write(&meta, "no json").unwrap();
+        let words = ["meta.json", "cannot be read"];
+        refused(&[("DOCKER_CONTEXT", "work")], &words);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_names_no_context() {
+        let folder = folder("work", "tcp://127.0.0.1:2375");
+        let config = folder.path().join("config.json");
+        let told = || find(folder.path(), &[]).unwrap().to_string();
+        std::fs::write(&config, "no json").unwrap();
+        assert_eq!(told(), USUAL);
+        std::fs::write(&config, "[]").unwrap();
+        assert_eq!(told(), USUAL);
+        std::fs::remove_file(&config).unwrap();
+        std::fs::create_dir(&config).unwrap();
+        assert_eq!(told(), USUAL);
     }
 }

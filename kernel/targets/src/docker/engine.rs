@@ -98,7 +98,7 @@ impl Refusal {
                     "Let this user use the engine's socket, which is usually that of the group docker; \
                      `docker version` must answer. Then run again."
                 } else {
-                    "Start the engine, or set DOCKER_HOST or DOCKER_CONTEXT to where it listens; \
+                    "Start the engine, or set DOCKER_HOST to where it listens (while that is set, no context counts); \
                      `docker version` must answer. Then run again."
                 };
                 transient(code::ENGINE, service, what, next)
@@ -249,7 +249,7 @@ fn no_way(endpoint: &Endpoint) -> TargetError {
         "the Docker engine is to be at {endpoint}; this program reaches an engine by unix:// or tcp:// only, and nothing was \
          changed"
     );
-    let next = "Set DOCKER_HOST or DOCKER_CONTEXT to such an address of an engine on this machine.";
+    let next = "Set DOCKER_HOST to such an address of an engine on this machine; while that is set, no context counts.";
     failed(code::ENGINE_UNFIT, None, what, next)
 }
 

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::PostParams;
 
 use super::budgets;
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 use super::leading::Leading;
 use crate::failure::{code, failed};
 
@@ -53,7 +53,7 @@ const ROUTES: (&str, &str, &[&str]) = (
     &["get", "list", "watch", "create", "patch", "delete"],
 );
 
-/// What says whom Services lead to: the one that the cluster has (`leading.rs`).
+/// What says whom Services lead to: the one that is read (`leading.rs`).
 const ENDPOINTS: (&str, &str, &[&str]) = ("", "endpoints", &["list", "watch"]);
 const SLICES: (&str, &str, &[&str]) = ("discovery.k8s.io", "endpointslices", &["list", "watch"]);
 
@@ -111,8 +111,7 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         let verbs = verbs.iter();
         verbs.map(move |verb| may(connection, group, resource, verb))
     });
-    let answers = side_by_side(asked.collect()).await.into_iter();
-    let answers: Vec<Option<String>> = answers.collect::<Result<_, _>>()?;
+    let answers = try_side_by_side(asked.collect()).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());
@@ -130,6 +129,35 @@ pub async fn check(connection: &Connection, extras: &Extras) -> Result<(), Targe
         }
     };
     Err(failed(code::ACCESS, None, what, next))
+}
+
+/// Returns by which objects the account may read whom Services lead to, on a cluster that serves slices. Where it may
+/// read neither, slices are what it lacks.
+///
+/// # Errors
+/// What the cluster says.
+pub async fn leading(connection: &Connection) -> Result<Leading, TargetError> {
+    if !may_all(connection, SLICES).await? && may_all(connection, ENDPOINTS).await? {
+        tracing::warn!("the account may not list and watch endpointslices: endpoints are read");
+        return Ok(Leading::Endpoints);
+    }
+    Ok(Leading::Slices)
+}
+
+/// Returns whether all of a rule is allowed. Where the account may not even ask, the cluster tells when it comes to that.
+async fn may_all(
+    connection: &Connection,
+    (group, resource, verbs): (&str, &str, &[&str]),
+) -> Result<bool, TargetError> {
+    for verb in verbs {
+        match may(connection, group, resource, verb).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(false),
+            Err(error) if error.code == code::ACCESS => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Returns in words what is not allowed.

@@ -12,7 +12,7 @@ use kube::core::ApiResource;
 use super::KubernetesTarget;
 use super::brought::Brought;
 use super::changes::Answer;
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 use super::hidden::Kind;
 use super::manifest::Manifest;
 use super::names::selecting;
@@ -105,16 +105,14 @@ impl KubernetesTarget {
             .iter()
             .map(|(service, count)| self.stated_for(connection, service, release, *count))
             .collect();
-        let mut stated = Vec::new();
-        for of_service in side_by_side(made).await {
-            stated.extend(of_service?);
-        }
+        let stated = try_side_by_side(made).await?;
+        let stated: Vec<Stated> = stated.into_iter().flatten().collect();
         let (mut answers, mut refused) = self.try_brought(connection, &stated).await?;
         let tried: Vec<_> = stated
             .iter()
-            .map(|one| self.tried_out(connection, one))
+            .map(|one| judged(self.tried_out(connection, one)))
             .collect();
-        for tried in side_by_side(tried).await {
+        for tried in try_side_by_side(tried).await? {
             match tried {
                 Ok(answer) => answers.push(answer),
                 Err(error) => refused.push(error),
@@ -214,9 +212,9 @@ impl KubernetesTarget {
         let (mut answers, mut refused) = (Vec::new(), taken.collect::<Vec<TargetError>>());
         let tried: Vec<_> = brought
             .iter()
-            .map(|one| self.brought_tried_out(connection, one))
+            .map(|one| judged(self.brought_tried_out(connection, one)))
             .collect();
-        for tried in side_by_side(tried).await {
+        for tried in try_side_by_side(tried).await? {
             match tried {
                 Ok(answer) => answers.push(answer),
                 Err(error) => refused.push(error),
@@ -296,6 +294,17 @@ impl KubernetesTarget {
             error.what = self.settings.redactor.clean(&error.what);
             error
         })
+    }
+}
+
+/// Returns what the cluster says of an object that it was asked about. That it could not be asked says nothing of any:
+/// nobody waits for the others then.
+async fn judged(
+    tried: impl Future<Output = Result<Answer, TargetError>>,
+) -> Result<Result<Answer, TargetError>, TargetError> {
+    match tried.await {
+        Err(error) if error.transient => Err(error),
+        judged => Ok(judged),
     }
 }
 

@@ -15,7 +15,7 @@ use super::KubernetesTarget;
 use super::access::Right;
 use super::admission::as_one;
 use super::changes::Answer;
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 use super::manifest::Manifest;
 use super::meaning::{self, CLAIM, Meaning};
 use super::names::{self, Part, selecting};
@@ -116,10 +116,11 @@ impl KubernetesTarget {
             .into_iter()
             .map(|key| async {
                 let known = known(connection, &key).await?;
-                Ok((key, known))
+                Ok::<_, TargetError>((key, known))
             })
             .collect();
-        side_by_side(asked).await.into_iter().collect()
+        let kinds = try_side_by_side(asked).await?;
+        Ok(kinds.into_iter().collect())
     }
 
     fn with_labels(&self, origin: &UserManifest) -> Manifest {
@@ -258,8 +259,8 @@ impl KubernetesTarget {
             .iter()
             .map(|resource| self.labelled(connection, resource))
             .collect();
-        for (resource, names) in resources.iter().zip(side_by_side(looks).await) {
-            for name in names? {
+        for (resource, names) in resources.iter().zip(try_side_by_side(looks).await?) {
+            for name in names {
                 there.insert(place_of(resource, &name), resource.clone());
             }
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::KubernetesTarget;
 use super::admission::as_one;
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 use super::difference::{Rules, VALUES, differences, summary};
 use super::names;
 use super::objects::Tried;
@@ -136,7 +136,7 @@ impl KubernetesTarget {
             .iter()
             .map(|answer| self.change_of(connection, answer, way))
             .collect();
-        side_by_side(asked).await.into_iter().collect()
+        try_side_by_side(asked).await
     }
 
     async fn change_of(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use code_deploy_engine::spec::KubernetesFile;
 use code_deploy_engine::target::TargetError;
 use code_deploy_record::{Clock as _, Redactor, SystemClock};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
@@ -26,7 +26,7 @@ use crate::silence::Silences;
 
 /// How long a cluster that has answered before may be silent: API servers are replaced, and leaders
 /// elected, in less. The engine gives a look at the target ten seconds more.
-pub const SILENCE: Duration = Duration::from_secs(50);
+const SILENCE: Duration = Duration::from_secs(50);
 
 /// How long a cluster is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +37,15 @@ struct Limits {
     silence: Duration,
     /// The pause before something is asked again.
     again: Duration,
+    /// The same where there are no credentials to ask with: whoever gives them is not to be run all the time.
+    unsigned: Duration,
 }
 
 const LIMITS: Limits = Limits {
     answer: Duration::from_secs(20),
     silence: SILENCE,
     again: Duration::from_millis(500),
+    unsigned: Duration::from_secs(5),
 };
 
 /// How much is asked of the cluster side by side where there is much to ask: one that is shared gives an account only
@@ -53,6 +56,19 @@ const SIDE_BY_SIDE: usize = 8;
 pub async fn side_by_side<F: Future>(asked: Vec<F>) -> Vec<F::Output> {
     let asked = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
     asked.collect().await
+}
+
+/// As [`side_by_side`], where the first error is all that is told: while nobody answers, the others are not asked as
+/// well, each until it is silent for too long.
+///
+/// # Errors
+/// The first of them in the order in which they stand.
+pub async fn try_side_by_side<T, E, F>(asked: Vec<F>) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let asked = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
+    asked.try_collect().await
 }
 
 /// The oldest version that is deployed to: `1.20`.
@@ -236,20 +252,26 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        self.patience.passed().await;
         let Limits {
             answer,
             silence,
             again,
+            unsigned,
         } = self.limits;
         let refused = |error: &kube::Error| refusal_by(self.proxy.as_ref(), action, service, error);
         let (since, end) = (SystemClock.now(), Instant::now() + silence);
+        // What it wants is waited for as it is: within the time that a silent one is given.
+        let _ = tokio::time::timeout_at(end, self.patience.passed()).await;
         let mut before = None;
         loop {
             let left = end.saturating_duration_since(Instant::now());
+            let mut pause = again;
             let error = match tokio::time::timeout(answer.min(left), ask()).await {
                 // Whoever gives the credentials may be away for a while, too.
-                Ok(Err(error)) if is_unsigned(&error) => refused(&error),
+                Ok(Err(error)) if is_unsigned(&error) => {
+                    pause = unsigned;
+                    refused(&error)
+                }
                 Ok(Err(error)) if is_silence(&error) => {
                     self.silences.began(since);
                     refused(&error)
@@ -266,7 +288,7 @@ impl Connection {
                 }
             };
             tracing::warn!(%error, "the cluster does not answer");
-            let next = next_time(&self.patience, again);
+            let next = next_time(&self.patience, pause);
             if next >= end {
                 return Err(error);
             }
@@ -299,4 +321,4 @@ async fn version_of(client: &Client, patience: &Patience) -> Option<kube::Result
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -55,9 +55,9 @@ impl Happenings {
 
 fn told(was: &Known, is: Option<&Known>) -> Option<String> {
     let name = &was.name;
+    // One that never ran was made in place of one that was ended on purpose, and is taken back.
+    let ran = was.running || was.restarts > 0;
     let Some(is) = is else {
-        // One that never ran was made in place of one that was ended on purpose, and taken back.
-        let ran = was.running || was.restarts > 0;
         return ran.then(|| format!("pod {name} is gone: somebody else or the cluster removed it"));
     };
     let end = is.end.as_deref().unwrap_or("how is not known");
@@ -70,7 +70,7 @@ fn told(was: &Known, is: Option<&Known>) -> Option<String> {
     }
     let why = is.disrupted.as_ref();
     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-    if !was.ending && is.ending {
+    if ran && !was.ending && is.ending {
         return Some(format!(
             "pod {name} is ended by somebody else or the cluster{why}"
         ));
@@ -90,17 +90,45 @@ mod tests {
 
     /// Returns a pod of a newer cluster, which has more conditions, with one more of them.
     fn pod(ready: &str, deleted: Value, more: Value) -> Known {
+        pod_that(json!({ "running": {} }), ready, deleted, more)
+    }
+
+    /// Returns one whose process is in that state.
+    fn pod_that(state: Value, ready: &str, deleted: Value, more: Value) -> Known {
         let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status });
         let pod = json!({
             "metadata": {
                 "name": "api-1-0-0-abc", "labels": { names::SERVICE: "api" },
                 "annotations": { names::RELEASE: "1.0.0" }, "deletionTimestamp": deleted,
             },
-            "status": { "conditions": [
-                condition("PodReadyToStartContainers", "True"), condition("Ready", ready), more,
-            ] },
+            "status": {
+                "conditions": [
+                    condition("PodReadyToStartContainers", "True"), condition("Ready", ready), more,
+                ],
+                "containerStatuses": [{
+                    "name": "api", "image": "i", "imageID": "", "ready": ready == "True",
+                    "restartCount": 0, "state": state,
+                }],
+            },
         });
         Known::of(&serde_json::from_value::<Pod>(pod).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_never_ran_and_is_taken_back_is_nobodys_doing() {
+        let nothing = || json!({ "type": "PodResizePending", "status": "False" });
+        let starting = |deleted: Value| {
+            let waiting = json!({ "waiting": { "reason": "ContainerCreating" } });
+            pod_that(waiting, "False", deleted, nothing())
+        };
+        let (made, taken_back) = (
+            starting(Value::Null),
+            starting(json!("2026-01-01T00:00:00Z")),
+        );
+        assert_eq!(told(&made, Some(&taken_back)), None);
+        assert_eq!(told(&made, None), None);
+        let ran = pod("True", Value::Null, nothing());
+        assert!(told(&ran, Some(&taken_back)).is_some());
     }
 
     #[test]

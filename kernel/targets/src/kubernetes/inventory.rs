@@ -2,6 +2,7 @@
 //!
 //! Nothing of a run depends on it: what cannot be listed is said.
 
+mod addresses;
 mod certificate;
 mod rows;
 mod rules;
@@ -62,15 +63,21 @@ impl KubernetesTarget {
     }
 
     async fn listing(&self, connection: &Connection, served: &Served, table: &Table) -> Listing {
-        let kinds: Vec<_> = table
-            .kinds
-            .iter()
-            .map(|kind| found_in_time(connection, served, kind))
+        let kinds: Vec<&[Kind]> = match table.sum {
+            Some(_) => vec![table.kinds],
+            None => table.kinds.iter().map(std::slice::from_ref).collect(),
+        };
+        let asked: Vec<_> = kinds
+            .into_iter()
+            .map(|kinds| found_in_time(connection, served, kinds))
             .collect();
         let mut found = Found::default();
-        for of_kind in futures::future::join_all(kinds).await {
-            found.rows.extend(of_kind.rows);
-            found.gaps.extend(of_kind.gaps);
+        for of_kinds in futures::future::join_all(asked).await {
+            found.rows.extend(of_kinds.rows);
+            found.gaps.extend(of_kinds.gaps);
+        }
+        if let Some(sum) = table.sum {
+            found.rows = sum(found.rows);
         }
         let summary = match table.topic {
             Topic::Shown => String::new(),
@@ -93,20 +100,20 @@ impl KubernetesTarget {
     }
 }
 
-/// Returns what there is of a kind, and in words what is missing of it.
-async fn found_in_time(connection: &Connection, served: &Served, kind: &Kind) -> Found {
-    let asked = tokio::time::timeout(LIMIT, found(connection, served, kind));
+/// Returns what there is of the first of these kinds that there is, and in words what is missing of it.
+async fn found_in_time(connection: &Connection, served: &Served, kinds: &[Kind]) -> Found {
+    let plural = kinds.first().map_or("", |kind| kind.plural);
+    let asked = tokio::time::timeout(LIMIT, found(connection, served, kinds));
     let gap = match asked.await {
-        Ok(Ok(found)) => return found,
+        Ok(Ok(Some(found))) => return found,
+        Ok(Ok(None)) => {
+            format!("the cluster has no version of {plural} that this program knows")
+        }
         Ok(Err(error)) if error.code == code::ACCESS => {
-            format!("the account may not list {}", kind.plural)
+            format!("the account may not list {plural}")
         }
         Ok(Err(error)) => error.what,
-        Err(_) => format!(
-            "{} were not listed within {} s",
-            kind.plural,
-            LIMIT.as_secs()
-        ),
+        Err(_) => format!("{plural} were not listed within {} s", LIMIT.as_secs()),
     };
     Found {
         rows: Vec::new(),
@@ -114,25 +121,36 @@ async fn found_in_time(connection: &Connection, served: &Served, kind: &Kind) ->
     }
 }
 
+/// Returns what there is of the first of these kinds that the cluster has and the account may list.
 async fn found(
     connection: &Connection,
     served: &Served,
+    kinds: &[Kind],
+) -> Result<Option<Found>, TargetError> {
+    let mut refused = None;
+    for kind in kinds {
+        match found_of(connection, served, kind).await {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            Err(error) if error.code == code::ACCESS => refused = refused.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+async fn found_of(
+    connection: &Connection,
+    served: &Served,
     kind: &Kind,
-) -> Result<Found, TargetError> {
+) -> Result<Option<Found>, TargetError> {
     for version in served.versions(kind.read, kind.plural) {
         // Where the cluster does not say which it serves, only asking tells.
         if let Some(found) = found_as(connection, kind, version).await? {
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
-    let gap = format!(
-        "the cluster has no version of {} that this program knows",
-        kind.plural
-    );
-    Ok(Found {
-        rows: Vec::new(),
-        gaps: vec![gap],
-    })
+    Ok(None)
 }
 
 /// Returns what there is of a kind by that version of its API, if there is that.

@@ -1,5 +1,6 @@
 //! Whom the Services lead to, as the cluster tells its nodes: by EndpointSlices, or by Endpoints where it serves no
-//! slices of version 1 (before 1.21). Endpoints are on their way out since 1.33, and name no more than 1000 pods.
+//! slices of version 1 (before 1.21), or where the account may read endpoints only, as roles had it before. Endpoints are
+//! on their way out since 1.33, and name no more than 1000 pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,17 +14,18 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::KubernetesTarget;
+use super::access;
 use super::names::selecting;
 use super::served::{self, Read};
 use super::store::labelled;
 use super::wait::{Objects, Waited, until};
 
 /// The label of a slice that names its Service.
-const OF_SERVICE: &str = "kubernetes.io/service-name";
+pub const OF_SERVICE: &str = "kubernetes.io/service-name";
 
 /// What slices are called in paths, and in which versions they are read.
-const PLURAL: &str = "endpointslices";
-const SLICES: Read = ("discovery.k8s.io", &["v1"]);
+pub const PLURAL: &str = "endpointslices";
+pub const SLICES: Read = ("discovery.k8s.io", &["v1"]);
 
 /// By which objects a cluster says whom its Services lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +49,10 @@ impl KubernetesTarget {
     pub(super) async fn leading(&self) -> Result<Leading, TargetError> {
         let connection = self.cluster.connect().await?;
         let found = self.leading.get_or_try_init(|| async {
-            let served = served::newest(connection, SLICES, PLURAL).await?;
-            let leading = served.map_or(Leading::Endpoints, |_| Leading::Slices);
-            Ok::<_, TargetError>(leading)
+            match served::newest(connection, SLICES, PLURAL).await? {
+                Some(_) => access::leading(connection).await,
+                None => Ok(Leading::Endpoints),
+            }
         });
         found.await.copied()
     }

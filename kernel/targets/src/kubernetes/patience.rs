@@ -16,7 +16,11 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::cluster::SILENCE;
+/// How long a server is left alone at most, whatever it wants: the Lease of a run has to be renewed meanwhile.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How the paths end by which a pod is evicted. What a budget says of one pod is nothing about the server.
+const EVICTION: &str = "/eviction";
 
 /// Until when the server wants to be left alone. Clones are of one server.
 #[derive(Debug, Clone, Default)]
@@ -37,18 +41,20 @@ impl Patience {
     }
 
     fn note(&self, status: StatusCode, headers: &HeaderMap) {
-        for warning in headers.get_all(WARNING) {
-            let said = String::from_utf8_lossy(warning.as_bytes());
-            tracing::warn!(%said, "the cluster warns");
-        }
         let refuses = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
         let later = headers.get(RETRY_AFTER).filter(|_| refuses);
         let later = later.and_then(|later| later.to_str().ok()?.trim().parse().ok());
         let Some(seconds) = later else { return };
-        // Nobody waits longer than for a server that is silent.
-        let until = Instant::now() + Duration::from_secs(seconds).min(SILENCE);
+        let until = Instant::now() + Duration::from_secs(seconds).min(LONGEST);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *told = (*told).max(Some(until));
+    }
+}
+
+fn tell_warnings(headers: &HeaderMap) {
+    for warning in headers.get_all(WARNING) {
+        let said = String::from_utf8_lossy(warning.as_bytes());
+        tracing::warn!(%said, "the cluster warns");
     }
 }
 
@@ -95,13 +101,17 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_eviction = request.uri().path().ends_with(EVICTION);
         // It is sent once its answer is waited for, not before.
         let answer = self.inner.call(request);
         let patience = self.patience.clone();
         Box::pin(async move {
             patience.passed().await;
             let answer = answer.await?;
-            patience.note(answer.status(), answer.headers());
+            tell_warnings(answer.headers());
+            if !is_eviction {
+                patience.note(answer.status(), answer.headers());
+            }
             Ok(answer)
         })
     }
@@ -136,7 +146,15 @@ mod tests {
     async fn ask(
         server: impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     ) {
-        server.oneshot(Request::new(Body::empty())).await.unwrap();
+        ask_at("/api/v1/pods", server).await;
+    }
+
+    async fn ask_at(
+        path: &str,
+        server: impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    ) {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        server.oneshot(request).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,14 +171,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_server_is_waited_for_longer_than_a_silent_one() {
+    async fn no_server_is_waited_for_longer_than_a_lease_allows() {
         let patience = Patience::default();
         let begin = Instant::now();
         ask(answering(&patience, 503, "86400")).await;
-        assert_eq!(patience.until(), Some(begin + SILENCE));
+        assert_eq!(patience.until(), Some(begin + LONGEST));
         let other = Patience::default();
         ask(answering(&other, 429, "Wed, 21 Oct 2026 07:28:00 GMT")).await;
         ask(answering(&other, 404, "7")).await;
         assert_eq!(other.until(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_of_one_pod_holds_nobody_else_up() {
+        let patience = Patience::default();
+        let path = "/api/v1/namespaces/shop/pods/api-1/eviction";
+        ask_at(path, answering(&patience, 429, "7")).await;
+        assert_eq!(patience.until(), None);
     }
 }

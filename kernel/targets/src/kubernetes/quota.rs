@@ -6,32 +6,30 @@
 
 mod asked;
 mod bounds;
+mod moments;
 mod objects;
 mod room;
 
+use std::sync::PoisonError;
+
 use code_deploy_engine::spec::StrategyKind;
 use code_deploy_engine::target::{Heading, TargetError};
+use code_deploy_record::{Finding, Severity};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
+use kube::Resource;
 use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
-use kube::{Resource, ResourceExt as _};
 
 use super::KubernetesTarget;
 use super::cluster::Connection;
 use super::manifest::Manifest;
-use super::names;
 use super::objects::Object;
 use super::refusal::LARGER_QUOTA;
-use super::stop::asked_for;
-use super::store::labelled;
 use crate::failure::{code, failed};
 pub(super) use asked::{AskedPod, is_sidecar};
+use moments::Replaced;
 pub(super) use objects::Counted;
-
-/// Why a rolling update needs as much.
-const WAY_BACK: &str =
-    " When a rolling update goes back from its last wave, all pods of both releases run at once.";
 
 /// What a run adds to the namespace.
 pub(super) struct Adding<'a> {
@@ -41,17 +39,20 @@ pub(super) struct Adding<'a> {
     pub objects: Vec<Counted<'a>>,
 }
 
-/// Pods of a service that a run starts beside those that run.
+/// Pods of a service that a run has started by some moment, or ended.
 #[derive(Debug)]
 struct Starting {
     service: String,
     count: u32,
     pod: AskedPod,
+    /// Whether they ran before, and have ended by then.
+    ended: bool,
 }
 
 impl KubernetesTarget {
     /// Returns why the namespace would not take all that a run adds at its peak: its pods by each of the limit ranges,
-    /// and pods and objects by all of the quotas together.
+    /// and pods and objects by all of the quotas together. What the way back of a rolling update would need beyond that
+    /// refuses nothing: it is kept to be told.
     ///
     /// What others start meanwhile is not foreseen. A quota or a limit range that the account may not list is not
     /// judged; then the cluster refuses when it comes to that. `running` are the Deployments of all releases that are
@@ -63,72 +64,61 @@ impl KubernetesTarget {
         running: &[Deployment],
         heading: Heading,
     ) -> Result<Vec<TargetError>, TargetError> {
+        self.keep_way_back(None);
         let quotas = listed::<ResourceQuota>(connection, "list resource quotas").await?;
         let ranges = listed::<LimitRange>(connection, "list limit ranges").await?;
         if quotas.is_empty() && ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let rolls = self.settings.spec.strategy.kind == StrategyKind::Rolling;
-        let waves = rolls && heading == Heading::Forward;
-        let starting = starting(&adding.deployments, running, &ranges, waves);
-        let outside = starting
-            .iter()
-            .filter_map(|one| out_of_bounds(one, &ranges));
+        let strategy = &self.settings.spec.strategy;
+        let waves = strategy.kind == StrategyKind::Rolling && heading == Heading::Forward;
+        let services = Replaced::all(&adding.deployments, running, &ranges);
+        let whole = moments::whole(&services);
+        let outside = whole.iter().filter_map(|one| out_of_bounds(one, &ranges));
         let mut refused: Vec<TargetError> = outside.collect();
-        if let Some(mut error) = no_room(&quotas, &starting) {
-            if waves && error.next == LARGER_QUOTA {
-                error.next.push_str(WAY_BACK);
+        let moments = match waves {
+            true => moments::waves(&services, strategy),
+            false => vec![whole],
+        };
+        let moments: Vec<&[Starting]> = moments.iter().map(Vec::as_slice).collect();
+        match no_room(&quotas, &moments) {
+            Some(error) => refused.push(error),
+            None if waves => {
+                let lacks = lacks(&quotas, &[&moments::way_back(&services)]);
+                self.keep_way_back(lacks.map(|lacks| self.no_way_back(&lacks)));
             }
-            refused.push(error);
+            None => {}
         }
         let together = self.refused_together(connection, &quotas, &adding.objects);
         refused.extend(together.await?);
         Ok(refused)
     }
-}
 
-/// Returns the pods that a run starts beside those that run, at its peak.
-///
-/// A rolling update has fewer at a time, but when it goes back from its last wave, the release before is at its full
-/// size again beside all of the new one.
-fn starting(
-    deployments: &[(&str, &Manifest)],
-    running: &[Deployment],
-    ranges: &[LimitRange],
-    waves: bool,
-) -> Vec<Starting> {
-    let mut starting = Vec::new();
-    for (service, manifest) in deployments {
-        let of_service = running
-            .iter()
-            .filter(|one| labelled(&one.metadata, names::SERVICE).as_deref() == Some(*service));
-        let (own, others): (Vec<&Deployment>, Vec<&Deployment>) =
-            of_service.partition(|one| one.name_any() == manifest.name);
-        let count = |all: &[&Deployment]| -> u32 { all.iter().map(|one| asked_for(one)).sum() };
-        let wanted = manifest.replicas();
-        let mut add = |pod: Option<AskedPod>, count: u32| {
-            let some = pod.filter(|_| count > 0);
-            starting.extend(some.map(|pod| Starting {
-                service: (*service).to_owned(),
-                count,
-                pod,
-            }));
-        };
-        let stated: Option<Deployment> = serde_json::from_value(manifest.value.clone()).ok();
-        let stated = stated.and_then(|stated| asked_pod(&stated, ranges));
-        add(stated, wanted.saturating_sub(count(&own)));
-        let before = others.iter().max_by_key(|one| asked_for(one));
-        if waves && let Some(before) = before {
-            let missing = wanted.saturating_sub(count(&others));
-            add(asked_pod(before, ranges), missing);
+    fn keep_way_back(&self, told: Option<Finding>) {
+        let mut kept = self.way_back.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = told;
+    }
+
+    /// Returns what is to be known of the way back, once a run was admitted.
+    pub(super) fn way_back(&self) -> Option<Finding> {
+        let kept = self.way_back.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
+    }
+
+    /// Returns what it means that quotas leave no room for the way back of a rolling update.
+    fn no_way_back(&self, lacks: &str) -> Finding {
+        let file = self.settings.spec.path.file_name().unwrap_or_default();
+        Finding {
+            rule: "kubernetes/way-back".to_owned(),
+            severity: Severity::High,
+            place: format!("{} strategy", file.to_string_lossy()),
+            message: format!(
+                "the namespace has room for each wave of the rolling update, and not for its way back from the last \
+                 one, in which all pods of both releases run at once: {lacks}"
+            ),
+            cure: format!("{LARGER_QUOTA} Else make room before a run goes back."),
         }
     }
-    starting
-}
-
-fn asked_pod(deployment: &Deployment, ranges: &[LimitRange]) -> Option<AskedPod> {
-    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
-    Some(AskedPod::of(pod, ranges))
 }
 
 /// Lists all objects of a kind in the namespace; none where the account may not.
@@ -169,12 +159,17 @@ fn out_of_bounds(starting: &Starting, ranges: &[LimitRange]) -> Option<TargetErr
     ))
 }
 
-/// Returns what all quotas lack, the tightest first.
-fn no_room(quotas: &[ResourceQuota], starting: &[Starting]) -> Option<TargetError> {
-    let unsaid: Vec<String> = quotas
-        .iter()
-        .flat_map(|quota| room::unsaid(quota, starting))
-        .collect();
+/// Returns why quotas leave no room for the pods of a run in one of those moments.
+fn no_room(quotas: &[ResourceQuota], moments: &[&[Starting]]) -> Option<TargetError> {
+    let mut unsaid = Vec::new();
+    for quota in quotas {
+        let each = moments.iter();
+        for text in each.flat_map(|moment| room::unsaid(quota, moment)) {
+            if !unsaid.contains(&text) {
+                unsaid.push(text);
+            }
+        }
+    }
     if !unsaid.is_empty() {
         let what = format!(
             "the namespace would not take pods of this run: {}; nothing was changed",
@@ -183,9 +178,18 @@ fn no_room(quotas: &[ResourceQuota], starting: &[Starting]) -> Option<TargetErro
         let next = "Write limits and reservations of each service into the Compose file (`deploy.resources`).";
         return Some(failed(code::QUOTA, None, what, next));
     }
+    let lacks = lacks(quotas, moments)?;
+    let what = format!(
+        "the namespace has no room for the pods of this run beside what is there: {lacks}; nothing was changed"
+    );
+    Some(failed(code::QUOTA, None, what, LARGER_QUOTA))
+}
+
+/// Returns in words what quotas lack for the most of those moments, the tightest first.
+fn lacks(quotas: &[ResourceQuota], moments: &[&[Starting]]) -> Option<String> {
     let mut short: Vec<room::Short> = quotas
         .iter()
-        .flat_map(|quota| room::short(quota, starting))
+        .flat_map(|quota| room::short(quota, moments))
         .collect();
     short.sort_by(|one, other| one.fits().total_cmp(&other.fits()));
     let texts: Vec<String> = short.iter().map(ToString::to_string).collect();
@@ -194,11 +198,7 @@ fn no_room(quotas: &[ResourceQuota], starting: &[Starting]) -> Option<TargetErro
         true => String::new(),
         false => format!("; less tight are: {}", others.join("; ")),
     };
-    let what = format!(
-        "the namespace has no room for the pods of this run beside what is there: {tightest}{others}; nothing was \
-         changed"
-    );
-    Some(failed(code::QUOTA, None, what, LARGER_QUOTA))
+    Some(format!("{tightest}{others}"))
 }
 
 #[cfg(test)]

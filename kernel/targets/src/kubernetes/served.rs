@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use code_deploy_engine::target::TargetError;
 
-use super::cluster::{Connection, side_by_side};
+use super::cluster::{Connection, try_side_by_side};
 
 /// A group of APIs with those of its versions that this program reads, the newest first.
 pub type Read = (&'static str, &'static [&'static str]);
@@ -51,8 +51,7 @@ impl Served {
                 Ok::<_, TargetError>((path, found))
             })
             .collect();
-        for found in side_by_side(asked).await {
-            let (path, found) = found?;
+        for (path, found) in try_side_by_side(asked).await? {
             served.resources.extend(found.map(|found| (path, found)));
         }
         Ok(served)

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::KubernetesTarget;
 use super::names::selecting;
 use super::store::Known;
+use super::wait::watched;
 
 /// How long whoever asks what happened waits until a watch that has just begun tells what there is. With the longest
 /// silence of the cluster it is less than the engine gives a look at the target.
@@ -67,10 +68,10 @@ impl Watched {
         let (known, changes) = store();
         // Older servers refuse lists that are streamed.
         let config = watcher::Config::default().any_semantic().labels(labels);
-        let watched = watcher(all, config).default_backoff().reflect(changes);
+        let watched = watched(all, config).default_backoff().reflect(changes);
         let task = self.tasks.spawn(watched.for_each(|told| {
             if let Err(error) = told {
-                tracing::debug!(%error, "the watch of the pods is begun again");
+                tracing::warn!(%error, "the watch of the pods is begun again");
             }
             std::future::ready(())
         }));

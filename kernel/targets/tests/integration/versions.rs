@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use code_deploy_engine::target::{Heading, Listing, Target as _};
 use serde_json::{Value, json};
 
-use crate::stage::{release, shares, text, wanted};
+use crate::stage::{eventually, release, shares, text, wanted};
 use api_server::{Change, Watch};
 use scene::{GRACE, PlayedPod, Scene, brought, endpoints, service, slice};
 
@@ -75,6 +75,16 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
     ] {
         let scene = Scene::of(version).await;
         furnish(&scene);
+        let has_slices = version != "1.20";
+        scene.server.is("endpoints", endpoints(&["one"]));
+        if has_slices {
+            scene
+                .server
+                .is("endpointslices", slice("api-ipv4", &["one", "two"]));
+            scene
+                .server
+                .is("endpointslices", slice("api-ipv6", &["one"]));
+        }
         let listings = scene.target().inventory().await.unwrap();
         for one in &listings {
             assert_eq!(one.gap, None, "{version}: {}", one.title);
@@ -89,6 +99,10 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
             rows(&listings, "Ingresses"),
             [["front", "", "shop.example", ""]]
         );
+        // The slices have a pod at the same address that ends.
+        let unready = if has_slices { "1" } else { "0" };
+        let addresses = rows(&listings, "Addresses behind Services");
+        assert_eq!(addresses, [["api", "1", unready, ""]], "{version}");
         let workloads = rows(&listings, "Workloads of the namespace");
         let kinds: Vec<&str> = workloads.iter().map(|row| row[0].as_str()).collect();
         assert_eq!(kinds, ["CronJob", "Job"], "{version}");
@@ -102,6 +116,12 @@ async fn the_inventory_is_listed_by_the_versions_that_a_cluster_serves() {
         assert_eq!(asked("horizontalpodautoscalers"), [scalers], "{version}");
         assert_eq!(asked("cronjobs"), [cron_jobs], "{version}");
         assert_eq!(asked("jobs"), ["batch/v1"], "{version}");
+        let listed: [&[&str]; 2] = match has_slices {
+            true => [&[], &["discovery.k8s.io/v1"]],
+            false => [&["v1"], &[]],
+        };
+        let endpoints = ["endpoints", "endpointslices"].map(asked);
+        assert_eq!(endpoints, listed, "{version}");
         assert_eq!(asked("ingresses"), ["networking.k8s.io/v1"], "{version}");
         scene.server.was_asked_well();
     }
@@ -189,11 +209,30 @@ async fn rights_are_asked_for_on_what_a_cluster_has() {
         scene.server.was_asked_well();
     }
     let scene = Scene::of("1.25").await;
-    scene.server.deny("list endpointslices");
+    for right in ["list endpointslices", "list endpoints"] {
+        scene.server.deny(right);
+    }
     let refused = scene.target().recover().await.unwrap_err();
     assert_eq!(refused.code, "CD0532", "{}", text(&refused));
     let missing = "needs: list endpointslices; nothing was changed";
     assert!(refused.what.contains(missing), "{}", text(&refused));
+}
+
+#[tokio::test]
+async fn an_account_of_an_older_role_reads_endpoints_also_where_there_are_slices() {
+    let scene = with_traffic("1.25").await;
+    let server = &scene.server;
+    for right in ["list endpointslices", "watch endpointslices"] {
+        server.deny(right);
+    }
+    server.is("endpoints", endpoints(&["new"]));
+    let target = scene.target();
+    target.recover().await.unwrap();
+    let whole = shares("api", &[("1.1.0", 100)]);
+    assert_eq!(target.traffic().await.unwrap(), whole);
+    assert_eq!(server.versions_of("endpoints"), ["v1"]);
+    assert_eq!(server.versions_of("endpointslices"), Vec::<String>::new());
+    server.was_asked_well();
 }
 
 #[tokio::test]
@@ -306,6 +345,28 @@ async fn a_watch_whose_version_is_too_old_begins_anew() {
         target.set_traffic(&whole).await.unwrap();
         assert_eq!(server.times("GET endpointslices"), before + 2, "{watch:?}");
         assert_eq!(target.traffic().await.unwrap(), whole);
+    }
+}
+
+#[tokio::test]
+async fn the_watch_of_pods_begins_anew_where_its_version_is_too_old() {
+    for watch in [Watch::TellsTooOld, Watch::RefusedTooOld] {
+        let scene = with_traffic("1.37").await;
+        let server = &scene.server;
+        let ill = PlayedPod {
+            is_ready: false,
+            ..PlayedPod::well("one", "1.0.0")
+        };
+        // What changed meanwhile only another list tells.
+        server.watched("pods", watch, vec![Change::Is("pods", ill.object())]);
+        let target = scene.target();
+        let told = eventually("the pod that fell ill is told", || async {
+            let events = target.events().await.unwrap();
+            let mut texts = events.into_iter().map(|event| event.text);
+            texts.find(|text| text == "pod one is not ready any more")
+        });
+        told.await;
+        server.was_asked_well();
     }
 }
 

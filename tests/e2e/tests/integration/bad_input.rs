@@ -141,7 +141,7 @@ fn a_condition_that_nothing_waits_for_and_a_port_of_two_services_are_refused_wit
         format!("{COMPOSE}{}", job.replace("8081", "8080")),
     );
     let words = ["compose.yaml:7", "port 8080", "`web` has in line 4"];
-    refused_on_docker(&place, "CD0116", &words);
+    refused_on_docker(&place, "CD0121", &words);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn report(context: &Context) -> Report {
             policy(&spec.policy),
         );
     for note in &spec.compose_notes {
-        report = report.with_text(format!("Not honoured of the Compose file: {note}"));
+        report = report.with_text(format!("Of the Compose file: {note}"));
     }
     limits::told(report, &context.target.cannot_honour(spec))
 }

@@ -1,10 +1,25 @@
-//! Ports of the machine that services are published at: no two can have one.
+//! Ports of the machine that services are to be published at: two may ask for one. What comes of that, the target says.
 
 use std::net::IpAddr;
 
 use super::super::error::{SpecError, code};
+use super::super::model::{Service, is_docker};
 use super::super::node::Node;
 use super::{Compose, units};
+
+/// Two entries of `ports` that ask for the same ports of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Clash {
+    /// The service of the later entry, which of its entries that is, and the line.
+    service: String,
+    index: usize,
+    line: usize,
+    /// The service that has asked for them already, and the line.
+    other: String,
+    other_line: usize,
+    first: u16,
+    last: u16,
+}
 
 /// The ports of the machine that one entry of `ports` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +32,16 @@ struct Claim {
 }
 
 /// A claim, and whose it is.
+#[derive(Clone, Copy)]
 struct Known<'a> {
     claim: Claim,
     service: &'a str,
     line: usize,
 }
 
-/// Refuses two services, or two entries of one, that ask for the same port of the machine.
-pub(super) fn check(compose: &Compose, root: &Node) -> Result<(), Box<SpecError>> {
-    let mut known: Vec<Known<'_>> = Vec::new();
+/// Returns the entries of services that are deployed which ask for the same ports of the machine.
+pub(super) fn clashes(compose: &Compose, root: &Node) -> Vec<Clash> {
+    let (mut known, mut clashes) = (Vec::<Known<'_>>::new(), Vec::new());
     let services = root.get("services").map_or(&[][..], Node::entries);
     let deployed = |name: &String| compose.facts.services.contains_key(name);
     for service in services.iter().filter(|entry| deployed(&entry.key)) {
@@ -34,41 +50,97 @@ pub(super) fn check(compose: &Compose, root: &Node) -> Result<(), Box<SpecError>
             let Some(claim) = claim_of(port) else {
                 continue;
             };
-            if let Some((port, other)) = clash(&known, claim) {
-                return Err(refused(compose, &service.key, index, port, other));
-            }
-            known.push(Known {
+            let one = Known {
                 claim,
                 service: &service.key,
                 line: port.at.line,
-            });
+            };
+            let others = known.iter().filter(|other| meet(other.claim, claim));
+            clashes.extend(others.map(|other| one.clash(index, other)));
+            known.push(one);
         }
+    }
+    clashes
+}
+
+/// Refuses two services that would be published at one port, and notes all else that asks for the same ones.
+///
+/// Docker publishes one port of a service: at `routing.port` of the deployment file, or else where the Compose file
+/// says. Processes are reached at free ports or at `routing.port`, and in a cluster nothing has a port of a machine.
+///
+/// # Errors
+/// The first two, with their lines.
+pub(crate) fn settle(
+    compose: &mut Compose,
+    services: &[Service],
+    target: &str,
+) -> Result<(), Box<SpecError>> {
+    for clash in std::mem::take(&mut compose.clashes) {
+        if is_docker(target)
+            && let Some(port) = clash.published(services)
+        {
+            return Err(clash.refused(compose, port));
+        }
+        compose.note(clash.line, &clash.noted(target));
     }
     Ok(())
 }
 
-fn refused(
-    compose: &Compose,
-    service: &str,
-    index: usize,
-    port: u16,
-    other: &Known<'_>,
-) -> Box<SpecError> {
-    compose.error(
-        code::OUT_OF_RANGE,
-        &["services", service, "ports", &index.to_string()],
-        format!(
-            "`{service}` asks for port {port} of the machine, which `{}` has in line {} already",
-            other.service, other.line
-        ),
-        "Give each its own port in front of the colon, or leave it out for any free one.",
-    )
+impl Known<'_> {
+    fn clash(&self, index: usize, other: &Self) -> Clash {
+        Clash {
+            service: self.service.to_owned(),
+            index,
+            line: self.line,
+            other: other.service.to_owned(),
+            other_line: other.line,
+            first: self.claim.first.max(other.claim.first),
+            last: self.claim.last.min(other.claim.last),
+        }
+    }
 }
 
-/// Returns the first port of a claim that somebody has already, and who.
-fn clash<'a, 'b>(known: &'a [Known<'b>], claim: Claim) -> Option<(u16, &'a Known<'b>)> {
-    let other = known.iter().find(|other| meet(other.claim, claim))?;
-    Some((claim.first.max(other.claim.first), other))
+impl Clash {
+    /// Returns the port at which Docker would publish both services.
+    fn published(&self, services: &[Service]) -> Option<u16> {
+        let of = |name: &str| {
+            let service = services.iter().find(|one| one.name == name)?;
+            service.published.filter(|_| service.file.routing.port == 0)
+        };
+        let port = of(&self.service).filter(|port| (self.first..=self.last).contains(port))?;
+        (self.service != self.other && of(&self.other) == Some(port)).then_some(port)
+    }
+
+    fn refused(&self, compose: &Compose, port: u16) -> Box<SpecError> {
+        let (service, index) = (self.service.as_str(), self.index.to_string());
+        compose.error(
+            code::NOT_HONOURED,
+            &["services", service, "ports", &index],
+            self.text(port),
+            format!(
+                "Give each its own port in front of the colon, leave it out for any free one, or write \
+                 `services.{service}.routing.port` in the deployment file."
+            ),
+        )
+    }
+
+    fn noted(&self, target: &str) -> String {
+        let why = match target {
+            "local" => "processes are reached at free ports, or at `routing.port`",
+            target if is_docker(target) => {
+                "one port of a service is published, at `routing.port` of the deployment file where it gives that"
+            }
+            _ => "in a cluster nothing has a port of a machine",
+        };
+        format!("{}, which is not honoured: {why}", self.text(self.first))
+    }
+
+    fn text(&self, port: u16) -> String {
+        format!(
+            "`{}` asks for port {port} of the machine, which `{}` has in line {} already",
+            self.service, self.other, self.other_line
+        )
+    }
 }
 
 fn meet(one: Claim, other: Claim) -> bool {

@@ -15,6 +15,11 @@ use super::service::{SecretRef, ServiceFile};
 use super::strategy::Strategy;
 use crate::duration::Span;
 
+/// Returns whether a target of that name is a Docker engine of this machine.
+pub(crate) fn is_docker(target: &str) -> bool {
+    target == "docker-desktop"
+}
+
 /// A deployment file together with its Compose file, checked, for one environment and target:
 /// what the engine works with. Nothing in it is secret.
 #[derive(Debug, Clone, Serialize)]
@@ -45,7 +50,7 @@ pub struct Spec {
     pub journeys: Vec<Journey>,
     /// The whole deployment file.
     pub file: DeployFile,
-    /// What of the Compose file is not honoured by any target of this program, in words.
+    /// What of the Compose file is not honoured, and by no finding of the target told, in words.
     pub compose_notes: Vec<String>,
     /// What else the Compose file says.
     pub compose: ComposeFacts,
@@ -93,7 +98,7 @@ impl Spec {
     /// Returns whether the target is a Docker engine of this machine.
     #[must_use]
     pub fn in_containers(&self) -> bool {
-        self.target == "docker-desktop"
+        is_docker(&self.target)
     }
 
     /// Returns whether images that are built are pushed.

@@ -413,26 +413,6 @@ fn services_come_after_those_they_depend_on_and_what_is_not_honoured_of_that_is_
 }
 
 #[test]
-fn a_port_of_the_machine_that_two_services_ask_for_is_refused_with_both_lines() {
-    let said = with_compose(
-        "services:\n  web:\n    image: w\n    ports: ['8080:80']\n  api:\n    image: a\n    \
-         ports:\n      - '127.0.0.1:8080:90'\n",
-    );
-    for word in [
-        "CD0116 compose.yaml:8:",
-        "`api` asks for port 8080",
-        "`web` has in line 4 already",
-    ] {
-        assert!(said.contains(word), "`{word}` is not in {said}");
-    }
-    let long = with_compose(
-        "services:\n  web:\n    image: w\n    ports: [{target: 80, published: 53, protocol: udp}, '53:80']\n  \
-         api:\n    image: a\n    ports: [{target: 90, published: '50-53'}, {target: 91, published: 53}]\n",
-    );
-    assert!(long.contains("`api` asks for port 53"), "{long}");
-}
-
-#[test]
 fn what_the_local_target_does_not_honour_is_found_with_service_and_line() {
     let project = Project::new();
     project.write(

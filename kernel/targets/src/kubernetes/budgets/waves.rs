@@ -87,15 +87,15 @@ impl Replaced {
         }
     }
 
-    /// Returns the budgets of its pods, where waves take some of these away.
-    fn governed_by<'a>(&self, budgets: &'a [Budget]) -> Vec<&'a Budget> {
-        let old: u32 = self.old.iter().map(|(count, _)| count).sum();
+    /// Returns the budgets of a release that two of them are of and waves take pods away from, if there is one.
+    fn governed_twice<'a>(&self, budgets: &'a [Budget]) -> Option<Vec<&'a Budget>> {
         let (_, left) = instances_at(self.replicas, 100);
-        let is_of = |budget: &&Budget| {
-            let mut all = self.old.iter();
-            old > left && all.any(|(_, labels)| budget.selects(labels))
-        };
-        budgets.iter().filter(is_of).collect()
+        let mut shrunk = self.old.iter().filter(|(count, _)| *count > left);
+        shrunk.find_map(|(_, labels)| {
+            let own = budgets.iter().filter(|budget| budget.selects(labels));
+            let own: Vec<&Budget> = own.collect();
+            (own.len() > 1).then_some(own)
+        })
     }
 }
 
@@ -202,7 +202,10 @@ impl KubernetesTarget {
         let replaced = replaced(deployments, running);
         let mut refused: Vec<TargetError> = replaced
             .iter()
-            .filter_map(|one| governed_twice(&one.service, &one.governed_by(&budgets)))
+            .filter_map(|one| {
+                let twice = one.governed_twice(&budgets)?;
+                Some(governed_twice(&one.service, &twice))
+            })
             .collect();
         for budget in &budgets {
             let selected: Vec<Selected<'_>> = replaced.iter().map(|one| one.of(budget)).collect();
@@ -278,10 +281,7 @@ fn replaced(deployments: &[(&str, &Manifest)], running: &[Deployment]) -> Vec<Re
 }
 
 /// The cluster takes no pod away by name that two budgets are of.
-fn governed_twice(service: &str, budgets: &[&Budget]) -> Option<TargetError> {
-    if budgets.len() < 2 {
-        return None;
-    }
+fn governed_twice(service: &str, budgets: &[&Budget]) -> TargetError {
     let names: Vec<&str> = budgets.iter().map(|one| one.name.as_str()).collect();
     let what = format!(
         "the PodDisruptionBudgets {} are of the same pods, and the cluster takes no pod away by name that two are of, as \
@@ -290,7 +290,7 @@ fn governed_twice(service: &str, budgets: &[&Budget]) -> Option<TargetError> {
     );
     let next = "Have one of them select other pods, or write another `strategy.kind`: canary and blue-green take a \
                 release away as a whole.";
-    Some(failed(code::NOT_ADMITTED, Some(service), what, next))
+    failed(code::NOT_ADMITTED, Some(service), what, next)
 }
 
 /// Returns whether a pod goes, or has ended.

@@ -1,6 +1,6 @@
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod played;
+pub mod played;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,13 +27,13 @@ const COUNTING: &str = "n=$(($(cat \"$1\" 2>/dev/null || echo 0) + 1)); echo $n 
                         printf '{\"status\":{\"token\":\"token-number-%s\",\"expirationTimestamp\":\"%s\"}}' $n \"$2\"";
 
 /// A kubeconfig file, and the variables of the environment.
-struct Stage {
+pub struct Stage {
     _folder: TempDir,
     variables: BTreeMap<&'static str, String>,
 }
 
 impl Stage {
-    fn of(server: &str, proxy: Option<&str>, user: &Value) -> Self {
+    pub fn of(server: &str, proxy: Option<&str>, user: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut cluster = json!({ "server": server });
         if let Some(proxy) = proxy {
@@ -65,7 +65,7 @@ impl Stage {
         Cluster::new(KubernetesFile::default(), lookup, Redactor::default())
     }
 
-    async fn connected(&self) -> Connection {
+    pub async fn connected(&self) -> Connection {
         self.cluster().connect().await.unwrap().clone()
     }
 
@@ -226,14 +226,14 @@ async fn a_plugin_that_fails_for_a_while_is_asked_again() {
     let script = format!("{COUNTING}; case $n in 3|4) exit 1;; esac");
     let (stage, count) = counting(&played.url(), &script, "2020-01-01T00:00:00Z");
     let mut connection = stage.connected().await;
-    connection.limits.again = Duration::from_millis(1);
+    connection.limits.unsigned = Duration::from_millis(1);
     ask(&connection).await.unwrap();
     assert_eq!(count.read(), 5);
     let silences = connection.silences.since_last();
     assert!(silences.is_empty(), "it was not the server: {silences:?}");
 
     // One that goes on is told, in the end.
-    connection.limits.again = connection.limits.silence;
+    connection.limits.unsigned = connection.limits.silence;
     std::fs::write(count.0.path().join("count"), "2").unwrap();
     let refused = ask(&connection).await.unwrap_err();
     assert_eq!(refused.code, code::SIGN_IN, "{refused}");
@@ -291,4 +291,40 @@ async fn a_server_that_is_silent_is_asked_again_and_told_in_the_end() {
     for part in ["cannot watch pods", "no answer of the cluster"] {
         assert!(refused.what.contains(part), "{part}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn what_a_server_wants_is_waited_for_within_the_time_of_a_silence() {
+    let busy = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&busy);
+    let played = Played::new(move |head| match says.swap(false, Ordering::SeqCst) {
+        true => Says::Later(7),
+        false => played::version(head),
+    })
+    .await;
+    let mut connection = Stage::of(&played.url(), None, &json!({})).connected().await;
+    connection.limits.silence = Duration::from_secs(1);
+    busy.store(true, Ordering::SeqCst);
+    let before = played.heads().len();
+    for _ in 0..2 {
+        let refused = ask(&connection).await.unwrap_err();
+        assert_eq!(refused.code, code::CLUSTER, "{refused}");
+    }
+    assert_eq!(played.heads().len(), before + 1);
+}
+
+#[tokio::test]
+async fn the_first_error_is_told_without_the_answers_behind_it() {
+    let asked = |fails: bool| {
+        let each = (0..3).map(move |number| async move {
+            match number {
+                1 if fails => Err("no answer"),
+                2 if fails => std::future::pending().await,
+                number => Ok(number),
+            }
+        });
+        try_side_by_side(each.collect())
+    };
+    assert_eq!(asked(true).await, Err("no answer"));
+    assert_eq!(asked(false).await, Ok(vec![0, 1, 2]));
 }

@@ -1,7 +1,5 @@
 //! Objects of the cluster as rows. What an object does not say is left empty.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 use kube::core::DynamicObject;
@@ -87,25 +85,6 @@ pub fn service(object: &DynamicObject) -> Rows {
         address,
         ports,
         labels(at(object, "/spec/selector")),
-    ]])
-}
-
-/// How many addresses a Service leads to. One that is ready at some of its ports only counts as both.
-pub fn endpoints(object: &DynamicObject) -> Rows {
-    let subsets = at(object, "/subsets").and_then(Value::as_array);
-    let all = |key: &str, words: fn(&Value) -> String| -> BTreeSet<String> {
-        let subsets = subsets.into_iter().flatten();
-        let listed = subsets.filter_map(|subset| subset[key].as_array());
-        listed.flatten().map(words).collect()
-    };
-    let address = |one: &Value| word(&one["ip"]);
-    let port = |one: &Value| format!("{}/{}", word(&one["port"]), word(&one["protocol"]));
-    let ports: Vec<String> = all("ports", port).into_iter().collect();
-    Some(vec![vec![
-        object.name_any(),
-        all("addresses", address).len().to_string(),
-        all("notReadyAddresses", address).len().to_string(),
-        ports.join(", "),
     ]])
 }
 
@@ -345,21 +324,6 @@ mod tests {
         assert_eq!(running.unwrap()[0], ["one", "first", "yes", images]);
         let nowhere = pod(&object(json!({})));
         assert_eq!(nowhere.unwrap()[0], ["one", "", "no", ""]);
-    }
-
-    #[test]
-    fn addresses_behind_a_service_are_counted_once() {
-        let found = endpoints(&object(json!({ "subsets": [
-            {
-                "addresses": [{ "ip": "10.0.0.1" }, { "ip": "10.0.0.2" }],
-                "notReadyAddresses": [{ "ip": "10.0.0.3" }],
-                "ports": [{ "port": 8080, "protocol": "TCP" }],
-            },
-            { "addresses": [{ "ip": "10.0.0.1" }], "ports": [{ "port": 9090, "protocol": "TCP" }] },
-        ] })));
-        assert_eq!(found.unwrap()[0], ["one", "2", "1", "8080/TCP, 9090/TCP"]);
-        let nobody = endpoints(&object(json!({})));
-        assert_eq!(nobody.unwrap()[0], ["one", "0", "0", ""]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use code_deploy_engine::target::Topic;
 use kube::core::DynamicObject;
 
-use super::{certificate, rows, rules};
-use crate::kubernetes::route;
+use super::{addresses, certificate, rows, rules};
 use crate::kubernetes::served::{Read, Served};
+use crate::kubernetes::{leading, route};
 
 /// The rows of an object; nothing where it cannot be read.
 type Rows = Option<Vec<Vec<String>>>;
@@ -14,6 +14,9 @@ type Rows = Option<Vec<Vec<String>>>;
 pub struct Table {
     pub title: &'static str,
     pub topic: Topic,
+    /// What makes rows of what the objects tell, where several tell of one thing. Then only the first of the kinds is
+    /// listed that the cluster has and the account may list.
+    pub sum: Option<fn(Vec<Vec<String>>) -> Vec<Vec<String>>>,
     pub columns: &'static [&'static str],
     pub kinds: &'static [Kind],
 }
@@ -78,6 +81,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Nodes",
         topic: Topic::Shown,
+        sum: None,
         columns: &[
             "Node",
             "Version",
@@ -93,6 +97,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Workloads of the namespace",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Kind", "Name", "Ready", "Wanted", "Images", "Managed by"],
         kinds: &[
             Kind::of(APPS, ("Deployment", "deployments"), rows::deployment),
@@ -105,24 +110,35 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Pods of the namespace",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Pod", "Node", "Ready", "Images as they run"],
         kinds: &[Kind::of(CORE, ("Pod", "pods"), rows::pod)],
     },
     Table {
         title: "Services of the namespace",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Service", "Type", "Address", "Ports", "Leads to pods with"],
         kinds: &[Kind::of(CORE, ("Service", "services"), rows::service)],
     },
     Table {
         title: "Addresses behind Services",
         topic: Topic::Shown,
+        sum: Some(addresses::summed),
         columns: &["Service", "Ready addresses", "Not ready", "Ports"],
-        kinds: &[Kind::of(CORE, ("Endpoints", "endpoints"), rows::endpoints)],
+        kinds: &[
+            Kind::of(
+                leading::SLICES,
+                ("EndpointSlice", leading::PLURAL),
+                addresses::slice,
+            ),
+            Kind::of(CORE, ("Endpoints", "endpoints"), addresses::endpoints),
+        ],
     },
     Table {
         title: "Ingresses",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Ingress", "Class", "Hosts", "Certificates from"],
         kinds: &[Kind::of(
             NETWORKING,
@@ -133,6 +149,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "HTTP routes of Gateways",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Route", "Hosts", "Gateways", "Leads to"],
         kinds: &[Kind::of(
             GATEWAY,
@@ -143,6 +160,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Budgets of disruptions",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Budget", "Kept at least", "Missing at most", "May go now"],
         kinds: &[Kind::of(
             POLICY,
@@ -153,6 +171,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Autoscalers",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Autoscaler", "Scales", "At least", "At most", "Now"],
         kinds: &[Kind::of(
             AUTOSCALING,
@@ -163,6 +182,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Quotas",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Quota", "Of", "Allowed", "Used"],
         kinds: &[Kind::of(
             CORE,
@@ -173,6 +193,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Claims of volumes",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Claim", "Phase", "Asked for", "Class", "Volume"],
         kinds: &[Kind::of(
             CORE,
@@ -183,6 +204,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Classes of storage",
         topic: Topic::Shown,
+        sum: None,
         columns: &["Class", "Provisioner", "Default", "Released", "Bound"],
         kinds: &[Kind {
             scope: Scope::Cluster,
@@ -196,6 +218,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Network policies",
         topic: Topic::FirewallRules,
+        sum: None,
         columns: &["Policy", "Of pods", "Taken from", "Made to"],
         kinds: &[Kind::of(
             NETWORKING,
@@ -206,6 +229,7 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Certificates of the namespace",
         topic: Topic::Certificates,
+        sum: None,
         columns: &["Secret", "Subject", "Issuer", "Expires"],
         kinds: &[Kind {
             fields: Some("type=kubernetes.io/tls"),

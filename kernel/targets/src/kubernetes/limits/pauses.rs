@@ -20,9 +20,9 @@ pub fn findings(spec: &Spec, version: &str) -> Vec<Finding> {
             severity: Severity::Low,
             place: format!("{file}:{line} {}", service.name),
             message: format!(
-                "pods of `{}` do not pause before they end, which this cluster ({version}) cannot have them do by \
-                 itself (from 1.30 on): a run waits until nodes have followed before it asks pods to end, but one that \
-                 ends otherwise, with its node or by somebody else, is sent requests for a moment longer",
+                "pods of `{}` do not pause before they end, which clusters can have them do by themselves from 1.30 \
+                 on; this one is {version}: a run waits until nodes have followed before it asks pods to end, but one \
+                 that ends otherwise, with its node or by somebody else, is sent requests for a moment longer",
                 service.name
             ),
             cure: format!(
@@ -92,7 +92,11 @@ mod tests {
         };
         assert_eq!(told.rule, "kubernetes/no-pause");
         assert!(told.place.starts_with("compose.yaml:"), "{}", told.place);
-        assert!(told.message.contains("(v1.20.2)"), "{}", told.message);
+        assert!(
+            told.message.contains("this one is v1.20.2"),
+            "{}",
+            told.message
+        );
         let (begin, end) = (told.cure.find('{').unwrap(), told.cure.rfind('}').unwrap());
         let patch = &told.cure[begin..=end];
         assert!(patch.contains(":25"), "{patch}");

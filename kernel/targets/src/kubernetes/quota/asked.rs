@@ -20,7 +20,7 @@ pub struct Asked {
 }
 
 /// What a pod and its containers ask for.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AskedPod {
     /// Each of its containers by name, also those that run before the others.
     pub containers: Vec<(String, Asked)>,

@@ -10,7 +10,7 @@ use super::room::{Short, is_more, lacking};
 use crate::failure::{code, failed};
 use crate::kubernetes::KubernetesTarget;
 use crate::kubernetes::capacity::amount;
-use crate::kubernetes::cluster::{Connection, side_by_side};
+use crate::kubernetes::cluster::{Connection, try_side_by_side};
 use crate::kubernetes::manifest::Manifest;
 use crate::kubernetes::meaning::CLAIM;
 use crate::kubernetes::refusal::LARGER_QUOTA;
@@ -69,8 +69,8 @@ impl KubernetesTarget {
             })
             .collect();
         let mut added = Vec::new();
-        for (one, is_new) in stated.iter().zip(side_by_side(looks).await) {
-            if is_new? {
+        for (one, is_new) in stated.iter().zip(try_side_by_side(looks).await?) {
+            if is_new {
                 added.extend(Added::of(one));
             }
         }

@@ -56,13 +56,23 @@ impl fmt::Display for Short {
     }
 }
 
-/// Returns what a quota has too little of for pods. What is not of pods is not judged.
-pub(super) fn short(quota: &ResourceQuota, starting: &[Starting]) -> Vec<Short> {
+/// Returns what a quota has too little of for pods, in the moment in which most of it is needed. What is not of pods is
+/// not judged.
+pub(super) fn short(quota: &ResourceQuota, moments: &[&[Starting]]) -> Vec<Short> {
     lacking(quota, |what| {
-        let needs = starting.iter().filter(|one| is_of(quota, &one.pod));
-        let needs = needs.filter_map(|one| Some(f64::from(one.count) * each(what, &one.pod)?));
-        needs.sum()
+        let needs = moments.iter().map(|moment| needed(quota, what, moment));
+        needs.fold(0.0, f64::max)
     })
+}
+
+/// Returns how much more of what a quota counts is needed in a moment: pods that have ended leave room.
+fn needed(quota: &ResourceQuota, what: &str, moment: &[Starting]) -> f64 {
+    let counted = moment.iter().filter(|one| is_of(quota, &one.pod));
+    let amounts = counted.filter_map(|one| {
+        let amount = f64::from(one.count) * each(what, &one.pod)?;
+        Some(if one.ended { -amount } else { amount })
+    });
+    amounts.sum()
 }
 
 /// Returns what a quota has less of than is needed. What the cluster has not counted yet is not judged.
@@ -105,7 +115,7 @@ pub(super) fn unsaid(quota: &ResourceQuota, starting: &[Starting]) -> Vec<String
     let counted = SAID.iter().filter(|what| hard.contains_key(**what));
     let mut unsaid = Vec::new();
     for what in counted {
-        let judged = |one: &&Starting| is_of(quota, &one.pod) && !one.pod.as_one;
+        let judged = |one: &&Starting| is_of(quota, &one.pod) && !one.pod.as_one && !one.ended;
         for one in starting.iter().filter(judged) {
             let silent = |of: &&(String, Asked)| said(what, &of.1).is_none();
             let names = one.pod.containers.iter().filter(silent);

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use code_deploy_engine::duration::Span;
+use code_deploy_engine::spec::{Strategy, TrafficStep};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::kubernetes::names;
 
 fn pods_with(count: u32, spec: Value, ranges: &[LimitRange]) -> Starting {
     let pod: PodSpec = serde_json::from_value(spec).unwrap();
@@ -11,7 +14,13 @@ fn pods_with(count: u32, spec: Value, ranges: &[LimitRange]) -> Starting {
         service: "api".to_owned(),
         count,
         pod: AskedPod::of(&pod, ranges),
+        ended: false,
     }
+}
+
+/// Returns why quotas leave no room for pods that are started at once.
+fn no_room(quotas: &[ResourceQuota], starting: &[Starting]) -> Option<TargetError> {
+    super::no_room(quotas, &[starting])
 }
 
 /// Returns pods of one container with those resources.
@@ -236,8 +245,8 @@ fn deployment(name: &str, replicas: u32, cpu: &str) -> Value {
     })
 }
 
-/// Returns how many pods are started beside those that run, with the thousandths of a processor that each asks for.
-fn peak(replicas: u32, running: &[(&str, u32, &str)], waves: bool) -> Vec<(u32, u32)> {
+/// Returns the service `api` of which so many pods are wanted, each with 200 thousandths of a processor.
+fn service(replicas: u32, running: &[(&str, u32, &str)]) -> [Replaced; 1] {
     let manifest = Manifest {
         name: "api-2".to_owned(),
         text: String::new(),
@@ -247,24 +256,91 @@ fn peak(replicas: u32, running: &[(&str, u32, &str)], waves: bool) -> Vec<(u32, 
         .iter()
         .map(|(name, count, cpu)| serde_json::from_value(deployment(name, *count, cpu)).unwrap())
         .collect();
-    let starting = starting(&[("api", &manifest)], &running, &[], waves);
-    let each = |one: &Starting| (one.pod.whole.requests["cpu"] * 1000.0).round() as u32;
-    starting.iter().map(|one| (one.count, each(one))).collect()
+    let mut all = Replaced::all(&[("api", &manifest)], &running, &[]);
+    [all.remove(0)]
+}
+
+/// Returns how many pods are started by a moment, below zero where they have ended, with the thousandths of a processor
+/// that each asks for.
+fn told(moment: &[Starting]) -> Vec<(i64, u32)> {
+    let each = |one: &Starting| {
+        let cpu = (one.pod.whole.requests["cpu"] * 1000.0).round() as u32;
+        let count = i64::from(one.count);
+        (if one.ended { -count } else { count }, cpu)
+    };
+    moment.iter().map(each).collect()
+}
+
+fn rolling(steps: &[u16]) -> Strategy {
+    let step = |percent: &u16| TrafficStep {
+        percent: *percent,
+        soak: Span::from_secs(0),
+    };
+    Strategy {
+        kind: StrategyKind::Rolling,
+        steps: steps.iter().map(step).collect(),
+        ..Strategy::default()
+    }
 }
 
 #[test]
 fn a_release_is_started_whole_beside_the_one_before() {
-    assert_eq!(peak(4, &[], false), [(4, 200)]);
-    assert_eq!(peak(4, &[("api-1", 4, "100m")], false), [(4, 200)]);
-    assert_eq!(peak(4, &[("api-2", 1, "200m")], false), [(3, 200)]);
-    assert_eq!(peak(4, &[("api-2", 4, "200m")], false), []);
+    let whole = |replicas: u32, running: &[(&str, u32, &str)]| {
+        told(&moments::whole(&service(replicas, running)))
+    };
+    assert_eq!(whole(4, &[]), [(4, 200)]);
+    assert_eq!(whole(4, &[("api-1", 4, "100m")]), [(4, 200)]);
+    assert_eq!(whole(4, &[("api-2", 1, "200m")]), [(3, 200)]);
+    assert_eq!(whole(4, &[("api-2", 4, "200m")]), []);
 }
 
 #[test]
-fn a_rolling_update_needs_room_for_its_way_back_from_the_last_wave() {
-    assert_eq!(peak(4, &[("api-1", 4, "100m")], true), [(4, 200)]);
-    // What the release before has fewer of is started then.
-    let more = peak(4, &[("api-1", 3, "100m")], true);
-    assert_eq!(more, [(4, 200), (1, 100)]);
-    assert_eq!(peak(4, &[], true), [(4, 200)]);
+fn waves_start_pods_in_the_place_of_those_that_the_wave_before_has_ended() {
+    let waves = |running: &[(&str, u32, &str)]| -> Vec<Vec<(i64, u32)>> {
+        let waves = moments::waves(&service(4, running), &rolling(&[25, 50]));
+        waves.iter().map(|moment| told(moment)).collect()
+    };
+    let replaced: [Vec<(i64, u32)>; 3] = [
+        vec![(1, 200)],
+        vec![(2, 200), (-1, 100)],
+        vec![(4, 200), (-2, 100)],
+    ];
+    assert_eq!(waves(&[("api-1", 4, "100m")]), replaced);
+    // One that was gone before the run leaves no room once more.
+    let fewer: [Vec<(i64, u32)>; 3] = [vec![(1, 200)], vec![(2, 200)], vec![(4, 200), (-1, 100)]];
+    assert_eq!(waves(&[("api-1", 3, "100m")]), fewer);
+}
+
+#[test]
+fn room_for_each_wave_is_enough_and_what_the_way_back_lacks_is_told() {
+    let service = service(4, &[("api-1", 4, "200m")]);
+    let waves = moments::waves(&service, &rolling(&[25, 50, 75]));
+    let waves: Vec<&[Starting]> = waves.iter().map(Vec::as_slice).collect();
+    let pods = |hard: &str| {
+        [quota(
+            "pods",
+            json!({ "pods": hard }),
+            json!({ "pods": "4" }),
+        )]
+    };
+    assert!(super::no_room(&pods("5"), &waves).is_none());
+    let refused = super::no_room(&pods("4"), &waves).unwrap();
+    assert!(
+        refused.what.contains("1 more are needed"),
+        "{}",
+        refused.what
+    );
+    assert_eq!(refused.next, LARGER_QUOTA);
+    let back = moments::way_back(&service);
+    let lacks = super::lacks(&pods("5"), &[&back]).unwrap();
+    assert!(lacks.contains("4 more are needed"), "{lacks}");
+    assert!(super::lacks(&pods("8"), &[&back]).is_none());
+}
+
+#[test]
+fn the_way_back_starts_what_the_release_before_has_fewer_of() {
+    let back = |running: &[(&str, u32, &str)]| told(&moments::way_back(&service(4, running)));
+    assert_eq!(back(&[("api-1", 4, "100m")]), [(4, 200)]);
+    assert_eq!(back(&[("api-1", 3, "100m")]), [(4, 200), (1, 100)]);
+    assert_eq!(back(&[]), [(4, 200)]);
 }

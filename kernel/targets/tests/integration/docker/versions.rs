@@ -1,5 +1,8 @@
 //! Engines of other versions: the stage's own, behind a relay that says another version of its interface.
 
+use std::sync::Arc;
+
+use code_deploy_targets::Lookup;
 use code_deploy_targets::docker::describe_engine;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -20,6 +23,11 @@ async fn speaking(version: &'static str) -> String {
         }
     });
     format!("tcp://{address}")
+}
+
+/// Returns the variables of an environment that name that engine.
+fn named(address: String) -> Lookup {
+    Arc::new(move |name: &str| (name == "DOCKER_HOST").then(|| address.clone()))
 }
 
 /// Answers one request: what it speaks itself, all else by the engine.
@@ -65,7 +73,7 @@ async fn pass(mut client: TcpStream, mut engine: impl AsyncRead + AsyncWrite + U
 
 #[tokio::test]
 async fn an_engine_that_is_too_old_is_refused_with_what_is_needed() {
-    let error = describe_engine(Some(speaking("1.40").await)).await;
+    let error = describe_engine(named(speaking("1.40").await)).await;
     let error = error.unwrap_err();
     assert_eq!(error.code, "CD0524", "{}", text(&error));
     for part in ["1.40", "1.41 is needed", "nothing was changed"] {
@@ -77,6 +85,9 @@ async fn an_engine_that_is_too_old_is_refused_with_what_is_needed() {
 #[tokio::test]
 async fn an_engine_that_is_newer_than_this_program_is_asked_in_what_both_speak() {
     let address = speaking("1.99").await;
-    let described = describe_engine(Some(address.clone())).await.unwrap();
-    assert_eq!(described, format!("Docker 99.0.0 at {address}"));
+    let described = describe_engine(named(address.clone())).await.unwrap();
+    assert_eq!(
+        described,
+        format!("Docker 99.0.0 at {address} (DOCKER_HOST)")
+    );
 }

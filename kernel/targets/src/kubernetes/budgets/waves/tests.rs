@@ -132,14 +132,29 @@ fn two_budgets_of_the_same_pods_are_told_where_waves_take_some_away() {
         budget(json!({ "minAvailable": 1 })),
         budget(json!({ "minAvailable": 1 })),
     ];
-    let told = |replicas: u32| {
-        let own = service("api", replicas);
-        governed_twice("api", &own.governed_by(&budgets))
-    };
-    let error = told(2).unwrap();
+    let own = service("api", 2);
+    let twice = own.governed_twice(&budgets).unwrap();
+    let error = governed_twice("api", &twice);
     assert_eq!(error.code, code::NOT_ADMITTED);
     assert!(error.what.contains("kept and kept"), "{}", error.what);
-    assert!(told(1).is_none());
-    let own = service("api", 2);
-    assert!(governed_twice("api", &own.governed_by(&budgets[..1])).is_none());
+    assert!(own.governed_twice(&budgets[..1]).is_none());
+    assert!(service("api", 1).governed_twice(&budgets).is_none());
+}
+
+#[test]
+fn two_budgets_that_share_no_pod_stand_in_nobodys_way() {
+    let of_release = |release: &str| {
+        let selector = json!({ "matchLabels": { "release": release } });
+        let value = json!({ "spec": { "minAvailable": 1, "selector": selector } });
+        Budget::stated(release, "policy/v1", &value)
+    };
+    let budgets = [of_release("old"), of_release("older")];
+    let mut own = service("api", 2);
+    own.old.push((2, labels("older")));
+    assert!(own.governed_twice(&budgets).is_none());
+    let more = [of_release("old"), budget(json!({ "minAvailable": 1 }))];
+    assert!(own.governed_twice(&more).is_some());
+    // One of which no pod goes, and one that has none any more.
+    own.old = vec![(1, labels("old")), (0, labels("old"))];
+    assert!(own.governed_twice(&more).is_none());
 }

@@ -15,6 +15,8 @@ pub const VERSION: &str = "v1.30.0";
 pub enum Says {
     /// An answer with that status and body; the connection ends.
     Answer(u16, String),
+    /// That it has too much to do, and after how many seconds it may be asked again; the connection ends.
+    Later(u64),
     /// That the way is open; what comes next is asked of the server.
     Open,
     /// Nothing, on a connection that stays open.
@@ -72,6 +74,9 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<String
         seen.lock().unwrap().push(head.clone());
         let answer = match script(&head) {
             Says::Nothing => return std::future::pending().await,
+            Says::Later(seconds) => format!(
+                "HTTP/1.1 429 Said\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
             Says::Open => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
             Says::Answer(status, body) => {
                 let length = body.len();
@@ -87,11 +92,19 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<String
     }
 }
 
-/// Returns the head of a request; nothing when there is none any more. No request of these tests has a body.
+/// Returns the head of a request, and reads its body away; nothing when there is none any more.
 async fn head_of(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    Some(String::from_utf8_lossy(&head).into_owned())
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lengths
+        .next()
+        .and_then(|(_, length)| length.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(head)
 }
