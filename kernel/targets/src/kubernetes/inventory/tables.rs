@@ -10,13 +10,16 @@ use crate::kubernetes::{leading, route};
 /// The rows of an object; nothing where it cannot be read.
 type Rows = Option<Vec<Vec<String>>>;
 
+/// Makes rows of those that objects gave.
+type Sum = fn(Vec<Vec<String>>) -> Vec<Vec<String>>;
+
 /// A table.
 pub struct Table {
     pub title: &'static str,
     pub topic: Topic,
     /// What makes rows of what the objects tell, where several tell of one thing. Then only the first of the kinds is
     /// listed that the cluster has and the account may list.
-    pub sum: Option<fn(Vec<Vec<String>>) -> Vec<Vec<String>>>,
+    pub sum: Option<Sum>,
     pub columns: &'static [&'static str],
     pub kinds: &'static [Kind],
 }
