@@ -35,7 +35,7 @@ fn the_report_holds_phases_against_earlier_runs_or_says_why_not() {
     let alone = report(&[]);
     assert!(alone.contains("Durations are not compared: no record of a run of dev on local"));
     let compared = report(&[before]);
-    assert!(compared.contains("Duration of each phase against earlier runs of dev on local"));
+    assert!(compared.contains("Time spent on each phase, against earlier runs of dev on local"));
     assert!(
         compared.contains("From 1 earlier run: run-1."),
         "{compared}"
