@@ -99,7 +99,7 @@ fn a_step_that_acts_without_an_intent_is_not_a_record() {
             .state()
             .unwrap_err()
             .to_string()
-            .contains("line 2")
+            .contains("event 1")
     );
 }
 
