@@ -1,7 +1,7 @@
 use code_deploy_simulation::{run, show};
 
 /// Seeds of one test; there are ten tests, which run side by side.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_000;
 
 /// Runs the seeds of one part. A seed that fails is printed; `cargo run --release -p
 /// code-deploy-simulation -- --seed SEED` shows it again.
