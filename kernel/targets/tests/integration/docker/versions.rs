@@ -51,7 +51,9 @@ async fn answer(mut client: TcpStream, version: &str) {
         return;
     }
     // Without a version in its path a request is taken by an engine of any version.
-    let (_, rest) = path[1..].split_once('/').unwrap();
+    let parts = path[1..].split_once('/');
+    let rest = parts.filter(|(version, _)| version.starts_with('v'));
+    let rest = rest.map_or(&path[1..], |(_, rest)| rest);
     let head = head.replacen(path, &format!("/{rest}"), 1).replacen(
         "\r\n",
         "\r\nconnection: close\r\n",
