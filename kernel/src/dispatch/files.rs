@@ -25,7 +25,7 @@ impl Dispatcher {
             Path::to_owned,
         );
         let signing = project.as_ref().filter(|_| !arguments.unsigned);
-        let key = self.key_of(signing, run).await;
+        let key = self.key_or_told(signing, run).await?;
         publish::export(project.as_ref(), run, key.as_deref(), &out)?;
         self.face.text(&format!(
             "the record of {name} with its notebooks: {}",
@@ -78,7 +78,7 @@ impl Dispatcher {
             publish::refuse_to_lose(&out)?;
         }
         let signing = project.as_ref().filter(|_| !arguments.unsigned);
-        let key = self.key_of(signing, &run).await;
+        let key = self.key_or_told(signing, &run).await?;
         let made = publish::write(project.as_ref(), &run, key.as_deref(), &out)?;
         self.face
             .text(&format!("{made} notebooks in {}", out.display()));
@@ -117,14 +117,39 @@ impl Dispatcher {
     }
 
     /// Returns the key with which a run's notebooks can be signed, where it is at hand. Notebooks are
-    /// written without it, too.
-    async fn key_of(&self, project: Option<&Project>, run: &RunFolder) -> Option<Arc<SealKey>> {
-        let project = project?;
-        let started = run.started().ok()?;
+    /// written without it, too; why it cannot be had is told where a key seals the record.
+    async fn key_or_told(
+        &self,
+        project: Option<&Project>,
+        run: &RunFolder,
+    ) -> Result<Option<Arc<SealKey>>, Failure> {
+        let Some(project) = project else {
+            return Ok(None);
+        };
+        match self.key_of(project, run).await {
+            Ok(key) => Ok(key),
+            Err(failure) => {
+                if run.state()?.key.is_some() {
+                    let problem = failure.problem;
+                    self.face.text(&format!(
+                        "The notebooks are not signed anew. {}: {}. {}",
+                        problem.code, problem.what, problem.next
+                    ));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn key_of(
+        &self,
+        project: &Project,
+        run: &RunFolder,
+    ) -> Result<Option<Arc<SealKey>>, Failure> {
+        let started = run.started()?;
         let (environment, target) = (&started.environment, &started.target);
-        let spec = project.spec(&self.machine, environment, target).await;
-        let spec = spec.ok()?;
-        seal_key::seal_key(&self.machine, &spec, &Redactor::default()).ok()?
+        let spec = project.spec(&self.machine, environment, target).await?;
+        seal_key::seal_key(&self.machine, &spec, &Redactor::default())
     }
 
     /// Writes a deployment file from what is found in a folder.

@@ -23,8 +23,8 @@ const EDITS: [(&str, &str); 12] = [
     ("keep_old: 2s", "keep_old: 1s"),
     ("availability: 99.9", "availability: 10"),
     ("percent: 99, below: 500ms", "percent: 99, below: 50s"),
-    ("throughput: 150", "throughput: 1"),
-    ("  rate: 200\n  duration: 5s", "  rate: 20\n  duration: 1s"),
+    ("throughput: 120", "throughput: 1"),
+    ("  rate: 150\n  duration: 5s", "  rate: 20\n  duration: 1s"),
 ];
 
 /// How long any command of the program may take.

@@ -40,8 +40,8 @@ pub struct Config {
     /// How long a call to another service may take (`SHOP_CALL_TIMEOUT_MS`, default 3000).
     pub call_timeout: Duration,
     /// How many connections to each other service are kept for further calls
-    /// (`SHOP_IDLE_CONNECTIONS`, default 32). Where connections are balanced and not requests, one
-    /// that is kept keeps leading to the same instance.
+    /// (`SHOP_IDLE_CONNECTIONS`, default 32, and none in a pod of Kubernetes). Where connections are
+    /// balanced and not requests, as by a cluster, one that is kept keeps leading to the same instance.
     pub idle_connections: usize,
     /// How long the service keeps accepting connections after it was told to end, so that
     /// whoever balances the load can notice (`SHOP_DRAIN_MS`, default 500).
@@ -91,7 +91,7 @@ impl Config {
                 .transpose()?,
             database: database(&get)?,
             call_timeout: millis(&get, "SHOP_CALL_TIMEOUT_MS", 3_000)?,
-            idle_connections: parse(&get, "SHOP_IDLE_CONNECTIONS", "a number", 32)?,
+            idle_connections: parse(&get, "SHOP_IDLE_CONNECTIONS", "a number", kept_unsaid(&get))?,
             drain: millis(&get, "SHOP_DRAIN_MS", 500)?,
             grace: millis(&get, "SHOP_GRACE_MS", 10_000)?,
             markers_from: parse(
@@ -103,6 +103,15 @@ impl Config {
             log: LogTarget::Stdout,
         };
         Ok(config)
+    }
+}
+
+/// How many connections to each other service are kept where that is not said. Every pod is given the variable that is
+/// looked for (<https://kubernetes.io/docs/concepts/containers/container-environment/>).
+fn kept_unsaid(get: &impl Fn(&str) -> Option<String>) -> usize {
+    match get("KUBERNETES_SERVICE_HOST") {
+        Some(_) => 0,
+        None => 32,
     }
 }
 

@@ -17,6 +17,9 @@ use crate::service::Service;
 /// (and counted): about a megabyte, some seconds of full load.
 const BACKLOG: usize = 4096;
 
+/// How long a line waits for others that are written with it.
+const TOGETHER: Duration = Duration::from_millis(20);
+
 /// How long the last lines may take to be written.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -118,17 +121,41 @@ impl LogWriter {
     }
 }
 
-async fn write_lines(target: LogTarget, mut queue: mpsc::Receiver<Message>) {
-    let mut stdout = tokio::io::stdout();
-    while let Some(Message::Line(mut line)) = queue.recv().await {
-        match &target {
-            LogTarget::Function(function) => function(&line),
-            LogTarget::Stdout => {
-                line.push('\n');
-                // Nobody can be told that standard output is gone.
-                let _gone = stdout.write_all(line.as_bytes()).await;
-                let _gone = stdout.flush().await;
+async fn write_lines(target: LogTarget, queue: mpsc::Receiver<Message>) {
+    match target {
+        LogTarget::Function(function) => {
+            let mut queue = queue;
+            while let Some(Message::Line(line)) = queue.recv().await {
+                function(&line);
             }
+        }
+        LogTarget::Stdout => write_to_stdout(queue).await,
+    }
+}
+
+/// Writes lines together that come within [`TOGETHER`]: each write wakes whoever reads and keeps them.
+async fn write_to_stdout(mut queue: mpsc::Receiver<Message>) {
+    let mut stdout = tokio::io::stdout();
+    let (mut waiting, mut text) = (Vec::new(), String::new());
+    while let Some(first) = queue.recv().await {
+        waiting.push(first);
+        if !matches!(waiting.last(), Some(Message::Close)) {
+            tokio::time::sleep(TOGETHER).await;
+        }
+        waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BACKLOG));
+        let mut is_closed = false;
+        for message in waiting.drain(..) {
+            match message {
+                Message::Line(line) => text.extend([line.as_str(), "\n"]),
+                Message::Close => is_closed = true,
+            }
+        }
+        // Nobody can be told that standard output is gone.
+        let _gone = stdout.write_all(text.as_bytes()).await;
+        let _gone = stdout.flush().await;
+        text.clear();
+        if is_closed {
+            return;
         }
     }
 }

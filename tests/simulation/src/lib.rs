@@ -24,3 +24,7 @@ pub mod show;
 pub mod steps;
 pub mod target;
 pub mod world;
+
+/// That of the program: a run in memory allocates more than it computes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -12,8 +12,8 @@ use crate::stage::Part;
 /// how fast this machine is at the moment.
 const LITTLE_LOAD: [(&str, &str); 3] = [
     ("percent: 99, below: 500ms", "percent: 99, below: 5s"),
-    ("throughput: 150", "throughput: 50"),
-    ("  rate: 200\n  duration: 5s", "  rate: 200\n  duration: 1s"),
+    ("throughput: 120", "throughput: 50"),
+    ("  rate: 150\n  duration: 5s", "  rate: 150\n  duration: 1s"),
 ];
 
 /// What is other, too, for an upgrade that is not measured: runs are short, and gates look at what is

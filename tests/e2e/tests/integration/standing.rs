@@ -11,7 +11,7 @@ fn lay_out_without_haste(place: &Place) {
     let file = file
         .replace("availability: 99.9", "availability: 10")
         .replace("percent: 99, below: 500ms", "percent: 99, below: 50s")
-        .replace("throughput: 150", "throughput: 1");
+        .replace("throughput: 120", "throughput: 1");
     place.write("code-deploy-demo/deploy.yaml", file);
 }
 
