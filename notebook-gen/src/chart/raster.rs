@@ -2,6 +2,7 @@
 //! that tells time or program.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use resvg::tiny_skia::{IntSize, Pixmap, Transform};
@@ -14,12 +15,18 @@ use crate::{Error, Result};
 /// How many pixels of the picture stand for one of the page.
 const DENSITY: u32 = 2;
 
-/// How many rows of a picture are drawn at once. A pixel that is drawn takes four bytes; kept of it is the place of its
-/// colour, which takes two.
+/// How many rows of a picture are drawn at once. A pixel that is drawn takes four bytes; kept of it is that it goes on
+/// with a colour, which takes next to nothing: most of a picture is areas.
 const BAND: u32 = 256;
 
-/// The bytes that are kept of pictures that are not larger than most.
-const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY * 2) as usize;
+/// The most pixels of pictures that are not larger than most.
+const MOST: usize = (scene::WIDTH * 800 * DENSITY * DENSITY) as usize;
+
+/// How many compressed bytes of a picture are put together into a chunk of its file.
+const CHUNK: usize = 1 << 15;
+
+/// How many pixels of one colour are handed on at once.
+const AT_ONCE: usize = 1 << 10;
 
 /// How hard a picture is compressed, from 1 to 9: harder takes several times as long and gains little.
 const LEVEL: u8 = 7;
@@ -53,8 +60,16 @@ pub struct Raster {
     density: u32,
     /// The pixels of the rows that are drawn.
     band: Vec<u8>,
-    /// The place of each pixel's colour among those of the picture: two bytes, the lower one first.
-    places: Vec<u8>,
+    /// The pixels of the picture, row by row.
+    stretches: Vec<Stretch>,
+}
+
+/// Pixels of one colour that follow each other.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    /// The place of the colour among those of the picture.
+    place: u16,
+    pixels: u16,
 }
 
 impl Default for Raster {
@@ -73,7 +88,7 @@ impl Raster {
         Self {
             density,
             band: Vec::new(),
-            places: Vec::new(),
+            stretches: Vec::new(),
         }
     }
 
@@ -100,7 +115,7 @@ impl Raster {
         let colours = self.draw(&tree, size, BAND);
         let colours = colours.ok_or_else(|| failed("it has no size".into()))?;
         drop(tree);
-        let png = encode(&mut self.places, &colours, (size.width(), size.height()));
+        let png = encode(&self.stretches, &colours, (size.width(), size.height()));
         Ok(Arc::new(Picture {
             svg,
             png: png.map_err(|error| failed(error.to_string()))?,
@@ -112,10 +127,10 @@ impl Raster {
     /// Draws a picture, one band of so many rows below the other, and takes note of its colours.
     fn draw(&mut self, tree: &usvg::Tree, size: IntSize, band: u32) -> Option<Colours> {
         let number = size.width() as usize * size.height() as usize;
-        self.places.clear();
+        self.stretches.clear();
         // Memory that is made larger would be there twice, and what is not written to costs nothing.
         let most = if self.density == DENSITY { MOST } else { 0 };
-        self.places.reserve_exact((number * 2).max(most));
+        self.stretches.reserve_exact(number.max(most));
         let mut colours = Colours::default();
         for top in (0..size.height()).step_by(band as usize) {
             let rows = IntSize::from_wh(size.width(), band.min(size.height() - top))?;
@@ -131,7 +146,7 @@ impl Raster {
             let place = Transform::from_scale(scale, scale).post_translate(0.0, up);
             resvg::render(tree, place, &mut pixels.as_mut());
             self.band = pixels.take();
-            colours.note(&self.band, &mut self.places);
+            colours.note(&self.band, &mut self.stretches);
         }
         Some(colours)
     }
@@ -145,19 +160,19 @@ struct Colours {
 }
 
 impl Colours {
-    /// Adds the place of each pixel's colour to `places`.
-    fn note(&mut self, pixels: &[u8], places: &mut Vec<u8>) {
-        let mut last = None;
-        for colour in pixels.chunks_exact(4).map(colour) {
-            let place = match last {
-                Some((before, place)) if before == colour => place,
-                _ => self.place(colour),
-            };
-            last = Some((colour, place));
-            if let Some((_, count)) = self.counts.get_mut(usize::from(place)) {
-                *count += 1;
+    /// Adds pixels of four bytes each to `stretches`.
+    fn note(&mut self, pixels: &[u8], stretches: &mut Vec<Stretch>) {
+        let mut colours = pixels.chunks_exact(4).map(colour).peekable();
+        while let Some(first) = colours.next() {
+            let mut pixels = 1;
+            while pixels < u16::MAX && colours.next_if_eq(&first).is_some() {
+                pixels += 1;
             }
-            places.extend_from_slice(&place.to_le_bytes());
+            let place = self.place(first);
+            if let Some((_, count)) = self.counts.get_mut(usize::from(place)) {
+                *count += u32::from(pixels);
+            }
+            stretches.push(Stretch { place, pixels });
         }
     }
 
@@ -204,10 +219,9 @@ impl Colours {
     }
 }
 
-/// Writes a picture with a palette. The places in the palette are put where those among all colours stood: a picture
-/// has millions of them.
+/// Writes a picture with a palette, without ever having all its pixels: there are millions of them.
 fn encode(
-    places: &mut [u8],
+    stretches: &[Stretch],
     colours: &Colours,
     (width, height): (u32, u32),
 ) -> Result<Vec<u8>, png::EncodingError> {
@@ -220,19 +234,18 @@ fn encode(
     encoder.set_deflate_compression(png::DeflateCompression::Level(LEVEL));
     encoder.set_palette(palette.concat());
     let mut writer = encoder.write_header()?;
-    let number = places.len() / 2;
-    for at in 0..number {
-        let [low, high] = match places.get(at * 2..at * 2 + 2) {
-            Some([low, high]) => [*low, *high],
-            _ => [0, 0],
-        };
-        let place = usize::from(u16::from_le_bytes([low, high]));
-        let place = nearest.get(place).copied().unwrap_or(0);
-        if let Some(one) = places.get_mut(at) {
-            *one = place;
+    let mut image = writer.stream_writer_with_size(CHUNK)?;
+    let mut some = [0; AT_ONCE];
+    for stretch in stretches {
+        let place = nearest.get(usize::from(stretch.place));
+        let mut left = usize::from(stretch.pixels);
+        while let Some(part) = some.get_mut(..left.min(AT_ONCE)).filter(|_| left > 0) {
+            part.fill(place.copied().unwrap_or(0));
+            image.write_all(part)?;
+            left -= part.len();
         }
     }
-    writer.write_image_data(places.get(..number).unwrap_or_default())?;
+    image.finish()?;
     writer.finish()?;
     Ok(file)
 }
@@ -283,9 +296,12 @@ mod tests {
             let mut raster = Raster::default();
             let colours = raster.draw(&tree, size, band).unwrap();
             let found: Vec<_> = colours.counts.iter().map(|(colour, _)| *colour).collect();
-            let places = raster.places.chunks_exact(2);
-            let place = |bytes: &[u8]| usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-            places.map(|bytes| found[place(bytes)]).collect::<Vec<_>>()
+            let stretches = raster.stretches.iter();
+            let pixels = stretches.flat_map(|one| {
+                let colour = found[usize::from(one.place)];
+                std::iter::repeat_n(colour, usize::from(one.pixels))
+            });
+            pixels.collect::<Vec<_>>()
         };
         let whole = drawn(size.height());
         assert!(whole.iter().any(|pixel| *pixel != [255; 3]));
