@@ -45,7 +45,15 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
     std::fs::write(&list, whole.replace(digest, &"0".repeat(64))).unwrap();
     let said = shell(notebooks, named).stdout;
     assert!(String::from_utf8_lossy(&said).contains("has no such file with this digest"));
-    std::fs::write(&list, whole).unwrap();
+    // Also in a last line that does not end.
+    let bent = whole.replace(digest, &"0".repeat(64));
+    let (first, rest) = bent.split_once('\n').unwrap();
+    std::fs::write(&list, format!("{rest}{first}")).unwrap();
+    let said = shell(notebooks, named).stdout;
+    assert!(String::from_utf8_lossy(&said).contains("has no such file with this digest"));
+    std::fs::write(&list, &whole).unwrap();
+    a_list_that_another_key_signed_is_refused(notebooks, signed);
+    a_file_that_is_not_listed_is_named(notebooks, listed);
     let p256 = notebooks.join("seal/p256.pem");
     let whole = std::fs::read(&p256).unwrap();
     std::fs::write(&p256, another().public().p256().to_pem()).unwrap();
@@ -53,6 +61,51 @@ pub fn shows_with_tools_of_other_people(notebooks: &Path) {
     let words = "seal/p256.pem: the signed statement names another key";
     assert!(String::from_utf8_lossy(&said).contains(words));
     std::fs::write(&p256, whole).unwrap();
+}
+
+/// Somebody signs the list that is there, and says that their key is the one.
+fn a_list_that_another_key_signed_is_refused(notebooks: &Path, recipe: &str) {
+    let seal = notebooks.join("seal");
+    let [statement, sums] = ["statement.json", "SHA256SUMS"].map(|name| seal.join(name));
+    let statement = std::fs::read(statement).unwrap();
+    let sums = std::fs::read_to_string(sums).unwrap();
+    let signed = SignedStatement::sign(statement, sums, &another()).unwrap();
+    let own = std::fs::read_to_string(seal.join("allowed_signers")).unwrap();
+    let name = own.split(' ').next().unwrap();
+    let mut before = Vec::new();
+    for (file, content) in signed.files(&another().public()) {
+        if ["SHA256SUMS.sig", "allowed_signers"].contains(&file) {
+            let path = seal.join(file);
+            before.push((path.clone(), std::fs::read(&path).unwrap()));
+            let theirs = another().public().name();
+            let content = String::from_utf8(content).unwrap().replace(&theirs, name);
+            std::fs::write(path, content).unwrap();
+        }
+    }
+    assert_eq!(before.len(), 2);
+    let done = shell(notebooks, recipe);
+    assert!(!done.status.success(), "{done:?}");
+    for (path, content) in before {
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+fn a_file_that_is_not_listed_is_named(notebooks: &Path, recipe: &str) {
+    let names = [
+        "10_More.ipynb",
+        "charts/x.svg",
+        "sub.ipynb\n03_Build_Process.ipynb",
+    ];
+    for name in names {
+        let path = notebooks.join(name);
+        // A link that leads nowhere is there, too.
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let done = shell(notebooks, recipe);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let named = format!("{}: here, and not listed", name.lines().next().unwrap());
+        assert!(said.contains(&named), "{said}");
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 /// The key of somebody who had no part in the run.

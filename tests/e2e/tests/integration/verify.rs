@@ -442,6 +442,13 @@ fn evidence_and_samples_are_checked_with_tools_of_other_people() {
     fs::remove_file(&samples).unwrap();
     assert_eq!(told(), other);
     fs::write(&samples, whole).unwrap();
+    let more = record.join("samples/more.jsonl");
+    fs::write(&more, "").unwrap();
+    assert_eq!(
+        told(),
+        "record/samples/more.jsonl: the journal does not name it\n"
+    );
+    fs::remove_file(more).unwrap();
     let name = "0".repeat(64);
     fs::write(record.join("evidence").join(&name), "added later").unwrap();
     let both = told();
