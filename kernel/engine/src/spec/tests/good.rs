@@ -41,7 +41,7 @@ fn the_shop_watches_a_canary_in_dev_for_seconds() {
         .sum();
     assert!((10..=20).contains(&soak), "{soak}");
     assert!(spec.strategy.rehearse_rollback);
-    assert_eq!(spec.file.client.unwrap().rate, 150);
+    assert_eq!(spec.file.client.unwrap().rate, 100);
 }
 
 #[test]
