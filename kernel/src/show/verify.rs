@@ -4,6 +4,7 @@ mod alone;
 mod endless;
 mod foreign;
 mod halves;
+mod identity;
 mod kept;
 mod keys;
 mod notebooks;
@@ -178,6 +179,7 @@ fn check_notebooks(
     {
         Some(why) => match why? {
             Some(why) => {
+                checked.note_cut(&record, notebooks)?;
                 let rows = alone::alone(notebooks, Some(&record), why, trust, face)?;
                 let keys = keys::of_notebooks(notebooks, trust)?;
                 checked.signed_by.extend(keys);
@@ -221,6 +223,8 @@ fn why_alone(
             events,
             is_ended: known.report.sealed,
         }),
+        // What the record gives now is less than what they were made of.
+        Over::Later { .. } if is_signed => Some(Why::Damaged),
         _ => None,
     })
 }
@@ -239,11 +243,41 @@ impl Checked {
         false
     }
 
+    /// Says that a record was cut at its end, where notebooks were signed over more of it, and that is not said yet.
+    fn note_cut(&mut self, record: &RunFolder, notebooks: &Notebooks) -> Result<(), Failure> {
+        let (Some(known), Some(signed)) = (
+            self.of(record),
+            crate::publish::read_signed(&notebooks.seal())?,
+        ) else {
+            return Ok(());
+        };
+        let over = over::over(record, &signed, &known.report)?;
+        let keys = over.keys(&known.report);
+        let (Over::Later { signed, here }, true) = (
+            over,
+            keys.is_some_and(|keys| signed.broken(keys).is_empty()),
+        ) else {
+            return Ok(());
+        };
+        let row = Row {
+            kind: Kind::Different,
+            record: record.path().display().to_string(),
+            place: RunFolder::JOURNAL.to_owned(),
+            what: over::cut(signed, here),
+        };
+        let is_said = |other: &Row| other.record == row.record && other.what == row.what;
+        if !self.rows.iter().any(is_said) {
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
     /// Returns what is known of a record, once it was checked.
     fn of(&self, record: &RunFolder) -> Option<&Record> {
-        self.records
-            .iter()
-            .find(|known| known.path == record.path())
+        let is_same = |known: &&Record| {
+            known.path == record.path() || paths::is_same(&known.path, record.path())
+        };
+        self.records.iter().find(is_same)
     }
 }
 
@@ -290,7 +324,10 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     match first {
         // A record without an end weighs more than files that are not here.
         Some((kind, _)) if endless.is_any() && kind > Kind::Approval => Err(endless.failure()),
-        Some((kind, count)) => Err(failure_of(kind, count, records, &endless)),
+        Some((kind, count)) => {
+            let others: usize = failed.map(|(_, count)| count).sum();
+            Err(failure_of(kind, (count, others), records, &endless))
+        }
         None if endless.is_any() => Err(endless.failure()),
         None => {
             let added = if is_added {
@@ -310,7 +347,13 @@ fn judge(checked: Checked, face: &dyn Face) -> Result<Exit, Failure> {
     }
 }
 
-fn failure_of(kind: Kind, count: usize, records: usize, endless: &Endless) -> Failure {
+/// Returns the failure for so many rows of a kind, with so many that weigh less.
+fn failure_of(
+    kind: Kind,
+    (count, others): (usize, usize),
+    records: usize,
+    endless: &Endless,
+) -> Failure {
     match kind {
         Kind::Different => {
             let code = code_deploy_engine::code::BROKEN_RECORD;
@@ -361,9 +404,14 @@ fn failure_of(kind: Kind, count: usize, records: usize, endless: &Endless) -> Fa
                 1 => "1 file is".to_owned(),
                 more => format!("{more} files are"),
             };
-            let what = format!(
-                "{files} not here: what is here is as it was written, the rest cannot be checked"
-            );
+            let rest = match others {
+                0 => "what is here is as it was written, the rest cannot be checked",
+                _ => {
+                    "that what is here is as it was written is not shown of all of it (listed above), and the rest cannot be \
+                     checked"
+                }
+            };
+            let what = format!("{files} not here: {rest}");
             let next = "Put them back from a copy of the whole folder, and verify again. Notebooks and what is signed \
                         over them are written again from a record by `code-deploy notebooks --run RUN`.";
             found(Exit::NotHere, NOT_HERE, what, next)

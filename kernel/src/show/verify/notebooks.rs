@@ -203,7 +203,10 @@ pub(super) fn compare(
         gather_gone(notebooks, given, &mut rows);
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
-        rows.extend(seal_not_here(notebooks, given));
+        if let Some(gone) = seal_not_here(notebooks, given) {
+            rows.iter_mut().for_each(|row| not_as_listed(given, row));
+            rows.push(gone);
+        }
         rows.extend(foreign_to(given, notebooks, face)?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
@@ -216,6 +219,15 @@ pub(super) fn compare(
     }
     tell(given, notebooks, &files, &tally, face);
     Ok(rows)
+}
+
+/// Some of the files of a folder are those that were signed. So are all that were signed with them, or they were changed:
+/// whoever writes notebooks again writes all of them.
+fn not_as_listed(given: &Given, row: &mut Row) {
+    if row.kind == Kind::NotComparable && given.listed.contains_key(Path::new(&row.place)) {
+        row.kind = Kind::Different;
+        row.what = NOT_AS_SIGNED.to_owned();
+    }
 }
 
 /// Returns what lies in the folder and is none of what the record gives.

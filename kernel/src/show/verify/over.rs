@@ -12,6 +12,13 @@ pub(super) enum Over {
     All,
     /// So many events at the beginning of the record; root and size of its tree were those then.
     Earlier(u64),
+    /// More leaves than the record has, all of which can be read.
+    Later {
+        /// The leaves of the tree that was signed.
+        signed: u64,
+        /// The leaves that are here.
+        here: u64,
+    },
     /// More than could be read: the journal cannot be followed as far.
     Unread,
     /// Nothing that this record is or was.
@@ -24,7 +31,7 @@ impl Over {
     pub(super) fn keys(self, report: &VerifyReport) -> Option<&PublicKeys> {
         let mut keys = report.seal.keys.iter();
         let named = match self {
-            Self::All | Self::Another => keys.next_back(),
+            Self::All | Self::Later { .. } | Self::Another => keys.next_back(),
             Self::Earlier(events) => keys.rfind(|(event, _)| *event < events),
             Self::Unread => None,
         };
@@ -48,11 +55,22 @@ pub(super) fn over(
     if named.size > here {
         return Ok(match report.broken {
             Some(_) => Over::Unread,
-            None => Over::Another,
+            None => Over::Later {
+                signed: named.size,
+                here,
+            },
         });
     }
     let events = reached(record, &named)?;
     Ok(events.map_or(Over::Another, Over::Earlier))
+}
+
+/// Says that a record has less than what was signed of it.
+pub(super) fn cut(signed: u64, here: u64) -> String {
+    format!(
+        "cut at its end, or an early copy: its key signed notebooks over {signed} leaves of this record's tree, and {here} are \
+         here"
+    )
 }
 
 /// Returns how many events at the beginning of a record have that tree; nothing where it never had it.

@@ -1,15 +1,15 @@
 //! `verify` of a record.
 
 use code_deploy_record::{
-    Approved, FindingKind, OUTPUTS_NOTE, RunFolder, SealFolder, SignedStatement, Trust,
+    Approved, FindingKind, OUTPUTS_NOTE, RunFolder, RunStarted, SealFolder, SignedStatement, Trust,
     VerifyReport, verify_folder_with,
 };
 
 use super::foreign::{capped, listed};
-use super::over::{Over, over};
+use super::over::{self, Over, over};
 use super::paths::journal_unread;
 use super::signers::{self, counted};
-use super::{Checked, Kind, Record, Row, keys};
+use super::{Checked, Kind, Record, Row, identity, keys};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
@@ -26,7 +26,8 @@ pub(super) fn check(
         return Ok(());
     }
     let report = verify_folder_with(record, trust)?;
-    tell(face, &name, &report, trust);
+    let started = record.started().ok();
+    tell(face, &name, (&report, started.as_ref()), trust);
     let row = |kind, place: String, what: String| Row {
         kind,
         record: name.clone(),
@@ -49,6 +50,10 @@ pub(super) fn check(
         }
     }
     checked.rows.extend(capped(unnamed));
+    if let Some(what) = started.and_then(|started| identity::misplaced(record, &started)) {
+        let place = RunFolder::place_of(0);
+        checked.rows.push(row(Kind::Different, place, what));
+    }
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
@@ -120,7 +125,7 @@ fn statement(
     let events = match over {
         Over::All => report.events,
         Over::Earlier(events) => events,
-        Over::Unread | Over::Another => 0,
+        Over::Later { .. } | Over::Unread | Over::Another => 0,
     };
     Ok((rows, if holds { events } else { 0 }))
 }
@@ -181,7 +186,10 @@ fn judge_signed(
             rows.push((Kind::NotHere, STATEMENT, what));
         }
         Over::Earlier(_) => {}
-        Over::Another => {
+        Over::Later { signed: size, here } if signed.broken(keys).is_empty() => {
+            rows.push((Kind::Different, STATEMENT, over::cut(*size, *here)));
+        }
+        Over::Later { .. } | Over::Another => {
             let what = format!(
                 "the statement of {} bytes is not over this record: size and root of its tree are others",
                 signed.statement().len()
@@ -207,7 +215,12 @@ fn judge_signed(
     rows
 }
 
-fn tell(face: &dyn Face, name: &str, report: &VerifyReport, trust: &Trust) {
+fn tell(
+    face: &dyn Face,
+    name: &str,
+    (report, started): (&VerifyReport, Option<&RunStarted>),
+    trust: &Trust,
+) {
     let sealed = match (report.broken, report.sealed) {
         (Some(event), _) => format!("not followed from event {event} on"),
         (None, true) => "sealed".to_owned(),
@@ -229,6 +242,9 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport, trust: &Trust) {
         counted(report.samples, "samples file"),
         signers::sealed(report)
     ));
+    if let Some(started) = started {
+        face.text(&format!("{name}: {}", identity::words(started)));
+    }
     for line in signers::changes(name, report, trust)
         .into_iter()
         .chain(signers::unverified(name, report))
@@ -241,11 +257,11 @@ fn tell(face: &dyn Face, name: &str, report: &VerifyReport, trust: &Trust) {
             listed(&report.not_part)
         ));
     }
-    face.value("verified", &value(name, report));
+    face.value("verified", &value(name, report, started));
 }
 
 /// Returns what came out for machines.
-fn value(name: &str, report: &VerifyReport) -> serde_json::Value {
+fn value(name: &str, report: &VerifyReport, started: Option<&RunStarted>) -> serde_json::Value {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -261,7 +277,7 @@ fn value(name: &str, report: &VerifyReport) -> serde_json::Value {
         .collect();
     let witnesses: Vec<String> = seal.witnesses.iter().map(|one| one.key.name()).collect();
     serde_json::json!({
-        "run": name, "events": report.events, "evidence": report.evidence,
+        "run": name, "of": started.map(identity::value), "events": report.events, "evidence": report.evidence,
         "evidence_named": report.evidence_named, "samples": report.samples,
         "sealed": report.sealed, "broken_at": report.broken, "head": report.head, "findings": findings,
         "tree": seal.tree, "checkpoints": seal.checkpoints,
