@@ -6,6 +6,7 @@ mod builds;
 mod forged;
 mod halves;
 mod hostile;
+mod imposed;
 mod left;
 mod no_files;
 mod not_recorded;

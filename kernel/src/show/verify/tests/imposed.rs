@@ -1,0 +1,109 @@
+//! Records and notebooks that stand where others should.
+
+use super::forged::{left, run_of};
+use super::told::{told, told_of};
+use super::*;
+
+/// A run that never was.
+const ANOTHER: &str = "20261202T000000000Z-prod-k8s-abcd";
+
+#[test]
+fn a_record_says_of_which_run_it_is() {
+    let stage = Stage::new(1);
+    let (code, said) = told(&[stage.record.path().to_owned()]);
+    assert_eq!(code, 0, "{said}");
+    let words = format!(
+        "run {} of shop, dev on local, from 1.0.0 to 1.1.0",
+        run_of(&stage)
+    );
+    assert!(said.contains(&words), "{said}");
+}
+
+#[test]
+fn the_record_of_another_run_in_the_place_of_one_is_named() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let (run, own) = (run_of(&stage), stage.record.path().to_owned());
+    let place = own.with_file_name(ANOTHER);
+    std::fs::rename(&own, &place).unwrap();
+    std::fs::rename(&left, left.with_file_name(ANOTHER)).unwrap();
+    let expected =
+        format!("this is the record of run {run}, in the place of that of run {ANOTHER}");
+    for paths in [vec![], vec![place.clone()]] {
+        let arguments = VerifyArgs {
+            paths,
+            ..VerifyArgs::default()
+        };
+        let (code, said) = told_of(Some(&project), &arguments);
+        assert_eq!(code, 10, "{said}");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains("journal.jsonl, event 0"), "{said}");
+    }
+    // As it is exported, in a folder that is called as another run.
+    let exported = stage.folder.path().join(ANOTHER).join("record");
+    std::fs::create_dir(exported.parent().unwrap()).unwrap();
+    std::fs::rename(&place, &exported).unwrap();
+    let (code, said) = told(std::slice::from_ref(&exported));
+    assert!(code == 10 && said.contains(&expected), "{said}");
+    std::fs::rename(
+        exported.parent().unwrap(),
+        stage.folder.path().join("archived"),
+    )
+    .unwrap();
+    let (code, said) = told(&[stage.folder.path().join("archived/record")]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_record_that_was_cut_is_named_and_not_the_notebooks_that_were_made_of_more() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let journal = stage.record.journal_path();
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let lines: String = text.split_inclusive('\n').take(300).collect();
+    std::fs::write(&journal, lines).unwrap();
+    for later in stage.record.seal().checkpoints().unwrap().iter().skip(2) {
+        std::fs::remove_file(later).unwrap();
+    }
+    let cut = || {
+        let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+        assert_eq!(code, 10, "{said}");
+        assert!(said.contains("cut at its end, or an early copy"), "{said}");
+        for accused in [
+            "text was changed",
+            "outputs were changed",
+            "1 place does not",
+        ] {
+            let is_count = accused.starts_with('1');
+            assert_eq!(said.contains(accused), is_count, "{accused}: {said}");
+        }
+    };
+    cut();
+    // Nor where the record has nothing of what was signed over them.
+    for file in SignedStatement::FILES {
+        std::fs::remove_file(stage.record.seal().path().join(file)).unwrap();
+    }
+    assert!(left.join("seal").is_dir());
+    cut();
+}
+
+#[test]
+fn some_of_the_notebooks_that_were_signed_are_not_excused_by_who_they_say_made_them() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    std::fs::remove_dir_all(left.join("seal")).unwrap();
+    let page = left.join("01_Deployment_Plan.ipynb");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version));
+    std::fs::write(&page, text.replace(&version, "\"version\": \"0.0.9\"")).unwrap();
+    let chart = left.join("charts/latency.svg");
+    let drawn = std::fs::read_to_string(&chart).unwrap();
+    std::fs::write(&chart, drawn.replace("</svg>", "<text>fine</text></svg>")).unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert_eq!(code, 10, "{said}");
+    for place in ["01_Deployment_Plan.ipynb", "charts/latency.svg"] {
+        assert!(said.contains(place), "{said}");
+    }
+    assert!(said.contains("not the bytes that were signed"), "{said}");
+}
