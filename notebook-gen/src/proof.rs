@@ -61,20 +61,11 @@ pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) 
     Ok(())
 }
 
-/// Takes the signed root over the outputs out of two notebooks, where that in `found` is over the outputs of `made` and
-/// signed by `key`, and not the one that `made` has: the record's own copy of it may be gone or changed. Returns whether it did.
+/// Takes the signed root over the outputs out of two notebooks, where that in `found` is the one that `key` signed over the
+/// outputs of `made`, with no other line, and `made` has none such: the record's own copy of it may be gone or changed.
+/// Returns whether it did.
 pub fn take_note(found: &mut Value, made: &mut Value, key: &PublicKey) -> bool {
-    let at = |notebook: &Value, name: &str| notebook.pointer(&format!("{OUTPUTS}/{name}")).cloned();
-    if at(found, "note") == at(made, "note") {
-        return false;
-    }
-    let note = at(found, "note").and_then(|note| note.as_str()?.parse::<Checkpoint>().ok());
-    let is_of_made = |note: &Checkpoint| {
-        let (origin, size) = (json!(note.origin), json!(note.head.size));
-        let of_made = ["origin", "size", "root"].map(|name| at(made, name));
-        of_made == [Some(origin), Some(size), Some(json!(note.head.root))]
-    };
-    if !note.is_some_and(|note| note.is_signed_by(key) && is_of_made(&note)) {
+    if !has_sound_note(found, made, key) || has_sound_note(made, made, key) {
         return false;
     }
     for notebook in [found, made] {
@@ -84,6 +75,27 @@ pub fn take_note(found: &mut Value, made: &mut Value, key: &PublicKey) -> bool {
         }
     }
     true
+}
+
+/// Returns whether the signed root in a notebook is the one over the outputs of `made` as the holder of `key` signs it: in
+/// that key's name, and in no other beside it, as whoever may write there can add lines.
+fn has_sound_note(notebook: &Value, made: &Value, key: &PublicKey) -> bool {
+    let at = |notebook: &Value, name: &str| notebook.pointer(&format!("{OUTPUTS}/{name}")).cloned();
+    let note = at(notebook, "note").and_then(|note| note.as_str()?.parse::<Checkpoint>().ok());
+    let Some(note) = note else { return false };
+    let (origin, size) = (json!(note.origin), json!(note.head.size));
+    let named = [Some(origin), Some(size), Some(json!(note.head.root))];
+    let of_made = ["origin", "size", "root"].map(|name| at(made, name));
+    let name = key.name();
+    named == of_made && note.signers().eq([name.as_str()]) && note.is_signed_by(key)
+}
+
+/// Returns whether the bytes of a notebook are those that this program writes for what stands in it.
+#[must_use]
+pub fn is_as_written(notebook: &[u8]) -> bool {
+    let read = serde_json::from_slice::<Value>(notebook).ok();
+    let again = read.and_then(|notebook| written(notebook).ok());
+    again.is_some_and(|again| again == notebook)
 }
 
 /// Returns the tree over the outputs of notebooks that were made together.
@@ -149,17 +161,19 @@ fn failed(page: &Page, what: &impl ToString) -> Error {
     }
 }
 
-/// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
 fn write(page: &Page, notebook: Value) -> Result<String> {
-    let mut text = Vec::with_capacity(page.text.len());
-    let notebook = in_order(notebook);
+    let text = written(notebook).map_err(|error| failed(page, &error))?;
+    String::from_utf8(text).map_err(|error| failed(page, &error))
+}
+
+/// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
+fn written(notebook: Value) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::new();
     let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, form);
-    notebook
-        .serialize(&mut writer)
-        .map_err(|error| failed(page, &error))?;
+    in_order(notebook).serialize(&mut writer)?;
     text.push(b'\n');
-    String::from_utf8(text).map_err(|error| failed(page, &error))
+    Ok(text)
 }
 
 /// Sorts keys, whatever order a program that shares `serde_json` has chosen for it.
