@@ -9,6 +9,7 @@ mod hostile;
 mod left;
 mod no_files;
 mod not_recorded;
+mod outputs;
 mod roles;
 mod told;
 mod vouched;
