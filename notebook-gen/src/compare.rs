@@ -72,14 +72,37 @@ fn cells_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
         let what = "the cell was removed".to_owned();
         comparison.changed.push((Some((*id).to_owned()), what));
     }
-    for pair in order.windows(2) {
-        if let [(before, _), (after, id)] = pair
-            && before > after
-        {
-            let what = "the cell was moved".to_owned();
-            comparison.changed.push((Some((*id).to_owned()), what));
-        }
+    for id in moved(&order) {
+        let what = "the cell was moved".to_owned();
+        comparison.changed.push((Some(id.to_owned()), what));
     }
+}
+
+/// Returns the cells that were moved, of cells as they stand, each with the place where it was made: those that are
+/// none of the most that still follow one another.
+fn moved<'a>(order: &[(usize, &'a str)]) -> Vec<&'a str> {
+    // The length of the longest row of cells that ends with each, and which cell comes before it there.
+    let mut rows: Vec<(usize, Option<usize>)> = Vec::new();
+    for (at, _) in order {
+        let before = order.iter().zip(&rows).enumerate();
+        let before = before.filter(|(_, ((other, _), _))| other < at);
+        let longest = before.max_by_key(|(_, (_, (length, _)))| *length);
+        let row = longest.map_or((1, None), |(index, (_, (length, _)))| {
+            (length + 1, Some(index))
+        });
+        rows.push(row);
+    }
+    let last = rows.iter().enumerate();
+    let last = last.max_by_key(|(_, (length, _))| *length);
+    let mut next = last.map(|(index, _)| index);
+    let mut kept = BTreeSet::new();
+    while let Some(index) = next {
+        kept.insert(index);
+        next = rows.get(index).and_then(|(_, before)| *before);
+    }
+    let cells = order.iter().enumerate();
+    let moved = cells.filter(|(index, _)| !kept.contains(index));
+    moved.map(|(_, (_, id))| *id).collect()
 }
 
 fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
@@ -90,8 +113,8 @@ fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
     if text_of(found) != text_of(made) {
         changed("its text was changed");
     }
-    let of = |cell: &Value| outputs_of(cell).iter().map(joined).collect::<Vec<_>>();
-    if of(found) != of(made) {
+    let has_other_outputs = outputs(found) != outputs(made);
+    if has_other_outputs {
         changed("its outputs were changed");
     }
     for key in ["cell_type", "execution_count", "attachments"] {
@@ -101,7 +124,6 @@ fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
     }
     let known = [
         "source",
-        "outputs",
         "cell_type",
         "execution_count",
         "attachments",
@@ -112,7 +134,10 @@ fn cell_of(found: &Value, made: &Value, id: &str, comparison: &mut Comparison) {
     if found.get("metadata") != made.get("metadata") {
         added("how the cell is shown (its metadata)".to_owned());
     }
-    let extra: Vec<&str> = keys(found).filter(|key| !known.contains(key)).collect();
+    // Cells of words have none, also no empty ones.
+    let has_outputs = has_other_outputs || made.get("outputs").is_some();
+    let is_known = |key: &str| known.contains(&key) || (key == "outputs" && has_outputs);
+    let extra: Vec<&str> = keys(found).filter(|key| !is_known(key)).collect();
     if !extra.is_empty() {
         added(format!(
             "{} of the cell itself, which cells do not have: readers do not show what stands there",
@@ -138,6 +163,14 @@ fn named(keys: &[&str]) -> String {
     match keys.len().saturating_sub(MOST) {
         0 => format!("{word} {}", named.join(", ")),
         more => format!("{word} {} and {more} more", named.join(", ")),
+    }
+}
+
+/// Returns the outputs of a cell, each text in one piece; what is no list of them stands as it is.
+fn outputs(cell: &Value) -> Vec<Value> {
+    match cell.get("outputs") {
+        Some(other) if !other.is_array() => vec![other.clone()],
+        _ => outputs_of(cell).iter().map(joined).collect(),
     }
 }
 
@@ -206,5 +239,54 @@ mod tests {
             "{last}"
         );
         assert!(!last.contains(&"x".repeat(60)), "{last}");
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_outputs_is_named() {
+        let words = json!({
+            "cell_type": "markdown", "id": "a", "metadata": {}, "source": "text"
+        });
+        let mut code = words.clone();
+        code["cell_type"] = "code".into();
+        code["outputs"] = json!([]);
+        for cell in [&words, &code] {
+            let mut bent = cell.clone();
+            bent["outputs"] = "Anna approved".into();
+            let Comparison { changed, added } = compare(&notebook(&bent), &notebook(cell));
+            let what = "its outputs were changed".to_owned();
+            assert_eq!(changed, [(Some("a".to_owned()), what)]);
+            assert!(added.is_empty(), "{added:?}");
+        }
+        let mut bent = words.clone();
+        bent["outputs"] = json!([]);
+        let Comparison { changed, added } = compare(&notebook(&bent), &notebook(&words));
+        assert!(changed.is_empty(), "{changed:?}");
+        assert!(
+            added[0].1.starts_with("the key \"outputs\" of"),
+            "{added:?}"
+        );
+    }
+
+    #[test]
+    fn cells_that_were_moved_are_named_and_no_others() {
+        let of = |ids: &str| {
+            let cells = ids.chars().map(|id| {
+                json!({ "cell_type": "markdown", "id": id.to_string(), "metadata": {}, "source": "text" })
+            });
+            let cells: Vec<Value> = cells.collect();
+            json!({ "cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5 })
+        };
+        let moved = |ids: &str| {
+            let changed = compare(&of(ids), &of("abcdefgh")).changed.into_iter();
+            let moved = changed.filter(|(_, what)| what == "the cell was moved");
+            moved.filter_map(|(id, _)| id).collect::<String>()
+        };
+        assert_eq!(moved("abcdefgh"), "");
+        assert_eq!(moved("abgdefch"), "gc");
+        assert_eq!(moved("habcdefg"), "h");
+        assert_eq!(moved("bcdefgha"), "a");
+        // What was added or removed moves nothing.
+        assert_eq!(moved("abxcdfgh"), "");
+        assert_eq!(moved("hgfedcba").len(), 7);
     }
 }
