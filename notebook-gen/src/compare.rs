@@ -180,17 +180,30 @@ fn text_of(cell: &Value) -> Value {
     text
 }
 
+/// What the metadata of a notebook says to a program that runs it, and what that is. A program also writes it when it
+/// saves a notebook that it has run.
+const RUN_BY: [(&str, &str); 2] = [
+    ("kernelspec", "the kernel that runs its cells"),
+    ("language_info", "the language of its cells"),
+];
+
 fn metadata_of(found: &Value, expected: &Value, comparison: &mut Comparison) {
     let of = |notebook: &Value| notebook.get("metadata").cloned().unwrap_or_default();
     let (mut found, mut expected) = (of(found), of(expected));
-    let own = |metadata: &mut Value| {
+    let own = |metadata: &mut Value, key: &str| {
         metadata
             .as_object_mut()
-            .and_then(|metadata| metadata.remove("code-deploy"))
+            .and_then(|metadata| metadata.remove(key))
     };
-    if own(&mut found) != own(&mut expected) {
+    if own(&mut found, "code-deploy") != own(&mut expected, "code-deploy") {
         let what = "what it says of its run (its metadata) was changed".to_owned();
         comparison.changed.push((None, what));
+    }
+    for (key, meant) in RUN_BY {
+        if own(&mut found, key) != own(&mut expected, key) {
+            let what = format!("{meant}: `{key}` of its metadata is another");
+            comparison.added.push((None, what));
+        }
     }
     if found != expected {
         let what = "metadata of the program that saved it".to_owned();
@@ -288,5 +301,32 @@ mod tests {
         // What was added or removed moves nothing.
         assert_eq!(moved("abxcdfgh"), "");
         assert_eq!(moved("hgfedcba").len(), 7);
+    }
+
+    #[test]
+    fn another_kernel_or_language_is_told_from_other_metadata() {
+        let made = json!({
+            "cells": [], "nbformat": 4, "nbformat_minor": 5,
+            "metadata": { "kernelspec": { "name": "code-deploy" }, "language_info": { "name": "rust" } },
+        });
+        let added = |change: fn(&mut Value)| {
+            let mut found = made.clone();
+            change(&mut found["metadata"]);
+            let Comparison { changed, added } = compare(&found, &made);
+            assert!(changed.is_empty(), "{changed:?}");
+            added.into_iter().map(|(_, what)| what).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            added(|metadata| metadata["kernelspec"]["name"] = "anna".into()),
+            ["the kernel that runs its cells: `kernelspec` of its metadata is another"]
+        );
+        assert_eq!(
+            added(|metadata| metadata["language_info"]["version"] = "3".into()),
+            ["the language of its cells: `language_info` of its metadata is another"]
+        );
+        assert_eq!(
+            added(|metadata| metadata["widgets"] = json!({})),
+            ["metadata of the program that saved it"]
+        );
     }
 }
