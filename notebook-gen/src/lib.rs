@@ -50,7 +50,9 @@ pub use origin::{Origin, take_source};
 pub use outcome::error_lines;
 pub use page::{Page, ReadySettings, executed, handover, names, ready};
 pub use place::{CellPlace, place_of};
-pub use proof::{OutputCheck, check_outputs, outputs_head, outputs_origin, put_note, take_note};
+pub use proof::{
+    OutputCheck, check_outputs, is_as_written, outputs_head, outputs_origin, put_note, take_note,
+};
 pub use reader::notebook_to_text;
 pub use repeated::{RepeatedKey, repeated_keys};
 pub use series::{Bins, Key, Point, Quantiles, Series};

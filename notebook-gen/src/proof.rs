@@ -4,7 +4,7 @@
 //! The leaf is the line that `sha256sum` would print for the output as canonical JSON (RFC 8785), had
 //! it a file of its own: `DIGEST  NOTEBOOK.ipynb#CELL/OUTPUT`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use code_deploy_record::disk::{is_refused, read_at_most};
 use code_deploy_record::{
@@ -61,20 +61,11 @@ pub(crate) fn attach(pages: &mut [Page], run: &RunFolder, started: &RunStarted) 
     Ok(())
 }
 
-/// Takes the signed root over the outputs out of two notebooks, where that in `found` is over the outputs of `made` and
-/// signed by `key`, and not the one that `made` has: the record's own copy of it may be gone or changed. Returns whether it did.
+/// Takes the signed root over the outputs out of two notebooks, where that in `found` is the one that `key` signed over the
+/// outputs of `made`, with no other line, and `made` has none such: the record's own copy of it may be gone or changed.
+/// Returns whether it did.
 pub fn take_note(found: &mut Value, made: &mut Value, key: &PublicKey) -> bool {
-    let at = |notebook: &Value, name: &str| notebook.pointer(&format!("{OUTPUTS}/{name}")).cloned();
-    if at(found, "note") == at(made, "note") {
-        return false;
-    }
-    let note = at(found, "note").and_then(|note| note.as_str()?.parse::<Checkpoint>().ok());
-    let is_of_made = |note: &Checkpoint| {
-        let (origin, size) = (json!(note.origin), json!(note.head.size));
-        let of_made = ["origin", "size", "root"].map(|name| at(made, name));
-        of_made == [Some(origin), Some(size), Some(json!(note.head.root))]
-    };
-    if !note.is_some_and(|note| note.is_signed_by(key) && is_of_made(&note)) {
+    if !has_sound_note(found, made, key) || has_sound_note(made, made, key) {
         return false;
     }
     for notebook in [found, made] {
@@ -84,6 +75,27 @@ pub fn take_note(found: &mut Value, made: &mut Value, key: &PublicKey) -> bool {
         }
     }
     true
+}
+
+/// Returns whether the signed root in a notebook is the one over the outputs of `made` as the holder of `key` signs it: in
+/// that key's name, and in no other beside it, as whoever may write there can add lines.
+fn has_sound_note(notebook: &Value, made: &Value, key: &PublicKey) -> bool {
+    let at = |notebook: &Value, name: &str| notebook.pointer(&format!("{OUTPUTS}/{name}")).cloned();
+    let note = at(notebook, "note").and_then(|note| note.as_str()?.parse::<Checkpoint>().ok());
+    let Some(note) = note else { return false };
+    let (origin, size) = (json!(note.origin), json!(note.head.size));
+    let named = [Some(origin), Some(size), Some(json!(note.head.root))];
+    let of_made = ["origin", "size", "root"].map(|name| at(made, name));
+    let name = key.name();
+    named == of_made && note.signers().eq([name.as_str()]) && note.is_signed_by(key)
+}
+
+/// Returns whether the bytes of a notebook are those that this program writes for what stands in it.
+#[must_use]
+pub fn is_as_written(notebook: &[u8]) -> bool {
+    let read = serde_json::from_slice::<Value>(notebook).ok();
+    let again = read.and_then(|notebook| written(notebook).ok());
+    again.is_some_and(|again| again == notebook)
 }
 
 /// Returns the tree over the outputs of notebooks that were made together.
@@ -149,17 +161,19 @@ fn failed(page: &Page, what: &impl ToString) -> Error {
     }
 }
 
-/// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
 fn write(page: &Page, notebook: Value) -> Result<String> {
-    let mut text = Vec::with_capacity(page.text.len());
-    let notebook = in_order(notebook);
+    let text = written(notebook).map_err(|error| failed(page, &error))?;
+    String::from_utf8(text).map_err(|error| failed(page, &error))
+}
+
+/// Writes a notebook as `nbformat` does: sorted keys, an indent of one, a line end behind it.
+fn written(notebook: Value) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::new();
     let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, form);
-    notebook
-        .serialize(&mut writer)
-        .map_err(|error| failed(page, &error))?;
+    in_order(notebook).serialize(&mut writer)?;
     text.push(b'\n');
-    String::from_utf8(text).map_err(|error| failed(page, &error))
+    Ok(text)
 }
 
 /// Sorts keys, whatever order a program that shares `serde_json` has chosen for it.
@@ -263,7 +277,7 @@ pub struct OutputCheck {
     pub broken: Vec<(Option<String>, String)>,
 }
 
-/// Checks each output of a notebook against the leaf that its metadata gives it; nothing when the
+/// Checks each output of a notebook against the leaf that its metadata gives it, and that each has one; nothing when the
 /// notebook names no tree. Needs nothing but the notebook, whose name without its extension it is
 /// told.
 #[must_use]
@@ -275,48 +289,90 @@ pub fn check_outputs(name: &str, notebook: &Value) -> Option<OutputCheck> {
         check.broken.push((None, what));
         return Some(check);
     };
-    if let Some(note) = named.get("note") {
-        let note = note
-            .as_str()
-            .and_then(|note| note.parse::<Checkpoint>().ok());
-        match note.filter(|note| note.head == head && named["origin"] == note.origin.as_str()) {
-            Some(note) => check.note = Some(note),
-            None => {
-                let what = "the signed root in its metadata is not that of its outputs".to_owned();
-                check.broken.push((None, what));
-            }
-        }
-    }
+    check_note(named, &head, &mut check);
     let empty = Map::new();
     let proofs = named
         .get("proofs")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
-    for (id, proofs) in proofs {
-        let proofs = proofs.as_array().map_or(&[][..], Vec::as_slice);
-        let cell = cells(notebook).iter().find(|cell| id_of(cell) == id);
-        let outputs = cell.map(outputs_of);
-        let what = match outputs {
-            None => Some("the cell was removed".to_owned()),
-            Some(outputs) if outputs.len() != proofs.len() => Some(format!(
-                "it has {} outputs, and {} were made",
-                outputs.len(),
-                proofs.len()
-            )),
-            Some(outputs) => {
-                let mut pairs = outputs.iter().zip(proofs).enumerate();
-                let bad = pairs.find(|(index, (output, proof))| {
-                    !is_proved(&head, (name, id, *index), output, proof)
-                });
-                bad.map(|(index, _)| format!("output {index} is not the one that was made"))
-            }
+    let mut seen = BTreeSet::new();
+    for (place, cell) in cells(notebook).iter().enumerate() {
+        let id = id_of(cell);
+        let of_cell = proofs.get(id).and_then(Value::as_array);
+        let of_cell = of_cell.map_or(&[][..], Vec::as_slice);
+        let found = if seen.insert(id) || id.is_empty() {
+            check_cell(&head, (name, id), cell, of_cell)
+        } else {
+            Err(format!(
+                "cell {} has the id of one before it: nothing shows that it was made",
+                place + 1
+            ))
         };
-        match what {
-            Some(what) => check.broken.push((Some(id.clone()), what)),
-            None => check.proved += proofs.len(),
+        match found {
+            Ok(proved) => check.proved += proved,
+            Err(what) => {
+                let id = (!id.is_empty()).then(|| id.to_owned());
+                check.broken.push((id, what));
+            }
         }
     }
+    for id in proofs.keys().filter(|id| !seen.contains(id.as_str())) {
+        let what = "the cell was removed".to_owned();
+        check.broken.push((Some(id.clone()), what));
+    }
     Some(check)
+}
+
+fn check_note(named: &Value, head: &TreeHead, check: &mut OutputCheck) {
+    let Some(note) = named.get("note") else {
+        return;
+    };
+    let note = note
+        .as_str()
+        .and_then(|note| note.parse::<Checkpoint>().ok());
+    match note.filter(|note| note.head == *head && named["origin"] == note.origin.as_str()) {
+        Some(note) => check.note = Some(note),
+        None => {
+            let what = "the signed root in its metadata is not that of its outputs".to_owned();
+            check.broken.push((None, what));
+        }
+    }
+}
+
+/// Returns how many outputs a cell has, where each is the leaf that its proof says.
+///
+/// # Errors
+/// What does not hold, in words.
+fn check_cell(
+    head: &TreeHead,
+    (notebook, id): (&str, &str),
+    cell: &Value,
+    proofs: &[Value],
+) -> std::result::Result<usize, String> {
+    if cell
+        .get("outputs")
+        .is_some_and(|outputs| !outputs.is_array())
+    {
+        return Err("what stands in the place of its outputs is no list of them".to_owned());
+    }
+    let outputs = outputs_of(cell);
+    if proofs.is_empty() && !outputs.is_empty() {
+        return Err("its outputs have no proof: nothing shows that they were made".to_owned());
+    }
+    if outputs.len() != proofs.len() {
+        return Err(format!(
+            "it has {} outputs, and {} were made",
+            outputs.len(),
+            proofs.len()
+        ));
+    }
+    let mut pairs = outputs.iter().zip(proofs).enumerate();
+    let bad = pairs
+        .find(|(index, (output, proof))| !is_proved(head, (notebook, id, *index), output, proof));
+    match bad {
+        Some((index, _)) => Err(format!("output {index} is not the one that was made")),
+        None => Ok(outputs.len()),
+    }
 }
 
 fn is_proved(

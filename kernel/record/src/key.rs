@@ -108,11 +108,11 @@ impl SealKey {
         self.ed25519.sign(content).to_bytes()
     }
 
-    /// Signs with P-256 over SHA-256 (deterministic, RFC 6979); returns the signature in DER.
+    /// Signs with P-256 over SHA-256 (deterministic, RFC 6979); returns the signature in DER, with the low s.
     #[must_use]
     pub fn sign_p256(&self, content: &[u8]) -> Vec<u8> {
         let signature: p256::ecdsa::Signature = self.p256.sign(content);
-        signature.to_der().as_bytes().to_vec()
+        signature.normalize_s().to_der().as_bytes().to_vec()
     }
 
     /// Signs as `ssh-keygen -Y sign` does; returns the armoured signature.
@@ -327,14 +327,30 @@ impl PublicKey {
     }
 
     /// Returns whether a signature over `content` is of this key: 64 bytes of Ed25519, or P-256 over
-    /// SHA-256 in DER.
+    /// SHA-256 in DER, with the low s alone.
     #[must_use]
     pub fn verifies(&self, content: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Kind::Ed25519(key) => Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(content, &signature).is_ok()),
-            Kind::P256(key) => p256::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify(content, &signature).is_ok()),
+            Kind::P256(key) => p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| {
+                !is_high(&signature) && key.verify(content, &signature).is_ok()
+            }),
         }
     }
+}
+
+/// What is said of a P-256 signature with the high s.
+pub const HIGH_S: &str = "its s is the high one of two: anybody can make it from the low one without the key, so that only \
+                          the low one counts. Somebody changed it, or a version before signed it; \
+                          `code-deploy notebooks --run RUN` signs anew";
+
+/// Returns whether something is a P-256 signature in DER with the high s of the two that hold over the same.
+#[must_use]
+pub fn has_high_s(signature: &[u8]) -> bool {
+    p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| is_high(&signature))
+}
+
+fn is_high(signature: &p256::ecdsa::Signature) -> bool {
+    signature.normalize_s() != *signature
 }

@@ -64,7 +64,7 @@ pub use extension::{Against, Extension, KeptCheckpoint, checkpoints, hold};
 pub use folder::{RunFolder, RunsFolder};
 pub use ids::{Digest, InvalidId, ItemId, Release, RunId, StepName};
 pub use journal::{JournalReader, JournalWriter, Recovered};
-pub use key::{PublicKey, PublicKeys, SealKey};
+pub use key::{HIGH_S, PublicKey, PublicKeys, SealKey, has_high_s};
 pub use lock::{Fence, Held, LockHolder, RunLock, Standing};
 pub use measured::{ClientCounted, LoadTested, ReleaseCount};
 pub use note::{Checkpoint, SignatureLine, verifier};

@@ -27,6 +27,8 @@ pub(super) struct Consents {
     two_persons: BTreeMap<String, bool>,
     signers: BTreeMap<String, BTreeMap<String, String>>,
     signed: Option<(u64, SignedConsent)>,
+    /// Whether an answer was given for which only those count whose keys are named.
+    must_be_signed: bool,
     approved: Vec<(u64, Approved)>,
     waived: BTreeMap<ItemId, u64>,
     accepted: BTreeSet<ItemId>,
@@ -49,7 +51,13 @@ impl Consents {
             }
             EventBody::ConsentSigned(signed) => self.signed = Some((number, signed.clone())),
             EventBody::ApprovalGiven { gate, by, go, .. } => {
+                let must_be_signed = self.signers.get(gate).is_some_and(|one| !one.is_empty());
+                self.must_be_signed |= must_be_signed;
                 let signed = self.signed.take();
+                if signed.is_none() && must_be_signed {
+                    let what = nobody_signed(gate, by, *go);
+                    report.found(FindingKind::Approval, RunFolder::place_of(number), what);
+                }
                 let key = signed.and_then(|(at, signed)| {
                     self.judge_one((at, &signed), (event, gate.as_str()), report)
                 });
@@ -96,7 +104,7 @@ impl Consents {
     }
 
     /// Says where two persons were wanted and both keys are one, and what was waived without being
-    /// signed where somebody signed waivers.
+    /// signed where somebody signed waivers, or had to.
     pub(super) fn judge(self, report: &mut VerifyReport) {
         let seals: Vec<PublicKey> = report
             .seal
@@ -118,15 +126,13 @@ impl Consents {
                 report.found(FindingKind::Approval, RunFolder::place_of(*number), what);
             }
         }
-        let is_signed = self
-            .approved
-            .iter()
-            .any(|(_, approved)| approved.key.is_some());
+        let mut keys = self.approved.iter().map(|(_, approved)| &approved.key);
+        let are_signed = self.must_be_signed || keys.any(Option::is_some);
         let unsigned = self
             .waived
             .iter()
             .filter(|(item, _)| !self.accepted.contains(*item));
-        for (item, number) in unsigned.filter(|_| is_signed) {
+        for (item, number) in unsigned.filter(|_| are_signed) {
             let what = format!("item {item} is waived, and no signed approval accepts that");
             report.found(FindingKind::Approval, RunFolder::place_of(*number), what);
         }
@@ -136,4 +142,13 @@ impl Consents {
             .map(|(_, approved)| approved)
             .collect();
     }
+}
+
+/// Says that nobody signed an answer to an approval for which only signed ones count.
+fn nobody_signed(gate: &str, by: &str, go: bool) -> String {
+    let word = if go { "go" } else { "no-go" };
+    format!(
+        "the {word} of {by} to {gate} is signed by nobody: the question names the keys of those who may answer, and \
+         only an answer that one of them signed counts"
+    )
 }

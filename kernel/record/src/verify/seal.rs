@@ -12,7 +12,7 @@ use crate::due::DueCheckpoints;
 use crate::note::Checkpoint;
 use crate::seal::file_of;
 use crate::{Error, Event, EventBody, PublicKey, PublicKeys, Result, RunFolder};
-use crate::{OUTPUTS_NOTE, SignedStatement, TreeHead, origin};
+use crate::{HIGH_S, OUTPUTS_NOTE, SignedStatement, TreeHead, has_high_s, origin};
 
 use files::{Files, place};
 
@@ -156,6 +156,7 @@ impl Seals {
         if !self.files.is_folder {
             return Ok(());
         }
+        self.judge_p256(run, report)?;
         let size = self.tree.map_or(0, |tree| tree.size);
         let mut held = None;
         for (place, checkpoint) in &self.checkpoints {
@@ -297,6 +298,16 @@ impl Seals {
             }
             Ok(note) => self.judge_lines(&place(&path), &note, trust, report),
             Err(error) => report.changed(place(&path), error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// The P-256 signature of the statement, which anybody can give another form that holds, too.
+    fn judge_p256(&self, run: &RunFolder, report: &mut VerifyReport) -> Result<()> {
+        let path = run.seal().path().join(SignedStatement::P256_SIGNATURE);
+        let read = self.files.read_bytes(run, &path, report)?;
+        if read.is_some_and(|signature| has_high_s(&signature)) {
+            report.found(FindingKind::Signature, place(&path), HIGH_S);
         }
         Ok(())
     }

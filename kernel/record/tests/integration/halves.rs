@@ -1,6 +1,7 @@
 //! Which half of a key a record is known by.
 
-use code_deploy_record::{Checkpoint, FindingKind, PublicKey};
+use code_deploy_record::{Checkpoint, FindingKind, PublicKey, has_high_s};
+use p256::ecdsa::Signature;
 
 use crate::Place;
 use crate::seal::{checked, checkpoints, cut_and_sealed_again, found, key, rewritten, sealed_with};
@@ -63,4 +64,21 @@ fn a_key_is_known_by_the_half_that_signs_checkpoints_alone() {
         assert_eq!(report.seal.signed_by, std::slice::from_ref(&first));
     }
     assert_eq!(signatures(&place, &[p256]).len(), 1);
+}
+
+#[test]
+fn a_p256_signature_has_one_form_alone() {
+    let (secret, public) = (key(1), key(1).public().p256());
+    for number in 0..32 {
+        let content = format!("statement {number}");
+        let signed = secret.sign_p256(content.as_bytes());
+        assert!(!has_high_s(&signed), "{content}");
+        assert!(public.verifies(content.as_bytes(), &signed), "{content}");
+        let low = Signature::from_der(&signed).unwrap();
+        let high = Signature::from_scalars(low.r(), -low.s()).unwrap();
+        let high = high.to_der().as_bytes().to_vec();
+        assert!(has_high_s(&high), "{content}");
+        assert!(!public.verifies(content.as_bytes(), &high), "{content}");
+    }
+    assert!(!has_high_s(b"no signature"));
 }

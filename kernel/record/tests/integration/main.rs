@@ -13,6 +13,7 @@ mod samples;
 mod seal;
 mod state;
 mod tree;
+mod unsigned;
 mod verify;
 
 use std::sync::{Arc, Mutex};

@@ -2,15 +2,34 @@
 
 use std::path::Path;
 
-use code_deploy_record::{PublicKeys, SealFolder, SignedStatement, Trust};
+use code_deploy_record::{HIGH_S, PublicKeys, SealFolder, SignedStatement, Trust, has_high_s};
 
 use super::notebooks::Notebooks;
 use super::{Kind, Row};
 use crate::face::Face;
 
+/// Says what does not hold of the P-256 key and its signature, beside what holds of each signature.
+pub(super) fn judge(
+    notebooks: &Notebooks,
+    signed: &SignedStatement,
+    keys: &PublicKeys,
+    trust: &Trust,
+    face: &dyn Face,
+) -> Vec<Row> {
+    let mut files = signed.files(keys).into_iter();
+    let is_high = files
+        .any(|(name, content)| name == SignedStatement::P256_SIGNATURE && has_high_s(&content));
+    let high = is_high.then(|| {
+        let place = Path::new(SealFolder::NAME).join(SignedStatement::P256_SIGNATURE);
+        notebooks.row(Kind::Signature, &place, None, HIGH_S)
+    });
+    let of_another = whose(notebooks, signed, keys, trust, face);
+    high.into_iter().chain(of_another).collect()
+}
+
 /// Says what does not show whose the P-256 key is that is there with the key that signed the list of files. The signed
 /// statement names both; one of a version before names none, and then nothing here shows it.
-pub(super) fn judge(
+fn whose(
     notebooks: &Notebooks,
     signed: &SignedStatement,
     keys: &PublicKeys,

@@ -1,6 +1,7 @@
 //! Damage of every kind, done to a sealed record and to the notebooks made from it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod approved;
 mod attributed;
 mod builds;
 mod forged;
@@ -10,6 +11,7 @@ mod imposed;
 mod left;
 mod no_files;
 mod not_recorded;
+mod outputs;
 mod roles;
 mod told;
 mod vouched;

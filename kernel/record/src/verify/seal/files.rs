@@ -56,11 +56,22 @@ impl Files {
         path: &Path,
         report: &mut VerifyReport,
     ) -> Result<Option<String>> {
+        let read = self.read_bytes(run, path, report)?;
+        Ok(read.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Returns what a file holds that is read as [`Files::read`] reads one.
+    pub(super) fn read_bytes(
+        &self,
+        run: &RunFolder,
+        path: &Path,
+        report: &mut VerifyReport,
+    ) -> Result<Option<Vec<u8>>> {
         if self.unread.contains(&place(path)) {
             return Ok(None);
         }
         match run.seal().read(path) {
-            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(Error::Io { source, .. }) if is_refused(&source) => {
                 report.changed(place(path), source.to_string());

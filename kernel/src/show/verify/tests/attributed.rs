@@ -25,6 +25,44 @@ fn where_the_record_lacks_what_it_had_signed_no_notebook_is_accused() {
     assert!(code == 13 && !said.contains(".ipynb"), "{said}");
 }
 
+/// Adds a line to the signed root in a notebook, in the form of a signature.
+fn add_line(page: &Path) {
+    let text = std::fs::read_to_string(page).unwrap();
+    let mut notebook: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let note = notebook.pointer_mut("/metadata/code-deploy/outputs/note");
+    let note = note.unwrap();
+    let more = format!(
+        "{}\u{2014} Anna-approved-this-run AAAAAAAA\n",
+        note.as_str().unwrap()
+    );
+    let (before, after) = (note.to_string(), serde_json::json!(more).to_string());
+    assert_eq!(text.matches(&before).count(), 1);
+    std::fs::write(page, text.replace(&before, &after)).unwrap();
+}
+
+#[test]
+fn the_signed_root_in_a_notebook_is_excused_as_the_key_signed_it_alone() {
+    let stage = Stage::new(1);
+    let (pages, record) = side_by_side(&stage);
+    let page = pages.join(PAGE);
+    let whole = std::fs::read_to_string(&page).unwrap();
+    let kept = record.join("seal/outputs.note");
+    for is_kept in [true, false] {
+        if !is_kept {
+            std::fs::remove_file(&kept).unwrap();
+        }
+        add_line(&page);
+        let (code, said) = told(std::slice::from_ref(&pages));
+        assert!(code == 10 && said.contains(PAGE), "{is_kept}: {said}");
+        std::fs::write(&page, &whole).unwrap();
+    }
+    // The same in other bytes is told as that.
+    std::fs::write(&page, format!("{whole} ")).unwrap();
+    let (code, said) = told(&[pages]);
+    assert_eq!(code, 13, "{said}");
+    assert!(flat(&said).contains("another program saved it"), "{said}");
+}
+
 #[test]
 fn a_journal_that_is_gone_or_no_file_is_told_as_that() {
     let stage = Stage::new(1);
