@@ -155,6 +155,9 @@ fn check_notebooks(
     if record.is_none() && notebooks.is_unrecorded {
         checked.rows.push(unrecorded::row(notebooks));
     }
+    checked
+        .rows
+        .extend(identity::misplaced_notebooks(notebooks)?);
     // A journal that is a link or a pipe stands there, and is not read.
     let why = match record.as_ref().is_some_and(stands) {
         true => Why::Damaged,

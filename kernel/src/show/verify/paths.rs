@@ -356,7 +356,7 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
 
 /// Returns where a folder lies, whose name and parents are those of the path: links are followed only where
 /// the path itself goes up.
-fn place(folder: &Path) -> Option<PathBuf> {
+pub(super) fn place(folder: &Path) -> Option<PathBuf> {
     let goes_up = folder
         .components()
         .any(|part| part == std::path::Component::ParentDir);

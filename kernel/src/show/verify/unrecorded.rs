@@ -82,7 +82,7 @@ fn is_unrecorded(project: &Project, folder: &Path) -> Result<bool, Failure> {
 }
 
 /// Returns whether a name has the form of those that runs get.
-fn is_dated(run: &RunId) -> bool {
+pub(super) fn is_dated(run: &RunId) -> bool {
     let time = run.as_str().split('-').next().unwrap_or_default();
     NaiveDateTime::parse_from_str(time, TIME).is_ok()
 }

@@ -360,6 +360,24 @@ fn a_notebook_alone_is_told_as_checked_in_part_to_people_and_to_machines() {
 }
 
 #[test]
+fn machines_are_told_of_which_run_a_record_is() {
+    let place = verified();
+    let said = place.run(&["--json", "verify", "record"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lines = said.out.lines();
+    let mut values = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let verified = values.find_map(|line| line.get("verified").cloned());
+    let of = &verified.unwrap()["of"];
+    let journal = fs::read_to_string(place.path().join("record/journal.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    let named = of["run"].as_str().unwrap();
+    assert!(first.to_string().contains(&format!("\"{named}\"")), "{of}");
+    let expected = ["shop", "dev", "local", "1.0.0", "1.1.0"];
+    let found = ["application", "environment", "target", "from", "to"].map(|key| of[key].clone());
+    assert_eq!(found, expected, "{of}");
+}
+
+#[test]
 fn a_folder_without_record_and_notebooks_is_told_with_what_to_name() {
     let place = Place::new();
     place.write("none/file", "");

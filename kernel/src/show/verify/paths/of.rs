@@ -1,6 +1,6 @@
 //! Which record notebooks are of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId};
 
@@ -80,9 +80,13 @@ impl Notebooks {
     /// Returns the record that a project keeps of the run in whose own folder these notebooks lie
     /// (`deployments/RUN`). What was put into that folder has no say in it.
     pub(in crate::show::verify) fn own_record(&self) -> Option<RunFolder> {
-        let name = place(&self.folder)?.file_name()?.to_str()?.to_owned();
-        let id: RunId = name.parse().ok()?;
-        kept_by(&self.project_around()?, &id)
+        kept_by(&self.project_around()?, &self.called_after()?)
+    }
+
+    /// Returns the run after which the folder of a project is called in which these notebooks lie (`deployments/RUN`).
+    pub(in crate::show::verify) fn called_after(&self) -> Option<RunId> {
+        self.project_around()?;
+        place(&self.folder)?.file_name()?.to_str()?.parse().ok()
     }
 
     /// Returns the project of whose folder for notebooks this one is.
@@ -99,11 +103,16 @@ impl Notebooks {
             let name = self.folder.file_name();
             return Ok(name.map(|name| name.to_string_lossy().into_owned()));
         }
+        Ok(self.said()?.map(|(_, run)| run))
+    }
+
+    /// Returns the first notebook that says of which run it is, with that run.
+    pub(in crate::show::verify) fn said(&self) -> Result<Option<(PathBuf, String)>, Failure> {
         let files = match &self.only {
             Some(name) => vec![self.folder.join(name)],
             None => entries(&self.folder)?,
         };
-        let mut notebooks = files.iter().filter(|path| is_notebook(path));
-        Ok(notebooks.find_map(|path| run_of(path)))
+        let mut notebooks = files.into_iter().filter(|path| is_notebook(path));
+        Ok(notebooks.find_map(|path| run_of(&path).map(|run| (path, run))))
     }
 }

@@ -1,6 +1,6 @@
 //! Records and notebooks that stand where others should.
 
-use super::forged::{left, run_of};
+use super::forged::{flat, left, run_of};
 use super::told::{told, told_of};
 use super::*;
 
@@ -36,6 +36,7 @@ fn the_record_of_another_run_in_the_place_of_one_is_named() {
         };
         let (code, said) = told_of(Some(&project), &arguments);
         assert_eq!(code, 10, "{said}");
+        let said = flat(&said);
         assert!(said.contains(&expected), "{said}");
         assert!(said.contains("journal.jsonl, event 0"), "{said}");
     }
@@ -44,7 +45,7 @@ fn the_record_of_another_run_in_the_place_of_one_is_named() {
     std::fs::create_dir(exported.parent().unwrap()).unwrap();
     std::fs::rename(&place, &exported).unwrap();
     let (code, said) = told(std::slice::from_ref(&exported));
-    assert!(code == 10 && said.contains(&expected), "{said}");
+    assert!(code == 10 && flat(&said).contains(&expected), "{said}");
     std::fs::rename(
         exported.parent().unwrap(),
         stage.folder.path().join("archived"),
@@ -52,6 +53,53 @@ fn the_record_of_another_run_in_the_place_of_one_is_named() {
     .unwrap();
     let (code, said) = told(&[stage.folder.path().join("archived/record")]);
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_link_that_is_called_as_another_run_is_no_record_of_it_and_other_links_are() {
+    let stage = Stage::new(1);
+    let (project, _) = left(&stage);
+    let own = stage.record.path();
+    let linked = |name: &str| {
+        let link = own.with_file_name(name);
+        std::os::unix::fs::symlink(own, &link).unwrap();
+        let arguments = VerifyArgs {
+            paths: vec![link.clone()],
+            ..VerifyArgs::default()
+        };
+        let told = told_of(Some(&project), &arguments);
+        std::fs::remove_file(link).unwrap();
+        told
+    };
+    let (code, said) = linked(ANOTHER);
+    let words = format!("in the place of that of run {ANOTHER}");
+    assert!(code == 10 && flat(&said).contains(&words), "{said}");
+    let (code, said) = linked("latest");
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn the_notebooks_of_another_run_in_the_folder_of_one_are_named_without_its_record() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let run = run_of(&stage);
+    let place = left.with_file_name(ANOTHER);
+    std::fs::rename(&left, &place).unwrap();
+    let of = |paths: Vec<PathBuf>, notebooks| VerifyArgs {
+        paths,
+        notebooks,
+        ..VerifyArgs::default()
+    };
+    let words = format!("it says that it is of {run}, in the folder of run {ANOTHER}");
+    for arguments in [
+        of(vec![place.clone()], None),
+        of(vec![place.join(PAGE)], None),
+        of(vec![ANOTHER.into()], None),
+        of(vec![stage.record.path().to_owned()], Some(place)),
+    ] {
+        let (code, said) = told_of(Some(&project), &arguments);
+        assert!(code == 10 && flat(&said).contains(&words), "{said}");
+    }
 }
 
 #[test]
