@@ -77,7 +77,7 @@ impl SignedConsent {
     }
 
     /// Returns what was signed and the key that signed it, where that is this very answer to an approval: `answer` is
-    /// the event of it, `plan` the run's plan, and `signers` names the keys that alone count, by person, where it
+    /// the event of it, `of` the run with its plan, and `signers` names the keys that alone count, by person, where it
     /// names any.
     ///
     /// # Errors
@@ -85,13 +85,13 @@ impl SignedConsent {
     pub fn of_answer(
         &self,
         answer: &Event,
-        plan: Option<&Digest>,
+        of: (Option<&RunId>, Option<&Digest>),
         signers: &BTreeMap<String, String>,
     ) -> std::result::Result<(Consent, PublicKey), String> {
         let (consent, key) = self
             .read()
             .map_err(|error| format!("the approval's signature does not hold: {error}"))?;
-        if let Some(what) = consent.unlike(answer, plan) {
+        if let Some(what) = consent.unlike(answer, of) {
             return Err(format!("what was signed is not this approval: {what}"));
         }
         let named = signers.get(&consent.by);
@@ -108,7 +108,11 @@ impl SignedConsent {
 
 impl Consent {
     /// Says in what an answer to an approval is another one than was signed; nothing where it is the same.
-    fn unlike(&self, answer: &Event, run_plan: Option<&Digest>) -> Option<String> {
+    fn unlike(
+        &self,
+        answer: &Event,
+        (run, run_plan): (Option<&RunId>, Option<&Digest>),
+    ) -> Option<String> {
         let EventBody::ApprovalGiven {
             gate,
             plan,
@@ -119,6 +123,9 @@ impl Consent {
         else {
             return Some("it is no answer to an approval".to_owned());
         };
+        if run != Some(&self.run) {
+            return Some(format!("it is for run {}", self.run));
+        }
         if run_plan != Some(&self.plan) || *plan != self.plan {
             return Some(format!("it is over plan {}", self.plan.short()));
         }

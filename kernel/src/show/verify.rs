@@ -410,8 +410,8 @@ fn failure_of(
             let rest = match others {
                 0 => "what is here is as it was written, the rest cannot be checked",
                 _ => {
-                    "that what is here is as it was written is not shown of all of it (listed above), and the rest cannot be \
-                     checked"
+                    "not all of what is here could be shown to be as it was written (listed above), and the rest \
+                     cannot be checked"
                 }
             };
             let what = format!("{files} not here: {rest}");

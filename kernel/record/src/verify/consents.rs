@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FindingKind, VerifyReport};
-use crate::{Digest, Event, EventBody, ItemId, PublicKey, RunFolder, SignedConsent, Verdict};
+use crate::{
+    Digest, Event, EventBody, ItemId, PublicKey, RunFolder, RunId, SignedConsent, Verdict,
+};
 
 /// An approval, and who stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub struct Approved {
 /// The approvals of a record.
 #[derive(Default)]
 pub(super) struct Consents {
+    run: Option<RunId>,
     plan: Option<Digest>,
     two_persons: BTreeMap<String, bool>,
     signers: BTreeMap<String, BTreeMap<String, String>>,
@@ -38,6 +41,7 @@ impl Consents {
     pub(super) fn note(&mut self, event: &Event, report: &mut VerifyReport) {
         let number = event.seq;
         match &event.body {
+            EventBody::RunStarted(started) => self.run = Some(started.run.clone()),
             EventBody::Planned(planned) => self.plan = Some(planned.digest),
             EventBody::ApprovalAsked {
                 gate,
@@ -89,7 +93,8 @@ impl Consents {
     ) -> Option<PublicKey> {
         let none = BTreeMap::new();
         let signers = self.signers.get(gate).unwrap_or(&none);
-        match signed.of_answer(event, self.plan.as_ref(), signers) {
+        let of = (self.run.as_ref(), self.plan.as_ref());
+        match signed.of_answer(event, of, signers) {
             Ok((consent, key)) => {
                 self.accepted
                     .extend(consent.waivers.into_iter().map(|waiver| waiver.item));

@@ -66,8 +66,12 @@ fn answer(writer: &mut JournalWriter, go: bool) {
 
 /// Signs the answer that comes next.
 fn sign(writer: &mut JournalWriter, seed: u8) {
+    sign_for(writer, seed, "run-1");
+}
+
+fn sign_for(writer: &mut JournalWriter, seed: u8, run: &str) {
     let consent = Consent {
-        run: "run-1".parse().unwrap(),
+        run: run.parse().unwrap(),
         gate: GATE.to_owned(),
         plan: plan(),
         go: true,
@@ -150,6 +154,18 @@ fn a_signature_stands_for_one_answer_and_a_wrong_one_is_told_once() {
         found[0].1.contains("is not signed with the key"),
         "{found:?}"
     );
+}
+
+#[test]
+fn what_was_signed_for_another_run_of_the_same_plan_stands_for_nothing() {
+    let place = Place::new();
+    let mut writer = planned(&place);
+    ask(&mut writer, signers(Some(4)));
+    sign_for(&mut writer, 4, "run-2");
+    answer(&mut writer, true);
+    let found = approvals(&place);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.contains("it is for run run-2"), "{found:?}");
 }
 
 #[test]

@@ -199,14 +199,15 @@ pub(super) fn compare(
             Err(error) => rows.push(notebooks.unread(path, &error)),
         }
     }
+    let gone = seal_not_here(notebooks, given);
+    if gone.is_some() || (given.is_own && given.signed_elsewhere) {
+        rows.iter_mut().for_each(|row| not_as_listed(given, row));
+    }
     if notebooks.only.is_none() {
         gather_gone(notebooks, given, &mut rows);
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
-        if let Some(gone) = seal_not_here(notebooks, given) {
-            rows.iter_mut().for_each(|row| not_as_listed(given, row));
-            rows.push(gone);
-        }
+        rows.extend(gone);
         rows.extend(foreign_to(given, notebooks, face)?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
@@ -221,8 +222,9 @@ pub(super) fn compare(
     Ok(rows)
 }
 
-/// Some of the files of a folder are those that were signed. So are all that were signed with them, or they were changed:
-/// whoever writes notebooks again writes all of them.
+/// Where some of the files of a folder are those that were signed, so are all that were signed with them, or they were
+/// changed: whoever writes notebooks again writes all of them. In the folder in which the run has left them none may be
+/// others: what they say made them is no excuse there.
 fn not_as_listed(given: &Given, row: &mut Row) {
     if row.kind == Kind::NotComparable && given.listed.contains_key(Path::new(&row.place)) {
         row.kind = Kind::Different;
