@@ -135,23 +135,75 @@ fn a_record_that_was_cut_is_named_and_not_the_notebooks_that_were_made_of_more()
     cut();
 }
 
+/// Has a notebook say that another version made it, which is what a forger would write into it.
+fn made_by_another_version(page: &Path) {
+    let text = std::fs::read_to_string(page).unwrap();
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version));
+    std::fs::write(page, text.replace(&version, "\"version\": \"0.0.9\"")).unwrap();
+}
+
+fn notebooks_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| paths::is_notebook(path)).collect()
+}
+
 #[test]
 fn some_of_the_notebooks_that_were_signed_are_not_excused_by_who_they_say_made_them() {
     let stage = Stage::new(1);
-    let (project, left) = left(&stage);
-    std::fs::remove_dir_all(left.join("seal")).unwrap();
-    let page = left.join("01_Deployment_Plan.ipynb");
-    let text = std::fs::read_to_string(&page).unwrap();
-    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-    assert!(text.contains(&version));
-    std::fs::write(&page, text.replace(&version, "\"version\": \"0.0.9\"")).unwrap();
-    let chart = left.join("charts/latency.svg");
+    let pages = stage.pages();
+    std::fs::remove_dir_all(pages.join("seal")).unwrap();
+    let page = pages.join("01_Deployment_Plan.ipynb");
+    made_by_another_version(&page);
+    let chart = pages.join("charts/latency.svg");
     let drawn = std::fs::read_to_string(&chart).unwrap();
     std::fs::write(&chart, drawn.replace("</svg>", "<text>fine</text></svg>")).unwrap();
-    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    let (code, said) = told(&stage.both());
     assert_eq!(code, 10, "{said}");
     for place in ["01_Deployment_Plan.ipynb", "charts/latency.svg"] {
         assert!(said.contains(place), "{said}");
     }
-    assert!(said.contains("not the bytes that were signed"), "{said}");
+    let words = "not the bytes that were signed";
+    assert!(flat(&said).contains(words), "{said}");
+    // Nor is one that is named alone, beside which they lie.
+    let (code, said) = told(&[stage.record.path().to_owned(), page]);
+    assert!(code == 10 && flat(&said).contains(words), "{said}");
+}
+
+#[test]
+fn in_the_folder_of_the_run_all_are_held_against_what_was_signed_and_elsewhere_all_may_be_made_again()
+ {
+    let stage = Stage::new(1);
+    let again = stage.pages();
+    std::fs::remove_dir_all(again.join("seal")).unwrap();
+    for page in notebooks_in(&again) {
+        made_by_another_version(&page);
+    }
+    let (code, said) = told(&stage.both());
+    assert!(code == 14 && said.contains("CD0312"), "{said}");
+    let (project, _) = left(&stage);
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    let words = "not the bytes that were signed";
+    assert!(code == 10 && flat(&said).contains(words), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_here_does_not_make_the_rest_be_as_it_was_written() {
+    let stage = Stage::new(1);
+    let again = stage.pages();
+    std::fs::remove_dir_all(again.join("seal")).unwrap();
+    for page in notebooks_in(&again) {
+        made_by_another_version(&page);
+    }
+    let all = "what is here is as it was written";
+    std::fs::remove_file(again.join("charts/latency.svg")).unwrap();
+    let (code, said) = told(&stage.both());
+    assert!(code == 13 && !said.contains(all), "{said}");
+    let words = "not all of what is here could be shown to be as it was written";
+    assert!(said.contains(words), "{said}");
+    let whole = Stage::new(1);
+    std::fs::remove_file(whole.pages().join("charts/latency.svg")).unwrap();
+    let (code, said) = told(&whole.both());
+    assert!(code == 13 && said.contains(all), "{said}");
 }
