@@ -264,7 +264,7 @@ impl Checked {
         };
         let row = Row {
             kind: Kind::Different,
-            record: record.path().display().to_string(),
+            record: known.path.display().to_string(),
             place: RunFolder::JOURNAL.to_owned(),
             what: over::cut(signed, here),
         };

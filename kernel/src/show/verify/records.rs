@@ -57,8 +57,8 @@ pub(super) fn check(
     if let Some((place, what)) = unlike_before(record, &report)? {
         checked.rows.push(row(Kind::Different, place, what));
     }
-    let (of_statement, events) = statement(record, &name, &report, face)?;
-    for (kind, file, what) in of_statement {
+    let statement = statement(record, &name, &report, face)?;
+    for (kind, file, what) in statement.rows {
         let place = format!("{}/{file}", SealFolder::NAME);
         checked.rows.push(row(kind, place, what));
     }
@@ -68,9 +68,9 @@ pub(super) fn check(
     checked.signed_by.extend(keys::of_statement(record, trust)?);
     checked.records.push(Record {
         path: record.path().to_owned(),
-        is_whole: report.is_whole(),
+        is_whole: report.is_whole() && !statement.is_over_more,
         is_endless: !report.sealed && report.broken.is_none(),
-        signed: report.seal.covered.max(events),
+        signed: report.seal.covered.max(statement.events),
         report: report.clone(),
     });
     checked.vouched.push(signers::vouched(&name, &report));
@@ -97,16 +97,30 @@ const STATEMENT: &str = SignedStatement::STATEMENT;
 /// What does not hold of a file in the folder of the seal.
 type OfFile = (Kind, &'static str, String);
 
-/// Checks the statement that is kept with a record; returns what does not hold, and how many events at the beginning of
-/// the record it was signed over.
+/// What the statement shows that is kept with a record.
+#[derive(Default)]
+struct OfStatement {
+    /// What does not hold.
+    rows: Vec<OfFile>,
+    /// How many events at the beginning of the record it was signed over.
+    events: u64,
+    /// Whether it was signed over more than the record has: what that gives now is less than what was signed.
+    is_over_more: bool,
+}
+
+/// Checks the statement that is kept with a record.
 fn statement(
     record: &RunFolder,
     name: &str,
     report: &VerifyReport,
     face: &dyn Face,
-) -> Result<(Vec<OfFile>, u64), Failure> {
+) -> Result<OfStatement, Failure> {
     let Some(signed) = publish::kept(record)? else {
-        return Ok((statement_not_here(record, report).into_iter().collect(), 0));
+        let rows = statement_not_here(record, report).into_iter().collect();
+        return Ok(OfStatement {
+            rows,
+            ..OfStatement::default()
+        });
     };
     let over = over(record, &signed, report)?;
     if let (Over::Earlier(events), false) = (&over, report.sealed) {
@@ -127,7 +141,11 @@ fn statement(
         Over::Earlier(events) => events,
         Over::Later { .. } | Over::Unread | Over::Another => 0,
     };
-    Ok((rows, if holds { events } else { 0 }))
+    Ok(OfStatement {
+        rows,
+        events: if holds { events } else { 0 },
+        is_over_more: holds && matches!(over, Over::Later { .. }),
+    })
 }
 
 /// Returns whether something has the name of a file in the folder of the seal, whatever it is.
