@@ -209,3 +209,20 @@ fn a_file_that_is_not_here_does_not_make_the_rest_be_as_it_was_written() {
     let (code, said) = told(&whole.both());
     assert!(code == 13 && said.contains(all), "{said}");
 }
+
+#[test]
+fn a_project_that_is_named_by_another_path_is_checked_once() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let words = format!("run {} of shop", run_of(&stage));
+    for path in [
+        project.folder.clone(),
+        project.folder.join("deployments/.."),
+    ] {
+        let (code, said) = told(&[path]);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(said.matches(&words).count(), 1, "{said}");
+        assert!(said.contains("compared with"), "{said}");
+    }
+    assert!(left.is_dir());
+}
