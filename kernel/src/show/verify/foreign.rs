@@ -21,6 +21,10 @@ const NOT_MADE: &str =
 const HIDDEN: &str = "it holds a record, and is not where the one is kept that these notebooks are held against: nothing \
                       of it is made of the run, or signed";
 
+/// What is said of a journal that was put beside notebooks which came with their record.
+const JOURNAL: &str = "it is not the journal of the record beside these notebooks (`record/`): nothing of it is made of the \
+                       run, or signed";
+
 /// The most names that are told of what nothing covers.
 const MOST: usize = 20;
 
@@ -50,6 +54,8 @@ pub(super) fn foreign(
             rows.push(row);
         } else if !is_project && hides_record(notebooks, record, &path, is_signed) {
             rows.push(notebooks.row(Kind::Different, &path, None, HIDDEN));
+        } else if is_other_journal(notebooks, record, &path) {
+            rows.push(notebooks.row(Kind::Different, &path, None, JOURNAL));
         } else if is_signed && !is_hidden && !is_project {
             rows.push(notebooks.row(Kind::Different, &path, None, NOT_MADE));
         } else {
@@ -78,6 +84,13 @@ fn damaged_record(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path
         name => path.join(name),
     };
     Some(notebooks.row(kind, &place, None, what))
+}
+
+/// Returns whether that is a journal beside the folder of the record that the notebooks came with.
+fn is_other_journal(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> bool {
+    let beside = notebooks.folder.join(EXPORTED_RECORD);
+    path == Path::new(RunFolder::JOURNAL)
+        && record.is_some_and(|record| is_same(record.path(), &beside))
 }
 
 /// Returns whether that is a hidden folder in which a project keeps its records, and one lies in it: any where the

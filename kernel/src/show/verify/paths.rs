@@ -180,13 +180,17 @@ impl Subjects {
         let mut exported = None;
         // Where a project keeps the record, what lies beside the notebooks is none.
         if own.is_none() {
-            self.add_record(path)?;
             let beside = path.join(EXPORTED_RECORD);
-            if why_unread(&beside).is_none() {
+            let is_exported = why_unread(&beside).is_none();
+            let is_record = has_journal(path) && !(is_exported && is_for_notebooks(path)?);
+            if is_record {
+                self.add_record(path)?;
+            }
+            if is_exported {
                 self.add_record(&beside)?;
                 exported = Some(RunFolder::at(&beside)?);
             }
-            if is_named && has_journal(path) {
+            if is_named && is_record {
                 self.named.push(RunFolder::at(path)?);
             }
         }
@@ -256,6 +260,14 @@ fn last_of(project: &Project) -> Result<Option<RunFolder>, Failure> {
 /// Returns whether something in a folder has the name of a journal, whatever it is.
 fn has_journal(record: &Path) -> bool {
     std::fs::symlink_metadata(record.join(RunFolder::JOURNAL)).is_ok()
+}
+
+/// Returns whether a folder holds notebooks, and nothing of a record but what may have been put beside them: a journal
+/// without samples and evidence makes it none.
+fn is_for_notebooks(folder: &Path) -> Result<bool, Failure> {
+    let of_record = ["samples", "evidence"].map(|name| folder.join(name));
+    let has_notebooks = entries(folder)?.iter().any(|entry| is_notebook(entry));
+    Ok(has_notebooks && !of_record.iter().any(|part| part.is_dir()))
 }
 
 /// Returns the project in whose folder of runs a record lies; nothing where it lies elsewhere.

@@ -1,7 +1,7 @@
 //! Records and notebooks that stand where others should.
 
 use super::forged::{flat, left, run_of};
-use super::told::{told, told_of};
+use super::told::{side_by_side, told, told_of};
 use super::*;
 
 /// A run that never was.
@@ -225,4 +225,42 @@ fn a_project_that_is_named_by_another_path_is_checked_once() {
         assert!(said.contains("compared with"), "{said}");
     }
     assert!(left.is_dir());
+}
+
+#[test]
+fn a_journal_that_was_put_beside_notebooks_makes_their_folder_no_record() {
+    for stage in [Stage::new(1), Stage::unsigned()] {
+        let (pages, record) = side_by_side(&stage);
+        let planted = pages.join(RunFolder::JOURNAL);
+        std::fs::copy(record.join(RunFolder::JOURNAL), &planted).unwrap();
+        let outer = stage.folder.path().join("outer");
+        std::fs::create_dir(&outer).unwrap();
+        let judged = |path: &Path| {
+            let (code, said) = told(&[path.to_owned()]);
+            let said = flat(&said);
+            assert!(
+                code == 10 && said.contains("1 place does not verify"),
+                "{said}"
+            );
+            let words = "it is not the journal of the record beside these notebooks";
+            assert!(said.contains(words), "{said}");
+        };
+        judged(&pages);
+        let within = outer.join("run");
+        std::fs::rename(&pages, &within).unwrap();
+        judged(&outer);
+        // A record is one also where notebooks lie in its folder.
+        let planted = within.join("record/record");
+        std::fs::create_dir(&planted).unwrap();
+        std::fs::copy(
+            within.join(RunFolder::JOURNAL),
+            planted.join(RunFolder::JOURNAL),
+        )
+        .unwrap();
+        std::fs::copy(within.join(PAGE), within.join("record").join(PAGE)).unwrap();
+        let (code, said) = told(&[within.join("record")]);
+        assert!(code == 10 && said.contains("record/"), "{said}");
+        let unnamed = "the journal does not name it";
+        assert!(flat(&said).contains(unnamed), "{said}");
+    }
 }
