@@ -98,6 +98,11 @@ impl Notebooks {
         self.folder.join(SealFolder::NAME)
     }
 
+    /// Whether that folder stands there. A link to one is none: what it leads to is not theirs.
+    fn has_seal(&self) -> bool {
+        std::fs::symlink_metadata(self.seal()).is_ok_and(|found| found.is_dir())
+    }
+
     pub(super) fn row(
         &self,
         kind: Kind,
@@ -154,7 +159,7 @@ impl Given {
         };
         let listed = signed.as_ref().map(|(_, signed)| publish::listed(signed));
         let was_signed = signed.is_some();
-        let is_here = notebooks.seal().exists();
+        let is_here = notebooks.has_seal();
         if let Some((keys, signed)) = signed.as_ref().filter(|_| is_here) {
             files.extend(publish::beside(keys, signed));
         } else if has_guide(notebooks) {
@@ -207,7 +212,7 @@ pub(super) fn compare(
         gather_gone(notebooks, given, &mut rows);
         rows.extend(others(notebooks, &given.pages)?);
         rows.extend(signed_otherwise(notebooks, given.is_signed)?);
-        rows.extend(gone);
+        rows.extend(linked_seal(notebooks).or(gone));
         rows.extend(foreign_to(given, notebooks, face)?);
     } else if files.is_empty() {
         let only = notebooks.only.as_deref().unwrap_or(Path::new(""));
@@ -235,7 +240,7 @@ fn not_as_listed(given: &Given, row: &mut Row) {
 /// Returns what lies in the folder and is none of what the record gives.
 fn foreign_to(given: &Given, notebooks: &Notebooks, face: &dyn Face) -> Result<Vec<Row>, Failure> {
     // What was signed over notebooks of which the record keeps no statement is judged as a whole.
-    let is_judged = !given.is_signed && notebooks.seal().exists();
+    let is_judged = !given.is_signed && notebooks.has_seal();
     let beside = if is_judged {
         publish::beside_names()
     } else {
@@ -376,6 +381,12 @@ fn seal_not_here(notebooks: &Notebooks, given: &Given) -> Option<Row> {
     let place = format!("{}/", SealFolder::NAME);
     let what = "not here: what was signed over these notebooks, of which the record keeps a copy";
     Some(notebooks.row(Kind::NotHere, Path::new(&place), None, what))
+}
+
+/// Says that the folder with what was signed is a link.
+fn linked_seal(notebooks: &Notebooks) -> Option<Row> {
+    let is_link = notebooks.seal().is_symlink();
+    is_link.then(|| notebooks.row(Kind::NotHere, Path::new(SealFolder::NAME), None, LINK))
 }
 
 /// A statement beside notebooks, where the record gives none over them.

@@ -264,3 +264,18 @@ fn a_journal_that_was_put_beside_notebooks_makes_their_folder_no_record() {
         assert!(flat(&said).contains(unnamed), "{said}");
     }
 }
+
+#[test]
+fn what_was_signed_behind_a_link_is_not_said_to_be_compared() {
+    let stage = Stage::new(1);
+    let (project, left) = left(&stage);
+    let (seal, moved) = (left.join("seal"), stage.folder.path().join("moved"));
+    std::fs::rename(&seal, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &seal).unwrap();
+    let (code, said) = told_of(Some(&project), &VerifyArgs::default());
+    assert_eq!(code, 13, "{said}");
+    for words in ["is a link, which is not followed", "1 file is not here"] {
+        assert!(flat(&said).contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("that say how they are signed"), "{said}");
+}
