@@ -1,6 +1,7 @@
 //! Records without an end: how far something that was signed covers what stands there.
 
-use super::{Record, found};
+use super::Record;
+use super::failures::found;
 use crate::failure::{Exit, Failure};
 
 /// The most records of which it is said one by one.
