@@ -163,6 +163,11 @@ fn check_notebooks(
         false => Why::NotHere,
     };
     let Some(record) = record.filter(|record| checked.can_be_read(record)) else {
+        let signed = crate::publish::read_signed(&notebooks.seal())?;
+        if let Some(run) = signed.as_ref().and_then(identity::words_of) {
+            let folder = notebooks.folder.display();
+            face.text(&format!("{folder}: what was signed over them names {run}"));
+        }
         let rows = alone::alone(notebooks, None, why, trust, face)?;
         checked.rows.extend(rows);
         checked.by_signature = true;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use code_deploy_record::{EXPORTED_RECORD, RunFolder, RunId, RunStarted, RunsFolder};
+use code_deploy_record::{
+    EXPORTED_RECORD, Release, RunFolder, RunId, RunStarted, RunsFolder, SignedStatement,
+};
 use serde_json::{Value, json};
 
 use super::notebooks::Notebooks;
@@ -13,22 +15,36 @@ use crate::failure::Failure;
 
 /// Says of which run a record is.
 pub(super) fn words(started: &RunStarted) -> String {
-    let RunStarted {
-        run,
-        application,
-        environment,
-        target,
-        to,
-        ..
-    } = started;
-    let releases = match &started.from {
-        Some(from) => format!("from {from} to {to}"),
-        None => format!("{to} as the first release"),
-    };
-    format!("run {run} of {application}, {environment} on {target}, {releases}")
+    let from = started.from.as_ref().map(Release::as_str);
+    let releases = releases(from, started.to.as_str());
+    format!(
+        "run {} of {}, {} on {}, {releases}",
+        started.run, started.application, started.environment, started.target
+    )
 }
 
-/// Returns the same for machines.
+/// Says of which run a signed statement says that it is; nothing where it does not.
+pub(super) fn words_of(signed: &SignedStatement) -> Option<String> {
+    let statement: Value = serde_json::from_slice(signed.statement()).ok()?;
+    let predicate = statement.get("predicate")?;
+    let text = |key: &str| predicate.get(key).and_then(Value::as_str);
+    let [run, application, environment, target] =
+        ["run", "application", "environment", "target"].map(text);
+    let releases = releases(text("from"), text("to")?);
+    Some(format!(
+        "run {} of {}, {} on {}, {releases}",
+        run?, application?, environment?, target?
+    ))
+}
+
+fn releases(from: Option<&str>, to: &str) -> String {
+    match from {
+        Some(from) => format!("from {from} to {to}"),
+        None => format!("{to} as the first release"),
+    }
+}
+
+/// Returns the same as [`words`] for machines.
 pub(super) fn value(started: &RunStarted) -> Value {
     json!({
         "run": started.run, "application": started.application, "environment": started.environment,

@@ -17,6 +17,10 @@ fn a_record_says_of_which_run_it_is() {
         run_of(&stage)
     );
     assert!(said.contains(&words), "{said}");
+    // Notebooks whose record is not here have it of what was signed.
+    let (code, said) = told(&[stage.pages()]);
+    let words = format!("what was signed over them names {words}");
+    assert!(code == 0 && said.contains(&words), "{said}");
 }
 
 #[test]
