@@ -88,9 +88,10 @@ fn damaged_record(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path
 
 /// Returns whether that is a journal beside the folder of the record that the notebooks came with.
 fn is_other_journal(notebooks: &Notebooks, record: Option<&RunFolder>, path: &Path) -> bool {
-    let beside = notebooks.folder.join(EXPORTED_RECORD);
+    let is_own = |record: &RunFolder| is_same(record.path(), &notebooks.folder);
     path == Path::new(RunFolder::JOURNAL)
-        && record.is_some_and(|record| is_same(record.path(), &beside))
+        && why_unread(&notebooks.folder.join(EXPORTED_RECORD)).is_none()
+        && !record.is_some_and(is_own)
 }
 
 /// Returns whether that is a hidden folder in which a project keeps its records, and one lies in it: any where the
