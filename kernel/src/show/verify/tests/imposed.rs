@@ -1,6 +1,7 @@
 //! Records and notebooks that stand where others should.
 
 use super::forged::{flat, left, run_of};
+use super::left::notebooks_in;
 use super::told::{side_by_side, told, told_of};
 use super::*;
 
@@ -147,12 +148,6 @@ fn made_by_another_version(page: &Path) {
     let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(text.contains(&version));
     std::fs::write(page, text.replace(&version, "\"version\": \"0.0.9\"")).unwrap();
-}
-
-fn notebooks_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| paths::is_notebook(path)).collect()
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn made_by_another(path: &Path) {
     std::fs::write(path, serde_json::to_vec(&notebook).unwrap()).unwrap();
 }
 
-fn notebooks_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn notebooks_in(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| paths::is_notebook(path)).collect()
