@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use code_deploy_record::{Consent, Digest, Event, EventBody, PublicKey, SignedConsent};
+use code_deploy_record::{Consent, Digest, Event, EventBody, PublicKey, RunId, SignedConsent};
 
 /// An answer to an approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,12 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Takes note of an event; returns the answer where it is one. `plan` is the plan of the run.
-    pub(crate) fn note(&mut self, event: &Event, plan: Option<&Digest>) -> Option<Approval> {
+    /// Takes note of an event; returns the answer where it is one. `of` is the run with its plan.
+    pub(crate) fn note(
+        &mut self,
+        event: &Event,
+        of: (Option<&RunId>, Option<&Digest>),
+    ) -> Option<Approval> {
         match &event.body {
             EventBody::ApprovalAsked {
                 gate,
@@ -69,7 +73,7 @@ impl Answers {
                     reason: reason.clone(),
                     two_persons: self.two_persons.get(gate).copied().unwrap_or(false),
                     must_be_signed: !signers.is_empty(),
-                    signature: signed.map(|signed| signed.of_answer(event, plan, &signers)),
+                    signature: signed.map(|signed| signed.of_answer(event, of, &signers)),
                 })
             }
             _ => None,
@@ -138,7 +142,9 @@ mod tests {
     fn noted(events: &[Event]) -> Approval {
         let mut answers = Answers::default();
         let plan = Digest::of(b"plan");
-        let notes = events.iter().map(|event| answers.note(event, Some(&plan)));
+        let run = "run-1".parse().unwrap();
+        let of = (Some(&run), Some(&plan));
+        let notes = events.iter().map(|event| answers.note(event, of));
         let all: Vec<_> = notes.collect();
         all.into_iter().flatten().next().unwrap()
     }

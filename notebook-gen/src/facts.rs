@@ -270,7 +270,8 @@ impl Facts {
         let step = self.under_way.last().cloned();
         let (seq, time) = (event.seq, event.time);
         let plan = self.state.plan.as_ref().map(|plan| plan.digest);
-        let approval = self.answers.note(&event, plan.as_ref());
+        let run = self.state.started.as_ref().map(|started| &started.run);
+        let approval = self.answers.note(&event, (run, plan.as_ref()));
         macro_rules! keep {
             ($list:ident, $what:expr) => {{
                 let entry = At {
