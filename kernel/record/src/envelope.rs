@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::{PublicKey, PublicKeys, Result, SealKey, SshSignature, TreeHead};
+use crate::{PublicKey, PublicKeys, Result, RunFolder, SealKey, SshSignature, TreeHead};
 
 /// The media type of in-toto statements, as DSSE names it.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -17,6 +17,9 @@ const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// The namespace of the signature over the list of notebooks: `ssh-keygen -Y verify -n`.
 pub const LISTED: &str = "code-deploy-notebooks";
+
+/// With what the name of a subject begins that is an artifact of the release, and no file beside the notebooks.
+const ARTIFACT: &str = "artifact:";
 
 /// The files of a signed statement.
 mod file {
@@ -75,6 +78,12 @@ impl SignedStatement {
 
     /// The name of its P-256 signature.
     pub const P256_SIGNATURE: &'static str = file::P256_SIGNATURE;
+
+    /// The name of the list of files.
+    pub const SUMS: &'static str = file::SUMS;
+
+    /// The name of the line by which `ssh-keygen` knows the key that signs the list.
+    pub const ALLOWED_SIGNERS: &'static str = file::ALLOWED_SIGNERS;
 
     /// The name of the signature over the list of files.
     pub const SUMS_SIGNATURE: &'static str = file::SUMS_SIGNATURE;
@@ -173,14 +182,61 @@ impl SignedStatement {
             .any(|signature| key.verifies(&signed, signature))
     }
 
+    /// Returns the key by which the statement is known: the one of those that are given that signed it, else the one
+    /// that it names itself and that signed it. Nothing where neither did, and where a given key signed the list of
+    /// files alone, as that list then counts for more than the statement.
+    #[must_use]
+    pub fn reference(&self, given: &[PublicKey]) -> Option<PublicKey> {
+        let signed = pre_authentication_encoding(&self.statement);
+        let mut of_kind = given.iter().filter(|key| key.as_ed25519().is_some());
+        if let Some(key) = of_kind.find(|key| key.verifies(&signed, &self.ed25519)) {
+            return Some(key.clone());
+        }
+        if self.list_signer().is_some_and(|key| given.contains(&key)) {
+            return None;
+        }
+        let named = self.named_keys()?;
+        let (ed25519, p256) = (named.ed25519(), named.p256());
+        // A given P-256 key that signed the statement answers for the other half that it names.
+        let is_signed = ed25519.verifies(&signed, &self.ed25519)
+            || (given.contains(&p256) && p256.verifies(&signed, &self.p256));
+        is_signed.then_some(ed25519)
+    }
+
+    /// Returns the key that signed the list of files; nothing where no signature over it holds.
+    #[must_use]
+    pub fn list_signer(&self) -> Option<PublicKey> {
+        let signature = SshSignature::parse(&self.sums_signature).ok();
+        let signature = signature.filter(|one| one.verifies(LISTED, self.sums.as_bytes()));
+        signature.and_then(|one| one.key().ok())
+    }
+
+    /// Returns which of the list of files and its signature is not of the key that signed the statement; nothing where
+    /// that key signed the list. The statement names the files in the order of the list, so that either can be held
+    /// against it alone.
+    #[must_use]
+    pub fn not_listed_by(&self, key: &PublicKey) -> Vec<&'static str> {
+        if self.list_signer().as_ref() == Some(key) {
+            return Vec::new();
+        }
+        let mut sums = String::new();
+        for (path, digest) in self.named_files() {
+            sums.push_str(&format!("{digest}  {path}\n"));
+        }
+        let is_signed = SshSignature::parse(&self.sums_signature).is_ok_and(|one| {
+            one.verifies(LISTED, sums.as_bytes()) && one.key().is_ok_and(|one| one == *key)
+        });
+        let list = (self.sums != sums).then_some(file::SUMS);
+        let signature = (!is_signed).then_some(file::SUMS_SIGNATURE);
+        list.into_iter().chain(signature).collect()
+    }
+
     /// Returns the key that signed the list of files and the statement that names each of them.
     ///
     /// # Errors
     /// The file that is not as it must be, and why.
     pub fn signer(&self) -> std::result::Result<PublicKey, (&'static str, &'static str)> {
-        let signature = SshSignature::parse(&self.sums_signature).ok();
-        let signature = signature.filter(|one| one.verifies(LISTED, self.sums.as_bytes()));
-        let Some(key) = signature.and_then(|one| one.key().ok()) else {
+        let Some(key) = self.list_signer() else {
             let what = "it is not a signature over the list of files";
             return Err((file::SUMS_SIGNATURE, what));
         };
@@ -188,7 +244,7 @@ impl SignedStatement {
             let what = "it is not a signature of the key that signed the list of files";
             return Err((file::ED25519_SIGNATURE, what));
         }
-        let subjects = self.subjects();
+        let subjects: BTreeSet<_> = self.subjects().into_iter().collect();
         let mut listed = self.sums.lines().filter_map(|line| line.split_once("  "));
         if !listed.all(|(digest, path)| subjects.contains(&(path.to_owned(), digest.to_owned()))) {
             return Err((
@@ -214,8 +270,17 @@ impl SignedStatement {
         serde_json::from_value(statement.pointer("/predicate/record")?.clone()).ok()
     }
 
+    /// Returns the notebooks and charts that the statement names, by their paths, in its order, each with its SHA-256
+    /// digest.
+    #[must_use]
+    pub fn named_files(&self) -> Vec<(String, String)> {
+        let mut subjects = self.subjects();
+        subjects.retain(|(name, _)| name != RunFolder::JOURNAL && !name.starts_with(ARTIFACT));
+        subjects
+    }
+
     /// Returns the subjects of the statement with their SHA-256 digests.
-    fn subjects(&self) -> BTreeSet<(String, String)> {
+    fn subjects(&self) -> Vec<(String, String)> {
         let statement: Value = serde_json::from_slice(&self.statement).unwrap_or_default();
         let subjects = statement["subject"].as_array().into_iter().flatten();
         let named = subjects.filter_map(|one| {

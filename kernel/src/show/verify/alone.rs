@@ -1,6 +1,8 @@
 //! `verify` of notebooks that their record does not show: against what was signed over them, or what they
 //! carry themselves.
 
+mod known;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use super::{Kind, Row, halves};
 use crate::face::Face;
 use crate::failure::Failure;
 use crate::publish;
+use known::Known;
 
 /// Why notebooks are not held against what their record gives.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +111,7 @@ pub(super) fn alone(
 /// Says that nobody who was named stands for signed notebooks whose record is not here.
 pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<String>, Failure> {
     let signed = publish::read_signed(&notebooks.seal())?;
-    let key = signed.and_then(|signed| signed.signer().ok());
+    let key = signed.and_then(|signed| Known::of(&signed, trust).key.ok());
     Ok(key.filter(|_| trust.keys.is_empty()).map(|key| {
         format!(
             "{} is self-asserted: whoever holds key {} could have made all of it. Give the public key of who should \
@@ -119,7 +122,7 @@ pub(super) fn asserted(notebooks: &Notebooks, trust: &Trust) -> Result<Option<St
     }))
 }
 
-/// Holds files against the list that was signed.
+/// Holds files against the list that was signed, or the statement where the list is not of its key.
 fn as_listed(
     notebooks: &Notebooks,
     record: Option<&RunFolder>,
@@ -128,8 +131,11 @@ fn as_listed(
     trust: &Trust,
     face: &dyn Face,
 ) -> Result<Vec<Row>, Failure> {
-    let listed = publish::listed(signed);
-    let key = signed.signer();
+    let known = Known::of(signed, trust);
+    if known::is_of_others(signed, trust) {
+        return not_held(notebooks, record, &known, face);
+    }
+    let listed = known.files(signed);
     let meant = |path: &Path| notebooks.only.as_deref().is_none_or(|only| only == path);
     let there = match &notebooks.only {
         Some(only) => vec![only.clone()],
@@ -141,12 +147,13 @@ fn as_listed(
         notebooks.row(Kind::Different, path, None, what)
     });
     let mut rows = capped(rows.collect());
+    rows.extend(known.not_theirs(notebooks, signed));
     let mut same = 0;
     for (path, digest) in listed.iter().filter(|(path, _)| meant(path)) {
         match notebooks.read(path) {
             Ok(found) if Digest::of(&found).to_string() == *digest => {
                 same += 1;
-                let key = key.as_ref().ok();
+                let key = known.key.as_ref().ok();
                 rows.extend(key.and_then(|key| signed_by_another(notebooks, path, &found, key)));
             }
             Ok(found) => {
@@ -157,39 +164,28 @@ fn as_listed(
             Err(error) => rows.push(notebooks.unread(path, &error)),
         }
     }
-    if let (Ok(key), None) = (&key, &notebooks.only) {
-        rows.extend(not_as_beside(notebooks, signed, key, trust, face));
-    }
     if notebooks.only.is_none() {
+        rows.extend(not_as_beside(notebooks, signed, &known, trust, face));
         let beside = publish::beside_names();
-        let known = listed.keys().chain(&beside).map(PathBuf::as_path);
-        let known: BTreeSet<&Path> = known.collect();
-        rows.extend(foreign(notebooks, record, &known, true, face)?);
+        let names = listed.keys().chain(&beside).map(PathBuf::as_path);
+        let names: BTreeSet<&Path> = names.collect();
+        rows.extend(foreign(notebooks, record, &names, true, face)?);
     }
-    let by = match key {
+    let by = match &known.key {
         Ok(key) if trust.keys.is_empty() => {
             format!(
                 "what {} signed, whose key was not given (`--key`)",
                 key.name()
             )
         }
-        Ok(key) if trust.knows(&key) => format!("what {} signed", key.name()),
+        Ok(key) if trust.knows(key) => format!("what {} signed", key.name()),
         Ok(key) => {
-            let what = match trust.keys.iter().any(|given| signed.is_signed_by(given)) {
-                true => format!(
-                    "signed by {}, which is not given: a P-256 key that signed the statement is, and did not sign this \
-                     list; give the Ed25519 key of its owner, too, as you have it from them",
-                    key.name()
-                ),
-                false => format!("signed by {}, which is none of the given keys", key.name()),
-            };
-            let place = Path::new(SealFolder::NAME).join(SignedStatement::SUMS_SIGNATURE);
-            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            rows.extend(known.half_given(notebooks, key));
             return Ok(rows);
         }
         Err((name, what)) => {
             let place = Path::new(SealFolder::NAME).join(name);
-            rows.push(notebooks.row(Kind::Signature, &place, None, what));
+            rows.push(notebooks.row(Kind::Signature, &place, None, *what));
             rows.extend(not_read(notebooks));
             return Ok(rows);
         }
@@ -203,6 +199,23 @@ fn as_listed(
         },
         why.of_signed()
     ));
+    Ok(rows)
+}
+
+/// Says what stands beside notebooks over which only others than those that are given signed something.
+fn not_held(
+    notebooks: &Notebooks,
+    record: Option<&RunFolder>,
+    known: &Known,
+    face: &dyn Face,
+) -> Result<Vec<Row>, Failure> {
+    let mut rows = known.of_others(notebooks);
+    rows.extend(not_read(notebooks));
+    if notebooks.only.is_none() {
+        let beside = publish::beside_names();
+        let names: BTreeSet<&Path> = beside.iter().map(PathBuf::as_path).collect();
+        rows.extend(foreign(notebooks, record, &names, false, face)?);
+    }
     Ok(rows)
 }
 
@@ -251,14 +264,17 @@ fn signed_by_another(
     Some(notebooks.row(Kind::Signature, path, None, what))
 }
 
-/// Says which of the files that stand beside signed notebooks are not what follows from the list and its key.
+/// Says which of the files that stand beside signed notebooks are not what follows from what was signed and its key.
 fn not_as_beside(
     notebooks: &Notebooks,
     signed: &SignedStatement,
-    key: &PublicKey,
+    known: &Known,
     trust: &Trust,
     face: &dyn Face,
 ) -> Vec<Row> {
+    let Ok(key) = &known.key else {
+        return Vec::new();
+    };
     let Some(keys) = publish::keys_in(&notebooks.seal(), key) else {
         let place = Path::new(SealFolder::NAME).join(SignedStatement::P256);
         return vec![match notebooks.read(&place) {
@@ -266,11 +282,18 @@ fn not_as_beside(
             Err(error) => notebooks.unread(&place, &error),
         }];
     };
-    let broken = signed.broken(&keys).into_iter().map(|(name, what)| {
+    let broken = signed.broken(&keys).into_iter();
+    let broken = broken.filter(|(name, _)| !known.has_judged(name));
+    let broken = broken.map(|(name, what)| {
         let place = Path::new(SealFolder::NAME).join(name);
         notebooks.row(Kind::Signature, &place, None, what)
     });
     let beside = publish::beside(&keys, signed).into_iter();
+    let is_judged = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| known.has_judged(name))
+    };
+    let beside = beside.filter(|(path, _)| !is_judged(path));
     let unlike = beside.filter_map(|(path, expected)| {
         let (kind, what) = match notebooks.read(&path) {
             Ok(found) if found == expected => return None,
@@ -279,10 +302,10 @@ fn not_as_beside(
                 Kind::NotComparable,
                 "not the text that this version writes: do not run commands from it".to_owned(),
             ),
-            Ok(_) => (
-                Kind::Different,
-                "changed: not what follows from what was signed".to_owned(),
-            ),
+            Ok(_) => known.unlike(&path).unwrap_or_else(|| {
+                let what = "changed: not what follows from what was signed";
+                (Kind::Different, what.to_owned())
+            }),
             Err(error) => return Some(notebooks.unread(&path, &error)),
         };
         Some(notebooks.row(kind, &path, None, what))

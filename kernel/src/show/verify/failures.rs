@@ -38,8 +38,11 @@ pub(super) fn failure_of(
                     "{more} signatures do not hold, or are of a key that they should not be of"
                 ),
             };
-            let what =
-                what + "; apart from that what stands there follows from what stands before it";
+            let rest = match others {
+                0 => "apart from that what stands there follows from what stands before it",
+                _ => "not all of the rest could be shown to be as it was written (listed above)",
+            };
+            let what = format!("{what}; {rest}");
             let next = "Ask whose key that is. Give each public key that may seal with `--key`, and that of a \
                         second person with `--witness`.";
             found(Exit::Untrusted, "CD0315", what, next)

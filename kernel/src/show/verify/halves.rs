@@ -27,7 +27,7 @@ pub(super) fn judge(
     high.into_iter().chain(of_another).collect()
 }
 
-/// Says what does not show whose the P-256 key is that is there with the key that signed the list of files. The signed
+/// Says what does not show whose the P-256 key is that is there with the key by which the statement is known. The signed
 /// statement names both; one of a version before names none, and then nothing here shows it.
 fn whose(
     notebooks: &Notebooks,

@@ -67,8 +67,8 @@ pub(super) fn of_statement(record: &RunFolder, trust: &Trust) -> Result<Vec<Publ
     Ok(those(trust, |key| signed.is_signed_by(key)))
 }
 
-/// Returns the given keys that signed notebooks which are not held against a record: their statement, or where there
-/// is none the root over the outputs of one of them.
+/// Returns the given keys that signed notebooks which are not held against a record: their statement or list, or where
+/// there is none the root over the outputs of one of them.
 pub(super) fn of_notebooks(
     notebooks: &Notebooks,
     trust: &Trust,
@@ -77,7 +77,10 @@ pub(super) fn of_notebooks(
         return Ok(Vec::new());
     }
     if let Some(signed) = publish::read_signed(&notebooks.seal())? {
-        return Ok(those(trust, |key| signed.is_signed_by(key)));
+        let lister = signed.list_signer();
+        return Ok(those(trust, |key| {
+            signed.is_signed_by(key) || lister.as_ref() == Some(key)
+        }));
     }
     let names: Vec<PathBuf> = match &notebooks.only {
         Some(name) => vec![name.clone()],
