@@ -281,10 +281,9 @@ impl Checked {
 
     /// Returns what is known of a record, once it was checked.
     fn of(&self, record: &RunFolder) -> Option<&Record> {
-        let is_same = |known: &&Record| {
-            known.path == record.path() || paths::is_same(&known.path, record.path())
-        };
-        self.records.iter().find(is_same)
+        self.records
+            .iter()
+            .find(|known| paths::is_same(&known.path, record.path()))
     }
 }
 

@@ -509,12 +509,9 @@ fn approved(seed: u8, two_persons: bool, bend: impl FnOnce(&mut Consent)) -> Pla
     place
 }
 
-fn waived(place: &Place, item: &str) {
-    let (mut writer, ..) = place
-        .run
-        .open_journal(place.clock.clone(), Redactor::default())
-        .unwrap();
-    let settled = EventBody::ItemSettled {
+/// Returns that Ben waives an item.
+pub fn waiver(item: &str) -> EventBody {
+    EventBody::ItemSettled {
         item: item.parse().unwrap(),
         verdict: Verdict::Waived {
             by: "ben".to_owned(),
@@ -522,8 +519,15 @@ fn waived(place: &Place, item: &str) {
         },
         reason: "not here".to_owned(),
         evidence: vec![],
-    };
-    writer.append("engine", settled).unwrap();
+    }
+}
+
+fn waived(place: &Place, item: &str) {
+    let (mut writer, ..) = place
+        .run
+        .open_journal(place.clock.clone(), Redactor::default())
+        .unwrap();
+    writer.append("engine", waiver(item)).unwrap();
 }
 
 #[test]
