@@ -23,6 +23,8 @@ const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(60);
 /// The file that says what the machine's network was before, in the engine's folder.
 const BEFORE: &str = "before.json";
+/// The system's own list of what is mounted where.
+const MOUNTED: &str = "/proc/self/mountinfo";
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// An engine that the tests may use.
@@ -162,7 +164,7 @@ async fn take_left_down(folder: &Path) -> Result<(), Error> {
     }
     match Before::read(&folder.join(BEFORE)) {
         Some(before) => take_down(folder, left, &before).await,
-        None => remove(folder),
+        None => remove(folder, &Interrupt::never()).await,
     }
 }
 
@@ -173,7 +175,7 @@ async fn take_down(folder: &Path, pid: Option<Pid>, before: &Before) -> Result<(
         end(pid).await?;
     }
     before.restore(&uninterrupted).await;
-    remove(folder)
+    remove(folder, &uninterrupted).await
 }
 
 /// Removes containers and networks: bridges and rules of networks would outlive the engine.
@@ -236,7 +238,14 @@ async fn end(pid: Pid) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove(folder: &Path) -> Result<(), Error> {
+/// Removes the folder of an engine that has ended.
+async fn remove(folder: &Path, interrupt: &Interrupt) -> Result<(), Error> {
+    // An engine mounts its data on itself, and one that was killed leaves that so.
+    let mounted = std::fs::read_to_string(MOUNTED).unwrap_or_default();
+    for place in below(folder, &mounted) {
+        let unmount = Program::new("umount", 1).args(["--lazy"]).args([place]);
+        unmount.read(interrupt).await?;
+    }
     match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
             action: "remove",
@@ -247,9 +256,44 @@ fn remove(folder: &Path) -> Result<(), Error> {
     }
 }
 
+/// Returns what is mounted below a folder, the latest first, from the system's own list.
+fn below(folder: &Path, mounted: &str) -> Vec<PathBuf> {
+    let places = mounted.lines().filter_map(|line| line.split(' ').nth(4));
+    // The system writes these four as their octal numbers.
+    let written = [
+        (r"\040", " "),
+        (r"\011", "\t"),
+        (r"\012", "\n"),
+        (r"\134", r"\"),
+    ];
+    let read = |place: &str| {
+        let all = written
+            .iter()
+            .fold(place.to_owned(), |place, (octal, sign)| {
+                place.replace(octal, sign)
+            });
+        PathBuf::from(all)
+    };
+    let inside = places.map(read).filter(|place| place.starts_with(folder));
+    let mut inside: Vec<PathBuf> = inside.collect();
+    inside.reverse();
+    inside
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_engine_left_mounted_is_found_and_nothing_beside_it() {
+        let mounted = "27 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n\
+             42 27 254:0 /s/docker/data /s/a\\040b/docker/data rw shared:1 - ext4 /dev/vda rw\n\
+             43 42 0:9 / /s/a\\040b/docker/data/overlay/merged rw - overlay overlay rw\n\
+             44 27 0:8 / /s/a\\040b/docker-of-another rw - tmpfs tmpfs rw\n";
+        let found = below(Path::new("/s/a b/docker"), mounted);
+        let expected = ["/s/a b/docker/data/overlay/merged", "/s/a b/docker/data"];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
 
     #[test]
     fn only_an_engine_of_that_folder_is_taken_for_one_that_was_left() {
