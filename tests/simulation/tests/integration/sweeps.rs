@@ -87,7 +87,7 @@ fn points(strategy: StrategyKind, kinds: &[Point]) -> Vec<u64> {
     let mut chosen = Vec::new();
     for (number, point) in seen.iter().enumerate() {
         alike = if journal(point) { alike + 1 } else { 0 };
-        let told = alike < 20 || alike % ALIKE < 2;
+        let told = alike < 8 || alike % ALIKE < 2;
         if told && kinds.contains(point) {
             chosen.push(number as u64);
         }
