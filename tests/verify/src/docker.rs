@@ -164,7 +164,7 @@ async fn take_left_down(folder: &Path) -> Result<(), Error> {
     }
     match Before::read(&folder.join(BEFORE)) {
         Some(before) => take_down(folder, left, &before).await,
-        None => remove(folder, &Interrupt::never()).await,
+        None => remove(folder).await,
     }
 }
 
@@ -175,7 +175,7 @@ async fn take_down(folder: &Path, pid: Option<Pid>, before: &Before) -> Result<(
         end(pid).await?;
     }
     before.restore(&uninterrupted).await;
-    remove(folder, &uninterrupted).await
+    remove(folder).await
 }
 
 /// Removes containers and networks: bridges and rules of networks would outlive the engine.
@@ -239,12 +239,12 @@ async fn end(pid: Pid) -> Result<(), Error> {
 }
 
 /// Removes the folder of an engine that has ended.
-async fn remove(folder: &Path, interrupt: &Interrupt) -> Result<(), Error> {
+async fn remove(folder: &Path) -> Result<(), Error> {
     // An engine mounts its data on itself, and one that was killed leaves that so.
     let mounted = std::fs::read_to_string(MOUNTED).unwrap_or_default();
     for place in below(folder, &mounted) {
         let unmount = Program::new("umount", 1).args(["--lazy"]).args([place]);
-        unmount.read(interrupt).await?;
+        unmount.read(&Interrupt::never()).await?;
     }
     match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
